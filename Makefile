@@ -1,0 +1,68 @@
+# MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench lock clean distclean
+
+# Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
+PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+SETUP = $(or $(PYTHON3),$(error no Python 3 found: install Python 3.11)) scripts/setup_env.py \
+	$(if $(PYTHON),--python $(PYTHON)) $(if $(filter 1,$(MOON_GPU)),--gpu)
+PYTEST = .venv/bin/python -m pytest
+# The DAG tests have their own Python, so they do not see the conftest.py of the other tests.
+PYTEST_AIRFLOW = .venv-airflow/bin/python -m pytest tests/dags --confcutdir=tests/dags
+
+help: ## list the targets (the default)
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+setup: ## environments for everything below but training (MOON_GPU=1: ONNX Runtime for CUDA; PYTHON=…: that Python)
+	@$(SETUP) dev airflow java
+
+setup-train: ## .venv-train, for `moon train` with petastorm, LoRA and TensorBoard
+	@$(SETUP) train
+
+nightly: ## two nights of a demo shop through the Airflow DAG, then three searches
+	@$(SETUP) jobs airflow java
+	@.venv/bin/python scripts/nightly.py
+
+test: test-jobs test-airflow ## unit, property and one whole night; a few minutes
+
+test-jobs:
+	@$(SETUP) dev java
+	$(PYTEST) -m "not long and not train"
+
+test-airflow:
+	@$(SETUP) jobs airflow java
+	$(PYTEST_AIRFLOW)
+
+test-long: ## only what test-all adds to test
+	@$(SETUP) dev java
+	$(PYTEST) -m "long and not train"
+
+test-all: test test-long ## the long sets too
+
+lint: ## ruff and mypy
+	@$(SETUP) dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: ## let ruff format and mend what it can
+	@$(SETUP) dev
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+bench: ## measure the encode stage against bare loops; results in benchmarks/results/
+	@$(SETUP) dev java
+	.venv/bin/python -m benchmarks
+
+lock: ## compile requirements/*.in into *.lock (UPGRADE=1: newest versions)
+	@$(SETUP) dev
+	.venv/bin/python scripts/lock.py $(if $(filter 1,$(UPGRADE)),--upgrade)
+
+clean: ## remove caches and the demo shop; your lake and collection in var/ stay
+	rm -rf var/demo var/airflow .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environments as well
+	rm -rf .venv .venv-airflow .venv-train .java moon_nightly.egg-info

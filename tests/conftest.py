@@ -1,0 +1,84 @@
+"""Fixtures that every test folder shares."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from jobs.night import Night
+    from jobs.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real product photos beside the repository; tests that need them skip where they are absent."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real product data is not here ({folder}); see README, Tests")
+    return folder
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Settings]":
+    """Make settings whose lake and Milvus file lie in the test's folder; no variable or .env leaks in."""
+    from jobs.settings import Settings
+
+    for name in [name for name in os.environ if name.startswith("MOON_")]:
+        monkeypatch.delenv(name)
+
+    def make(**options: Any) -> Settings:
+        defaults = {"lake": str(tmp_path / "lake"), "milvus": str(tmp_path / "milvus.db")}
+        return Settings(_env_file=None, **{**defaults, **options})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
+    """One local session (the jobs' own configuration, few shuffle partitions) for the whole test run."""
+    from jobs.session import spark_session
+    from jobs.settings import Settings
+
+    settings = Settings(_env_file=None, lake=str(tmp_path_factory.mktemp("spark") / "lake"), spark_memory="1g")
+    with spark_session(settings, "tests") as session:
+        session.conf.set("spark.sql.shuffle.partitions", "2")
+        yield session
+
+
+@pytest.fixture
+def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") -> "Callable[..., Night]":
+    """Make a night on the test's own lake: ``make_night("2026-01-02", catalog=…, max_images=3)``.
+
+    Keyword arguments are settings, except the fields of `Night` that lift a breaker. Nights of one test share
+    one lake unless ``lake=`` is given.
+    """
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.storage import Storage
+
+    def make(date: str = "2026-01-02", **options: Any) -> Night:
+        of_night = {
+            name: options.pop(name) for name in ("allow_deletes", "allow_refusals", "reason") if name in options
+        }
+        settings = make_settings(**options)
+        lake = Lake(Storage(settings.lake, settings.storage_options()))
+        return Night(spark, lake, settings, date, **of_night)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of a real Milvus server, started once; its tests skip where the package is absent."""
+    pytest.importorskip("milvus", reason="the package milvus==2.3.5 is not here (Linux x86-64 only)")
+    from tests.milvus_server import milvus_server
+
+    with milvus_server(tmp_path_factory.mktemp("milvus-server")) as uri:
+        yield uri

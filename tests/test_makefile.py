@@ -1,0 +1,40 @@
+"""The Makefile, as far as it can be run without building anything."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MAKE = shutil.which("make")
+pytestmark = pytest.mark.skipif(MAKE is None, reason="make is not installed")
+
+
+def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = None if path is None else {"PATH": path}
+    return subprocess.run(
+        [MAKE, *arguments], check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+
+
+def test_make_alone_lists_the_targets_of_the_readme():
+    answer = make()
+    listed = {line.split()[0] for line in answer.stdout.splitlines()}
+    assert listed >= {"help", "setup", "nightly", "test", "test-all", "lint", "format", "bench", "lock", "clean"}
+    assert set(re.findall(r"(?m)^make ([a-z-]+)", (REPOSITORY / "README.md").read_text())) <= listed
+
+
+def test_ci_runs_the_readmes_test_command_and_only_targets_that_exist():
+    steps = re.findall(r"(?m)^step (\S+)", (REPOSITORY / ".ci" / "run").read_text())
+    assert "test" in steps
+    for step in steps:
+        answer = make("--dry-run", step)
+        assert answer.returncode == 0, answer.stderr
+
+
+def test_without_any_python_it_says_what_to_install(tmp_path):
+    answer = make("setup", path=str(tmp_path))
+    assert answer.returncode != 0
+    assert "no Python 3 found: install Python 3.11" in answer.stderr
