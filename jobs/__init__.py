@@ -1,0 +1,1 @@
+"""The stages of the night and the verbs of the `moon` command."""

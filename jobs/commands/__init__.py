@@ -1,0 +1,1 @@
+"""The commands of `moon`, a module a theme; each has ``register(app)``."""

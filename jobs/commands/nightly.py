@@ -1,0 +1,159 @@
+"""``moon nightly``, its groups ``prepare``, ``infer``, ``serve``, and every stage on its own."""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from jobs.commands import options
+from jobs.errors import MoonError
+
+if TYPE_CHECKING:
+    from jobs.runner import Outcome
+    from jobs.settings import Settings
+
+STAGE_HELP = {
+    "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
+    "validate": "Pass the gate (Great Expectations), refuse bad rows with a reason, write canonical products.",
+    "plan": "Compare with what Milvus holds and freeze tonight's changes; breakers stand here.",
+    "detect": "Find the core region of every image that has none yet.",
+    "encode": "Turn new and changed products into vectors.",
+    "upsert": "Bring the live collection to tonight's state and verify it.",
+    "publish": "Create the alias once, afterwards check it.",
+    "report": "Check that no row was lost, write the run's record and a one-page summary.",
+}
+GROUP_HELP = {
+    "prepare": "pull, validate, plan: what the DAG's first task submits.",
+    "infer": "detect, encode: what the DAG's GPU task submits.",
+    "serve": "upsert, publish, report: what the DAG's last task submits.",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    app.command("nightly", help="Run one whole night in one process: every stage, with progress.")(nightly)
+    for names, panel in ((GROUP_HELP, "Groups of stages"), (STAGE_HELP, "Single stages")):
+        for name, text in names.items():
+            app.command(name, help=text, rich_help_panel=panel)(_command(name))
+
+
+def nightly(
+    date: options.Date = None,
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    model: options.Model = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Stop after the plan: print what tonight would do.")
+    ] = False,
+    allow_deletes: options.AllowDeletes = None,
+    allow_refusals: options.AllowRefusals = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Run one whole night in one process."""
+    from jobs.runner import GROUPS, NIGHT
+    from jobs.settings import Settings
+
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
+    stages = GROUPS["prepare"] if dry_run else NIGHT
+    night_date = snapshot_date(date, settings)
+    outcome = _run(settings, night_date, stages, allow_deletes, allow_refusals, reason)
+    document = night_document(night_date, outcome)
+    if as_json:
+        typer.echo(json.dumps(document))
+    else:
+        _print(document, outcome)
+
+
+def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)
+    def command(
+        date: options.Date = None,
+        catalog: options.Catalog = None,
+        mapping: options.Mapping = None,
+        lake: options.Lake = None,
+        milvus: options.Milvus = None,
+        model: options.Model = None,
+        allow_deletes: options.AllowDeletes = None,
+        allow_refusals: options.AllowRefusals = None,
+        reason: options.Reason = "",
+    ) -> None:
+        from jobs.runner import GROUPS
+        from jobs.settings import Settings
+
+        settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
+        stages = GROUPS.get(name, (name,))
+        _run(settings, snapshot_date(date, settings), stages, allow_deletes, allow_refusals, reason)
+
+    return command
+
+
+def snapshot_date(given: str | None, settings: "Settings") -> str:
+    """Return the ISO date of the night: the given one, else today's by the settings.
+
+    Raises:
+        typer.BadParameter: the text is no date.
+    """
+    if given is None:
+        return settings.snapshot_date(datetime.now(UTC)).isoformat()
+    try:
+        if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", given):
+            raise ValueError(given)
+        return date.fromisoformat(given).isoformat()
+    except ValueError as error:
+        raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
+
+
+def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
+    """Return what ``--json`` prints for a night."""
+    last = outcome.results.get("report") or outcome.results["plan"]
+    return {
+        "run_id": last.details["run_id"],
+        "date": night_date,
+        "rows": dict(last.counts),
+        "seconds": outcome.seconds,
+        "model": last.details["model"],
+        "collection": last.details["collection"],
+    }
+
+
+def _run(
+    settings: "Settings",
+    night_date: str,
+    stages: Sequence[str],
+    allow_deletes: float | None,
+    allow_refusals: float | None,
+    reason: str,
+) -> "Outcome":
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.runner import run_stages
+    from jobs.session import spark_session
+    from jobs.storage import Storage
+
+    if (allow_deletes is not None or allow_refusals is not None) and not reason:
+        raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
+        night = Night(spark, lake, settings, night_date, allow_deletes, allow_refusals, reason)
+        return run_stages(night, stages)
+
+
+def _print(document: dict[str, object], outcome: "Outcome") -> None:
+    console = Console()
+    rows = Table("rows", "", title=f"Night {document['date']} ({document['run_id']})", title_justify="left")
+    for name, count in document["rows"].items():  # type: ignore[attr-defined]
+        rows.add_row(name, f"{count:,}")
+    console.print(rows)
+    seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in outcome.seconds.items())
+    console.print(f"Seconds: {seconds}")
+    for name in ("estimate", "report"):
+        for result in outcome.results.values():
+            if name in result.details:
+                console.print(f"{name.capitalize()}: {result.details[name]}", soft_wrap=True)

@@ -1,0 +1,173 @@
+"""``moon search``, ``status``, ``export`` and ``maintain``: what services, people and operators ask of the result."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from jobs.commands import options
+
+PANEL = "Serving"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (search, status, export, maintain):
+        app.command(command.__name__, rich_help_panel=PANEL)(command)
+
+
+def search(
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.", show_default=False)] = None,
+    image: Annotated[
+        Path | None, typer.Option("--image", metavar="FILE", help="A photo to look for, alone or with the words.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=16_384, help="How many products.")] = 10,
+    expression: Annotated[
+        str, typer.Option("--filter", metavar="EXPR", help="Milvus filter over the fields of a product.")
+    ] = "",
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    model: options.Model = None,
+    as_json: options.Json = False,
+) -> None:
+    """Find the products nearest to a text, a photo, or both.
+
+    The score is a cosine: 1 is identical. Fields to filter by: title, category (the whole path), category_1 to
+    category_3, brand, snapshot_date, content_hash.
+
+    [dim]moon search "red striped t-shirt" --k 5[/]
+    [dim]moon search --image boot.jpg --filter 'category_1 == "Shoes" and brand in ["A", "B"]'[/]
+    [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
+    """
+    from jobs.search import search as find
+    from jobs.settings import Settings
+
+    settings = Settings().replace(lake=lake, milvus=milvus, model=model)
+    hits = find(settings, text=text, image=image, k=k, expression=expression)
+    if as_json:
+        typer.echo(json.dumps(hits, ensure_ascii=False))
+        return
+    table = Table("score", "product", "title", "category", "brand", title=text or str(image), title_justify="left")
+    for hit in hits:
+        score = f"{hit['score']:.3f}"
+        table.add_row(score, *(_plain(hit[name]) for name in ("product_id", "title", "category", "brand")))
+    Console().print(table if hits else "Nothing matches the filter." if expression else "The collection is empty.")
+
+
+def status(
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    max_age: Annotated[
+        str | None,
+        typer.Option("--max-age", metavar="AGE", help="Exit with 1 when the served state is older: 26h, 90m, 2d."),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what is served, by which model, and how fresh it is.
+
+    The age is the time since a night last brought, or confirmed, the latest snapshot date.
+
+    [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
+    """
+    from jobs.settings import Settings
+    from jobs.status import age, is_fresh
+    from jobs.status import status as look
+
+    most = age(max_age) if max_age else None
+    found = look(Settings().replace(lake=lake, milvus=milvus))
+    fresh = most is None or is_fresh(found, most)
+    if as_json:
+        typer.echo(json.dumps(found | ({} if most is None else {"fresh": fresh})))
+    else:
+        _print_status(found)
+    if not fresh:
+        Console(stderr=True).print(f"[red]moon:[/] the served state is older than {max_age}: look at the last run")
+        raise typer.Exit(1)
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet file to write; replaced if there.")],
+    milvus: options.Milvus = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write everything that is served into one Parquet file: product_id, content_hash, snapshot_date, vector.
+
+    [dim]moon export --out served.parquet[/]
+    """
+    from jobs.export import export as write
+    from jobs.settings import Settings
+
+    settings = Settings().replace(milvus=milvus)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("export")
+        rows = write(settings, out, lambda done, total: progress.update(task, completed=done, total=total))
+    if as_json:
+        typer.echo(json.dumps({"file": str(out), "rows": rows}))
+    else:
+        Console().print(f"{rows:,} rows in {out}", soft_wrap=True)
+
+
+def maintain(
+    lake: options.Lake = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Keep the lake small and quick; best run every week, beside the nights or between them.
+
+    [dim]moon maintain --dry-run[/]
+
+    Forgets dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts
+    the ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old.
+    What is served, and what mending it needs, always stays.
+    """
+    from jobs.lake import Lake
+    from jobs.maintain import maintain as keep
+    from jobs.session import spark_session
+    from jobs.settings import Settings
+    from jobs.storage import Storage
+
+    settings = Settings().replace(lake=lake)
+    with spark_session(settings, "moon maintain") as spark:
+        storage = Storage(settings.lake, settings.storage_options())
+        actions = [action.as_dict() for action in keep(spark, Lake(storage), settings, dry_run=dry_run)]
+    if as_json:
+        typer.echo(json.dumps({"dry_run": dry_run, "actions": actions}))
+        return
+    table = Table("table", "what", "files", "rows", title="due" if dry_run else "done", title_justify="left")
+    for action in actions:
+        table.add_row(*(_plain(value) for value in action.values()))
+    Console().print(table if actions else "Nothing is due.")
+
+
+def _print_status(found: dict[str, Any]) -> None:
+    """Show a status as two columns."""
+    last, seconds = found["last_run"], found["age_seconds"]
+    rows = {
+        "alias": f"{found['alias']} → {found['collection'] or 'nothing: run `moon nightly`'}",
+        "model": found["model"],
+        "checkpoint": found["checkpoint"],
+        "products": f"{found['rows']:,}",
+        "index": found["index"],
+        "snapshot": found["snapshot_date"],
+        "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",
+        "last run": last and f"{last['run_id']} {last['outcome']} at {last['finished_at']}",
+        "its rows": last and ", ".join(f"{count:,} {name}" for name, count in last["rows"].items()),
+        "milvus": found["milvus"],
+        "lake": found["lake"],
+    }
+    table = Table(show_header=False, box=None)
+    for name, value in rows.items():
+        table.add_row(f"[bold]{name}[/]", _plain(value if value else "none"))
+    Console().print(table)
+
+
+def _plain(value: object) -> str:
+    """Return a value as text whose square brackets are no markup."""
+    from rich.markup import escape
+
+    return escape(f"{value:,}" if isinstance(value, int) else str(value))

@@ -1,0 +1,118 @@
+"""Milvus Lite in this process: opened once however many ask, given back for good when the last one leaves.
+
+A Milvus Lite path is locked by the process that has it open. pymilvus opens it by itself for a ``.db`` URI, but keeps
+it until the process ends and hides why it failed; a nightly run that lives for hours would lock out every search.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from jobs.errors import MoonError
+
+if TYPE_CHECKING:
+    import grpc
+    from milvus_lite import MilvusLite
+
+log = logging.getLogger(__name__)
+logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # a traceback for every call that Milvus Lite lacks
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which builds of itself it does not find
+
+POLL_SECONDS = 0.5
+LOG_SECONDS = 15.0
+
+
+class LiteBusyError(MoonError):
+    """Another process has the Milvus Lite path open."""
+
+
+class LitePathError(MoonError):
+    """The path cannot be a Milvus Lite database."""
+
+
+@dataclass
+class _Server:
+    """A running Milvus Lite: its gRPC server, its database, its port, and how many use it."""
+
+    server: "grpc.Server"
+    database: "MilvusLite"
+    port: int
+    users: int = 0
+
+
+_servers: dict[Path, _Server] = {}
+_servers_lock = threading.Lock()
+
+
+@contextmanager
+def lite_server(path: str, wait_seconds: float) -> Iterator[str]:
+    """Yield the loopback URI of a Milvus Lite serving a path; the path is free again afterwards.
+
+    Args:
+        path: the database's folder; made if it is not there.
+        wait_seconds: how long to wait while another process has it open.
+
+    Raises:
+        LiteBusyError: it was still open elsewhere after that time.
+        LitePathError: something else lies at the path, or its parent cannot be written.
+    """
+    folder = Path(path).expanduser().resolve()
+    with _servers_lock:
+        running = _servers.get(folder) or _open_when_free(folder, wait_seconds)
+        _servers[folder] = running
+        running.users += 1
+    try:
+        yield f"http://127.0.0.1:{running.port}"
+    finally:
+        with _servers_lock:
+            running.users -= 1
+            if not running.users:
+                del _servers[folder]
+                running.server.stop(grace=5).wait()
+                running.database.close()
+
+
+def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
+    from milvus_lite import DataDirLockedError  # noqa: PLC0415  (a second to import)
+    from milvus_lite.adapter.grpc.server import start_server_in_thread  # noqa: PLC0415
+
+    start, logged = time.monotonic(), 0.0
+    while True:
+        try:
+            return _Server(*start_server_in_thread(str(folder), host="127.0.0.1", port=0))
+        except DataDirLockedError as error:
+            waited = time.monotonic() - start
+            if waited >= wait_seconds:
+                raise LiteBusyError(
+                    f"Milvus Lite at {folder} is open in {_holder(folder)}, for over {waited:.0f} s now. Only one "
+                    "process at a time can have it: let that one finish or end it (MOON_WAIT_SECONDS waits longer), "
+                    "or use a Milvus server for several (--milvus http://HOST:19530)"
+                ) from error
+            if waited - logged >= LOG_SECONDS or not logged:
+                logged = max(waited, POLL_SECONDS)
+                log.info("waiting for Milvus Lite at %s, open in %s", folder, _holder(folder))
+            time.sleep(POLL_SECONDS)
+        except OSError as error:
+            raise LitePathError(
+                f"{folder} cannot be a Milvus Lite database ({error}): name a folder that does not exist yet, or one "
+                "that Milvus Lite 3 made"
+            ) from error
+
+
+def _holder(folder: Path) -> str:
+    """Return who has the path open, as far as this machine tells."""
+    inode = (folder / "LOCK").stat().st_ino
+    try:
+        locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        pids = [int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5].endswith(f":{inode}")]
+        command = " ".join(" ".join(psutil.Process(pids[0]).cmdline()).split())
+        return f"process {pids[0]} ({command[:80]})"
+    except (OSError, IndexError, ValueError, psutil.Error):
+        return "another process"

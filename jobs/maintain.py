@@ -1,0 +1,169 @@
+"""maintain: keeps the lake small and quick: retention, compaction, checkpoints, and files that nobody refers to.
+
+Safe beside a running night: every change is a commit that conflicts where it must, files are swept only when they are
+older than any stage could need, and two runs of maintain exclude each other by a lease.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pyarrow import fs
+
+from jobs.lake import Lake
+from jobs.lease import hold_lease
+from jobs.ledger import UPSERT, ledger_state
+from jobs.mend import SCRATCH
+from jobs.retention import Forgotten, cutoff, old_dates, superseded_vectors
+from jobs.settings import Settings
+from schemas.tables import TABLES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+SAFE_AGE = timedelta(hours=48)
+"""Files that no table refers to are left alone for so long: a running stage may be about to commit them."""
+
+COMPACTED = ("served", "regions", "runs")
+MAX_FILES = 8
+"""A partition of these tables is compacted when it has more files."""
+
+LEASE = "maintenance"
+"""Name under which runs of maintain exclude each other in `leases`; no collection is called so."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something done, or to be done in a dry run.
+
+    Attributes:
+        table: of the lake.
+        what: in words.
+        files, rows: how many of each it concerns.
+    """
+
+    table: str
+    what: str
+    files: int = 0
+    rows: int = 0
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def maintain(
+    spark: "SparkSession",
+    lake: Lake,
+    settings: Settings,
+    *,
+    dry_run: bool = False,
+    safe_age: timedelta = SAFE_AGE,
+    max_files: int = MAX_FILES,
+) -> list[Action]:
+    """Do what is due and return what was done.
+
+    Args:
+        spark, lake: the lake, and the session that rewrites its files.
+        settings: days of retention, lease.
+        dry_run: only say what is due.
+        safe_age: how long unreferenced files are left alone.
+        max_files: files of a partition before it is compacted.
+
+    Raises:
+        LeaseBusyError: another maintain is running.
+    """
+    if dry_run:
+        return _due(spark, lake, settings, safe_age, max_files, dry_run=True)
+    with hold_lease(lake, LEASE, settings):
+        return _due(spark, lake, settings, safe_age, max_files, dry_run=False)
+
+
+def _due(
+    spark: "SparkSession", lake: Lake, settings: Settings, safe_age: timedelta, max_files: int, *, dry_run: bool
+) -> list[Action]:
+    first_kept = cutoff(lake, settings.retention_days)
+    actions = [_forget(lake, part, dry_run) for part in old_dates(spark, lake, first_kept)]
+    actions += [_forget(lake, part, dry_run) for part in superseded_vectors(spark, lake, first_kept)]
+    for table in COMPACTED:
+        actions += _compact(spark, lake, table, max_files, dry_run)
+    for table in TABLES:
+        actions += _sweep(lake, table, safe_age, dry_run)
+    return [*actions, *_sweep_scratch(lake, safe_age, dry_run)]
+
+
+def _forget(lake: Lake, part: Forgotten, dry_run: bool) -> Action:
+    files = [] if dry_run or part.kept is None else lake.write(part.kept, part.table, part.partition)
+    before = len(lake.files(part.table, part.partition))
+    if not dry_run:
+        lake.commit(part.table, files, attempt=None, partition=part.partition, mode="overwrite")
+    what = "date past retention" if part.kept is None else "superseded vectors"
+    return Action(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
+
+
+def _compact(spark: "SparkSession", lake: Lake, table: str, max_files: int, dry_run: bool) -> list[Action]:
+    """Merge the files of partitions that have many; of the ledger only what is served stays."""
+    actions = []
+    for partition in lake.open(table).partitions():
+        paths = _paths(lake, table, partition)
+        if len(paths) <= max_files:
+            continue
+        rows = lake.count(table, partition)
+        if not dry_run:
+            files = lake.write(_merged(spark, lake, table, partition, paths), table, partition)
+            lake.commit(table, files, attempt=None, partition=partition, remove=paths)
+            rows -= sum(file.rows for file in files)
+        what = f"compacted: {'/'.join(partition.values())}"
+        actions.append(Action(table, what, len(paths), rows if not dry_run else 0))
+    return actions
+
+
+def _merged(spark: "SparkSession", lake: Lake, table: str, partition: dict[str, str], paths: list[str]) -> "DataFrame":
+    """Return the rows of some files of a partition; of the ledger what they say is served.
+
+    Exactly those files are read, because exactly those are removed: a night may append another meanwhile.
+    """
+    from pyspark.sql import functions as F  # noqa: PLC0415
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415
+
+    if table == "served":  # what a new file says has a higher epoch, so it does no harm here
+        return ledger_state(spark, lake, partition["collection"]).withColumn("op", F.lit(UPSERT))
+    uris = [lake.storage.spark_uri(lake.storage.uri(table, path)) for path in paths]
+    return spark.read.schema(from_arrow_schema(TABLES[table].columns)).parquet(*uris).coalesce(1)
+
+
+def _paths(lake: Lake, table: str, partition: dict[str, str]) -> list[str]:
+    prefix = len(lake.storage.uri(table)) + 1
+    return [uri[prefix:] for uri in lake.files(table, partition)]
+
+
+def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[Action]:
+    """Delete files that no commit refers to, write a checkpoint, drop log entries that it replaces."""
+    delta = lake.open(table)
+    swept = delta.vacuum(
+        retention_hours=int(safe_age.total_seconds() // 3600),
+        dry_run=dry_run,
+        enforce_retention_duration=False,
+        full=True,
+    )
+    if not dry_run:
+        delta.update_incremental()
+        delta.create_checkpoint()
+        delta.cleanup_metadata()
+    return [Action(table, "files that nothing refers to", len(swept))] if swept else []
+
+
+def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[Action]:
+    """Delete what killed runs spilled."""
+    filesystem, root = lake.storage.open()
+    oldest = datetime.now(UTC) - safe_age
+    listed: Iterable[fs.FileInfo] = filesystem.get_file_info(fs.FileSelector(f"{root}/{SCRATCH}", allow_not_found=True))
+    old = [info for info in listed if info.mtime is not None and info.mtime < oldest]
+    if not dry_run:
+        for info in old:
+            filesystem.delete_file(info.path)
+    return [Action(SCRATCH, "spilled by runs that were killed", len(old))] if old else []

@@ -1,0 +1,47 @@
+"""One night: what every stage is given, what it gives back, and the groups of stages that a DAG task submits."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jobs.errors import NightStoppedError
+from jobs.lake import Lake
+from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Night:
+    """The snapshot date being embedded and the means to do it.
+
+    Attributes:
+        date: ISO date of the snapshot.
+        allow_deletes, allow_refusals: shares that lift a breaker for this run (None: the setting stands).
+        reason: why; recorded with the run.
+    """
+
+    spark: "SparkSession"
+    lake: Lake
+    settings: Settings
+    date: str
+    allow_deletes: float | None = None
+    allow_refusals: float | None = None
+    reason: str = ""
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The partition of the tables that are partitioned by date alone."""
+        return {"date": self.date}
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage did: numbers for the record and words for people."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+__all__ = ["Night", "NightStoppedError", "StageResult"]

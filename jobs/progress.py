@@ -1,0 +1,69 @@
+"""Progress of the stages on stderr: a live bar in a terminal, a line now and then in a log.
+
+Spark tells how many tasks of the running jobs are done; that is the unit shown. Standard output stays free for
+``--json``.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5
+LOG_SECONDS = 15.0
+
+
+def tasks_done(spark: "SparkSession") -> tuple[int, int]:
+    """Return (completed, all) tasks of the Spark stages that run at this moment."""
+    tracker = spark.sparkContext.statusTracker()
+    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    known = [stage for stage in stages if stage is not None]
+    return sum(stage.numCompletedTasks for stage in known), sum(stage.numTasks for stage in known)
+
+
+@contextmanager
+def stage_progress(spark: "SparkSession", stage: str) -> Iterator[None]:
+    """Show a stage's progress while the block runs.
+
+    Args:
+        spark: the session whose tasks are counted.
+        stage: the stage's name, shown in front.
+    """
+    stop = threading.Event()
+    show = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(spark, stage, stop), daemon=True, name=f"progress-{stage}")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _bar(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), TextColumn("{task.fields[tasks]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        task = progress.add_task(stage, total=None, tasks="")
+        while not stop.wait(POLL_SECONDS):
+            done, total = tasks_done(spark)
+            if total:
+                progress.update(task, completed=done, total=total, tasks=f"{done}/{total} tasks")
+        progress.update(task, completed=1, total=1, tasks="done")
+
+
+def _lines(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
+    start = time.monotonic()
+    while not stop.wait(LOG_SECONDS):
+        done, total = tasks_done(spark)
+        log.info("%s: %d of %d running tasks done after %.0f s", stage, done, total, time.monotonic() - start)

@@ -1,0 +1,95 @@
+"""The Spark session of a job: one place for its configuration.
+
+Started by spark-submit (a DAG task), the submit's own master and resources stand; started by ``moon nightly``, the
+session is local. Python workers run one torch thread each and keep freed activation buffers (reference/
+dependencies.md, "Speed": returning them to the kernel costs a third of the encoder's rate).
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.errors import JavaMissingError
+from jobs.settings import REPOSITORY, Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "2147483648",
+    "MALLOC_ARENA_MAX": "2",
+}
+"""Environment of every Python worker."""
+
+
+def _use_java() -> None:
+    """Point Spark at the Java that ``make setup`` found or brought: it is checked, what JAVA_HOME names is not."""
+    own = REPOSITORY / ".java"
+    if (own / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(own)
+
+
+@contextmanager
+def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
+    """Yield a Spark session and stop it afterwards.
+
+    Args:
+        settings: master and memory of a session that this process starts itself.
+        name: the application's name in Spark's own pages.
+
+    Raises:
+        JavaMissingError: the JVM did not start.
+    """
+    from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415  (Spark is imported only where a job needs it)
+    from pyspark.sql import SparkSession  # noqa: PLC0415
+
+    _use_java()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    for key, value in session_configuration(settings).items():
+        builder = builder.config(key, value)
+    try:
+        session = builder.getOrCreate()
+    except (PySparkRuntimeError, FileNotFoundError) as error:
+        raise JavaMissingError("Spark could not start Java 17 or newer: run `make setup`") from error
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def session_configuration(settings: Settings) -> dict[str, str]:
+    """Return the Spark configuration of a job."""
+    configuration = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "512",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.parquet.enableVectorizedReader": "true",
+        "spark.speculation": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.python.worker.reuse": "true",
+        **{f"spark.executorEnv.{key}": value for key, value in WORKER_ENVIRONMENT.items()},
+    }
+    if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit: this process decides
+        configuration |= {
+            "spark.master": settings.spark_master,
+            "spark.driver.memory": settings.spark_memory,
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "8",
+            # A local night is dozens of small Spark jobs: they end before the JVM's second compiler pays off.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "spark.sql.warehouse.dir": str(Path(settings.lake).parent / "spark-warehouse"),
+        }
+    return configuration

@@ -1,0 +1,97 @@
+"""Every setting of the jobs, read here and nowhere else: ``MOON_*`` variables, a ``.env`` file, then defaults.
+
+Command-line options override a setting through `Settings.replace`. Importing this module stays light: the DAG files
+import it too.
+"""
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of one run; each field is the variable ``MOON_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="MOON_", env_file=REPOSITORY / ".env", extra="ignore", frozen=True)
+
+    lake: str = Field(str(REPOSITORY / "var/lake"), description="folder or object-store URI of the lake")
+    lake_storage_options: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="object-store options as JSON, in deltalake's names (AWS_ENDPOINT_URL …)",
+    )
+    milvus: str = Field(
+        str(REPOSITORY / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server"
+    )
+    milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of a Milvus server")
+    milvus_timeout: float = Field(60, gt=0, description="seconds one call to Milvus may take")
+    alias: str = Field("products", description="alias that readers query")
+    index: str = Field("auto", description="index of a new collection: auto, FLAT, HNSW, IVF_FLAT or DISKANN (servers)")
+    model: str | None = Field(None, description="checkpoint folder; default: the model behind the alias")
+    detector: str | None = Field(None, description="detector folder; default: the one in the repository")
+
+    catalog: str | None = Field(None, description="catalogue file or folder")
+    mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml beside the catalogue")
+    allowed_roots: tuple[str, ...] = Field(
+        (), description="folders or URIs that images may come from; default: the catalogue's image base"
+    )
+    image_version: Literal["auto", "sha256"] = Field(
+        "auto", description="auto: catalogue column, else etag, else size and mtime; sha256: read every image"
+    )
+    timezone: str = Field("UTC", description="the shop's time zone; decides a night's snapshot date")
+    snapshot_offset_days: int = Field(0, ge=0, description="the night of day D embeds the snapshot of D minus this")
+
+    jobs_env: str = Field(
+        str(REPOSITORY / ".venv"), description="virtual environment that DAG tasks submit the jobs in"
+    )
+    spark_master: str = Field("local[2]", description="Spark master when a job starts its own session")
+    spark_memory: str = Field("2g", description="driver memory of a session that a job starts itself")
+    batch_tokens: int | None = Field(
+        None, ge=1, description="padded tokens in one forward pass of the encoder; default: by device"
+    )
+
+    max_title: int = Field(1000, ge=1, description="characters of a title before the row is refused")
+    max_description: int = Field(20_000, ge=1, description="characters of a description before the row is refused")
+    max_images: int = Field(30, ge=1, description="images of a product before the row is refused")
+    max_deletes: float = Field(0.1, ge=0, le=1, description="share of served products a night may delete")
+    max_refusals: float = Field(0.1, ge=0, le=1, description="share of rows a night may refuse")
+    breaker_floor: int = Field(10, ge=0, description="a breaker never trips on this many rows or fewer")
+    min_row_ratio: float = Field(0.5, ge=0, le=1, description="rows tonight over rows of the latest earlier date")
+    max_null_share: float = Field(
+        0.2, ge=0, le=1, description="share of rows without id, title or image at which the gate closes"
+    )
+    max_duplicate_share: float = Field(0.2, ge=0, le=1, description="share of repeated ids at which the gate closes")
+    min_category_coverage: float = Field(
+        0.5, ge=0, le=1, description="share of the earlier date's top categories that must still be there"
+    )
+
+    lite_max_rows: int = Field(20_000, ge=1, description="rows that a Milvus Lite file may hold")
+    upsert_batch_bytes: int = Field(4 << 20, ge=1, description="bytes of one upsert request")
+    lease_seconds: int = Field(120, ge=1, description="a writer's lease ends this long after its last renewal")
+    wait_seconds: float = Field(
+        900, ge=0, description="how long to wait for another writer of the collection or of the Milvus Lite path"
+    )
+    retention_days: int = Field(30, ge=1, description="days of snapshots, products, quarantine and plans kept")
+
+    def replace(self, **options: Any) -> "Settings":
+        """Return these settings with every option that is not None in the place of its setting."""
+        given = {name: value for name, value in options.items() if value is not None}
+        return type(self).model_validate({**self.model_dump(), **given})
+
+    @property
+    def is_lite(self) -> bool:
+        """Whether the Milvus URI is a path, which means the embedded Milvus Lite."""
+        return "://" not in self.milvus
+
+    def snapshot_date(self, moment: datetime) -> date:
+        """Return the snapshot date of a night that starts at a moment: the shop's local day minus the offset."""
+        return moment.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.snapshot_offset_days)
+
+    def storage_options(self) -> dict[str, str]:
+        """Return the object-store options in clear text, for the libraries that need them."""
+        return {name: value.get_secret_value() for name, value in self.lake_storage_options.items()}

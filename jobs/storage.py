@@ -1,0 +1,55 @@
+"""Where the lake lies: one root, a folder or an object store, seen through pyarrow's file systems."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyarrow import fs
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A root and how to reach it; picklable, so Spark tasks carry it.
+
+    Attributes:
+        root: a folder path, or ``s3://bucket/prefix``.
+        options: object-store options in deltalake's names; empty for a folder.
+    """
+
+    root: str
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the root is a folder of this machine."""
+        return "://" not in self.root or self.root.startswith("file://")
+
+    def uri(self, *parts: str) -> str:
+        """Return the URI of a path under the root; a folder's is absolute, without a scheme."""
+        root = str(Path(self.root.removeprefix("file://")).resolve()) if self.is_local else self.root.rstrip("/")
+        return "/".join((root, *parts))
+
+    def spark_uri(self, uri: str) -> str:
+        """Return the URI as Spark's readers want it (S3 through ``s3a``)."""
+        return uri.replace("s3://", "s3a://", 1) if uri.startswith("s3://") else uri
+
+    def open(self) -> tuple[fs.FileSystem, str]:
+        """Return the file system and the root's path in it."""
+        if self.is_local:
+            return fs.LocalFileSystem(), self.uri()
+        scheme, path = self.root.rstrip("/").split("://", 1)
+        if scheme in {"s3", "s3a"}:
+            return self._s3(), path
+        filesystem, path = fs.FileSystem.from_uri(self.root)
+        return filesystem, path
+
+    def _s3(self) -> fs.S3FileSystem:
+        endpoint = self.options.get("AWS_ENDPOINT_URL")
+        return fs.S3FileSystem(
+            access_key=self.options.get("AWS_ACCESS_KEY_ID"),
+            secret_key=self.options.get("AWS_SECRET_ACCESS_KEY"),
+            session_token=self.options.get("AWS_SESSION_TOKEN"),
+            region=self.options.get("AWS_REGION"),
+            endpoint_override=endpoint.split("://", 1)[1] if endpoint else None,
+            scheme=endpoint.split("://", 1)[0] if endpoint else None,
+        )

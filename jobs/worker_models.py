@@ -1,0 +1,103 @@
+"""Models inside Spark's Python workers: loaded once a process, on the device that the task was given.
+
+A worker process outlives its tasks (``spark.python.worker.reuse``), and so do the caches here.
+"""
+
+import functools
+from typing import TYPE_CHECKING
+
+from schemas.uri import local_path
+
+if TYPE_CHECKING:  # each takes seconds to import; only workers need them
+    from moon_model.detection.detector import ProductDetector
+    from moon_model.encoder import MoonEncoder
+
+CUDA_PREPARERS = 6
+"""Threads that read, decode and tokenise for one GPU, so that it never waits."""
+
+REMOTE_PREPARERS = 4
+"""Threads on a worker without GPU whose images come over the network: while one waits, others decode."""
+
+
+class ModelChangedError(RuntimeError):
+    """A worker's files are another model than the driver's plan names."""
+
+
+@functools.cache
+def load_encoder(uri: str, detector: str | None, model_version: str, device: str) -> "MoonEncoder":
+    """Return this process's encoder.
+
+    Args:
+        uri: folder of the checkpoint, as this machine sees it.
+        detector: folder of the detector; None is the one in the repository.
+        model_version: what the plan expects there.
+        device: as from `task_device`.
+
+    Raises:
+        ModelChangedError: the folder holds another model.
+    """
+    from transformers.utils import logging  # noqa: PLC0415
+
+    from moon_model.encoder import MoonEncoder  # noqa: PLC0415
+
+    logging.disable_progress_bar()
+    detect = load_detector(detector, device)
+    encoder = MoonEncoder.from_pretrained(uri, detector=detect, device=device, threads=1)
+    _check(f"{uri} with its detector", encoder.model_version, model_version)
+    return encoder
+
+
+@functools.cache
+def load_detector(path: str | None, device: str) -> "ProductDetector":
+    """Return this process's detector; on a GPU device where ONNX Runtime can use it, else on the CPU."""
+    import onnxruntime  # noqa: PLC0415
+
+    from moon_model.detection.detector import CPU, CUDA, ProductDetector  # noqa: PLC0415
+
+    on_gpu = device != "cpu" and CUDA in onnxruntime.get_available_providers()
+    return ProductDetector.from_pretrained(path, providers=[CUDA, CPU] if on_gpu else [CPU])
+
+
+def checked_detector(path: str | None, version: str, device: str) -> "ProductDetector":
+    """Return `load_detector` after comparing its version with the plan's.
+
+    Raises:
+        ModelChangedError: the folder holds another detector.
+    """
+    detector = load_detector(path, device)
+    _check(f"detector {path or 'of the repository'}", detector.version, version)
+    return detector
+
+
+def task_device() -> str:
+    """Return the device of this task: the GPU that Spark gave it, else the first that is visible, else ``cpu``."""
+    import torch  # noqa: PLC0415
+    from pyspark import TaskContext  # noqa: PLC0415
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    context = TaskContext.get()
+    given = context.resources().get("gpu") if context else None
+    return f"cuda:{given.addresses[0]}" if given else "cuda"
+
+
+def preparers(device: str, roots: tuple[str, ...]) -> int:
+    """Return how many threads prepare inputs ahead of the model; 0: none.
+
+    On a CPU the model itself keeps the core busy, so threads only help while images travel.
+
+    Args:
+        device: as from `task_device`.
+        roots: canonical URIs of the folders that images come from.
+    """
+    if device != "cpu":
+        return CUDA_PREPARERS
+    return REMOTE_PREPARERS if any(local_path(root) is None for root in roots) else 0
+
+
+def _check(what: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise ModelChangedError(
+            f"{what} is version {found[:16]} on this worker, the plan is for {expected[:16]}: ship the same files to "
+            "every worker, then run the night again"
+        )

@@ -1,0 +1,1 @@
+"""The contracts: lake tables, the product, the source mapping, the Milvus collection."""

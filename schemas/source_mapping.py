@@ -1,0 +1,219 @@
+"""The source mapping: which columns of a catalogue are what, as a TOML file that an analyst writes.
+
+`docs/mapping.md` explains it by example; `moon check-source` suggests one.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
+
+from schemas.source_values import AttributesFormat
+from schemas.uri import folder_uri
+
+SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv"]
+Column = Annotated[str, StringConstraints(min_length=1)]
+Separator = Annotated[str, StringConstraints(min_length=1)]
+
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+
+class MappingError(ValueError):
+    """A mapping that cannot be used; the message names the file, the key and the remedy, a line each."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class CategoryMapping(_Strict):
+    """Category: one column (with `separator`: a path in it), or one column for each level, root first."""
+
+    column: Column | None = None
+    separator: Separator | None = None
+    columns: list[Column] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _exactly_one(self, "column", "columns")
+        if self.columns is not None and self.separator is not None:
+            raise ValueError("separator belongs to column, not to columns")
+        return self
+
+
+class AttributesMapping(_Strict):
+    """Attributes: a list of columns (or a table name = "column"), or one column that holds a map.
+
+    A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
+    """
+
+    columns: list[Column] | dict[str, Column] | None = None
+    column: Column | None = None
+    format: AttributesFormat = "auto"
+    pair_separator: Separator = ",,"
+    key_separator: Separator = ":"
+    value_separator: Separator = "!!!"
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _exactly_one(self, "column", "columns")
+        return self
+
+    @property
+    def named_columns(self) -> dict[str, str]:
+        """Attribute name → column, empty when one column holds them all."""
+        if isinstance(self.columns, dict):
+            return dict(self.columns)
+        return {column: column for column in self.columns or ()}
+
+
+class ImagesMapping(_Strict):
+    """Images: a column (a list, or text cut at `separator`), several columns, or a `template` of columns.
+
+    `base` is the folder or URI that relative paths start from: relative to the mapping file; without it they
+    start from the catalogue's folder. `version_column` holds something that changes whenever the bytes do.
+    """
+
+    column: Column | None = None
+    separator: Separator | None = None
+    columns: list[Column] | None = None
+    template: Annotated[str, StringConstraints(min_length=1)] | None = None
+    base: Annotated[str, StringConstraints(min_length=1)] | None = None
+    version_column: Column | None = None
+    version_separator: Separator | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        _exactly_one(self, "column", "columns", "template")
+        if self.template is not None and not PLACEHOLDER.search(self.template):
+            raise ValueError('template names no column; write one in braces, such as "Pics/{Id}.webp"')
+        return self
+
+
+def _column_table(value: Any) -> Any:
+    """Let ``category = "Type"`` stand for ``category = { column = "Type" }``, and a list for `columns`."""
+    if isinstance(value, str):
+        return {"column": value}
+    return {"columns": value} if isinstance(value, list) else value
+
+
+class SourceMapping(_Strict):
+    """What each column of a catalogue means. Column names are taken exactly as the source writes them.
+
+    Attributes:
+        format: of the files; "auto" goes by their names.
+        id, title: columns that every catalogue must have.
+        description, category, attributes, images: optional; what is left out stays empty.
+        snapshot: column with the snapshot's date; rows of other dates are left out of a night.
+    """
+
+    format: SourceFormat = "auto"
+    id: Column
+    title: Column
+    description: Column | None = None
+    category: Annotated[CategoryMapping | None, BeforeValidator(_column_table)] = None
+    attributes: Annotated[AttributesMapping | None, BeforeValidator(_column_table)] = None
+    images: Annotated[ImagesMapping | None, BeforeValidator(_column_table)] = None
+    snapshot: Column | None = None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a mapping file; a relative `images.base` becomes absolute, relative to the file.
+
+        Raises:
+            MappingError: the file is missing, is no TOML, or says something a mapping cannot mean.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise MappingError(
+                f"cannot read the mapping {path}: {error.strerror}; `moon check-source --catalog … --out {path}` "
+                "writes one"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise MappingError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        mapping = cls.parse(text, name=str(path))
+        if mapping.images is None or mapping.images.base is None:
+            return mapping
+        base = mapping.images.base
+        absolute = folder_uri(base if "://" in base else str(path.parent.absolute() / base))
+        return mapping.model_copy(update={"images": mapping.images.model_copy(update={"base": absolute})})
+
+    @classmethod
+    def parse(cls, text: str, name: str = "the mapping") -> Self:
+        """Read a mapping from TOML text; `name` stands in error messages.
+
+        Raises:
+            MappingError: the text is no TOML, or says something a mapping cannot mean.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise MappingError(f"{name} is no valid TOML: {error}") from error
+        except ValidationError as error:
+            raise MappingError("\n".join([f"{name} cannot be used:", *_plain(error)])) from error
+
+    def image_base(self, catalog_folder: str) -> str:
+        """Return the canonical URI that relative image paths start from."""
+        if self.images is not None and self.images.base is not None:
+            return folder_uri(self.images.base)
+        return folder_uri(catalog_folder)
+
+    def columns_used(self) -> list[str]:
+        """Return every source column the mapping reads, each once, in the order of the mapping."""
+        names: list[str | None] = [self.id, self.title, self.description, self.snapshot]
+        if self.category:
+            names += [self.category.column, *(self.category.columns or ())]
+        if self.attributes:
+            names += [self.attributes.column, *self.attributes.named_columns.values()]
+        if self.images:
+            names += [self.images.column, *(self.images.columns or ()), self.images.version_column]
+            names += PLACEHOLDER.findall(self.images.template or "")
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    def missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:
+        """Return the mapped columns that the source lacks, each with the likeliest real name or None."""
+        known = list(available)
+        lower = {name.strip().lower(): name for name in known}
+        missing = {}
+        for name in self.columns_used():
+            if name not in known:
+                near = difflib.get_close_matches(name.strip().lower(), lower, n=1, cutoff=0.7)
+                missing[name] = lower[near[0]] if near else None
+        return missing
+
+
+def _exactly_one(model: BaseModel, *names: str) -> None:
+    given = [name for name in names if getattr(model, name) is not None]
+    if len(given) != 1:
+        wanted = " or ".join(names)
+        raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(given)}" if given else ""))
+
+
+def _plain(error: ValidationError) -> list[str]:
+    """Return what is wrong, one line a finding, in the words of the TOML file."""
+    lines = []
+    for finding in error.errors():
+        where = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("list[", "dict["))) or "file"
+        message = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] == "extra_forbidden":
+            message = f"unknown key; {_did_you_mean(finding['loc'])}"
+        elif finding["type"] == "missing":
+            message = f'is required; write {where} = "name of the column"'
+        lines.append(f"  {where}: {message}")
+    return lines
+
+
+def _did_you_mean(place: tuple[int | str, ...]) -> str:
+    tables: Mapping[str, type[BaseModel]] = {
+        "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
+    }  # fmt: skip
+    table = tables.get(str(place[0])) if len(place) > 1 else SourceMapping
+    known = list((table or SourceMapping).model_fields)
+    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

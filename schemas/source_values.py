@@ -1,0 +1,167 @@
+"""Any value of any source as text, and attributes in the forms that catalogues write them.
+
+Nothing here raises on bad data: what cannot be read is text or an error message, so that no row is lost.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any, Literal
+
+AttributesFormat = Literal["auto", "json", "map", "pairs"]
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINK_KEYS = ("url", "uri", "path", "src")
+
+
+def as_text(value: Any) -> str | None:
+    """Return the value as text: numbers and structures as JSON writes them, null and NaN as None.
+
+    Characters that no UTF-8 text can hold (lone surrogates) become U+FFFD, which the row rules refuse.
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, bool | int | float):
+        text = json.dumps(value)
+    elif isinstance(value, Mapping | list | tuple):
+        text = json_text(value)
+    else:
+        text = _scalar(value)
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, Decimal):
+        return format(value, "f") if value.is_finite() else str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    return _printed(value)
+
+
+def json_text(value: Any) -> str:
+    """Return the value as one line of JSON, whatever it holds."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=_scalar)
+    except (TypeError, ValueError, RecursionError):  # keys that are no strings, or a structure that holds itself
+        return _printed(value)
+
+
+def _printed(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # a foreign object's own __repr__ may raise anything
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
+
+
+def as_list(value: Any, separator: str | None) -> list[Any]:
+    """Return the elements of a list column, a JSON list in a text, or a text cut at `separator`."""
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            parsed = _from_json(value)
+            if isinstance(parsed, list):
+                return parsed
+        if separator:
+            return value.split(separator)
+    return [value]
+
+
+def as_link(value: Any) -> str | None:
+    """Return an image's address: the text itself, or the `url`, `uri`, `path` or `src` of a structure."""
+    if isinstance(value, Mapping):
+        for key in _LINK_KEYS:
+            if isinstance(value.get(key), str):
+                return as_text(value[key])
+    return as_text(value)
+
+
+def parse_attributes(
+    value: Any, form: AttributesFormat, *, pair: str, key: str, multi: str
+) -> tuple[dict[str, str] | None, str | None]:
+    """Return (attributes, None), or (None, what is wrong) when the value is no map.
+
+    Args:
+        value: a map, a list of pairs, a list of {key, value} or {name, value}, JSON text, or a text of pairs.
+        form: "auto" tells them apart by looking; "json", "map" and "pairs" accept only that form.
+        pair, key, multi: separators of a text of pairs: between pairs, key and value, several values.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return {}, None
+    if isinstance(value, str):
+        if form == "pairs" or (form == "auto" and value.lstrip()[:1] not in ("{", "[")):
+            return _from_pairs_text(value, pair, key, multi)
+        value = _from_json(value) if form != "map" else value
+        if value is _NOT_JSON:
+            return None, "not valid JSON"
+    elif form in ("json", "pairs"):
+        return None, f"expected text ({form}), found {_short(value)}"
+    return _from_structure(value)
+
+
+def _from_structure(value: Any) -> tuple[dict[str, str] | None, str | None]:
+    if isinstance(value, Mapping):
+        return _texts(list(value.items())), None
+    if isinstance(value, list | tuple):
+        pairs = [_as_pair(element) for element in value]
+        if all(pair is not None for pair in pairs):
+            return _texts([pair for pair in pairs if pair is not None]), None
+    return None, f"expected a map of names and values, found {_short(value)}"
+
+
+def _as_pair(element: Any) -> tuple[Any, Any] | None:
+    if isinstance(element, list | tuple) and len(element) == 2:
+        return element[0], element[1]
+    if isinstance(element, Mapping):
+        for name in ("key", "name"):
+            if name in element and "value" in element:
+                return element[name], element["value"]
+    return None
+
+
+def _texts(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
+    """Return names and values as texts; several values are joined by commas, null values left out."""
+    result = {}
+    for name, value in pairs:
+        parts = value if isinstance(value, list | tuple) else [value]
+        texts = [text for text in map(as_text, parts) if text is not None]
+        if texts:
+            result[as_text(name) or ""] = ", ".join(texts)
+    return result
+
+
+def _from_pairs_text(value: str, pair: str, key: str, multi: str) -> tuple[dict[str, str] | None, str | None]:
+    result = {}
+    for piece in value.split(pair):
+        if not piece.strip():
+            continue
+        name, found, text = piece.partition(key)
+        if not found or not name.strip():
+            return None, f"expected name{key}value, found {_short(piece)}"
+        result[as_text(name.strip()) or ""] = as_text(", ".join(p.strip() for p in text.split(multi))) or ""
+    return result, None
+
+
+_NOT_JSON = object()
+
+
+def _from_json(text: str) -> Any:
+    """Return the parsed JSON, or `_NOT_JSON`."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _NOT_JSON
+
+
+def _short(value: Any) -> str:
+    text = as_text(value) or "nothing"
+    return repr(text if len(text) <= 80 else text[:77] + "…")

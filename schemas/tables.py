@@ -1,0 +1,222 @@
+"""The lake's tables: columns, key and partitioning, one definition each (design, "Lake").
+
+Every table is a Delta table under the lake's root. A file never holds its partition columns: they are in its path.
+Raise ``SCHEMA_VERSION`` with any change of a column; `jobs.lake.Lake` refuses a table of another version.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+IMAGE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
+ATTRIBUTES = pa.map_(pa.string(), pa.string())
+CATEGORY = pa.list_(pa.string())
+INSTANT = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One lake table.
+
+    Attributes:
+        name: folder under the lake's root.
+        columns: the columns in the files, without the partition columns.
+        partition_by: partition columns in path order; their values are strings.
+        key: the column whose minimum and maximum every file's statistics carry.
+    """
+
+    name: str
+    columns: pa.Schema
+    partition_by: tuple[str, ...]
+    key: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """All columns, the partition columns (strings) last."""
+        return pa.schema([*self.columns, *(pa.field(name, pa.string()) for name in self.partition_by)])
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+SNAPSHOTS = Table(
+    "snapshots",
+    _schema(
+        source_row=pa.int64(),
+        product_id=pa.string(),
+        title=pa.string(),
+        description=pa.string(),
+        category=CATEGORY,
+        attributes=ATTRIBUTES,
+        attributes_error=pa.string(),
+        row_error=pa.string(),
+        images=pa.list_(IMAGE),
+    ),
+    partition_by=("date",),
+    key="source_row",
+)
+"""The catalogue as delivered, mapped to our names; errors of mapping are columns, so that no row is lost."""
+
+PRODUCTS = Table(
+    "products",
+    _schema(
+        product_id=pa.string(),
+        source_row=pa.int64(),
+        title=pa.string(),
+        description=pa.string(),
+        category=CATEGORY,
+        attributes=ATTRIBUTES,
+        images=pa.list_(IMAGE),
+        content_hash=pa.string(),
+    ),
+    partition_by=("date",),
+    key="product_id",
+)
+"""Valid rows in canonical form (`schemas.product.canonical`)."""
+
+QUARANTINE = Table(
+    "quarantine",
+    _schema(
+        source_row=pa.int64(),
+        product_id=pa.string(),
+        image_index=pa.int32(),
+        reason=pa.string(),
+        detail=pa.string(),
+        row=pa.string(),
+    ),
+    partition_by=("date", "stage"),
+    key="source_row",
+)
+"""Refused rows (``image_index`` null) and refused images of a product that is served without them (index set)."""
+
+PLANS = Table(
+    "plans",
+    _schema(
+        run_id=pa.string(),
+        model_version=pa.string(),
+        detector_version=pa.string(),
+        collection=pa.string(),
+        ledger_version=pa.int64(),
+        serve=pa.bool_(),
+        counts=pa.map_(pa.string(), pa.int64()),
+        override=pa.string(),
+        planned_at=INSTANT,
+    ),
+    partition_by=("date",),
+    key="run_id",
+)
+"""One header a frozen plan: what `changes` of this run were computed from; infer and serve find their run here."""
+
+CHANGES = Table(
+    "changes",
+    _schema(
+        product_id=pa.string(),
+        op=pa.string(),
+        content_hash=pa.string(),
+        source_row=pa.int64(),
+    ),
+    partition_by=("run_id",),
+    key="product_id",
+)
+"""The frozen plan: op is new, changed, reuse or deleted (content_hash and source_row null when deleted)."""
+
+REGIONS = Table(
+    "regions",
+    _schema(
+        image_sha256=pa.string(),
+        uri=pa.string(),
+        version=pa.string(),
+        box=pa.list_(pa.float32()),
+        score=pa.float32(),
+        source=pa.string(),
+    ),
+    partition_by=("detector_version",),
+    key="uri",
+)
+"""The core region of an image (box: x0 y0 x1 y1 as shares of width and height), found again by (uri, version)."""
+
+VECTORS = Table(
+    "vectors",
+    _schema(
+        product_id=pa.string(),
+        content_hash=pa.string(),
+        vector=pa.list_(pa.float32()),
+        partial=pa.bool_(),
+    ),
+    partition_by=("model_version", "date"),
+    key="product_id",
+)
+"""One vector for each (model version, product, content) and the date of the snapshot it was made for."""
+
+SERVED = Table(
+    "served",
+    _schema(
+        product_id=pa.string(),
+        op=pa.string(),
+        content_hash=pa.string(),
+        snapshot_date=pa.string(),
+        epoch=pa.int64(),
+        partial=pa.bool_(),
+    ),
+    partition_by=("collection",),
+    key="product_id",
+)
+"""The ledger: op is upsert or delete; of a product's rows the one with the highest epoch is what Milvus holds."""
+
+MODELS = Table(
+    "models",
+    _schema(
+        model_version=pa.string(),
+        uri=pa.string(),
+        dimension=pa.int32(),
+        detector_version=pa.string(),
+        registered_at=INSTANT,
+    ),
+    partition_by=(),
+    key="model_version",
+)
+"""Model versions that ever made a vector here, and where their checkpoints lie."""
+
+LEASES = Table(
+    "leases",
+    _schema(epoch=pa.int64(), holder=pa.string(), expires_at=INSTANT, released=pa.bool_()),
+    partition_by=("collection",),
+    key="epoch",
+)
+"""Who may write a collection: of a collection's rows the last committed counts."""
+
+RUNS = Table(
+    "runs",
+    _schema(
+        run_id=pa.string(),
+        stage=pa.string(),
+        outcome=pa.string(),
+        counts=pa.map_(pa.string(), pa.int64()),
+        seconds=pa.float64(),
+        details=pa.map_(pa.string(), pa.string()),
+        finished_at=INSTANT,
+    ),
+    partition_by=("date",),
+    key="run_id",
+)
+"""One row a finished stage and, with stage ``report``, the record of the whole run."""
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        SNAPSHOTS,
+        PRODUCTS,
+        QUARANTINE,
+        PLANS,
+        CHANGES,
+        REGIONS,
+        VECTORS,
+        SERVED,
+        MODELS,
+        LEASES,
+        RUNS,
+    )
+}

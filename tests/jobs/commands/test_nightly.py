@@ -1,0 +1,34 @@
+"""The night's command: dates, the document it prints."""
+
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest import raises
+
+from jobs.commands.nightly import night_document, snapshot_date
+from jobs.night import StageResult
+from jobs.runner import Outcome
+from jobs.settings import Settings
+
+SETTINGS = Settings(_env_file=None)
+
+
+@given(st.dates())
+def test_iso_dates_pass(day) -> None:
+    assert snapshot_date(day.isoformat(), SETTINGS) == day.isoformat()
+
+
+def test_other_dates_do_not() -> None:
+    for text in ("20261122", "2026-11-31", "tomorrow", "2026-W01-1"):
+        with raises(typer.BadParameter):
+            snapshot_date(text, SETTINGS)
+    assert len(snapshot_date(None, SETTINGS)) == 10
+
+
+def test_the_document_is_the_reports_or_the_plans() -> None:
+    details = {"run_id": "r", "model": "m", "collection": "c", "report": "/x.html"}
+    outcome = Outcome({"plan": StageResult({"new": 3}, details)}, {"plan": 0.5})
+    dry = {"run_id": "r", "date": "2026-11-22", "rows": {"new": 3}, "seconds": {"plan": 0.5}}
+    assert night_document("2026-11-22", outcome) == {**dry, "model": "m", "collection": "c"}
+    outcome.results["report"] = StageResult({"encoded": 3}, details)
+    assert night_document("2026-11-22", outcome)["rows"] == {"encoded": 3}

@@ -1,0 +1,118 @@
+"""``moon search``, ``status``, ``export`` and ``maintain`` as a user types them, on a small served collection."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from jobs.cli import app
+from jobs.errors import MoonError
+from jobs.lake import Lake
+from jobs.milvus import connect
+from jobs.settings import Settings
+from jobs.storage import Storage
+from moon_model.encoder import MoonEncoder
+from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from tests.jobs.serving_shop import write
+from tests.jobs.test_row_writer import entity
+
+TITLES = {"mug": "blue mug [sale]", "boot": "red hiking boot"}
+
+
+def moon(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def stores(make_settings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Two products behind the alias, served an hour ago; MOON_LAKE and MOON_MILVUS name the place."""
+    settings: Settings = make_settings()
+    encoder = MoonEncoder.from_pretrained(tiny_checkpoint)
+    vectors = encoder.encode_queries(texts=list(TITLES.values()))
+    rows = [
+        {**entity(name, title=title, category="Home"), VECTOR: vector}
+        for (name, title), vector in zip(TITLES.items(), vectors, strict=True)
+    ]
+    values = [encoder.model_version, str(encoder.dim), "c" * 64, str(tiny_checkpoint)]
+    with connect(settings) as client:
+        params = client.prepare_index_params()
+        params.add_index(VECTOR, index_type="FLAT", metric_type="IP")
+        client.create_collection(
+            "moon_a",
+            schema=collection_schema(encoder.dim),
+            index_params=params,
+            properties=dict(zip(PROPERTIES, values, strict=True)),
+        )
+        client.upsert("moon_a", rows)
+        client.create_alias("moon_a", "products")
+    lake = Lake(Storage(settings.lake))
+    marks = {"highwater:moon_a": datetime(2026, 1, 4).toordinal()}
+    lake.commit("served", [], attempt="upsert", partition={"collection": "moon_a"}, marks=marks)
+    record = {
+        "run_id": "r", "stage": "report", "outcome": "success", "counts": [("delivered", 2)],
+        "details": [("collection", "moon_a")], "finished_at": datetime.now(UTC) - timedelta(hours=1),
+    }  # fmt: skip
+    write(lake, "runs", [record], {"date": "2026-01-04"}, "run", "append")
+    monkeypatch.setenv("MOON_LAKE", settings.lake)
+    monkeypatch.setenv("MOON_MILVUS", settings.milvus)
+    return settings
+
+
+def test_search(stores: Settings, photo, tmp_path: Path) -> None:
+    shown = moon("search", "red hiking boot", "--k", "1", "--json")
+    (hit,) = json.loads(shown.stdout)
+    assert (hit["product_id"], hit["title"], hit["category"]) == ("boot", "red hiking boot", "Home")
+    table = moon("search", "mug", "--filter", 'title like "blue%"')
+    assert "blue mug [sale]" in table.stdout and "boot" not in table.stdout
+    (tmp_path / "photo.jpg").write_bytes(photo(1))
+    assert len(json.loads(moon("search", "--image", str(tmp_path / "photo.jpg"), "--json").stdout)) == 2
+    assert "Nothing matches" in moon("search", "mug", "--filter", 'brand == "none"').stdout
+    wrong = moon("search", "--json")
+    assert isinstance(wrong.exception, MoonError) and wrong.stdout == ""
+    assert moon("search", "x", "--k", "0").exit_code == 2
+
+
+def test_status(stores: Settings) -> None:
+    found = json.loads(moon("status", "--json", "--max-age", "2h").stdout)
+    assert (found["collection"], found["rows"], found["fresh"]) == ("moon_a", 2, True)
+    assert 3500 < found["age_seconds"] < 3700
+    old = moon("status", "--json", "--max-age", "30m")
+    assert old.exit_code == 1 and json.loads(old.stdout)["fresh"] is False and "older than 30m" in old.stderr
+    shown = moon("status").stdout
+    assert "products → moon_a" in shown and "1:00:" in shown and "2 delivered" in shown
+    assert isinstance(moon("status", "--max-age", "soon").exception, MoonError)
+
+
+def test_status_of_nothing(make_settings) -> None:
+    settings = make_settings()
+    shown = moon("status", "--lake", settings.lake, "--milvus", settings.milvus)
+    assert shown.exit_code == 0 and "nothing: run `moon nightly`" in shown.stdout
+
+
+def test_export(stores: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "served.parquet"
+    assert json.loads(moon("export", "--out", str(out), "--json").stdout) == {"file": str(out), "rows": 2}
+    assert set(pq.read_table(out)["product_id"].to_pylist()) == set(TITLES)
+    assert f"2 rows in {out}" in moon("export", "--out", str(out)).stdout
+    assert moon("export").exit_code == 2
+
+
+@pytest.mark.long
+def test_maintain(stores: Settings) -> None:
+    """Starts a Spark session of its own, as the command does."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "jobs.cli", "maintain", "--dry-run", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"dry_run": True, "actions": []}
+
+
+@pytest.mark.parametrize("verb", ["search", "status", "export", "maintain"])
+def test_help_teaches_by_example(verb: str) -> None:
+    shown = moon(verb, "--help").stdout
+    assert "--json" in shown
+    assert f"moon {verb}" in shown

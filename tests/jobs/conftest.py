@@ -1,0 +1,156 @@
+"""Fixtures of the stages' tests."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.plan import Plan
+    from tests.jobs.serving_shop import Shop
+
+
+@pytest.fixture
+def seed() -> "Callable[..., None]":
+    """Commit rows to a table as a stage would: ``seed(lake, "served", rows, {"collection": "c"}, marks={…})``."""
+    from jobs.lake_files import FileSink
+
+    def commit(
+        lake: "Lake", table: str, rows: Sequence[Mapping[str, Any]], partition: Mapping[str, str], **options: Any
+    ) -> None:
+        sink = FileSink(lake.storage, table, partition)
+        sink.write_rows([dict(row) for row in rows])
+        options.setdefault("attempt", f"seed/{uuid.uuid4()}")
+        assert lake.commit(table, sink.close(), partition=partition, **options)
+
+    return commit
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random compact MOON of hidden size 32 that reads bytes as tokens: loads in a second, encodes at once."""
+    import torch
+
+    from moon_model.configuration_moon import CompactConfig, MoonConfig
+    from moon_model.modeling_moon import MoonModel
+    from moon_model.processing_moon import MoonProcessor
+    from moon_model.tokenization import cut_vocabulary
+
+    torch.manual_seed(0)
+    base = CompactConfig(
+        vocab_size=264, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, image_size=64, tokens_per_view=4, initializer_range=0.2,
+    )  # fmt: skip
+    config = MoonConfig(base_config=base, num_experts=4, moe_layers=[1], max_images=2)
+    folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
+    MoonModel(config).save_pretrained(folder)
+    MoonProcessor(config, cut_vocabulary({"model": {"type": "BPE", "merges": []}}, 264)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> "Callable[..., bytes]":
+    """Encoded photos of a coloured square on a grey ground: ``photo(seed, size=64, kind="JPEG")``."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    def draw(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
+        random = np.random.default_rng(seed)
+        pixels = np.full((size, size, 3), 200, dtype=np.uint8)
+        left, top = random.integers(size // 8, size // 3, 2)
+        pixels[top : top + size // 2, left : left + size // 2] = random.integers(0, 256, 3)
+        target = io.BytesIO()
+        Image.fromarray(pixels).save(target, kind)
+        return target.getvalue()
+
+    return draw
+
+
+@pytest.fixture
+def planned_night(
+    make_night: "Callable[..., Night]", seed: "Callable[..., None]", tiny_checkpoint: Path, tmp_path: Path
+) -> "Callable[..., tuple[Night, Plan]]":
+    """A night between plan and detect: ``planned_night({"id": ["a.jpg"]}, unchanged=…, run_id=…)``.
+
+    Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
+    """
+    from jobs.model_choice import checkpoint_at, register_model
+    from jobs.plan import COUNTS, Plan, commit_header
+    from schemas.uri import folder_uri
+
+    folder = tmp_path / "images"
+    folder.mkdir(exist_ok=True)
+
+    def make(
+        images: Mapping[str, Sequence[str]], unchanged: Sequence[str] = (), run_id: str = "r1", **columns: Any
+    ) -> "tuple[Night, Plan]":
+        night = make_night("2026-01-02", allowed_roots=(str(folder),), model=str(tiny_checkpoint))
+        model = checkpoint_at(str(tiny_checkpoint))
+        register_model(night.lake, model)
+        rows = [
+            {
+                "product_id": key,
+                "source_row": row,
+                "title": f"Title of {key}",
+                "description": "",
+                "category": ["A", "B"],
+            }
+            | {"attributes": [("Color", "red")], "content_hash": f"hash {key}"}
+            | {"images": [{"uri": f"{folder_uri(str(folder))}/{name}", "version": "1"} for name in names]}
+            | columns
+            for row, (key, names) in enumerate(images.items())
+        ]
+        changes = [{**row, "op": "new"} for row in rows if row["product_id"] not in unchanged]
+        shown = sum(min(len(row["images"]), model.max_images) for row in changes)
+        counts = dict.fromkeys(COUNTS, 0) | {"new": len(changes), "images": shown}
+        plan = Plan(
+            date=night.date, run_id=run_id, model_version=model.model_version, detector_version=model.detector_version,
+            collection=model.collection, ledger_version=0, serve=True, counts=counts,
+        )  # fmt: skip
+        seed(night.lake, "products", rows, night.partition, mode="overwrite")
+        names = ("product_id", "op", "content_hash", "source_row")
+        seed(night.lake, "changes", [{name: row[name] for name in names} for row in changes], plan.partition)
+        commit_header(night.lake, plan, f"plan/{run_id}")
+        return night, plan
+
+    return make
+
+
+@pytest.fixture(params=["lite", pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.long])])
+def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A Milvus without collections: a Milvus Lite path and, in the long tests, a real server."""
+    if request.param == "lite":
+        yield str(tmp_path / "milvus.db")
+        return
+    uri = request.getfixturevalue("milvus_server")
+    yield uri
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(uri)
+    for alias in client.list_aliases()["aliases"]:
+        client.drop_alias(alias)
+    for name in client.list_collections():
+        client.drop_collection(name)
+    client.close()
+
+
+@pytest.fixture
+def shop(make_night: "Callable[..., Night]", monkeypatch: pytest.MonkeyPatch, milvus: str) -> "Shop":
+    """A shop whose nights are ready to be served, on each kind of Milvus."""
+    from tests.jobs.serving_shop import Shop
+
+    return Shop(make_night, monkeypatch, milvus=milvus)
+
+
+@pytest.fixture
+def lite_shop(make_night: "Callable[..., Night]", monkeypatch: pytest.MonkeyPatch) -> "Shop":
+    """A shop whose nights are ready to be served, on Milvus Lite only."""
+    from tests.jobs.serving_shop import Shop
+
+    return Shop(make_night, monkeypatch)

@@ -1,0 +1,51 @@
+"""The command line as a user meets it: real processes, real messages."""
+
+import subprocess
+import sys
+
+import pytest
+
+VERBS = ["nightly", "prepare", "infer", "serve", "pull", "validate", "plan", "detect", "encode", "upsert", "publish"]
+
+
+def moon(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_help_names_every_verb() -> None:
+    shown = moon("--help").stdout
+    wanted = [*VERBS, "report", "status", "search", "export", "maintain", "demo-catalog", "check-source"]
+    assert [verb for verb in wanted if verb not in shown] == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = "import sys, jobs.cli; print([m for m in ('pyspark', 'torch', 'pymilvus', 'pandas') if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_stage_explains_itself(verb: str) -> None:
+    from typer.testing import CliRunner
+
+    from jobs.cli import app
+
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0
+    assert "--date" in result.stdout
+
+
+def test_an_expected_failure_is_one_message_and_exit_1() -> None:
+    done = moon("plan", "--allow-deletes", "0.5")
+    assert done.returncode == 1
+    assert "add --reason TEXT" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_wrong_date_is_a_usage_error() -> None:
+    done = moon("nightly", "--date", "22.11.2026")
+    assert done.returncode == 2
+    assert "write it as 2026-11-22" in done.stderr

@@ -1,0 +1,35 @@
+"""The session's configuration and what its workers see."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from jobs.session import WORKER_ENVIRONMENT, session_configuration
+from jobs.settings import Settings
+
+
+def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARK_ENV_LOADED", raising=False)
+    settings = Settings(_env_file=None, lake=str(tmp_path / "lake"), spark_master="local[3]")
+    configuration = session_configuration(settings)
+    assert configuration["spark.master"] == "local[3]"
+    assert configuration["spark.driver.bindAddress"] == "127.0.0.1"
+
+
+def test_under_spark_submit_the_submit_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_ENV_LOADED", "1")
+    configuration = session_configuration(Settings(_env_file=None))
+    assert "spark.master" not in configuration
+    assert "spark.driver.memory" not in configuration
+
+
+def test_workers_run_one_thread_and_keep_their_memory(spark) -> None:
+    names = list(WORKER_ENVIRONMENT)
+
+    def read(_: object) -> list[tuple[str, str | None]]:
+        return [(name, os.environ.get(name)) for name in names]
+
+    seen = dict(spark.sparkContext.parallelize([0], 1).flatMap(read).collect())
+    assert seen == WORKER_ENVIRONMENT
+    assert spark.conf.get("spark.sql.session.timeZone") == "UTC"

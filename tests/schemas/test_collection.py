@@ -1,0 +1,84 @@
+"""The serving contract as both backends keep it, and the texts that must fit its fields."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymilvus import DataType
+
+from schemas.collection import (
+    FIELDS,
+    HNSW_MAX_ROWS,
+    TEXT_BYTES,
+    UnsupportedIndexError,
+    choose_index,
+    collection_name,
+    collection_schema,
+    fitted,
+    pinned_alias,
+    search_params,
+)
+
+VERSION = "0123456789abcdef" * 4
+
+
+def test_names_follow_from_the_model_version() -> None:
+    assert collection_name(VERSION) == "moon_0123456789ab"
+    assert pinned_alias("products", VERSION) == "products_01234567"
+
+
+def test_schema_uses_only_what_every_backend_has() -> None:
+    schema = collection_schema(576)
+    assert [field.name for field in schema.fields if field.is_primary] == ["product_id"]
+    assert not schema.auto_id and not schema.enable_dynamic_field
+    assert {field.name for field in schema.fields} == {*FIELDS, "vector"}
+    assert {field.dtype for field in schema.fields} == {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
+    assert not any(field.nullable or field.is_partition_key for field in schema.fields)
+
+
+@pytest.mark.parametrize(
+    ("backend", "rows", "kind"),
+    [
+        ("lite", 0, "FLAT"),
+        ("lite", 20_000, "FLAT"),
+        ("server", 100, "HNSW"),
+        ("server", HNSW_MAX_ROWS, "HNSW"),
+        ("server", HNSW_MAX_ROWS + 1, "IVF_FLAT"),
+    ],
+)
+def test_the_index_follows_from_backend_and_size(backend, rows: int, kind: str) -> None:
+    assert choose_index(backend, rows).type == kind
+
+
+def test_a_wanted_index_is_taken_or_refused() -> None:
+    assert choose_index("lite", 5, "hnsw").type == "HNSW"
+    assert choose_index("server", 5, "DISKANN").type == "DISKANN"
+    for lacking in ("DISKANN", "SCANN", "IVF_PQ"):  # Milvus Lite would take them and search by brute force
+        with pytest.raises(UnsupportedIndexError, match=f"Milvus Lite has no {lacking}"):
+            choose_index("lite", 5, lacking)
+    with pytest.raises(UnsupportedIndexError, match="a Milvus server has no ANNOY"):
+        choose_index("server", 5, "ANNOY")
+
+
+@given(st.integers(1, 200_000_000))
+def test_ivf_lists_stay_within_what_milvus_takes(rows: int) -> None:
+    assert 128 <= choose_index("server", rows, "IVF_FLAT").build["nlist"] <= 65_536
+
+
+@pytest.mark.parametrize("k", [1, 10, 16_384])
+def test_a_search_looks_at_least_k_far(k: int) -> None:
+    assert search_params("HNSW", k)["ef"] >= k
+    assert search_params("DISKANN", k)["search_list"] >= k
+    assert search_params("FLAT", k) == {}
+
+
+@given(st.sampled_from(sorted(TEXT_BYTES)), st.text(max_size=400) | st.text("né😀", min_size=200, max_size=400))
+def test_a_fitted_text_is_the_longest_start_that_fits(name: str, text: str) -> None:
+    text = text.encode("utf-8", "ignore").decode()
+    cut = fitted(name, text)
+    assert text.startswith(cut)
+    assert len(cut.encode()) <= TEXT_BYTES[name]
+    assert cut == text or len(text[: len(cut) + 1].encode()) > TEXT_BYTES[name]
+
+
+def test_nothing_is_an_empty_text() -> None:
+    assert fitted("brand", None) == ""

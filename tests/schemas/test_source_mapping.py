@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from schemas.source_mapping import MappingError, SourceMapping
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+FULL = """
+format = "csv"
+id = "Artikel-Nr. (SKU)"
+title = 'Name "DE"'
+description = "Text"
+category = { column = "Waren;gruppe", separator = "/" }
+attributes = { columns = { colour = "Farbe, Ton" } }
+snapshot = "Tag"
+
+[images]
+columns = ["Bild 1", "Bild 2"]
+version_column = "Stand"
+"""
+
+
+def test_a_whole_mapping() -> None:
+    mapping = SourceMapping.parse(FULL)
+    assert mapping.format == "csv"
+    assert mapping.category is not None
+    assert mapping.category.separator == "/"
+    assert mapping.attributes is not None
+    assert mapping.attributes.named_columns == {"colour": "Farbe, Ton"}
+    assert mapping.columns_used() == [
+        "Artikel-Nr. (SKU)", 'Name "DE"', "Text", "Tag", "Waren;gruppe", "Farbe, Ton", "Bild 1", "Bild 2", "Stand",
+    ]  # fmt: skip
+
+
+def test_short_forms() -> None:
+    mapping = SourceMapping.parse(
+        'id = "i"\ntitle = "t"\ncategory = ["a", "b"]\nattributes = ["c"]\nimages = "photo"\n'
+    )
+    assert mapping.category is not None
+    assert mapping.category.columns == ["a", "b"]
+    assert mapping.attributes is not None
+    assert mapping.attributes.named_columns == {"c": "c"}
+    assert mapping.images is not None
+    assert mapping.images.column == "photo"
+    assert mapping.format == "auto"
+
+
+MISTAKES = {
+    'title = "t"': ("id", 'write id = "name of the column"'),
+    'id = "i"\ntitle = "t"\nimage = "x"': ("image", "did you mean images?"),
+    'id = "i"\ntitle = "t"\n[images]\ntemplates = "x"': ("images.templates", "did you mean template?"),
+    'id = "i"\ntitle = "t"\n[images]\ncolumn = "x"\ntemplate = "{y}"': ("images", "exactly one of"),
+    'id = "i"\ntitle = "t"\n[images]\nbase = "x"': ("images", "give exactly one of column or columns or template"),
+    'id = "i"\ntitle = "t"\n[images]\ntemplate = "a.jpg"': ("images", "names no column"),
+    'id = "i"\ntitle = "t"\ncategory = {columns = ["a"], separator = "/"}': ("category", "separator belongs to column"),
+    'id = 7\ntitle = "t"': ("id", "string"),
+    'id = ""\ntitle = "t"': ("id", "at least 1 character"),
+    'id = "i"\ntitle = "t"\nformat = "xls"': ("format", "'parquet'"),
+    'id = "i\ntitle = "t"': ("the mapping", "no valid TOML"),
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_are_explained(text: str) -> None:
+    with pytest.raises(MappingError) as caught:
+        SourceMapping.parse(text)
+    for words in MISTAKES[text]:
+        assert words in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    with pytest.raises(MappingError) as caught:
+        SourceMapping.parse('desciption = "d"')
+    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()[1:]] == ["id", "title", "desciption"]
+    assert "did you mean description?" in str(caught.value)
+
+
+def test_a_relative_base_starts_at_the_mapping_file(tmp_path: Path) -> None:
+    path = tmp_path / "maps" / "m.toml"
+    path.parent.mkdir()
+    path.write_text('id = "i"\ntitle = "t"\n[images]\ncolumn = "c"\nbase = "../photos"\n')
+    assert SourceMapping.load(path).image_base("/elsewhere") == f"file://{tmp_path}/photos"
+    path.write_text('id = "i"\ntitle = "t"\n[images]\ncolumn = "c"\nbase = "s3://bucket/photos/"\n')
+    assert SourceMapping.load(path).image_base("/elsewhere") == "s3://bucket/photos"
+    path.write_text('id = "i"\ntitle = "t"\nimages = "c"\n')
+    assert SourceMapping.load(path).image_base("/elsewhere") == "file:///elsewhere"
+
+
+def test_a_missing_or_binary_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(MappingError, match="check-source"):
+        SourceMapping.load(tmp_path / "none.toml")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(MappingError, match="not UTF-8"):
+        SourceMapping.load(tmp_path / "b.toml")
+
+
+def test_missing_columns_come_with_the_likeliest_name() -> None:
+    mapping = SourceMapping.parse('id = "Id"\ntitle = "Titel"\n[images]\ntemplate = "{Bild}/{Id}.jpg"\n')
+    assert mapping.missing_columns(["id ", "Title", "x"]) == {"Id": "id ", "Titel": "Title", "Bild": None}
+    assert mapping.missing_columns(["Id", "Titel", "Bild"]) == {}
+
+
+@pytest.mark.parametrize("name", ["eshop", "parquet_example", "mbe"])
+def test_shipped_mappings_load(name: str) -> None:
+    mapping = SourceMapping.load(REPOSITORY / "mappings" / f"{name}.toml")
+    assert mapping.images is not None
+
+
+def test_the_documentation_shows_only_mappings_that_load() -> None:
+    text = (REPOSITORY / "docs" / "mapping.md").read_text(encoding="utf-8")
+    examples = [block.split("```")[0] for block in text.split("```toml\n")[1:]]
+    assert len(examples) >= 2
+    for example in examples:
+        SourceMapping.parse(example if "\nid" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')

@@ -1,0 +1,71 @@
+import pandas as pd
+import pytest
+
+from validation.gate import check_gate
+from validation.metrics import METRICS
+from validation.rules import GATE_RULES, GateLimits
+
+LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, floor=10)
+GOOD = {
+    **dict.fromkeys(METRICS, 0.0), "snapshot_date": "2026-01-02", "earlier_date": "2026-01-01", "columns": "a string",
+    "rows": 900, "earlier_rows": 1000, "row_ratio": 0.9, "categories": 3, "category_coverage": 1.0,
+}  # fmt: skip
+
+
+def check(**metrics):
+    return check_gate(pd.DataFrame([{**GOOD, **metrics}]), LIMITS, "a string")
+
+
+def test_a_good_snapshot_passes_and_its_page_stands_alone(caplog):
+    result = check()
+    assert result.is_open
+    assert not [record for record in caplog.records if record.name.startswith("great_expectations")]
+    page = result.page
+    assert "row_ratio" in page and "category_coverage" in page and "Succeeded" in page
+    assert "snapshot of 2026-01-02" in page
+    assert "An unexpected Exception" not in page  # the renderer swallows its own failures
+    assert "share of rows that break a row rule" in page  # a metric that no expectation tests
+    assert "<script" not in page
+    assert "<link" not in page
+    assert 'src="http' not in page and "url('http" not in page
+
+
+@pytest.mark.parametrize(
+    ("metrics", "words"),
+    [
+        (
+            {"rows": 400, "row_ratio": 0.4},
+            "rows tonight as a share of the rows of the latest earlier date: 0.4 (400 against 1,000 of 2026-01-01), "
+            "expected at least 0.5; if that is right, set MOON_MIN_ROW_RATIO",
+        ),
+        ({"null_title_share": 0.25}, "share of rows without a title: 0.25, expected at most 0.2"),
+        ({"duplicate_share": 0.21}, "share of ids that occur in an earlier row: 0.21, expected at most 0.2"),
+        ({"category_coverage": 0.3}, "categories that are still there: 0.3, expected at least 0.5"),
+        ({"columns": "b string"}, "expect_column_values_to_be_in_set: observed ['b string']"),
+        ({"surprise": 1}, "expect_table_columns_to_match_set: observed "),
+    ],
+)
+def test_a_bad_snapshot_is_refused_in_words(metrics, words):
+    result = check(**metrics)
+    assert len(result.failures) == 1
+    assert words in result.failures[0]
+    assert "Failed" in result.page
+    assert "An unexpected Exception" not in result.page
+
+
+def test_several_failures_are_all_named():
+    metrics = {"null_id_share": 1.0, "null_image_share": 0.5, "rows": 0, "row_ratio": 0.0}
+    # With no row at all there is no share of it to be wrong.
+    assert len(check(**metrics).failures) == 2
+    assert len(check(**{**metrics, "rows": 900, "row_ratio": 0.9}).failures) == 2
+
+
+def test_a_small_catalogue_may_move_in_large_shares():
+    assert check(rows=10, earlier_rows=20, row_ratio=0.5, duplicate_share=0.9, null_title_share=0.5).is_open
+
+
+def test_every_gate_rule_tests_a_metric_and_names_a_setting_that_exists(make_settings):
+    settings = make_settings()
+    for rule in GATE_RULES:
+        assert rule.metric in METRICS
+        assert not rule.setting or hasattr(settings, rule.setting.removeprefix("MOON_").lower())

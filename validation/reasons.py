@@ -1,0 +1,38 @@
+"""Why a row or an image was refused: every code that the quarantine holds, each with its meaning."""
+
+from enum import StrEnum
+from typing import Self
+
+
+class Reason(StrEnum):
+    """A reason code; `description` is the line that the report and the documentation show.
+
+    The first eleven refuse a row (validate, in the order in which they are tested; encode's no_readable_image as
+    well), those that begin with ``image_`` refuse one image of a product that is served without it.
+    """
+
+    description: str
+
+    def __new__(cls, code: str, description: str) -> Self:
+        """Make a member that equals its code and carries its description."""
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.description = description
+        return member
+
+    MALFORMED_ROW = "malformed_row", "the record cannot be read: broken JSON, wrong number of CSV fields, not UTF-8"
+    MISSING_ID = "missing_id", "the product id is absent or blank"
+    INVALID_CHARACTERS = "invalid_characters", "control characters, or characters that an earlier decoding destroyed"
+    EMPTY_TITLE = "empty_title", "the title is absent or has nothing to see"
+    TEXT_TOO_LONG = "text_too_long", "id, title, description, category or an attribute is over its limit"
+    MALFORMED_ATTRIBUTES = "malformed_attributes", "the attributes are not a map of names to values"
+    NO_IMAGE = "no_image", "the row names no image"
+    TOO_MANY_IMAGES = "too_many_images", "the row names more images than a product may have"
+    FORBIDDEN_URI = "forbidden_uri", "an image lies outside the allowed roots"
+    DUPLICATE_ID = "duplicate_id", "an earlier good row has the same product id"
+    NO_READABLE_IMAGE = "no_readable_image", "none of the product's images could be read"
+    IMAGE_MISSING = "image_missing", "there is no such image"
+    IMAGE_UNREADABLE = "image_unreadable", "the image is empty, truncated, corrupt or may not be read"
+    IMAGE_TOO_LARGE = "image_too_large", "the image has more bytes or pixels than may be decoded"
+    IMAGE_FORMAT = "image_format", "the file is not of an image format that is read"
+    IMAGE_FORBIDDEN = "image_forbidden", "the image is a link that leaves the allowed roots"
