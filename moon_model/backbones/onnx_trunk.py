@@ -1,0 +1,105 @@
+"""The compact vision tower in ONNX Runtime: the same weights, 2-3 times faster than torch on a CPU.
+
+The graph is built in memory from the torch module whenever an encoder starts (0.1 s), so a checkpoint holds one
+copy of the weights and any fine-tuned tower profits.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from moon_model.backbones.compact import LITE0_FEATURES, EfficientNetLite0, InvertedBottleneck, SameConv
+
+_OPSET = 17
+_IR_VERSION = 8
+
+
+class OnnxTrunk(nn.Module):
+    """Takes the place of ``backbone.vision`` for inference on the CPU; float32, no gradients.
+
+    Args:
+        trunk: the tower whose weights are used (copied).
+        threads: intra-op threads. One is what a Spark worker owns.
+    """
+
+    def __init__(self, trunk: EfficientNetLite0, threads: int = 1) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        graph = build_graph(trunk).SerializeToString()
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [V, 3, S, S] -> grid float32 [V, 1280, S/32, S/32]."""
+        views = np.ascontiguousarray(pixels.float().numpy())
+        # One view a run: larger batches are no faster and leave the cache.
+        grids = [self._session.run(None, {"pixels": views[index : index + 1]})[0] for index in range(len(views))]
+        return torch.from_numpy(np.concatenate(grids))
+
+
+def build_graph(trunk: EfficientNetLite0) -> onnx.ModelProto:
+    """Write the tower as an ONNX model: ``pixels`` [V, 3, S, S] -> ``grid`` [V, 1280, S/32, S/32]."""
+    graph = _Graph()
+    last = graph.relu6(graph.conv(trunk.stem, "pixels"))
+    for block in trunk.blocks:
+        assert isinstance(block, InvertedBottleneck)  # noqa: S101  # what an EfficientNetLite0 is made of
+        last = graph.bottleneck(block, last)
+    last = graph.relu6(graph.conv(trunk.head, last))
+    graph.add("Identity", [last], output="grid")
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["views", 3, "side", "side"])
+    grid = helper.make_tensor_value_info("grid", TensorProto.FLOAT, ["views", LITE0_FEATURES, "rows", "columns"])
+    proto = helper.make_graph(graph.nodes, "efficientnet_lite0", [pixels], [grid], graph.weights)
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION)
+    onnx.checker.check_model(model)
+    return model
+
+
+class _Graph:
+    """Nodes and weights in order; each method adds some and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights = [
+            numpy_helper.from_array(np.array(value, dtype=np.float32), name)
+            for name, value in (("zero", 0.0), ("six", 6.0))
+        ]
+
+    def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def relu6(self, name: str) -> str:
+        return self.add("Clip", [name, "zero", "six"])
+
+    def conv(self, module: SameConv, name: str) -> str:
+        weight, bias = f"weight_{len(self.nodes)}", f"bias_{len(self.nodes)}"
+        for label, tensor in ((weight, module.weight), (bias, module.bias)):
+            assert tensor is not None  # noqa: S101  # SameConv always has a bias
+            self.weights.append(numpy_helper.from_array(tensor.detach().float().cpu().numpy(), label))
+        before, after = _padding(module)
+        return self.add(
+            "Conv",
+            [name, weight, bias],
+            kernel_shape=list(module.kernel_size),
+            strides=list(module.stride),
+            group=module.groups,
+            pads=[before, before, after, after],
+        )
+
+    def bottleneck(self, block: InvertedBottleneck, name: str) -> str:
+        inner = name if block.expand is None else self.relu6(self.conv(block.expand, name))
+        projected = self.conv(block.project, self.relu6(self.conv(block.depthwise, inner)))
+        return self.add("Add", [projected, name]) if block.skip else projected
+
+
+def _padding(module: SameConv) -> tuple[int, int]:
+    """Pixels added (left and above, right and below), see ``SameConv``."""
+    extra = module.kernel_size[0] - module.stride[0]
+    return extra // 2, extra - extra // 2

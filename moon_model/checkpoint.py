@@ -1,0 +1,183 @@
+"""Compact storage of a MoonModel: int8 matrices in safetensors shards small enough for a Git repository.
+
+A matrix is stored as int8 with one float32 scale for each output row (the last axis is summed over), a quarter of
+its size. Where that would change it by more than ``INT8_ERROR`` it is stored as bfloat16, and vectors stay
+float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage`` and computes with the
+restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
+"""
+
+import copy
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import split_torch_state_dict_into_shards
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from moon_model.configuration_moon import MoonConfig
+
+FORMAT = "int8-rows"
+VERSION = 1
+INDEX_FILE = "model.safetensors.index.json"
+MAX_SHARD_BYTES = 15 * 2**20 - 2**18
+"""Tensor bytes a file: with its header it stays under 15 MiB."""
+
+INT8_ERROR = 0.015
+"""Largest relative error (Frobenius norm) for which int8 is used; bfloat16's own is 0.002."""
+
+_SCALE = ".scale"
+_PATTERN = "model{suffix}.safetensors"
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """Size of one part of a stored model.
+
+    Attributes:
+        part: first names of its tensors, such as ``decoder.layers``.
+        parameters: number of weights once restored.
+        stored: bytes in the files, scales included.
+        kinds: how its tensors are stored, most bytes first.
+    """
+
+    part: str
+    parameters: int
+    stored: int
+    kinds: str
+
+
+def save_state(
+    state: Mapping[str, Tensor], config: MoonConfig, folder: Path, max_shard_bytes: int = MAX_SHARD_BYTES
+) -> list[Path]:
+    """Write weights and ``config.json``; weights of an earlier save in the folder are removed.
+
+    Args:
+        state: a model's ``state_dict()``.
+        config: its configuration; a copy with ``moon_storage`` set is written.
+        folder: made if absent.
+        max_shard_bytes: most tensor bytes a file.
+
+    Returns:
+        The weight files.
+
+    Raises:
+        ValueError: when a single tensor is larger than ``max_shard_bytes``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stored: dict[str, Tensor] = {}
+    repeated: dict[str, int] = {}
+    for name, tensor in state.items():
+        copies = _all_slices_equal(tensor)
+        if copies:
+            repeated[name] = tensor.shape[0]
+        stored |= _pack(name, (tensor[:1] if copies else tensor).detach().cpu())
+    largest = max(stored, key=lambda name: stored[name].nbytes)
+    if stored[largest].nbytes > max_shard_bytes:
+        raise ValueError(f"{largest} alone takes {stored[largest].nbytes:,} bytes, a file at most {max_shard_bytes:,}")
+    for old in [*folder.glob("model*.safetensors"), folder / INDEX_FILE]:
+        old.unlink(missing_ok=True)
+    split = split_torch_state_dict_into_shards(stored, filename_pattern=_PATTERN, max_shard_size=max_shard_bytes)
+    for file, names in split.filename_to_tensors.items():
+        save_file({name: stored[name].contiguous() for name in names}, folder / file, {"format": "pt"})
+        (folder / file).chmod(0o644)  # safetensors writes for the owner's eyes only
+    index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
+    written = copy.deepcopy(config)
+    written.moon_storage = {"format": FORMAT, "version": VERSION, "repeated": repeated}
+    written.save_pretrained(folder)
+    return [folder / file for file in split.filename_to_tensors]
+
+
+def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
+    """Restore the float32 weights that ``save_state`` wrote.
+
+    Raises:
+        FileNotFoundError: when the folder or one of its files is missing.
+        ValueError: when the format is unknown, or the index names a file outside the folder.
+    """
+    folder = Path(folder)
+    storage = json.loads((folder / "config.json").read_text()).get("moon_storage") or {}
+    if (storage.get("format"), storage.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{folder} is stored as {storage}; this version of moon_model reads {FORMAT} {VERSION}")
+    stored = _read(folder)
+    repeated: dict[str, int] = storage["repeated"]
+    state: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        if name.endswith(_SCALE):
+            continue
+        scale = stored.get(name + _SCALE)
+        restored = tensor.float() if scale is None else tensor.float() * scale
+        state[name] = restored.repeat(repeated[name], *[1] * (restored.ndim - 1)) if name in repeated else restored
+    return state
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a stored model, of either format, sorted by name.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    if files := sorted(folder.glob("model*.safetensors")):
+        return files
+    raise FileNotFoundError(f"{folder} holds no model*.safetensors: no model was saved there")
+
+
+def size_table(folder: Path) -> list[SizeRow]:
+    """Parts of a compactly stored model, largest first."""
+    storage = json.loads((folder / "config.json").read_text())["moon_storage"]
+    rows: dict[str, dict[str, Any]] = {}
+    for name, tensor in _read(folder).items():
+        path = name.removeprefix("backbone.").split(".")
+        row = rows.setdefault(".".join(path[:2]), {"parameters": 0, "stored": 0, "kinds": {}})
+        row["stored"] += tensor.nbytes
+        if not name.endswith(_SCALE):
+            row["parameters"] += tensor.numel() * storage["repeated"].get(name, 1)
+            kind = str(tensor.dtype).removeprefix("torch.")
+            row["kinds"][kind] = row["kinds"].get(kind, 0) + tensor.nbytes
+    table = [SizeRow(part, row["parameters"], row["stored"], _by_size(row["kinds"])) for part, row in rows.items()]
+    return sorted(table, key=lambda row: -row.stored)
+
+
+def folder_bytes(paths: Iterable[Path]) -> int:
+    """Bytes of all files in some folders."""
+    return sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
+
+
+def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Store one tensor: int8 and scale, bfloat16, or float32 for vectors."""
+    values = tensor.float()
+    if values.ndim < 2:
+        return {name: values}
+    scale = values.abs().amax(-1, keepdim=True) if values.ndim != 4 else values.abs().amax((1, 2, 3), keepdim=True)
+    scale = scale.clamp(min=1e-12) / 127
+    rounded = (values / scale).round().clamp(-127, 127)
+    error = (rounded * scale - values).norm() / values.norm().clamp(min=1e-12)
+    if error > INT8_ERROR:
+        return {name: values.bfloat16()}
+    return {name: rounded.to(torch.int8), name + _SCALE: scale}
+
+
+def _all_slices_equal(tensor: Tensor) -> bool:
+    """Whether a stack holds copies of one matrix: experts before training, stored once."""
+    return tensor.ndim == 3 and tensor.shape[0] > 1 and bool((tensor[1:] == tensor[:1]).all())
+
+
+def _read(folder: Path) -> dict[str, Tensor]:
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        raise FileNotFoundError(f"{folder} has no {INDEX_FILE}")
+    names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ValueError(f"{index} names files outside its folder: {', '.join(outside)}")
+    stored: dict[str, Tensor] = {}
+    for name in names:
+        stored |= load_file(folder / name)
+    return stored
+
+
+def _by_size(kinds: dict[str, int]) -> str:
+    return ", ".join(sorted(kinds, key=lambda kind: -kinds[kind]))

@@ -1,0 +1,13 @@
+"""The demo shop: products, texts and photographs that are made up, drawn and known to the last detail.
+
+Pure Python, NumPy and Pillow. `DemoWorld` states the facts of a product, `draw_product` draws it as a cut-out,
+`compose` puts a cut-out on a `ground`, and `take_photo` does all of it as a catalogue would.
+"""
+
+from moon_model.demo.drawing import draw_product
+from moon_model.demo.grounds import ground
+from moon_model.demo.photo import Photo, take_photo
+from moon_model.demo.scene import compose, to_jpeg
+from moon_model.demo.world import DemoProduct, DemoWorld
+
+__all__ = ["DemoProduct", "DemoWorld", "Photo", "compose", "draw_product", "ground", "take_photo", "to_jpeg"]

@@ -1,0 +1,227 @@
+"""The paper's own detector for GPU users: Qwen2.5-VL asked for the box of the product named by the title.
+
+Same interface as ``ProductDetector``, plus titles. Its mechanics are tested on a tiny random checkpoint; **its
+quality is untested**: no grounding weights were at hand when this was written.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+)
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+
+from moon_model.detection.configuration import DetectorConfig
+from moon_model.detection.grounding_answer import AnswerError, parse, prompt
+from moon_model.detection.region import Region, is_degenerate
+from moon_model.images import decode
+
+_TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+_AFTER_IMAGE = "<|vision_end|>"
+_AFTER_PROMPT = "<|im_end|>\n<|im_start|>assistant\n"
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """How the model is asked.
+
+    Attributes:
+        min_pixels: photos are enlarged to at least this many pixels.
+        max_pixels: and shrunk to at most this many; 28 × 28 of them become one visual token.
+        max_new_tokens: an answer in the form asked for takes about 40.
+        score_threshold: mean probability of the answer's tokens below which the whole photo is used.
+        limits: bounds of a usable box, as ``ProductDetector`` has them.
+    """
+
+    min_pixels: int = 28 * 28 * 64
+    max_pixels: int = 28 * 28 * 640
+    max_new_tokens: int = 96
+    score_threshold: float = 0.3
+    limits: DetectorConfig = DetectorConfig()  # noqa: RUF009 (frozen)
+
+
+class GroundingDetector:
+    """Finds the product that a title names.
+
+    Args:
+        model: Qwen2.5-VL with its language head.
+        tokenizer: of the same checkpoint.
+        version: 16 hex digits that change with weights, tokenizer, prompt or settings.
+        config: how the model is asked.
+        batch_size: photos a run; batching pads the prompt, never the photo.
+    """
+
+    def __init__(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        tokenizer: PreTrainedTokenizerBase,
+        version: str,
+        config: GroundingConfig | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        self.config = config or GroundingConfig()
+        self.version = version
+        self.batch_size = batch_size
+        self.provider = f"torch {model.device.type}"
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        vision = cast(Qwen2_5_VLVisionConfig, model.config.vision_config)
+        self._patch, self._merge = cast(int, vision.patch_size), vision.spatial_merge_size
+        self._images = Qwen2VLImageProcessorPil(
+            min_pixels=self.config.min_pixels,
+            max_pixels=self.config.max_pixels,
+            patch_size=self._patch,
+            temporal_patch_size=cast(int, vision.temporal_patch_size),
+            merge_size=vision.spatial_merge_size,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "cuda",
+        dtype: torch.dtype = torch.bfloat16,
+        config: GroundingConfig | None = None,
+        batch_size: int = 8,
+    ) -> "GroundingDetector":
+        """Load a Qwen2.5-VL folder with safetensors weights and its tokenizer.
+
+        Args:
+            path: the folder.
+            device: torch device; asked for CUDA where there is none, torch refuses, nothing falls back.
+            dtype: of the weights.
+            config: how the model is asked.
+            batch_size: photos a run.
+
+        Raises:
+            FileNotFoundError: when the folder holds no safetensors weights.
+        """
+        folder = Path(path)
+        version = grounding_version(folder, config or GroundingConfig())
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
+        )
+        model.to(torch.device(device))  # type: ignore[arg-type]  # transformers' decorator hides the signature
+        return cls(model, AutoTokenizer.from_pretrained(folder), version, config, batch_size)
+
+    def detect(self, images: Iterable[Image.Image], titles: Sequence[str] | None = None) -> list[Region]:
+        """Find each photo's product.
+
+        Args:
+            images: as ``ProductDetector.detect`` takes them.
+            titles: one a photo, "" where there is none; None asks for the main product everywhere.
+
+        Returns:
+            One region a photo, in order; the whole image where the answer holds no usable box.
+
+        Raises:
+            BadImage: when an image cannot be decoded.
+            ValueError: when there are not as many titles as images.
+        """
+        photos = [decode(image) for image in images]
+        names = list(titles) if titles is not None else [""] * len(photos)
+        if len(names) != len(photos):
+            raise ValueError(f"{len(names)} titles for {len(photos)} images")
+        regions = []
+        for start in range(0, len(photos), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            regions += self._detect_batch(photos[batch], names[batch])
+        return regions
+
+    def _detect_batch(self, photos: list[Image.Image], titles: list[str]) -> list[Region]:
+        pixels = self._images(images=photos, return_tensors="pt")
+        grids: list[list[int]] = pixels["image_grid_thw"].tolist()
+        answers = self._ask(pixels["pixel_values"], grids, titles)
+        return [
+            self._region(answer, score, columns * self._patch, rows * self._patch)
+            for (answer, score), (_, rows, columns) in zip(answers, grids, strict=True)
+        ]
+
+    def _region(self, answer: str, score: float, width: int, height: int) -> Region:
+        try:
+            box = parse(answer, width, height)
+        except AnswerError:
+            return Region.whole()
+        limits = self.config.limits
+        if score < self.config.score_threshold or is_degenerate(box, limits.least_side, limits.most_area):
+            return Region.whole(score)
+        return Region(box, score)
+
+    @torch.inference_mode()
+    def _ask(self, patches: Tensor, grids: list[list[int]], titles: list[str]) -> list[tuple[str, float]]:
+        """Greedy answers and the mean probability of their tokens."""
+        prompts = [self._prompt_ids(title, grid) for title, grid in zip(titles, grids, strict=True)]
+        batch = self._left_padded(prompts)
+        device = self._model.device
+        output = self._model.generate(
+            **{name: value.to(device) for name, value in batch.items()},
+            pixel_values=patches.to(device, self._model.dtype),
+            image_grid_thw=torch.tensor(grids, device=device),
+            max_new_tokens=self.config.max_new_tokens,
+            do_sample=False,
+            pad_token_id=self._pad_id(),
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        answers = output.sequences[:, batch["input_ids"].shape[1] :]
+        logits = torch.stack(output.logits, dim=1).float()  # [B, new tokens, vocabulary]
+        chosen = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]
+        real = answers != self._pad_id()
+        scores = (chosen * real).sum(1).div(real.sum(1).clamp(min=1)).exp()
+        texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return list(zip(texts, scores.tolist(), strict=True))
+
+    def _prompt_ids(self, title: str, grid: list[int]) -> list[int]:
+        """One conversation. Titles come from strangers: special tokens written in them stay plain text."""
+        tokens = grid[0] * grid[1] * grid[2] // self._merge**2
+        encode = self._tokenizer.encode
+        return [
+            *encode(_TURN, add_special_tokens=False),
+            *[self._model.config.image_token_id] * tokens,
+            *encode(_AFTER_IMAGE, add_special_tokens=False),
+            *encode(prompt(title), add_special_tokens=False, split_special_tokens=True),
+            *encode(_AFTER_PROMPT, add_special_tokens=False),
+        ]
+
+    def _left_padded(self, prompts: list[list[int]]) -> dict[str, Tensor]:
+        longest = max(map(len, prompts))
+        ids = torch.full((len(prompts), longest), self._pad_id())
+        mask = torch.zeros_like(ids)
+        for row, tokens in enumerate(prompts):
+            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+            mask[row, longest - len(tokens) :] = 1
+        image = (ids == self._model.config.image_token_id) & mask.bool()
+        return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int()}
+
+    def _pad_id(self) -> int:
+        pad = self._tokenizer.pad_token_id
+        return int(pad if pad is not None else self._tokenizer.eos_token_id)
+
+
+def grounding_version(folder: Path, config: GroundingConfig) -> str:
+    """Digest of a checkpoint's weights and tokenizer, the prompt and the settings, 16 hex digits.
+
+    Reads every byte of the weights (some seconds for 3 billion), since no file's name or time is its identity.
+
+    Raises:
+        FileNotFoundError: when the folder holds no safetensors weights.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise FileNotFoundError(f"no safetensors weights in {folder}; name a folder that holds a Qwen2.5-VL checkpoint")
+    digest = hashlib.sha256(f"{config}{_TURN}{prompt('')}{_AFTER_PROMPT}".encode())
+    for path in [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""The words that go to and come from a grounding model: prompt out, box in."""
+
+import json
+import math
+import re
+
+from moon_model.detection.region import Box
+
+UNTITLED = "the main product"
+_FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
+_LONGEST_TITLE = 300
+
+
+class AnswerError(ValueError):
+    """The model's answer holds no usable box."""
+
+
+def prompt(title: str) -> str:
+    """Ask for the box of the product named by a title, in the form that Qwen2.5-VL was trained to answer.
+
+    Args:
+        title: shortened to 300 characters; white space is folded. Empty: the photo's main product.
+    """
+    name = " ".join(title.split())[:_LONGEST_TITLE] or UNTITLED
+    return (
+        f'Locate the product "{name}" in this photo. Answer with its bounding box only, as JSON: '
+        '[{"bbox_2d": [x1, y1, x2, y2], "label": "product"}]. Answer [] when it is not in the photo.'
+    )
+
+
+def parse(answer: str, width: int, height: int) -> Box:
+    """Read a box out of an answer; anything but the form asked for is an error, never a guess.
+
+    Args:
+        answer: JSON, optionally in a code fence: a list of objects (or one object) with ``bbox_2d``, the first of
+            which counts.
+        width: of the photo as the model saw it: Qwen2.5-VL answers in pixels of its *resized* input
+            (QwenLM/Qwen3-VL issues 676 and 866).
+        height: as ``width``.
+
+    Returns:
+        The box in shares; corners up to 2% outside the photo are drawn in.
+
+    Raises:
+        AnswerError: when it is no JSON, lists nothing, or its first box is not four finite numbers in order,
+            inside the photo.
+    """
+    fenced = _FENCE.match(answer)
+    try:
+        found = json.loads(fenced.group(1) if fenced else answer)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise AnswerError(f"not JSON: {answer[:80]!r}") from error
+    items = found if isinstance(found, list) else [found]
+    if not items:
+        raise AnswerError("the model found no such product")
+    corners = items[0].get("bbox_2d") if isinstance(items[0], dict) else None
+    if not (isinstance(corners, list) and len(corners) == 4 and all(map(_is_number, corners))):
+        raise AnswerError(f"no bbox_2d of four numbers: {answer[:80]!r}")
+    shares = [float(c) / side for c, side in zip(corners, (width, height) * 2, strict=True)]
+    if min(shares) < -0.02 or max(shares) > 1.02:
+        raise AnswerError(f"{corners} reaches outside {width}×{height} pixels")
+    x0, y0, x1, y1 = (min(max(share, 0.0), 1.0) for share in shares)
+    if x0 >= x1 or y0 >= y1:
+        raise AnswerError(f"{corners} is empty or inside out")
+    return x0, y0, x1, y1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6 and math.isfinite(value)

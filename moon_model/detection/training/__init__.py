@@ -1,0 +1,1 @@
+"""How the shipped detector is made: synthesis of data, network, losses, training, export, measurement."""

@@ -1,0 +1,34 @@
+"""Cheap variation of rendered samples, new at every visit: mirror, colour, brightness."""
+
+import torch
+from torch import Tensor
+
+
+def augment(photos: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Vary a batch.
+
+    Args:
+        photos: uint8 [B, S, S, 3].
+        labels: [B, K, 5], x0 y0 x1 y1 dominance.
+        generator: source of chance.
+
+    Returns:
+        float photos in 0–255 and labels, same shapes.
+    """
+    count = len(photos)
+    varied, moved = photos.float(), labels.clone()
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    varied[mirrored] = varied[mirrored].flip(2)
+    moved[mirrored] = torch.where(moved[mirrored][..., 4:] > 0, mirror_labels(moved[mirrored]), moved[mirrored])
+    gain = torch.empty(count, 1, 1, 3).uniform_(0.88, 1.12, generator=generator)
+    gain = gain * torch.empty(count, 1, 1, 1).uniform_(0.75, 1.25, generator=generator)
+    shift = torch.empty(count, 1, 1, 1).uniform_(-18, 18, generator=generator)
+    grey = (torch.rand(count, 1, 1, 1, generator=generator) < 0.1).float()
+    varied = varied * (1 - grey) + varied.mean(3, keepdim=True) * grey
+    return (varied * gain + shift).clamp(0, 255), moved
+
+
+def mirror_labels(labels: Tensor) -> Tensor:
+    """Labels [..., 5] of the photos mirrored left to right."""
+    x0, y0, x1, y1, dominance = labels.unbind(-1)
+    return torch.stack([1 - x1, y0, 1 - x0, y1, dominance], -1)

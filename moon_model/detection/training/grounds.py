@@ -1,0 +1,100 @@
+"""What products are pasted onto: crops of real photos, and the plain grounds of a studio."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from PIL import Image, ImageFilter
+from scipy import ndimage
+
+from moon_model.images import decode
+
+Size = tuple[int, int]
+HELD_OUT_CLOTHING = 5
+"""One clothing photo in five, by checksum of its name, serves for measuring only."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """Photos with clutter.
+
+    Attributes:
+        clothing: worn or laid-out clothes; each shows one dominant product of its own.
+        shelves: shop photos of groceries.
+    """
+
+    clothing: tuple[Path, ...]
+    shelves: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, data: Path, held_out: bool) -> "Grounds":
+        """List the photos for training, or those for measuring (which training never sees).
+
+        Args:
+            data: the folder that holds ``clothing`` and ``grocery``.
+            held_out: measuring takes a fifth of clothing and grocery's ``val``; training the rest and ``train``.
+
+        Raises:
+            FileNotFoundError: when a folder is missing or empty.
+        """
+        clothes = sorted((data / "clothing" / "images").rglob("*.jpg"))
+        chosen = [path for path in clothes if _is_held_out(path) == held_out]
+        shelves = sorted((data / "grocery" / ("val" if held_out else "train")).rglob("*.jpg"))
+        if not chosen or not shelves:
+            raise FileNotFoundError(f"{data} must hold clothing/images and grocery/train, grocery/val with photos")
+        return cls(tuple(chosen), tuple(shelves))
+
+
+def _is_held_out(path: Path) -> bool:
+    return zlib.crc32(path.name.encode()) % HELD_OUT_CLOTHING == 0
+
+
+def photo_ground(path: Path, size: Size, rng: Random, zoom: tuple[float, float] = (0.3, 0.9)) -> Image.Image:
+    """A random crop of a photo, stretched to ``size``.
+
+    Args:
+        path: the photo.
+        size: width, height in pixels.
+        rng: source of chance.
+        zoom: range of the crop's sides as shares of the photo's. Small crops turn the photo's own products into
+            texture, so that they do not compete with the pasted one.
+    """
+    photo = decode(path, least_side=192)
+    share = rng.uniform(*zoom)
+    width, height = max(8, int(photo.width * share)), max(8, int(photo.height * share))
+    left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
+    ground = photo.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    if rng.random() < 0.5:
+        ground = ground.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.15:
+        ground = ground.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    if rng.random() < 0.3:  # a lens focuses on the product
+        ground = ground.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 4.0)))
+    return ground
+
+
+def plain_ground(size: Size, rng: Random) -> Image.Image:
+    """A studio's ground: one light tone or a free colour, a gradient, sometimes a floor line, a fine texture."""
+    width, height = size
+    if rng.random() < 0.55:
+        tone = rng.uniform(215, 255)
+        colour = np.array([tone + rng.uniform(-6, 6) for _ in range(3)])
+    else:
+        colour = np.array([rng.uniform(10, 250) for _ in range(3)])
+    y, x = np.mgrid[0:height, 0:width]
+    x, y = x / width - 0.5, y / height - 0.5
+    slope = rng.uniform(0, 60) * (rng.random() < 0.7)
+    angle = rng.uniform(0, 2 * np.pi)
+    light = slope * (np.cos(angle) * x + np.sin(angle) * y)
+    if rng.random() < 0.3:  # vignette
+        light = light - rng.uniform(20, 120) * (x * x + y * y)
+    pixels = colour + light[..., None]
+    if rng.random() < 0.3:  # a table before a wall
+        edge = rng.uniform(0.0, 0.4)
+        pixels[y > edge] += rng.uniform(-60, 40)
+    if rng.random() < 0.4:  # cloth, paper, wood
+        grain = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(2, 14), (height, width))
+        pixels += ndimage.uniform_filter(grain, rng.choice((1, 2, 4)))[..., None]
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

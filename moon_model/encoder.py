@@ -1,0 +1,306 @@
+"""MoonEncoder: products in, vectors out. The one pipeline that examples, queries and the Spark job share.
+
+JPEG bytes → decode → product detector → original and crop → tokens and views → MoonModel → float32 [N, D].
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import track
+
+from moon_model import checkpoint_dir
+from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
+from moon_model.backbones.onnx_trunk import OnnxTrunk
+from moon_model.checkpoint import weight_files
+from moon_model.detection.configuration import DetectorConfig
+from moon_model.detection.detector import ProductDetector, detector_version
+from moon_model.detection.region import Region
+from moon_model.images import BadImage, ImageSource, crop, decode
+from moon_model.modeling_moon import MoonModel
+from moon_model.processing_moon import PROCESSOR_FILE, TOKENIZER_FILE, ImageFailure, MoonProcessor, Prepared, View
+from moon_model.product import Product
+from moon_model.runtime import DType, quiet_loading, resolve_device, resolve_dtype
+
+log = logging.getLogger(__name__)
+
+DEFAULT_MODEL = "moon-tiny"
+BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+"""Padded tokens a batch: on a CPU what stays in its caches, on a GPU what keeps it busy."""
+
+_CHUNK = 64
+"""Products that ``encode`` holds prepared at a time (about 0.3 MB each)."""
+
+ProductLike = Product | Mapping[str, Any]
+
+
+class Detector(Protocol):
+    """What the encoder needs of a detector: ``ProductDetector``, ``GroundingDetector`` or one of your own.
+
+    Attributes:
+        version: changes whenever its regions may change.
+    """
+
+    version: str
+
+    def detect(self, images: Sequence[Image.Image]) -> list[Region]:
+        """One region an image, in order."""
+        ...
+
+
+class MoonEncoder:
+    """Encodes products and queries into one space.
+
+    Args:
+        model: in evaluation mode, on its device.
+        processor: the model's own.
+        detector: finds the core product; None: no crops.
+        model_version: see the function of that name.
+
+    Attributes:
+        dim: D, the size of a vector.
+        model_version: 64 hex digits. Vectors of two versions must never be compared.
+        max_images: images of a product that are looked at.
+    """
+
+    def __init__(
+        self, model: MoonModel, processor: MoonProcessor, detector: Detector | None, model_version: str
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.detector = detector
+        self.model_version = model_version
+        self.dim: int = model.config.hidden_size
+        self.max_images: int = model.config.max_images
+        settings = detector.config if isinstance(detector, ProductDetector) else DetectorConfig()
+        self.crop_margin = settings.margin
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | Path | None = None,
+        *,
+        detector: "Detector | Literal[False] | None" = None,
+        dtype: DType | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+    ) -> Self:
+        """Load an encoder.
+
+        Args:
+            path: folder of a saved MoonModel with its processor; None is ``checkpoints/moon-tiny``.
+            detector: None loads the one in the repository, False works without crops.
+            dtype: "auto" is bfloat16 where the device is faster in it, else float32.
+            device: "auto" is the GPU where there is one.
+            threads: CPU threads for torch and ONNX Runtime in this process. None leaves torch alone and gives
+                ONNX Runtime one.
+
+        Raises:
+            FileNotFoundError: when the folder holds no model.
+            RuntimeError: when the device asked for is absent.
+        """
+        folder = _model_folder(path)
+        chosen = resolve_device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if detector is None:
+            detector = ProductDetector.from_pretrained(threads=threads or 1)
+        with quiet_loading():
+            model = MoonModel.from_pretrained(folder, dtype=resolve_dtype(dtype, chosen)).eval().to(chosen)
+        if chosen.type == "cpu":
+            use_onnx_trunk(model, threads or 1)
+        processor = MoonProcessor.from_pretrained(folder, model.config)
+        version = _digest(_all_files(folder), detector.version if detector else "none")
+        return cls(model, processor, detector or None, version)
+
+    def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> Prepared:
+        """Do the CPU work of one product: decode, detect, crop, resize, tokenise. Safe to call from threads.
+
+        Args:
+            product: a Product, or a mapping with its fields.
+            regions: the core region of each image, as found earlier; None: detect now. An entry that is None
+                means no crop.
+
+        Returns:
+            The product ready for a batch. Images that cannot be used are in its ``failures``, not raised.
+
+        Raises:
+            ValueError: when the product has unknown fields, or there are fewer regions than images.
+        """
+        product = Product.of(product)
+        sources = product.images[: self.max_images]
+        if regions is not None and len(regions) < len(sources):
+            raise ValueError(f"{product.id}: {len(sources)} images, but {len(regions)} regions")
+        views: list[View] = []
+        failures: list[ImageFailure] = []
+        for index, source in enumerate(sources):
+            try:
+                views.append(self._view(source, regions[index] if regions is not None else _DETECT))
+            except BadImage as error:
+                failures.append(ImageFailure(index, error.reason, error.detail))
+        return self.processor.prepare(product, views, failures)
+
+    @torch.inference_mode()
+    def encode_prepared(self, prepared: Sequence[Prepared], *, batch_tokens: int | None = None) -> NDArray[np.float32]:
+        """Encode prepared products: float32 [N, D], rows of length 1, in the order given.
+
+        Args:
+            prepared: what ``prepare`` returned, in any order of length.
+            batch_tokens: padded tokens a batch; None: ``BATCH_TOKENS`` of the device. Changes speed and memory,
+                not the vectors.
+
+        Raises:
+            ValueError: when nothing of a product is left to encode (``Prepared.is_empty``).
+        """
+        vectors = np.empty((len(prepared), self.dim), dtype=np.float32)
+        device = self.model.device
+        budget = batch_tokens or BATCH_TOKENS[device.type]
+        for rows in token_batches([item.num_tokens for item in prepared], budget):
+            batch = self.processor([prepared[row] for row in rows]).to(device)
+            vectors[rows] = self.model(**batch).embedding.cpu().numpy()
+        return vectors
+
+    def encode(
+        self, products: Iterable[ProductLike], *, batch_tokens: int | None = None, progress: bool = False
+    ) -> NDArray[np.float32]:
+        """Encode products from their raw images and texts: float32 [N, D], rows of length 1, in order.
+
+        An image that cannot be used is left out with a warning.
+
+        Args:
+            products: Products or mappings with their fields.
+            batch_tokens: see ``encode_prepared``.
+            progress: show a bar.
+
+        Raises:
+            ValueError: when a product has neither text nor a usable image.
+        """
+        waiting = iter(track(products, "encoding", disable=not progress))
+        vectors = [np.empty((0, self.dim), dtype=np.float32)]
+        while chunk := [self._prepare_loudly(product) for product in islice(waiting, _CHUNK)]:
+            vectors.append(self.encode_prepared(chunk, batch_tokens=batch_tokens))
+        return np.concatenate(vectors)
+
+    def encode_queries(
+        self, texts: Sequence[str] | None = None, images: Sequence[ImageSource] | None = None
+    ) -> NDArray[np.float32]:
+        """Encode queries: texts, images, or pairs of both; float32 [N, D], to be compared by inner product.
+
+        Raises:
+            ValueError: when neither is given, when their numbers differ, or when a query is empty or unreadable.
+        """
+        if texts is None and images is None:
+            raise ValueError("encode_queries needs texts, images or both")
+        if texts is not None and images is not None and len(texts) != len(images):
+            raise ValueError(f"texts and images are zipped to pairs, but there are {len(texts)} and {len(images)}")
+        count = len(texts if texts is not None else images or ())
+        return self.encode(
+            Product(
+                id=f"query {index}",
+                title=texts[index] if texts is not None else "",
+                images=[images[index]] if images is not None else (),
+            )
+            for index in range(count)
+        )
+
+    def _view(self, source: ImageSource, region: "Region | Literal['detect'] | None") -> View:
+        image = decode(source, least_side=self.processor.views.least_side)
+        if region == _DETECT:
+            region = self.detector.detect([image])[0] if self.detector else None
+        if region is None or region.is_whole:
+            return View(image)
+        return View(image, crop(image, region.box, self.crop_margin))
+
+    def _prepare_loudly(self, product: ProductLike) -> Prepared:
+        prepared = self.prepare(product)
+        for failure in prepared.failures:
+            log.warning("%s: image %d is left out (%s: %s)", prepared.id, failure.index, failure.reason, failure.detail)
+        if prepared.is_empty:
+            why = "; ".join(f"{failure.reason}: {failure.detail}" for failure in prepared.failures)
+            raise ValueError(f"{prepared.id} has neither text nor a usable image. {why}".strip())
+        return prepared
+
+
+_DETECT: Literal["detect"] = "detect"
+
+
+def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Split items into batches of similar length, so that little is padding.
+
+    Args:
+        lengths: tokens of each item.
+        batch_tokens: most padded tokens a batch (items × longest); a longer item makes a batch of its own.
+
+    Yields:
+        Indices into ``lengths``, each exactly once, shortest items first; ties in the order given.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) + 1) * lengths[index] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def use_onnx_trunk(model: MoonModel, threads: int = 1) -> None:
+    """Run a compact model's vision tower in ONNX Runtime from now on; other models stay as they are."""
+    backbone = model.backbone
+    if isinstance(backbone, CompactBackbone) and isinstance(backbone.vision, EfficientNetLite0):
+        backbone.vision = OnnxTrunk(backbone.vision, threads)  # type: ignore[assignment]  # same call
+
+
+def model_version(path: str | Path | None = None, detector_path: str | Path | None = None) -> str:
+    """Digest of weights, processing configuration and detector, 64 hex digits; reads files, loads nothing.
+
+    Args:
+        path: folder of the model; None is ``checkpoints/moon-tiny``.
+        detector_path: folder of the detector; None is ``checkpoints/detector``.
+
+    Raises:
+        FileNotFoundError: when one of them is missing.
+    """
+    return _digest(_all_files(_model_folder(path)), detector_version(detector_path))
+
+
+def preprocessing_digest(path: str | Path | None = None) -> str:
+    """Digest of what decides how a product becomes the model's input, 64 hex digits; reads three small files.
+
+    Raises:
+        FileNotFoundError: when the folder holds no model.
+    """
+    return _digest(_input_files(_model_folder(path)))
+
+
+def _input_files(folder: Path) -> list[Path]:
+    return [folder / name for name in ("config.json", PROCESSOR_FILE, TOKENIZER_FILE)]
+
+
+def _all_files(folder: Path) -> list[Path]:
+    return [*_input_files(folder), *weight_files(folder)]
+
+
+def _digest(files: Iterable[Path], detector: str = "") -> str:
+    digest = hashlib.sha256(f"detector {detector}\n".encode())
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _model_folder(path: str | Path | None) -> Path:
+    folder = Path(path) if path is not None else checkpoint_dir(DEFAULT_MODEL)
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no model in {folder} (config.json is missing); MoonModel.save_pretrained writes one, and "
+            "`python -m moon_model.import_compact --help` tells how moon-tiny is built"
+        )
+    return folder

@@ -1,0 +1,44 @@
+"""The README.md of a stored model, written from what is in its folder."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from moon_model import checkpoint_dir
+from moon_model.checkpoint import folder_bytes, size_table
+from moon_model.configuration_moon import MoonConfig
+
+CARD_FILE = "README.md"
+
+
+def write_model_card(folder: Path, made: str, results: str = "") -> Path:
+    """Write ``README.md`` for a compactly stored model.
+
+    Args:
+        folder: holds weights, ``config.json`` and tokenizer.
+        made: how the weights came about: sources, data, hardware, time.
+        results: Markdown with measurements.
+
+    Returns:
+        The file.
+    """
+    config = MoonConfig.from_pretrained(folder)
+    sizes = size_table(folder)
+    environment = Environment(
+        loader=PackageLoader("moon_model"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,  # noqa: S701
+    )
+    text = environment.get_template("model_card.md.j2").render(
+        name=folder.name, config=config, base=config.text_config, made=made, results=results, sizes=sizes,
+        parameters=sum(row.parameters for row in sizes), stored=folder_bytes([folder]),
+        detector=folder_bytes([checkpoint_dir("detector")]),
+        versions={name: version(name) for name in ("torch", "transformers")},
+        fields=json.loads((folder / "config.json").read_text()),
+    )  # fmt: skip
+    card = folder / CARD_FILE
+    card.write_text(text)
+    return card

@@ -1,0 +1,189 @@
+"""MoonModel: one product in, one vector out (arXiv 2508.11999), with Hugging Face conventions.
+
+vision tower -> projector -> decoder with guided MoE -> mean pooling -> L2 norm. Relies on transformers 5.17-5.23
+(``PreTrainedModel``, safetensors only) and torch 2.11-2.13.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import sdpa_kernel
+from transformers import AutoConfig, AutoModel, PreTrainedModel, Qwen2_5_VLModel
+from transformers.utils import ModelOutput
+
+from moon_model.backbones import build_backbone
+from moon_model.backbones.base import FUSED_ATTENTION
+from moon_model.backbones.compact import SameConv
+from moon_model.backbones.qwen2_5_vl import Qwen2_5VLBackbone
+from moon_model.configuration_moon import MoonConfig
+from moon_model.guided_moe import Guide, GuidedMoE, RouterStats
+from moon_model.pooling import normalise, pool, truncate
+
+
+@dataclass
+class MoonOutput(ModelOutput):
+    """What ``MoonModel`` returns.
+
+    Attributes:
+        last_hidden_state: [B, L, D] in the model's dtype, after the final norm.
+        router_stats: Tokens per expert and the load-balance loss, see ``RouterStats``.
+        embedding: float32 [B, D] (or the Matryoshka size asked for), of length 1.
+    """
+
+    last_hidden_state: Tensor | None = None
+    router_stats: RouterStats | None = None
+    embedding: Tensor | None = None
+
+
+class MoonModel(PreTrainedModel):
+    """The product encoder. Load with ``from_pretrained`` or ``from_backbone``; see ``MoonConfig`` for settings."""
+
+    config: MoonConfig
+    config_class = MoonConfig
+    base_model_prefix = "moon"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["LlamaDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]  # noqa: RUF012
+    # The router decides in float32. The compact tower (3.4M) too: in bfloat16 it moves vectors to cosine 0.98.
+    _keep_in_fp32_modules_strict = {"router", "vision"}  # noqa: RUF012
+
+    def __init__(self, config: MoonConfig) -> None:
+        super().__init__(config)
+        if config._attn_implementation != "sdpa":
+            raise ValueError(
+                f"MoonModel runs on torch's fused SDPA kernels; got attn_implementation={config._attn_implementation!r}"
+            )
+        self.backbone = build_backbone(config)
+        self.post_init()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        path: str | Path,
+        config: MoonConfig | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> Self:
+        """Build MOON on a Qwen2.5-VL checkpoint (a directory or hub id), every expert a copy of its dense FFN.
+
+        ``config`` None takes MOON's defaults; else its ``base_config`` must be the checkpoint's own shape. The
+        result computes the checkpoint's own hidden states. Raises ValueError for another kind of checkpoint.
+        """
+        base_config = AutoConfig.from_pretrained(path)
+        config = config or MoonConfig(base_config=base_config)
+        own = MoonConfig(base_config=base_config).text_config
+        sizes = ("hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+        given = {name: getattr(config.text_config, name) for name in sizes}
+        if config.backbone != "qwen2_5_vl" or given != {name: getattr(own, name) for name in sizes}:
+            raise ValueError(
+                f"from_backbone needs config.base_config to be the checkpoint's own: "
+                f"MoonConfig(base_config=AutoConfig.from_pretrained({str(path)!r}), …); got {config.backbone} {given}"
+            )
+        if config.moe_intermediate_size != own.intermediate_size:
+            raise ValueError("experts start as copies of the checkpoint's FFNs; set moe_intermediate_size to None")
+        config.base_config = base_config
+        source = Qwen2_5_VLModel.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
+        with torch.device("meta"):
+            model = cls(config)
+        assert isinstance(model.backbone, Qwen2_5VLBackbone)  # noqa: S101  # checked above
+        model.backbone.adopt(source, config)
+        config.dtype = dtype
+        return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
+        """Load a saved MoonModel; also one stored compactly (``config.moon_storage``, see checkpoint.py)."""
+        path = pretrained_model_name_or_path
+        config = kwargs.get("config")
+        if path is not None and not isinstance(config, MoonConfig):
+            config = MoonConfig.from_pretrained(config or path)
+        if path is None or config is None or config.moon_storage is None:
+            return super().from_pretrained(path, *args, **kwargs)
+        from moon_model.checkpoint import load_state_dict  # noqa: PLC0415  # only stored models need it
+
+        config.moon_storage = None  # what is saved from here on is ordinary safetensors
+        kwargs |= {"config": config, "state_dict": load_state_dict(Path(path))}
+        return super().from_pretrained(None, *args, **kwargs)
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's token embedding."""
+        return self.backbone.decoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's token embedding."""
+        self.backbone.decoder.embed_tokens = value
+
+    def moe_layers(self) -> list[GuidedMoE]:
+        """The guided FFNs, first layer first."""
+        return [module for module in self.backbone.decoder.modules() if isinstance(module, GuidedMoE)]
+
+    def perturb_experts(self) -> None:
+        """Separate copied experts by the configured seeded noise; call once, when training starts."""
+        for number, moe in enumerate(self.moe_layers()):
+            moe.perturb(self.config.expert_noise, self.config.expert_noise_seed + number)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        segment_ids: Tensor,
+        pixel_values: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        dim: int | None = None,
+    ) -> MoonOutput:
+        """Encode a batch of products as ``MoonProcessor`` builds it.
+
+        Args:
+            input_ids: int64 [B, L], right padded; ``config.image_token_id`` at visual positions.
+            attention_mask: [B, L], 1 at real tokens.
+            segment_ids: int64 [B, L], the ``Segment`` of each token.
+            pixel_values: All views in reading order; the shape depends on the backbone (see there).
+            image_grid_thw: int64 [V, 3], patch grid of each view; qwen2_5_vl only.
+            dim: Matryoshka size of the embedding; None: D.
+
+        Raises:
+            ValueError: shapes that do not match, padding that is not on the right, image tokens that do not
+                match the views.
+        """
+        _check_batch(input_ids, attention_mask, segment_ids)
+        segments = segment_ids * attention_mask.long()  # padding belongs to no segment, whatever it was given
+        guide = Guide.build(attention_mask, segments, self.config.num_experts)
+        with sdpa_kernel(FUSED_ATTENTION):
+            embeds = self.backbone.embed(input_ids, pixel_values, image_grid_thw)
+            positions = self.backbone.positions(input_ids, attention_mask, image_grid_thw)
+            hidden, stats = self.backbone.decode(embeds, attention_mask, positions, guide)
+        embedding = normalise(pool(hidden, segments, self.config.pooling))
+        return MoonOutput(
+            last_hidden_state=hidden,
+            router_stats=RouterStats.stack(stats, hidden, self.config.num_experts),
+            embedding=embedding if dim is None else truncate(embedding, dim),
+        )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, SameConv):  # the folded tower has no norms: keep the variance through ReLU6
+            fan_in = module.weight[0].numel()
+            nn.init.normal_(module.weight, std=(2.0 / fan_in) ** 0.5)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, GuidedMoE):
+            module.reset_parameters(self.config.initializer_range)
+        else:
+            super()._init_weights(module)
+
+
+def _check_batch(input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor) -> None:
+    if not input_ids.shape == attention_mask.shape == segment_ids.shape or input_ids.ndim != 2:
+        raise ValueError(
+            "input_ids, attention_mask and segment_ids must all be [B, L], got "
+            f"{tuple(input_ids.shape)}, {tuple(attention_mask.shape)}, {tuple(segment_ids.shape)}"
+        )
+    mask = attention_mask.bool()
+    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        raise ValueError("attention_mask has a real token behind padding; pad on the right")
+
+
+AutoModel.register(MoonConfig, MoonModel, exist_ok=True)

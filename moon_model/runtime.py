@@ -1,0 +1,70 @@
+"""What the machine at hand can do: device, number format, memory allocator."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+ALLOCATOR_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "4294967296",
+    "MALLOC_TOP_PAD_": "268435456",
+}
+"""Set these before a process that encodes on a CPU starts (glibc reads them once). They keep glibc from handing
+every activation buffer back to the kernel and faulting it in again; without them larger batches are slower. A Spark
+worker gets them as ``spark.executorEnv.NAME``; in local mode the driver's own environment counts."""
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """Choose the device: "auto" is the GPU where torch sees one, else the CPU.
+
+    Raises:
+        RuntimeError: when CUDA is asked for and torch has none.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = torch.device(device)
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError(f"device {device!r} was asked for, but this torch ({torch.__version__}) sees no GPU")
+    return chosen
+
+
+def resolve_dtype(dtype: DType | torch.dtype, device: torch.device) -> torch.dtype:
+    """Choose the number format: "auto" is bfloat16 where the device computes faster in it, else float32.
+
+    Raises:
+        ValueError: for a format the model does not run in.
+    """
+    if dtype == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    chosen = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if chosen not in (torch.float32, torch.bfloat16, torch.float16):
+        raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, not {dtype!r}")
+    return chosen
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products are done in hardware: AMX or AVX512-BF16, or a GPU since Ampere.
+
+    A CPU without either emulates them and is slower than in float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities()
+    return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Hide transformers' progress bars for a while: a night starts dozens of workers that each load the model."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()

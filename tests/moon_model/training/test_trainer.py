@@ -1,0 +1,104 @@
+"""One step of the trainer: the gradients of the plain computation, and clear words when it cannot go on."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from moon_model.processing_moon import Prepared
+from moon_model.training.config import TrainingConfig
+from moon_model.training.contrast import Contrast
+from moon_model.training.examples import Examples
+from moon_model.training.learner import Learner
+from moon_model.training.objective import Objective, Work
+from moon_model.training.run import open_pairs
+from moon_model.training.trainer import Trainer, TrainingError
+from tests.moon_model.training.tiny_run import tiny_config
+
+
+class Sum(Objective):
+    """Pulls every embedding towards 0 · x + value: its gradient is known."""
+
+    name = "sum"
+
+    def __init__(self, prepared: list[Prepared], factor: float, weight: float = 1.0) -> None:
+        super().__init__()
+        self.prepared, self.factor, self.weight = prepared, factor, weight
+        self.finished: list[int] = []
+
+    def work(self, step: int) -> Work:
+        return Work(self.prepared, self._loss)
+
+    def _loss(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        weights = torch.arange(1, len(embeddings) + 1)[:, None]  # the order of the products matters
+        return (embeddings * weights).sum() * self.factor, {"rows": torch.tensor(len(embeddings))}
+
+    def after_step(self, step: int) -> None:
+        self.finished.append(step)
+
+
+def start(shop: Path, out: Path, chunk: int = 3) -> tuple[TrainingConfig, Learner, list[Prepared]]:
+    config = tiny_config(shop, out, run={"chunk": chunk})
+    assert config.data is not None
+    learner = Learner.load(config.model)
+    pairs = next(open_pairs(config.data).epoch(0))
+    prepared = Examples(learner.processor, config.data.image_roots).prepare([pair.item for pair in pairs])
+    return config, learner, prepared
+
+
+def test_a_step_has_the_gradients_of_the_plain_computation(shop: Path, tmp_path: Path) -> None:
+    config, learner, prepared = start(shop, tmp_path)
+    model = learner.model
+    output = model(**learner.processor(prepared))
+    loss = 2 * (output.embedding * torch.arange(1, 9)[:, None]).sum() * 0.5
+    loss.backward()
+    wanted = {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
+    norm = torch.nn.utils.get_total_norm(wanted.values())
+    model.config.router_aux_loss_coef = 0.0
+    objective = Sum(prepared, 0.5, weight=2.0)
+    trainer = Trainer(model, [objective], learner.processor, config, Accelerator(cpu=True))
+    values = trainer.step(0, {"sum": objective.work(0)})
+    assert values["sum/loss"] == pytest.approx(loss.item() / 2, rel=1e-4)
+    assert values["loss"] == pytest.approx(loss.item(), rel=1e-4)
+    assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
+    assert values["sum/rows"] == 8
+    found = torch.cat([one.grad.flatten() for name, one in model.named_parameters() if name in wanted]) * norm
+    expected = torch.cat([one.flatten() for one in wanted.values()])
+    assert (found - expected).norm() < 1e-3 * norm  # clipped to length 1, hence · norm
+    assert objective.finished == [0]
+
+
+def test_the_balance_term_reaches_the_routers(shop: Path, tmp_path: Path) -> None:
+    config, learner, prepared = start(shop, tmp_path)
+    learner.model.config.router_aux_loss_coef = 0.5
+    objective = Sum(prepared, 0.0)
+    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
+    values = trainer.step(0, {"sum": objective.work(0)})
+    assert values["balance"] >= 0.5 * 0.99
+    assert learner.model.moe_layers()[0].router.weight.grad.abs().sum() > 0
+
+
+def test_a_loss_that_is_no_number_stops_training(shop: Path, tmp_path: Path) -> None:
+    config, learner, prepared = start(shop, tmp_path)
+    before = {name: one.clone() for name, one in learner.model.state_dict().items()}
+    objective = Sum(prepared, float("nan"))
+    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 5; resume .* lower optimiser.learning_rate"):
+        trainer.step(4, {"sum": objective.work(4)})
+    for name, one in learner.model.state_dict().items():
+        assert torch.equal(one, before[name])
+
+
+def test_a_learnable_temperature_moves_with_the_model(shop: Path, tmp_path: Path) -> None:
+    config = tiny_config(shop, tmp_path, loss={"learn_temperature": True}, optimiser={"warm_up": 0.0})
+    assert config.data is not None
+    learner = Learner.load(config.model)
+    examples = Examples(learner.processor, config.data.image_roots)
+    contrast = Contrast(open_pairs(config.data), examples, config.loss, hard_negatives=1, dimension=32)
+    trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, Accelerator(cpu=True))
+    before = contrast.loss.temperature.item()
+    trainer.step(0, {"contrast": contrast.work(0)})
+    assert contrast.loss.temperature.item() != before
