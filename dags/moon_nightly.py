@@ -1,0 +1,100 @@
+"""The nightly run: prepare → infer → serve, each one Spark submit of several stages of `moon`.
+
+By schedule, by backfill, by hand or over REST with no logical date: the snapshot date comes from one helper. Change
+what a stage does in ``jobs/``, how a stage is submitted in ``dags/spark_submit.py``.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
+
+from dags.failure import report_failure
+from dags.snapshot_date import MACROS, TEMPLATE, snapshot_date
+from dags.spark_submit import GPU_POOL, submit_stages
+from jobs.settings import Settings
+
+SETTINGS = Settings()
+SCHEDULE = "0 2 * * *"
+"""Two in the morning in the shop's time zone, when the day's export has been delivered."""
+
+PUBLISHED = Asset(name=f"moon_{SETTINGS.alias}", uri=f"x-moon://collections/{SETTINGS.alias}")
+"""The collection that readers query; its events carry the snapshot date they brought."""
+
+PARAMS: dict[str, Any] = {
+    "date": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        description="Snapshot date, YYYY-MM-DD. Empty: the run's own day in the shop's time zone.",
+    ),
+    "catalog": Param(
+        SETTINGS.catalog,
+        type=["null", "string"],
+        description="Catalogue file, folder or URI; {date} is replaced. Empty: the setting MOON_CATALOG.",
+    ),
+    "mapping": Param(
+        SETTINGS.mapping,
+        type=["null", "string"],
+        description="Mapping file (TOML). Empty: mapping.toml beside the catalogue.",
+    ),
+    "allow_deletes": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=1,
+        description="Let this run delete up to this share of the served products. Needs a reason.",
+    ),
+    "allow_refusals": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=1,
+        description="Let this run refuse up to this share of the delivered rows. Needs a reason.",
+    ),
+    "reason": Param(
+        None,
+        type=["null", "string"],
+        maxLength=500,
+        description="Why a breaker is lifted; kept in the run's record.",
+    ),
+}
+
+
+def options() -> dict[str, str]:
+    """Return the options of every group of stages; a parameter that is None renders to nothing and is left out."""
+    names = [name for name in PARAMS if name != "date"]
+    templates = {name: f"{{{{ '' if params.{name} is none else params.{name} }}}}" for name in names}
+    return {"date": TEMPLATE} | {name.replace("_", "-"): text for name, text in templates.items()}
+
+
+def announce(context: Context, result: object = None) -> None:
+    """Give the asset event of a served night its snapshot date."""
+    date = snapshot_date(context["params"], context["dag_run"])
+    context["outlet_events"][PUBLISHED].extra = {"snapshot_date": date}
+
+
+with DAG(
+    dag_id="moon_nightly",
+    description="From the day's catalogue to the collection that readers query",
+    doc_md=__doc__,
+    schedule=CronTriggerTimetable(SCHEDULE, timezone=SETTINGS.timezone),
+    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    params=PARAMS,
+    user_defined_macros=MACROS,
+    default_args={
+        "retries": 2,
+        "retry_delay": timedelta(minutes=5),
+        "retry_exponential_backoff": True,
+        "on_failure_callback": report_failure,
+    },
+    tags=["moon"],
+) as dag:
+    prepare = submit_stages("prepare", options(), timeout=timedelta(hours=2))
+    infer = submit_stages("infer", options(), timeout=timedelta(hours=8), pool=GPU_POOL)
+    serve = submit_stages("serve", options(), timeout=timedelta(hours=2), outlets=[PUBLISHED], post_execute=announce)
+    prepare >> infer >> serve

@@ -1,0 +1,47 @@
+"""Airflow for the tests of the DAG files: a home and a database of its own, before Airflow is imported anywhere.
+
+These tests run in .venv-airflow (``make test-airflow``); in .venv, where there is no Airflow, they are not collected.
+"""
+
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+if importlib.util.find_spec("airflow") is None:
+    collect_ignore_glob = ["test_*.py"]
+else:
+    from airflow_home import airflow_environment
+
+    HOME = Path(tempfile.mkdtemp(prefix="moon-airflow-"))
+    environment = airflow_environment(HOME)
+    for name in [name for name in os.environ if name.startswith(("AIRFLOW", "MOON_"))]:
+        del os.environ[name]
+    os.environ.update(environment)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the home."""
+    if "HOME" in globals():
+        shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> Iterator[None]:
+    """A migrated metadata database with our pool."""
+    from airflow.models.pool import Pool
+    from airflow.utils.db import initdb
+    from airflow.utils.session import create_session
+
+    initdb()
+    with create_session() as session:
+        Pool.create_or_update_pool("moon_gpu", 1, "GPUs", include_deferred=False, session=session)
+    yield

@@ -1,0 +1,107 @@
+"""The nightly DAG as Airflow reads it."""
+
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import DAG
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def bag() -> DagBag:
+    return DagBag(dag_folder=str(REPOSITORY / "dags"), bundle_path=REPOSITORY / "dags", bundle_name="dags-folder")
+
+
+@pytest.fixture(scope="module")
+def dag(bag: DagBag) -> DAG:
+    return bag.dags["moon_nightly"]
+
+
+def test_every_file_imports_and_helpers_are_no_dags(bag):
+    assert bag.import_errors == {}
+    files = {Path(stat.file).name for stat in bag.dagbag_stats}
+    assert files == {"moon_nightly.py"}, "helpers belong into dags/.airflowignore"
+
+
+def test_every_task_has_retries_timeout_and_a_failure_callback(bag):
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            assert task.retries >= 1, task.task_id
+            assert task.execution_timeout is not None, task.task_id
+            assert task.on_failure_callback, task.task_id
+
+
+def test_parsing_imports_neither_spark_nor_torch():
+
+    code = (
+        "import sys, dags.moon_nightly; print(sorted({'pyspark', 'torch', 'deltalake', 'pymilvus'} & set(sys.modules)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_order_pool_and_limits(dag):
+    assert [task.task_id for task in dag.topological_sort()] == ["prepare", "infer", "serve"]
+    assert dag.get_task("infer").pool == "moon_gpu"
+    assert dag.max_active_runs == 1
+    assert not dag.catchup
+    pools = json.loads((REPOSITORY / "dags" / "pools.json").read_text())
+    assert {task.pool for task in dag.tasks} <= {"default_pool", *pools}
+
+
+def test_serve_alone_publishes_the_asset(dag):
+    from dags.moon_nightly import PUBLISHED
+
+    outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
+    assert outlets == {"prepare": [], "infer": [], "serve": [PUBLISHED.name]}
+
+
+@pytest.mark.parametrize("name", ["date", "catalog", "mapping", "allow_deletes", "allow_refusals", "reason"])
+def test_every_parameter_has_a_valid_schema_and_says_what_it_is(dag, name):
+    param = dag.params.get_param(name)
+    jsonschema.Draft202012Validator.check_schema(param.schema)
+    assert len(param.description) > 20
+    param.resolve()  # the default fits its own schema
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("date", "yesterday"), ("date", "2026-02-30"), ("allow_deletes", 1.5), ("allow_deletes", "all"), ("reason", 3)],
+)
+def test_a_bad_parameter_is_refused(dag, name, value):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError):
+        dag.params.get_param(name).resolve(value)
+
+
+def test_schedule_is_two_in_the_morning_in_the_shops_time_zone(monkeypatch):
+    import pendulum
+    from airflow.sdk import CronTriggerTimetable
+    from airflow.serialization.encoders import coerce_to_core_timetable
+    from airflow.timetables.base import DataInterval, TimeRestriction
+
+    from dags.moon_nightly import SCHEDULE
+
+    timetable = coerce_to_core_timetable(CronTriggerTimetable(SCHEDULE, timezone="America/New_York"))
+    last = pendulum.datetime(2026, 3, 7, 7, tz="UTC")  # 02:00 in New York, the night before clocks change
+    restriction = TimeRestriction(earliest=pendulum.datetime(2026, 1, 1), latest=None, catchup=True)
+    following = timetable.next_dagrun_info(
+        last_automated_data_interval=DataInterval.exact(last), restriction=restriction
+    )
+    assert following.run_after - last < datetime.timedelta(hours=25)
+    assert following.run_after.in_timezone("America/New_York").date() == datetime.date(2026, 3, 8)
+
+
+def test_it_survives_serialisation(dag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    text = json.dumps(DagSerialization.to_dict(dag))
+    assert DagSerialization.from_dict(json.loads(text)).task_dict.keys() == dag.task_dict.keys()
