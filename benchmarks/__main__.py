@@ -1,0 +1,7 @@
+"""``make bench``: measure the encode stage."""
+
+import sys
+
+from benchmarks.encode_stage import main
+
+sys.exit(main())

@@ -1,0 +1,60 @@
+"""Watches memory and CPU time of a Spark application in local mode: driver, JVM and Python workers apart."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import psutil
+
+INTERVAL_SECONDS = 0.2
+
+
+@dataclass
+class Peaks:
+    """Peak resident memory in MiB of the largest process of each kind: driver, jvm, worker."""
+
+    mib: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def look(self, root: psutil.Process) -> None:
+        """Take one sample of a process and its descendants."""
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                kind = _kind(process, root)
+                self.mib[kind] = max(self.mib[kind], process.memory_info().rss / 2**20)
+
+
+@contextmanager
+def watch_memory() -> Iterator[Peaks]:
+    """Sample this process and its descendants while the block runs."""
+    peaks, stop, root = Peaks(), threading.Event(), psutil.Process()
+
+    def sample() -> None:
+        while not stop.wait(INTERVAL_SECONDS):
+            peaks.look(root)
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        stop.set()
+        thread.join()
+        peaks.look(root)
+
+
+def cpu_seconds() -> float:
+    """Return CPU time used so far by this process and its living descendants (a Spark worker outlives a stage)."""
+    total = 0.0
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _kind(process: psutil.Process, root: psutil.Process) -> str:
+    if process.pid == root.pid:
+        return "driver"
+    return "jvm" if process.name() == "java" else "worker"

@@ -1,0 +1,101 @@
+"""What the encode stage's benchmark works on: a lake with a demo night that waits for `encode`.
+
+The night is made by the real stages (pull, validate, plan, detect) over drawn photos. A larger night repeats the same
+photos under new product ids: drawing is slow, and an encoder works on a repeated photo as hard as on a new one.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from jobs.demo_catalog import write_demo_catalog
+from jobs.detect import detect
+from jobs.encode import rows_to_encode
+from jobs.lake import Lake
+from jobs.model_choice import checkpoint_at, registered_model
+from jobs.night import Night
+from jobs.plan import plan, required_plan
+from jobs.pull import pull
+from jobs.session import spark_session
+from jobs.settings import Settings
+from jobs.storage import Storage
+from jobs.validate import validate
+
+DATE = "2026-01-02"
+DRAWN = 400
+"""Different products drawn; a night of more repeats them."""
+
+
+def settings_of(folder: Path) -> Settings:
+    """Return the settings of the night in a folder."""
+    return Settings().replace(
+        lake=str(folder / "lake"),
+        milvus=str(folder / "milvus.db"),
+        catalog=str(folder / "catalog.jsonl"),
+        mapping=str(folder / "mapping.toml"),
+        spark_master="local[2]",
+    )
+
+
+@contextmanager
+def night_of(folder: Path) -> Iterator[Night]:
+    """Yield the night of a folder in a Spark session of its own."""
+    settings = settings_of(folder)
+    with spark_session(settings, f"benchmark {folder.name}") as spark:
+        yield Night(spark, Lake(Storage(settings.lake)), settings, DATE)
+
+
+def make_night(work: Path, products: int) -> Path:
+    """Return the folder of a night of so many products that waits for `encode`; made once a model."""
+    settings = Settings()
+    model = checkpoint_at(settings.model, settings.detector).model_version
+    folder = work / f"night-{products}-{model[:8]}"
+    if (folder / "done").exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    drawn = min(products, DRAWN)
+    shop = work / f"shop-{drawn}"
+    write_demo_catalog(
+        shop, products=drawn, days=1, seed=1, start=date.fromisoformat(DATE), broken=False, progress=True
+    )
+    _write_catalog(shop, folder, products)
+    with night_of(folder) as night:
+        for stage in (pull, validate, plan, detect):
+            stage(night)
+        _write_rows(night, folder / "rows")
+    (folder / "done").touch()
+    return folder
+
+
+def copy_of(folder: Path, name: str) -> Path:
+    """Return a copy of a night's folder, so that its `encode` can be run once more."""
+    copy = folder.with_name(name)
+    shutil.rmtree(copy, ignore_errors=True)
+    return Path(shutil.copytree(folder, copy))
+
+
+def rows_of(folder: Path, count: int) -> list[dict[str, Any]]:
+    """Return the first rows that `encode` would give its tasks, for loops without Spark."""
+    import pyarrow.dataset as ds  # noqa: PLC0415
+
+    return ds.dataset(folder / "rows").head(count).to_pylist()
+
+
+def _write_catalog(shop: Path, folder: Path, products: int) -> None:
+    lines = (shop / DATE / "catalog.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    copies = ({**rows[n % len(rows)], "id": f"{rows[n % len(rows)]['id']}-{n // len(rows)}"} for n in range(products))
+    (folder / "catalog.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in copies))
+    mapping = (shop / "mapping.toml").read_text()
+    (folder / "mapping.toml").write_text(mapping.replace('base = "."', f"base = {json.dumps(str(shop))}"))
+
+
+def _write_rows(night: Night, folder: Path) -> None:
+    tonight = required_plan(night.lake, night.date)
+    model = registered_model(night.lake, night.settings, tonight.model_version, tonight.collection)
+    rows_to_encode(night, tonight, model.max_images).write.parquet(str(folder))

@@ -1,0 +1,70 @@
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks.encode_stage import _medians, _ratios, markdown
+from benchmarks.processes import cpu_seconds, watch_memory
+
+
+def speed(products_per_second, cpu):
+    return {"products_per_second": products_per_second, "cpu_seconds_per_product": cpu}
+
+
+RUNS = [
+    {"bare": speed(40.0 * k, 0.05), "stage_warm": speed(36.0 * k, 0.06), "stage_cold": speed(30.0 * k, 0.08)}
+    | {"plain": speed(18.0 * k, 0.055)}
+    for k in (1.0, 0.5, 2.0)
+]
+
+
+def test_ratios_are_of_medians_and_the_plain_loop_is_compared_with_one_process():
+    ratios = _ratios(RUNS)
+    assert ratios["stage_warm"] == pytest.approx(0.9)
+    assert ratios["stage_cold"] == pytest.approx(0.75)
+    assert ratios["plain"] == pytest.approx(0.9)
+    assert ratios["stage_warm_cpu"] == pytest.approx(0.05 / 0.06)
+
+
+def test_page_shows_speeds_memory_and_conditions():
+    text = markdown(
+        {
+            "products": 2000, "runs": RUNS, "medians": _medians(RUNS), "ratios": _ratios(RUNS),
+            "peak_mib": {500: {"driver": 1, "jvm": 2, "worker": 3}}, "command": "the command", "started": "then",
+            "machine": {"cpu": "a processor", "cores": 2, "load_average_before": [0.1, 0, 0]},
+            "versions": {"torch": "2.13"},
+        }
+    )  # fmt: skip
+    assert "| stage, warm | 36.0 | 0.90 | 0.83 | 60.0 |" in text
+    assert "| 500 products | 1 | 2 | 3 |" in text
+    assert "a processor, 2 cores, load 0.1 before the start; torch 2.13." in text
+
+
+def test_memory_of_driver_and_worker_are_seen_apart():
+    code = "data = bytearray(300 << 20); import time; time.sleep(2)"
+    with watch_memory() as peaks:
+        child = subprocess.Popen([sys.executable, "-c", code])
+        child.wait()
+    assert 300 < peaks.mib["worker"] < 400
+    assert peaks.mib["driver"] > 10
+
+
+def test_cpu_seconds_count_this_process():
+    before, deadline = cpu_seconds(), time.process_time() + 0.2
+    while time.process_time() < deadline:
+        np.ones(1000).sum()
+    assert cpu_seconds() - before >= 0.15
+
+
+@pytest.mark.long
+def test_the_whole_benchmark_runs_on_a_few_products(tmp_path):
+    numbers = ["--products", "16", "--rounds", "1", "--memory", "8"]
+    command = [sys.executable, "-m", "benchmarks.encode_stage", "--work", str(tmp_path), "--out", str(tmp_path / "out")]
+    subprocess.run([*command, *numbers], check=False, capture_output=True)  # so few miss the aim: exit status 1
+    result = json.loads((tmp_path / "out" / "encode_stage.json").read_text())
+    assert result["peak_mib"]["8"]["worker"] > 100
+    assert 0 < result["ratios"]["stage_cold"] <= result["ratios"]["stage_warm"] * 2
+    assert "two bare loops" in (tmp_path / "out" / "encode_stage.md").read_text()

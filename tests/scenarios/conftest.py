@@ -1,0 +1,23 @@
+"""Fixtures of the whole-night stories."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from jobs.settings import Settings
+from tests.scenarios.nights import NightProcess
+
+
+@pytest.fixture
+def start_night() -> Iterator[Callable[[Settings, str], NightProcess]]:
+    """Start ``moon nightly`` in a process of its own."""
+    started: list[NightProcess] = []
+
+    def start(settings: Settings, date: str) -> NightProcess:
+        started.append(NightProcess(settings, date))
+        return started[-1]
+
+    yield start
+    for night in started:
+        if night.process.poll() is None:
+            night.kill()

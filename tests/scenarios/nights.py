@@ -1,0 +1,162 @@
+"""Whole nights as a user runs them, and what they leave in the lake and in Milvus."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pyspark.sql import DataFrame, SparkSession
+
+from jobs.lake import Lake
+from jobs.ledger import ledger_state
+from jobs.milvus import connect
+from jobs.night import Night
+from jobs.runner import NIGHT, Outcome, run_stages
+from jobs.settings import Settings
+from jobs.storage import Storage
+from schemas.collection import collection_name
+
+Row = tuple[Any, ...]
+
+
+BFLOAT16_COSINE = 0.999
+"""What the same product keeps when it is encoded in another company of products (issue 3: in float32 it is 1e-5)."""
+
+
+@dataclass
+class State:
+    """What counts after a night: row sets of the lake and of the collection, free of run ids and file names."""
+
+    products: set[Row] = field(default_factory=set)
+    quarantine: set[Row] = field(default_factory=set)
+    regions: set[Row] = field(default_factory=set)
+    vector_rows: int = 0
+    served: set[Row] = field(default_factory=set)
+    collection: dict[str, Row] = field(default_factory=dict)
+    vectors: dict[Row, Sequence[float]] = field(default_factory=dict, compare=False)
+    embeddings: dict[Row, Sequence[float]] = field(default_factory=dict, compare=False)
+
+
+def assert_same(one: State, other: State) -> None:
+    """Row sets are equal; so are vectors, up to what bfloat16 owes to other batches."""
+    assert one == other
+    for mine, theirs in ((one.vectors, other.vectors), (one.embeddings, other.embeddings)):
+        assert mine.keys() == theirs.keys()
+        cosines = [float(np.dot(mine[key], theirs[key])) for key in mine]
+        assert min(cosines, default=1.0) >= BFLOAT16_COSINE
+
+
+def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> Outcome:
+    """Run every stage of a night in this process."""
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    return run_stages(Night(spark, lake, settings, date, **options), NIGHT)
+
+
+def rows_of(frame: DataFrame) -> set[Row]:
+    """Return the rows as a set of tuples of plain values."""
+    return {tuple(json.dumps(value, sort_keys=True, default=str) for value in row) for row in frame.collect()}
+
+
+def state_of(spark: SparkSession, settings: Settings, model_version: str) -> State:
+    """Read what a lake and a collection hold now."""
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    collection = collection_name(model_version)
+    vectors = lake.read(spark, "vectors").select("product_id", "content_hash", "date", "partial", "vector").collect()
+    found = served_rows(settings, collection)
+    return State(
+        products=rows_of(lake.read(spark, "products").drop("source_row")),
+        quarantine=rows_of(lake.read(spark, "quarantine").drop("detail")),
+        regions=rows_of(lake.read(spark, "regions")),
+        vector_rows=len(vectors),
+        served=rows_of(
+            ledger_state(spark, lake, collection).select("product_id", "content_hash", "snapshot_date", "partial")
+        ),
+        collection={name: row[:2] for name, row in found.items()},
+        vectors={tuple(row[:4]): row.vector for row in vectors},
+        embeddings={(name,): row[2] for name, row in found.items()},
+    )
+
+
+def served_rows(settings: Settings, collection: str) -> dict[str, Row]:
+    """Return what Milvus holds: id → (content hash, snapshot date, vector)."""
+    with connect(settings) as client:
+        client.load_collection(collection)  # Milvus Lite opens with everything released
+        found = client.query(
+            collection,
+            filter='product_id != ""',
+            output_fields=["content_hash", "snapshot_date", "vector"],
+            limit=16_000,
+            consistency_level="Strong",
+        )
+    return {
+        row["product_id"]: (
+            row["content_hash"],
+            row["snapshot_date"],
+            tuple(float(value) for value in row["vector"]),
+        )
+        for row in found
+    }
+
+
+class NightProcess:
+    """``moon nightly`` in a process of its own, with its log watched so that it can be killed in a stage."""
+
+    def __init__(self, settings: Settings, date: str) -> None:
+        command = [sys.executable, "-m", "jobs.cli", "nightly", "--date", date, "--json"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MOON_")}
+        environment |= {
+            "MOON_LAKE": settings.lake,
+            "MOON_MILVUS": settings.milvus,
+            "MOON_CATALOG": settings.catalog or "",
+            "MOON_MAPPING": settings.mapping or "",
+        }
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        self.log: list[str] = []
+        self._seen = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._seen:
+                self.log.append(line)
+                self._seen.notify_all()
+        with self._seen:
+            self._seen.notify_all()
+
+    def wait_for(self, text: str, seconds: float = 180) -> None:
+        """Wait until the log shows a text; fail with the log when the process ends first."""
+        with self._seen:
+            found = self._seen.wait_for(
+                lambda: any(text in line for line in self.log) or not self._reader.is_alive(), seconds
+            )
+            assert found and any(text in line for line in self.log), f"no {text!r} in\n" + "".join(self.log[-30:])
+
+    def kill(self) -> None:
+        """SIGKILL the process, its JVM and its Python workers."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+
+    def document(self, seconds: float = 300) -> dict[str, Any]:
+        """Wait for the end and return the one JSON document on stdout."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        self.process.wait(seconds)
+        self._reader.join()
+        assert self.process.returncode == 0, "".join(self.log[-40:])
+        document: dict[str, Any] = json.loads(output)
+        return document

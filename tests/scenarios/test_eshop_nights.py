@@ -1,0 +1,69 @@
+"""101 real products: all encoded once, nothing touched when unchanged, exactly the changes afterwards."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from jobs.runner import Outcome
+from jobs.settings import REPOSITORY
+from tests.scenarios.nights import run_night, served_rows
+
+MAPPING = str(REPOSITORY / "mappings" / "eshop.toml")
+
+
+@pytest.fixture(scope="module")
+def eshop(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that may be changed."""
+    folder = tmp_path_factory.mktemp("shop") / "eshop"
+    shutil.copytree(shared_data / "eshop", folder)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+def counts(outcome: Outcome) -> dict[str, int]:
+    return dict(outcome.results["report"].counts)
+
+
+def test_three_nights_of_a_real_shop(spark, make_settings, eshop: Path) -> None:
+    catalog = eshop / "catalog.json"
+    settings = make_settings(catalog=str(catalog), mapping=MAPPING)
+
+    first = counts(run_night(spark, settings, "2026-11-20"))
+    assert (first["delivered"], first["encoded"], first["quarantined"]) == (101, 101, 0)
+
+    hidden = eshop.parent / "Pics.hidden"
+    times = {path.name: path.stat().st_mtime_ns for path in (eshop / "Pics").iterdir()}
+    (eshop / "Pics").rename(hidden)
+    (eshop / "Pics").mkdir()
+    for path in hidden.iterdir():  # same name, size and time, but not one readable byte of image
+        _hollow(path, eshop / "Pics" / path.name, times[path.name])
+    again = counts(run_night(spark, settings, "2026-11-20"))
+    assert (again["delivered"], again["unchanged"], again["encoded"]) == (101, 101, 0)
+    shutil.rmtree(eshop / "Pics")
+    hidden.rename(eshop / "Pics")
+
+    products = json.loads(catalog.read_text())
+    products[0]["Name"] = "Wanderer Crimson Hiking Boots"
+    removed = products.pop()
+    catalog.write_text(json.dumps(products))
+    picture = eshop / "Pics" / f"{products[1]['Id']}.webp"
+    Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    third = counts(run_night(spark, settings, "2026-11-21"))
+    assert (third["delivered"], third["encoded"], third["unchanged"], third["deleted"]) == (100, 2, 98, 1)
+
+    outcome = run_night(spark, settings, "2026-11-21")
+    served = served_rows(settings, outcome.results["report"].details["collection"])
+    assert set(served) == {str(product["Id"]) for product in products}
+    assert str(removed["Id"]) not in served
+    assert counts(outcome)["unchanged"] == 100
+
+
+def _hollow(original: Path, path: Path, time_ns: int) -> None:
+    import os
+
+    path.write_bytes(b"\0" * original.stat().st_size)
+    os.utime(path, ns=(time_ns, time_ns))
