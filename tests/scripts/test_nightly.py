@@ -100,5 +100,5 @@ def test_two_nights_of_a_small_shop_twice_in_a_row(tmp_path):
         assert 40 <= delivered < 60, "and some rows that are broken on purpose"
         assert re.search(r"\b0 unchanged", first)
         assert not re.search(r"\b0 unchanged", second), "the second night embeds only what changed"
-        assert len(re.findall(r"(?m)^  \d\.\d{3}  \S+ ", answer.stdout)) == 9, "three searches with three hits each"
+        assert len(re.findall(r"(?m)^  -?\d\.\d{3}  \S+ ", answer.stdout)) == 9, "three searches with three hits each"
         assert re.search(r"2 nights in \d+ s: \d+ s of work, \d+ s of overhead", answer.stdout)
