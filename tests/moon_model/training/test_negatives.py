@@ -1,5 +1,6 @@
 """Spatial negatives give one rank's gradients; temporal ones age, warm up and wrap around."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,10 @@ def case() -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
 
 
 def rank(number: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=number, world_size=2)
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=number, world_size=2, timeout=timedelta(minutes=1)
+    )
     model, inputs, ids = case()
     parallel = nn.parallel.DistributedDataParallel(model)
     half = slice(number * 4, number * 4 + 4)

@@ -6,16 +6,20 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from moon_model.processing_moon import Prepared
+from moon_model.product import Product
 from moon_model.training.config import TrainingConfig
 from moon_model.training.contrast import Contrast
 from moon_model.training.examples import Examples
 from moon_model.training.learner import Learner
 from moon_model.training.objective import Objective, Work
+from moon_model.training.pairs import Item
 from moon_model.training.run import open_pairs
-from moon_model.training.trainer import Trainer, TrainingError
+from moon_model.training.trainer import Trainer, TrainingError, similar_lengths
 from tests.moon_model.training.tiny_run import tiny_config
 
 
@@ -102,3 +106,32 @@ def test_a_learnable_temperature_moves_with_the_model(shop: Path, tmp_path: Path
     before = contrast.loss.temperature.item()
     trainer.step(0, {"contrast": contrast.work(0)})
     assert contrast.loss.temperature.item() != before
+
+
+@given(st.lists(st.integers(1, 200), max_size=80).map(sorted))
+def test_cuts_of_similar_length_cover_the_batch_in_order(lengths: list[int]) -> None:
+    cuts = similar_lengths(lengths)
+    assert [length for cut in cuts for length in lengths[cut]] == lengths
+    assert all(cut.stop - cut.start >= 12 for cut in cuts[:-1])
+
+
+def test_short_queries_are_not_padded_to_the_length_of_photos() -> None:
+    assert similar_lengths([9] * 20 + [33] * 20) == [slice(0, 20), slice(20, 40)]
+    assert similar_lengths([9] * 20 + [33] * 3) == [slice(0, 23)]
+
+
+def test_a_batch_cut_by_length_gives_the_gradients_of_the_whole(shop: Path, tmp_path: Path) -> None:
+    config, learner, prepared = start(shop, tmp_path, chunk=100)
+    texts = [Item(0, Product("query", title="mug " * (1 + place % 2))) for place in range(16)]
+    examples = Examples(learner.processor, [tmp_path])
+    many = [*prepared, *examples.prepare(texts), *prepared]
+    lengths = sorted(one.num_tokens for one in many)
+    assert len(similar_lengths(lengths)) > 1
+    output = learner.model(**learner.processor(many))
+    (output.embedding * torch.arange(1, len(many) + 1)[:, None]).sum().backward()
+    norm = torch.nn.utils.get_total_norm(one.grad for one in learner.model.parameters() if one.grad is not None)
+    learner.model.config.router_aux_loss_coef = 0.0
+    objective = Sum(many, 1.0)
+    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
+    values = trainer.step(0, {"sum": objective.work(0)})
+    assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
