@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-"""Processes of one test meet on the loopback; Gloo would resolve the host name, which hangs where that leads nowhere."""
+"""Processes of one test meet on the loopback; Gloo would ask for the host name, and hang where that leads nowhere."""
 
 
 @pytest.fixture(scope="session")
