@@ -10,6 +10,7 @@ from jobs.errors import NightStoppedError
 from jobs.lake import Lake
 from jobs.milvus import backend, collection_properties, count, fetch, retry_transient
 from jobs.model_choice import ModelChoice, registered_model
+from moon_model.identity import preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
     ID,
@@ -76,8 +77,6 @@ def ensure_collection(client: "MilvusClient", night: "Night", plan: "Plan", dime
 
 
 def _properties(model: ModelChoice) -> dict[str, str]:
-    from moon_model.encoder import preprocessing_digest  # noqa: PLC0415  (transformers takes seconds to import)
-
     return {
         PROPERTY_MODEL: model.model_version,
         PROPERTY_DIMENSION: str(model.dimension),

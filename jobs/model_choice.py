@@ -15,12 +15,13 @@ from jobs.lake import Lake
 from jobs.lake_files import FileSink
 from jobs.milvus import alias_target, collection_properties
 from jobs.settings import Settings
+from moon_model import checkpoint_dir
+from moon_model.detection.detector import detector_version
+from moon_model.identity import DEFAULT_MODEL, model_shape, version_with
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_name
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-DEFAULT_CHECKPOINT = "moon-tiny"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class ModelChoice:
 
     Attributes:
         uri: absolute path of the checkpoint's folder, as every worker reaches it.
-        model_version: 64 hex digits: weights, processing configuration and detector (`moon_model.encoder`).
+        model_version: 64 hex digits: weights, processing configuration and detector (`moon_model.identity`).
         detector_version: 16 hex digits.
         dimension: D of a vector.
         max_images: images of a product that reach the model.
@@ -89,25 +90,20 @@ def checkpoint_at(path: str | None, detector: str | None = None, collection: str
     Raises:
         NightStoppedError: there is no checkpoint or no detector at that place.
     """
-    from moon_model import checkpoint_dir  # noqa: PLC0415  (transformers takes seconds to import)
-    from moon_model.configuration_moon import MoonConfig  # noqa: PLC0415
-    from moon_model.detection.detector import detector_version  # noqa: PLC0415
-    from moon_model.encoder import model_version  # noqa: PLC0415
-
-    folder = Path(path).resolve() if path else checkpoint_dir(DEFAULT_CHECKPOINT)
+    folder = Path(path).resolve() if path else checkpoint_dir(DEFAULT_MODEL)
     if not (folder / "config.json").is_file():
         raise NightStoppedError(f"no checkpoint at {folder} (config.json is missing): name its folder with --model")
     try:
-        version, detector_id = model_version(folder, detector), detector_version(detector)
-    except FileNotFoundError as error:
+        detector_id, shape = detector_version(detector), model_shape(folder)
+        version = version_with(folder, detector_id)
+    except (FileNotFoundError, ValueError) as error:
         raise NightStoppedError(f"checkpoint {folder} cannot be used: {error}") from error
-    config = MoonConfig.from_pretrained(folder)
     return ModelChoice(
         uri=str(folder),
         model_version=version,
         detector_version=detector_id,
-        dimension=config.hidden_size,
-        max_images=config.max_images,
+        dimension=shape.dimension,
+        max_images=shape.max_images,
         collection=collection or collection_name(version),
     )
 

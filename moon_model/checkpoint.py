@@ -115,17 +115,6 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a stored model, of either format, sorted by name.
-
-    Raises:
-        FileNotFoundError: when there is none.
-    """
-    if files := sorted(folder.glob("model*.safetensors")):
-        return files
-    raise FileNotFoundError(f"{folder} holds no model*.safetensors: no model was saved there")
-
-
 def size_table(folder: Path) -> list[SizeRow]:
     """Parts of a compactly stored model, largest first."""
     storage = json.loads((folder / "config.json").read_text())["moon_storage"]

@@ -3,7 +3,6 @@
 JPEG bytes → decode → product detector → original and crop → tokens and views → MoonModel → float32 [N, D].
 """
 
-import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,22 +15,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 
-from moon_model import checkpoint_dir
 from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
 from moon_model.backbones.onnx_trunk import OnnxTrunk
-from moon_model.checkpoint import weight_files
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.detector import ProductDetector, detector_version
+from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
+from moon_model.identity import model_folder, version_with
 from moon_model.images import BadImage, ImageSource, crop, decode
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import PROCESSOR_FILE, TOKENIZER_FILE, ImageFailure, MoonProcessor, Prepared, View
+from moon_model.processing_moon import ImageFailure, MoonProcessor, Prepared, View
 from moon_model.product import Product
 from moon_model.runtime import DType, quiet_loading, resolve_device, resolve_dtype
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "moon-tiny"
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 """Padded tokens a batch: on a CPU what stays in its caches, on a GPU what keeps it busy."""
 
@@ -62,7 +59,7 @@ class MoonEncoder:
         model: in evaluation mode, on its device.
         processor: the model's own.
         detector: finds the core product; None: no crops.
-        model_version: see the function of that name.
+        model_version: see ``moon_model.identity``.
 
     Attributes:
         dim: D, the size of a vector.
@@ -106,7 +103,7 @@ class MoonEncoder:
             FileNotFoundError: when the folder holds no model.
             RuntimeError: when the device asked for is absent.
         """
-        folder = _model_folder(path)
+        folder = model_folder(path)
         chosen = resolve_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
@@ -117,7 +114,7 @@ class MoonEncoder:
         if chosen.type == "cpu":
             use_onnx_trunk(model, threads or 1)
         processor = MoonProcessor.from_pretrained(folder, model.config)
-        version = _digest(_all_files(folder), detector.version if detector else "none")
+        version = version_with(folder, detector.version if detector else "none")
         return cls(model, processor, detector or None, version)
 
     def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> Prepared:
@@ -256,51 +253,3 @@ def use_onnx_trunk(model: MoonModel, threads: int = 1) -> None:
     backbone = model.backbone
     if isinstance(backbone, CompactBackbone) and isinstance(backbone.vision, EfficientNetLite0):
         backbone.vision = OnnxTrunk(backbone.vision, threads)  # type: ignore[assignment]  # same call
-
-
-def model_version(path: str | Path | None = None, detector_path: str | Path | None = None) -> str:
-    """Digest of weights, processing configuration and detector, 64 hex digits; reads files, loads nothing.
-
-    Args:
-        path: folder of the model; None is ``checkpoints/moon-tiny``.
-        detector_path: folder of the detector; None is ``checkpoints/detector``.
-
-    Raises:
-        FileNotFoundError: when one of them is missing.
-    """
-    return _digest(_all_files(_model_folder(path)), detector_version(detector_path))
-
-
-def preprocessing_digest(path: str | Path | None = None) -> str:
-    """Digest of what decides how a product becomes the model's input, 64 hex digits; reads three small files.
-
-    Raises:
-        FileNotFoundError: when the folder holds no model.
-    """
-    return _digest(_input_files(_model_folder(path)))
-
-
-def _input_files(folder: Path) -> list[Path]:
-    return [folder / name for name in ("config.json", PROCESSOR_FILE, TOKENIZER_FILE)]
-
-
-def _all_files(folder: Path) -> list[Path]:
-    return [*_input_files(folder), *weight_files(folder)]
-
-
-def _digest(files: Iterable[Path], detector: str = "") -> str:
-    digest = hashlib.sha256(f"detector {detector}\n".encode())
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _model_folder(path: str | Path | None) -> Path:
-    folder = Path(path) if path is not None else checkpoint_dir(DEFAULT_MODEL)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"no model in {folder} (config.json is missing); MoonModel.save_pretrained writes one, and "
-            "`python -m moon_model.import_compact --help` tells how moon-tiny is built"
-        )
-    return folder

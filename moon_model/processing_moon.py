@@ -22,11 +22,9 @@ from transformers.utils import cached_file
 
 from moon_model import tokenization
 from moon_model.configuration_moon import MoonConfig, Segment
+from moon_model.identity import PROCESSOR_FILE, TOKENIZER_FILE
 from moon_model.product import Product
 from moon_model.views import Pixels, ViewProcessor, build_views
-
-TOKENIZER_FILE = "tokenizer.json"
-PROCESSOR_FILE = "processor_config.json"
 
 MoonBatch = BatchFeature
 """``input_ids``, ``attention_mask``, ``segment_ids`` int64 [B, L] and, with V ≥ 1 views, ``pixel_values`` (compact:

@@ -83,7 +83,7 @@ class Shop:
         )
         self._make_night, self._options = make_night, options
         monkeypatch.setattr(jobs.collection, "registered_model", lambda *_: self.model)
-        monkeypatch.setattr("moon_model.encoder.preprocessing_digest", lambda path: "0" * 64, raising=False)
+        monkeypatch.setattr("jobs.collection.preprocessing_digest", lambda path: "0" * 64)
 
     def night(self, date: str, **options: Any) -> Night:
         return self._make_night(date, **{**self._options, **options})

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from shutil import copytree
 
 import numpy as np
 import pytest
@@ -15,12 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from moon_model import checkpoint_dir
-from moon_model.checkpoint import folder_bytes, weight_files
+from moon_model.checkpoint import folder_bytes
 from moon_model.configuration_moon import Segment
 from moon_model.detection.region import Region
-from moon_model.encoder import MoonEncoder, model_version, preprocessing_digest, token_batches
+from moon_model.encoder import MoonEncoder, token_batches
+from moon_model.identity import model_version, version_with
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import TOKENIZER_FILE, MoonProcessor, Prepared
+from moon_model.processing_moon import MoonProcessor, Prepared
 from moon_model.product import Product
 from moon_model.runtime import has_fast_bfloat16
 
@@ -201,26 +201,13 @@ def test_texts_already_find_texts(encoder: MoonEncoder) -> None:
     assert (queries @ items.T).argmax(1).tolist() == [0, 1, 2, 3]
 
 
-def test_the_version_follows_every_file(tmp_path: Path, encoder: MoonEncoder) -> None:
-    copy = copytree(TINY, tmp_path / "m")
-    assert encoder.model_version != model_version()  # no detector, other vectors
-    assert model_version(copy) == model_version()
-    assert len(model_version()) == 64
-    before, inputs = model_version(copy), preprocessing_digest(copy)
-    (copy / "README.md").write_text("another card")
-    assert model_version(copy) == before
-    shard = weight_files(copy)[0]
-    shard.write_bytes(shard.read_bytes() + b" ")
-    assert model_version(copy) != before
-    assert preprocessing_digest(copy) == inputs
-    (copy / TOKENIZER_FILE).write_text((copy / TOKENIZER_FILE).read_text() + " ")
-    assert preprocessing_digest(copy) != inputs
+def test_the_version_says_whether_there_are_crops(encoder: MoonEncoder) -> None:
+    assert encoder.model_version == version_with(TINY, "none") != model_version()
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    for load in (MoonEncoder.from_pretrained, model_version, preprocessing_digest):
-        with pytest.raises(FileNotFoundError, match="no model in"):
-            load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no model in"):
+        MoonEncoder.from_pretrained(tmp_path)
 
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 2000))
