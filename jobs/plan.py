@@ -141,7 +141,8 @@ def _inputs(night: Night, draft: Plan) -> tuple[DataFrame, DataFrame, DataFrame]
 def _freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
     products, ledger, refused = _inputs(night, draft)
     vectors = night.lake.read(night.spark, "vectors", {"model_version": draft.model_version})
-    changes = compare(products, ledger, refused, vectors.where(~F.col("partial")), deletes=draft.serve)
+    whole = vectors.where(~F.col("partial"))
+    changes = compare(products, ledger, refused, whole, date=night.date, deletes=draft.serve)
     files = night.lake.write(changes, "changes", draft.partition)
     night.lake.commit("changes", files, attempt=attempt, partition=draft.partition, mode="overwrite")
 

@@ -66,4 +66,5 @@ def _lines(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
     start = time.monotonic()
     while not stop.wait(LOG_SECONDS):
         done, total = tasks_done(spark)
-        log.info("%s: %d of %d running tasks done after %.0f s", stage, done, total, time.monotonic() - start)
+        tasks = f"{done} of {total} tasks of the running Spark jobs done" if total else "between Spark jobs"
+        log.info("%s: %s after %.0f s", stage, tasks, time.monotonic() - start)

@@ -36,11 +36,8 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
     Raises:
         ModelChangedError: the folder holds another model.
     """
-    from transformers.utils import logging  # noqa: PLC0415
-
     from moon_model.encoder import MoonEncoder  # noqa: PLC0415
 
-    logging.disable_progress_bar()
     detect = load_detector(detector, device)
     encoder = MoonEncoder.from_pretrained(uri, detector=detect, device=device, threads=1)
     _check(f"{uri} with its detector", encoder.model_version, model_version)

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 from jobs.changes import compare, stale
 
 PRODUCTS = "product_id string, content_hash string, source_row bigint"
-LEDGER = "product_id string, content_hash string, partial boolean"
+LEDGER = "product_id string, content_hash string, partial boolean, snapshot_date string"
+YESTERDAY, TONIGHT = "2026-01-01", "2026-01-02"
 KEYS = "product_id string, content_hash string"
 
 
 def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=True):
     """The rows of the comparison by product id, and the stale ids."""
     delivered = spark.createDataFrame([(p, h, row) for row, (p, h) in enumerate(products)], PRODUCTS)
-    held = spark.createDataFrame(list(ledger), LEDGER)
+    held = spark.createDataFrame([(*row, YESTERDAY)[:4] for row in ledger], LEDGER)
     ids = spark.createDataFrame([(p,) for p in refused], "product_id string")
     made = spark.createDataFrame(list(vectors), KEYS)
-    rows = compare(delivered, held, ids, made, deletes=deletes).collect()
+    rows = compare(delivered, held, ids, made, date=TONIGHT, deletes=deletes).collect()
     by_id = {row.product_id: row for row in rows}
     assert len(rows) == len(by_id)
     return by_id, {row.product_id for row in stale(delivered, held, ids).collect()}
@@ -30,6 +31,10 @@ CASES = {
     "unchanged": ({"products": [("a", "1")], "ledger": [("a", "1", False)]}, {}, set()),
     "another hash": ({"products": [("a", "2")], "ledger": [("a", "1", False)]}, {"a": "changed"}, set()),
     "partial is retried": ({"products": [("a", "1")], "ledger": [("a", "1", True)]}, {"a": "changed"}, set()),
+    "partial, tried tonight already": ({"products": [("a", "1")], "ledger": [("a", "1", True, TONIGHT)]}, {}, set()),
+    "partial of tonight, other content": (
+        {"products": [("a", "2")], "ledger": [("a", "1", True, TONIGHT)]}, {"a": "changed"}, set(),
+    ),
     "partial, whole vector at hand": (
         {"products": [("a", "1")], "ledger": [("a", "1", True)], "vectors": [("a", "1")]}, {"a": "reuse"}, set(),
     ),

@@ -97,7 +97,7 @@ def test_first_night_then_the_same_plan_again(world):
 
 
 def test_every_kind_of_change_is_counted_and_conserved(world, seed):
-    world.serve(many(0, 8), partial=["p001"])
+    world.serve(many(0, 8), date="2026-01-01", partial=["p001"])
     world.serve({"p009": "1", "back": "1"})
     world.serve({"back": None})
     night = world.night()

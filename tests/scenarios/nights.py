@@ -36,7 +36,7 @@ class State:
     products: set[Row] = field(default_factory=set)
     quarantine: set[Row] = field(default_factory=set)
     regions: set[Row] = field(default_factory=set)
-    vector_rows: int = field(default=0, compare=False)  # a finished night run again retries partial products
+    vector_rows: int = 0
     served: set[Row] = field(default_factory=set)
     collection: dict[str, Row] = field(default_factory=dict)
     vectors: dict[Row, Sequence[float]] = field(default_factory=dict, compare=False)
