@@ -1,30 +1,15 @@
-from collections.abc import Callable
-
-import numpy as np
 import pytest
 
 from moon_model.demo.shapes.clothing import boot, cap, dress, sneaker, t_shirt, trousers
-from moon_model.demo.sketch import Part, Sketch
+from tests.moon_model.demo.shapes.building import Shape, assert_finite_and_mostly_main, built, proportions
 
 SHAPES = [t_shirt, dress, trousers, sneaker, boot, cap]
 
 
-def built(shape: Callable[[Sketch], None], seed: int) -> Sketch:
-    sketch = Sketch(np.random.default_rng(seed))
-    shape(sketch)
-    return sketch
-
-
 @pytest.mark.parametrize("shape", SHAPES)
-def test_shapes_are_finite_varied_and_mostly_main(shape: Callable[[Sketch], None]) -> None:
-    widths = set()
-    for seed in range(12):
-        low, high = built(shape, seed).bounds()
-        assert np.isfinite([low, high]).all()
-        assert ((high - low) > 0.3).all()
-        widths.add(round(float((high - low)[0] / (high - low)[1]), 4))
-        assert any(isinstance(item, Part) and item.paint == "main" for item in built(shape, seed).items)
-    assert len(widths) > 6 or shape.__name__ == "ball"
+def test_shapes_are_finite_varied_and_mostly_main(shape: Shape) -> None:
+    assert_finite_and_mostly_main(shape)
+    assert len(proportions(shape)) > 6
 
 
 def test_clothes_are_symmetric() -> None:
