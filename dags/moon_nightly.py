@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
 
 from dags.failure import report_failure
+from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS, TEMPLATE, snapshot_date
 from dags.spark_submit import GPU_POOL, submit_stages
 from jobs.settings import Settings
@@ -29,44 +30,13 @@ PARAMS: dict[str, Any] = {
         format="date",
         description="Snapshot date, YYYY-MM-DD. Empty: the run's own day in the shop's time zone.",
     ),
-    "catalog": Param(
-        SETTINGS.catalog,
-        type=["null", "string"],
-        description="Catalogue file, folder or URI; {date} is replaced. Empty: the setting MOON_CATALOG.",
-    ),
-    "mapping": Param(
-        SETTINGS.mapping,
-        type=["null", "string"],
-        description="Mapping file (TOML). Empty: mapping.toml beside the catalogue.",
-    ),
-    "allow_deletes": Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        maximum=1,
-        description="Let this run delete up to this share of the served products. Needs a reason.",
-    ),
-    "allow_refusals": Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        maximum=1,
-        description="Let this run refuse up to this share of the delivered rows. Needs a reason.",
-    ),
-    "reason": Param(
-        None,
-        type=["null", "string"],
-        maxLength=500,
-        description="Why a breaker is lifted; kept in the run's record.",
-    ),
+    **SHARED,
 }
 
 
 def options() -> dict[str, str]:
     """Return the options of every group of stages; a parameter that is None renders to nothing and is left out."""
-    names = [name for name in PARAMS if name != "date"]
-    templates = {name: f"{{{{ '' if params.{name} is none else params.{name} }}}}" for name in names}
-    return {"date": TEMPLATE} | {name.replace("_", "-"): text for name, text in templates.items()}
+    return {"date": TEMPLATE} | templates(name for name in PARAMS if name != "date")
 
 
 def announce(context: Context, result: object = None) -> None:

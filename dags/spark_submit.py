@@ -7,7 +7,7 @@ The scheduler's environment has neither Spark nor torch. A task calls ``spark-su
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class SubmitStages(SparkSubmitOperator):
 
     def execute(self, context: Context) -> None:
         """Submit and wait, with the job's own log in the task's log."""
-        self.application_args = [text for text in self.application_args if not text.endswith("=")]
+        self.application_args = given(self.application_args)
         settings = Settings()
         if ensure_connection(settings).startswith("local"):  # Spark inside the submitting process: ours to configure
             self.conf = local_configuration(settings) | (self.conf or {})
@@ -58,13 +58,26 @@ class SubmitStages(SparkSubmitOperator):
             raise AirflowFailException(f"{reason}; see the last lines above. Retrying changes nothing") from error
 
 
-def submit_stages(group: str, options: Mapping[str, str], timeout: timedelta, **operator_options: Any) -> SubmitStages:
+def given(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments without options that have no value and flags that are off (``--name?False``)."""
+    kept = [text for text in arguments if not re.fullmatch(r"--[a-z-]+(=|\?False)", text)]
+    return [text.removesuffix("?True") if re.fullmatch(r"--[a-z-]+\?True", text) else text for text in kept]
+
+
+def submit_stages(
+    group: str,
+    options: Mapping[str, str],
+    timeout: timedelta,
+    flags: Mapping[str, str] | None = None,
+    **operator_options: Any,
+) -> SubmitStages:
     """Return the task that runs ``moon GROUP --name=value …`` through spark-submit.
 
     Args:
         group: a command of `moon`, also the task's id.
         options: long option names without dashes, with Jinja templates as values.
         timeout: the task is killed after this long.
+        flags: options without a value, such as ``--dry-run``, with templates that render to True or False.
         operator_options: pool, outlets and whatever else an operator takes.
     """
     settings = Settings()
@@ -72,7 +85,11 @@ def submit_stages(group: str, options: Mapping[str, str], timeout: timedelta, **
         task_id=group,
         name=f"moon-{group}",
         application=str(APPLICATION),
-        application_args=[group, *(f"--{name}={template}" for name, template in options.items())],
+        application_args=[
+            group,
+            *(f"--{name}={template}" for name, template in options.items()),
+            *(f"{flag}?{template}" for flag, template in (flags or {}).items()),
+        ],
         conn_id=CONNECTION,
         driver_memory=settings.spark_memory,
         env_vars=submit_environment(settings),

@@ -30,13 +30,13 @@ def detect(night: Night) -> StageResult:
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
     """
-    plan = required_plan(night.lake, night.date)
+    plan = night.apart or required_plan(night.lake, night.date)
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
     if night.lake.done("regions", attempt):
         return StageResult({}, {**details, "note": "found committed"})
     partitions = {
-        "quarantine": {"date": night.date, "stage": STAGE},
+        "quarantine": night.quarantine(STAGE),
         "regions": {"detector_version": plan.detector_version},
     }
     files = _run(night, plan, partitions) if plan.counts["images"] else {}

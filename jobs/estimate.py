@@ -50,7 +50,11 @@ def estimate(lake: Lake, model_version: str, products: int, images: int) -> Esti
 
 
 def seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
-    """Return measured seconds an image (detect) and a product (encode); a stage never measured is absent."""
+    """Return measured seconds an image (detect) and a product (encode); a stage never measured is absent.
+
+    Detection is measured by whatever model it was for: a new model mostly comes with the detector that is there, and
+    finds its regions made.
+    """
     rows = sorted(lake.read_arrow(RUNS.name).to_pylist(), key=lambda row: row["finished_at"], reverse=True)
     runs = [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
     rates = {}
@@ -58,7 +62,9 @@ def seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
         worked = [
             (counts[unit], row["seconds"])
             for row, counts, details in runs
-            if row["stage"] == stage and details.get("model") == model_version and counts.get(unit)
+            if row["stage"] == stage
+            and counts.get(unit)
+            and (stage == "detect" or details.get("model") == model_version)
         ][:NIGHTS]
         if worked:
             rates[stage] = sum(seconds for _, seconds in worked) / sum(units for units, _ in worked)

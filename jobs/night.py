@@ -11,6 +11,8 @@ from jobs.settings import Settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+    from jobs.plan import Plan
+
 
 @dataclass(frozen=True)
 class Night:
@@ -20,6 +22,8 @@ class Night:
         date: ISO date of the snapshot.
         allow_deletes, allow_refusals: shares that lift a breaker for this run (None: the setting stands).
         reason: why; recorded with the run.
+        apart: a plan of a re-embedding (`jobs.reembed`), worked on beside the date's own night: detect and encode take
+            it in the place of the date's current plan. None as a rule.
     """
 
     spark: "SparkSession"
@@ -29,11 +33,20 @@ class Night:
     allow_deletes: float | None = None
     allow_refusals: float | None = None
     reason: str = ""
+    apart: "Plan | None" = None
 
     @property
     def partition(self) -> dict[str, str]:
         """The partition of the tables that are partitioned by date alone."""
         return {"date": self.date}
+
+    def quarantine(self, stage: str) -> dict[str, str]:
+        """The partition of `quarantine` that a stage fills.
+
+        What a re-embedding refuses is filed under ``<date>.<model>``: it says nothing about the night of that date.
+        """
+        date = f"{self.date}.{self.apart.model_version[:8]}" if self.apart else self.date
+        return {"date": date, "stage": stage}
 
 
 @dataclass(frozen=True)

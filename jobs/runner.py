@@ -81,6 +81,8 @@ def _run_id(night: Night, stage: str) -> str:
     """Return the id of the frozen plan, or nothing for the stages before it."""
     if stage in ("pull", "validate"):
         return ""
+    if night.apart:
+        return night.apart.run_id
     from jobs.plan import current_plan  # noqa: PLC0415  (imports Spark code)
 
     plan = current_plan(night.lake, night.date)

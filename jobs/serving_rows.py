@@ -77,13 +77,13 @@ def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_ver
     columns = {
         **levels,
         "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
-        "brand": _brand(),
+        "brand": brand(),
         "model_version": F.lit(model_version),
     }
     return rows.withColumns(columns).select(*FIELDS, VECTOR, "partial")
 
 
-def _brand() -> Column:
+def brand() -> Column:
     """The attribute of that name, however it is capitalised."""
     pairs = F.map_entries("attributes")
     return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]

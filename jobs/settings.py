@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     wait_seconds: float = Field(
         900, ge=0, description="how long to wait for another writer of the collection or of the Milvus Lite path"
     )
+    backfill_ask_hours: float = Field(
+        1.0, ge=0, description="hours of work (or work of unknown length) above which `moon backfill` wants --yes"
+    )
     retention_days: int = Field(30, ge=1, description="days of snapshots, products, quarantine and plans kept")
 
     def replace(self, **options: Any) -> "Settings":

@@ -90,7 +90,9 @@ QUARANTINE = Table(
     partition_by=("date", "stage"),
     key="source_row",
 )
-"""Refused rows (``image_index`` null) and refused images of a product that is served without them (index set)."""
+"""Refused rows (``image_index`` null) and refused images of a product that is served without them (index set).
+
+What a re-embedding refuses has the date ``<date>.<model, 8 digits>``: it is not the night's (`Night.quarantine`)."""
 
 PLANS = Table(
     "plans",

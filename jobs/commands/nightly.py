@@ -110,6 +110,16 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
         raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
 
 
+def check_reason(allow_deletes: float | None, allow_refusals: float | None, reason: str) -> None:
+    """Check that a lifted breaker has a reason.
+
+    Raises:
+        MoonError: it has none.
+    """
+    if (allow_deletes is not None or allow_refusals is not None) and not reason:
+        raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
+
+
 def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
     """Return what ``--json`` prints for a night."""
     last = outcome.results.get("report") or outcome.results["plan"]
@@ -137,8 +147,7 @@ def _run(
     from jobs.session import spark_session
     from jobs.storage import Storage
 
-    if (allow_deletes is not None or allow_refusals is not None) and not reason:
-        raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
+    check_reason(allow_deletes, allow_refusals, reason)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
         night = Night(spark, lake, settings, night_date, allow_deletes, allow_refusals, reason)

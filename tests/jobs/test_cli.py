@@ -16,7 +16,18 @@ def moon(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_verb() -> None:
     shown = moon("--help").stdout
-    wanted = [*VERBS, "report", "status", "search", "export", "maintain", "demo-catalog", "check-source"]
+    wanted = [
+        *VERBS,
+        "report",
+        "status",
+        "search",
+        "export",
+        "maintain",
+        "demo-catalog",
+        "check-source",
+        "backfill",
+        "compare",
+    ]
     assert [verb for verb in wanted if verb not in shown] == []
 
 

@@ -42,6 +42,12 @@ def test_rates_are_summed_over_runs_that_worked(lake, record):
     assert estimate(lake, "m", 50, 100).seconds == pytest.approx(7.0)
 
 
+def test_detection_counts_for_every_model(lake, record):
+    record("encode", 30.0, {"products": 100}, model="new")
+    record("detect", 20.0, {"images": 1000}, model="old")
+    assert seconds_per_unit(lake, "new") == pytest.approx({"encode": 0.3, "detect": 0.02})
+
+
 def test_only_the_latest_runs_count(lake, record):
     record("detect", 1000.0, {"images": 1}, hour=0)
     for hour in range(1, NIGHTS + 1):

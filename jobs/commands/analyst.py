@@ -1,0 +1,212 @@
+"""``moon backfill`` and ``moon compare``: what analysts ask of past snapshots."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from jobs.commands import options
+from jobs.commands.nightly import snapshot_date
+from jobs.errors import MoonError, NightStoppedError
+
+if TYPE_CHECKING:
+    from jobs.backfill import Outlook
+    from jobs.settings import Settings
+
+PANEL = "Past snapshots"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (backfill, compare):
+        app.command(command.__name__, rich_help_panel=PANEL)(command)
+
+
+def backfill(
+    first: Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="First snapshot date.")],
+    last: Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="Last snapshot date, included.")],
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="DIR", help="Re-embed with this checkpoint; nothing is served."),
+    ] = None,
+    where: Annotated[
+        str, typer.Option("--where", metavar="EXPR", help="Only these products; with --model. See below.")
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes, then stop.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however long it takes.")] = False,
+    allow_deletes: options.AllowDeletes = None,
+    allow_refusals: options.AllowRefusals = None,
+    reason: options.Reason = "",
+    as_json: options.Json = False,
+) -> None:
+    """Run missed nights in their order, or re-embed past snapshots with another model.
+
+    Without --model every date of the range that has no finished night gets one, the oldest first. A date older than
+    what is served makes its vectors and leaves the collection alone: it replaces no newer row and deletes nothing.
+
+    With --model the snapshots of the range become vectors of that checkpoint, in the lake only; dates that the lake
+    does not hold are pulled where a catalogue is named. --where takes some of the products: fields are product_id,
+    title, description, category (the whole path), category_1 to category_3, brand and images (how many).
+
+    --dry-run pulls and validates what is missing, but encodes and serves nothing. Interrupted, say the same again: what
+    is finished is skipped. Work of more than MOON_BACKFILL_ASK_HOURS, or of unknown length, is asked about first.
+
+    [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --dry-run[/]
+    [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --model models/moon-3b --where 'category_1 == "Shoes"'[/]
+    """
+    from jobs.settings import Settings
+
+    if where and not model:
+        raise MoonError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
+    if model and (allow_deletes is not None or allow_refusals is not None):
+        raise MoonError("--model re-embeds and serves nothing: there is no breaker to lift")
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
+    dates = snapshot_date(first, settings), snapshot_date(last, settings)
+    overrides = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "reason": reason}
+    document = _backfill(settings, dates, model, where, dry_run=dry_run, yes=yes, quiet=as_json, overrides=overrides)
+    if as_json:
+        typer.echo(json.dumps(document))
+
+
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Option("--model", metavar="MODEL", help="Twice: checkpoint folders, or first digits of model versions."),
+    ],
+    date: options.Date = None,
+    k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Neighbours of each product.")] = 10,
+    sample: Annotated[
+        int, typer.Option("--sample", min=2, max=200_000, help="Products that are searched; both sets fit into memory.")
+    ] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the sample; the same seed is the same sample.")] = 0,
+    lake: options.Lake = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show how differently two models see the products of one date.
+
+    Up to 1,000 products of a sample are each given their k nearest neighbours within it, exactly, by either model.
+    Overlap is the share of neighbours that both name: 1 means that services will see no difference.
+
+    [dim]moon backfill --from 2026-11-22 --to 2026-11-22 --model models/next   # its vectors, nothing is served[/]
+    [dim]moon compare --model checkpoints/moon-tiny --model models/next --date 2026-11-22[/]
+    """
+    from jobs.compare import compare as work
+    from jobs.compare import model_version
+    from jobs.lake import Lake
+    from jobs.session import spark_session
+    from jobs.settings import Settings
+    from jobs.storage import Storage
+
+    if len(models) != 2:
+        raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
+    settings = Settings().replace(lake=lake)
+    day = snapshot_date(date, settings)
+    store = Lake(Storage(settings.lake, settings.storage_options()))
+    versions = (model_version(store, settings, models[0]), model_version(store, settings, models[1]))
+    with spark_session(settings, f"moon compare {day}") as spark:
+        found = work(spark, store, versions, day, k=k, sample=sample, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        _print_comparison(found)
+
+
+def _print_comparison(found: dict[str, Any]) -> None:
+    first, second = (version[:12] for version in found["models"])
+    console = Console()
+    console.print(
+        f"{found['date']}: {found['products']:,} products have vectors of both models "
+        f"({found['only_first']:,} of {first} alone, {found['only_second']:,} of {second})"
+    )
+    console.print(
+        f"Of {found['queries']:,} products in a sample of {found['sample']:,}: overlap@{found['k']} "
+        f"{found['overlap']:.3f} (a tenth has {found['overlap_p10']:.3f} or less); the nearest neighbour is the same "
+        f"for {found['first']:.1%}"
+    )
+    table = Table("product", "overlap", first, second, title="Changed most", title_justify="left")
+    for row in found["changed"]:
+        lists = ("\n".join(escape(other["title"]) for other in row[side]) for side in ("first", "second"))
+        table.add_row(escape(f"{row['product_id']} {row['title']}"), f"{row['overlap']:.2f}", *lists)
+    console.print(table if found["changed"] else "No product has other neighbours.")
+
+
+def _backfill(
+    settings: "Settings",
+    dates: tuple[str, str],
+    model: str | None,
+    where: str,
+    *,
+    dry_run: bool,
+    yes: bool,
+    quiet: bool,
+    overrides: dict[str, Any],
+) -> dict[str, Any]:
+    from jobs.backfill import backfill as work
+    from jobs.backfill import date_range, outlook
+    from jobs.commands.nightly import check_reason
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.session import spark_session
+    from jobs.storage import Storage
+
+    check_reason(overrides["allow_deletes"], overrides["allow_refusals"], overrides["reason"])
+    days = date_range(*dates)
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    console = Console(quiet=quiet)
+    with spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
+        base = Night(spark, lake, settings, days[0], **overrides)
+        ahead = outlook(base, days, model, where)
+        console.print(_days_table(ahead))
+        document: dict[str, Any] = {**ahead.document(), "dry_run": dry_run, "seconds_taken": {}}
+        console.print(_summary(document))
+        if dry_run or not ahead.due:
+            return document
+        if not yes:
+            _ask(ahead, settings.backfill_ask_hours, is_silent=quiet)
+        for date, outcome in work(base, ahead, model, where):
+            document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
+            console.print(f"{date} done in {document['seconds_taken'][date]:.1f} s")
+    return document
+
+
+def _ask(ahead: "Outlook", hours: float, *, is_silent: bool) -> None:
+    """Ask before long work; where nobody can answer, stop and say how to go on.
+
+    Raises:
+        NightStoppedError: nobody is there to ask.
+        typer.Abort: the answer was no.
+    """
+    if ahead.seconds is not None and ahead.seconds <= hours * 3600:
+        return
+    length = "an unknown time" if ahead.seconds is None else f"about {ahead.seconds / 3600:.1f} hours"
+    if is_silent or not sys.stdin.isatty():
+        raise NightStoppedError(
+            f"this takes {length} (asked for above {hours:g} hours, MOON_BACKFILL_ASK_HOURS): add --yes to go on"
+        )
+    typer.confirm(f"This takes {length}. Go on?", abort=True)
+
+
+def _days_table(ahead: "Outlook") -> Table:
+    table = Table("date", "", "products", "images", "seconds", title="Backfill", title_justify="left")
+    for day in ahead.days:
+        seconds = "unknown" if day.seconds is None else f"{day.seconds:,.0f}"
+        table.add_row(day.date, day.state, f"{day.products:,}", f"{day.images:,}", seconds)
+    return table
+
+
+def _summary(document: dict[str, Any]) -> str:
+    work = f"{document['due']:,} days, {document['products']:,} products with {document['images']:,} images to encode"
+    if document["seconds"] is None:
+        return f"{work}; no run of this model was measured yet, so no time is known"
+    gpus = f"{document['gpu_hours']:.2f} GPU-hours" if document["gpus"] else "no GPU here"
+    return f"{work}: about {document['seconds']:,.0f} s by earlier runs, {gpus}"

@@ -1,0 +1,86 @@
+"""Re-embedding a snapshot: vectors of another model, and nothing else."""
+
+from dataclasses import replace
+from shutil import copytree
+
+import pytest
+
+from jobs.backfill import DUE, FINISHED, backfill, outlook
+from jobs.model_choice import checkpoint_at
+from jobs.plan import required_plan
+from jobs.reembed import frozen, reembed
+from jobs.runner import run_stages
+
+CATALOGUE = {"one": ["a.jpg"], "two": ["a.jpg", "b.jpg"], "bad": ["missing.jpg"]}
+
+
+@pytest.fixture
+def other(tiny_checkpoint, tmp_path):
+    """A checkpoint of another version: the same weights, other processing."""
+    folder = copytree(tiny_checkpoint, tmp_path / "other")
+    settings = (folder / "processor_config.json").read_text()
+    (folder / "processor_config.json").write_text(settings.replace('"lowercase": true', '"lowercase": false'))
+    assert checkpoint_at(str(folder)).model_version != checkpoint_at(str(tiny_checkpoint)).model_version
+    return str(folder)
+
+
+@pytest.fixture
+def night(planned_night, photo, tmp_path):
+    """A night that is planned and encoded."""
+    night, _ = planned_night(CATALOGUE)
+    for name in ("a", "b"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(photo(ord(name)))
+    run_stages(night, ("detect", "encode"))
+    return night
+
+
+def vectors(night, model):
+    rows = night.lake.read(night.spark, "vectors", {"model_version": model.model_version}).collect()
+    assert len({row.product_id for row in rows}) == len(rows)
+    return {row.product_id for row in rows}
+
+
+def quarantined(night):
+    rows = night.lake.read_arrow("quarantine").to_pylist()
+    return sorted((row["date"], row["stage"], row["reason"]) for row in rows)
+
+
+def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(night, other):
+    plan, before = required_plan(night.lake, night.date), quarantined(night)
+    model = checkpoint_at(other)
+    base = replace(night, settings=night.settings.replace(model=other))
+    ahead = outlook(base, ["2026-01-01", night.date], other)
+    assert [(day.date, day.state, day.products, day.images) for day in ahead.days] == [
+        ("2026-01-01", "no snapshot", 0, 0),
+        (night.date, DUE, 3, 4),
+    ]
+    assert ahead.seconds is None  # this model was never measured
+    ((date, outcome),) = backfill(base, ahead, other)
+    assert date == night.date
+    assert outcome.results["encode"].counts == {"products": 3, "encoded": 2, "quarantined": 1}
+    assert vectors(night, model) == {"one", "two"}
+
+    assert required_plan(night.lake, night.date) == plan  # the night's own plan stands
+    mine = [row for row in quarantined(night) if row not in before]
+    assert {date for date, _, _ in mine} == {f"{night.date}.{model.model_version[:8]}"}
+    assert [row for row in quarantined(night) if row not in mine] == before
+    assert night.lake.read_arrow("served").num_rows == 0
+
+    again = reembed(base, model)
+    assert again.results["encode"].details["note"] == "found committed"
+    assert outlook(base, [night.date], other).due == []  # though one product could not be encoded
+    measured = outlook(base, [night.date], other, 'product_id == "bad"')
+    assert measured.days[0].products == 1
+    assert measured.seconds > 0
+    assert measured.document()["gpu_hours"] == pytest.approx(measured.seconds * measured.gpus / 3600, abs=1e-3)
+
+
+def test_where_takes_some_and_what_has_a_vector_is_left_out(night, other, tiny_checkpoint):
+    expression = 'product_id == "two"'
+    model = checkpoint_at(other)
+    plan = frozen(night, model, expression)
+    assert (plan.counts["new"], plan.counts["images"], plan.serve) == (1, 2, False)
+    assert frozen(night, model, "").run_id != plan.run_id
+    same = outlook(night, [night.date], str(tiny_checkpoint), expression)
+    assert same.days[0].state == FINISHED
+    assert list(backfill(night, same, str(tiny_checkpoint), expression)) == []

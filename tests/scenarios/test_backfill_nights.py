@@ -1,0 +1,48 @@
+"""A night was missed: backfill makes it after the fact and what is served stays as it is."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from jobs.backfill import DUE, FINISHED, backfill, outlook
+from jobs.demo_catalog import write_demo_catalog
+from jobs.lake import Lake
+from jobs.night import Night
+from jobs.storage import Storage
+from tests.scenarios.nights import run_night, served_rows
+
+DAYS = ["2026-11-20", "2026-11-21", "2026-11-22"]
+
+
+@pytest.mark.long
+def test_a_missed_night_is_filled_in_and_a_night_to_come_is_run(spark, make_settings, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    write_demo_catalog(shop, products=40, days=3, seed=5, start=date(2026, 11, 20))
+    settings = make_settings(
+        catalog=str(shop / "{date}" / "catalog.jsonl"), mapping=str(shop / "mapping.toml"), max_refusals=0.9
+    )
+    collection = run_night(spark, settings, DAYS[1]).results["report"].details["collection"]
+    before = served_rows(settings, collection)
+    base = Night(spark, Lake(Storage(settings.lake)), settings, DAYS[0])
+
+    ahead = outlook(base, DAYS)
+    assert [day.state for day in ahead.days] == [DUE, FINISHED, DUE]
+    assert ahead.days[0].seconds is not None  # one night was measured
+    done = backfill(base, ahead)
+    first, outcome = next(done)
+    assert first == DAYS[0]
+    assert outcome.results["plan"].details["serve"].startswith("no")
+    assert outcome.results["plan"].counts["deleted"] == 0
+    assert served_rows(settings, collection) == before
+    made = base.lake.read(spark, "vectors", {"date": DAYS[0]}).count()
+    assert made == outcome.results["encode"].counts["encoded"] > 0
+
+    # Interrupted here: what is finished is found finished.
+    ahead = outlook(base, DAYS)
+    assert [day.state for day in ahead.days] == [FINISHED, FINISHED, DUE]
+    ((last, _),) = backfill(base, ahead)
+    assert last == DAYS[2]
+    assert {row[1] for row in served_rows(settings, collection).values()} <= {DAYS[1], DAYS[2]}
+    assert outlook(replace(base, date=DAYS[2]), DAYS).due == []
