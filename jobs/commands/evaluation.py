@@ -1,0 +1,126 @@
+"""``moon evaluate``: how good a model is, beside its baselines."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.commands import options
+from jobs.errors import MoonError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jobs.settings import Settings
+    from moon_model.evaluation.tasks import Benchmark
+
+PANEL = "Learning"
+FOLDERS = ("grocery", "clothing", "eshop", "mbe")
+"""Data sets that lie in a folder or file."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(rich_help_panel=PANEL)(evaluate)
+
+
+def evaluate(
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="NAME[=PATH]", help="Repeatable: demo, lake, grocery=DIR, clothing=DIR, …"),
+    ] = ["demo"],  # noqa: B006  # typer copies it
+    model: Annotated[str | None, typer.Option("--model", metavar="DIR", help="Checkpoint. Default: moon-tiny.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for evaluation.json, evaluation.md and plots.")
+    ] = Path("var/evaluation"),
+    products: Annotated[
+        int, typer.Option("--products", min=20, help="Products of the demo shop, or sampled from the lake.")
+    ] = 300,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the demo shop, the sample and the intervals.")] = 900,
+    minilm: Annotated[
+        Path | None, typer.Option("--minilm", metavar="DIR", help="all-MiniLM-L6-v2, for the baselines with texts.")
+    ] = None,
+    baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Measure them as well.")] = True,
+    date: options.Date = None,
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure a model zero-shot: retrieval, categories, attributes, each beside its baselines.
+
+    Texts and pictures have to find products, categories and attributes are hidden and predicted. Data sets: demo (a
+    shop drawn by us from a seed that training does not use), lake (validated products of --date), grocery, clothing and
+    eshop (their folders), mbe (its JSON lines, with the pictures in images/ beside it).
+
+    [dim]moon evaluate --data demo --data eshop=../shared/data/eshop[/]
+    [dim]moon evaluate --data lake --date 2026-11-22 --model models/next[/]
+    """
+    from jobs.settings import Settings
+    from moon_model.encoder import MoonEncoder
+    from moon_model.evaluation.baselines import Moon, standard_baselines
+    from moon_model.evaluation.photo_sets import BenchmarkDataError
+    from moon_model.evaluation.report import markdown, plot
+    from moon_model.evaluation.run import evaluate as run
+
+    settings = Settings().replace(model=model, lake=lake, catalog=catalog, mapping=mapping)
+    try:
+        benchmarks = [_benchmark(one, settings, date, products, seed) for one in data]
+        encoder = MoonEncoder.from_pretrained(settings.model)
+        others = standard_baselines(encoder, minilm, seed) if baselines else []
+    except (BenchmarkDataError, FileNotFoundError) as error:
+        raise MoonError(str(error)) from error
+    found = run(
+        benchmarks, [Moon(encoder), *others], model_version=encoder.model_version, seed=seed, progress=not as_json
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(found.document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "evaluation.md").write_text(markdown(found), encoding="utf-8")
+    plot(found, out)
+    if as_json:
+        typer.echo(json.dumps(found.document(), ensure_ascii=False))
+    else:
+        Console(highlight=False, soft_wrap=True).print(markdown(found), markup=False)
+
+
+def _benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
+    from moon_model.evaluation.demo_shop import demo_benchmark
+    from moon_model.evaluation.mbe import mbe_benchmark
+    from moon_model.evaluation.photo_sets import clothing_benchmark, eshop_benchmark, grocery_benchmark
+
+    name, _, path = wanted.partition("=")
+    if name in FOLDERS:
+        if not path:
+            raise typer.BadParameter(f"say where it is: --data {name}=PATH", param_hint="--data")
+        loaders: tuple[Callable[[Path], Benchmark], ...] = (
+            grocery_benchmark,
+            clothing_benchmark,
+            eshop_benchmark,
+            mbe_benchmark,
+        )
+        return dict(zip(FOLDERS, loaders, strict=True))[name](Path(path))
+    if path or name not in ("demo", "lake"):
+        raise typer.BadParameter(
+            f"{wanted!r} is none of demo, lake, {', '.join(f'{one}=PATH' for one in FOLDERS)}", param_hint="--data"
+        )
+    if name == "lake":
+        return _lake_benchmark(settings, date, products, seed)
+    try:
+        return demo_benchmark(seed, products)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--seed") from error
+
+
+def _lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
+    from jobs.benchmark_products import lake_benchmark
+    from jobs.commands.nightly import snapshot_date
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.session import spark_session
+    from jobs.storage import Storage
+
+    store = Lake(Storage(settings.lake, settings.storage_options()))
+    with spark_session(settings, "moon evaluate") as spark:
+        return lake_benchmark(Night(spark, store, settings, snapshot_date(date, settings)), products, seed)

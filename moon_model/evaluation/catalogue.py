@@ -1,0 +1,107 @@
+"""Tasks for any catalogue, without a single annotation: parts of a product have to find the rest of it.
+
+Texts find pictures, pictures find texts, one picture finds the others; categories and attributes that the catalogue
+tells are hidden and predicted, from all that is left and from the pictures alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from moon_model.evaluation.hiding import hide, images_only, label, texts_only
+from moon_model.evaluation.tasks import Labelling, Products, Retrieval, Task
+from moon_model.product import Product
+
+LEAST_PRODUCTS = 20
+"""A retrieval among fewer says nothing, a label set seen on fewer neither."""
+
+MOST_LABELS = 200
+MOST_ATTRIBUTES = 5
+
+
+def catalogue_tasks(products: Sequence[Product]) -> list[Task]:
+    """Return the tasks that the products allow; those with too few products are left out."""
+    return [
+        task
+        for make in (_finding, _neighbours, _categories, _attributes)
+        for task in make(products)
+        if len(task.queries if isinstance(task, Retrieval) else task.products) >= LEAST_PRODUCTS
+    ]
+
+
+def _finding(products: Products) -> Iterator[Task]:
+    """A title finds its pictures, a picture its texts, a picture the other pictures; one answer each."""
+    both = [one for one in products if one.images and one.title]
+    pictures = [images_only(one) for one in both]
+    yield _one_each("text → item", [Product(f"{one.id} title", title=one.title) for one in both], pictures)
+    yield _one_each("image → item", [Product(f"{one.id} image", images=one.images[:1]) for one in both],
+                    [texts_only(one) for one in both])  # fmt: skip
+    several = [one for one in products if len(one.images) > 1]
+    first = [Product(f"{one.id} first", images=one.images[:1]) for one in several]
+    yield _one_each("image → other images", first, [Product(one.id, images=one.images[1:]) for one in several])
+
+
+def _one_each(name: str, queries: Products, items: Products) -> Retrieval:
+    return Retrieval(name, queries, items, [frozenset({index}) for index in range(len(items))])
+
+
+def _neighbours(products: Products) -> Iterator[Task]:
+    """A product finds products of its category, although the category is hidden."""
+    with_mates = [one for one in products if one.category]
+    shelves = Counter(tuple(one.category) for one in with_mates)
+    words = {word for shelf in shelves for word in shelf}
+    items = [hide(one, words, level=0) for one in with_mates]
+    mates = [
+        frozenset(other for other, two in enumerate(with_mates) if other != index and two.category == one.category)
+        for index, one in enumerate(with_mates)
+    ]
+    asking = [index for index, found in enumerate(mates) if found]
+    yield Retrieval("product → same category", [items[index] for index in asking], items,
+                    [mates[index] for index in asking], own=asking)  # fmt: skip
+
+
+def _categories(products: Products) -> Iterator[Task]:
+    deepest = max((len(one.category) for one in products), default=0)
+    for level in range(deepest):
+        told = [one for one in products if len(one.category) > level]
+        yield from probe(
+            f"category {level + 1}", told, [tuple(one.category)[level] for one in told], _hidden_level(told, level)
+        )
+
+
+def _hidden_level(products: Products, level: int) -> Callable[[Product], Product]:
+    words = {word for one in products for word in tuple(one.category)[level:]}
+    return lambda product: hide(product, words, level=level)
+
+
+def _attributes(products: Products) -> Iterator[Task]:
+    counts = Counter(name for one in products for name in one.attributes)
+    for name, _ in counts.most_common(MOST_ATTRIBUTES):
+        told = [one for one in products if name in one.attributes]
+        values = [one.attributes[name] for one in told]
+        yield from probe(name, told, values, _hidden_attribute(name, set(values)))
+
+
+def _hidden_attribute(name: str, values: set[str]) -> Callable[[Product], Product]:
+    return lambda product: hide(product, values, attribute=name)
+
+
+def probe(
+    name: str, products: Products, actual: Sequence[str], hidden: Callable[[Product], Product]
+) -> Iterator[Labelling]:
+    """Yield the labelling of a field, from all other fields and from images alone; none if there is nothing to tell.
+
+    Args:
+        name: of the field.
+        products: all N.
+        actual: their labels.
+        hidden: takes the answer out of a product.
+    """
+    counts = Counter(actual)
+    if not 1 < len(counts) <= MOST_LABELS:
+        return
+    labels = [label(text) for text in sorted(counts)]
+    left = [(hidden(one), truth) for one, truth in zip(products, actual, strict=True)]
+    told = [(one, truth) for one, truth in left if one.images or one.title or one.description]
+    yield Labelling(name, [one for one, _ in told], [truth for _, truth in told], labels)
+    seen = [(images_only(one), truth) for one, truth in left if one.images]
+    yield Labelling(f"{name}, images only", [one for one, _ in seen], [truth for _, truth in seen], labels)

@@ -1,0 +1,102 @@
+"""The demo world as a benchmark: unseen seeds, two product types that training never saw reported apart."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
+from moon_model.demo.queries import Query, ask
+from moon_model.demo.vocabulary import COLOURS, PATTERNS, TYPES
+from moon_model.evaluation.catalogue import probe
+from moon_model.evaluation.hiding import hide
+from moon_model.evaluation.tasks import Benchmark, Products, Retrieval, Task
+from moon_model.product import Product
+from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
+
+SHOPPERS_PHOTO = 50
+"""Number of the photo a shopper takes: on a cluttered ground, no catalogue picture, none that training shows."""
+
+
+@dataclass(frozen=True)
+class _Shelf:
+    """The shop's products with what the catalogue tells of them."""
+
+    facts: Sequence[DemoProduct]
+    items: Products
+
+
+def demo_benchmark(seed: int, products: int) -> Benchmark:
+    """Draw a shop and its tasks.
+
+    Args:
+        seed: of the world.
+        products: how many it lists.
+
+    Raises:
+        ValueError: the seed is one that training uses.
+    """
+    if seed in TRAIN_SEEDS:
+        raise ValueError(f"seed {seed} is used in training; take another than {', '.join(map(str, TRAIN_SEEDS))}")
+    world = DemoWorld(seed)
+    facts = [world.product(index) for index in range(products)]
+    shelf = _Shelf(facts, [_item(one) for one in facts])
+    tasks = [*_finding(shelf, seed), *_facts(shelf)]
+    return Benchmark(f"demo shop {seed}", tasks, {"products": products, "seed": seed})
+
+
+def _item(product: DemoProduct) -> Product:
+    images = [to_jpeg(take_photo(product, number).image) for number in range(product.images)]
+    return Product(product.id, product.title, product.description, product.category, dict(product.attributes), images)
+
+
+def _finding(shelf: _Shelf, seed: int) -> Iterator[Task]:
+    for apart, chosen in _seen_and_held_out(shelf.facts):
+        if not chosen:
+            continue
+        asked = [ask(one, np.random.default_rng((seed, one.index, 21))) for one in chosen]
+        photos = [to_jpeg(take_photo(one, SHOPPERS_PHOTO, cluttered=True).image) for one in chosen]
+        sizes = [_family(one, shelf) for one in chosen]
+        texts = [Product(f"query {one.text}", title=one.text) for one in asked]
+        shown = [Product(f"photo {one.id}", images=[photo]) for one, photo in zip(chosen, photos, strict=True)]
+        said = [replace(one, title=query.text) for one, query in zip(shown, asked, strict=True)]
+        yield Retrieval(f"text → item{apart}", texts, shelf.items, [_fitting(one, shelf) for one in asked])
+        yield Retrieval(f"image → item{apart}", shown, shelf.items, sizes, alike=True)
+        yield Retrieval(f"image and text → item{apart}", said, shelf.items, sizes, alike=True)
+    several = [index for index, one in enumerate(shelf.items) if len(one.images) > 1]
+    first = [Product(f"{shelf.items[index].id} first", images=shelf.items[index].images[:1]) for index in several]
+    rest = [Product(shelf.items[index].id, images=shelf.items[index].images[1:]) for index in several]
+    families = [shelf.facts[index].family for index in several]
+    same = [frozenset(at for at, two in enumerate(families) if two == one) for one in families]
+    yield Retrieval("image → other images", first, rest, same, alike=True)
+
+
+def _seen_and_held_out(facts: Sequence[DemoProduct]) -> Iterator[tuple[str, list[DemoProduct]]]:
+    yield "", [one for one in facts if one.type not in HELD_OUT]
+    yield f" ({' and '.join(HELD_OUT)}, never trained on)", [one for one in facts if one.type in HELD_OUT]
+
+
+def _fitting(query: Query, shelf: _Shelf) -> frozenset[int]:
+    return frozenset(at for at, one in enumerate(shelf.facts) if query.fits(one))
+
+
+def _family(product: DemoProduct, shelf: _Shelf) -> frozenset[int]:
+    """Sizes of one product look alike: finding any of them is finding the product."""
+    return frozenset(at for at, one in enumerate(shelf.facts) if one.family == product.family)
+
+
+def _facts(shelf: _Shelf) -> Iterator[Task]:
+    """Type, colour and pattern with their words masked; the truth is what was drawn, told or not."""
+    told = {
+        "type": {word for one in TYPES.values() for word in (*one.names, *one.asked)},
+        "colour": {word for one in COLOURS.values() for word in (*one.names, *one.asked)},
+        "pattern": {word for one in PATTERNS.values() for word in (*one.names, *one.asked, *one.phrases)},
+    }
+    for fact, words in told.items():
+        level = 0 if fact == "type" else None
+        known = words | ({part for one in TYPES.values() for part in one.category} if fact == "type" else set())
+        actual = [getattr(one, fact) for one in shelf.facts]
+        yield from probe(
+            fact, shelf.items, actual,
+            lambda one, known=known, level=level, fact=fact: hide(one, known, level=level, attribute=fact),  # type: ignore[misc]
+        )  # fmt: skip

@@ -1,0 +1,76 @@
+"""MBE in its published form (``Daoze/MM-Bench-E-Commerce``, reference/paper.md "Benchmark"): JSON lines and images.
+
+Fields: ``id``, ``doc_title``, ``doc_image`` (a URL; its file name is looked up in a local folder),
+``doc_industry_name``, ``doc_cate1_name`` … ``doc_cate4_name``, ``doc_attributes`` as ``key:value,,key:value`` with the
+values of one key split by ``!!!``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlsplit
+
+from moon_model.evaluation.catalogue import catalogue_tasks
+from moon_model.evaluation.photo_sets import BenchmarkDataError
+from moon_model.evaluation.tasks import Benchmark
+from moon_model.product import Product
+
+LEVELS = tuple(f"doc_cate{level}_name" for level in range(1, 5))
+
+
+def mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
+    """Read MBE's rows and make the tasks of a catalogue from them.
+
+    Args:
+        path: JSON lines.
+        images: folder of the pictures; None: ``images`` beside the file.
+
+    Raises:
+        BenchmarkDataError: a line is no product of MBE, or no picture is there.
+    """
+    folder = images or path.parent / "images"
+    products, number = [], 0
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):  # noqa: B007  # for the message
+            if line.strip():
+                products.append(mbe_product(json.loads(line), folder))
+    except OSError as error:
+        raise BenchmarkDataError(f"cannot read {path}: {error}") from error
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
+        raise BenchmarkDataError(f"{path}, line {number}: no product of MBE ({error!r})") from error
+    pictured = sum(bool(product.images) for product in products)
+    if not pictured:
+        raise BenchmarkDataError(f"none of the {len(products)} pictures of {path} is in {folder}")
+    return Benchmark("MBE", catalogue_tasks(products), {"products": len(products), "with picture": pictured})
+
+
+def mbe_product(row: Mapping[str, Any], images: Path) -> Product:
+    """Return a row as a product; a picture that is not in the folder is left out.
+
+    Raises:
+        KeyError: a field is missing.
+        ValueError: the attributes are not of the published form.
+    """
+    name = PurePosixPath(urlsplit(row["doc_image"] or "").path).name
+    picture = images / name
+    category = [row.get(level) for level in LEVELS]
+    return Product(
+        id=str(row["id"]),
+        title=row["doc_title"],
+        category=[level for level in category if level],
+        attributes=mbe_attributes(row.get("doc_attributes") or ""),
+        images=[picture] if name and picture.is_file() else [],
+    )
+
+
+def mbe_attributes(text: str) -> dict[str, list[str]]:
+    """Split ``colour:red!!!blue,,brand:x``.
+
+    Raises:
+        ValueError: a part has no colon.
+    """
+    parts = [part.partition(":") for part in text.split(",,") if part.strip()]
+    if wrong := [key for key, colon, _ in parts if not colon]:
+        raise ValueError(f"attribute {wrong[0]!r} has no value")
+    return {key.strip(): value.split("!!!") for key, _, value in parts}

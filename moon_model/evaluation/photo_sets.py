@@ -1,0 +1,90 @@
+"""Public photo sets as benchmarks: GroceryStoreDataset's val list, clothing-dataset, eShop's catalogue."""
+
+import csv
+import json
+from pathlib import Path
+
+from moon_model.evaluation.catalogue import catalogue_tasks, probe
+from moon_model.evaluation.tasks import Benchmark, Retrieval, Task
+from moon_model.product import Product
+
+
+class BenchmarkDataError(ValueError):
+    """A folder does not hold the data set it should; the message names what is wrong."""
+
+
+def grocery_benchmark(folder: Path) -> Benchmark:
+    """Shop photos of the VAL list against the 81 products (iconic picture and texts), and their coarse class.
+
+    Raises:
+        BenchmarkDataError: the folder is not GroceryStoreDataset.
+    """
+    try:
+        with (folder / "classes.csv").open(encoding="utf-8") as stream:
+            rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
+        items = [_grocery_item(folder, number, row) for number, row in sorted(rows.items())]
+        listed = [line.split(",") for line in (folder / "val.txt").read_text().splitlines() if line.strip()]
+        photos = [(folder / path.strip(), int(fine)) for path, fine, _ in listed]
+    except (OSError, KeyError, ValueError) as error:
+        raise BenchmarkDataError(f"{folder} is not the GroceryStoreDataset ({error!r})") from error
+    place = {number: index for index, number in enumerate(sorted(rows))}
+    queries = [Product(path.name, images=[path]) for path, _ in photos]
+    right = [frozenset({place[fine]}) for _, fine in photos]
+    coarse = [rows[fine]["Coarse Class Name (str)"].replace("-", " ") for _, fine in photos]
+    names = [Product(item.id, title=item.title) for item in items]
+    tasks: list[Task] = [
+        Retrieval("image → item", queries, items, right),
+        Retrieval("image → name", queries, names, right),
+        *list(probe("coarse class, images only", queries, coarse, lambda one: one))[:1],
+    ]
+    return Benchmark("grocery val", tasks, {"photos": len(photos), "products": len(items)})
+
+
+def _grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
+    about, iconic = (folder / row[f"{key} Path (str)"].strip("/") for key in ("Product Description", "Iconic Image"))
+    return Product(
+        str(number), row["Class Name (str)"].replace("-", " "), about.read_text(encoding="utf-8").strip(),
+        (row["Coarse Class Name (str)"].replace("-", " "),), images=[iconic],
+    )  # fmt: skip
+
+
+def clothing_benchmark(folder: Path, most: int = 600) -> Benchmark:
+    """Photos of worn clothes: the label from the photo, and photos of the same label as neighbours.
+
+    Raises:
+        BenchmarkDataError: the folder is not clothing-dataset.
+    """
+    try:
+        with (folder / "images.csv").open(encoding="utf-8") as stream:
+            rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
+        products = [
+            Product(row["image"], category=(row["label"],), images=[_clothing_photo(folder, row["image"])])
+            for row in rows[:most]
+        ]
+    except (OSError, KeyError) as error:
+        raise BenchmarkDataError(f"{folder} is not the clothing-dataset ({error!r})") from error
+    return Benchmark("clothing (seen in training)", catalogue_tasks(products), {"photos": len(products)})
+
+
+def _clothing_photo(folder: Path, name: str) -> Path:
+    return folder / "images" / (name if Path(name).suffix else f"{name}.jpg")
+
+
+def eshop_benchmark(folder: Path) -> Benchmark:
+    """The 101 products of dotnet/eShop: no training has seen a word or a pixel of them.
+
+    Raises:
+        BenchmarkDataError: the folder is not eShop's catalogue.
+    """
+    try:
+        rows = json.loads((folder / "catalog.json").read_text(encoding="utf-8"))
+        products = [
+            Product(
+                str(row["Id"]), row["Name"], row["Description"], (row["Type"],), {"brand": row["Brand"]},
+                [folder / "Pics" / f"{row['Id']}.webp"],
+            )
+            for row in rows
+        ]  # fmt: skip
+    except (OSError, KeyError, ValueError) as error:
+        raise BenchmarkDataError(f"{folder} is not eShop's catalogue ({error!r})") from error
+    return Benchmark("eshop", catalogue_tasks(products), {"products": len(products)})
