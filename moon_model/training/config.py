@@ -107,7 +107,8 @@ class TeacherSection(Section):
         texts: texts a step whose neighbourhood all-MiniLM-L6-v2 sets; 0: none.
         images: photos a step whose neighbourhood EfficientNet-Lite0 sets; 0: none.
         aligned: photo–text pairs a step; 0: none.
-        weight: of all three losses, against a contrast of weight 1.
+        labelled: products a step that are told from all labels of a facet (``labels.py``); 0: none.
+        weight: of each of these losses, against a contrast of weight 1.
         temperature: of the softmax over a neighbourhood, for teacher and student.
     """
 
@@ -115,13 +116,14 @@ class TeacherSection(Section):
     texts: int = Field(default=64, ge=0)
     images: int = Field(default=32, ge=0)
     aligned: int = Field(default=48, ge=0)
+    labelled: int = Field(default=0, ge=0)
     weight: float = Field(default=1.0, gt=0)
     temperature: float = Field(default=0.05, gt=0, le=1)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
-        if not (self.texts or self.images or self.aligned):
-            raise ValueError("texts, images and aligned are all 0: leave [teachers] out instead")
+        if not (self.texts or self.images or self.aligned or self.labelled):
+            raise ValueError("texts, images, aligned and labelled are all 0: leave [teachers] out instead")
         return self
 
 

@@ -25,6 +25,7 @@ from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
 from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
 from moon_model.images import decode
+from moon_model.training.corpus_labels import demo_rows, label_texts, photo_rows, write_labels
 from moon_model.training.corpus_words import ADJECTIVES, COLOURS, DEPARTMENTS, PATTERNS, SYLLABLES
 from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 from moon_model.training.teachers import ABOUT, ALIGNED, PHOTOS, TEXT_VECTORS, TEXTS
@@ -85,20 +86,16 @@ def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[str, ...
 
 def demo_photos(folder: Path, products: int) -> Iterator[Described]:
     """Draw the demo world's train seeds: two photos a product, kept if they lie there already."""
-    types = [name for name in TYPES if name not in HELD_OUT]
     identities: dict[tuple[str, str, str], int] = {}
-    for number in tqdm(range(products), desc="demo photos", unit="product"):
-        seed = TRAIN_SEEDS[number % len(TRAIN_SEEDS)]
-        product = DemoWorld(seed, types).product(number // len(TRAIN_SEEDS))
+    pictures = tqdm(_demo_pictures(folder, products), desc="demo photos", total=2 * products, unit="photo")
+    for number, (product, path) in enumerate(pictures):
         facts = (product.type, product.colour, product.pattern)  # what a text can tell apart
         identity = identities.setdefault(facts, len(identities))
-        texts = demo_texts(product, np.random.default_rng((seed, product.index, 11)))
-        for photo in range(2):
-            path = folder / str(seed) / f"{product.index:06d}-{photo}.jpg"
-            if not path.is_file():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(to_jpeg(take_photo(product, photo).image))
-            yield Described(identity, path, texts)
+        texts = demo_texts(product, np.random.default_rng((product.looks[0], product.index, 11)))
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(to_jpeg(take_photo(product, number % 2).image))
+        yield Described(identity, path, texts)
 
 
 def grocery_photos(folder: Path, first_identity: int) -> Iterator[Described]:
@@ -183,6 +180,29 @@ def write_corpora(
     (out / ABOUT).write_text(json.dumps(about) + "\n")
 
 
+def write_photo_labels(out: Path, products: int, grocery: Path | None, clothing: Path | None) -> None:
+    """Write the labels of all photos, with the regions that `write_corpora` found."""
+    stored = map(json.loads, (out / PHOTOS).read_text().splitlines())
+    regions = {one["image"]: one["region"] for one in stored}
+    rows = [
+        row
+        for number, (product, path) in enumerate(_demo_pictures(out / "demo", products))
+        for row in demo_rows(number // 2, product, path, regions[str(path.resolve())])
+    ]
+    write_labels(out, label_texts(grocery, clothing), [*rows, *photo_rows(grocery, clothing, regions)])
+
+
+def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, Path]]:
+    """Two pictures each of the train seeds' products, in turn."""
+    types = [name for name in TYPES if name not in HELD_OUT]
+    worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
+    for number in range(products):
+        world = worlds[number % len(worlds)]
+        product = world.product(number // len(worlds))
+        for photo in range(2):
+            yield product, folder / str(world.seed) / f"{product.index:06d}-{photo}.jpg"
+
+
 def _list(words: str) -> list[str]:
     return [word.strip() for word in words.split(",")]
 
@@ -211,6 +231,7 @@ def main(
     roots = [root for root in (out / "demo", grocery, clothing) if root is not None]
     every = [*compose_texts(texts - len(titles)), *titles]
     write_corpora(out, every, teacher, tqdm(photos, desc="regions"), ProductDetector.from_pretrained(), roots)
+    write_photo_labels(out, products, grocery, clothing)
     log.info("%d texts and %d photos in %s", len(every), len(photos), out)
 
 

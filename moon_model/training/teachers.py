@@ -22,6 +22,7 @@ from moon_model.product import Product
 from moon_model.training.config import ConfigError, TeacherSection
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
+from moon_model.training.labels import LabelTexts, read_facets
 from moon_model.training.learner import Learner
 from moon_model.training.loss import Candidates, ContrastiveLoss
 from moon_model.training.objective import Objective, Work
@@ -192,6 +193,9 @@ def build_teachers(
         objectives.append(ImageNeighbours(corpora, examples, cache, settings, seed))
     if settings.aligned:
         objectives.append(Alignment(corpora, examples, settings, seed))
+    if settings.labelled:
+        facets = read_facets(settings.corpora)
+        objectives.append(LabelTexts(read_facets(settings.corpora), examples, settings, seed))
     return objectives
 
 
