@@ -194,7 +194,6 @@ def build_teachers(
     if settings.aligned:
         objectives.append(Alignment(corpora, examples, settings, seed))
     if settings.labelled:
-        facets = read_facets(settings.corpora)
         objectives.append(LabelTexts(read_facets(settings.corpora), examples, settings, seed))
     return objectives
 
