@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench lock clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -55,6 +55,10 @@ format: ## let ruff format and mend what it can
 bench: ## measure the encode stage against bare loops; results in benchmarks/results/
 	@$(SETUP) dev java
 	.venv/bin/python -m benchmarks
+
+moon-tiny: ## train checkpoints/moon-tiny from nothing, hours on two cores; repeat it until it ends
+	@$(SETUP) dev java
+	.venv/bin/python scripts/moon_tiny.py
 
 lock: ## compile requirements/*.in into *.lock (UPGRADE=1: newest versions)
 	@$(SETUP) dev

@@ -249,7 +249,7 @@ def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[in
 
 
 def use_onnx_trunk(model: MoonModel, threads: int = 1) -> None:
-    """Run a compact model's vision tower in ONNX Runtime from now on; other models stay as they are."""
+    """Run a compact model's EfficientNet in ONNX Runtime from now on; other models stay as they are."""
     backbone = model.backbone
-    if isinstance(backbone, CompactBackbone) and isinstance(backbone.vision, EfficientNetLite0):
-        backbone.vision = OnnxTrunk(backbone.vision, threads)  # type: ignore[assignment]  # same call
+    if isinstance(backbone, CompactBackbone) and isinstance(backbone.vision.trunk, EfficientNetLite0):
+        backbone.vision.trunk = OnnxTrunk(backbone.vision.trunk, threads)

@@ -67,6 +67,12 @@ class Product:
         return cls(**value)
 
 
+def text_of(product: Product) -> str:
+    """Return all words of a product, in the order in which MOON reads them."""
+    attributes = [f"{name}: {value}" for name, value in product.attributes.items()]
+    return " ".join([product.title, product.description, *product.category, *attributes]).strip()
+
+
 def clean(text: Any) -> str:
     """Make whitespace single spaces; None becomes the empty string."""
     return "" if text is None else " ".join(str(text).split())

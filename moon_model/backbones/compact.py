@@ -1,10 +1,13 @@
 """The small backbone behind ``checkpoints/moon-tiny``: EfficientNet-Lite0 grid, projector, Llama-like decoder.
 
+Beside EfficientNet's features every cell of the grid carries a small histogram of its colours: a network trained to
+name objects forgets what colour they have, and a shop's customers do not. Ours, not the paper's.
+
 Relies on transformers' ``LlamaModel`` for the decoder's pieces (5.17-5.23). Weights are imported by a script:
 
 * decoder: SmolLM2's ``model.X`` is ``backbone.decoder.X``; the FFN of a MoE layer goes through
   ``GuidedMoE.copy_dense``.
-* vision: ``lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
+* vision.trunk: ``lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
 """
 
 from collections.abc import Mapping
@@ -28,6 +31,15 @@ LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 LITE0_FEATURES = 1280
+COLOUR_LEVELS = 4
+COLOUR_FEATURES = COLOUR_LEVELS**3
+GRID_FEATURES = LITE0_FEATURES + COLOUR_FEATURES
+CELL = 32
+"""Pixels of a cell's side: EfficientNet-Lite0 halves five times."""
+COLOUR_DETAIL = 4
+"""Pixels averaged before colours are counted: finer than a stripe of a small pattern, coarser than JPEG's noise."""
+COLOUR_SCALE = 4.0
+"""Brings a histogram to about the spread of EfficientNet's features."""
 _BN_EPSILON = 1e-3
 
 
@@ -90,17 +102,53 @@ class EfficientNetLite0(nn.Module):
         return F.relu6(self.head(grid))
 
 
+class ColourGrid(nn.Module):
+    """Soft histogram of each cell's colours; nothing to train.
+
+    Every channel is spread over 4 levels by triangular weights that sum to 1, so a colour between two levels counts
+    for both; a cell keeps the mean of the 4 · 4 · 4 products of its pixels, times `COLOUR_SCALE`.
+    """
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [V, 3, S, S] -> [V, 64, S/32, S/32]."""
+        small = F.avg_pool2d(pixels, COLOUR_DETAIL)  # [V, 3, s, s]
+        levels = torch.linspace(-1.0, 1.0, COLOUR_LEVELS, dtype=small.dtype, device=small.device)
+        distance = (small[:, :, None] - levels.view(-1, 1, 1)).abs()
+        red, green, blue = (1.0 - distance * ((COLOUR_LEVELS - 1) / 2)).clamp(min=0.0).unbind(1)  # [V, 4, s, s] each
+        pairs = (red[:, :, None] * green[:, None]).flatten(1, 2)
+        joint = (pairs[:, :, None] * blue[:, None]).flatten(1, 2)
+        return F.avg_pool2d(joint, CELL // COLOUR_DETAIL) * COLOUR_SCALE
+
+
+class VisionTower(nn.Module):
+    """EfficientNet-Lite0's grid with each cell's colours behind its features.
+
+    Attributes:
+        trunk: the network; on a CPU `OnnxTrunk` may take its place.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk: nn.Module = EfficientNetLite0()
+        self.colours = ColourGrid()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels [V, 3, S, S] -> grid [V, 1344, S/32, S/32]."""
+        grid = self.trunk(pixels)
+        return torch.cat([grid, self.colours(pixels).to(grid)], dim=1)
+
+
 class Projector(nn.Module):
     """Pools the grid to a few tokens and maps them into the decoder's space by a two-layer MLP."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.side = round(config.tokens_per_view**0.5)
-        self.fc1 = nn.Linear(LITE0_FEATURES, config.hidden_size)
+        self.fc1 = nn.Linear(GRID_FEATURES, config.hidden_size)
         self.fc2 = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """[V, 1280, 7, 7] -> [V, tokens_per_view, D], row by row."""
+        """[V, 1344, 7, 7] -> [V, tokens_per_view, D], row by row."""
         pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2)
         return self.fc2(F.gelu(self.fc1(pooled.to(self.fc1.weight.dtype))))
 
@@ -114,7 +162,7 @@ class CompactBackbone(Backbone):
         assert isinstance(base, CompactConfig)  # noqa: S101  # build_backbone chose by it
         self.decoder = LlamaModel._from_config(base, attn_implementation="sdpa")  # first: its dtype is the model's
         install_experts(self.decoder.layers, config)
-        self.vision = EfficientNetLite0()
+        self.vision = VisionTower()
         self.projector = Projector(base)
 
     def embed_views(self, pixel_values: Tensor, image_grid_thw: Tensor | None) -> Tensor:

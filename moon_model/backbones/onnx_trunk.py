@@ -20,10 +20,10 @@ _IR_VERSION = 8
 
 
 class OnnxTrunk(nn.Module):
-    """Takes the place of ``backbone.vision`` for inference on the CPU; float32, no gradients.
+    """Takes the place of ``backbone.vision.trunk`` for inference on the CPU; float32, no gradients.
 
     Args:
-        trunk: the tower whose weights are used (copied).
+        trunk: the network whose weights are used (copied).
         threads: intra-op threads. One is what a Spark worker owns.
     """
 

@@ -15,7 +15,7 @@ from moon_model.encoder import MoonEncoder
 from moon_model.evaluation.metrics import Floats
 from moon_model.evaluation.tasks import Products
 from moon_model.images import BadImage, decode
-from moon_model.product import Product
+from moon_model.product import Product, text_of
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class FrozenVision:
     def __init__(self, encoder: MoonEncoder) -> None:
         if not isinstance(encoder.model.backbone, CompactBackbone):
             raise ValueError("only a compact model has an EfficientNet-Lite0 to compare with")
-        self.tower, self.views = encoder.model.backbone.vision, encoder.processor.views
+        self.tower, self.views = encoder.model.backbone.vision.trunk, encoder.processor.views
 
     @torch.inference_mode()
     def embed(self, products: Products, texts: Products) -> Floats:
@@ -89,7 +89,7 @@ class TextTeacher:
     name = "all-MiniLM-L6-v2"
 
     def __init__(self, folder: Path) -> None:
-        from moon_model.training.corpora import MiniLM  # noqa: PLC0415  # one baseline's own needs
+        from moon_model.training.minilm import MiniLM  # noqa: PLC0415  # one baseline's own needs
 
         self.model = MiniLM(folder)
 
@@ -141,12 +141,6 @@ class Chance:
     def embed(self, products: Products, texts: Products) -> Floats:
         """See `Embedder`."""
         return _normalised(self.random.normal(size=(len(products), 64)).astype(np.float32))
-
-
-def text_of(product: Product) -> str:
-    """Return all words of a product, in the order in which MOON reads them."""
-    attributes = [f"{name}: {value}" for name, value in product.attributes.items()]
-    return " ".join([product.title, product.description, *product.category, *attributes]).strip()
 
 
 def _images(product: Product) -> list[Image.Image]:

@@ -1,29 +1,24 @@
-"""A projector by ridge regression, so that a photo already lands near its title before any training."""
+"""A projector by ridge regression, so that a photo lands near its anchor before any training."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm.auto import tqdm
 
-from moon_model.demo.photo import take_photo
-from moon_model.demo.world import DemoWorld
 from moon_model.import_compact.decoder import compact_backbone
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import MoonProcessor
-from moon_model.product import Product
+from moon_model.training.anchors import VisualBasis, product_anchors, summary
+from moon_model.training.examples import Examples
+from moon_model.training.feature_cache import FeatureCache
+from moon_model.training.teachers import Photo
 
 _RIDGE = 0.01
-
-
-@dataclass(frozen=True)
-class Captioned:
-    """A photo and a few words that say what it shows."""
-
-    image: Image.Image
-    text: str
+_BATCH = 64
+FIT_CELLS = 100_000
+"""Cells from which the first layer's axes are found."""
 
 
 @dataclass(frozen=True)
@@ -31,49 +26,58 @@ class Measured:
     """Photos after the vision tower.
 
     Attributes:
-        cells: grid cells pooled as the projector does, [N, tokens_per_view, 1280].
-        targets: mean token embedding of each photo's words, [N, D].
+        cells: pooled grid of each photo's original view, float16 [N, tokens_per_view, 1344].
+        summaries: of all its views (``anchors.summary``), float32 [N, 1344].
+        words: mean text vector of what is said of it, of length 1, float32 [N, 384].
     """
 
     cells: Tensor
-    targets: Tensor
+    summaries: Tensor
+    words: Tensor
+
+    def targets(self, basis: VisualBasis, dimension: int) -> Tensor:
+        """Anchors of the photos, float32 [N, dimension]."""
+        return product_anchors(self.words, basis.vectors(self.summaries), dimension)
 
 
 @torch.inference_mode()
-def measure(model: MoonModel, processor: MoonProcessor, pairs: Iterable[Captioned]) -> Measured:
-    """Run the vision tower over photos and look up their words."""
-    cells, targets = [], []
-    backbone = compact_backbone(model)
-    side = backbone.projector.side
-    for pair in pairs:
-        pixels = processor.views.collate([processor.views.prepare(pair.image)])["pixel_values"]
-        cells.append(F.adaptive_avg_pool2d(backbone.vision(pixels), side).flatten(2).transpose(1, 2)[0])
-        words = processor.prepare(Product(id="", title=pair.text))
-        ids = torch.from_numpy(words.input_ids[words.segment_ids > 0])
-        targets.append(backbone.decoder.embed_tokens(ids).mean(0))
-    return Measured(torch.stack(cells), torch.stack(targets))
+def measure(photos: Sequence[Photo], examples: Examples, cache: FeatureCache) -> Measured:
+    """Run the vision tower over photos; what the cache holds is not computed again."""
+    cells, summaries = [], []
+    for start in tqdm(range(0, len(photos), _BATCH), desc="vision tower", unit="batch"):
+        for one in examples.prepare([photo.item for photo in photos[start : start + _BATCH]]):
+            grids = cache.features(one.views)
+            cells.append(grids[0].flatten(1).T.half())
+            summaries.append(summary(grids))
+    words = [torch.from_numpy(photo.vectors).float().mean(0) for photo in photos]
+    return Measured(torch.stack(cells), torch.stack(summaries), F.normalize(torch.stack(words), dim=-1))
 
 
 @torch.no_grad()
-def fit_projector(model: MoonModel, photos: Measured) -> float:
-    """Set the projector so that the mean of a photo's visual tokens is near the mean embedding of its words.
+def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
+    """Set the projector so that the mean of a photo's visual tokens is near its target.
 
     The first layer whitens the cells' principal axes; the second is the ridge regression from its (averaged)
     activations to the targets.
+
+    Args:
+        model: compact.
+        cells: [N, tokens_per_view, 1344].
+        targets: [N, D].
 
     Returns:
         Share of the targets' variance that is explained on these photos.
     """
     projector = compact_backbone(model).projector
-    cells, targets = photos.cells, photos.targets
     flat = cells.flatten(0, 1)
+    flat = flat[torch.linspace(0, len(flat) - 1, min(len(flat), FIT_CELLS)).long()].double()
     mean = flat.mean(0)
     spread, axes = torch.linalg.eigh(torch.cov(flat.T))
     width = projector.fc1.weight.shape[0]
     first = (axes[:, -width:] / spread[-width:].clamp(min=1e-6).sqrt()).T
     projector.fc1.weight.copy_(first)
     projector.fc1.bias.copy_(-first @ mean)
-    hidden = F.gelu(projector.fc1(cells)).mean(1).double()
+    hidden = torch.cat([F.gelu(projector.fc1(part.float())).mean(1) for part in cells.split(256)]).double()
     centre, offset = hidden.mean(0), targets.double().mean(0)
     design, wanted = hidden - centre, targets.double() - offset
     gram = design.T @ design
@@ -82,12 +86,3 @@ def fit_projector(model: MoonModel, photos: Measured) -> float:
     projector.fc2.weight.copy_(second)
     projector.fc2.bias.copy_(offset - second @ centre)
     return 1.0 - float((design @ second.T - wanted).square().sum() / wanted.square().sum())
-
-
-def demo_photos(seed: int, count: int, size: int = 224) -> Iterator[Captioned]:
-    """Draw photos of the demo world, each with colour, pattern and type as its words."""
-    world = DemoWorld(seed)
-    for index in range(count):
-        product = world.product(index)
-        words = f"{product.colour} {product.pattern} {product.type.replace('_', ' ')}"
-        yield Captioned(take_photo(product, 0, size=size).image, words)

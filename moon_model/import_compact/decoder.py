@@ -1,12 +1,16 @@
-"""SmolLM2 cut to moon-tiny's decoder: fewer rows, layers and FFN channels, then whitened outputs.
+"""SmolLM2 cut to moon-tiny's decoder: fewer rows, layers and FFN channels, in the space of the text teacher.
 
-Everything here is closed-form and provisional: training starts from it.
+A token's row is what all-MiniLM-L6-v2 makes of its text alone, so the mean of a title's rows is a fair text vector
+before any layer has learned a thing (Model2Vec does the same). SmolLM2's layers know another space: they are carried
+over by regressing its rows on the new ones and back, and write softly at first. Everything here is closed-form;
+training starts from it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moon_model.backbones.compact import CompactBackbone
 from moon_model.guided_moe import GuidedMoE
@@ -17,8 +21,11 @@ _BYTES = slice(17, 252)
 """SmolLM2's rows of single bytes."""
 _START_ROW = 1
 _NEWLINE = "Ċ"
-_WHITENING_FLOOR = 0.1
-"""Share of the largest standard deviation added to each: weak axes are mostly noise, of bfloat16 not least."""
+_LOUD = 0.8
+"""Share of a new row's length that says something; the rest lies in the silent dimension."""
+_RIDGE = 1e-3
+WRITES = 0.1
+"""What a layer may change at first, as a share of the hidden states' size."""
 
 
 def compact_backbone(model: MoonModel) -> CompactBackbone:
@@ -49,25 +56,74 @@ def strongest_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -
     return strength.topk(width).indices.sort().values
 
 
+def token_rows(vectors: Tensor, dimension: int) -> Tensor:
+    """Make the embedding matrix from the text teacher's vectors of all tokens [rows, T]: float32 [rows, dimension].
+
+    The last dimension is silent: the final norm's weight there is 0. Since that norm makes all hidden states equally
+    long, it is where a token that says little puts its length, as training will find.
+    """
+    rows = torch.zeros(len(vectors), dimension)
+    rows[:, : vectors.shape[1]] = _LOUD * vectors
+    rows[:, -1] = (1.0 - rows.square().sum(1)).clamp(min=0).sqrt()
+    return rows
+
+
+@dataclass(frozen=True)
+class Passage:
+    """From SmolLM2's hidden space to ours: ``old = there @ new`` of normed states, ``new = back @ old``.
+
+    Attributes:
+        there: for what reads a hidden state, float32 [D, D].
+        back: for what writes one, float32 [D, D].
+    """
+
+    there: Tensor
+    back: Tensor
+
+    @classmethod
+    def fit(cls, old: Tensor, new: Tensor) -> "Passage":
+        """Regress the rows of two embedding matrices [rows, D] of the same tokens on each other."""
+        old, new = old.double(), new.double()
+        normed = [one / one.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6) for one in (old, new)]
+        return cls(_ridge(normed[1], normed[0]), _ridge(old, new))
+
+
+def _ridge(source: Tensor, target: Tensor) -> Tensor:
+    """The matrix that takes rows of ``source`` to rows of ``target``, to be applied from the left to a column."""
+    gram = source.T @ source
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
+    return torch.linalg.solve(gram, source.T @ target).T.float()
+
+
 @torch.no_grad()
-def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], embedding: Tensor) -> None:
-    """Fill a compact model's decoder with the first layers of SmolLM2, FFNs cut to the config's width.
+def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, passage: Passage) -> None:
+    """Fill a compact model's decoder with token rows and the first layers of SmolLM2, FFNs cut to the config's width.
 
     Norm weights are folded into the matrices behind them (norms become plain divisions by the length), so that the
-    hidden space may be rotated. Every expert of a guided layer starts as a copy of its dense FFN.
+    hidden space may be changed. Every expert of a guided layer starts as a copy of its dense FFN.
+
+    Args:
+        model: compact.
+        weights: SmolLM2's.
+        rows: embedding matrix, see `token_rows`.
+        passage: into the space of ``rows``.
     """
     decoder = compact_backbone(model).decoder
-    decoder.embed_tokens.weight.copy_(embedding)
+    decoder.embed_tokens.weight.copy_(rows)
     for number, layer in enumerate(decoder.layers):
         source = f"layers.{number}."
         before = weights[f"{source}input_layernorm.weight"]
         for name in ("q_proj", "k_proj", "v_proj"):
-            getattr(layer.self_attn, name).weight.copy_(weights[f"{source}self_attn.{name}.weight"] * before)
-        layer.self_attn.o_proj.weight.copy_(weights[f"{source}self_attn.o_proj.weight"])
+            getattr(layer.self_attn, name).weight.copy_(
+                weights[f"{source}self_attn.{name}.weight"] * before @ passage.there
+            )
+        layer.self_attn.o_proj.weight.copy_(passage.back @ weights[f"{source}self_attn.o_proj.weight"])
         keep = strongest_channels(weights, f"{source}mlp.", model.config.text_config.intermediate_size)
         between = weights[f"{source}post_attention_layernorm.weight"]
-        gate, up = (weights[f"{source}mlp.{name}.weight"][keep] * between for name in ("gate_proj", "up_proj"))
-        down = weights[f"{source}mlp.down_proj.weight"][:, keep]
+        gate, up = (
+            weights[f"{source}mlp.{name}.weight"][keep] * between @ passage.there for name in ("gate_proj", "up_proj")
+        )
+        down = passage.back @ weights[f"{source}mlp.down_proj.weight"][:, keep]
         if isinstance(layer.mlp, GuidedMoE):
             layer.mlp.copy_dense(gate, up, down)
         else:
@@ -76,55 +132,40 @@ def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], embedding: Ten
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
             norm.weight.fill_(1.0)
     decoder.norm.weight.fill_(1.0)
-
-
-def whitening(pooled: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the rotation and scales that make mean-pooled outputs spread evenly.
-
-    A language model's pooled states share one large direction and vary along few others, so that all cosines are
-    near 1. In the basis of (mean direction, principal axes of the rest) the first axis gets scale 0 and each other
-    one the inverse of its standard deviation.
-
-    Args:
-        pooled: mean-pooled hidden states of typical texts, [N, D], N > D.
-
-    Returns:
-        Rotation [D, D] (rows are the new axes) and scales [D] of the final norm.
-    """
-    pooled = pooled.double()
-    mean = pooled.mean(0) / pooled.mean(0).norm()
-    rest = pooled - torch.outer(pooled @ mean, mean)
-    _, spread, axes = torch.linalg.svd(rest, full_matrices=False)
-    spread, axes = spread[:-1] / len(pooled) ** 0.5, axes[:-1]  # the last axis is the mean direction itself
-    axes = axes - torch.outer(axes @ mean, mean)
-    scales = 1.0 / (spread + _WHITENING_FLOOR * spread[0])
-    scales = scales / scales.norm() * len(scales) ** 0.5
-    return torch.cat([mean[None], axes]).float(), torch.cat([scales.new_zeros(1), scales]).float()
+    decoder.norm.weight[-1] = 0.0
 
 
 @torch.no_grad()
-def rotate(model: MoonModel, rotation: Tensor, scales: Tensor) -> None:
-    """Express the hidden space in new axes and set the final norm's scales.
+def soften(model: MoonModel, batch: Mapping[str, Tensor]) -> None:
+    """Scale what attention and FFN of every layer write, from the first on, to `WRITES` of the hidden states' size.
 
-    With folded norms the model computes the same function in any orthonormal basis: whatever reads the hidden
-    state is multiplied by the rotation from behind, whatever writes it from the front.
+    Args:
+        model: compact.
+        batch: of texts, as the processor makes it.
     """
-    backbone = compact_backbone(model)
-    decoder, projected = backbone.decoder, backbone.projector.fc2
-    readers: list[Tensor] = [decoder.embed_tokens.weight]
-    writers: list[Tensor] = [projected.weight]
-    for layer in decoder.layers:
-        readers += [getattr(layer.self_attn, name).weight for name in ("q_proj", "k_proj", "v_proj")]
-        writers.append(layer.self_attn.o_proj.weight)
-        if isinstance(layer.mlp, GuidedMoE):
-            readers += [layer.mlp.gate_up_proj, layer.mlp.router.weight]
-            writers.append(layer.mlp.down_proj)
-        else:
-            readers += [layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight]
-            writers.append(layer.mlp.down_proj.weight)
-    for weight in readers:
-        weight.copy_(weight @ rotation.T)
-    for weight in writers:
-        weight.copy_(rotation @ weight)
-    projected.bias.copy_(rotation @ projected.bias)
-    decoder.norm.weight.copy_(scales)
+    for layer in compact_backbone(model).decoder.layers:
+        for part, writers in ((layer.self_attn, (layer.self_attn.o_proj.weight,)), (layer.mlp, _writers(layer.mlp))):
+            loud = _loudness(model, layer, part, batch)
+            for weight in writers:
+                weight.mul_(WRITES / max(loud, 1e-6))
+
+
+def _writers(mlp: nn.Module) -> tuple[Tensor, ...]:
+    return (mlp.down_proj,) if isinstance(mlp, GuidedMoE) else (mlp.down_proj.weight,)
+
+
+def _loudness(model: MoonModel, layer: nn.Module, part: nn.Module, batch: Mapping[str, Tensor]) -> float:
+    """Size of what a part of a layer writes, as a share of the size of the states that the layer is given."""
+    seen: dict[str, Tensor] = {}
+
+    def note(name: str, value: Tensor) -> None:
+        seen[name] = value[batch["segment_ids"] > 0].float().square().mean().sqrt()
+
+    hooks = [
+        layer.input_layernorm.register_forward_hook(lambda _, given, __: note("given", given[0])),
+        part.register_forward_hook(lambda _, __, made: note("made", made[0] if isinstance(made, tuple) else made)),
+    ]
+    model(**batch)
+    for hook in hooks:
+        hook.remove()
+    return float(seen["made"] / seen["given"])

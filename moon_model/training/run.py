@@ -17,7 +17,7 @@ from moon_model.training.config import ConfigError, DataSection, TrainingConfig
 from moon_model.training.contrast import Contrast
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
-from moon_model.training.learner import Learner
+from moon_model.training.learner import Learner, without_layers
 from moon_model.training.objective import Objective
 from moon_model.training.pairs import Manifest, PairSource
 from moon_model.training.trainer import Collate, Trainer
@@ -53,6 +53,8 @@ def train(config: TrainingConfig, *, resume: bool = False, steps: int | None = N
     learner = Learner.load(config.model)
     learner.model.to(accelerator.device)
     with ExitStack() as stack:
+        if config.model.bypass_layers:
+            stack.enter_context(without_layers(learner.model))
         cache = stack.enter_context(_feature_cache(config, learner, accelerator.process_index))
         collate: Collate = learner.processor if cache is None else partial(cached_batch, learner.processor, cache)
         objectives = _objectives(config, learner, accelerator, cache, stack)
@@ -109,7 +111,7 @@ def _objectives(
     if config.data is not None:
         data = config.data
         pool = stack.enter_context(ThreadPoolExecutor(data.workers))
-        examples = Examples(learner.processor, data.image_roots, pool=pool)
+        examples = Examples(learner.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
         source = open_pairs(data, rank=rank, ranks=ranks, seed=config.seed)
         dimension = learner.model.config.hidden_size
         objectives.append(
@@ -118,7 +120,9 @@ def _objectives(
     if config.teachers is not None:
         from moon_model.training.teachers import build_teachers  # noqa: PLC0415  # few runs have them
 
-        objectives += build_teachers(config.teachers, learner, cache, seed=config.seed * ranks + rank)
+        objectives += build_teachers(
+            config.teachers, learner, cache, seed=config.seed * ranks + rank, keep_photos=config.run.keep_photos
+        )
     return objectives
 
 

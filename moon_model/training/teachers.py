@@ -1,24 +1,32 @@
-"""The first stage of the compact model: frozen teachers lend their neighbourhoods before purchases are contrasted.
+"""The first stage of the compact model: frozen teachers lend what they know before purchases are contrasted.
 
-A small model that sees purchases of one shop only forgets what its parts knew. So its texts keep the neighbour
-structure of all-MiniLM-L6-v2 and its photos that of EfficientNet-Lite0 (relational distillation: the softmax over the
-similarities within a batch is matched, so teacher and student may differ in size), and photos meet the texts that
+A small model that sees purchases of one shop only forgets what its parts knew. So its texts are led to the vectors of
+all-MiniLM-L6-v2, its photos and products to those of both teachers (``anchors.py``), and photos meet the texts that
 describe them. The same losses, weighted, hold the model together in the second stage. Ours, not the paper's.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from moon_model.processing_moon import Prepared
 from moon_model.product import Product
+from moon_model.training.anchors import (
+    VisualBasis,
+    anchor_loss,
+    check_room,
+    product_anchors,
+    summary,
+    text_anchors,
+)
 from moon_model.training.config import ConfigError, TeacherSection
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
@@ -28,10 +36,29 @@ from moon_model.training.loss import Candidates, ContrastiveLoss
 from moon_model.training.objective import Objective, Work
 from moon_model.training.pairs import Item, item_from_json
 
-TEXTS, TEXT_VECTORS, PHOTOS, ALIGNED, ABOUT = "texts.txt", "texts.npy", "photos.jsonl", "aligned.jsonl", "about.json"
+ABOUT, TEXTS, TEXT_VECTORS = "about.json", "texts.jsonl", "texts.npy"
+PHOTOS, SAID_VECTORS = "photos.jsonl", "said.npy"
 
 RUN = 4
 """Neighbouring rows drawn together: corpora lie in order of what they are about, so a batch has near neighbours too."""
+
+SHARE_WORDLESS = 0.6
+"""Of the photos of a step that come without the words said of them."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo and what is said of it.
+
+    Attributes:
+        item: the photo alone; photos of one identity show the same thing to a customer.
+        texts: products without images.
+        vectors: the text teacher's of ``texts``, float16 [T, 384].
+    """
+
+    item: Item
+    texts: Sequence[Product]
+    vectors: NDArray[np.float16]
 
 
 @dataclass(frozen=True)
@@ -39,17 +66,15 @@ class Corpora:
     """What teachers teach on, as ``moon_model.training.corpora`` writes it.
 
     Attributes:
-        texts: N texts, related ones side by side.
-        vectors: the text teacher's embeddings float [N, 384], L2-normalised.
-        photos: items of one photo and no text.
-        aligned: (photo, texts that describe it); pairs of one identity are never told apart.
+        texts: N products without images, related ones side by side.
+        vectors: the text teacher's embeddings float16 [N, 384], L2-normalised.
+        photos: with what is said of them.
         image_roots: folders that the photos lie in.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[Product]
     vectors: NDArray[np.float16]
-    photos: Sequence[Item]
-    aligned: Sequence[tuple[Item, Sequence[str]]]
+    photos: Sequence[Photo]
     image_roots: Sequence[Path]
 
     @classmethod
@@ -61,77 +86,79 @@ class Corpora:
         """
         try:
             about = json.loads((folder / ABOUT).read_text())
-            texts = (folder / TEXTS).read_text(encoding="utf-8").splitlines()
-            vectors = np.load(folder / TEXT_VECTORS, mmap_mode="r", allow_pickle=False)
-            photos = [_item(line) for line in (folder / PHOTOS).read_text().splitlines()]
-            aligned = [(_item(line), json.loads(line)["texts"]) for line in (folder / ALIGNED).read_text().splitlines()]
-        except (OSError, ValueError, KeyError) as error:
+            texts = [_words(json.loads(line)) for line in (folder / TEXTS).read_text("utf-8").splitlines()]
+            vectors, said = (np.load(folder / name, allow_pickle=False) for name in (TEXT_VECTORS, SAID_VECTORS))
+            photos = list(_photos(folder / PHOTOS, said))
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"teachers.corpora: {folder} holds no corpora ({error}); `python -m moon_model.training.corpora "
                 f"--out {folder}` makes them"
             ) from error
         if len(texts) != len(vectors):
             raise ConfigError(f"teachers.corpora: {folder} has {len(texts)} texts, but {len(vectors)} vectors")
-        return cls(texts, vectors, photos, aligned, [Path(root) for root in about["image_roots"]])
+        return cls(texts, vectors, photos, [Path(root) for root in about["image_roots"]])
 
 
-def neighbour_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """KL divergence between the neighbourhoods of a batch as teacher and student see them.
+class TextAnchors(Objective):
+    """Texts reach the vectors that the text teacher gave them."""
 
-    Args:
-        student: float [N, D], L2-normalised.
-        teacher: float [N, E], L2-normalised.
-        temperature: of both softmaxes over the N - 1 others.
+    name = "text_anchors"
 
-    Returns:
-        A scalar, 0 when all neighbourhoods agree.
-    """
-    itself = torch.eye(len(student), dtype=torch.bool, device=student.device)
-    wanted = (teacher @ teacher.T / temperature).masked_fill(itself, -torch.inf).softmax(-1)
-    found = (student @ student.T / temperature).masked_fill(itself, -torch.inf).log_softmax(-1)
-    return F.kl_div(found.masked_fill(itself, 0.0), wanted, reduction="batchmean")
-
-
-class TextNeighbours(Objective):
-    """Texts keep the neighbourhoods that the text teacher gave them."""
-
-    name = "text_neighbours"
-
-    def __init__(self, corpora: Corpora, examples: Examples, settings: TeacherSection, seed: int) -> None:
+    def __init__(
+        self, corpora: Corpora, examples: Examples, settings: TeacherSection, *, dimension: int, seed: int
+    ) -> None:
         super().__init__()
         self.corpora, self.examples, self.settings, self.seed = corpora, examples, settings, seed
-        self.weight = settings.weight
+        self.weight, self.dimension = settings.weight, dimension
 
     def work(self, step: int) -> Work:
         """Draw texts."""
         rows = draw(len(self.corpora.texts), self.settings.texts, np.random.default_rng((self.seed, step, 0)))
-        items = [Item(int(row), Product(f"text {row}", title=self.corpora.texts[row])) for row in rows]
-        teacher = torch.from_numpy(np.asarray(self.corpora.vectors[rows], dtype=np.float32))
-        return Work(self.examples.prepare(items), partial(_neighbours, teacher, self.settings.temperature))
+        items = [Item(int(row), replace(self.corpora.texts[row], id=f"text {row}")) for row in rows]
+        anchors = text_anchors(self.corpora.vectors[rows], self.dimension)
+        return Work(self.examples.prepare(items), partial(anchor_loss, anchors))
 
 
-class ImageNeighbours(Objective):
-    """Photos keep the neighbourhoods that the frozen vision tower alone gives them."""
+class PhotoAnchors(Objective):
+    """Photos, most of them without a word, reach the vectors that both teachers give them."""
 
-    name = "image_neighbours"
+    name = "photo_anchors"
 
     def __init__(
-        self, corpora: Corpora, examples: Examples, cache: FeatureCache, settings: TeacherSection, seed: int
+        self,
+        corpora: Corpora,
+        examples: Examples,
+        cache: FeatureCache,
+        settings: TeacherSection,
+        basis: VisualBasis,
+        *,
+        dimension: int,
+        seed: int,
     ) -> None:
         super().__init__()
-        self.corpora, self.examples, self.cache = corpora, examples, cache
+        self.corpora, self.examples, self.cache, self.basis = corpora, examples, cache, basis
         self.settings, self.seed = settings, seed
-        self.weight = settings.weight
+        self.weight, self.dimension = settings.weight, dimension
 
     def work(self, step: int) -> Work:
-        """Draw photos."""
-        rows = draw(len(self.corpora.photos), self.settings.images, np.random.default_rng((self.seed, step, 1)))
-        prepared = self.examples.prepare([self.corpora.photos[row] for row in rows])
-        return Work(prepared, partial(self._loss, [one.views[0] for one in prepared]))
+        """Draw photos, and for each one of the texts said of it."""
+        rng = np.random.default_rng((self.seed, step, 1))
+        items, words = [], []
+        for row in draw(len(self.corpora.photos), self.settings.images, rng):
+            photo = self.corpora.photos[row]
+            place = int(rng.integers(len(photo.texts)))
+            words.append(photo.vectors[place])
+            told = photo.texts[place] if rng.random() >= SHARE_WORDLESS else Product("")
+            shown = replace(told, id=photo.item.product.id, images=photo.item.product.images)
+            items.append(replace(photo.item, product=shown))
+        prepared = self.examples.prepare(items)
+        return Work(prepared, partial(self._loss, prepared, torch.from_numpy(np.stack(words)).float()))
 
-    def _loss(self, views: Sequence[NDArray[np.uint8]], embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        teacher = F.normalize(self.cache.features(views).mean((2, 3)), dim=-1)  # the tower's own pooled feature
-        return _neighbours(teacher, self.settings.temperature, embeddings)
+    def _loss(
+        self, prepared: Sequence[Prepared], words: Tensor, embeddings: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        seen = self.basis.vectors(torch.stack([summary(self.cache.features(one.views)) for one in prepared]))
+        return anchor_loss(product_anchors(words, seen, self.dimension), embeddings)
 
 
 class Alignment(Objective):
@@ -148,12 +175,12 @@ class Alignment(Objective):
     def work(self, step: int) -> Work:
         """Draw photos, and for each one of its texts."""
         rng = np.random.default_rng((self.seed, step, 2))
-        rows = draw(len(self.corpora.aligned), self.settings.aligned, rng)
         photos, texts = [], []
-        for row in rows:
-            photo, said = self.corpora.aligned[row]
-            photos.append(photo)
-            texts.append(Item(photo.identity, Product(f"text of {photo.product.id}", title=str(rng.choice(said)))))
+        for row in draw(len(self.corpora.photos), self.settings.aligned, rng):
+            photo = self.corpora.photos[row]
+            said = photo.texts[int(rng.integers(len(photo.texts)))]
+            photos.append(photo.item)
+            texts.append(Item(photo.item.identity, replace(said, id=f"text of {photo.item.product.id}")))
         ids = torch.tensor([photo.identity for photo in photos])
         return Work(self.examples.prepare([*photos, *texts]), partial(self._loss, ids))
 
@@ -166,31 +193,42 @@ class Alignment(Objective):
 
 
 def build_teachers(
-    settings: TeacherSection, learner: Learner, cache: FeatureCache | None, *, seed: int
+    settings: TeacherSection, learner: Learner, cache: FeatureCache | None, *, seed: int, keep_photos: int = 0
 ) -> list[Objective]:
     """Make the objectives that a ``[teachers]`` table asks for.
 
+    Args:
+        settings: the table.
+        learner: model and processor.
+        cache: of the frozen tower's features.
+        seed: of what is drawn.
+        keep_photos: see ``Examples``.
+
     Raises:
-        ConfigError: no corpora, corpora smaller than a batch, or photos without ``model.cache``.
+        ConfigError: no corpora, corpora smaller than a batch, photos without ``model.cache``, or a model too narrow.
     """
     corpora = Corpora.read(settings.corpora)
     for name, wanted, there in (
         ("texts", settings.texts, len(corpora.texts)),
         ("images", settings.images, len(corpora.photos)),
-        ("aligned", settings.aligned, len(corpora.aligned)),
+        ("aligned", settings.aligned, len(corpora.photos)),
     ):
         if wanted > there:
             raise ConfigError(f"teachers.{name} is {wanted}, but the corpora hold {there}")
-    examples = Examples(learner.processor, corpora.image_roots)
+    examples = Examples(learner.processor, corpora.image_roots, keep_photos=keep_photos)
+    dimension, width = learner.model.config.hidden_size, corpora.vectors.shape[1]
+    check_room(dimension, [width])
     objectives: list[Objective] = []
     if settings.texts:
-        objectives.append(TextNeighbours(corpora, examples, settings, seed))
+        objectives.append(TextAnchors(corpora, examples, settings, dimension=dimension, seed=seed))
     if settings.images:
         if cache is None:
             raise ConfigError(
                 "teachers.images needs the frozen tower as teacher: set model.cache, or teachers.images = 0"
             )
-        objectives.append(ImageNeighbours(corpora, examples, cache, settings, seed))
+        basis = VisualBasis.read(settings.corpora)
+        check_room(dimension, [width, basis.axes.shape[1]])
+        objectives.append(PhotoAnchors(corpora, examples, cache, settings, basis, dimension=dimension, seed=seed))
     if settings.aligned:
         objectives.append(Alignment(corpora, examples, settings, seed))
     if settings.labelled:
@@ -205,12 +243,19 @@ def draw(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return rows[rows < total][:count].astype(np.int64)
 
 
-def _neighbours(teacher: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    return neighbour_loss(embeddings, teacher.to(embeddings.device), temperature), {}
+def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[Photo]:
+    """Lines of photos.jsonl, {"identity", "image", "region", "texts"}, each with its rows of ``said``."""
+    place = 0
+    for line in path.read_text("utf-8").splitlines():
+        stored = json.loads(line)
+        product = {"id": stored["image"], "images": [stored["image"]], "regions": [stored.get("region")]}
+        texts = [_words(one) for one in stored["texts"]]
+        vectors = said[place : place + len(texts)]
+        if len(vectors) != len(texts):
+            raise ValueError(f"{path.name} says more than {SAID_VECTORS} has vectors of")
+        yield Photo(item_from_json(int(stored["identity"]), product), texts, vectors)
+        place += len(texts)
 
 
-def _item(line: str) -> Item:
-    """A line of photos.jsonl or aligned.jsonl: {"identity", "image", "region", …}."""
-    stored = json.loads(line)
-    product = {"id": stored["image"], "images": [stored["image"]], "regions": [stored.get("region")]}
-    return item_from_json(int(stored["identity"]), product)
+def _words(stored: Mapping[str, Any]) -> Product:
+    return Product("", **stored)

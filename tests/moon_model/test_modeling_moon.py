@@ -164,7 +164,7 @@ def test_compact_storage_is_read_by_its_own_reader(tiny_compact_config, tmp_path
 def test_compact_tower_stays_float32_in_a_bfloat16_model(tiny_compact_config, tmp_path):
     MoonModel(tiny_compact_config()).save_pretrained(tmp_path)
     loaded = MoonModel.from_pretrained(tmp_path, dtype=torch.bfloat16)
-    assert loaded.backbone.vision.stem.weight.dtype == torch.float32
+    assert loaded.backbone.vision.trunk.stem.weight.dtype == torch.float32
     assert loaded.backbone.projector.fc1.weight.dtype == torch.bfloat16
     assert loaded.dtype == torch.bfloat16
 

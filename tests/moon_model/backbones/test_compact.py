@@ -6,7 +6,17 @@ from transformers import LlamaModel
 
 from moon_model.backbones import compact
 from moon_model.backbones.base import install_experts
-from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0, Projector, SameConv, lite0_state_dict
+from moon_model.backbones.compact import (
+    COLOUR_SCALE,
+    GRID_FEATURES,
+    ColourGrid,
+    CompactBackbone,
+    EfficientNetLite0,
+    Projector,
+    SameConv,
+    VisionTower,
+    lite0_state_dict,
+)
 from moon_model.configuration_moon import CompactConfig
 from moon_model.modeling_moon import MoonModel
 
@@ -88,11 +98,40 @@ def test_same_padding_keeps_the_grid(kernel, stride, size):
     assert SameConv(2, 4, kernel, stride)(torch.zeros(1, 2, size, size)).shape[-1] == -(-size // stride)
 
 
+def test_a_cell_counts_its_colours():
+    pixels = torch.full((1, 3, 64, 64), -1.0)  # black …
+    pixels[:, 0, :, 32:] = 1.0  # … and red on the right
+    pixels[:, :, 32:, 32:] = 1 / 3  # … and the third of four greys below it
+    cells = ColourGrid()(pixels)[0].view(4, 4, 4, 2, 2) / COLOUR_SCALE
+    assert cells.sum((0, 1, 2)) == pytest.approx(torch.ones(2, 2))
+    for (row, column), (red, green, blue) in {(0, 0): (0, 0, 0), (0, 1): (3, 0, 0), (1, 1): (2, 2, 2)}.items():
+        assert cells[red, green, blue, row, column] == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_colour_between_levels_counts_for_both_and_a_mixed_cell_for_all():
+    between = ColourGrid()(torch.zeros(1, 3, 32, 32)).view(4, 4, 4) / COLOUR_SCALE
+    assert between[1:3, 1:3, 1:3].flatten().tolist() == pytest.approx([1 / 8] * 8, abs=1e-6)
+    pixels = torch.full((1, 3, 32, 32), -1.0)
+    pixels[:, :, :8] = 1.0
+    mixed = ColourGrid()(pixels).view(4, 4, 4) / COLOUR_SCALE
+    assert (mixed[0, 0, 0].item(), mixed[3, 3, 3].item()) == pytest.approx((0.75, 0.25))
+
+
+def test_the_tower_puts_colours_behind_the_features():
+    torch.manual_seed(0)
+    tower, pixels = VisionTower(), torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.inference_mode():
+        grid = tower(pixels)
+        torch.testing.assert_close(grid[:, :1280], tower.trunk(pixels))
+        torch.testing.assert_close(grid[:, 1280:], tower.colours(pixels))
+    assert grid.shape == (2, GRID_FEATURES, 2, 2)
+
+
 @pytest.mark.parametrize("tokens", [1, 4, 16, 49])
 def test_projector_gives_the_configured_tokens_in_reading_order(tokens):
     config = CompactConfig(tokens_per_view=tokens, hidden_size=32, num_attention_heads=4, num_key_value_heads=2)
     projector = Projector(config)
-    grid = torch.randn(2, 1280, 7, 7)
+    grid = torch.randn(2, GRID_FEATURES, 7, 7)
     with torch.no_grad():
         got = projector(grid)
     assert got.shape == (2, tokens, 32)

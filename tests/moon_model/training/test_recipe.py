@@ -1,5 +1,6 @@
 """The recipe: stages that fit together, each done once, and a checkpoint that the encoder's loaders read."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,63 +12,63 @@ from moon_model.training import recipe
 from moon_model.training.config import ConfigError, TrainingConfig
 from tests.moon_model.training.test_teachers import write_corpora
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-
 
 @pytest.fixture
-def stages(shop: Path, tmp_path: Path) -> tuple[TrainingConfig, TrainingConfig]:
+def stages(shop: Path, tmp_path: Path) -> list[TrainingConfig]:
+    """Teachers without the layers, purchases without the layers, purchases with all of them."""
     teachers = {"corpora": write_corpora(tmp_path / "corpora", shop), "texts": 4, "images": 4, "aligned": 4}
     data = {"pairs": shop / "pairs", "image_roots": [shop / "images"], "reader": "arrow", "batch_size": 4}
-    model = {"frozen": ["backbone.vision"], "cache": tmp_path / "features"}
-    first = {
-        "model": {"path": str(shop / "model"), **model}, "teachers": teachers,
-        "run": {"out": tmp_path / "1", "steps": 2},
-    }  # fmt: skip
-    second = {
-        "model": {"path": str(tmp_path / "1" / "model"), **model}, "teachers": teachers, "data": data,
-        "run": {"out": tmp_path / "2", "steps": 2},
-    }  # fmt: skip
-    return TrainingConfig.model_validate(first), TrainingConfig.model_validate(second)
+    bypassed = {"frozen": ["backbone.vision", "backbone.decoder.layers"], "bypass_layers": True}
+    values = (
+        ({"path": shop / "model", **bypassed}, None),
+        ({"path": tmp_path / "0" / "model", **bypassed}, data),
+        ({"path": tmp_path / "1" / "model", "frozen": ["backbone.vision"]}, data),
+    )
+    return [
+        TrainingConfig.model_validate({
+            "model": {**model, "path": str(model["path"]), "cache": tmp_path / "features"}, "teachers": teachers,
+            "data": pairs, "run": {"out": tmp_path / str(number), "steps": 2},
+        })
+        for number, (model, pairs) in enumerate(values)
+    ]  # fmt: skip
 
 
-def test_both_stages_run_once_and_the_checkpoint_loads(
-    stages: tuple[TrainingConfig, TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_all_stages_run_once_and_the_checkpoint_loads(
+    stages: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe.check_stages(*stages)
+    recipe.check_stages(stages)
     trained = [recipe.run_stage(stage) for stage in stages]
     monkeypatch.setattr(recipe, "train", None)  # a second call must not train
     assert [recipe.run_stage(stage) for stage in stages] == trained
-    made = recipe.describe(*stages)
-    assert made.startswith("Stage 1, teachers: 2 steps")
+    made = recipe.describe(stages)
+    assert made.startswith("Stage 1, teachers, token embeddings and projector alone: 2 steps")
     assert "alignment" in made
-    assert "Stage 2, contrast on purchases: 2 steps" in made
-    folder = recipe.store(trained[1], tmp_path / "stored", made)
+    assert "Stage 3, contrast on purchases, with teachers, all layers: 2 steps" in made
+    folder = recipe.store(trained[-1], tmp_path / "stored", made)
     assert made.split(";")[0] in (folder / "README.md").read_text()
-    stored, whole = MoonModel.from_pretrained(folder), MoonModel.from_pretrained(trained[1])
+    stored, whole = MoonModel.from_pretrained(folder), MoonModel.from_pretrained(trained[-1])
     for (name, mine), theirs in zip(stored.named_parameters(), whole.parameters(), strict=True):
         assert (mine - theirs).norm() <= 0.02 * theirs.norm(), name
-    assert torch.equal(stored.backbone.vision.stem.bias, whole.backbone.vision.stem.bias)
+    assert torch.equal(stored.backbone.vision.trunk.stem.bias, whole.backbone.vision.trunk.stem.bias)
     MoonProcessor.from_pretrained(folder)
 
 
-def test_stages_that_do_not_fit_are_refused_before_training(stages: tuple[TrainingConfig, TrainingConfig]) -> None:
-    first, second = stages
+def test_stages_that_do_not_fit_are_refused_before_training(stages: list[TrainingConfig]) -> None:
+    first, second, last = stages
     elsewhere = second.model_copy(update={"model": second.model.model_copy(update={"path": "other"})})
-    with pytest.raises(ConfigError, match="the second stage starts from other, the first writes"):
-        recipe.check_stages(first, elsewhere)
-    assert second.data is not None
-    absent = second.data.model_copy(update={"pairs": Path("nowhere")})
+    with pytest.raises(ConfigError, match="a stage starts from other, the one before writes"):
+        recipe.check_stages([first, elsewhere, last])
+    assert last.data is not None
+    absent = last.data.model_copy(update={"pairs": Path("nowhere")})
     with pytest.raises(ConfigError, match=r"no training pairs in nowhere; `moon make-pairs --help`"):
-        recipe.check_stages(first, second.model_copy(update={"data": absent}))
-    with pytest.raises(ConfigError, match=r"the second \[data\] and \[teachers\]"):
-        recipe.check_stages(first, first)
+        recipe.check_stages([first, second, last.model_copy(update={"data": absent})])
+    with pytest.raises(ConfigError, match=r"every stage needs \[teachers\]"):
+        recipe.check_stages([last.model_copy(update={"teachers": None})])
 
 
 def test_the_shipped_stages_fit_together() -> None:
-    first, second = (
-        TrainingConfig.read(REPOSITORY / "configs" / f"{name}.toml") for name in ("moon-tiny-teachers", "moon-tiny")
-    )
-    assert Path(second.model.path) == first.run.out / "model"
-    assert first.teachers is not None
-    assert second.teachers is not None
-    assert first.teachers.corpora == second.teachers.corpora
+    stages = [TrainingConfig.read(path) for path in recipe.STAGES]
+    for before, stage in pairwise(stages):
+        assert Path(stage.model.path) == before.run.out / "model"
+    assert len({stage.teachers.corpora for stage in stages if stage.teachers}) == 1
+    assert [stage.data is None for stage in stages] == [True, False, False]

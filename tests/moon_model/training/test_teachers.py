@@ -1,4 +1,4 @@
-"""Teachers: the loss is zero where neighbourhoods agree, and a run without purchases learns them."""
+"""Teachers: a run without purchases reaches for their vectors."""
 
 import json
 from pathlib import Path
@@ -8,41 +8,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
+from moon_model.backbones.compact import GRID_FEATURES
+from moon_model.configuration_moon import Segment
+from moon_model.training.anchors import VisualBasis, product_anchors, summary
 from moon_model.training.config import ConfigError, ModelSection, TrainingConfig
 from moon_model.training.feature_cache import FeatureCache
 from moon_model.training.learner import Learner
 from moon_model.training.metric_log import read_curve
 from moon_model.training.run import train
-from moon_model.training.teachers import RUN, Corpora, ImageNeighbours, build_teachers, draw, neighbour_loss
+from moon_model.training.teachers import RUN, Corpora, PhotoAnchors, build_teachers, draw
 
 WORDS = ("red mug", "blue mug", "red bowl", "blue bowl", "green lamp", "white lamp", "green vase", "white vase")
-
-
-def unit(*shape: int, seed: int = 0) -> torch.Tensor:
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64), dim=-1)
-
-
-def test_equal_neighbourhoods_cost_nothing_whatever_the_rotation() -> None:
-    teacher = unit(9, 5)
-    rotation = torch.linalg.qr(unit(5, 5, seed=1)).Q
-    assert neighbour_loss(teacher @ rotation, teacher, 0.1).item() == pytest.approx(0, abs=1e-12)
-    assert neighbour_loss(unit(9, 7, seed=2), teacher, 0.1) > 0.1
-
-
-def test_the_loss_is_the_mean_divergence_and_has_a_gradient() -> None:
-    student, teacher = unit(4, 3).requires_grad_(), unit(4, 6, seed=1)
-    wanted = []
-    for row in range(4):
-        others = [index for index in range(4) if index != row]
-        p = (teacher[others] @ teacher[row] / 0.2).softmax(0)
-        q = (student[others] @ student[row] / 0.2).softmax(0)
-        wanted.append((p * (p / q).log()).sum())
-    found = neighbour_loss(student, teacher, 0.2)
-    assert found.item() == pytest.approx(torch.stack(wanted).mean().item())
-    found.backward()
-    assert torch.isfinite(student.grad).all()
 
 
 @given(total=st.integers(1, 60), count=st.integers(1, 60), seed=st.integers(0, 5))
@@ -62,15 +39,18 @@ def word_vectors() -> np.ndarray:
 
 def write_corpora(folder: Path, shop: Path) -> Path:
     folder.mkdir()
-    (folder / "texts.txt").write_text("\n".join(WORDS))
-    np.save(folder / "texts.npy", word_vectors().astype(np.float16))
-    photos = [
-        {"identity": number, "image": path.name, "region": [0.1, 0.1, 0.9, 0.9] if number % 2 else None}
-        for number, path in enumerate(sorted((shop / "images").iterdir())[:8])
-    ]
+    (folder / "texts.jsonl").write_text("\n".join(json.dumps({"title": word}) for word in WORDS))
+    np.save(folder / "texts.npy", word_vectors())
+    photos, said = [], []
+    for number, path in enumerate(sorted((shop / "images").iterdir())[:8]):
+        region = [0.1, 0.1, 0.9, 0.9] if number % 2 else None
+        texts = [{"title": WORDS[number]}, {"title": f"a {WORDS[number]}", "attributes": {"size": "s"}}]
+        photos.append({"identity": number, "image": path.name, "region": region, "texts": texts})
+        said += [word_vectors()[number]] * 2
     (folder / "photos.jsonl").write_text("\n".join(json.dumps(one) for one in photos))
-    aligned = [{**one, "texts": [word, f"a {word}"]} for one, word in zip(photos, WORDS, strict=True)]
-    (folder / "aligned.jsonl").write_text("\n".join(json.dumps(one) for one in aligned))
+    np.save(folder / "said.npy", np.stack(said))
+    draw = torch.Generator().manual_seed(0)
+    VisualBasis(torch.zeros(GRID_FEATURES), torch.randn(GRID_FEATURES, 20, generator=draw)).save(folder)
     (folder / "about.json").write_text(json.dumps({"image_roots": [str(shop / "images")]}))
     return folder
 
@@ -86,8 +66,7 @@ def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> Training
 def test_a_run_without_purchases_learns_texts_and_their_photos(shop: Path, tmp_path: Path) -> None:
     assert train(config(shop, write_corpora(tmp_path / "corpora", shop), tmp_path / "out")) is not None
     lines = read_curve(tmp_path / "out" / "metrics.jsonl")
-    assert np.isfinite([line["image_neighbours/loss"] for line in lines]).all()  # a random tower teaches nothing
-    for name in ("text_neighbours", "alignment"):
+    for name in ("text_anchors", "photo_anchors", "alignment"):
         losses = [line[f"{name}/loss"] for line in lines]
         assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:3]), name
 
@@ -98,8 +77,11 @@ def test_corpora_that_do_not_fit_are_explained(shop: Path, tmp_path: Path) -> No
     corpora = write_corpora(tmp_path / "corpora", shop)
     with pytest.raises(ConfigError, match=r"teachers\.texts is 9, but the corpora hold 8"):
         train(config(shop, corpora, tmp_path / "a", texts=9))
-    (corpora / "texts.txt").write_text("one")
+    (corpora / "texts.jsonl").write_text('{"title": "one"}')
     with pytest.raises(ConfigError, match="has 1 texts, but 8 vectors"):
+        Corpora.read(corpora)
+    np.save(corpora / "said.npy", np.zeros((3, 6), dtype=np.float16))
+    with pytest.raises(ConfigError, match=r"photos.jsonl says more than said.npy has vectors of"):
         Corpora.read(corpora)
 
 
@@ -111,21 +93,21 @@ def test_photos_need_the_tower_as_teacher(shop: Path, tmp_path: Path) -> None:
         train(changed)
 
 
-def test_photos_are_held_to_the_tower_alone(shop: Path, tmp_path: Path) -> None:
-    """The original view counts, not the crop behind it; the teacher is the mean of its grid."""
+def test_photos_are_led_to_their_words_and_to_what_is_seen_in_all_their_views(shop: Path, tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path / "corpora", shop)
     settings = config(shop, corpora, tmp_path / "out").teachers
     assert settings is not None
     learner = Learner.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
     cache = FeatureCache(learner.model, learner.processor)
-    images = next(one for one in build_teachers(settings, learner, cache, seed=1) if isinstance(one, ImageNeighbours))
-    work = images.work(5)
+    photos = next(one for one in build_teachers(settings, learner, cache, seed=1) if isinstance(one, PhotoAnchors))
+    work = photos.work(5)
     assert [len(one.views) for one in work.prepared].count(2) == 4
-    with torch.no_grad():
-        pixels = learner.processor.views.collate([one.views[0] for one in work.prepared])["pixel_values"]
-        teacher = F.normalize(learner.model.backbone.vision(pixels).mean((2, 3)), dim=-1)
-    student = unit(8, 32, seed=3).float()
-    wanted = neighbour_loss(student, teacher, settings.temperature)
-    assert work.loss(student)[0].item() == pytest.approx(wanted.item(), abs=1e-4)
-    assert [one.id for one in images.work(5).prepared] == [one.id for one in work.prepared]
-    assert len({tuple(one.id for one in images.work(step).prepared) for step in range(12)}) > 1
+    wordless = [set(one.segment_ids.tolist()) <= {Segment.NONE, Segment.IMAGE, Segment.CROP} for one in work.prepared]
+    assert 0 < sum(wordless) < 8
+    known = Corpora.read(corpora)
+    vectors = {one.item.product.id: one.vectors[0] for one in known.photos}
+    words = torch.from_numpy(np.stack([vectors[one.id] for one in work.prepared])).float()
+    seen = VisualBasis.read(corpora).vectors(torch.stack([summary(cache.features(one.views)) for one in work.prepared]))
+    assert work.loss(product_anchors(words, seen, 32))[0].item() == pytest.approx(0, abs=1e-5)
+    assert [one.id for one in photos.work(5).prepared] == [one.id for one in work.prepared]
+    assert len({tuple(one.id for one in photos.work(step).prepared) for step in range(12)}) > 1
