@@ -42,7 +42,7 @@ def make_pairs(
     The log has the columns product_id, time, and query (text) or query_image (path or URI) or both. The products are
     those of a night that `moon prepare` has validated; core regions come from the lake or are found now.
 
-    [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop --out var/train/pairs[/]
+    [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop/catalog.jsonl --out pairs[/]
     """
     from jobs.commands.nightly import snapshot_date
     from jobs.lake import Lake
@@ -84,11 +84,11 @@ def training_shop(
 
     [dim]moon training-shop --out var/train/shop --grocery ../shared/data/grocery[/]
     """
-    from jobs.training_shop import write_training_shop
+    from jobs.training_shop import CATALOG, write_training_shop
 
     counts = write_training_shop(out, products=products, purchases_each=purchases_each, grocery=grocery, progress=True)
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    Console(highlight=False).print(f"{said} in {out}; next: moon prepare, then moon make-pairs")
+    Console(highlight=False).print(f"{said} in {out}; next: moon prepare and moon make-pairs with {out / CATALOG}")
 
 
 def train(

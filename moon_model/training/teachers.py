@@ -42,8 +42,10 @@ PHOTOS, SAID_VECTORS = "photos.jsonl", "said.npy"
 RUN = 4
 """Neighbouring rows drawn together: corpora lie in order of what they are about, so a batch has near neighbours too."""
 
-SHARE_WORDLESS = 0.6
+SHARE_WORDLESS = 0.5
 """Of the photos of a step that come without the words said of them."""
+SHARE_STRANGE = 0.3
+"""Of the photos of a step that come with any text of the corpora: words go before what a picture suggests."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class TextAnchors(Objective):
     ) -> None:
         super().__init__()
         self.corpora, self.examples, self.settings, self.seed = corpora, examples, settings, seed
-        self.weight, self.dimension = settings.weight, dimension
+        self.weight, self.dimension = settings.anchor_weight, dimension
 
     def work(self, step: int) -> Work:
         """Draw texts."""
@@ -138,21 +140,30 @@ class PhotoAnchors(Objective):
         super().__init__()
         self.corpora, self.examples, self.cache, self.basis = corpora, examples, cache, basis
         self.settings, self.seed = settings, seed
-        self.weight, self.dimension = settings.weight, dimension
+        self.weight, self.dimension = settings.anchor_weight, dimension
 
     def work(self, step: int) -> Work:
-        """Draw photos, and for each one of the texts said of it."""
+        """Draw photos, and for each one of the texts said of it, of any text at all, or none."""
         rng = np.random.default_rng((self.seed, step, 1))
         items, words = [], []
         for row in draw(len(self.corpora.photos), self.settings.images, rng):
             photo = self.corpora.photos[row]
-            place = int(rng.integers(len(photo.texts)))
-            words.append(photo.vectors[place])
-            told = photo.texts[place] if rng.random() >= SHARE_WORDLESS else Product("")
+            told, vector = self._words(photo, rng)
             shown = replace(told, id=photo.item.product.id, images=photo.item.product.images)
             items.append(replace(photo.item, product=shown))
+            words.append(vector)
         prepared = self.examples.prepare(items)
         return Work(prepared, partial(self._loss, prepared, torch.from_numpy(np.stack(words)).float()))
+
+    def _words(self, photo: Photo, rng: np.random.Generator) -> tuple[Product, NDArray[np.float16]]:
+        """What comes with a photo, and the text vector that belongs into its anchor."""
+        kind = rng.random()
+        if kind < SHARE_STRANGE:
+            row = int(rng.integers(len(self.corpora.texts)))
+            return self.corpora.texts[row], self.corpora.vectors[row]
+        place = int(rng.integers(len(photo.texts)))
+        told = Product("") if kind < SHARE_STRANGE + SHARE_WORDLESS else photo.texts[place]
+        return told, photo.vectors[place]
 
     def _loss(
         self, prepared: Sequence[Prepared], words: Tensor, embeddings: Tensor

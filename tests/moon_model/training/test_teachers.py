@@ -64,7 +64,8 @@ def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> Training
 
 
 def test_a_run_without_purchases_learns_texts_and_their_photos(shop: Path, tmp_path: Path) -> None:
-    assert train(config(shop, write_corpora(tmp_path / "corpora", shop), tmp_path / "out")) is not None
+    corpora = write_corpora(tmp_path / "corpora", shop)
+    assert train(config(shop, corpora, tmp_path / "out", anchor_weight=1.0)) is not None
     lines = read_curve(tmp_path / "out" / "metrics.jsonl")
     for name in ("text_anchors", "photo_anchors", "alignment"):
         losses = [line[f"{name}/loss"] for line in lines]
@@ -104,10 +105,13 @@ def test_photos_are_led_to_their_words_and_to_what_is_seen_in_all_their_views(sh
     assert [len(one.views) for one in work.prepared].count(2) == 4
     wordless = [set(one.segment_ids.tolist()) <= {Segment.NONE, Segment.IMAGE, Segment.CROP} for one in work.prepared]
     assert 0 < sum(wordless) < 8
-    known = Corpora.read(corpora)
-    vectors = {one.item.product.id: one.vectors[0] for one in known.photos}
-    words = torch.from_numpy(np.stack([vectors[one.id] for one in work.prepared])).float()
+    words = work.loss.args[1]
     seen = VisualBasis.read(corpora).vectors(torch.stack([summary(cache.features(one.views)) for one in work.prepared]))
     assert work.loss(product_anchors(words, seen, 32))[0].item() == pytest.approx(0, abs=1e-5)
+    known = Corpora.read(corpora)
+    own = {one.item.product.id: torch.from_numpy(one.vectors[0]).float() for one in known.photos}
+    strange = [not torch.equal(vector, own[one.id]) for one, vector in zip(work.prepared, words, strict=True)]
+    assert 0 < sum(strange) < 8
+    assert not any(one for one, bare in zip(strange, wordless, strict=True) if bare)  # no words: one's own are guessed
     assert [one.id for one in photos.work(5).prepared] == [one.id for one in work.prepared]
     assert len({tuple(one.id for one in photos.work(step).prepared) for step in range(12)}) > 1
