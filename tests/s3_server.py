@@ -1,5 +1,6 @@
 """An S3-compatible server for the tests: moto's, on a free loopback port."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ def s3_server() -> Iterator[dict[str, str]]:
     """Yield the options (in deltalake's names) of a server with the empty bucket `BUCKET`."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it tells of every request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
