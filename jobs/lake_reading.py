@@ -1,8 +1,9 @@
 """The lake's files as a DataFrame: through Spark's own reader where it can, else through pyarrow in the tasks.
 
-Spark reads a folder itself. An object store it reads through a Hadoop connector (``hadoop-aws`` for S3) that the package
-pyspark does not bring; without it the tasks open the files as they write them, with the lake's own options. That is
-whole rows through Python: correct, and slower than a connector that skips columns (docs/cluster.md, "Object store").
+Spark reads a folder itself. An object store it reads through a Hadoop connector (``hadoop-aws`` for S3) that the
+package pyspark does not bring; without it the tasks open the files as they write them, with the lake's own options.
+That is whole rows through Python: correct, and slower than a connector that skips columns (docs/cluster.md, "Object
+store").
 """
 
 from collections.abc import Iterator, Sequence
