@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock pack clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -63,6 +63,10 @@ moon-tiny: ## train checkpoints/moon-tiny from nothing, hours on two cores; repe
 lock: ## compile requirements/*.in into *.lock (UPGRADE=1: newest versions)
 	@$(SETUP) dev
 	.venv/bin/python scripts/lock.py $(if $(filter 1,$(UPGRADE)),--upgrade)
+
+pack: ## archives of code and checkpoints for a Spark cluster, into var/pack/ (docs/cluster.md)
+	@$(SETUP) jobs
+	@.venv/bin/python scripts/pack_jobs.py
 
 clean: ## remove caches and the demo shop; your lake and collection in var/ stay
 	rm -rf var/demo var/airflow .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log

@@ -13,7 +13,7 @@ from airflow.sdk import DAG, Param
 from dags.failure import report_failure
 from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS
-from dags.spark_submit import GPU_POOL, submit_stages
+from dags.spark_submit import BESIDE_POOL, submit_stages
 from jobs.settings import Settings
 
 SETTINGS = Settings()
@@ -65,5 +65,5 @@ with DAG(
         templates(name for name in PARAMS if name not in FLAGS),
         flags={option: f"{{{{ params.{name} }}}}" for name, option in FLAGS.items()},
         timeout=timedelta(days=3),
-        pool=GPU_POOL,
+        pool=BESIDE_POOL,
     )

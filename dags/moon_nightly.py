@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
 
+from dags.deadline import deadline
 from dags.failure import report_failure
 from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS, TEMPLATE, snapshot_date
@@ -54,6 +55,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
+    deadline=deadline(),
     params=PARAMS,
     user_defined_macros=MACROS,
     default_args={

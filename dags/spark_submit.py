@@ -24,6 +24,8 @@ CONNECTION = "moon_spark"
 """Airflow connection that names the Spark master; where it is not defined, the setting ``spark_master`` stands."""
 GPU_POOL = "moon_gpu"
 """Airflow pool with one slot per GPU (``airflow pools import dags/pools.json``)."""
+BESIDE_POOL = "moon_beside"
+"""Airflow pool of work that may take days: it must not keep a night from its GPU, so it has a place of its own."""
 APPLICATION = REPOSITORY / "jobs" / "submit.py"
 SUBMIT_ARGUMENTS = ("spark.master", "spark.driver.memory")
 FINAL_STATUS = {
@@ -65,28 +67,31 @@ def given(arguments: Sequence[str]) -> list[str]:
 
 
 def submit_stages(
-    group: str,
+    command: str,
     options: Mapping[str, str],
     timeout: timedelta,
     flags: Mapping[str, str] | None = None,
+    *,
+    task_id: str | None = None,
     **operator_options: Any,
 ) -> SubmitStages:
-    """Return the task that runs ``moon GROUP --name=value …`` through spark-submit.
+    """Return the task that runs ``moon COMMAND --name=value …`` through spark-submit.
 
     Args:
-        group: a command of `moon`, also the task's id.
+        command: of `moon`.
         options: long option names without dashes, with Jinja templates as values.
         timeout: the task is killed after this long.
         flags: options without a value, such as ``--dry-run``, with templates that render to True or False.
+        task_id: default: the command.
         operator_options: pool, outlets and whatever else an operator takes.
     """
     settings = Settings()
     return SubmitStages(
-        task_id=group,
-        name=f"moon-{group}",
+        task_id=task_id or command,
+        name=f"moon-{task_id or command}",
         application=str(APPLICATION),
         application_args=[
-            group,
+            command,
             *(f"--{name}={template}" for name, template in options.items()),
             *(f"{flag}?{template}" for flag, template in (flags or {}).items()),
         ],

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from jobs.changes import ENCODED_OPS
 from jobs.detect_task import DetectJob, detect_task
+from jobs.gpus import task_slots
 from jobs.inference import run_tasks, task_count
 from jobs.lake_files import AddedFile
 from jobs.model_choice import registered_model
@@ -72,7 +73,7 @@ def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dic
     known = night.lake.read(night.spark, "regions", partitions["regions"]).select(*key)
     # An image of unknown version (null) equals none: it may have other bytes today.
     missing = images_to_encode(night, plan, model.max_images).join(known, key, "left_anti")
-    tasks = task_count(plan.counts["images"], IMAGES_PER_TASK, night.spark.sparkContext.defaultParallelism)
+    tasks = task_count(plan.counts["images"], IMAGES_PER_TASK, task_slots(night.spark))
     job = DetectJob(
         storage=night.lake.storage,
         partitions=partitions,

@@ -11,12 +11,14 @@ from pyspark.sql import functions as F
 
 from jobs.detect import images_to_encode, products_to_encode
 from jobs.encode_task import EncodeJob, encode_task
+from jobs.gpus import task_slots
 from jobs.inference import run_tasks, task_count
 from jobs.lake_files import AddedFile
 from jobs.model_choice import registered_model
 from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
 from jobs.sources import allowed_roots
+from jobs.worker_models import place_for_workers
 
 STAGE = "encode"
 PRODUCTS_PER_TASK = 128
@@ -67,13 +69,12 @@ def rows_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:
 
 def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
     model = registered_model(night.lake, night.settings, plan.model_version, plan.collection)
-    cores = night.spark.sparkContext.defaultParallelism
-    tasks = task_count(plan.to_encode, PRODUCTS_PER_TASK, cores)
+    tasks = task_count(plan.to_encode, PRODUCTS_PER_TASK, task_slots(night.spark))
     job = EncodeJob(
         storage=night.lake.storage,
         partitions=partitions,
         roots=allowed_roots(night),
-        model=model.uri,
+        model=place_for_workers(model.uri),
         model_version=plan.model_version,
         detector=night.settings.detector,
         max_images=model.max_images,

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from jobs.gpus import gpu_profile
 from jobs.lake_files import AddedFile, FileSink
 from jobs.storage import Storage
 
@@ -24,7 +25,7 @@ R = TypeVar("R")
 OUTPUT = "table string, file string"
 """Spark's schema of what a task returns: a table's name and one `AddedFile` as JSON a row."""
 
-TASKS_PER_CORE = 16
+TASKS_PER_SLOT = 16
 """No stage is cut finer than this: at scale a task lasts minutes, keeps its GPU busy and writes large files."""
 
 
@@ -52,23 +53,26 @@ class Sinks:
 
 
 def run_tasks(frame: DataFrame, task: Callable[[Batches], Batches]) -> dict[str, list[AddedFile]]:
-    """Run a task over every partition of a DataFrame; return the files it wrote, by table."""
+    """Run a task over every partition of a DataFrame; return the files it wrote, by table.
+
+    Where the cluster has GPUs, each task is given one.
+    """
     files: dict[str, list[AddedFile]] = {}
-    for row in frame.mapInArrow(task, OUTPUT).collect():
+    for row in frame.mapInArrow(task, OUTPUT, profile=gpu_profile(frame.sparkSession)).collect():
         files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
     return files
 
 
-def task_count(items: int, items_per_task: int, cores: int) -> int:
-    """Return how many tasks to cut the work into: a multiple of the cores, so that none idles while another works.
+def task_count(items: int, items_per_task: int, slots: int) -> int:
+    """Return how many tasks to cut the work into: a multiple of the slots, so that none idles while another works.
 
     Args:
         items: rows of work, at most.
         items_per_task: rows that make a task worth its overhead, which still shows progress.
-        cores: tasks that run at once.
+        slots: tasks that run at once (`jobs.gpus.task_slots`).
     """
-    tasks = min(-(-items // items_per_task), TASKS_PER_CORE * cores)
-    return max(1, -(-tasks // cores)) * cores
+    tasks = min(-(-items // items_per_task), TASKS_PER_SLOT * slots)
+    return max(1, -(-tasks // slots)) * slots
 
 
 def ahead(items: Iterable[T], work: Callable[[T], R], threads: int, window: int) -> Iterator[R]:

@@ -23,6 +23,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from jobs.errors import FenceError, SchemaVersionError
 from jobs.lake_files import DESCRIPTION, AddedFile, Transform, write_batches
+from jobs.lake_reading import open_files, read_parquet
 from jobs.storage import Storage
 from schemas.tables import SCHEMA_VERSION, TABLES, Table
 
@@ -86,33 +87,14 @@ class Lake:
 
     def read(self, spark: "SparkSession", name: str, partition: Mapping[str, str] | None = None) -> "DataFrame":
         """Return the committed rows of a table with all its columns, of one partition if values are given."""
-        from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415  (spares readers without Spark)
-
-        schema = from_arrow_schema(TABLES[name].schema)
-        uris = [self.storage.spark_uri(uri) for uri in self.files(name, partition)]
-        if not uris:
-            return spark.createDataFrame([], schema)
-        base = self.storage.spark_uri(self.storage.uri(name))
-        return spark.read.schema(schema).option("basePath", base).parquet(*uris)
+        table, uris = TABLES[name], self.files(name, partition)
+        return read_parquet(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
 
     def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
         """Return the committed rows of a small table (plans, runs, leases, models) without Spark."""
-        import pyarrow.dataset as ds  # noqa: PLC0415
-
-        table = TABLES[name]
-        filesystem, root = self.storage.open()
-        prefix = len(self.storage.uri(name)) + 1
-        paths = [f"{root}/{name}/{uri[prefix:]}" for uri in self.files(name, partition)]
-        strings = pa.schema([pa.field(column, pa.string()) for column in table.partition_by])
-        dataset = ds.dataset(
-            paths,
-            schema=table.schema,
-            format="parquet",
-            filesystem=filesystem,
-            partitioning=ds.partitioning(strings, flavor="hive"),
-            partition_base_dir=f"{root}/{name}",
-        )
-        return dataset.to_table()
+        table, base = TABLES[name], self.storage.uri(name)
+        names = [uri[len(base) + 1 :] for uri in self.files(name, partition)]
+        return open_files(self.storage, names, table.schema, base, table.partition_by).to_table()
 
     def write(
         self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: Transform | None = None

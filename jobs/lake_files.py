@@ -71,6 +71,7 @@ class FileSink:
             if not re.fullmatch(r"[A-Za-z0-9._-]+", value):
                 raise ValueError(f"a partition value must do as a folder's name, {value!r} does not")
         self._partition = {name: partition[name] for name in self._table.partition_by}
+        self._is_local = storage.is_local
         self._filesystem, root = storage.open()
         self._relative = "/".join(f"{name}={value}" for name, value in self._partition.items())
         self._base = f"{root}/{table}"
@@ -112,7 +113,8 @@ class FileSink:
         if self._writer is None:
             self._path = "/".join(part for part in (self._relative, f"part-{uuid.uuid4()}.parquet") if part)
             target = f"{self._base}/{self._path}"
-            self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
+            if self._is_local:  # a store has no folders, only empty objects that look like them
+                self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
             self._writer = pq.ParquetWriter(
                 target, self._table.columns, filesystem=self._filesystem, compression="zstd"
             )

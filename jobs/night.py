@@ -22,8 +22,9 @@ class Night:
         date: ISO date of the snapshot.
         allow_deletes, allow_refusals: shares that lift a breaker for this run (None: the setting stands).
         reason: why; recorded with the run.
-        apart: a plan of a re-embedding (`jobs.reembed`), worked on beside the date's own night: detect and encode take
-            it in the place of the date's current plan. None as a rule.
+        apart: a plan of a re-embedding (`jobs.reembed`) or of catching a collection up (`jobs.catch_up`), worked on
+            beside the date's own night: detect, encode and upsert take it in the place of the date's current plan.
+            None as a rule.
     """
 
     spark: "SparkSession"

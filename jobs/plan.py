@@ -100,23 +100,41 @@ def plan(night: Night) -> StageResult:
     """
     with connect(night.settings) as client:
         model = choose_model(night.settings, client)
-    draft = _draft(night, model)
+    draft = drafted(night, model)
     attempt = f"plan/{draft.run_id}"
     if not night.lake.done("plans", attempt):
         register_model(night.lake, model)
-        _freeze_changes(night, draft, attempt)
-        commit_header(night.lake, _counted(night, draft, model.max_images), attempt)
+        freeze_changes(night, draft, attempt)
+        counts = counted(night, draft, model.max_images)
+        override = check_breakers(
+            night,
+            deleted=counts["deleted"],
+            served=counts["served"],
+            refused=counts["quarantined"],
+            delivered=counts["delivered"],
+        )
+        header = replace(draft, counts={name: counts[name] for name in COUNTS}, override=override)
+        commit_header(night.lake, header, attempt)
     return _result(night.lake, _made_current(night.lake, draft))
 
 
-def _draft(night: Night, model: ModelChoice) -> Plan:
-    """Return the plan's header without its counts; all of it but the hour follows from committed state."""
+def drafted(night: Night, model: ModelChoice, purpose: str = "") -> Plan:
+    """Return a plan's header without its counts; all of it but the hour follows from committed state.
+
+    Args:
+        night: its date, whose products are validated.
+        model: whose collection is to hold them.
+        purpose: what the plan is for, if not the night's own: such a plan has a run id of its own.
+
+    Raises:
+        NightStoppedError: nothing was validated for the date.
+    """
     validated = night.lake.transaction_version("products", f"scope:date={night.date}")
     if not validated:
         raise NightStoppedError(f"nothing is validated for {night.date}: run `moon prepare --date {night.date}`")
     ledger = ledger_version(night.lake, model.collection)
     served_date = highwater(night.lake, model.collection)
-    inputs = f"{validated}/{model.model_version}/{model.collection}/{ledger}"
+    inputs = f"{purpose}{validated}/{model.model_version}/{model.collection}/{ledger}"
     return Plan(
         date=night.date,
         run_id=f"{night.date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}",
@@ -138,7 +156,8 @@ def _inputs(night: Night, draft: Plan) -> tuple[DataFrame, DataFrame, DataFrame]
     )
 
 
-def _freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
+def freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
+    """Commit the rows of a plan (`changes`)."""
     products, ledger, refused = _inputs(night, draft)
     vectors = night.lake.read(night.spark, "vectors", {"model_version": draft.model_version})
     whole = vectors.where(~F.col("partial"))
@@ -147,12 +166,8 @@ def _freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
     night.lake.commit("changes", files, attempt=attempt, partition=draft.partition, mode="overwrite")
 
 
-def _counted(night: Night, draft: Plan, max_images: int) -> Plan:
-    """Return the plan with the counts of its committed changes.
-
-    Raises:
-        NightStoppedError: a breaker tripped.
-    """
+def counted(night: Night, draft: Plan, max_images: int) -> dict[str, int]:
+    """Return the counts of a plan's committed changes (`COUNTS`), and "served": products in the ledger."""
     products, ledger, refused = _inputs(night, draft)
     changes = night.lake.read(night.spark, "changes", draft.partition)
     encoded = products.join(changes.where(F.col("op").isin(*ENCODED_OPS)), "product_id", "left_semi")
@@ -168,19 +183,17 @@ def _counted(night: Night, draft: Plan, max_images: int) -> Plan:
         }
     )
     counts["unchanged"] = counts["valid"] - sum(counts[op] for op in OPS if op != DELETED)
-    override = check_breakers(
-        night,
-        deleted=counts["deleted"],
-        served=counts["served"],
-        refused=counts["quarantined"],
-        delivered=counts["delivered"],
-    )
-    return replace(draft, counts={name: counts[name] for name in COUNTS}, override=override)
+    return counts
 
 
-def commit_header(lake: Lake, plan: Plan, attempt: str) -> None:
-    """Commit a plan's header: from now on it is its date's current plan."""
-    partition = {"date": plan.date}
+def commit_header(lake: Lake, plan: Plan, attempt: str, beside: str = "") -> None:
+    """Commit a plan's header: from now on it is its date's current plan.
+
+    Args:
+        lake, plan, attempt: where, what, and the work that it marks as done.
+        beside: files the header under ``<date>.<beside>``: the night's own plan stays the current one.
+    """
+    partition = {"date": f"{plan.date}.{beside}" if beside else plan.date}
     sink = FileSink(lake.storage, "plans", partition)
     sink.write_rows([{**vars(plan), "counts": list(plan.counts.items())}])
     lake.commit("plans", sink.close(), attempt=attempt, partition=partition)

@@ -5,6 +5,7 @@ Only `moon rollout` and `moon rollback` move the alias (design, "Serving state")
 
 from typing import TYPE_CHECKING
 
+from jobs.alias import create_alias
 from jobs.errors import NightStoppedError
 from jobs.milvus import alias_target, connect
 from jobs.night import Night, StageResult
@@ -30,25 +31,10 @@ def publish(night: Night) -> StageResult:
                 f"there is no collection {plan.collection} to publish in this Milvus: run the night again with the "
                 f"same --milvus (`moon nightly --date {night.date}`), which brings it back from the lake"
             )
-        created = [alias for alias in aliases if _create(client, alias, plan.collection)]
+        created = [alias for alias in aliases if create_alias(client, alias, plan.collection)]
         for alias in aliases:
             _check(client, alias, plan.collection)
     return StageResult({"created": len(created)}, details)
-
-
-def _create(client: "MilvusClient", alias: str, collection: str) -> bool:
-    """Create the alias if nobody has; a twin that is faster leaves nothing to do."""
-    if alias_target(client, alias) is not None:
-        return False
-    from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
-
-    try:
-        client.create_alias(collection, alias)
-    except MilvusException:
-        if alias_target(client, alias) is None:
-            raise
-        return False
-    return True
 
 
 def _check(client: "MilvusClient", alias: str, collection: str) -> None:

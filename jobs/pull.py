@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from pyspark.errors import PythonException
 from pyspark.sql import functions as F
-from pyspark.sql.pandas.types import from_arrow_schema
 
 from jobs.errors import NightStoppedError
 from jobs.images import image_version
 from jobs.lake_files import AddedFile
+from jobs.lake_reading import read_parquet
 from jobs.night import Night, StageResult
 from jobs.readers import Block, RecordReader
 from jobs.sources import Source, allowed_roots, catalog_path, open_source
@@ -161,9 +161,9 @@ def _commit(night: Night, files: Sequence[AddedFile]) -> str:
 
 
 def _written(night: Night, files: Sequence[AddedFile]) -> "DataFrame":
-    storage = night.lake.storage
-    uris = [storage.spark_uri(storage.uri(SNAPSHOTS.name, file.path)) for file in files]
-    return night.spark.read.schema(from_arrow_schema(SNAPSHOTS.columns)).parquet(*uris)
+    storage, name = night.lake.storage, SNAPSHOTS.name
+    uris = [storage.uri(name, file.path) for file in files]
+    return read_parquet(night.spark, storage, uris, SNAPSHOTS.columns, storage.uri(name))
 
 
 def rows_digest(rows: "DataFrame") -> str:

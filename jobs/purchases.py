@@ -2,7 +2,7 @@
 
 JSON Lines or Parquet with the columns ``product_id``, ``time``, and ``query`` (text) or ``query_image`` (path or URI;
 paths start at the log's folder) or both. A second file may say which products are variants of one another:
-``product_id``, ``family``.
+``product_id``, ``family``. A family named by the id of a product, as shops name the main one, includes that product.
 """
 
 from dataclasses import dataclass

@@ -68,12 +68,12 @@ def run_stages(night: Night, stages: Iterable[str]) -> Outcome:
             waiting.append(_row(stage, result, seconds, failure))
             run_id = _run_id(night, stage)
             if run_id or failure:
-                _record(night.lake, night.date, run_id, waiting)
+                record(night.lake, night.date, run_id, waiting)
                 waiting = []
         outcome.results[stage], outcome.seconds[stage] = result, seconds
         log.info("%s %s done in %.1f s: %s", night.date, stage, seconds, dict(result.counts))
     if waiting:
-        _record(night.lake, night.date, "", waiting)
+        record(night.lake, night.date, "", waiting)
     return outcome
 
 
@@ -101,7 +101,7 @@ def _row(stage: str, result: StageResult, seconds: float, failure: str) -> dict[
     }
 
 
-def _record(lake: Lake, date: str, run_id: str, rows: list[dict[str, object]]) -> None:
+def record(lake: Lake, date: str, run_id: str, rows: list[dict[str, object]]) -> None:
     """Append rows to `runs`: a history of executions, so every execution is an attempt of its own."""
     partition = {"date": date}
     sink = FileSink(lake.storage, "runs", partition)

@@ -128,7 +128,8 @@ def check_rows(rows: DataFrame, dimension: int) -> int:
 
 def to_serve(night: Night, plan: Plan) -> DataFrame:
     """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
-    quarantine = night.lake.read(night.spark, "quarantine", night.partition)
+    of_plan = {"date": night.quarantine("encode")["date"]}
+    quarantine = night.lake.read(night.spark, "quarantine", of_plan)
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
     return changes_of(night, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
 

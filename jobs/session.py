@@ -69,6 +69,8 @@ def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
 
 def session_configuration(settings: Settings) -> dict[str, str]:
     """Return the Spark configuration of a job."""
+    from jobs.storage import Storage  # noqa: PLC0415  (pyarrow: too slow for a DAG file that imports this module)
+
     configuration = {
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "512",
@@ -80,6 +82,14 @@ def session_configuration(settings: Settings) -> dict[str, str]:
         "spark.python.worker.reuse": "true",
         **{f"spark.executorEnv.{key}": value for key, value in WORKER_ENVIRONMENT.items()},
     }
+    is_local = Storage(settings.lake).is_local
+    if not is_local:
+        # Spark cannot know the size of what tasks read themselves (`jobs.lake_reading`) and would think it small enough
+        # to send to everyone; it decides once it has seen the rows.
+        configuration |= {
+            "spark.sql.autoBroadcastJoinThreshold": "-1",
+            "spark.sql.adaptive.autoBroadcastJoinThreshold": "10MB",
+        }
     if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit: this process decides
         configuration |= {
             "spark.master": settings.spark_master,
@@ -90,6 +100,7 @@ def session_configuration(settings: Settings) -> dict[str, str]:
             "spark.sql.shuffle.partitions": "8",
             # A local night is dozens of small Spark jobs: they end before the JVM's second compiler pays off.
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-            "spark.sql.warehouse.dir": str(Path(settings.lake).parent / "spark-warehouse"),
         }
+        if is_local:
+            configuration["spark.sql.warehouse.dir"] = str(Path(settings.lake).parent / "spark-warehouse")
     return configuration

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     jobs_env: str = Field(
         str(REPOSITORY / ".venv"), description="virtual environment that DAG tasks submit the jobs in"
     )
+    deadline_hours: float = Field(
+        8, gt=0, description="hours after a night was queued at which Airflow says that it is late"
+    )
     spark_master: str = Field("local[2]", description="Spark master when a job starts its own session")
     spark_memory: str = Field("2g", description="driver memory of a session that a job starts itself")
     batch_tokens: int | None = Field(

@@ -50,7 +50,7 @@ def upsert(night: Night) -> StageResult:
         LeaseBusyError, LeaseLostError: another writer has the collection.
         LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
     """
-    plan = required_plan(night.lake, night.date)
+    plan = night.apart or required_plan(night.lake, night.date)
     if not plan.serve:
         note = f"nothing served: {plan.collection} serves a later date already, tonight's vectors wait in the lake"
         return _result(plan, note=note)

@@ -4,13 +4,18 @@ A worker process outlives its tasks (``spark.python.worker.reuse``), and so do t
 """
 
 import functools
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs.settings import REPOSITORY
 from schemas.uri import local_path
 
 if TYPE_CHECKING:  # each takes seconds to import; only workers need them
     from moon_model.detection.detector import ProductDetector
     from moon_model.encoder import MoonEncoder
+
+log = logging.getLogger(__name__)
 
 CUDA_PREPARERS = 6
 """Threads that read, decode and tokenise for one GPU, so that it never waits."""
@@ -28,7 +33,7 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
     """Return this process's encoder.
 
     Args:
-        uri: folder of the checkpoint, as this machine sees it.
+        uri: folder of the checkpoint, as `place_for_workers` gave it.
         detector: folder of the detector; None is the one in the repository.
         model_version: what the plan expects there.
         device: as from `task_device`.
@@ -39,8 +44,9 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
     from moon_model.encoder import MoonEncoder  # noqa: PLC0415
 
     detect = load_detector(detector, device)
-    encoder = MoonEncoder.from_pretrained(uri, detector=detect, device=device, threads=1)
-    _check(f"{uri} with its detector", encoder.model_version, model_version)
+    folder = REPOSITORY / uri
+    encoder = MoonEncoder.from_pretrained(folder, detector=detect, device=device, threads=1)
+    _check(f"{folder} with its detector", encoder.model_version, model_version)
     return encoder
 
 
@@ -66,16 +72,39 @@ def checked_detector(path: str | None, version: str, device: str) -> "ProductDet
     return detector
 
 
+def place_for_workers(folder: str) -> str:
+    """Return a model's folder as tasks are told it: what lies in the repository is named relative to it.
+
+    A worker on another machine may have its copy of the code, checkpoints included, anywhere (`scripts/pack_jobs.py`).
+    """
+    path = Path(folder)
+    return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else folder
+
+
 def task_device() -> str:
-    """Return the device of this task: the GPU that Spark gave it, else the first that is visible, else ``cpu``."""
+    """Return the device of this task: the GPU that Spark gave it, else the first that is visible, else ``cpu``.
+
+    Where torch cannot use the GPU that Spark gave, the task runs on the CPU and says so in the executor's log.
+    """
     import torch  # noqa: PLC0415
     from pyspark import TaskContext  # noqa: PLC0415
 
-    if not torch.cuda.is_available():
-        return "cpu"
     context = TaskContext.get()
     given = context.resources().get("gpu") if context else None
-    return f"cuda:{given.addresses[0]}" if given else "cuda"
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if given is None:
+        return "cuda" if visible else "cpu"
+    address = given.addresses[0]
+    if address in map(str, range(visible)):
+        return f"cuda:{address}"
+    log.warning(
+        "Spark gave this task GPU %s, of which torch (%s) knows nothing (it sees %d CUDA devices): models run on the "
+        "CPU. Check the driver and the discovery script, and that .venv was set up with MOON_GPU=1",
+        address,
+        torch.__version__,
+        visible,
+    )
+    return "cpu"
 
 
 def preparers(device: str, roots: tuple[str, ...]) -> int:

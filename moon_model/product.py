@@ -10,6 +10,9 @@ from PIL import Image
 
 from moon_model.images import ImageSource
 
+SEVERAL = ", "
+"""Between the values of an attribute that has several."""
+
 
 @dataclass(frozen=True)
 class Product:
@@ -80,5 +83,5 @@ def clean(text: Any) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(filter(None, map(clean, value)))
+        return SEVERAL.join(filter(None, map(clean, value)))
     return clean(value)

@@ -1,6 +1,7 @@
 """Fixtures that every test folder shares."""
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from jobs.night import Night
     from jobs.settings import Settings
+    from jobs.storage import Storage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -85,3 +87,21 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with milvus_server(tmp_path_factory.mktemp("milvus-server")) as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def s3_options() -> Iterator[dict[str, str]]:
+    """The storage options of an S3-compatible server with the bucket ``lake``, started once."""
+    pytest.importorskip("moto", reason="moto is not installed: run `make setup`")
+    from tests.s3_server import s3_server
+
+    with s3_server() as options:
+        yield options
+
+
+@pytest.fixture
+def s3_storage(s3_options: dict[str, str]) -> "Storage":
+    """An empty root of its own on the S3-compatible server."""
+    from jobs.storage import Storage
+
+    return Storage(f"s3://lake/{uuid.uuid4()}", s3_options)

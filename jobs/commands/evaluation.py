@@ -61,6 +61,7 @@ def evaluate(
     from jobs.settings import Settings
     from moon_model.encoder import MoonEncoder
     from moon_model.evaluation.baselines import Moon, standard_baselines
+    from moon_model.evaluation.catalogue import LEAST_PRODUCTS
     from moon_model.evaluation.photo_sets import BenchmarkDataError
     from moon_model.evaluation.report import markdown, plot
     from moon_model.evaluation.run import evaluate as run
@@ -68,6 +69,8 @@ def evaluate(
     settings = Settings().replace(model=model, lake=lake, catalog=catalog, mapping=mapping)
     try:
         benchmarks = [_benchmark(one, settings, date, products, seed) for one in data]
+        if empty := [one.name for one in benchmarks if not one.tasks]:
+            raise MoonError(f"{', '.join(empty)}: nothing to ask; a task needs {LEAST_PRODUCTS} products that allow it")
         encoder = MoonEncoder.from_pretrained(settings.model)
         others = standard_baselines(encoder, minilm, seed) if baselines else []
     except (BenchmarkDataError, FileNotFoundError) as error:

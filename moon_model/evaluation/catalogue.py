@@ -4,14 +4,15 @@ Texts find pictures, pictures find texts, one picture finds the others; categori
 tells are hidden and predicted, from all that is left and from the pictures alone.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from moon_model.evaluation.hiding import hide, images_only, label, texts_only
 from moon_model.evaluation.tasks import Labelling, Products, Retrieval, Task
-from moon_model.product import Product
+from moon_model.product import SEVERAL, Product
 
-LEAST_PRODUCTS = 20
+LEAST_PRODUCTS = 10
 """A retrieval among fewer says nothing, a label set seen on fewer neither."""
 
 MOST_LABELS = 200
@@ -48,12 +49,14 @@ def _neighbours(products: Products) -> Iterator[Task]:
     """A product finds products of its category, although the category is hidden."""
     with_mates = [one for one in products if one.category]
     shelves = Counter(tuple(one.category) for one in with_mates)
-    words = {word for shelf in shelves for word in shelf}
+    words = {word for shelf in shelves for level in shelf for word in _words_of(level)}
     items = [hide(one, words, level=0) for one in with_mates]
     mates = [
         frozenset(other for other, two in enumerate(with_mates) if other != index and two.category == one.category)
         for index, one in enumerate(with_mates)
     ]
+    if len(shelves) < 2:
+        return  # every answer would be right
     asking = [index for index, found in enumerate(mates) if found]
     yield Retrieval("product → same category", [items[index] for index in asking], items,
                     [mates[index] for index in asking], own=asking)  # fmt: skip
@@ -69,8 +72,13 @@ def _categories(products: Products) -> Iterator[Task]:
 
 
 def _hidden_level(products: Products, level: int) -> Callable[[Product], Product]:
-    words = {word for one in products for word in tuple(one.category)[level:]}
+    words = {word for one in products for name in tuple(one.category)[level:] for word in _words_of(name)}
     return lambda product: hide(product, words, level=level)
+
+
+def _words_of(level: str) -> set[str]:
+    """A level may name several things: "Bags & Purses" tells of either."""
+    return {level, *re.split(r"\s*[&+/,;]\s*|\s+and\s+", level)}
 
 
 def _attributes(products: Products) -> Iterator[Task]:
@@ -82,7 +90,8 @@ def _attributes(products: Products) -> Iterator[Task]:
 
 
 def _hidden_attribute(name: str, values: set[str]) -> Callable[[Product], Product]:
-    return lambda product: hide(product, values, attribute=name)
+    words = {word for value in values for word in (value, *value.split(SEVERAL))}
+    return lambda product: hide(product, words, attribute=name)
 
 
 def probe(

@@ -4,6 +4,7 @@ These tests run in .venv-airflow (``make test-airflow``); in .venv, where there 
 """
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -36,12 +37,13 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def airflow_database() -> Iterator[None]:
-    """A migrated metadata database with our pool."""
+    """A migrated metadata database with our pools."""
     from airflow.models.pool import Pool
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session
 
     initdb()
     with create_session() as session:
-        Pool.create_or_update_pool("moon_gpu", 1, "GPUs", include_deferred=False, session=session)
+        for name, pool in json.loads((REPOSITORY / "dags" / "pools.json").read_text()).items():
+            Pool.create_or_update_pool(name, session=session, **pool)
     yield

@@ -1,14 +1,14 @@
 """The failure callback, against a webhook that really listens."""
 
 import json
-import threading
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
 
-from dags.failure import CONNECTION, failure_notice, post, report_failure, webhook_url
+from dags.alerts import CONNECTION
+from dags.failure import failure_notice, report_failure
+from tests.dags.listeners import webhook
 
 
 @pytest.fixture
@@ -22,35 +22,6 @@ def context():
     }
 
 
-@pytest.fixture
-def webhook(monkeypatch):
-    """A webhook on the loopback; returns the list of requests it got."""
-    received = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append((self.headers.get("Authorization"), json.loads(body)))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *arguments):
-            """Keep the test's output clean."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    definition = {
-        "conn_type": "http",
-        "host": "127.0.0.1",
-        "schema": "http",
-        "port": server.server_port,
-        "password": "t",
-    }
-    monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
-    yield received
-    server.shutdown()
-
-
 def test_the_notice_says_which_night_and_where_to_look(context):
     notice = failure_notice(context)
     assert notice["date"] == "2026-03-01"
@@ -60,31 +31,15 @@ def test_the_notice_says_which_night_and_where_to_look(context):
     assert notice["log"] == "http://log"
 
 
-def test_the_webhook_gets_the_notice_with_its_token(context, webhook):
-    report_failure(context)
-    ((authorization, notice),) = webhook
-    assert authorization == "Bearer t"
-    assert notice == failure_notice(context)
+def test_the_webhook_gets_the_notice(context, monkeypatch):
+    with webhook() as (port, received):
+        definition = {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port, "password": "t"}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
+        report_failure(context)
+    assert received == [("Bearer t", failure_notice(context))]
 
 
-def test_without_a_webhook_the_log_has_it(context, caplog, monkeypatch):
+def test_without_a_connection_the_log_has_it(context, caplog, monkeypatch):
     monkeypatch.delenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", raising=False)
     report_failure(context)
-    assert "Night 2026-03-01 failed in infer" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("connection", "url"),
-    [
-        ({"host": "alerts.example", "schema": None, "port": None}, "https://alerts.example"),
-        ({"host": "http://alerts.example/moon", "schema": None, "port": None}, "http://alerts.example/moon"),
-        ({"host": "alerts.example", "schema": "http", "port": 8080}, "http://alerts.example:8080"),
-    ],
-)
-def test_url_of_a_connection(connection, url):
-    assert webhook_url(SimpleNamespace(**connection)) == url
-
-
-def test_only_http_is_posted_to():
-    with pytest.raises(ValueError, match="no http"):
-        post("file:///etc/passwd", None, {})
+    assert "moon_nightly of 2026-03-01 failed in infer" in caplog.text

@@ -34,12 +34,12 @@ def command_line(dag, **values):
     return given(copy.application_args)
 
 
-def test_it_is_one_task_in_the_gpu_pool_and_by_hand_only(bag, dag):
+def test_it_is_one_task_beside_the_nights_and_by_hand_only(bag, dag):
     assert bag.import_errors == {}
     assert dag.schedule is None
     assert dag.max_active_runs == 1
     (task,) = dag.tasks
-    assert (task.task_id, task.pool) == ("backfill", "moon_gpu")
+    assert (task.task_id, task.pool) == ("backfill", "moon_beside")
     assert task.retries >= 1 and task.execution_timeout and task.on_failure_callback
 
 

@@ -27,7 +27,7 @@ def dag(bag: DagBag) -> DAG:
 def test_every_file_imports_and_helpers_are_no_dags(bag):
     assert bag.import_errors == {}
     files = {Path(stat.file).name for stat in bag.dagbag_stats}
-    assert {"moon_nightly.py", "moon_backfill.py"} <= files
+    assert files == {"moon_nightly.py", "moon_backfill.py", "moon_rollout.py"}
     assert all(name.startswith("moon_") for name in files), "helpers belong into dags/.airflowignore"
 
 
@@ -35,7 +35,8 @@ def test_every_task_has_retries_timeout_and_a_failure_callback(bag):
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert task.retries >= 1, task.task_id
-            assert task.execution_timeout is not None, task.task_id
+            # A question waits longer than the task that asks it runs: it has a timeout of its own.
+            assert (task.execution_timeout or task.response_timeout) is not None, task.task_id
             assert task.on_failure_callback, task.task_id
 
 
@@ -55,6 +56,15 @@ def test_order_pool_and_limits(dag):
     assert not dag.catchup
     pools = json.loads((REPOSITORY / "dags" / "pools.json").read_text())
     assert {task.pool for task in dag.tasks} <= {"default_pool", *pools}
+
+
+def test_a_late_night_is_told(dag):
+    from dags.deadline import report_late
+
+    (alert,) = dag.deadline
+    assert alert.reference.reference_name == "DagRunQueuedAtDeadline"
+    assert datetime.timedelta(hours=1) < alert.interval < dag.dagrun_timeout
+    assert alert.callback.path == f"dags.deadline.{report_late.__name__}"
 
 
 def test_serve_alone_publishes_the_asset(dag):

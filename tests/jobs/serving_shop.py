@@ -82,7 +82,11 @@ class Shop:
             collection=collection_name(VERSION),
         )
         self._make_night, self._options = make_night, options
-        monkeypatch.setattr(jobs.collection, "registered_model", lambda *_: self.model)
+        monkeypatch.setattr(
+            jobs.collection,
+            "registered_model",
+            lambda lake, settings, version, name: replace(self.model, model_version=version, collection=name),
+        )
         monkeypatch.setattr("jobs.collection.preprocessing_digest", lambda path: "0" * 64)
 
     def night(self, date: str, **options: Any) -> Night:

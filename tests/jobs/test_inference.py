@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.inference import TASKS_PER_CORE, Sinks, ahead, chunks, run_tasks, task_count
+from jobs.inference import TASKS_PER_SLOT, Sinks, ahead, chunks, run_tasks, task_count
 from jobs.storage import Storage
 
 REGIONS, QUARANTINE = {"detector_version": "d"}, {"date": "2026-01-02", "stage": "detect"}
@@ -46,13 +46,13 @@ def test_a_task_without_rows_describes_nothing(spark, tmp_path):
     assert Sinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
 
 
-@given(items=st.integers(0, 10**8), size=st.integers(1, 1000), cores=st.integers(1, 64))
-def test_tasks_are_a_multiple_of_the_cores(items, size, cores):
-    tasks = task_count(items, size, cores)
-    assert tasks % cores == 0
-    assert cores <= tasks <= TASKS_PER_CORE * cores
-    assert tasks * size >= items or tasks == TASKS_PER_CORE * cores
-    assert (tasks - cores) * size < max(items, 1)
+@given(items=st.integers(0, 10**8), size=st.integers(1, 1000), slots=st.integers(1, 64))
+def test_tasks_are_a_multiple_of_the_slots(items, size, slots):
+    tasks = task_count(items, size, slots)
+    assert tasks % slots == 0
+    assert slots <= tasks <= TASKS_PER_SLOT * slots
+    assert tasks * size >= items or tasks == TASKS_PER_SLOT * slots
+    assert (tasks - slots) * size < max(items, 1)
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])

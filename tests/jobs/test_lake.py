@@ -1,6 +1,7 @@
 """The Delta commit table: what two writers with stale handles, replays and twins leave behind."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,10 @@ class StaleLake(Lake):
         return stale or super().open(name)
 
 
-def lake_at(folder: Path) -> Lake:
-    return Lake(Storage(str(folder)))
+@pytest.fixture(params=["folder", pytest.param("store", marks=pytest.mark.long)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A folder, and an S3-compatible object store."""
+    return Storage(str(tmp_path)) if request.param == "folder" else request.getfixturevalue("s3_storage")
 
 
 def product_file(lake: Lake, *ids: str, partition: dict[str, str] = DAY) -> list[AddedFile]:
@@ -42,8 +45,8 @@ def ids(lake: Lake) -> list[str]:
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
-def test_two_stale_writers_of_the_same_attempt_land_once(tmp_path: Path, mode: str, filled: bool) -> None:
-    lake = lake_at(tmp_path)
+def test_two_stale_writers_of_the_same_attempt_land_once(storage: Storage, mode: str, filled: bool) -> None:
+    lake = Lake(storage)
     if filled:
         lake.commit("products", product_file(lake, "old"), attempt="first", partition=DAY)
     stale = StaleLake(lake.storage, lake.open("products"))
@@ -54,9 +57,9 @@ def test_two_stale_writers_of_the_same_attempt_land_once(tmp_path: Path, mode: s
 
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
-def test_two_stale_writers_of_different_attempts(tmp_path: Path, mode: str, filled: bool) -> None:
+def test_two_stale_writers_of_different_attempts(storage: Storage, mode: str, filled: bool) -> None:
     """Appends both land; of two overwrites the later replaces the earlier, never both."""
-    lake = lake_at(tmp_path)
+    lake = Lake(storage)
     if filled:
         lake.commit("products", product_file(lake, "old"), attempt="first", partition=DAY)
     stale = StaleLake(lake.storage, lake.open("products"))
@@ -66,18 +69,18 @@ def test_two_stale_writers_of_different_attempts(tmp_path: Path, mode: str, fill
     assert ids(lake) == expected
 
 
-def test_a_replay_from_a_fresh_handle_changes_nothing(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_a_replay_from_a_fresh_handle_changes_nothing(storage: Storage) -> None:
+    lake = Lake(storage)
     files = product_file(lake, "a")
     assert lake.commit("products", files, attempt="t", partition=DAY)
     version = lake.open("products").version()
-    assert not lake_at(tmp_path).commit("products", files, attempt="t", partition=DAY)
+    assert not Lake(storage).commit("products", files, attempt="t", partition=DAY)
     assert lake.open("products").version() == version
     assert lake.done("products", "t") and not lake.done("products", "other")
 
 
-def test_overwrite_leaves_other_partitions_alone(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_overwrite_leaves_other_partitions_alone(storage: Storage) -> None:
+    lake = Lake(storage)
     tomorrow = {"date": "2026-11-23"}
     lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY)
     lake.commit("products", product_file(lake, "b", partition=tomorrow), attempt="2", partition=tomorrow)
@@ -86,12 +89,12 @@ def test_overwrite_leaves_other_partitions_alone(tmp_path: Path) -> None:
     assert lake.read_arrow("products", tomorrow)["product_id"].to_pylist() == ["b"]
 
 
-def test_concurrent_appends_all_land(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_concurrent_appends_all_land(storage: Storage) -> None:
+    lake = Lake(storage)
     lake.open("products")
 
     def append(number: int) -> bool:
-        own = lake_at(tmp_path)
+        own = Lake(storage)
         return own.commit("products", product_file(own, f"p{number}"), attempt=f"a{number}", partition=DAY)
 
     with ThreadPoolExecutor(6) as pool:
@@ -99,10 +102,10 @@ def test_concurrent_appends_all_land(tmp_path: Path) -> None:
     assert ids(lake) == [f"p{number}" for number in range(6)]
 
 
-def test_a_table_may_be_created_by_many_at_once(tmp_path: Path) -> None:
+def test_a_table_may_be_created_by_many_at_once(storage: Storage) -> None:
     """Nobody fails, and nothing is lost that one of them wrote at once."""
-    for number in range(8):
-        lakes = [lake_at(tmp_path / str(number)) for _ in range(6)]
+    for number in range(8 if storage.is_local else 2):
+        lakes = [Lake(replace(storage, root=f"{storage.root}/{number}")) for _ in range(6)]
 
         def append(lake: Lake) -> bool:
             name = str(id(lake))
@@ -113,8 +116,8 @@ def test_a_table_may_be_created_by_many_at_once(tmp_path: Path) -> None:
         assert ids(lakes[0]) == sorted(str(id(lake)) for lake in lakes)
 
 
-def test_a_fence_lets_one_writer_through(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_a_fence_lets_one_writer_through(storage: Storage) -> None:
+    lake = Lake(storage)
     first, second = product_file(lake, "a"), product_file(lake, "b")
     lake.commit("products", first, attempt="1", partition=DAY, counter=("ledger", 0), marks={"high": 739000})
     assert lake.transaction_version("products", "ledger") == 1
@@ -124,8 +127,8 @@ def test_a_fence_lets_one_writer_through(tmp_path: Path) -> None:
     assert ids(lake) == ["a"]
 
 
-def test_a_stale_writer_is_stopped_by_the_fence(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_a_stale_writer_is_stopped_by_the_fence(storage: Storage) -> None:
+    lake = Lake(storage)
     stale = StaleLake(lake.storage, lake.open("products"))
     lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY, counter=("ledger", 0))
     with pytest.raises(FenceError):
@@ -133,8 +136,8 @@ def test_a_stale_writer_is_stopped_by_the_fence(tmp_path: Path) -> None:
     assert ids(lake) == ["a"]
 
 
-def test_compaction_removes_what_it_names(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_compaction_removes_what_it_names(storage: Storage) -> None:
+    lake = Lake(storage)
     small = [product_file(lake, name) for name in ("a", "b")]
     for number, files in enumerate(small):
         lake.commit("products", files, attempt=f"{number}", partition=DAY)
@@ -145,24 +148,24 @@ def test_compaction_removes_what_it_names(tmp_path: Path) -> None:
     assert len(lake.files("products")) == 1
 
 
-def test_a_table_of_another_schema_version_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lake = lake_at(tmp_path)
+def test_a_table_of_another_schema_version_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(storage)
     lake.open("products")
     monkeypatch.setattr("jobs.lake.SCHEMA_VERSION", 2)
     with pytest.raises(SchemaVersionError, match="schema version 1, this code writes 2"):
         lake.open("products")
 
 
-def test_statistics_prune_files_by_key(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_statistics_prune_files_by_key(storage: Storage) -> None:
+    lake = Lake(storage)
     lake.commit("products", product_file(lake, "a", "c"), attempt="1", partition=DAY)
     lake.commit("products", product_file(lake, "x", "z"), attempt="2", partition=DAY)
     pruned = lake.open("products").file_uris(file_pruning_predicate=[("product_id", "=", "y")])
     assert len(pruned) == 1
 
 
-def test_an_empty_commit_empties_the_partition(tmp_path: Path) -> None:
-    lake = lake_at(tmp_path)
+def test_an_empty_commit_empties_the_partition(storage: Storage) -> None:
+    lake = Lake(storage)
     lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY)
     lake.commit("products", [], attempt="2", partition=DAY, mode="overwrite")
     assert ids(lake) == []

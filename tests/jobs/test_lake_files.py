@@ -82,3 +82,24 @@ def test_a_task_yields_one_description_of_all_it_wrote(tmp_path: Path) -> None:
 )
 def test_descriptions_survive_json(file: AddedFile) -> None:
     assert AddedFile.from_json(file.to_json()) == file
+
+
+@pytest.mark.long
+def test_a_store_gets_the_file_and_no_folders(s3_storage: Storage) -> None:
+    import boto3
+
+    sink = FileSink(s3_storage, "products", DAY)
+    sink.write_rows(rows(3))
+    (file,) = sink.close()
+    filesystem, root = s3_storage.open()
+    table = pq.read_table(f"{root}/products/{file.path}", filesystem=filesystem, partitioning=None)
+    assert table["product_id"].to_pylist() == ["p0000", "p0001", "p0002"]
+    options = s3_storage.options
+    keys = {
+        "aws_access_key_id": options["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": options["AWS_SECRET_ACCESS_KEY"],
+    }
+    client = boto3.client("s3", endpoint_url=options["AWS_ENDPOINT_URL"], region_name=options["AWS_REGION"], **keys)
+    bucket, prefix = root.split("/", 1)
+    stored = {item["Key"]: item["Size"] for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]}
+    assert stored == {f"{prefix}/products/{file.path}": file.size}

@@ -29,15 +29,14 @@ from jobs.lease import (
 from jobs.storage import Storage
 
 HOLD = """
-import json, sys, time
+import json, sys
 from jobs.lake import Lake
 from jobs.lease import Lease
 from jobs.storage import Storage
-lake, seconds, length = Lake(Storage(sys.argv[1])), float(sys.argv[2]), float(sys.argv[3])
-lease = Lease(lake, "c", length)
+lease = Lease(Lake(Storage(sys.argv[1])), "c", float(sys.argv[2]))
 lease.take(60)
 print(json.dumps(lease.epoch), flush=True)
-time.sleep(seconds)
+sys.stdin.readline()
 lease.release()
 """
 
@@ -49,12 +48,12 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def holder(lake: Lake) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Another process that takes the lease for some seconds."""
+    """Another process that takes the lease until it is told to let go (`let_go`)."""
     started: list[subprocess.Popen[str]] = []
 
-    def hold(seconds: float, length: float = 60) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HOLD, lake.storage.root, str(seconds), str(length)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def hold(length: float = 60) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLD, lake.storage.root, str(length)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
         json.loads(process.stdout.readline())
@@ -64,6 +63,12 @@ def holder(lake: Lake) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+def let_go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
 
 
 def test_every_taking_raises_the_epoch(lake: Lake, make_settings) -> None:
@@ -95,16 +100,17 @@ def test_one_of_many_gets_it(lake: Lake) -> None:
 
 
 def test_a_living_holder_is_waited_for(lake: Lake, holder, make_settings) -> None:
-    process = holder(2)
+    process = holder()
     with pytest.raises(LeaseBusyError, match=f"process {process.pid} on .* has been writing c"):
         Lease(lake, "c", 60).take(0)
+    threading.Timer(1, let_go, [process]).start()
     with hold_lease(lake, "c", make_settings()) as lease:
         assert lease.epoch == 2
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
 
 
 def test_a_killed_holder_is_taken_over_at_once(lake: Lake, holder, make_settings) -> None:
-    process = holder(600)
+    process = holder()
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
     assert lease_state(lake, "c").expires_at > datetime.now(UTC) + timedelta(seconds=30)
@@ -115,7 +121,7 @@ def test_a_killed_holder_is_taken_over_at_once(lake: Lake, holder, make_settings
 
 
 def test_a_stalled_holder_loses_it_and_notices(lake: Lake, holder, make_settings) -> None:
-    process = holder(600, length=2)
+    process = holder(length=2)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         with hold_lease(lake, "c", make_settings()) as lease:
@@ -139,9 +145,9 @@ def test_a_stalled_holder_loses_it_and_notices(lake: Lake, holder, make_settings
 
 
 def test_a_lease_is_renewed_while_it_is_held(lake: Lake, make_settings) -> None:
-    with hold_lease(lake, "c", make_settings(lease_seconds=1)) as lease:
+    with hold_lease(lake, "c", make_settings(lease_seconds=3)) as lease:
         before = lease_state(lake, "c")
-        time.sleep(2.5)
+        time.sleep(4.5)  # longer than it lasts
         lease.guard.check()
         after = lease_state(lake, "c")
     assert after.epoch == before.epoch == 1

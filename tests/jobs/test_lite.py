@@ -13,22 +13,22 @@ import pytest
 from jobs.lite import LiteBusyError, LitePathError, lite_server
 
 HOLD = """
-import sys, time
+import sys
 from jobs.lite import lite_server
 with lite_server(sys.argv[1], 0):
     print("open", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.readline()
 """
 
 
 @pytest.fixture
-def holder() -> Iterator[Callable[[Path, float], subprocess.Popen[str]]]:
-    """Another process that has a path open for some seconds."""
+def holder() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Another process that has a path open until its input ends."""
     started: list[subprocess.Popen[str]] = []
 
-    def hold(path: Path, seconds: float) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", HOLD, str(path), str(seconds)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    def hold(path: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLD, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None and process.stdout.readline() == "open\n"
         return process
@@ -36,7 +36,15 @@ def holder() -> Iterator[Callable[[Path, float], subprocess.Popen[str]]]:
     yield hold
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def lets_go(process: subprocess.Popen[str]) -> bool:
+    """End a holder's input; tell whether it closed its server well."""
+    process.stdin.close()
+    return process.wait(60) == 0
 
 
 def test_one_server_for_all_who_ask_in_a_process(tmp_path: Path) -> None:
@@ -52,26 +60,28 @@ def test_the_path_is_free_when_the_last_user_leaves(tmp_path: Path, holder) -> N
     with lite_server(str(path), 0):
         with lite_server(str(path), 0):
             pass
-        busy = subprocess.run([sys.executable, "-c", HOLD, str(path), "0"], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", HOLD, str(path)]
+        busy = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         assert "LiteBusyError" in busy.stderr and str(path) in busy.stderr
-    assert holder(path, 0).wait(30) == 0, "this process lives on, but the path is free"
+    assert lets_go(holder(path)), "this process lives on, but the path is free"
 
 
 def test_a_busy_path_names_who_has_it(tmp_path: Path, holder) -> None:
-    process = holder(tmp_path / "milvus.db", 60)
+    process = holder(tmp_path / "milvus.db")
     with pytest.raises(LiteBusyError, match=rf"open in process {process.pid} .*--milvus http"):
         lite_server(str(tmp_path / "milvus.db"), 0.2).__enter__()
 
 
 def test_a_path_is_waited_for(tmp_path: Path, holder) -> None:
-    holder(tmp_path / "milvus.db", 1.5)
+    process = holder(tmp_path / "milvus.db")
     start = time.monotonic()
+    threading.Timer(1, process.stdin.close).start()
     with lite_server(str(tmp_path / "milvus.db"), 60):
-        assert time.monotonic() - start > 0.5
+        assert time.monotonic() - start > 0.9
 
 
 def test_a_killed_holder_leaves_the_path_free(tmp_path: Path, holder) -> None:
-    process = holder(tmp_path / "milvus.db", 60)
+    process = holder(tmp_path / "milvus.db")
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     with lite_server(str(tmp_path / "milvus.db"), 0):
@@ -100,4 +110,4 @@ def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:
     for thread in threads:
         thread.join()
     assert len(uris) == 1
-    assert holder(path, 0).wait(30) == 0
+    assert lets_go(holder(path))

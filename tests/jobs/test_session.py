@@ -17,6 +17,17 @@ def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pyt
     assert configuration["spark.driver.bindAddress"] == "127.0.0.1"
 
 
+def test_with_a_lake_on_a_store_joins_wait_for_the_real_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SPARK_ENV_LOADED", raising=False)
+    store = session_configuration(Settings(_env_file=None, lake="s3://bucket/lake"))
+    folder = session_configuration(Settings(_env_file=None, lake=str(tmp_path / "lake")))
+    assert store["spark.sql.autoBroadcastJoinThreshold"] == "-1"
+    assert store["spark.sql.adaptive.autoBroadcastJoinThreshold"] == "10MB"
+    assert "spark.sql.warehouse.dir" not in store
+    assert "spark.sql.autoBroadcastJoinThreshold" not in folder
+    assert folder["spark.sql.warehouse.dir"] == str(tmp_path / "spark-warehouse")
+
+
 def test_under_spark_submit_the_submit_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARK_ENV_LOADED", "1")
     configuration = session_configuration(Settings(_env_file=None))

@@ -1,13 +1,19 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
+from pyspark import TaskContext
+from pyspark.resource import ResourceInformation
 
 from jobs.model_choice import checkpoint_at
+from jobs.settings import REPOSITORY
 from jobs.worker_models import (
     CUDA_PREPARERS,
     REMOTE_PREPARERS,
     ModelChangedError,
     checked_detector,
     load_encoder,
+    place_for_workers,
     preparers,
     task_device,
 )
@@ -32,6 +38,24 @@ def test_other_files_than_planned_are_refused(tiny_checkpoint):
 
 def test_device_outside_of_a_task():
     assert task_device() == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("address", "visible", "device"),
+    [("0", 1, "cuda:0"), ("7", 8, "cuda:7"), ("8", 8, "cpu"), ("GPU-1", 8, "cpu"), ("0", 0, "cpu")],
+)
+def test_the_gpu_that_spark_gave_is_taken_or_its_lack_is_told(monkeypatch, caplog, address, visible, device):
+    task = SimpleNamespace(resources=lambda: {"gpu": ResourceInformation("gpu", [address])})
+    monkeypatch.setattr(TaskContext, "get", lambda: task)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: visible > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)
+    assert task_device() == device
+    assert (f"Spark gave this task GPU {address}, of which torch" in caplog.text) == (device == "cpu")
+
+
+def test_models_of_the_repository_are_named_relative_to_it(tiny_checkpoint):
+    assert place_for_workers(str(REPOSITORY / "checkpoints/moon-tiny")) == "checkpoints/moon-tiny"
+    assert place_for_workers(str(tiny_checkpoint)) == str(tiny_checkpoint)
 
 
 @pytest.mark.parametrize(

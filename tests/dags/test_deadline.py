@@ -1,0 +1,39 @@
+"""The alert of a late night, as the triggerer calls it."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+from dags.alerts import CONNECTION
+from dags.deadline import deadline, late_notice, report_late
+from tests.dags.listeners import webhook
+
+CONTEXT = {
+    "dag_run": {"dag_id": "moon_nightly", "dag_run_id": "scheduled__1", "state": "running", "queued_at": "02:00"},
+    "deadline": {"id": "1", "deadline_time": "2026-03-01T10:00:00+00:00"},
+}
+
+
+def test_the_hours_are_a_setting(monkeypatch):
+    monkeypatch.setenv("MOON_DEADLINE_HOURS", "2.5")
+    assert deadline().interval == timedelta(hours=2.5)
+
+
+def test_the_notice_names_run_and_deadline():
+    notice = late_notice(CONTEXT)
+    assert (notice["event"], notice["dag"], notice["run_id"]) == ("moon_run_late", "moon_nightly", "scheduled__1")
+    assert notice["deadline"] == "2026-03-01T10:00:00+00:00"
+
+
+def test_the_webhook_gets_the_notice(monkeypatch):
+    with webhook() as (port, received):
+        definition = {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port}
+        monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
+        assert asyncio.run(report_late(CONTEXT)) == late_notice(CONTEXT)
+    assert received == [(None, late_notice(CONTEXT))]
+
+
+def test_without_a_connection_the_log_has_it(monkeypatch, caplog):
+    monkeypatch.delenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", raising=False)
+    asyncio.run(report_late(CONTEXT))
+    assert "scheduled__1 is late" in caplog.text

@@ -1,0 +1,74 @@
+"""The rollout DAG as Airflow reads it: what it asks, and the command lines it makes."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.exceptions import ParamValidationError
+
+from dags.moon_rollout import ANSWER_WITHIN
+from dags.spark_submit import given
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PARAMS = {"model": "/models/next; rm -rf /", "reason": "better [on] shoes"}
+
+
+@pytest.fixture(scope="module")
+def dag():
+    bag = DagBag(dag_folder=str(REPOSITORY / "dags"), bundle_path=REPOSITORY / "dags", bundle_name="dags-folder")
+    assert bag.import_errors == {}
+    return bag.dags["moon_rollout"]
+
+
+def rendered(dag, name):
+    task = dag.get_task(name).prepare_for_execution()
+    task.render_template_fields({"params": PARAMS, "dag_run": SimpleNamespace()}, jinja_env=dag.get_template_env())
+    return task
+
+
+def test_a_person_stands_between_preparing_and_switching(dag):
+    assert [task.task_id for task in dag.topological_sort()] == ["prepare", "approve", "switch"]
+    assert dag.schedule is None
+    assert dag.max_active_runs == 1
+    assert dag.get_task("switch").trigger_rule == "all_success"
+
+
+def test_preparing_never_switches_and_switching_says_approve(dag):
+    stated = ["rollout", "--model=/models/next; rm -rf /", "--reason=better [on] shoes"]
+    assert given(rendered(dag, "prepare").application_args) == stated
+    assert given(rendered(dag, "switch").application_args) == [*stated, "--approve"]
+
+
+def test_the_question_names_model_and_reason_and_no_answer_is_no(dag):
+    task = rendered(dag, "approve")
+    assert PARAMS["model"] in task.subject
+    assert PARAMS["reason"] in task.body
+    assert task.options == ["Approve", "Reject"]
+    assert task.defaults == ["Reject"]
+    assert task.response_timeout == ANSWER_WITHIN
+
+
+def test_it_keeps_no_night_from_its_gpu(dag):
+    assert {dag.get_task(name).pool for name in ("prepare", "switch")} == {"moon_beside"}
+    assert "moon_beside" in json.loads((REPOSITORY / "dags" / "pools.json").read_text())
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_every_parameter_is_required_and_says_what_it_is(dag, name):
+    param = dag.params.get_param(name)
+    jsonschema.Draft202012Validator.check_schema(param.schema)
+    assert len(param.description) > 20
+    for bad in ("", None, 3):
+        with pytest.raises(ParamValidationError):
+            param.resolve(bad)
+    assert param.resolve(PARAMS[name]) == PARAMS[name]
+
+
+def test_it_survives_serialisation(dag):
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    text = json.dumps(DagSerialization.to_dict(dag))
+    assert DagSerialization.from_dict(json.loads(text)).task_dict.keys() == dag.task_dict.keys()

@@ -1,0 +1,106 @@
+"""The demo world as a benchmark: unseen, held-out types apart, truth from the facts, answers hidden."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from moon_model.demo import DemoWorld
+from moon_model.demo.vocabulary import COLOURS
+from moon_model.evaluation.demo_shop import demo_benchmark
+from moon_model.evaluation.tasks import Labelling, Retrieval
+from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
+from tests.moon_model.evaluation.knowing import Knowing
+
+SEED, COUNT = 905, 30
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return [DemoWorld(SEED).product(index) for index in range(COUNT)]
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    return demo_benchmark(SEED, COUNT)
+
+
+@pytest.fixture(scope="module")
+def tasks(benchmark):
+    return {task.name: task for task in benchmark.tasks}
+
+
+@pytest.mark.parametrize("seed", TRAIN_SEEDS)
+def test_a_seed_of_training_is_refused(seed):
+    with pytest.raises(ValueError, match=f"seed {seed} is used in training"):
+        demo_benchmark(seed, 1)
+
+
+def test_types_that_training_never_saw_are_apart(tasks, facts):
+    apart = " (umbrella and armchair, never trained on)"
+    held_out = [one.id for one in facts if one.type in HELD_OUT]
+    assert held_out
+    for name in ("text → item", "image → item", "image and text → item"):
+        seen, unseen = tasks[name], tasks[name + apart]
+        assert len(unseen.queries) == len(held_out)
+        assert len(seen.queries) + len(unseen.queries) == COUNT
+        assert seen.items is unseen.items  # found among all products, embedded once
+        assert [one.id for one in seen.items] == [one.id for one in facts]
+
+
+def test_a_text_asks_for_all_products_that_fit(tasks, facts):
+    task = tasks["text → item"]
+    wanted = [one for one in facts if one.type not in HELD_OUT]
+    for query, right, one in zip(task.queries, task.relevant, wanted, strict=True):
+        alike = {at for at, two in enumerate(facts) if all(
+            getattr(one, fact) == getattr(two, fact) for fact in ("type", "colour", "pattern"))}  # fmt: skip
+        assert right == alike
+        assert not query.images
+        assert query.title.lower() not in one.title.lower()
+
+
+def test_a_photo_asks_for_its_product_in_any_size(tasks, facts):
+    for name in ("image → item", "image and text → item"):
+        task = tasks[name]
+        axes = {one.id: one.index - (one.id != one.family) for one in facts}
+        axes |= {f"photo {one}": at for one, at in axes.items()}
+        found = dict(task.score(lambda each, axes=axes: Knowing(axes, COUNT).embed(each, [])))
+        assert found["R@1"].mean() == 1
+        assert bool(task.queries[0].title) == ("text" in name)
+    catalogue = {image for one in tasks["image → item"].items for image in one.images}
+    for query in tasks["image → item"].queries:
+        assert not catalogue & set(query.images)
+        edge = np.asarray(Image.open(io.BytesIO(query.images[0])).convert("RGB"), dtype=float)[[0, -1]]
+        assert edge.std() > 3, "a shopper's ground is cluttered"
+
+
+def test_one_picture_finds_the_others(tasks, facts):
+    task = tasks["image → other images"]
+    several = [one for one in facts if one.images > 1]
+    assert [one.id for one in task.items] == [one.id for one in several]
+    for query, right, one in zip(task.queries, task.relevant, several, strict=True):
+        assert {several[at].family for at in right} == {one.family}
+        assert not any(set(query.images) & set(task.items[at].images) for at in right)
+
+
+def test_colours_are_hidden_in_every_word_and_known_from_what_was_drawn(tasks, facts):
+    task = tasks["colour"]
+    assert isinstance(task, Labelling)
+    actual = {one.id: one.colour for one in facts}
+    assert [actual[one.id] for one in task.products] == list(task.actual)
+    words = {word for one in COLOURS.values() for word in (*one.names, *one.asked)}
+    told = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
+    assert [one.id for one in facts if told.search(one.title)]
+    for one in task.products:
+        assert not told.search(f"{one.title} {one.description}")
+        assert "colour" not in one.attributes
+    assert not any(one.category for one in tasks["type"].products)
+
+
+def test_the_same_seed_draws_the_same_shop(benchmark):
+    small = demo_benchmark(SEED, 4)
+    assert small.about == {"products": 4, "seed": SEED}
+    assert small.digest() == demo_benchmark(SEED, 4).digest() != demo_benchmark(SEED + 1, 4).digest()
+    assert len(benchmark.tasks) == len([one for one in benchmark.tasks if isinstance(one, Retrieval)]) + 6
