@@ -32,6 +32,9 @@ class ModelSection(Section):
         gradient_checkpointing: recompute layers in the backward pass instead of keeping them.
         bypass_layers: leave the decoder's layers out: token embeddings and projector alone learn, twenty times faster.
             The layers must be frozen.
+        amplify: multiplies what enters the decoder before training starts (compact backbone). Layers read normed
+            states and the output is normed, so what they write, and each step of it, merely becomes so much softer
+            beside it: for layers that join embeddings which learned without them.
         cache: folder for the features of a frozen compact vision tower; None: computed anew every time.
         lora_rank: peft's LoRA on ``lora_targets``; None: none.
         lora_alpha: its scale.
@@ -45,6 +48,7 @@ class ModelSection(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
     bypass_layers: bool = False
+    amplify: float = Field(default=1.0, gt=0)
     cache: Path | None = None
     lora_rank: int | None = Field(default=None, ge=1)
     lora_alpha: int = Field(default=32, ge=1)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig
 
+from moon_model.backbones.compact import CompactBackbone
 from moon_model.configuration_moon import MoonConfig
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
@@ -51,6 +52,8 @@ class Learner:
             raise ConfigError(f"model.path {settings.path!r} cannot be trained: {error}") from error
         if experts_are_copies(model):
             model.perturb_experts()
+        if settings.amplify != 1.0:
+            _amplify(model, settings.amplify)
         adapters = _add_lora(model, settings) if settings.lora_rank else None
         _freeze(model, settings.frozen)
         if settings.gradient_checkpointing:
@@ -83,6 +86,15 @@ def without_layers(model: MoonModel) -> Iterator[None]:
         yield
     finally:
         decoder.layers = layers
+
+
+@torch.no_grad()
+def _amplify(model: MoonModel, factor: float) -> None:
+    if not isinstance(model.backbone, CompactBackbone):
+        raise ConfigError(f"model.amplify is for the compact backbone, not for {model.config.backbone}")
+    last = model.backbone.projector.fc2
+    for entering in (model.backbone.decoder.embed_tokens.weight, last.weight, last.bias):
+        entering.mul_(factor)
 
 
 def _freeze(model: MoonModel, prefixes: Sequence[str]) -> None:

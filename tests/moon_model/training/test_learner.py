@@ -8,7 +8,7 @@ import torch
 
 from moon_model.modeling_moon import MoonModel
 from moon_model.training.config import ConfigError, ModelSection
-from moon_model.training.learner import Learner, experts_are_copies
+from moon_model.training.learner import Learner, experts_are_copies, without_layers
 
 
 def test_frozen_parts_need_no_gradient(shop: Path) -> None:
@@ -41,6 +41,24 @@ def test_copied_experts_are_set_apart_once(shop: Path, tmp_path: Path) -> None:
     assert not experts_are_copies(first)
     for mine, theirs in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_amplified_embeddings_make_the_layers_softer_and_change_nothing_without_them(shop: Path) -> None:
+    plain, loud = (
+        Learner.load(ModelSection(path=str(shop / "model"), amplify=factor)).model.eval() for factor in (1, 1000)
+    )
+    batch = {
+        "input_ids": torch.tensor([[2, 40, 41, 42]]), "attention_mask": torch.ones(1, 4, dtype=torch.long),
+        "segment_ids": torch.tensor([[0, 3, 3, 4]]),
+    }  # fmt: skip
+    with torch.inference_mode():
+        soft = loud(**batch).embedding
+        with without_layers(plain), without_layers(loud):
+            bare = plain(**batch).embedding
+            torch.testing.assert_close(loud(**batch).embedding, bare, atol=1e-3, rtol=0)  # but for the norm's epsilon
+        torch.testing.assert_close(soft, bare, atol=0.01, rtol=0)
+        assert (plain(**batch).embedding - bare).abs().max() > 0.05
+    assert len(plain.backbone.decoder.layers) == 2  # they came back
 
 
 def test_what_is_saved_loads_whole(shop: Path, tmp_path: Path) -> None:
