@@ -42,13 +42,15 @@ def late_notice(context: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def report_late(context: dict[str, Any]) -> dict[str, Any]:
-    """Log the notice, send it to the connection ``moon_alerts`` if there is one, and return it."""
+async def report_late(context: dict[str, Any]) -> None:
+    """Log the notice and send it to the connection ``moon_alerts`` if there is one.
+
+    It returns nothing: Airflow 3.3 writes the result into a text column, and a dict there ends the triggerer.
+    """
     notice = late_notice(context)
     log.error("%s %s is late: not done by %s. It goes on", notice["dag"], notice["run_id"], notice["deadline"])
     try:
         connection = await BaseHook.aget_connection(CONNECTION)
     except AirflowNotFoundException:
-        return notice
+        return
     await asyncio.to_thread(send, connection, notice)
-    return notice

@@ -18,9 +18,6 @@ from dags.spark_submit import GPU_POOL, submit_stages
 from jobs.settings import Settings
 
 SETTINGS = Settings()
-SCHEDULE = "0 2 * * *"
-"""Two in the morning in the shop's time zone, when the day's export has been delivered."""
-
 PUBLISHED = Asset(name=f"moon_{SETTINGS.alias}", uri=f"x-moon://collections/{SETTINGS.alias}")
 """The collection that readers query; its events carry the snapshot date they brought."""
 
@@ -50,7 +47,7 @@ with DAG(
     dag_id="moon_nightly",
     description="From the day's catalogue to the collection that readers query",
     doc_md=__doc__,
-    schedule=CronTriggerTimetable(SCHEDULE, timezone=SETTINGS.timezone),
+    schedule=CronTriggerTimetable(SETTINGS.schedule, timezone=SETTINGS.timezone),
     start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
     catchup=False,
     max_active_runs=1,

@@ -14,7 +14,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
 
 from dags.failure import report_failure
-from dags.params import templates
+from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS
 from dags.spark_submit import BESIDE_POOL, submit_stages
 from jobs.settings import Settings
@@ -36,6 +36,7 @@ PARAMS: dict[str, Any] = {
         maxLength=500,
         description="Why the readers get another model; kept in the record of the rollout.",
     ),
+    **{name: SHARED[name] for name in ("catalog", "mapping", "allow_deletes")},
 }
 
 with DAG(

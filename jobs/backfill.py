@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import MoonError, NightStoppedError
 from jobs.estimate import seconds_per_unit
+from jobs.ledger import highwater
 from jobs.milvus import connect
 from jobs.model_choice import ModelChoice, checkpoint_at, choose_model
 from jobs.night import Night
@@ -163,11 +164,16 @@ def backfill(
 
 
 def finished_nights(base: Night, model: ModelChoice) -> set[str]:
-    """Return the dates whose night ended with a successful report, by the model and collection that serve now."""
+    """Return the dates whose night ended with a successful report, by the model and collection that serve now.
+
+    A date later than what is served was undone by `moon restore`: its night is due again.
+    """
     rows = base.lake.read_arrow("runs").to_pylist()
     reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
     ours = {"model": model.model_version, "collection": model.collection}
-    return {row["date"] for row in reports if ours.items() <= dict(row["details"]).items()}
+    finished = {row["date"] for row in reports if ours.items() <= dict(row["details"]).items()}
+    latest = highwater(base.lake, model.collection)
+    return {date for date in finished if latest is None or date <= latest.isoformat()}
 
 
 def gpus(spark: "SparkSession") -> int:

@@ -95,6 +95,26 @@ def check_breakers(night: Night, *, deleted: int, served: int, refused: int, del
     return " ".join((*words, f"({night.reason})")) if words else ""
 
 
+def check_shift(night: Night, shift: float) -> str:
+    """Stop a night after which untouched products have lost too many of their neighbours (`jobs.canary`).
+
+    Returns:
+        The override in force, for the run's record; empty without one.
+
+    Raises:
+        NightStoppedError: the breaker tripped.
+    """
+    most = night.settings.max_shift if night.allow_shift is None else night.allow_shift
+    if shift > most:
+        raise NightStoppedError(
+            f"products that this night does not touch lost {shift:.1%} of their neighbours; the limit is {most:.1%}. "
+            "The rows were taken back. Usually the new vectors are wrong: black or exchanged photos, a broken "
+            "detector. Look at what they crowd around (`moon search`). If it is right, run again with --allow-shift "
+            f"{min(1.0, _rounded_up(shift))} --reason TEXT"
+        )
+    return f"--allow-shift {night.allow_shift:g} ({night.reason})" if night.allow_shift is not None else ""
+
+
 def _rounded_up(share: float) -> float:
     """Return the share rounded up to whole percents, so that the advised override suffices."""
     return math.ceil(round(share * 100, 9)) / 100

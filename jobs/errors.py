@@ -16,6 +16,15 @@ class NightStoppedError(MoonError):
     exit_status = 3
 
 
+class StoppedError(MoonError):
+    """The process was asked to end (SIGTERM) and did so at a clean point: the same command continues.
+
+    Its exit status is that of a temporary failure (EX_TEMPFAIL), for which a retry is right.
+    """
+
+    exit_status = 75
+
+
 class SchemaVersionError(MoonError):
     """A table on disk was written by another version of the schemas."""
 

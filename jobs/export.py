@@ -10,13 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import MoonError
-from jobs.milvus import PAGE_ROWS, collection_properties, connect, count, scan
+from jobs.milvus import collection_properties, connect, count, scan, vector_page
 from jobs.search import READER_WAIT_SECONDS, published
 from jobs.settings import Settings
 from schemas.collection import ID, PROPERTIES, PROPERTY_DIMENSION, VECTOR
-
-PAGE_BYTES = 16 << 20
-"""Vectors that one page of the scan holds."""
 
 COLUMNS = (ID, "content_hash", "snapshot_date")
 
@@ -46,12 +43,12 @@ def export(settings: Settings, out: Path, progress: Callable[[int, int], None] =
     if not out.parent.is_dir():
         raise ExportError(f"there is no folder {out.parent} to export into")
     with connect(settings, READER_WAIT_SECONDS) as client:
-        collection = published(client, settings.alias)
+        collection = published(client, settings.alias).collection
         client.load_collection(collection)
         properties = collection_properties(client, collection)
         total, written = count(client, collection), 0
         schema = _schema(int(properties[PROPERTY_DIMENSION]), collection, properties)
-        page = max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * int(properties[PROPERTY_DIMENSION]))))
+        page = vector_page(int(properties[PROPERTY_DIMENSION]))
         draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
             with pq.ParquetWriter(draft, schema, compression="zstd") as file:

@@ -27,6 +27,7 @@ from jobs.errors import FenceError, MoonError
 from jobs.lake import Lake
 from jobs.lake_files import FileSink
 from jobs.settings import Settings
+from jobs.stop import StopMark
 from jobs.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -77,12 +78,19 @@ class Guard:
     holder: str
     margin: timedelta
 
+    @property
+    def stop(self) -> StopMark:
+        """The wish that this holder should end."""
+        return StopMark(self.storage, self.holder)
+
     def check(self) -> None:
         """Return if the lease stands.
 
         Raises:
             LeaseLostError: it has passed to another writer or ran out.
+            StoppedError: its holder was asked to end.
         """
+        self.stop.check(self.collection)
         state = lease_state(Lake(self.storage), self.collection)
         if state.holder != self.holder or state.released:
             raise LeaseLostError(

@@ -8,16 +8,18 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
 from jobs.lake import Lake
+from jobs.lake_reading import read_parquet
 from jobs.lease import hold_lease
-from jobs.ledger import UPSERT, ledger_state
-from jobs.mend import SCRATCH
+from jobs.ledger import folded, history_mark
 from jobs.retention import Forgotten, cutoff, old_dates, superseded_vectors
 from jobs.settings import Settings
+from jobs.storage import SCRATCH
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def _due(
     actions = [_forget(lake, part, dry_run) for part in old_dates(spark, lake, first_kept)]
     actions += [_forget(lake, part, dry_run) for part in superseded_vectors(spark, lake, first_kept)]
     for table in COMPACTED:
-        actions += _compact(spark, lake, table, max_files, dry_run)
+        actions += _compact(spark, lake, table, max_files, first_kept, dry_run)
     for table in TABLES:
         actions += _sweep(lake, table, safe_age, dry_run)
     return [*actions, *_sweep_scratch(lake, safe_age, dry_run)]
@@ -105,8 +107,10 @@ def _forget(lake: Lake, part: Forgotten, dry_run: bool) -> Action:
     return Action(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
 
 
-def _compact(spark: "SparkSession", lake: Lake, table: str, max_files: int, dry_run: bool) -> list[Action]:
-    """Merge the files of partitions that have many; of the ledger only what is served stays."""
+def _compact(
+    spark: "SparkSession", lake: Lake, table: str, max_files: int, first_kept: str, dry_run: bool
+) -> list[Action]:
+    """Merge the files of partitions that have many; the ledger goes on telling what every retained date served."""
     actions = []
     for partition in lake.open(table).partitions():
         paths = _paths(lake, table, partition)
@@ -114,26 +118,26 @@ def _compact(spark: "SparkSession", lake: Lake, table: str, max_files: int, dry_
             continue
         rows = lake.count(table, partition)
         if not dry_run:
-            files = lake.write(_merged(spark, lake, table, partition, paths), table, partition)
-            lake.commit(table, files, attempt=None, partition=partition, remove=paths)
+            files = lake.write(_merged(spark, lake, table, paths, first_kept), table, partition)
+            marks = {}
+            if table == "served" and first_kept:
+                marks = {history_mark(partition["collection"]): Date.fromisoformat(first_kept).toordinal()}
+            lake.commit(table, files, attempt=None, partition=partition, remove=paths, marks=marks)
             rows -= sum(file.rows for file in files)
         what = f"compacted: {'/'.join(partition.values())}"
         actions.append(Action(table, what, len(paths), rows if not dry_run else 0))
     return actions
 
 
-def _merged(spark: "SparkSession", lake: Lake, table: str, partition: dict[str, str], paths: list[str]) -> "DataFrame":
-    """Return the rows of some files of a partition; of the ledger what they say is served.
+def _merged(spark: "SparkSession", lake: Lake, table: str, paths: list[str], first_kept: str) -> "DataFrame":
+    """Return the rows of some files of a partition; of the ledger without the history before a date.
 
-    Exactly those files are read, because exactly those are removed: a night may append another meanwhile.
+    Exactly those files are read, because exactly those are removed: a night may append another meanwhile. What a new
+    file of the ledger says has a higher epoch, so folding the others does no harm.
     """
-    from pyspark.sql import functions as F  # noqa: PLC0415
-    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415
-
-    if table == "served":  # what a new file says has a higher epoch, so it does no harm here
-        return ledger_state(spark, lake, partition["collection"]).withColumn("op", F.lit(UPSERT))
-    uris = [lake.storage.spark_uri(lake.storage.uri(table, path)) for path in paths]
-    return spark.read.schema(from_arrow_schema(TABLES[table].columns)).parquet(*uris).coalesce(1)
+    uris = [lake.storage.uri(table, path) for path in paths]
+    rows = read_parquet(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))
+    return folded(rows, first_kept) if table == "served" else rows.coalesce(1)
 
 
 def _paths(lake: Lake, table: str, partition: dict[str, str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Mends a collection that is not what the ledger says: after a writer died, or rows were changed behind our back.
 
-Two ways to find what differs. After an unfinished run (a lease was taken since the ledger was last written): rows with
-an epoch newer than the ledger's, and products that a plan of that ledger would have deleted; cheap however large the
-collection is. Otherwise every row's id, hash and epoch is compared with what should be there.
+Three ways to find what differs. After an unfinished run (a lease was taken since the ledger was last written): rows
+with an epoch newer than the ledger's, and products that a plan of that ledger would have deleted; cheap however large
+the collection is. Otherwise every row's id, hash and epoch is compared with what should be there; a deep look compares
+every field and the vector as well, and reads them all for it.
 
 Mending writes rows exactly as the ledger has them, epoch and snapshot date included. It needs no commit of its own and
 may itself be interrupted.
@@ -12,7 +13,7 @@ import logging
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -23,21 +24,55 @@ from pyspark.sql import functions as F
 from jobs.changes import DELETED
 from jobs.errors import NightStoppedError
 from jobs.lake import Lake
+from jobs.lake_reading import read_parquet
 from jobs.ledger import ledger_epoch, vectors_of
-from jobs.milvus import scan
-from jobs.row_writer import RowWriter
-from jobs.serving_rows import KEY, check_rows, joined
-from schemas.collection import ID
+from jobs.milvus import scan, vector_page
+from jobs.row_writer import RowWriter, Written
+from jobs.serving_rows import KEY, check_rows, digests, entity_digest, joined
+from jobs.storage import SCRATCH
+from schemas.collection import FIELDS, ID, VECTOR
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 log = logging.getLogger(__name__)
 
-SCRATCH = "_scratch"
-"""Folder under the lake's root for what a run spills; `moon maintain` sweeps leftovers."""
+HELD = pa.schema(
+    [
+        pa.field(ID, pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("epoch", pa.int64()),
+        pa.field("digest", pa.string()),
+    ]
+)
+"""What a scan keeps of a row; the digest (`jobs.serving_rows.entity_digest`) only in a deep look."""
 
-HELD = pa.schema([pa.field(ID, pa.string()), pa.field("content_hash", pa.string()), pa.field("epoch", pa.int64())])
+MISSING, CHANGED, SURPLUS = "missing", "changed", "surplus"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What differed, and was mended unless only looked at.
+
+    Attributes:
+        missing, changed, surplus: rows that were lacking, other than they should be, or not to be there.
+        sample: a few of the rows written (`Written.sample`).
+    """
+
+    missing: int = 0
+    changed: int = 0
+    surplus: int = 0
+    sample: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        """How many rows had to be written."""
+        return self.missing + self.changed
+
+    @property
+    def rows(self) -> int:
+        """How many rows differed."""
+        return self.missing + self.changed + self.surplus
 
 
 @dataclass(frozen=True)
@@ -73,27 +108,50 @@ class Mender:
         with spilled(self.spark, self.lake, scan(self.client, name, ["content_hash", "epoch"], newer)) as held:
             touched = held.select(ID).unionByName(self._planned_deletes(ledger_version)).distinct()
             touched = touched.join(ours.select(ID), ID, "left_anti")
-            return self._bring_back(
-                wanted=ledger.join(touched, ID, "left_semi"), surplus=touched.join(ledger, ID, "left_anti")
-            )
+            surplus = touched.join(ledger, ID, "left_anti")
+            return self._bring_back(wanted=ledger.join(touched, ID, "left_semi"), surplus=surplus).rows
 
-    def to(self, target: DataFrame) -> int:
+    def to(self, target: DataFrame, *, deep: bool = False, look_only: bool = False) -> Mended:
         """Make the collection hold exactly the target, comparing every row.
 
         Args:
             target: product_id, content_hash, snapshot_date, epoch.
-
-        Returns:
-            How many rows were written or deleted.
+            deep: compare all fields and the vector instead of the hash and epoch alone.
+            look_only: write nothing.
         """
-        name = self.writer.collection
-        log.warning("%s does not hold what the ledger says: comparing every row", name)
-        with spilled(self.spark, self.lake, scan(self.client, name, ["content_hash", "epoch"])) as held:
-            same = [ID, "content_hash", "epoch"]
-            return self._bring_back(
-                wanted=target.join(held.select(*same), same, "left_anti"),
-                surplus=held.join(target, ID, "left_anti"),
-            )
+        with spilled(self.spark, self.lake, self._held(deep)) as held:
+            judged = self._judged(target, held, deep)
+            found = {row.kind: row["count"] for row in judged.groupBy("kind").count().collect()}
+            mended = Mended(**found)
+            if look_only or not mended.rows:
+                return mended
+            log.warning("%s does not hold what it must: %s", self.writer.collection, found)
+            wanted = target.join(judged.where(F.col("kind") != SURPLUS).select(ID), ID, "left_semi")
+            sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == SURPLUS)).sample
+            return replace(mended, sample=sample)
+
+    def _held(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
+        """Yield what the collection holds, page by page (`HELD`)."""
+        if not deep:
+            yield from scan(self.client, self.writer.collection, ["content_hash", "epoch"])
+            return
+        fields = [*(name for name in FIELDS if name != ID), VECTOR]
+        for page in scan(self.client, self.writer.collection, fields, page=vector_page(self.dimension)):
+            told = [column for column in HELD.names if column != "digest"]
+            yield [{**{key: row[key] for key in told}, "digest": entity_digest(row)} for row in page]
+
+    def _judged(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
+        """Return product_id and kind of every row that differs."""
+        wanted = target.select(ID, "content_hash", "epoch")
+        if deep:
+            wanted = wanted.join(digests(self._rows(target)), ID, "left")
+        there = held.select(ID, *(F.col(name).alias(f"held_{name}") for name in HELD.names if name != ID))
+        both = wanted.join(there, ID, "full_outer")
+        same = (F.col("content_hash") == F.col("held_content_hash")) & (F.col("epoch") == F.col("held_epoch"))
+        if deep:
+            same &= F.coalesce(F.col("digest") == F.col("held_digest"), F.lit(True))  # null: no row to compare with
+        kind = F.when(F.col("held_epoch").isNull(), MISSING).when(F.col("epoch").isNull(), SURPLUS)
+        return both.withColumn("kind", kind.when(~same, CHANGED)).where("kind is not null").select(ID, "kind")
 
     def _planned_deletes(self, ledger_version: int) -> DataFrame:
         """Return product_id of every delete that was ever planned from this state of the ledger."""
@@ -109,7 +167,8 @@ class Mender:
             ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID))
         return ids
 
-    def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> int:
+    def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> Written:
+        """Write and delete; return the rows touched, with a sample of those written."""
         rows = self._rows(wanted)
         found = check_rows(rows, self.dimension)
         lacking = wanted.join(rows.select(ID), ID, "left_anti").agg(F.count("*"), F.min(ID)).collect()[0]
@@ -119,11 +178,11 @@ class Mender:
                 "one), but the lake has no vector or no product row of them any more (`moon maintain` keeps both): "
                 "restore the tables `vectors` and `products` from a backup, or start a new lake"
             )
-        written = self.writer.write(self.client, rows).rows if found else 0
+        written = self.writer.write(self.client, rows) if found else Written()
         deleted = self.writer.delete(self.client, surplus)
-        if written or deleted:
-            log.warning("%s mended: %d rows written, %d deleted", self.writer.collection, written, deleted)
-        return written + deleted
+        if written.rows or deleted:
+            log.warning("%s mended: %d rows written, %d deleted", self.writer.collection, written.rows, deleted)
+        return Written(written.rows + deleted, written.sample)
 
     def _rows(self, wanted: DataFrame) -> DataFrame:
         """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
@@ -150,6 +209,7 @@ def spilled(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]
         for page in pages:
             file.write_table(pa.Table.from_pylist(page, schema=HELD))
     try:
-        yield spark.read.parquet(lake.storage.spark_uri(lake.storage.uri(name)))
+        uri, base = lake.storage.uri(name), lake.storage.uri(SCRATCH)
+        yield read_parquet(spark, lake.storage, [uri], HELD, base)
     finally:
         filesystem.delete_file(f"{root}/{name}")

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 PAGE_ROWS = 10_000
 """Rows of one page of `scan`; servers refuse more than 16,384."""
 
+PAGE_BYTES = 16 << 20
+"""Vectors that one page of a scan holds."""
+
 STRONG = "Strong"
 
 
@@ -154,6 +157,11 @@ def fetch(client: "MilvusClient", collection: str, ids: Iterable[str], fields: l
     """Return the rows of some ids at Strong consistency, in any order."""
     rows = client.query(collection, filter=ids_expression(ids), output_fields=[ID, *fields], consistency_level=STRONG)
     return [dict(row) for row in rows]
+
+
+def vector_page(dimension: int) -> int:
+    """Return how many rows a page of `scan` has when it brings the vectors along."""
+    return max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * dimension)))
 
 
 def scan(

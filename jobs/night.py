@@ -20,7 +20,7 @@ class Night:
 
     Attributes:
         date: ISO date of the snapshot.
-        allow_deletes, allow_refusals: shares that lift a breaker for this run (None: the setting stands).
+        allow_deletes, allow_refusals, allow_shift: shares that lift a breaker for this run (None: the setting stands).
         reason: why; recorded with the run.
         apart: a plan of a re-embedding (`jobs.reembed`) or of catching a collection up (`jobs.catch_up`), worked on
             beside the date's own night: detect, encode and upsert take it in the place of the date's current plan.
@@ -35,6 +35,7 @@ class Night:
     allow_refusals: float | None = None
     reason: str = ""
     apart: "Plan | None" = None
+    allow_shift: float | None = None
 
     @property
     def partition(self) -> dict[str, str]:

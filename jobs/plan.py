@@ -20,6 +20,7 @@ from jobs.changes import DELETED, ENCODED_OPS, OPS, compare, stale
 from jobs.counting import count_rows
 from jobs.errors import NightStoppedError
 from jobs.estimate import estimate
+from jobs.hold import check_not_held
 from jobs.lake import Lake
 from jobs.lake_files import FileSink
 from jobs.ledger import highwater, ledger_state, ledger_version
@@ -96,8 +97,10 @@ def plan(night: Night) -> StageResult:
     Commits the rows (`changes`) first and the header (`plans`) last: the header is the mark.
 
     Raises:
+        NightHeldError: nights are held after a restore.
         NightStoppedError: nothing was validated for the date, a breaker tripped, or the model is not the served one.
     """
+    check_not_held(night.lake)
     with connect(night.settings) as client:
         model = choose_model(night.settings, client)
     draft = drafted(night, model)

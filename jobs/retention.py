@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake import Lake
-from jobs.ledger import ledger_state
+from jobs.ledger import told
 from schemas.collection import collection_name
 
 if TYPE_CHECKING:
@@ -70,20 +70,22 @@ def _dates_still_served(spark: "SparkSession", lake: Lake, first_kept: str) -> s
     products = lake.read(spark, "products").select(*KEY, "date")
     if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
         return set()
-    latest = products.join(_held(spark, lake), KEY, "left_semi").groupBy(*KEY).agg(F.max("date").alias("date"))
+    latest = (
+        products.join(_held(spark, lake, first_kept), KEY, "left_semi").groupBy(*KEY).agg(F.max("date").alias("date"))
+    )
     return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
 
 
-def _held(spark: "SparkSession", lake: Lake) -> DataFrame:
-    """Return product_id and content_hash of everything that any collection serves."""
+def _held(spark: "SparkSession", lake: Lake, first_kept: str) -> DataFrame:
+    """Return product_id and content_hash of everything that any collection serves, or may be restored to."""
     held = spark.createDataFrame([], "product_id string, content_hash string")
     for partition in lake.open("served").partitions():
-        held = held.unionByName(ledger_state(spark, lake, partition["collection"]).select(*KEY))
+        held = held.unionByName(told(spark, lake, partition["collection"], first_kept))
     return held.distinct()
 
 
 def superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgotten]:
-    """Return old partitions of vectors, thinned: each product's latest vector stays, and what is served."""
+    """Return old partitions of vectors, thinned: each product's latest stays, and what is served or may be restored."""
     found = []
     for model in sorted({partition["model_version"] for partition in lake.open("vectors").partitions()}):
         judged = _judged(spark, lake, model, first_kept)
@@ -101,7 +103,7 @@ def _judged(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> D
     """Return product_id, content_hash, date and keep of every vector of a model."""
     vectors = lake.read(spark, "vectors", {"model_version": model}).select(*KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
-    served = ledger_state(spark, lake, collection_name(model)).select(*KEY, F.lit(True).alias("served"))
+    served = told(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
     joined = vectors.join(latest, "product_id").join(served, KEY, "left")
     keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
     return joined.select(*KEY, "date", keep.alias("keep"))

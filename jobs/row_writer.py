@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
+from jobs.errors import StoppedError
 from jobs.lease import Guard
 from jobs.milvus import backend, connect, ids_expression, retry_transient
 from jobs.serving_rows import Entity, entities, entity_bytes
@@ -32,6 +33,7 @@ IDS_PER_DELETE = 1000
 WRITTEN = pa.schema(
     [
         pa.field("rows", pa.int64()),
+        pa.field("stopped", pa.string()),
         pa.field(
             "sample",
             pa.list_(
@@ -46,7 +48,8 @@ WRITTEN = pa.schema(
         ),
     ]
 )
-"""What a writing task returns; one row a task."""
+"""What a writing task returns; one row a task. ``stopped`` says why it ended early: so every task ends at a batch,
+where one that fails would have the others killed."""
 
 
 @dataclass
@@ -81,6 +84,7 @@ class RowWriter:
 
         Raises:
             LeaseLostError: another writer took over; what was sent is mended by it.
+            StoppedError: we were asked to end; nothing is on its way any more.
         """
         if backend(client) == "lite":
             return self.send(client, local_batches(rows))
@@ -89,6 +93,9 @@ class RowWriter:
         except Exception:
             self.guard.check()  # a lost lease ends the tasks: say so, not how Spark saw it
             raise
+        stopped = next((answer.stopped for answer in answers if answer.stopped), None)
+        if stopped:
+            raise StoppedError(stopped)
         sample = [row.asDict() for answer in answers for row in answer.sample]
         return Written(sum(answer.rows for answer in answers), sample)
 
@@ -152,9 +159,14 @@ def _pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _write_task(batches: Iterable[pa.RecordBatch], writer: RowWriter) -> Iterator[pa.RecordBatch]:
+    written, stopped = Written(), None
     with connect(writer.settings) as client:
-        written = writer.send(client, batches)
-    yield pa.RecordBatch.from_pylist([{"rows": written.rows, "sample": written.sample}], schema=WRITTEN)
+        try:
+            written = writer.send(client, batches)
+        except StoppedError as error:
+            stopped = str(error)
+    answer = {"rows": written.rows, "sample": written.sample, "stopped": stopped}
+    yield pa.RecordBatch.from_pylist([answer], schema=WRITTEN)
 
 
 def _spark_type(schema: pa.Schema) -> Any:

@@ -1,7 +1,7 @@
 """search: the nearest products to a text, a photo or both, through the alias that readers use.
 
-The query is encoded by the very model whose vectors the collection holds: its properties name the checkpoint, and an
-encoder of another version is refused.
+The query is encoded by the very model whose vectors the collection holds (`MoonEncoder.for_collection`); an encoder of
+another version is refused.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import MoonError
-from jobs.milvus import alias_target, collection_properties, connect
+from jobs.milvus import connect
 from jobs.settings import Settings
-from schemas.collection import FIELDS, ID, METRIC, PROPERTY_CHECKPOINT, PROPERTY_MODEL, VECTOR, search_params
+from moon_model import served as contract
+from schemas.collection import FIELDS, ID, METRIC, VECTOR, search_params
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -81,67 +82,37 @@ def search(
     """
     _check_query(text, image, k)
     with connect(settings, READER_WAIT_SECONDS) as client:
-        collection = published(client, settings.alias)
-        properties = collection_properties(client, collection)
-    encoder = encoder or load_encoder(settings, properties)
-    check_encoder(encoder, properties, settings.alias)
-    query = _encode(encoder, text, image)
-    with connect(settings, READER_WAIT_SECONDS) as client:
-        client.load_collection(collection)
-        return nearest(client, collection, query, k, expression)
+        served = published(client, settings.alias)
+        try:
+            encoder = encoder or _load(settings, client)
+            served.check(encoder.model_version)
+        except contract.WrongEncoderError as error:
+            raise WrongEncoderError(str(error)) from error
+        query = _encode(encoder, text, image)
+        client.load_collection(served.collection)
+        return nearest(client, served.collection, query, k, expression)
 
 
-def published(client: "MilvusClient", alias: str) -> str:
-    """Return the collection behind an alias.
+def published(client: "MilvusClient", alias: str) -> contract.ServedModel:
+    """Return the collection and model behind an alias.
 
     Raises:
         NothingPublishedError: there is none.
     """
-    collection = alias_target(client, alias)
-    if collection is None:
-        others = ", ".join(sorted(client.list_aliases()["aliases"])) or "none at all"
-        raise NothingPublishedError(
-            f"there is no alias {alias!r} in this Milvus (aliases: {others}): run `moon nightly` first, or name the "
-            "right Milvus with --milvus"
-        )
-    if PROPERTY_MODEL not in collection_properties(client, collection):
-        raise NothingPublishedError(f"alias {alias} names {collection}, which is not a collection of ours")
-    return collection
-
-
-def load_encoder(settings: Settings, properties: dict[str, str]) -> QueryEncoder:
-    """Load the encoder that a collection's properties name.
-
-    Raises:
-        WrongEncoderError: its files are not where the collection says.
-    """
-    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  (torch takes seconds to import)
-    from moon_model.encoder import MoonEncoder  # noqa: PLC0415
-
-    folder = settings.model or properties[PROPERTY_CHECKPOINT]
     try:
-        detector = ProductDetector.from_pretrained(settings.detector) if settings.detector else None
-        return MoonEncoder.from_pretrained(folder, detector=detector)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WrongEncoderError(
-            f"the checkpoint of the served model is not here ({error}): copy it to this machine and name its folder "
-            "with MOON_MODEL"
+        return contract.served_model(client, alias)
+    except contract.NothingServedError as error:
+        raise NothingPublishedError(
+            f"{error}: run `moon nightly` first, or name the right Milvus with --milvus"
         ) from error
 
 
-def check_encoder(encoder: QueryEncoder, properties: dict[str, str], alias: str) -> None:
-    """Refuse an encoder whose vectors do not belong to the collection's.
+def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
+    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  (torch takes seconds to import)
+    from moon_model.encoder import MoonEncoder  # noqa: PLC0415
 
-    Raises:
-        WrongEncoderError: its model version is another.
-    """
-    served = properties[PROPERTY_MODEL]
-    if encoder.model_version != served:
-        raise WrongEncoderError(
-            f"alias {alias} serves model {served[:12]}, this encoder is {encoder.model_version[:12]}: their vectors "
-            f"cannot be compared. Use the checkpoint that the collection names, {properties[PROPERTY_CHECKPOINT]}, "
-            "with its detector"
-        )
+    detector = ProductDetector.from_pretrained(settings.detector) if settings.detector else None
+    return MoonEncoder.for_collection(client, settings.alias, path=settings.model, detector=detector)
 
 
 def nearest(

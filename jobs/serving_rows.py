@@ -4,7 +4,8 @@ A row of a collection is a product of the lake with its vector; rows are built a
 entities by the task that sends them (`entities`).
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,25 @@ def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
             **{name: values[row] for name, values in integers.items()},
             VECTOR: vector,
         }
+
+
+def entity_digest(entity: Mapping[str, Any]) -> str:
+    """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
+    digest = hashlib.sha256(np.asarray(entity[VECTOR], np.float32).tobytes())
+    for name in FIELDS:
+        digest.update(f"{name}={entity[name]}\0".encode())
+    return digest.hexdigest()
+
+
+def digests(rows: DataFrame) -> DataFrame:
+    """Return product_id and digest of rows as `joined` returns them."""
+    return rows.mapInArrow(_digest_task, f"{ID} string, digest string")
+
+
+def _digest_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        found = [{ID: entity[ID], "digest": entity_digest(entity)} for entity in entities(batch)]
+        yield pa.RecordBatch.from_pylist(found, pa.schema([(ID, pa.string()), ("digest", pa.string())]))
 
 
 def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:

@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     jobs_env: str = Field(
         str(REPOSITORY / ".venv"), description="virtual environment that DAG tasks submit the jobs in"
     )
+    schedule: str = Field("0 2 * * *", description="cron of Airflow's nightly, in the shop's time zone")
     deadline_hours: float = Field(
         8, gt=0, description="hours after a night was queued at which Airflow says that it is late"
     )
@@ -63,6 +64,9 @@ class Settings(BaseSettings):
     max_images: int = Field(30, ge=1, description="images of a product before the row is refused")
     max_deletes: float = Field(0.1, ge=0, le=1, description="share of served products a night may delete")
     max_refusals: float = Field(0.1, ge=0, le=1, description="share of rows a night may refuse")
+    max_shift: float = Field(
+        0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"
+    )
     breaker_floor: int = Field(10, ge=0, description="a breaker never trips on this many rows or fewer")
     min_row_ratio: float = Field(0.5, ge=0, le=1, description="rows tonight over rows of the latest earlier date")
     max_null_share: float = Field(

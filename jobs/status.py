@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
+from jobs.hold import current_hold
 from jobs.lake import Lake
 from jobs.ledger import highwater
 from jobs.milvus import alias_target, collection_properties, connect, count, without_credentials
@@ -45,11 +46,13 @@ def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     Returns:
         alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
-        (its record: run_id, date, outcome, finished_at, rows) and where lake and Milvus lie.
+        (its record: run_id, date, outcome, finished_at, rows), hold (`jobs.hold.Hold` as a dict, or None) and where
+        lake and Milvus lie.
     """
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with connect(settings, READER_WAIT_SECONDS) as client:
         served = _served(client, settings.alias)
+    held = current_hold(lake)
     latest = highwater(lake, served["collection"]) if served["collection"] else None
     runs = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == "report"]
     served_at = max((row["finished_at"] for row in runs if _served_latest(row, served, latest)), default=None)
@@ -60,6 +63,7 @@ def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
         "last_run": _last_run(runs),
+        "hold": held.as_dict() if held else None,
         "lake": lake.storage.uri() if lake.storage.is_local else settings.lake,
         "milvus": without_credentials(settings.milvus),
     }

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from pyarrow import fs
 
+SCRATCH = "_scratch"
+"""Folder under the lake's root for what a run leaves for a while; `moon maintain` sweeps leftovers."""
+
 
 @dataclass(frozen=True)
 class Storage:

@@ -1,19 +1,24 @@
 """upsert: brings the live collection to tonight's state, verifies it, and only then writes the ledger.
 
-Under the lease: mend what an unfinished run left, upsert, delete, flush, verify, commit `served`. Killed anywhere and
-run again, the end is the same: rows carry the lease's epoch, and until the ledger's commit they count as unfinished.
+Under the lease: mend what an unfinished run left, upsert, delete, flush, verify (counts, rows read back, searches),
+commit `served`. Killed anywhere and run again, the end is the same: rows carry the lease's epoch, and until the
+ledger's commit they count as unfinished.
 """
 
+from collections.abc import Mapping
 from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.changes import DELETED
+from jobs.breakers import check_shift
+from jobs.canary import LEAST_QUERIES, Canary, check_found, look, shift_of, unchanged_ids
+from jobs.changes import DELETED, OPS
 from jobs.collection import check_held, ensure_collection, flush, is_behind, registered_dimension
 from jobs.counting import count_rows
 from jobs.errors import NightStoppedError
+from jobs.hold import check_not_held
 from jobs.lease import Lease, hold_lease, lease_state
 from jobs.ledger import (
     DELETE,
@@ -32,6 +37,7 @@ from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
 from jobs.row_writer import RowWriter, Written
 from jobs.serving_rows import changes_of, check_rows, to_serve, upsert_rows
+from jobs.stop import stopping_on_sigterm
 from schemas.collection import ID
 
 if TYPE_CHECKING:
@@ -47,7 +53,9 @@ def upsert(night: Night) -> StageResult:
     Raises:
         NightStoppedError: no plan, a plan overtaken by another run, vectors that are missing or broken, too many rows
             for Milvus Lite, or a collection that does not hold what it must.
+        NightHeldError: nights are held after a restore.
         LeaseBusyError, LeaseLostError: another writer has the collection.
+        StoppedError: SIGTERM came; the lease is given back.
         LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
     """
     plan = night.apart or required_plan(night.lake, night.date)
@@ -59,9 +67,14 @@ def upsert(night: Night) -> StageResult:
     with connect(night.settings) as client:
         if _is_settled(night, plan, client):
             return _result(plan, note="nothing to change")
-        with hold_lease(night.lake, plan.collection, night.settings) as lease:
+        with (
+            hold_lease(night.lake, plan.collection, night.settings) as lease,
+            stopping_on_sigterm(lease.guard.stop, plan.collection),
+        ):
             if _is_done(night, plan):  # by the twin that we waited for
                 return _result(plan, note="found committed")
+            if not night.apart:
+                check_not_held(night.lake)
             return Serving(night, plan, client, lease).run()
 
 
@@ -76,7 +89,7 @@ def _attempt(plan: Plan) -> str:
 def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
     """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
     lake, name = night.lake, plan.collection
-    if any(plan.counts[op] for op in ("new", "changed", "reuse", "deleted")) or not client.has_collection(name):
+    if _touches(plan) or not client.has_collection(name):
         return False
     if highwater(lake, name) != Date.fromisoformat(night.date):
         return False
@@ -87,10 +100,22 @@ def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
     return count(client, name) == ledger.count() and not is_behind(client, name, ledger)
 
 
-def _result(plan: Plan, *, note: str = "", upserted: int = 0, deleted: int = 0, mended: int = 0) -> StageResult:
+def _touches(plan: Plan) -> bool:
+    return any(plan.counts[op] for op in OPS)
+
+
+def _result(
+    plan: Plan,
+    *,
+    note: str = "",
+    upserted: int = 0,
+    deleted: int = 0,
+    mended: int = 0,
+    details: Mapping[str, str] | None = None,
+) -> StageResult:
     counts = {"upserted": upserted, "deleted": deleted, "mended": mended}
-    details = {"run_id": plan.run_id, "collection": plan.collection, **({"note": note} if note else {})}
-    return StageResult(counts, details)
+    told = {"run_id": plan.run_id, "collection": plan.collection, **({"note": note} if note else {})}
+    return StageResult(counts, {**told, **(details or {})})
 
 
 class Serving:
@@ -128,17 +153,41 @@ class Serving:
         total = self._check_counts(upserts, target)
         ensure_collection(self._client, self._night, self._plan, self._dimension, total)
         mended, is_wrong = self._mend_unfinished()
+        canary = self._canary(rows)
         written = self._writer.write(self._client, rows) if upserts else Written()
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts["deleted"] else 0
         flush(self._client, name)
         if is_wrong or count(self._client, name) != total:
-            mended += self._mender.to(target)
+            mended += self._mender.to(target).rows
             flush(self._client, name)
         check_held(self._client, name, rows=total, epoch=self._epoch, of_epoch=upserts, written=written)
+        sung = self._check_canary(canary, written)
         is_new_date = highwater(self._night.lake, name) != Date.fromisoformat(self._night.date)
         if upserts or deleted or mended or is_new_date:
             self._commit(rows, upserts + deleted)
-        return _result(self._plan, upserted=upserts, deleted=deleted, mended=mended)
+        return _result(self._plan, upserted=upserts, deleted=deleted, mended=mended, details=sung)
+
+    def _canary(self, rows: DataFrame) -> Canary | None:
+        """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
+        if not _touches(self._plan) or self._plan.counts["unchanged"] < LEAST_QUERIES:
+            return None
+        touched = rows.select(ID).unionByName(self._deletes)
+        return look(self._client, self._plan.collection, unchanged_ids(self._ledger, touched))
+
+    def _check_canary(self, canary: Canary | None, written: Written) -> dict[str, str]:
+        """Try searches; return what they told, for the record. Where the breaker trips, the rows are taken back."""
+        name = self._plan.collection
+        check_found(self._client, name, written.sample)
+        if canary is None:
+            return {}
+        shift = shift_of(self._client, name, canary, self._epoch)
+        try:
+            override = check_shift(self._night, shift)
+        except NightStoppedError:
+            self._mender.to(self._ledger)
+            flush(self._client, name)
+            raise
+        return {"shift": f"{shift:.3f}", **({"override": override} if override else {})}
 
     def _target(self, rows: DataFrame) -> DataFrame:
         """Return what the ledger will say: what it says now, without what this run touches, and this run's rows."""

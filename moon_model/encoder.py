@@ -26,6 +26,7 @@ from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import ImageFailure, MoonProcessor, Prepared, View
 from moon_model.product import Product
 from moon_model.runtime import DType, quiet_loading, resolve_device, resolve_dtype
+from moon_model.served import Client, WrongEncoderError, served_model
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,57 @@ class MoonEncoder:
         processor = MoonProcessor.from_pretrained(folder, model.config)
         version = version_with(folder, detector.version if detector else "none")
         return cls(model, processor, detector or None, version)
+
+    @classmethod
+    def for_collection(
+        cls,
+        client: Client,
+        alias: str = "products",
+        *,
+        path: str | Path | None = None,
+        detector: "Detector | Literal[False] | None" = None,
+        dtype: DType | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        threads: int | None = None,
+    ) -> Self:
+        """Load the encoder whose vectors a Milvus collection holds; the one right way to query it.
+
+        Args:
+            client: a ``pymilvus.MilvusClient``.
+            alias: of the collection: the readers' one, or a model's pinned one.
+            path: where the checkpoint lies on this machine; None: where the collection says.
+            detector, dtype, device, threads: see ``from_pretrained``.
+
+        Raises:
+            NothingServedError: the alias names no collection of ours.
+            WrongEncoderError: the checkpoint is not at that place, or is another model than the collection's.
+        """
+        served = served_model(client, alias)
+        try:
+            encoder = cls.from_pretrained(
+                path or served.checkpoint, detector=detector, dtype=dtype, device=device, threads=threads
+            )
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise WrongEncoderError(
+                f"the checkpoint of the served model {served.model_version[:12]} is not here ({error}): copy it to "
+                "this machine and name its folder (`path`; for the moon command MOON_MODEL)"
+            ) from error
+        served.check(encoder.model_version)
+        return encoder
+
+    def collection(self, client: Client, alias: str = "products") -> str:
+        """Return the collection behind an alias, if its vectors are of this model; two small requests.
+
+        To be asked before every query, or whenever a switch is to be noticed: a name that an alias had a moment ago
+        stays right, because a collection never changes its model.
+
+        Raises:
+            NothingServedError: the alias names no collection of ours.
+            WrongEncoderError: readers have moved on to another model; load its encoder with ``for_collection``.
+        """
+        served = served_model(client, alias)
+        served.check(self.model_version)
+        return served.collection
 
     def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> Prepared:
         """Do the CPU work of one product: decode, detect, crop, resize, tokenise. Safe to call from threads.

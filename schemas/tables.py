@@ -190,6 +190,14 @@ LEASES = Table(
 )
 """Who may write a collection: of a collection's rows the last committed counts."""
 
+HOLDS = Table(
+    "holds",
+    _schema(held=pa.bool_(), restored=pa.string(), reason=pa.string(), by=pa.string(), since=INSTANT),
+    partition_by=(),
+    key="restored",
+)
+"""Whether nights are held, and what for: the last commit's one row counts (`jobs.hold`)."""
+
 RUNS = Table(
     "runs",
     _schema(
@@ -219,6 +227,7 @@ TABLES: dict[str, Table] = {
         SERVED,
         MODELS,
         LEASES,
+        HOLDS,
         RUNS,
     )
 }

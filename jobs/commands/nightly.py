@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +54,7 @@ def nightly(
     ] = False,
     allow_deletes: options.AllowDeletes = None,
     allow_refusals: options.AllowRefusals = None,
+    allow_shift: options.AllowShift = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
@@ -64,7 +65,8 @@ def nightly(
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     stages = GROUPS["prepare"] if dry_run else NIGHT
     night_date = snapshot_date(date, settings)
-    outcome = _run(settings, night_date, stages, allow_deletes, allow_refusals, reason)
+    lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
+    outcome = _run(settings, night_date, stages, lifted, reason)
     document = night_document(night_date, outcome)
     if as_json:
         typer.echo(json.dumps(document))
@@ -82,6 +84,7 @@ def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer
         model: options.Model = None,
         allow_deletes: options.AllowDeletes = None,
         allow_refusals: options.AllowRefusals = None,
+        allow_shift: options.AllowShift = None,
         reason: options.Reason = "",
     ) -> None:
         from jobs.runner import GROUPS
@@ -89,7 +92,8 @@ def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer
 
         settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
         stages = GROUPS.get(name, (name,))
-        _run(settings, snapshot_date(date, settings), stages, allow_deletes, allow_refusals, reason)
+        lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
+        _run(settings, snapshot_date(date, settings), stages, lifted, reason)
 
     return command
 
@@ -110,13 +114,15 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
         raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
 
 
-def check_reason(allow_deletes: float | None, allow_refusals: float | None, reason: str) -> None:
+def check_reason(
+    allow_deletes: float | None, allow_refusals: float | None, reason: str, allow_shift: float | None = None
+) -> None:
     """Check that a lifted breaker has a reason.
 
     Raises:
         MoonError: it has none.
     """
-    if (allow_deletes is not None or allow_refusals is not None) and not reason:
+    if any(share is not None for share in (allow_deletes, allow_refusals, allow_shift)) and not reason:
         raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
 
 
@@ -137,8 +143,7 @@ def _run(
     settings: "Settings",
     night_date: str,
     stages: Sequence[str],
-    allow_deletes: float | None,
-    allow_refusals: float | None,
+    lifted: Mapping[str, float | None],
     reason: str,
 ) -> "Outcome":
     from jobs.lake import Lake
@@ -147,10 +152,11 @@ def _run(
     from jobs.session import spark_session
     from jobs.storage import Storage
 
-    check_reason(allow_deletes, allow_refusals, reason)
+    check_reason(**lifted, reason=reason)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
-        night = Night(spark, lake, settings, night_date, allow_deletes, allow_refusals, reason)
+        deletes, refusals, shift = (lifted[name] for name in ("allow_deletes", "allow_refusals", "allow_shift"))
+        night = Night(spark, lake, settings, night_date, deletes, refusals, reason, allow_shift=shift)
         return run_stages(night, stages)
 
 

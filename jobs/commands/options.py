@@ -43,4 +43,14 @@ AllowRefusals = Annotated[
         help="Let this run refuse up to this share; with --reason.",
     ),
 ]
+AllowShift = Annotated[
+    float | None,
+    typer.Option(
+        "--allow-shift",
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Let untouched products lose up to this share of their neighbours; with --reason.",
+    ),
+]
 Reason = Annotated[str, typer.Option("--reason", help="Why a breaker is lifted; kept in the run's record.")]

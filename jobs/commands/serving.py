@@ -146,7 +146,7 @@ def maintain(
 
 def _print_status(found: dict[str, Any]) -> None:
     """Show a status as two columns."""
-    last, seconds = found["last_run"], found["age_seconds"]
+    last, seconds, hold = found["last_run"], found["age_seconds"], found["hold"]
     rows = {
         "alias": f"{found['alias']} → {found['collection'] or 'nothing: run `moon nightly`'}",
         "model": found["model"],
@@ -157,6 +157,7 @@ def _print_status(found: dict[str, Any]) -> None:
         "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",
         "last run": last and f"{last['run_id']} {last['outcome']} at {last['finished_at']}",
         "its rows": last and ", ".join(f"{count:,} {name}" for name, count in last["rows"].items()),
+        **({"nights are held": f"by {hold['by']} since {hold['since']}: {hold['reason']}"} if hold else {}),
         "milvus": found["milvus"],
         "lake": found["lake"],
     }

@@ -29,7 +29,7 @@ def test_the_webhook_gets_the_notice(monkeypatch):
     with webhook() as (port, received):
         definition = {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port}
         monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
-        assert asyncio.run(report_late(CONTEXT)) == late_notice(CONTEXT)
+        assert asyncio.run(report_late(CONTEXT)) is None  # anything else ends Airflow's triggerer
     assert received == [(None, late_notice(CONTEXT))]
 
 

@@ -99,9 +99,9 @@ def test_schedule_is_two_in_the_morning_in_the_shops_time_zone(monkeypatch):
     from airflow.serialization.encoders import coerce_to_core_timetable
     from airflow.timetables.base import DataInterval, TimeRestriction
 
-    from dags.moon_nightly import SCHEDULE
+    from dags.moon_nightly import SETTINGS
 
-    timetable = coerce_to_core_timetable(CronTriggerTimetable(SCHEDULE, timezone="America/New_York"))
+    timetable = coerce_to_core_timetable(CronTriggerTimetable(SETTINGS.schedule, timezone="America/New_York"))
     last = pendulum.datetime(2026, 3, 7, 7, tz="UTC")  # 02:00 in New York, the night before clocks change
     restriction = TimeRestriction(earliest=pendulum.datetime(2026, 1, 1), latest=None, catchup=True)
     following = timetable.next_dagrun_info(

@@ -23,9 +23,10 @@ def dag():
     return bag.dags["moon_rollout"]
 
 
-def rendered(dag, name):
+def rendered(dag, name, **more):
     task = dag.get_task(name).prepare_for_execution()
-    task.render_template_fields({"params": PARAMS, "dag_run": SimpleNamespace()}, jinja_env=dag.get_template_env())
+    params = dict.fromkeys(dag.params) | PARAMS | more
+    task.render_template_fields({"params": params, "dag_run": SimpleNamespace()}, jinja_env=dag.get_template_env())
     return task
 
 
@@ -40,6 +41,8 @@ def test_preparing_never_switches_and_switching_says_approve(dag):
     stated = ["rollout", "--model=/models/next; rm -rf /", "--reason=better [on] shoes"]
     assert given(rendered(dag, "prepare").application_args) == stated
     assert given(rendered(dag, "switch").application_args) == [*stated, "--approve"]
+    lifted = given(rendered(dag, "switch", allow_deletes=0.2, catalog="/data/{date}").application_args)
+    assert lifted == [*stated, "--catalog=/data/{date}", "--allow-deletes=0.2", "--approve"]
 
 
 def test_the_question_names_model_and_reason_and_no_answer_is_no(dag):
@@ -57,7 +60,7 @@ def test_it_keeps_no_night_from_its_gpu(dag):
 
 
 @pytest.mark.parametrize("name", PARAMS)
-def test_every_parameter_is_required_and_says_what_it_is(dag, name):
+def test_model_and_reason_are_required_and_say_what_they_are(dag, name):
     param = dag.params.get_param(name)
     jsonschema.Draft202012Validator.check_schema(param.schema)
     assert len(param.description) > 20

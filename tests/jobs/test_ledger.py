@@ -2,7 +2,16 @@ from datetime import date
 
 import pytest
 
-from jobs.ledger import highwater, highwater_mark, ledger_counter, ledger_state, ledger_version, vectors_of
+from jobs.ledger import (
+    folded,
+    highwater,
+    highwater_mark,
+    ledger_counter,
+    ledger_state,
+    ledger_version,
+    told,
+    vectors_of,
+)
 
 COLLECTION = {"collection": "c"}
 
@@ -30,6 +39,42 @@ def test_state_is_the_highest_epoch_of_each_product(make_night, seed):
         "product_id": "b", "content_hash": "2", "partial": True, "snapshot_date": "2026-01-02", "epoch": 2,
     }  # fmt: skip
     assert (rows["a"].epoch, rows["back"].epoch) == (1, 3)
+
+
+def test_what_was_held_after_an_earlier_night(make_night, seed):
+    night = make_night()
+    seed(night.lake, "served", [served("a"), served("gone")], COLLECTION)
+    seed(night.lake, "served", [served("a", epoch=2, content_hash="2"), served("gone", "delete", 2)], COLLECTION)
+    poison = [served("a", epoch=3, content_hash="3"), served("spam", epoch=3)]
+    seed(night.lake, "served", poison, COLLECTION)
+    back = {"snapshot_date": "2026-01-02"}  # a restore to the second night
+    seed(night.lake, "served", [served("a", epoch=4, content_hash="2") | back], COLLECTION)
+    seed(night.lake, "served", [served("spam", "delete", 4) | back], COLLECTION)
+
+    def state(date=None):
+        rows = ledger_state(night.spark, night.lake, "c", date).collect()
+        return {row.product_id: row.content_hash for row in rows}
+
+    assert state() == state("2026-01-02") == state("2026-01-03") == {"a": "2"}
+    assert state("2026-01-01") == {"a": "1", "gone": "1"}
+    assert state("2025-12-31") == {}
+    told_rows = {tuple(row) for row in told(night.spark, night.lake, "c", "2025-12-31").collect()}
+    assert told_rows == {("a", "1"), ("a", "2"), ("a", "3"), ("gone", "1"), ("spam", "1")}
+
+    rows = night.lake.read(night.spark, "served", COLLECTION).drop("collection")
+    for first_kept, left in (("2025-12-31", 8), ("2026-01-02", 4), ("2026-01-09", 1)):
+        kept = folded(rows, first_kept)
+        files = night.lake.write(kept, "served", {"collection": first_kept})
+        night.lake.commit("served", files, attempt=first_kept, partition={"collection": first_kept})
+        assert sum(file.rows for file in files) == left
+        found = {
+            row.product_id: row.content_hash for row in ledger_state(night.spark, night.lake, first_kept).collect()
+        }
+        assert found == {"a": "2"}, "whatever is folded, the present stays"
+    kept = ledger_state(night.spark, night.lake, "2025-12-31", "2026-01-01").collect()
+    assert {row.product_id for row in kept} == {"a", "gone"}
+    again = ledger_state(night.spark, night.lake, "2026-01-02", "2026-01-02").collect()
+    assert [(row.product_id, row.content_hash) for row in again] == [("a", "2")]
 
 
 def test_a_collection_never_served(make_night):

@@ -10,8 +10,8 @@ import pytest
 from jobs.lease import Lease, LeaseBusyError
 from jobs.ledger import ledger_state
 from jobs.maintain import LEASE, Action, maintain
-from jobs.mend import SCRATCH
 from jobs.night import Night
+from jobs.storage import SCRATCH
 from tests.jobs.serving_shop import write
 
 LEDGER = {"collection": "moon_a"}

@@ -7,10 +7,11 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.ledger import ledger_state
-from jobs.mend import SCRATCH, Mender, spilled
+from jobs.mend import Mender, spilled
 from jobs.milvus import connect, count
 from jobs.night import Night
 from jobs.row_writer import RowWriter
+from jobs.storage import SCRATCH
 from jobs.upsert import upsert
 from tests.jobs.serving_shop import DIMENSION, Shop, expected, items, vector_of
 from tests.jobs.test_row_writer import CountingGuard, entity
@@ -50,9 +51,13 @@ def test_whatever_differs_is_brought_back(shop: Shop, served: Night, mender: Men
         name, [row("p002", wrong_epoch, 9), row("p003", wrong_content, 1), row('it\'s "foreign"', wrong_content, 3)]
     )
     ledger = ledger_state(served.spark, served.lake, name)
-    assert mender.to(ledger) == 5
+    looked = mender.to(ledger, look_only=True)
+    assert (looked.missing, looked.changed, looked.surplus, looked.sample) == (2, 2, 1, [])
+    mended = mender.to(ledger)
+    assert (mended.missing, mended.changed, mended.surplus, mended.rows, mended.written) == (2, 2, 1, 5, 4)
+    assert {row["product_id"] for row in mended.sample} <= {"p001", "p002", "p003", "p005"} and mended.sample
     assert shop.held(served) == right
-    assert mender.to(ledger) == 0
+    assert mender.to(ledger).rows == 0
     assert count(mender.client, name, "epoch == 1") == 4, "rows come back as the ledger has them, epoch included"
     assert list(Path(served.lake.storage.uri(SCRATCH)).iterdir()) == []
 
@@ -75,6 +80,6 @@ def test_spilled_rows_are_a_frame_and_leave_nothing(spark, make_night) -> None:
         [{"product_id": "b", "content_hash": None, "epoch": 2}],
     ]
     with spilled(spark, night.lake, pages) as frame:
-        assert {tuple(row) for row in frame.collect()} == {("a", "h", 1), ("b", None, 2)}
+        assert {tuple(row) for row in frame.collect()} == {("a", "h", 1, None), ("b", None, 2, None)}
     with spilled(spark, night.lake, []) as frame:
         assert frame.count() == 0

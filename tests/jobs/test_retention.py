@@ -1,5 +1,7 @@
 """What the lake forgets, and what it must not: whatever is served, or may have to be brought back."""
 
+from dataclasses import replace
+
 import pytest
 
 from jobs.lake import Lake
@@ -9,7 +11,7 @@ from jobs.retention import cutoff, old_dates, superseded_vectors
 from jobs.upsert import upsert
 from tests.jobs.serving_shop import Item, Shop, expected, items, write
 
-OLD, MIDDLE, NEW = "2026-01-02", "2026-02-10", "2026-03-01"
+OLD, MIDDLE, NEW, LAST = "2026-01-02", "2026-02-10", "2026-03-01", "2026-03-02"
 
 
 def dates(lake: Lake, table: str) -> set[str]:
@@ -31,12 +33,14 @@ def test_old_dates_go_and_what_is_served_stays(lite_shop: Shop) -> None:
     night = nights(shop)
     lake, right = night.lake, shop.held(night)
     assert cutoff(lake, 30) == "2026-01-30"
+    assert superseded_vectors(night.spark, lake, "2026-01-30") == [], "what was served on that date may be restored"
+    night = replace(night, settings=night.settings.replace(retention_days=19))
     assert cutoff(Lake(type(lake.storage)(lake.storage.root + "2")), 30) == ""
-    gone = {(part.table, *part.partition.values()) for part in old_dates(night.spark, lake, "2026-01-30")}
+    gone = {(part.table, *part.partition.values()) for part in old_dates(night.spark, lake, MIDDLE)}
     assert {part[:2] for part in gone if part[0] != "changes"} == {("snapshots", OLD), ("plans", OLD)}, (
         "p000 is served as the oldest night told of it: that night's products stay"
     )
-    thinned = superseded_vectors(night.spark, lake, "2026-01-30")
+    thinned = superseded_vectors(night.spark, lake, MIDDLE)
     assert [(part.partition["date"], part.rows) for part in thinned] == [(OLD, 3)]
 
     actions = maintain(night.spark, lake, night.settings)
@@ -55,12 +59,13 @@ def test_old_dates_go_and_what_is_served_stays(lite_shop: Shop) -> None:
 def test_dates_are_dropped_once_nothing_needs_them(lite_shop: Shop) -> None:
     shop = lite_shop
     upsert(shop.planned(OLD, items(3)))
-    night = shop.planned(NEW, [*items(2), Item("p002", "Changed")])
-    upsert(night)
+    for date in (NEW, LAST):
+        night = shop.planned(date, [*items(2), Item("p002", "Changed")], retention_days=1)
+        upsert(night)
     maintain(night.spark, night.lake, night.settings)
     for table in ("snapshots", "products", "plans"):
-        assert dates(night.lake, table) == {NEW}
-    assert {run["run_id"][:10] for run in night.lake.open("changes").partitions()} == {NEW}
+        assert dates(night.lake, table) == {NEW, LAST}
+    assert {run["run_id"][:10] for run in night.lake.open("changes").partitions()} == {NEW, LAST}
     assert shop.held(night) == expected(items(2), OLD) | expected([Item("p002", "Changed")], NEW)
 
 

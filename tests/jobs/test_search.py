@@ -12,8 +12,6 @@ from jobs.search import (
     NothingPublishedError,
     QueryError,
     WrongEncoderError,
-    check_encoder,
-    load_encoder,
     search,
 )
 from jobs.settings import Settings
@@ -92,13 +90,10 @@ def test_the_collection_names_its_encoder(served: Settings, tiny_checkpoint: Pat
     assert search(served.replace(model=str(tiny_checkpoint)), text="blue mug", k=1)[0]["product_id"] == "mug"
 
 
-def test_a_foreign_encoder_is_refused() -> None:
-    properties = {PROPERTY_MODEL: "a" * 64, PROPERTY_CHECKPOINT: "/m"}
+def test_a_foreign_encoder_is_refused(served: Settings, encoder: MoonEncoder) -> None:
     foreign = SimpleNamespace(model_version="b" * 64, encode_queries=lambda **_: np.eye(1))
-    with pytest.raises(WrongEncoderError, match=r"serves model a{12}, this encoder is b{12}"):
-        check_encoder(foreign, properties, "products")
-    with pytest.raises(WrongEncoderError):
-        load_encoder(Settings(_env_file=None), {**properties, PROPERTY_CHECKPOINT: "/nowhere"})
+    with pytest.raises(WrongEncoderError, match=rf"serves model {encoder.model_version[:12]}, this encoder is b{{12}}"):
+        search(served, text="blue mug", encoder=foreign)
 
 
 def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: Path) -> None:

@@ -1,0 +1,172 @@
+"""``moon repair``, ``restore``, ``release`` and ``rollback``: what an operator does when something went wrong."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from jobs.commands import options
+from jobs.commands.nightly import snapshot_date
+
+if TYPE_CHECKING:
+    from jobs.night import Night
+    from jobs.settings import Settings
+
+PANEL = "When something went wrong"
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the lake's history.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the app."""
+    for command in (repair, restore, release, rollback):
+        app.command(command.__name__, rich_help_panel=PANEL)(command)
+
+
+def repair(
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compare every field and vector, not only id, hash and epoch; reads all.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Compare the served collection with the ledger and mend rows that were deleted, changed or added.
+
+    Rows come back from the lake; nothing is encoded. Nights wait meanwhile.
+
+    [dim]moon repair --dry-run[/]
+    [dim]moon repair --deep --json[/]
+    """
+    from jobs.repair import repair as mend
+    from jobs.settings import Settings
+
+    with _means(Settings().replace(lake=lake, milvus=milvus), "repair") as night:
+        done = mend(night, deep=deep, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps(done.as_dict()))
+        return
+    found = done.found
+    kinds = f"{found.missing:,} missing, {found.changed:,} changed, {found.surplus:,} not to be there"
+    what = "nothing differs" if not found.rows else f"{kinds}; {'nothing was mended' if dry_run else 'all mended'}"
+    Console().print(f"{done.collection}, {done.rows:,} rows: {what}", soft_wrap=True)
+
+
+def restore(
+    date: Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="The date whose state is to come back.")],
+    reason: Why,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    dry_run: DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
+
+    Nothing is encoded. Nights stop with a message, by whomever they are started; `moon status` shows the hold. Mend the
+    catalogue, release, then run the night of the poisoned date again.
+
+    [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
+    [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
+    """
+    from jobs.restore import restore as bring_back
+    from jobs.settings import Settings
+
+    settings = Settings().replace(lake=lake, milvus=milvus)
+    with _means(settings, "restore", snapshot_date(date, settings), reason) as night:
+        done = bring_back(night, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps(done.as_dict()))
+        return
+    how = "would go" if dry_run else "went"
+    Console().print(
+        f"{done.collection} {how} from {done.before} back to {done.date}: {done.rows:,} rows, {done.brought_back:,} "
+        f"brought back, {done.deleted:,} deleted",
+        soft_wrap=True,
+    )
+    if not dry_run:
+        Console().print("Nights are held until `moon release`.")
+
+
+def release(lake: options.Lake = None, as_json: options.Json = False) -> None:
+    """Let nights go on after `moon restore`.
+
+    [dim]moon release[/]
+    """
+    import time
+
+    from jobs.alias import operator
+    from jobs.by_hand import note
+    from jobs.hold import release as let_go
+    from jobs.lake import Lake
+    from jobs.settings import Settings
+    from jobs.storage import Storage
+
+    settings = Settings().replace(lake=lake)
+    store, began = Lake(Storage(settings.lake, settings.storage_options())), time.monotonic()
+    ended = let_go(store, operator())
+    if ended:
+        note(store, "release", ended.restored, {}, {"reason": ended.reason, "held_by": ended.by}, began)
+    if as_json:
+        typer.echo(json.dumps({"released": ended.as_dict() if ended else None}))
+    else:
+        Console().print(f"Nights go on; they were held by {ended.by}." if ended else "Nights were not held.")
+
+
+def rollback(
+    reason: Why = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="MODEL", help="First digits of a model version. Default: the one before.")
+    ] = "",
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    dry_run: DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Give readers the model back that they had before, caught up with the nights that have passed since.
+
+    Products that came or changed since are encoded with that model, so the catalogue's images must be within reach
+    (--catalog, or MOON_ALLOWED_ROOTS). Readers have the newer model until the last step, which moves the alias. Nights
+    go on with the model that is back. --dry-run says how far it is behind.
+
+    [dim]moon rollback --dry-run[/]
+    [dim]moon rollback --reason "worse for shoes"[/]
+    """
+    from jobs.rollback import rollback as go_back
+    from jobs.rollback import way_back
+    from jobs.settings import Settings
+
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
+    with _means(settings, "rollback", reason=reason) as night:
+        way = way_back(night, to)
+        if not dry_run:
+            go_back(night, way)
+    if as_json:
+        typer.echo(json.dumps({**way.as_dict(), "dry_run": dry_run}))
+        return
+    behind = f"{way.to.collection} (model {way.to.model_version[:12]}, serving {way.to_date or 'nothing yet'})"
+    Console().print(
+        f"{behind} is {way.behind:,} rows behind {way.served} at {way.date}: {way.work}"
+        if dry_run
+        else f"{settings.alias} names {way.to.collection} again, at {way.date}; it named {way.served}",
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _means(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[Night]":
+    """Yield what the work needs; without a date where it does not matter."""
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.session import spark_session
+    from jobs.storage import Storage
+
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    with spark_session(settings, f"moon {verb}") as spark:
+        yield Night(spark, lake, settings, date, reason=reason)

@@ -1,0 +1,142 @@
+"""docs/serving.md: its Python, block by block, on a small collection of real vectors, with a model switch under it."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.lite import lite_server
+from moon_model.encoder import MoonEncoder
+from schemas.collection import (
+    METRIC,
+    PROPERTIES,
+    TEXT_BYTES,
+    VECTOR,
+    collection_name,
+    collection_schema,
+    pinned_alias,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = REPOSITORY / "checkpoints" / "moon-tiny"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / "docs/serving.md").read_text(), re.MULTILINE | re.DOTALL)
+TITLES = {
+    "4711": "red mug", "4712": "blue mug", "4713": "red cup", "4714": "tea pot", 'odd "id"': "brass lamp",
+    **{f"s{number}": f"running shoe {number}" for number in range(8)},
+}  # fmt: skip
+
+
+@pytest.fixture(params=["lite", pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.long])])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "server":
+        yield request.getfixturevalue("milvus_server")
+        return
+    with lite_server(str(tmp_path / "milvus.db"), 0) as uri:
+        yield uri
+
+
+def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
+    """Make a model's collection of the products, with its pinned alias."""
+    name = collection_name(encoder.model_version)
+    params = client.prepare_index_params()
+    params.add_index(VECTOR, index_type="FLAT", metric_type=METRIC)
+    values = (encoder.model_version, str(encoder.dim), "0" * 64, str(folder))
+    client.create_collection(
+        name,
+        schema=collection_schema(encoder.dim),
+        index_params=params,
+        properties=dict(zip(PROPERTIES, values, strict=True)),
+        consistency_level="Strong",
+    )
+    rows = [
+        {
+            **dict.fromkeys(TEXT_BYTES, ""),
+            "product_id": key,
+            "title": title,
+            "brand": "Nordlys",
+            "category": "Home/Kitchen/Mugs" if "mug" in title else "Other",
+            "category_1": "Home" if "mug" in title else "Other",
+            "snapshot_date": "2026-11-20",
+            "model_version": encoder.model_version,
+            "epoch": 1,
+            VECTOR: vector,
+        }
+        for (key, title), vector in zip(
+            TITLES.items(), encoder.encode_queries(texts=list(TITLES.values())), strict=True
+        )
+    ]
+    client.upsert(name, rows)
+    client.flush(name)
+    client.load_collection(name)
+    client.create_alias(name, pinned_alias("products", encoder.model_version))
+    return name
+
+
+def ids(hits: list[tuple[float, dict[str, Any]]]) -> list[str]:
+    return [product["product_id"] for _, product in hits]
+
+
+def test_the_page_works_as_written(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymilvus import MilvusClient
+
+    following = copytree(TINY, tmp_path / "next")
+    processing = json.loads((following / "processor_config.json").read_text())
+    (following / "processor_config.json").write_text(
+        json.dumps({**processing, "lowercase": not processing["lowercase"]})
+    )
+    Image.fromarray(np.full((64, 64, 3), (180, 20, 30), np.uint8)).save(tmp_path / "photo.jpg")
+    admin = MilvusClient(uri, dedicated=True)
+    old, new = (MoonEncoder.from_pretrained(folder, threads=1) for folder in (TINY, following))
+    first = fill(admin, old, TINY)
+    admin.create_alias(first, "products")
+    monkeypatch.setenv("MOON_MILVUS", uri)
+    monkeypatch.chdir(tmp_path)
+
+    page: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(compile(block, "docs/serving.md", "exec"), page)  # noqa: S102  (our own page)
+    try:
+        check_answers(page, first)
+        check_switch(page, admin, fill(admin, new, following), new)
+    finally:
+        page["client"].close()
+        for alias in admin.list_aliases()["aliases"]:
+            admin.drop_alias(alias)
+        for name in admin.list_collections():
+            admin.drop_collection(name)
+        admin.close()
+
+
+def check_answers(page: dict[str, Any], collection: str) -> None:
+    assert page["collection"] == collection
+    assert len(page["similar"]("4711", k=3)) == 3 and "4711" not in ids(page["similar"]("4711", k=20))
+    assert page["similar"]('odd "id"', k=1) != [] and page["similar"]("gone") == []
+    score, best = page["by_text"][0]
+    assert best["product_id"] == "4711" and score == pytest.approx(1, abs=1e-3)
+    assert len(page["by_photo"]) == len(page["by_both"]) == 10
+    assert set(ids(page["mugs"])) == set(ids(page["fresh"])) == {"4711", "4712"}
+    pages = [hit["entity"]["product_id"] for hit in [*page["first"], *page["second"]]]
+    assert pages == ids(page["search"]("red mug", k=6))
+    assert len(page["walked"]) == 10 and page["walked"][0] == "4711" and len(set(page["walked"])) == 10
+    assert ids(page["answers"])[0] == "4711"
+    assert page["since"] == len(TITLES)
+
+
+def check_switch(page: dict[str, Any], admin: Any, collection: str, encoder: MoonEncoder) -> None:
+    """The alias moves under a running service: each answer is right, and soon they are the new model's."""
+    service, before = page["service"], page["service"].encoder
+    admin.alter_alias(collection, "products")
+    until, answers = time.monotonic() + 60, 0
+    while service.encoder is before and time.monotonic() < until:
+        assert ids(service.answer("red mug"))[0] == "4711"
+        answers += 1
+    assert answers >= 1 and service.encoder.model_version == encoder.model_version
+    assert ids(service.answer("red mug"))[0] == "4711"
+    assert service.encoder.collection(admin) == collection
