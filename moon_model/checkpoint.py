@@ -1,8 +1,9 @@
 """Compact storage of a MoonModel: int8 matrices in safetensors shards small enough for a Git repository.
 
 A matrix is stored as int8 with one float32 scale for each output row (the last axis is summed over), a quarter of
-its size. Where that would change it by more than ``INT8_ERROR`` it is stored as bfloat16, and vectors stay
-float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage`` and computes with the
+its size. Where that would change it by more than ``INT8_ERROR`` each block of 64 columns has a scale of its own (token
+rows: a few of their components are much larger than the rest), and where even that would, it is stored as bfloat16.
+Vectors stay float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage`` and computes with the
 restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
 """
 
@@ -28,6 +29,9 @@ MAX_SHARD_BYTES = 15 * 2**20 - 2**18
 
 INT8_ERROR = 0.015
 """Largest relative error (Frobenius norm) for which int8 is used; bfloat16's own is 0.002."""
+
+BLOCK = 64
+"""Columns that share a scale where whole rows cannot."""
 
 _SCALE = ".scale"
 _PATTERN = "model{suffix}.safetensors"
@@ -110,7 +114,7 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
         if name.endswith(_SCALE):
             continue
         scale = stored.get(name + _SCALE)
-        restored = tensor.float() if scale is None else tensor.float() * scale
+        restored = tensor.float() if scale is None else _scaled(tensor, scale)
         state[name] = restored.repeat(repeated[name], *[1] * (restored.ndim - 1)) if name in repeated else restored
     return state
 
@@ -137,17 +141,27 @@ def folder_bytes(paths: Iterable[Path]) -> int:
 
 
 def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Store one tensor: int8 and scale, bfloat16, or float32 for vectors."""
+    """Store one tensor: int8 and scales, bfloat16, or float32 for vectors."""
     values = tensor.float()
     if values.ndim < 2:
         return {name: values}
-    scale = values.abs().amax(-1, keepdim=True) if values.ndim != 4 else values.abs().amax((1, 2, 3), keepdim=True)
-    scale = scale.clamp(min=1e-12) / 127
-    rounded = (values / scale).round().clamp(-127, 127)
-    error = (rounded * scale - values).norm() / values.norm().clamp(min=1e-12)
-    if error > INT8_ERROR:
-        return {name: values.bfloat16()}
-    return {name: rounded.to(torch.int8), name + _SCALE: scale}
+    whole = values.abs().amax((1, 2, 3) if values.ndim == 4 else -1, keepdim=True)
+    scales = [whole]
+    if values.ndim == 2 and values.shape[1] % BLOCK == 0:
+        scales.append(values.abs().unflatten(1, (-1, BLOCK)).amax(-1))  # [rows, blocks]
+    for largest in scales:
+        scale = largest.clamp(min=1e-12) / 127
+        rounded = _scaled(values, 1 / scale).round().clamp(-127, 127)
+        if (_scaled(rounded, scale) - values).norm() <= INT8_ERROR * values.norm().clamp(min=1e-12):
+            return {name: rounded.to(torch.int8), name + _SCALE: scale}
+    return {name: values.bfloat16()}
+
+
+def _scaled(tensor: Tensor, scale: Tensor) -> Tensor:
+    """Multiply rows, or a matrix's blocks of columns, each by its scale, in float32."""
+    if tensor.ndim == 2 and scale.shape[1] > 1:
+        return (tensor.float().unflatten(1, (-1, BLOCK)) * scale[..., None]).flatten(1)
+    return tensor.float() * scale
 
 
 def _all_slices_equal(tensor: Tensor) -> bool:

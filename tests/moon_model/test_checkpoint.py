@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moon_model.checkpoint import (
+    BLOCK,
     FORMAT,
     INDEX_FILE,
     INT8_ERROR,
@@ -63,6 +64,15 @@ def test_bfloat16_is_used_where_int8_hurts(tmp_path: Path) -> None:
     save_state({"a.heavy.weight": heavy}, CONFIG, tmp_path)
     assert size_table(tmp_path)[0].kinds == "bfloat16"
     assert relative_error(load_state_dict(tmp_path)["a.heavy.weight"], heavy) <= 0.004
+
+
+def test_blocks_have_scales_of_their_own_where_a_few_columns_are_loud(tmp_path: Path) -> None:
+    rows = torch.randn(50, 4 * BLOCK, generator=torch.Generator().manual_seed(0))
+    rows[:, -1] = 12.0
+    restored = stored(tmp_path, {"a.rows.weight": rows})["a.rows.weight"]
+    assert size_table(tmp_path)[0].kinds == "int8"
+    assert relative_error(restored[:, :-BLOCK], rows[:, :-BLOCK]) <= INT8_ERROR
+    assert relative_error(restored, rows) <= INT8_ERROR
 
 
 def test_copies_of_one_expert_are_stored_once(tmp_path: Path) -> None:
