@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from jobs.carry_over import STAGES, carry_over
 from jobs.errors import NightStoppedError
 from jobs.estimate import Estimate, estimate
 from jobs.lake import Lake
@@ -25,8 +26,6 @@ from jobs.runner import Outcome, run_stages
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-STAGES = ("detect", "encode", "upsert")
 
 MOST_ROUNDS = 20
 """So many nights may pass during one catching up; each round after the first is as short as the nights between."""
@@ -109,8 +108,10 @@ class Follower:
     served: str
 
     def catch_up(self) -> Outcome:
-        """Catch up with the date that is served now."""
-        return catch_up(replace(self.night, date=served_date(self.night.lake, self.served)), self.model)
+        """Catch up with the date that is served now, and with what its nights kept from earlier dates."""
+        night = replace(self.night, date=served_date(self.night.lake, self.served))
+        carry_over(night, self.model, self.served)
+        return catch_up(night, self.model)
 
     def then(self, client: "MilvusClient", act: "Callable[[MilvusClient], None]") -> None:
         """Catch up, then act while no night can come between: the lease of the served collection is held meanwhile.

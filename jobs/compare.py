@@ -20,6 +20,7 @@ from jobs.lake import Lake
 from jobs.model_choice import checkpoint_at
 from jobs.serving_rows import vector_matrix
 from jobs.settings import Settings
+from schemas.collection import CATEGORY_SEPARATOR
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -43,13 +44,14 @@ class Sample:
     """The products that both models have a vector of, or a seeded sample of them.
 
     Attributes:
-        ids, titles: of N products.
+        ids, titles, categories: of N products; a category is the whole path, "" where the catalogue has none.
         vectors: of each model, float32 [N, D] (D may differ), of length 1.
         shared, only: products with vectors of both models, and of one model alone (per model).
     """
 
     ids: list[str]
     titles: list[str]
+    categories: list[str]
     vectors: tuple[Matrix, Matrix]
     shared: int
     only: tuple[int, int]
@@ -70,7 +72,9 @@ def compare(
 
     Returns:
         overlap: mean share of the k neighbours that both models name (1: the same), with its 10th percentile; first:
-        share of products whose nearest neighbour is the same; changed: the products that differ most, with both lists
+        share of products whose nearest neighbour is the same; same_category: of each model, share of neighbours that
+        have the product's own category (None without categories; the category is among what the models read);
+        changed: the products that differ most, with both lists
         of neighbours; besides the numbers of products.
 
     Raises:
@@ -98,13 +102,16 @@ def compare(
         "overlap": round(float(shares.mean()), 4),
         "overlap_p10": round(float(np.quantile(shares, 0.1)), 4),
         "first": round(float((nearest[0][:, 0] == nearest[1][:, 0]).mean()), 4),
+        "same_category": [same_category(taken.categories, found) for found in nearest],
         "changed": _changed(taken, nearest[0], nearest[1], shares),
     }
 
 
 def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int) -> Sample:
     """Read the sample; products are drawn by a hash of their id and the seed, whatever order the files have."""
-    products = lake.read(spark, "products", {"date": date}).select(*KEY, "title")
+    products = lake.read(spark, "products", {"date": date}).select(
+        *KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
+    )
     first, second = (_vectors(spark, lake, version, name) for version, name in zip(models, ("a", "b"), strict=True))
     joined = products.join(first, KEY, "left").join(second, KEY, "left").withColumn("drawn", _draw(seed))
     has_a, has_b = F.col("a").isNotNull(), F.col("b").isNotNull()
@@ -117,6 +124,7 @@ def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date
     return Sample(
         ids=table["product_id"].to_pylist(),
         titles=table["title"].to_pylist(),
+        categories=table["category"].to_pylist(),
         vectors=(vector_matrix(table["a"]), vector_matrix(table["b"])),
         shared=counts.both,
         only=(counts.a, counts.b),
@@ -138,6 +146,20 @@ def neighbours(vectors: Matrix, queries: int, k: int) -> NDArray[np.int64]:
 def overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the share of each row's k neighbours that both name, [queries]."""
     return np.array([len(np.intersect1d(mine, theirs)) / len(mine) for mine, theirs in zip(one, other, strict=True)])
+
+
+def same_category(categories: list[str], found: NDArray[np.int64]) -> float | None:
+    """Return the mean share of neighbours with the product's own category; products without one are left out.
+
+    Args:
+        categories: of all products of the sample.
+        found: neighbours of the first of them, [queries, k].
+    """
+    names = np.array(categories)
+    labelled = np.flatnonzero(names[: len(found)] != "")
+    if not len(labelled):
+        return None
+    return round(float((names[found[labelled]] == names[labelled, None]).mean()), 4)
 
 
 def model_version(lake: Lake, settings: Settings, named: str) -> str:

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.changes import ENCODED_OPS
 from jobs.detect_task import DetectJob, detect_task
 from jobs.gpus import task_slots
-from jobs.inference import run_tasks, task_count
+from jobs.inference import run_tasks, spread, task_count
 from jobs.lake_files import AddedFile
 from jobs.model_choice import registered_model
 from jobs.night import Night, StageResult
@@ -82,5 +82,5 @@ def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dic
         detector_version=plan.detector_version,
     )
     # Sorted, so that all places that show one image meet in one task, next to each other.
-    rows = missing.repartition(tasks, *key).sortWithinPartitions(*key, "source_row", "image_index")
+    rows = spread(missing, tasks, key, [*key, "source_row", "image_index"])
     return run_tasks(rows, partial(detect_task, job=job))

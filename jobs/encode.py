@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from jobs.detect import images_to_encode, products_to_encode
 from jobs.encode_task import EncodeJob, encode_task
 from jobs.gpus import task_slots
-from jobs.inference import run_tasks, task_count
+from jobs.inference import run_tasks, spread, task_count
 from jobs.lake_files import AddedFile
 from jobs.model_choice import registered_model
 from jobs.night import Night, StageResult
@@ -80,10 +80,5 @@ def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dic
         max_images=model.max_images,
         batch_tokens=night.settings.batch_tokens,
     )
-    # By key and sorted, so that a rerun or a twin forms the same batches and gets the same vectors to the last bit.
-    rows = (
-        rows_to_encode(night, plan, model.max_images)
-        .repartition(tasks, "product_id")
-        .sortWithinPartitions("product_id")
-    )
+    rows = spread(rows_to_encode(night, plan, model.max_images), tasks, ["product_id"], ["product_id"])
     return run_tasks(rows, partial(encode_task, job=job))

@@ -6,13 +6,14 @@ what it is told.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.gpus import gpu_profile
 from jobs.lake_files import AddedFile, FileSink
@@ -73,6 +74,22 @@ def task_count(items: int, items_per_task: int, slots: int) -> int:
     """
     tasks = min(-(-items // items_per_task), TASKS_PER_SLOT * slots)
     return max(1, -(-tasks // slots)) * slots
+
+
+def spread(frame: DataFrame, tasks: int, key: Sequence[str], order: Sequence[str]) -> DataFrame:
+    """Return the rows in exactly this many partitions, rows of one key together, and sorted in each.
+
+    By key and sorted, so that a rerun or a twin forms the same batches and gets the same vectors to the last bit. By a
+    hash of the key: a repartition by the very columns and number of a join below it is optimised away, and adaptive
+    execution then reads that join's output in as many partitions as it likes, which left all but one GPU idle.
+
+    Args:
+        frame: any rows.
+        tasks: from `task_count`.
+        key: columns whose equal values stay together.
+        order: columns to sort by.
+    """
+    return frame.repartition(tasks, F.xxhash64(*key)).sortWithinPartitions(*order)
 
 
 def ahead(items: Iterable[T], work: Callable[[T], R], threads: int, window: int) -> Iterator[R]:

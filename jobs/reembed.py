@@ -5,7 +5,8 @@ Nothing is served and no plan of a night is touched: the work is a `Plan` of its
 """
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,7 +22,22 @@ from jobs.where import where
 KEY = ["product_id", "content_hash"]
 
 
-def reembed(night: Night, model: ModelChoice, expression: str = "") -> Outcome:
+@dataclass(frozen=True)
+class Part:
+    """One of several parts of a snapshot, cut by a hash of the product's id."""
+
+    number: int
+    of: int
+
+    def of_products(self, products: DataFrame) -> DataFrame:
+        """Return the products of this part."""
+        return products.where(F.pmod(F.xxhash64("product_id"), F.lit(self.of)) == self.number)
+
+
+WHOLE = Part(0, 1)
+
+
+def reembed(night: Night, model: ModelChoice, expression: str = "", part: Part = WHOLE) -> Outcome:
     """Make the vectors of one snapshot date that the model does not have yet.
 
     Interrupted, it continues: what is to be done is frozen first, and each stage ends with one commit.
@@ -30,16 +46,32 @@ def reembed(night: Night, model: ModelChoice, expression: str = "") -> Outcome:
         night: a date whose products are validated.
         model: whose vectors are made.
         expression: see `jobs.where`; empty takes every product.
+        part: of the snapshot.
     """
     register_model(night.lake, model)
-    return run_stages(replace(night, apart=frozen(night, model, expression)), ("detect", "encode"))
+    return run_stages(replace(night, apart=frozen(night, model, expression, part)), ("detect", "encode"))
 
 
-def frozen(night: Night, model: ModelChoice, expression: str) -> Plan:
-    """Freeze which products are encoded, or find it frozen: the same snapshot, model and expression are one work."""
+def reembed_in_parts(night: Night, model: ModelChoice, products_each: int) -> Iterator[tuple[Part, Outcome]]:
+    """Make the vectors of a whole snapshot part by part, so that a killed run has lost one part at most.
+
+    Args:
+        night, model: as for `reembed`.
+        products_each: about so many products a part; parts that are done are found committed.
+    """
+    delivered = night.lake.count("products", night.partition)
+    parts = max(1, -(-delivered // products_each))
+    for number in range(parts):
+        part = Part(number, parts)
+        if not is_done(night, model, "", part):
+            yield part, reembed(night, model, part=part)
+
+
+def frozen(night: Night, model: ModelChoice, expression: str, part: Part = WHOLE) -> Plan:
+    """Freeze which products are encoded, or find it frozen: one snapshot, model, expression and part are one work."""
     plan = Plan(
         date=night.date,
-        run_id=_run_id(night, model, expression),
+        run_id=_run_id(night, model, expression, part),
         model_version=model.model_version,
         detector_version=model.detector_version,
         collection=model.collection,
@@ -48,7 +80,7 @@ def frozen(night: Night, model: ModelChoice, expression: str) -> Plan:
     )
     attempt = f"reembed/{plan.run_id}"
     if not night.lake.done("changes", attempt):
-        products = night.lake.read(night.spark, "products", night.partition)
+        products = part.of_products(night.lake.read(night.spark, "products", night.partition))
         files = night.lake.write(
             without_vector(night, products, model, expression).withColumn("op", F.lit(NEW)), "changes", plan.partition
         )
@@ -60,14 +92,16 @@ def frozen(night: Night, model: ModelChoice, expression: str) -> Plan:
     return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})
 
 
-def is_done(night: Night, model: ModelChoice, expression: str) -> bool:
+def is_done(night: Night, model: ModelChoice, expression: str, part: Part = WHOLE) -> bool:
     """Return whether this very work was brought to its end; products that were refused have no vector even so."""
-    return night.lake.done("vectors", f"encode/{_run_id(night, model, expression)}")
+    return night.lake.done("vectors", f"encode/{_run_id(night, model, expression, part)}")
 
 
-def _run_id(night: Night, model: ModelChoice, expression: str) -> str:
+def _run_id(night: Night, model: ModelChoice, expression: str, part: Part) -> str:
     validated = night.lake.transaction_version("products", f"scope:date={night.date}")
     inputs = f"reembed/{validated}/{model.model_version}/{expression}"
+    if part != WHOLE:
+        inputs += f"/{part.number}/{part.of}"
     return f"{night.date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
 

@@ -67,6 +67,7 @@ def test_settings_in_it_are_ours():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2400)  # two dozen commands, most with a Spark session of their own
 def test_the_local_path_works_as_written(tmp_path):
     (tmp_path / "checkpoints").symlink_to(REPOSITORY / "checkpoints")
     following = copytree(REPOSITORY / "checkpoints" / "moon-tiny", tmp_path / "models" / "next")
@@ -84,5 +85,7 @@ def test_the_local_path_works_as_written(tmp_path):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert (tmp_path / "served.parquet").is_file()
     assert "overlap@10" in done.stdout
-    *_, last = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    assert json.loads(last)["k"] == 5
+    documents = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [found["k"] for found in documents if "overlap" in found] == [5]
+    assert [found["mended"] for found in documents if "mended" in found] == [0]
+    assert "Nights are held until" in done.stdout and "Nights go on" in done.stdout

@@ -118,12 +118,12 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
-        _print_comparison(found)
+        print_comparison(found, Console())
 
 
-def _print_comparison(found: dict[str, Any]) -> None:
+def print_comparison(found: dict[str, Any], console: Console) -> None:
+    """Show what `jobs.compare.compare` found."""
     first, second = (version[:12] for version in found["models"])
-    console = Console()
     console.print(
         f"{found['date']}: {found['products']:,} products have vectors of both models "
         f"({found['only_first']:,} of {first} alone, {found['only_second']:,} of {second})"
@@ -133,6 +133,9 @@ def _print_comparison(found: dict[str, Any]) -> None:
         f"{found['overlap']:.3f} (a tenth has {found['overlap_p10']:.3f} or less); the nearest neighbour is the same "
         f"for {found['first']:.1%}"
     )
+    if None not in found["same_category"]:
+        shares = " and ".join(f"{share:.1%}" for share in found["same_category"])
+        console.print(f"Neighbours of the product's own category: {shares}")
     table = Table("product", "overlap", first, second, title="Changed most", title_justify="left")
     for row in found["changed"]:
         lists = ("\n".join(escape(other["title"]) for other in row[side]) for side in ("first", "second"))

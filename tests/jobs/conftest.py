@@ -1,5 +1,6 @@
 """Fixtures of the stages' tests."""
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,15 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     MoonModel(config).save_pretrained(folder)
     MoonProcessor(config, cut_vocabulary({"model": {"type": "BPE", "merges": []}}, 264)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A checkpoint of another model version: the weights of the tiny one, other processing."""
+    folder = shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("checkpoints") / "other")
+    settings = (folder / "processor_config.json").read_text()
+    (folder / "processor_config.json").write_text(settings.replace('"lowercase": true', '"lowercase": false'))
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.compare import CompareError, compare, model_version, neighbours, overlap, take_sample
+from jobs.compare import CompareError, compare, model_version, neighbours, overlap, same_category, take_sample
 
 A, B = "a" * 64, "b" * 64
 DATE = "2026-01-02"
@@ -16,6 +16,7 @@ def unit(rows, dimension, seed):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@settings(deadline=None)  # a loaded machine is no failure
 @given(st.integers(2, 400), st.integers(1, 12), st.integers(0, 9))
 def test_neighbours_are_the_nearest_others(rows, k, seed):
     vectors, k = unit(rows, 6, seed), min(k, rows - 1)
@@ -33,6 +34,13 @@ def test_overlap_is_the_share_that_both_name():
     one, other = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[4, 3, 9, 10], [8, 7, 6, 5]])
     assert overlap(one, other).tolist() == [0.5, 1.0]
     assert overlap(one, one).tolist() == [1.0, 1.0]
+
+
+def test_neighbours_of_the_products_own_category_are_counted_where_there_are_categories():
+    found = np.array([[1, 2], [0, 2], [0, 1]])
+    assert same_category(["A", "A", "B"], found) == pytest.approx(1 / 3, abs=1e-4)
+    assert same_category(["A", "", "A"], found) == 0.5  # of the two that have one
+    assert same_category(["", "", ""], found) is None
 
 
 @pytest.fixture

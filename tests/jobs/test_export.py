@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import jobs.export
+import jobs.milvus
 from jobs.export import ExportError, export
 from jobs.milvus import connect
 from jobs.search import NothingPublishedError
@@ -33,7 +33,7 @@ def served(milvus: str, make_settings, monkeypatch: pytest.MonkeyPatch) -> tuple
         client.create_collection("moon_a", schema=collection_schema(4), index_params=params, properties=properties)
         client.upsert("moon_a", rows)
         client.create_alias("moon_a", "products")
-    monkeypatch.setattr(jobs.export, "PAGE_BYTES", 4 * 4 * 20)
+    monkeypatch.setattr(jobs.milvus, "PAGE_BYTES", 4 * 4 * 20)
     return settings, {row["product_id"]: row[VECTOR].tolist() for row in rows}
 
 

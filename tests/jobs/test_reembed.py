@@ -1,27 +1,16 @@
 """Re-embedding a snapshot: vectors of another model, and nothing else."""
 
 from dataclasses import replace
-from shutil import copytree
 
 import pytest
 
 from jobs.backfill import DUE, FINISHED, backfill, outlook
 from jobs.model_choice import checkpoint_at
 from jobs.plan import required_plan
-from jobs.reembed import frozen, reembed
+from jobs.reembed import frozen, reembed, reembed_in_parts
 from jobs.runner import run_stages
 
 CATALOGUE = {"one": ["a.jpg"], "two": ["a.jpg", "b.jpg"], "bad": ["missing.jpg"]}
-
-
-@pytest.fixture
-def other(tiny_checkpoint, tmp_path):
-    """A checkpoint of another version: the same weights, other processing."""
-    folder = copytree(tiny_checkpoint, tmp_path / "other")
-    settings = (folder / "processor_config.json").read_text()
-    (folder / "processor_config.json").write_text(settings.replace('"lowercase": true', '"lowercase": false'))
-    assert checkpoint_at(str(folder)).model_version != checkpoint_at(str(tiny_checkpoint)).model_version
-    return str(folder)
 
 
 @pytest.fixture
@@ -45,17 +34,17 @@ def quarantined(night):
     return sorted((row["date"], row["stage"], row["reason"]) for row in rows)
 
 
-def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(night, other):
+def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(night, other_checkpoint):
     plan, before = required_plan(night.lake, night.date), quarantined(night)
-    model = checkpoint_at(other)
-    base = replace(night, settings=night.settings.replace(model=other))
-    ahead = outlook(base, ["2026-01-01", night.date], other)
+    model = checkpoint_at(other_checkpoint)
+    base = replace(night, settings=night.settings.replace(model=other_checkpoint))
+    ahead = outlook(base, ["2026-01-01", night.date], other_checkpoint)
     assert [(day.date, day.state, day.products, day.images) for day in ahead.days] == [
         ("2026-01-01", "no snapshot", 0, 0),
         (night.date, DUE, 3, 4),
     ]
     assert ahead.seconds is None  # this model was never measured
-    ((date, outcome),) = backfill(base, ahead, other)
+    ((date, outcome),) = backfill(base, ahead, other_checkpoint)
     assert date == night.date
     assert outcome.results["encode"].counts == {"products": 3, "encoded": 2, "quarantined": 1}
     assert vectors(night, model) == {"one", "two"}
@@ -68,19 +57,32 @@ def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(night, ot
 
     again = reembed(base, model)
     assert again.results["encode"].details["note"] == "found committed"
-    assert outlook(base, [night.date], other).due == []  # though one product could not be encoded
-    measured = outlook(base, [night.date], other, 'product_id == "bad"')
+    assert outlook(base, [night.date], other_checkpoint).due == []  # though one product could not be encoded
+    measured = outlook(base, [night.date], other_checkpoint, 'product_id == "bad"')
     assert measured.days[0].products == 1
     assert measured.seconds > 0
     assert measured.document()["gpu_hours"] == pytest.approx(measured.seconds * measured.gpus / 3600, abs=1e-3)
 
 
-def test_where_takes_some_and_what_has_a_vector_is_left_out(night, other, tiny_checkpoint):
+def test_where_takes_some_and_what_has_a_vector_is_left_out(night, other_checkpoint, tiny_checkpoint):
     expression = 'product_id == "two"'
-    model = checkpoint_at(other)
+    model = checkpoint_at(other_checkpoint)
     plan = frozen(night, model, expression)
     assert (plan.counts["new"], plan.counts["images"], plan.serve) == (1, 2, False)
     assert frozen(night, model, "").run_id != plan.run_id
     same = outlook(night, [night.date], str(tiny_checkpoint), expression)
     assert same.days[0].state == FINISHED
     assert list(backfill(night, same, str(tiny_checkpoint), expression)) == []
+
+
+def test_a_killed_run_goes_on_with_the_part_it_was_in(night, other_checkpoint):
+    model = checkpoint_at(other_checkpoint)
+    parts = reembed_in_parts(night, model, products_each=1)
+    first, _ = next(parts)
+    parts.close()  # killed after the first of three parts
+    made = vectors(night, model)
+    rest = list(reembed_in_parts(night, model, products_each=1))
+    assert [first.number, *(part.number for part, _ in rest)] == [0, 1, 2]
+    assert sum(outcome.results["encode"].counts["encoded"] for _, outcome in rest) == 2 - len(made)
+    assert vectors(night, model) == {"one", "two"}
+    assert list(reembed_in_parts(night, model, products_each=1)) == []

@@ -9,6 +9,7 @@ from jobs.demo_catalog import write_demo_catalog
 from jobs.lake import Lake
 from jobs.storage import Storage
 from tests.scenarios.nights import run_night, served_rows, state_of
+from validation.reasons import Reason
 
 DAYS = ("2026-11-20", "2026-11-21")
 
@@ -38,7 +39,7 @@ def test_two_demo_nights(spark, make_settings, tmp_path: Path) -> None:
             if row["date"] == day and not row.get("served", False)
         }
         assert found == broken
-    assert {row["reason"] for row in expected} <= set(seen)
+    assert set(seen) == {reason.value for reason in Reason}
 
     last = outcomes[DAYS[-1]].results["report"]
     good = {row["product_id"] for row in lake.read_arrow("products", {"date": DAYS[-1]}).to_pylist()} - _unreadable(

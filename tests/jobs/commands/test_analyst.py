@@ -2,11 +2,12 @@
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.backfill import Day, Outlook
 from jobs.cli import app
-from jobs.commands.analyst import _ask, _print_comparison, _summary
+from jobs.commands.analyst import _ask, _summary, print_comparison
 from jobs.errors import NightStoppedError
 from jobs.model_choice import ModelChoice
 
@@ -60,12 +61,15 @@ def test_a_comparison_is_shown_with_titles_as_they_are(capsys):
     found = {
         "date": "2026-11-01", "models": ["a" * 64, "b" * 64], "products": 1200, "only_first": 0, "only_second": 3,
         "sample": 1200, "queries": 1000, "k": 10, "overlap": 0.75, "overlap_p10": 0.5, "first": 0.8, "changed": [row],
+        "same_category": [0.5, 0.25],
     }  # fmt: skip
-    _print_comparison(found)
+    print_comparison(found, Console(width=200))
     shown = capsys.readouterr().out
+    assert "own category: 50.0% and 25.0%" in shown
     assert "1,200 products" in shown and "overlap@10" in shown and "mug [sale]" in shown
-    _print_comparison(found | {"changed": []})
-    assert "No product has other neighbours" in capsys.readouterr().out
+    print_comparison(found | {"changed": [], "same_category": [None, None]}, Console(width=200))
+    shown = capsys.readouterr().out
+    assert "No product has other neighbours" in shown and "category" not in shown
 
 
 def test_long_or_unknown_work_is_asked_about(monkeypatch):

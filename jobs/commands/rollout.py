@@ -1,0 +1,134 @@
+"""``moon rollout``: another model for the readers."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from jobs.commands import options
+from jobs.commands.analyst import print_comparison
+from jobs.commands.nightly import check_reason
+
+if TYPE_CHECKING:
+    from jobs.rollout import Rollout
+    from jobs.settings import Settings
+
+PANEL = "Serving"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(rich_help_panel=PANEL)(rollout)
+
+
+def rollout(
+    model: Annotated[str, typer.Option("--model", metavar="DIR", help="Checkpoint folder of the new model.")],
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Switch what was prepared: catch up and move the alias.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Prepare and switch in one go, without asking.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why; kept in the record.")] = "",
+    sample: Annotated[
+        int, typer.Option("--sample", min=2, max=200_000, help="Products that old and new are compared on.")
+    ] = 10_000,
+    allow_deletes: Annotated[
+        float | None,
+        typer.Option(
+            "--allow-deletes",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Switch though up to this share of products has no vector of the new model; with --reason.",
+        ),
+    ] = None,
+    catalog: options.Catalog = None,
+    mapping: options.Mapping = None,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give the readers another model: re-embed beside the nights, compare, ask, move the alias.
+
+    Fills the new model's collection with what is served, while the old one serves and nights go on; then compares the
+    neighbours of both and writes a page into the lake. Readers see nothing of it until somebody approves: here in a
+    terminal, by --approve later, or by --yes at once. The switch catches up with the nights that passed meanwhile.
+
+    Interrupted, say the same again: vectors that are made stay made. `moon rollback` moves the alias back.
+
+    [dim]moon rollout --model models/next --reason "better on shoes"[/]
+    [dim]moon rollout --model models/next --reason "better on shoes" --approve[/]
+    """
+    from jobs.settings import Settings
+
+    if approve and yes:
+        raise typer.BadParameter("--approve switches what was prepared, --yes does both steps: say one")
+    check_reason(allow_deletes, None, reason)
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
+    document = _rollout(
+        settings, model, reason, sample, allow_deletes=allow_deletes, approve=approve, yes=yes, quiet=as_json
+    )
+    if as_json:
+        typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _rollout(
+    settings: "Settings",
+    folder: str,
+    reason: str,
+    sample: int,
+    *,
+    allow_deletes: float | None,
+    approve: bool,
+    yes: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    from jobs import rollout as work
+    from jobs.lake import Lake
+    from jobs.night import Night
+    from jobs.session import spark_session
+    from jobs.storage import Storage
+
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    with spark_session(settings, "moon rollout") as spark:
+        night = Night(spark, lake, settings, "", allow_deletes=allow_deletes, reason=reason)
+        ours = work.begin(night, folder, reason)
+        document: dict[str, Any] = {
+            "alias": settings.alias,
+            "before": ours.served,
+            "after": ours.model.collection,
+            "model": ours.model.model_version,
+            "state": work.SERVES,
+        }
+        if ours.is_done:
+            console.print(f"{settings.alias} serves {ours.model.model_version[:12]} already: nothing to do")
+            return document
+        if not approve:
+            prepared = work.prepare(ours, sample=sample)
+            document |= {"state": work.PREPARED, **vars(prepared)}
+            _print_prepared(console, document)
+            if not (yes or _is_confirmed(ours, is_silent=quiet)):
+                console.print("Readers see nothing of it yet. To switch: the same command with --approve")
+                return document
+        work.switch(ours)
+        console.print(f"{settings.alias} → {ours.model.collection}, model {ours.model.model_version[:12]}")
+        if settings.model:
+            console.print(f"MOON_MODEL names {settings.model}: unset it, or nights will stop at another model")
+        return document | {"state": work.SWITCHED}
+
+
+def _is_confirmed(ours: "Rollout", *, is_silent: bool) -> bool:
+    """Ask in a terminal; elsewhere nobody has approved."""
+    if is_silent or not sys.stdin.isatty():
+        return False
+    return typer.confirm(f"Shall {ours.model.uri} serve the readers of {ours.night.settings.alias}?")
+
+
+def _print_prepared(console: Console, document: dict[str, Any]) -> None:
+    rows = ", ".join(f"{count:,} {name}" for name, count in document["rows"].items())
+    console.print(f"{document['after']} holds the products of {document['date']}: {rows}")
+    if document["comparison"]:
+        print_comparison(document["comparison"], console)
+    console.print(f"Page: {document['page']}")

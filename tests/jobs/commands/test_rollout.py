@@ -1,0 +1,91 @@
+"""``moon rollout`` as a user types it; the work itself is tested in ``tests/jobs/test_rollout.py``."""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs import rollout as work
+from jobs.cli import app
+from jobs.rollout import PREPARED, SERVES, SWITCHED, Prepared
+
+ROWS = {"served": 4, "ready": 3, "missing": 1}
+
+
+@pytest.fixture
+def done(monkeypatch, tmp_path) -> list[str]:
+    """What the command has the work do, on a lake of the test's own and without Spark."""
+    steps: list[str] = []
+
+    @contextmanager
+    def no_spark(*_):
+        yield None
+
+    model = SimpleNamespace(collection="moon_new", model_version="b" * 64, uri="models/next")
+    ours = SimpleNamespace(served="moon_old", model=model, is_done=False, night=None)
+    monkeypatch.setattr("jobs.session.spark_session", no_spark)
+    monkeypatch.setattr(work, "begin", lambda night, folder, reason: steps.append(f"begin {folder} {reason}") or ours)
+    monkeypatch.setattr(work, "prepare", lambda *_, **__: steps.append("prepare") or Prepared("2026-11-22", ROWS))
+    monkeypatch.setattr(work, "switch", lambda *_: steps.append("switch"))
+    monkeypatch.setenv("MOON_LAKE", str(tmp_path))
+    monkeypatch.delenv("MOON_MODEL", raising=False)
+    return steps
+
+
+def moon(*arguments: str):
+    return CliRunner().invoke(app, ["rollout", *arguments], env={"COLUMNS": "200"})
+
+
+def test_it_explains_itself():
+    shown = " ".join(moon("--help").stdout.split())
+    wanted = ("--model", "--approve", "--yes", "--reason", "--allow-deletes", "moon rollback", "Interrupted")
+    assert [word for word in wanted if word not in shown] == []
+    assert moon("--approve").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "says"),
+    [
+        ([], ["prepare"], "--approve"),
+        (["--yes"], ["prepare", "switch"], "moon_new, model bbbb"),
+        (["--approve"], ["switch"], "moon_new, model bbbb"),
+    ],
+)
+def test_nobody_switches_unless_told(done, options, steps, says):
+    answer = moon("--model", "models/next", "--reason", "shoes", *options)
+    assert answer.exit_code == 0, answer.exception
+    assert done == ["begin models/next shoes", *steps]
+    assert says in answer.stdout
+
+
+@pytest.mark.parametrize(("options", "state"), [([], PREPARED), (["--yes"], SWITCHED), (["--approve"], SWITCHED)])
+def test_json_tells_the_state(done, options, state):
+    import json
+
+    answer = moon("--model", "models/next", "--json", *options)
+    document = json.loads(answer.stdout)
+    assert (document["state"], document["before"], document["after"]) == (state, "moon_old", "moon_new")
+
+
+def test_a_model_that_serves_already_is_left_alone(done, monkeypatch):
+    begun = work.begin
+
+    def begin(*arguments):
+        return SimpleNamespace(**vars(begun(*arguments)) | {"is_done": True})
+
+    monkeypatch.setattr(work, "begin", begin)
+    answer = moon("--model", "models/next", "--yes", "--json")
+    assert f'"state": "{SERVES}"' in answer.stdout
+    assert done == ["begin models/next "]
+
+
+def test_a_setting_that_would_stop_the_next_night_is_named(done, monkeypatch):
+    monkeypatch.setenv("MOON_MODEL", "models/old")
+    assert "MOON_MODEL names models/old" in moon("--model", "models/next", "--yes").stdout
+
+
+def test_what_does_not_go_together(done):
+    assert moon("--model", "m", "--yes", "--approve").exit_code == 2
+    assert "add --reason" in str(moon("--model", "m", "--allow-deletes", "0.5").exception)
+    assert done == []
