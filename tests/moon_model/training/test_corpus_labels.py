@@ -4,6 +4,7 @@ from pathlib import Path
 
 from moon_model.demo import DemoWorld
 from moon_model.demo.vocabulary import COLOURS, PATTERNS, TYPES
+from moon_model.product import Product
 from moon_model.training import corpora
 from moon_model.training.corpus_labels import demo_rows, grocery_kinds, label_texts, photo_rows
 from moon_model.training.labels import read_facets
@@ -52,8 +53,8 @@ def test_photos_of_grocery_and_clothing_have_their_labels(shared_data: Path) -> 
 def test_the_corpora_command_writes_them_too(tmp_path: Path) -> None:
     out = tmp_path / "out"
     photos = list(corpora.demo_photos(out / "demo", 3))
-    corpora.write_corpora(out, ["a"], Teacher(), photos, Detector(), [out / "demo"])
-    corpora.write_photo_labels(out, 3, None, None)
+    corpora.write_corpora(out, [Product("", "a")], Teacher(), photos, Detector(), [out / "demo"])
+    corpora.write_photo_labels(out, out / "demo", 3, None, None)
     facets = read_facets(out)
     assert {facet: len(one.items) for facet, one in facets.items()} == {"type": 6, "colour": 6, "pattern": 6}
     assert facets["colour"].items[0].regions == ((0.1, 0.2, 0.6, 0.9),)
