@@ -33,11 +33,12 @@ test-jobs:
 
 test-airflow:
 	@$(SETUP) jobs airflow java
-	$(PYTEST_AIRFLOW)
+	$(PYTEST_AIRFLOW) -m "not long"
 
 test-long: ## only what test-all adds to test
-	@$(SETUP) dev java
+	@$(SETUP) dev airflow java
 	$(PYTEST) -m "long and not train"
+	$(PYTEST_AIRFLOW) -m long || test $$? -eq 5  # 5: no test there is long
 
 test-all: test test-long ## the long sets too
 

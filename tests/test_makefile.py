@@ -38,3 +38,10 @@ def test_without_any_python_it_says_what_to_install(tmp_path):
     answer = make("setup", path=str(tmp_path))
     assert answer.returncode != 0
     assert "no Python 3 found: install Python 3.11" in answer.stderr
+
+
+@pytest.mark.parametrize("tests", [".venv/bin/python -m pytest", ".venv-airflow/bin/python -m pytest tests/dags"])
+def test_what_one_set_leaves_out_the_other_runs(tests):
+    for target, marks in (("test", '"not long'), ("test-long", '"?long')):
+        planned = make("--dry-run", target).stdout
+        assert re.search(rf"(?m)^{re.escape(tests)}.* -m {marks}", planned), planned

@@ -1,14 +1,18 @@
 import threading
 from functools import partial
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark import TaskContext
+from pyspark.sql import functions as F
 
-from jobs.inference import TASKS_PER_SLOT, Sinks, ahead, chunks, run_tasks, task_count
+from jobs.inference import TASKS_PER_SLOT, Sinks, ahead, chunks, run_tasks, spread, task_count
 from jobs.storage import Storage
 
+ADAPTIVE = "spark.sql.adaptive.autoBroadcastJoinThreshold"
 REGIONS, QUARANTINE = {"detector_version": "d"}, {"date": "2026-01-02", "stage": "detect"}
 
 
@@ -44,6 +48,30 @@ def test_tasks_write_their_tables_and_describe_them(spark, tmp_path):
 def test_a_task_without_rows_describes_nothing(spark, tmp_path):
     assert run_tasks(spark.range(0), partial(two_tables, storage=Storage(str(tmp_path)))) == {}
     assert Sinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
+
+
+def partitions_seen(batches):
+    rows = sum(batch.num_rows for batch in batches)
+    yield pa.RecordBatch.from_pydict({"partition": [TaskContext.get().partitionId()], "rows": [rows]})
+
+
+def test_rows_are_spread_over_all_tasks_whatever_was_joined_before(spark):
+    """The join is planned as a shuffle by the same key into as many partitions, and becomes a broadcast on the way."""
+    kept = {name: spark.conf.get(name, None) for name in ("spark.sql.autoBroadcastJoinThreshold", ADAPTIVE)}
+    try:
+        spark.conf.set("spark.sql.autoBroadcastJoinThreshold", "-1")
+        spark.conf.set(ADAPTIVE, "10MB")
+        key = F.col("id").cast("string").alias("product_id")
+        joined = spark.range(200).select(key).join(spark.range(50).select(key, "id"), "product_id", "left")
+        tasks = int(spark.conf.get("spark.sql.shuffle.partitions"))
+        rows = spread(joined, tasks, ["product_id"], ["product_id"])
+        seen = rows.mapInArrow(partitions_seen, "partition long, rows long").collect()
+    finally:
+        for name, value in kept.items():
+            spark.conf.unset(name) if value is None else spark.conf.set(name, value)
+    assert sorted(row.partition for row in seen) == list(range(tasks))
+    assert sum(row.rows for row in seen) == 200
+    assert all(row.rows > 50 for row in seen)
 
 
 @given(items=st.integers(0, 10**8), size=st.integers(1, 1000), slots=st.integers(1, 64))

@@ -1,0 +1,91 @@
+"""``moon repair``, ``restore``, ``release`` and ``rollback`` as an operator types them."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import jobs.commands.operate
+from jobs.cli import app
+from jobs.errors import NightStoppedError
+from jobs.hold import NightHeldError
+from jobs.milvus import connect
+from jobs.plan import plan
+from jobs.settings import Settings
+from jobs.upsert import upsert
+from tests.jobs.serving_shop import Shop, items
+
+FIRST, SECOND = "2026-01-02", "2026-01-03"
+
+
+def moon(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200"})
+
+
+@pytest.fixture
+def shop(lite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """Two nights behind the alias; the commands find lake and Milvus by the environment, and the tests' session."""
+    upsert(lite_shop.planned(FIRST, items(3)))
+    night = lite_shop.planned(SECOND, items(4))
+    upsert(night)
+    with connect(night.settings) as client:
+        client.create_alias(lite_shop.model.collection, "products")
+    monkeypatch.setenv("MOON_LAKE", night.settings.lake)
+    monkeypatch.setenv("MOON_MILVUS", night.settings.milvus)
+
+    @contextmanager
+    def session(settings: Settings, name: str) -> Iterator[object]:
+        yield night.spark
+
+    monkeypatch.setattr("jobs.session.spark_session", session)
+    return lite_shop
+
+
+def test_repair(shop: Shop) -> None:
+    assert "4 rows: nothing differs" in moon("repair").stdout
+    with connect(shop.night(SECOND).settings) as client:
+        client.load_collection(shop.model.collection)
+        client.delete(shop.model.collection, filter='product_id == "p001"')
+    assert "1 missing, 0 changed, 0 not to be there; nothing was mended" in moon("repair", "--dry-run").stdout
+    found = json.loads(moon("repair", "--json").stdout)
+    assert (found["missing"], found["mended"], found["dry_run"]) == (1, 1, False)
+
+
+def test_restore_hold_and_release(shop: Shop) -> None:
+    command = ("restore", "--date", FIRST, "--reason", "spam [sale]")
+    assert (
+        "would go from 2026-01-03 back to 2026-01-02: 3 rows, 0 brought back, 1 deleted"
+        in moon(*command, "--dry-run").stdout
+    )
+    assert json.loads(moon("status", "--json").stdout)["hold"] is None
+    done = moon(*command)
+    assert "went from 2026-01-03 back to 2026-01-02" in done.stdout and "held until `moon release`" in done.stdout
+    held = json.loads(moon("status", "--json").stdout)["hold"]
+    assert (held["restored"], held["reason"]) == (FIRST, "spam [sale]")
+    assert "spam [sale]" in moon("status").stdout
+    with pytest.raises(NightHeldError, match="moon release"):
+        plan(shop.night(SECOND))
+    assert json.loads(moon("release", "--json").stdout)["released"]["restored"] == FIRST
+    assert "Nights were not held." in moon("release").stdout
+    assert json.loads(moon("status", "--json").stdout)["hold"] is None
+    history = [row for row in shop.night(FIRST).lake.read_arrow("runs").to_pylist() if row["stage"] == "release"]
+    assert len(history) == 1 and dict(history[0]["details"])["reason"] == "spam [sale]"
+    refused = moon(*command)
+    assert isinstance(refused.exception, NightStoppedError) and "nothing later than" in str(refused.exception)
+    assert moon("restore", "--date", FIRST).exit_code == 2, "a reason is required"
+    assert moon("restore", "--date", "yesterday", "--reason", "x").exit_code == 2
+
+
+def test_rollback_has_somewhere_to_go(shop: Shop) -> None:
+    refused = moon("rollback", "--dry-run")
+    assert isinstance(refused.exception, NightStoppedError)
+    assert "has named no other collection before" in str(refused.exception)
+
+
+@pytest.mark.parametrize("verb", ["repair", "restore", "release", "rollback"])
+def test_help_teaches_by_example(verb: str) -> None:
+    shown = moon(verb, "--help").stdout
+    assert "--json" in shown and f"moon {verb}" in shown
+    assert getattr(jobs.commands.operate, verb).__doc__
