@@ -1,10 +1,10 @@
 """Compact storage of a MoonModel: int8 matrices in safetensors shards small enough for a Git repository.
 
 A matrix is stored as int8 with one float32 scale for each output row (the last axis is summed over), a quarter of
-its size. Where that would change it by more than ``INT8_ERROR`` each block of 64 columns has a scale of its own (token
-rows: a few of their components are much larger than the rest), and where even that would, it is stored as bfloat16.
-Vectors stay float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage`` and computes with the
-restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
+its size. Where that would change it by more than ``INT8_ERROR`` each block of 64 columns has a scale of its own
+(token rows: a few of their components are much larger than the rest), and where even that would, it is stored as
+bfloat16. Vectors stay float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage``
+and computes with the restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
 """
 
 import copy
