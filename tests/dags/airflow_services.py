@@ -1,0 +1,191 @@
+"""Airflow as it runs on a server: scheduler, dag-processor, triggerer and api-server, each a process group of its own.
+
+SIGTERM on ``airflow standalone`` would leave its children behind; here every group is ended, and killed if it will not.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.dags.postgres import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+AIRFLOW = Path(sys.executable).with_name("airflow")
+SERVICES = {
+    "api-server": ("--host", "127.0.0.1"),
+    "scheduler": ("--skip-serve-logs",),  # a log server would listen on all interfaces; logs are read from the folder
+    "triggerer": ("--skip-serve-logs",),
+    "dag-processor": (),
+}
+START_SECONDS, STOP_SECONDS = 240, 15
+USER = "tester"
+ENDED = ("success", "failed")
+
+
+class Airflow:
+    """A running Airflow.
+
+    Args:
+        home: its folder; services log there.
+        environment: of services and commands.
+        port: of the API.
+    """
+
+    def __init__(self, home: Path, environment: Mapping[str, str], port: int, password: str) -> None:
+        self.home, self.environment = home, environment
+        self.url = f"http://127.0.0.1:{port}"
+        self.services: dict[str, subprocess.Popen[bytes]] = {}
+        self._password = password
+        self._client: httpx.Client | None = None
+
+    def run(self, *arguments: str) -> str:
+        """Run an `airflow` command and return what it prints."""
+        done = subprocess.run(
+            [AIRFLOW, *arguments], env=self.environment, capture_output=True, text=True, check=False, cwd=self.home
+        )
+        assert done.returncode == 0, f"airflow {' '.join(arguments)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        return done.stdout
+
+    def call(self, method: str, path: str, **options: Any) -> Any:
+        """Call the REST API as a user who has logged in; return the JSON."""
+        if self._client is None:
+            login = {"username": USER, "password": self._password}
+            token = httpx.post(f"{self.url}/auth/token", json=login, timeout=60).raise_for_status().json()
+            headers = {"Authorization": f"Bearer {token['access_token']}"}
+            self._client = httpx.Client(base_url=f"{self.url}/api/v2", headers=headers, timeout=60)
+        answer = self._client.request(method, path, **options)
+        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:1000]}"
+        return answer.json() if answer.content else None
+
+    def trigger(self, dag: str, **conf: Any) -> str:
+        """Start a run over REST with no logical date; return its id."""
+        return self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
+
+    def unpause(self, dag: str) -> None:
+        """Let a DAG run."""
+        self.call("PATCH", f"/dags/{dag}", json={"is_paused": False})
+
+    def runs(self, dag: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG."""
+        return self.call("GET", f"/dags/{dag}/dagRuns")["dag_runs"]
+
+    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        """Return the task instances of a run by task."""
+        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
+        return {task["task_id"]: task for task in found}
+
+    def wait_for_run(self, dag: str, run: str, seconds: float, state: str = "success") -> dict[str, Any]:
+        """Wait until a run has ended; fail with its logs if it ended otherwise than it should."""
+        found = wait_until(lambda: self._ended(dag, run), seconds, f"the end of {dag} {run}", self.tail)
+        assert found["state"] == state, f"{dag} {run}: {found['state']}\n{self.logs_of(dag, run)}\n{self.tail()}"
+        return found
+
+    def logs_of(self, dag: str, run: str, characters: int = 3000) -> str:
+        """Return the ends of the logs of a run's tasks."""
+        files = sorted(self.home.glob(f"logs/dag_id={dag}/run_id={run}/**/*.log"))
+        return "\n".join(f"== {file.relative_to(self.home)}\n{file.read_text()[-characters:]}" for file in files)
+
+    def ended(self) -> list[str]:
+        """Return the services that run no more."""
+        return [name for name, process in self.services.items() if process.poll() is not None]
+
+    def tail(self) -> str:
+        """Return the ends of the services' logs."""
+        return "\n".join(f"== {name}\n{(self.home / f'{name}.log').read_text()[-2000:]}" for name in SERVICES)
+
+    def _ended(self, dag: str, run: str) -> dict[str, Any] | None:
+        found = self.call("GET", f"/dags/{dag}/dagRuns/{run}")
+        return found if found["state"] in ENDED else None
+
+
+@contextmanager
+def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, Path]) -> Iterator[Airflow]:
+    """Start the four services on a migrated database and yield them; everything they started ends with the block.
+
+    Args:
+        home: an empty folder.
+        base: environment, with the URL of the database (``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``).
+        bundles: folders with DAG files by name.
+    """
+    port, password = free_port(), secrets.token_urlsafe(12)
+    passwords = home / "passwords.json"
+    passwords.write_text(json.dumps({USER: password}))
+    bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    listed = [{"name": name, "classpath": bundle, "kwargs": {"path": str(path)}} for name, path in bundles.items()]
+    environment = dict(base) | {
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
+        "AIRFLOW__API__WORKERS": "1",
+        "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
+        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(listed),
+        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
+        "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "5",  # how long a killed task's job may keep its retry waiting
+    }
+    airflow = Airflow(home, environment, port, password)
+    airflow.run("db", "migrate")
+    airflow.run("pools", "import", str(REPOSITORY / "dags" / "pools.json"))
+    try:
+        for name, options in SERVICES.items():
+            with (home / f"{name}.log").open("wb") as log:
+                airflow.services[name] = subprocess.Popen(
+                    [AIRFLOW, name, *options], env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True
+                )
+        wait_until(lambda: _healthy(airflow), START_SECONDS, "four healthy services", airflow.tail)
+        yield airflow
+    finally:
+        for process in airflow.services.values():
+            _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in airflow.services.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, deadline - time.monotonic()))
+            _signal(process, signal.SIGKILL)
+            process.wait()
+        _end_leftovers(home)
+
+
+def _end_leftovers(home: Path) -> None:
+    """Kill what outlived its service: tasks and jobs have sessions of their own, but all carry this AIRFLOW_HOME."""
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            if process.environ().get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
+                process.kill()
+
+
+def wait_until(look: Callable[[], Any], seconds: float, what: str, explain: Callable[[], str] = str) -> Any:
+    """Return what a look finds as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s\n{explain()}"
+        time.sleep(1)
+    return found
+
+
+def _healthy(airflow: Airflow) -> bool:
+    assert not airflow.ended(), f"{airflow.ended()} ended at once\n{airflow.tail()}"
+    try:
+        found = httpx.get(f"{airflow.url}/api/v2/monitor/health", timeout=5)
+    except httpx.TransportError:
+        return False
+    return found.is_success and all(part["status"] == "healthy" for part in found.json().values())
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
