@@ -1,0 +1,187 @@
+"""Everything that happens to a served collection, on a real Milvus server, while services read through the alias.
+
+Three nights with a rollout in the middle, a rollback, a backfill of the first night, a poisoned night that passes the
+gate and is restored, a repair after rows were deleted behind our back. Readers see no error, and every answer is of one
+model.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pytest
+from pymilvus import MilvusClient
+
+from jobs.backfill import backfill, outlook
+from jobs.demo_catalog import write_demo_catalog
+from jobs.hold import NightHeldError, release
+from jobs.ledger import ledger_state
+from jobs.milvus import alias_target
+from jobs.night import Night
+from jobs.repair import repair
+from jobs.restore import restore
+from jobs.rollback import rollback, way_back
+from jobs.rollout import begin, prepare, switch
+from jobs.settings import Settings
+from jobs.storage import Storage
+from moon_model.encoder import MoonEncoder
+from tests.scenarios.nights import NightProcess, run_night, served_rows
+from tests.scenarios.readers import TEXT, AliasReader, Reader, Service, wait_for
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+TINY = REPOSITORY / "checkpoints" / "moon-tiny"
+MISSED, FIRST, SECOND, THIRD, POISONED = (f"2026-11-{day}" for day in range(20, 25))
+
+pytestmark = [pytest.mark.long, pytest.mark.milvus_server, pytest.mark.timeout(3600)]
+
+
+@dataclass
+class Story:
+    """One lake, one server, five days of a shop."""
+
+    night: Night
+    client: MilvusClient
+    catalog: Path
+
+    @property
+    def settings(self) -> Settings:
+        return self.night.settings
+
+    def run(self, day: str, **options: object) -> str:
+        """Run a night; return the collection that it served."""
+        outcome = run_night(self.night.spark, self.settings, day, **options)
+        return outcome.results["report"].details["collection"]
+
+    def served(self) -> str:
+        return alias_target(self.client, self.settings.alias)
+
+    def held(self, collection: str) -> dict[str, str]:
+        """Product and content of a collection, after checking that its ledger says the same."""
+        rows = {name: row[0] for name, row in served_rows(self.settings, collection).items()}
+        ledger = ledger_state(self.night.spark, self.night.lake, collection).collect()
+        assert {row.product_id: row.content_hash for row in ledger} == rows
+        return rows
+
+    def vectors(self) -> dict[tuple[str, str], list[np.ndarray]]:
+        """Every vector of the lake by model version and product."""
+        found = defaultdict(list)
+        for row in self.night.lake.read(self.night.spark, "vectors").collect():
+            found[row.model_version, row.product_id].append(np.float32(row.vector))
+        return found
+
+    def poison(self, day: str) -> None:
+        """Make a delivery that passes every rule and is nonsense: all products have one title."""
+        file = self.catalog / day / "catalog.jsonl"
+        good = file.read_text()
+        rows = [json.loads(line) for line in good.splitlines()]
+        poisoned = [row | {"title": "Gift card"} if isinstance(row, dict) and row.get("title") else row for row in rows]
+        file.with_name("good.jsonl.bak").write_text(good)
+        file.write_text("".join(json.dumps(row) + "\n" for row in poisoned))
+
+    def cure(self, day: str) -> None:
+        """Deliver what should have been delivered."""
+        file = self.catalog / day / "catalog.jsonl"
+        file.write_text(file.with_name("good.jsonl.bak").read_text())
+
+
+@pytest.fixture
+def story(spark, make_settings, milvus_server: str, tmp_path: Path) -> Iterator[Story]:
+    from jobs.lake import Lake
+
+    shop = tmp_path / "shop"
+    write_demo_catalog(shop, products=24, days=5, seed=5, start=date.fromisoformat(MISSED), broken=False)
+    settings = make_settings(
+        milvus=milvus_server, catalog=str(shop / "{date}" / "catalog.jsonl"), mapping=str(shop / "mapping.toml")
+    )
+    client = MilvusClient(milvus_server)
+    yield Story(Night(spark, Lake(Storage(settings.lake)), settings, FIRST), client, shop)
+    for alias in client.list_aliases()["aliases"]:
+        client.drop_alias(alias)
+    for name in client.list_collections():
+        client.drop_collection(name)
+    client.close()
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Path:
+    """moon-tiny with another processing: the same weights, another model version."""
+    folder = copytree(TINY, tmp_path / "next")
+    processing = json.loads((folder / "processor_config.json").read_text())
+    processing["lowercase"] = not processing["lowercase"]
+    (folder / "processor_config.json").write_text(json.dumps(processing))
+    return folder
+
+
+def test_the_story(story: Story, following: Path, start_night: Callable[[Settings, str], NightProcess]) -> None:
+    old = story.run(FIRST)
+    encoders = {one.model_version: one for one in map(MoonEncoder.from_pretrained, (TINY, following))}
+    assert len(encoders) == 2
+    first_encoder = next(iter(encoders.values()))
+    alias = AliasReader(story.settings, first_encoder.encode_queries([TEXT])[0].tolist())
+    service = Service(story.settings, encoders, first_encoder)
+    readers = [Reader(alias), Reader(service)]
+
+    # A rollout is prepared while the second night goes on, and catches up with it.
+    second = start_night(story.settings, SECOND)
+    prepared = prepare(begin(story.night, str(following), "the story"))
+    assert story.served() == old
+    assert prepared.date in (FIRST, SECOND)
+    second.document(900)
+    move = switch(begin(story.night, str(following), "the story"))
+    new = story.served()
+    assert (move.before, move.after) == (old, new) != (new, old)
+    assert story.held(new) == story.held(old)
+    wait_for(lambda: service.refused == 1 and service.answers[-1][0] == service.held.model_version, 60, "new encoder")
+
+    # The third night is the new model's; then its predecessor comes back, caught up.
+    assert story.run(THIRD) == new
+    assert story.held(new) != story.held(old)
+    rollback(replace(story.night, reason="the story"), way_back(story.night))
+    assert story.served() == old
+    good = story.held(old)
+    assert good == story.held(new)
+
+    # The first night of all was missed; filling it in changes nothing that is served.
+    base = replace(story.night, date=MISSED)
+    assert [day for day, _ in backfill(base, outlook(base, [MISSED]))] == [MISSED]
+    assert story.held(old) == good
+    assert story.night.lake.count("vectors", {"model_version": first_encoder.model_version, "date": MISSED})
+
+    # A poisoned night passes gate and breakers; it is undone, and nights wait until somebody lets them go on.
+    story.poison(POISONED)
+    story.run(POISONED)
+    assert set(story.held(old).values()).isdisjoint(good.values())
+    undone = restore(replace(story.night, date=THIRD, reason="gift cards"))
+    assert undone.before == POISONED
+    assert story.held(old) == good
+    with pytest.raises(NightHeldError, match="moon release"):
+        story.run(POISONED)
+    assert release(story.night.lake, "the story")
+    story.cure(POISONED)
+    story.run(POISONED)
+    healed = story.held(old)
+    products = story.night.lake.read_arrow("products", {"date": POISONED}).to_pylist()
+    assert healed == {row["product_id"]: row["content_hash"] for row in products}
+
+    # Rows are deleted behind our back.
+    lost = sorted(healed)[:3]
+    story.client.delete(old, ids=lost)
+    wait_for(lambda: len(served_rows(story.settings, old)) == len(healed) - 3, 60, "deleted rows")
+    assert repair(story.night).found.missing == 3
+    assert story.held(old) == healed
+
+    assert min(reader.stop() for reader in readers) > 20
+    check(alias, service, story.vectors())
+
+
+def check(alias: AliasReader, service: Service, vectors: dict[tuple[str, str], list[np.ndarray]]) -> None:
+    """Every answer was of one model, of both in turn, and never of another model than the query."""
+    assert all(len(versions) == 1 for versions in alias.versions)
+    assert set.union(*alias.versions) == set(service.encoders)
+    assert service.refused == 2  # told once for each move of the alias
+    service.check(vectors)
