@@ -8,6 +8,7 @@ training starts from it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -144,17 +145,12 @@ def soften(model: MoonModel, batch: Mapping[str, Tensor]) -> None:
         batch: of texts, as the processor makes it.
     """
     for layer in compact_backbone(model).decoder.layers:
-        for part, writers in ((layer.self_attn, (layer.self_attn.o_proj.weight,)), (layer.mlp, _writers(layer.mlp))):
-            loud = _loudness(model, layer, part, batch)
-            for weight in writers:
-                weight.mul_(WRITES / max(loud, 1e-6))
+        down = layer.mlp.down_proj if isinstance(layer.mlp, GuidedMoE) else layer.mlp.down_proj.weight
+        for part, writer in ((layer.self_attn, layer.self_attn.o_proj.weight), (layer.mlp, down)):
+            writer.mul_(WRITES / max(_loudness(model, layer, part, batch), 1e-6))
 
 
-def _writers(mlp: nn.Module) -> tuple[Tensor, ...]:
-    return (mlp.down_proj,) if isinstance(mlp, GuidedMoE) else (mlp.down_proj.weight,)
-
-
-def _loudness(model: MoonModel, layer: nn.Module, part: nn.Module, batch: Mapping[str, Tensor]) -> float:
+def _loudness(model: MoonModel, layer: Any, part: nn.Module, batch: Mapping[str, Tensor]) -> float:
     """Size of what a part of a layer writes, as a share of the size of the states that the layer is given."""
     seen: dict[str, Tensor] = {}
 

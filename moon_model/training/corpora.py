@@ -139,7 +139,7 @@ def grocery_photos(folder: Path, first_identity: int) -> Iterator[Described]:
     """Photos of grocery's TRAIN list with names, coarse names and descriptions of their products."""
     with (folder / "classes.csv").open(encoding="utf-8") as stream:
         rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
-    said: dict[int, tuple[str, ...]] = {}
+    said: dict[int, tuple[Product, ...]] = {}
     for number, row in rows.items():
         name, coarse = (row[key].replace("-", " ") for key in ("Class Name (str)", "Coarse Class Name (str)"))
         about = (folder / row["Product Description Path (str)"].strip("/")).read_text(encoding="utf-8").strip()

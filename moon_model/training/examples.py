@@ -83,7 +83,7 @@ class Examples:
         image = decode(place, least_side=self.processor.views.least_side)
         view = View(image, None if region is None else crop(image, region, self.margin))
         if name is not None and len(self._kept) < self._keep:
-            view = self._kept[name] = View(*(one and self._small(one) for one in (view.image, view.crop)))
+            view = self._kept[name] = View(self._small(view.image), view.crop and self._small(view.crop))
         return view
 
     def _small(self, image: Image.Image) -> Image.Image:
