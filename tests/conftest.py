@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from jobs.storage import Storage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+hypothesis_settings.register_profile("moon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("moon")
+"""How long an example takes says how busy the machine is, no more."""
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 """Processes of one test meet on the loopback; Gloo would ask for the host name, and hang where that leads nowhere."""
