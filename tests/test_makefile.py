@@ -41,7 +41,12 @@ def test_without_any_python_it_says_what_to_install(tmp_path):
 
 
 @pytest.mark.parametrize("tests", [".venv/bin/python -m pytest", ".venv-airflow/bin/python -m pytest tests/dags"])
-def test_what_one_set_leaves_out_the_other_runs(tests):
-    for target, marks in (("test", '"not long'), ("test-long", '"?long')):
-        planned = make("--dry-run", target).stdout
-        assert re.search(rf"(?m)^{re.escape(tests)}.* -m {marks}", planned), planned
+def test_what_one_set_leaves_out_another_runs(tests):
+    sets = {target: make("--dry-run", target).stdout for target in ("test", "test-long", "test-unproven")}
+    assert re.search(rf"(?m)^{re.escape(tests)}.* -m \"not long", sets["test"])
+    assert re.search(rf"(?m)^{re.escape(tests)}.* -m unproven", sets["test-unproven"])
+
+
+def test_the_long_set_leaves_out_only_what_is_unproven():
+    planned = make("--dry-run", "test-long").stdout
+    assert re.search(r'(?m)^\.venv/bin/python -m pytest -m "long and not train and not unproven"$', planned), planned
