@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     )
     schedule: str = Field("0 2 * * *", description="cron of Airflow's nightly, in the shop's time zone")
     deadline_hours: float = Field(
-        8, gt=0, description="hours after a night was queued at which Airflow says that it is late"
+        8, ge=0, description="hours after a night was queued at which Airflow says that it is late; 0: never"
     )
     spark_master: str = Field("local[2]", description="Spark master when a job starts its own session")
     spark_memory: str = Field("2g", description="driver memory of a session that a job starts itself")

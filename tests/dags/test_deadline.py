@@ -17,6 +17,8 @@ CONTEXT = {
 def test_the_hours_are_a_setting(monkeypatch):
     monkeypatch.setenv("MOON_DEADLINE_HOURS", "2.5")
     assert deadline().interval == timedelta(hours=2.5)
+    monkeypatch.setenv("MOON_DEADLINE_HOURS", "0")
+    assert deadline() is None
 
 
 def test_the_notice_names_run_and_deadline():
