@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def deadline() -> DeadlineAlert | None:
     """Return the alert of a DAG whose run should end within the setting ``deadline_hours`` after it was queued.
 
-    None where the setting is 0. Trials need that: in Airflow 3.3.2 ``dag.test()`` and ``airflow dags test`` cannot end a
-    run of a DAG with a deadline (they look its alert up by a dict instead of by its id).
+    None where the setting is 0. Trials need that: in Airflow 3.3.2 ``dag.test()`` and ``airflow dags test`` cannot end
+    a run of a DAG with a deadline (they look its alert up by a dict instead of by its id).
     """
     hours = Settings().deadline_hours
     if not hours:
