@@ -77,6 +77,7 @@ def test_where_takes_some_and_what_has_a_vector_is_left_out(night, other_checkpo
 
 def test_a_killed_run_goes_on_with_the_part_it_was_in(night, other_checkpoint):
     model = checkpoint_at(other_checkpoint)
+    night = replace(night, settings=night.settings.replace(model=other_checkpoint))
     parts = reembed_in_parts(night, model, products_each=1)
     first, _ = next(parts)
     parts.close()  # killed after the first of three parts
