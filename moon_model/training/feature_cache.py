@@ -50,7 +50,6 @@ class FeatureCache:
         self.side = backbone.projector.side
         self.shape = (GRID_FEATURES, self.side, self.side)
         self._tower: nn.Module = backbone.vision
-        digest = tower_digest(self._tower, self.side)
         if model.device.type == "cpu":
             self._tower = _fast(backbone.vision)
         self._views = processor.views
@@ -60,7 +59,9 @@ class FeatureCache:
         self._keys: BinaryIO | None = None
         self._grids: BinaryIO | None = None
         if folder is not None:
-            self._open(folder / digest[:16])
+            self._open(
+                folder / tower_digest(backbone.vision, self.side)[:16]
+            )  # torch's weights: ONNX Runtime shows none
 
     def __len__(self) -> int:
         return len(self._places)
