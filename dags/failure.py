@@ -1,6 +1,7 @@
 """What happens when a task has failed for good: an error in the log and, where `dags.alerts` has a place, an alert."""
 
 import logging
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import BaseHook, Context
@@ -43,3 +44,12 @@ def report_failure(context: Context) -> None:
     except AirflowNotFoundException:
         return
     send(connection, notice)
+
+
+TASK_DEFAULTS: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay": timedelta(minutes=5),
+    "retry_exponential_backoff": True,
+    "on_failure_callback": report_failure,
+}
+"""Of every task of every DAG of ours; a stage may run twice, so a retry is safe."""

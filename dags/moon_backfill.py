@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Param
 
-from dags.failure import report_failure
+from dags.failure import TASK_DEFAULTS
 from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS
 from dags.spark_submit import BESIDE_POOL, submit_stages
@@ -52,12 +52,7 @@ with DAG(
     max_active_runs=1,
     params=PARAMS,
     user_defined_macros=MACROS,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(minutes=5),
-        "retry_exponential_backoff": True,
-        "on_failure_callback": report_failure,
-    },
+    default_args=TASK_DEFAULTS,
     tags=["moon"],
 ) as dag:
     submit_stages(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
 
 from dags.deadline import deadline
-from dags.failure import report_failure
+from dags.failure import TASK_DEFAULTS
 from dags.params import SHARED, templates
 from dags.snapshot_date import MACROS, TEMPLATE, snapshot_date
 from dags.spark_submit import GPU_POOL, submit_stages
@@ -55,12 +55,7 @@ with DAG(
     deadline=deadline(),
     params=PARAMS,
     user_defined_macros=MACROS,
-    default_args={
-        "retries": 2,
-        "retry_delay": timedelta(minutes=5),
-        "retry_exponential_backoff": True,
-        "on_failure_callback": report_failure,
-    },
+    default_args=TASK_DEFAULTS,
     tags=["moon"],
 ) as dag:
     prepare = submit_stages("prepare", options(), timeout=timedelta(hours=2))
