@@ -9,6 +9,8 @@ PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
 SETUP = $(or $(PYTHON3),$(error no Python 3 found: install Python 3.11)) scripts/setup_env.py \
 	$(if $(PYTHON),--python $(PYTHON)) $(if $(filter 1,$(MOON_GPU)),--gpu)
 PYTEST = .venv/bin/python -m pytest
+# Two processes share the files of tests; each has a Spark session and servers of its own.
+PYTEST_IN_TWO = $(PYTEST) -n 2 --dist loadfile
 # The DAG tests have their own Python, so they do not see the conftest.py of the other tests.
 PYTEST_AIRFLOW = .venv-airflow/bin/python -m pytest tests/dags --confcutdir=tests/dags
 
@@ -29,7 +31,7 @@ test: test-jobs test-airflow ## unit, property and one whole night; a few minute
 
 test-jobs:
 	@$(SETUP) dev java
-	$(PYTEST) -m "not long and not train"
+	$(PYTEST_IN_TWO) -m "not long and not train"
 
 test-airflow:
 	@$(SETUP) jobs airflow java
@@ -37,7 +39,7 @@ test-airflow:
 
 test-long: ## only what test-all adds to test
 	@$(SETUP) dev airflow java
-	$(PYTEST) -m "long and not train and not unproven"
+	$(PYTEST_IN_TWO) -m "long and not train and not unproven"
 
 test-unproven: ## long tests that have not yet been seen green on a free machine (not part of test-all)
 	@$(SETUP) dev airflow java

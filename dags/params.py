@@ -37,6 +37,13 @@ SHARED: dict[str, Any] = {
         maximum=1,
         description="Let this run refuse up to this share of the delivered rows. Needs a reason.",
     ),
+    "allow_shift": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        maximum=1,
+        description="Let untouched products lose up to this share of their neighbours. Needs a reason.",
+    ),
     "reason": Param(
         None,
         type=["null", "string"],

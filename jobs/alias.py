@@ -132,6 +132,21 @@ def previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str |
     return next((name for name in reversed(stack[:-1]) if client.has_collection(name)), None)
 
 
+def unserved_collection(client: "MilvusClient", served: str | None, name: str) -> str:
+    """Return the collection of that name, or of the model version that begins like it.
+
+    Raises:
+        NightStoppedError: there is none, there are several, or it is the one that is served.
+    """
+    known = sorted(client.list_collections())
+    digits = {one: one.removeprefix("moon_") for one in known}
+    found = [one for one in known if one == name or digits[one].startswith(name) or name.startswith(digits[one])]
+    if len(found) != 1 or found == [served]:
+        what = "no collection" if not found else "several collections" if len(found) > 1 else "the one that is served"
+        raise NightStoppedError(f"{name} names {what}: choose one of {', '.join(known)}, not {served}")
+    return found[0]
+
+
 def moves(lake: Lake, alias: str) -> list[Move]:
     """Return the moves of an alias, the oldest first; one that was made is there twice (begun and done)."""
     rows = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == STAGE]

@@ -33,9 +33,9 @@ class Night:
     date: str
     allow_deletes: float | None = None
     allow_refusals: float | None = None
+    allow_shift: float | None = None
     reason: str = ""
     apart: "Plan | None" = None
-    allow_shift: float | None = None
 
     @property
     def partition(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
-from jobs.inference import Batches
+from jobs.inference import Batches, spread
 from moon_model.training.pairs import MANIFEST, Manifest, PairFile
 
 GROUPS_PER_FILE = 64
@@ -48,7 +48,7 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
     placed = pairs.withColumn("file", (pairs.pair_id / per_file).cast("int"))
     tasks = max(1, -(-sum(kinds.values()) // per_file))
     task = partial(_write, out=str(out), rows_per_group=rows_per_group)
-    rows = placed.repartition(tasks, "file").sortWithinPartitions("pair_id").mapInArrow(task, "file string").collect()
+    rows = spread(placed, tasks, ["file"], ["pair_id"]).mapInArrow(task, "file string").collect()
     files = sorted((PairFile.model_validate_json(row["file"]) for row in rows), key=lambda file: file.path)
     manifest = Manifest(
         rows=sum(file.rows for file in files),

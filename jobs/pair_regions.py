@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.images import read_image
-from jobs.inference import Batches, chunks
+from jobs.inference import Batches, chunks, spread
 from jobs.worker_models import checked_detector, task_device
 from moon_model.images import BadImage, decode
 
@@ -48,7 +48,7 @@ def regions_of(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFrame
     held = wanted.join(known.dropDuplicates(["uri", "version"]), ["uri", "version"]).select("uri", box)
     missing = wanted.join(held, "uri", "left_anti").select("uri")
     tasks = images.sparkSession.sparkContext.defaultParallelism * 4
-    found = missing.repartition(tasks, "uri").mapInArrow(partial(_detect, job=job), SCHEMA)
+    found = spread(missing, tasks, ["uri"], ["uri"]).mapInArrow(partial(_detect, job=job), SCHEMA)
     return held.withColumn("failure", F.lit(None).cast("string")).unionByName(found)
 
 

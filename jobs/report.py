@@ -16,6 +16,7 @@ from jobs.conservation import count_fates
 from jobs.errors import NightStoppedError
 from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
+from jobs.serving_rows import touches
 from validation.reasons import Reason
 
 REPORTS = "_reports"
@@ -62,8 +63,7 @@ def report(night: Night) -> StageResult:
 
 
 def _check_served(night: Night, plan: Plan) -> None:
-    touched = any(plan.counts[op] for op in ("new", "changed", "reuse", "deleted"))
-    if plan.serve and touched and not night.lake.done("served", f"upsert/{plan.run_id}"):
+    if plan.serve and not night.lake.done("served", f"upsert/{plan.run_id}") and touches(night, plan):
         raise NightStoppedError(
             f"the plan {plan.run_id} is not served yet: run `moon serve --date {night.date}`, which ends with the "
             "report"

@@ -8,7 +8,7 @@ between.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from jobs.alias import Move, model_of, move_alias, previous_collection
+from jobs.alias import Move, model_of, move_alias, previous_collection, unserved_collection
 from jobs.catch_up import Follower, expected_work, lacks, plan_of, served_date
 from jobs.errors import NightStoppedError
 from jobs.estimate import Estimate
@@ -111,10 +111,4 @@ def _target(night: Night, client: "MilvusClient", served: str, to: str) -> str:
                 f"--to ({', '.join(client.list_collections())})"
             )
         return found
-    names = [name for name in client.list_collections() if name == to or name.removeprefix("moon_").startswith(to)]
-    if len(names) != 1 or names == [served]:
-        raise NightStoppedError(
-            f"--to {to} names {'the collection that is served' if names else 'no collection'}: choose one of "
-            f"{', '.join(sorted(client.list_collections()))}"
-        )
-    return names[0]
+    return unserved_collection(client, served, to)

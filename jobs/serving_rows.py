@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.changes import DELETED
+from jobs.changes import DELETED, OPS
 from jobs.errors import NightStoppedError
 from jobs.ledger import vectors_of
 from jobs.night import Night
@@ -133,6 +133,13 @@ def to_serve(night: Night, plan: Plan) -> DataFrame:
     quarantine = night.lake.read(night.spark, "quarantine", of_plan)
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
     return changes_of(night, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
+
+
+def touches(night: Night, plan: Plan) -> bool:
+    """Return whether the plan changes Milvus at all; it does not where encode refused all that is new."""
+    if plan.counts[DELETED]:
+        return True
+    return any(plan.counts[op] for op in OPS) and not to_serve(night, plan).isEmpty()
 
 
 def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from jobs.breakers import check_shift
 from jobs.canary import LEAST_QUERIES, Canary, check_found, look, shift_of, unchanged_ids
-from jobs.changes import DELETED, OPS
+from jobs.changes import DELETED
 from jobs.collection import check_held, ensure_collection, flush, is_behind, registered_dimension
 from jobs.counting import count_rows
 from jobs.errors import NightStoppedError
@@ -36,7 +36,7 @@ from jobs.milvus import backend, connect, count
 from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
 from jobs.row_writer import RowWriter, Written
-from jobs.serving_rows import changes_of, check_rows, to_serve, upsert_rows
+from jobs.serving_rows import changes_of, check_rows, to_serve, touches, upsert_rows
 from jobs.stop import stopping_on_sigterm
 from schemas.collection import ID
 
@@ -89,7 +89,7 @@ def _attempt(plan: Plan) -> str:
 def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
     """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
     lake, name = night.lake, plan.collection
-    if _touches(plan) or not client.has_collection(name):
+    if touches(night, plan) or not client.has_collection(name):
         return False
     if highwater(lake, name) != Date.fromisoformat(night.date):
         return False
@@ -98,10 +98,6 @@ def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
     client.load_collection(name)
     ledger = ledger_state(night.spark, lake, name)
     return count(client, name) == ledger.count() and not is_behind(client, name, ledger)
-
-
-def _touches(plan: Plan) -> bool:
-    return any(plan.counts[op] for op in OPS)
 
 
 def _result(
@@ -169,7 +165,7 @@ class Serving:
 
     def _canary(self, rows: DataFrame) -> Canary | None:
         """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
-        if not _touches(self._plan) or self._plan.counts["unchanged"] < LEAST_QUERIES:
+        if not touches(self._night, self._plan) or self._plan.counts["unchanged"] < LEAST_QUERIES:
             return None
         touched = rows.select(ID).unionByName(self._deletes)
         return look(self._client, self._plan.collection, unchanged_ids(self._ledger, touched))

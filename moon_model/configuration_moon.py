@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, LlamaConfig, PreTrainedConf
 Guidance = Literal["hard", "soft"]
 RouterScore = Literal["softmax", "sigmoid"]
 AttentionMask = Literal["causal", "bidirectional"]
-Pooling = Literal["tokens", "segments"]
+Pooling = Literal["tokens", "segments", "modalities"]
 
 
 class Segment(IntEnum):
@@ -104,7 +104,11 @@ class MoonConfig(PreTrainedConfig):
         attention_mask_type: "causal" keeps the base model's own mask (step 0 equals the base);
             "bidirectional" as in the follow-up MOON Embedding. The paper does not say.
         pooling: "tokens": mean over all visual and text tokens, as the paper; "segments": mean of the
-            means of the segments present, so that three images do not drown a title (ours).
+            means of the segments present, so that three images do not drown a title (ours); "modalities":
+            the mean of the visual tokens beside the mean of the text tokens, so that neither do three images
+            drown a title nor does a brand count as much as title and description together (ours).
+        text_share: Weight of the text tokens' mean in "modalities", where a product has both; 0.5 treats words
+            and pictures alike.
         matryoshka_dims: Sizes, smaller than D, that an embedding may be cut to and renormalised (follow-up
             MOON Embedding). Empty: the full size only.
         max_images: Images of one product that reach the model, each followed by its crop. The paper shows
@@ -140,6 +144,7 @@ class MoonConfig(PreTrainedConfig):
     expert_noise_seed: int = 0
     attention_mask_type: AttentionMask = "causal"
     pooling: Pooling = "tokens"
+    text_share: float = 0.5
     matryoshka_dims: list[int] | None = None
     max_images: int = 3
     max_title_tokens: int = 64
@@ -210,6 +215,7 @@ class MoonConfig(PreTrainedConfig):
                 and len(set(self.moe_layers or [])) == len(self.moe_layers or []),
             f"soft_guidance_weight must lie in (0, 1], got {self.soft_guidance_weight}":
                 0 < self.soft_guidance_weight <= 1,
+            f"text_share must lie in (0, 1), got {self.text_share}": 0 < self.text_share < 1,
             f"matryoshka_dims must lie in 1..{self.hidden_size - 1}, got {self.matryoshka_dims}":
                 all(0 < size < self.hidden_size for size in self.matryoshka_dims or []),
             f"max_images must be at least 1, got {self.max_images}": self.max_images >= 1,

@@ -156,7 +156,7 @@ class MoonModel(PreTrainedModel):
             embeds = self.backbone.embed(input_ids, pixel_values, image_grid_thw)
             positions = self.backbone.positions(input_ids, attention_mask, image_grid_thw)
             hidden, stats = self.backbone.decode(embeds, attention_mask, positions, guide)
-        embedding = normalise(pool(hidden, segments, self.config.pooling))
+        embedding = normalise(pool(hidden, segments, self.config.pooling, self.config.text_share))
         return MoonOutput(
             last_hidden_state=hidden,
             router_stats=RouterStats.stack(stats, hidden, self.config.num_experts),

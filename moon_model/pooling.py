@@ -7,13 +7,15 @@ from torch.nn import functional as F
 from moon_model.configuration_moon import Pooling, Segment
 
 
-def pool(hidden: Tensor, segment_ids: Tensor, how: Pooling) -> Tensor:
+def pool(hidden: Tensor, segment_ids: Tensor, how: Pooling, text_share: float = 0.5) -> Tensor:
     """Average hidden states [B, L, D] over the tokens whose segment is not NONE; returns float32 [B, D].
 
     "tokens" (paper): every visual and text token counts the same. "segments" (ours): the mean of the means of
-    the segments present, so that many image tokens do not drown a title. A row without any token gives zeros.
+    the segments present, so that many image tokens do not drown a title. "modalities" (ours): the mean of the visual
+    tokens and, with weight ``text_share``, the mean of the text tokens; a row that has only one of both is its mean. A
+    row without any token gives zeros.
     """
-    weights = _token_weights(segment_ids, how)
+    weights = _token_weights(segment_ids, how, text_share)
     return torch.bmm(weights[:, None, :], hidden.float()).squeeze(1)
 
 
@@ -33,11 +35,18 @@ def truncate(embedding: Tensor, dim: int) -> Tensor:
     return normalise(embedding[..., :dim])
 
 
-def _token_weights(segment_ids: Tensor, how: Pooling) -> Tensor:
+def _token_weights(segment_ids: Tensor, how: Pooling, text_share: float) -> Tensor:
     """Weight of each token in the mean, float32 [B, L]; a row sums to 1, or to 0 without tokens."""
     pooled = segment_ids != Segment.NONE
     if how == "tokens":
         return pooled / pooled.sum(1, keepdim=True).clamp(min=1)
+    if how == "modalities":
+        visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
+        parts = torch.stack([visual, pooled & ~visual], dim=1).float()  # [B, 2, L]
+        count = parts.sum(-1)
+        given = torch.tensor([1.0 - text_share, text_share], device=count.device) * (count > 0)
+        share = given / given.sum(1, keepdim=True).clamp(min=torch.finfo(given.dtype).tiny) / count.clamp(min=1)
+        return torch.bmm(share[:, None, :], parts).squeeze(1)
     member = F.one_hot(segment_ids, len(Segment)).float()  # [B, L, segments]
     member[..., Segment.NONE] = 0.0
     count = member.sum(1)  # [B, segments]

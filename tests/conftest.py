@@ -1,6 +1,7 @@
 """Fixtures that every test folder shares."""
 
 import os
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 hypothesis_settings.register_profile("moon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("moon")
 """How long an example takes says how busy the machine is, no more."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # pyspark.sql.connect takes a main module without a file for a doctest, and ends the process.
+    sys.modules["__main__"].__file__ = sys.modules["xdist"].__file__
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 """Processes of one test meet on the loopback; Gloo would ask for the host name, and hang where that leads nowhere."""
@@ -76,7 +81,9 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
 
     def make(date: str = "2026-01-02", **options: Any) -> Night:
         of_night = {
-            name: options.pop(name) for name in ("allow_deletes", "allow_refusals", "reason") if name in options
+            name: options.pop(name)
+            for name in ("allow_deletes", "allow_refusals", "allow_shift", "reason")
+            if name in options
         }
         settings = make_settings(**options)
         lake = Lake(Storage(settings.lake, settings.storage_options()))

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.commands import options
-from jobs.commands.nightly import snapshot_date
+from jobs.commands.nightly import check_reason, snapshot_date
 from jobs.errors import MoonError, NightStoppedError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def backfill(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however long it takes.")] = False,
     allow_deletes: options.AllowDeletes = None,
     allow_refusals: options.AllowRefusals = None,
+    allow_shift: options.AllowShift = None,
     reason: options.Reason = "",
     as_json: options.Json = False,
 ) -> None:
@@ -68,11 +69,13 @@ def backfill(
 
     if where and not model:
         raise MoonError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
-    if model and (allow_deletes is not None or allow_refusals is not None):
+    lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
+    if model and any(share is not None for share in lifted.values()):
         raise MoonError("--model re-embeds and serves nothing: there is no breaker to lift")
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     dates = snapshot_date(first, settings), snapshot_date(last, settings)
-    overrides = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "reason": reason}
+    check_reason(lifted, reason)
+    overrides = {**lifted, "reason": reason}
     document = _backfill(settings, dates, model, where, dry_run=dry_run, yes=yes, quiet=as_json, overrides=overrides)
     if as_json:
         typer.echo(json.dumps(document))
@@ -156,13 +159,11 @@ def _backfill(
 ) -> dict[str, Any]:
     from jobs.backfill import backfill as work
     from jobs.backfill import date_range, outlook
-    from jobs.commands.nightly import check_reason
     from jobs.lake import Lake
     from jobs.night import Night
     from jobs.session import spark_session
     from jobs.storage import Storage
 
-    check_reason(overrides["allow_deletes"], overrides["allow_refusals"], overrides["reason"])
     days = date_range(*dates)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet)

@@ -114,15 +114,17 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
         raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
 
 
-def check_reason(
-    allow_deletes: float | None, allow_refusals: float | None, reason: str, allow_shift: float | None = None
-) -> None:
+def check_reason(lifted: Mapping[str, float | None], reason: str) -> None:
     """Check that a lifted breaker has a reason.
+
+    Args:
+        lifted: share by the name of the breaker's field in `jobs.night.Night`; None where it stands.
+        reason: as given.
 
     Raises:
         MoonError: it has none.
     """
-    if any(share is not None for share in (allow_deletes, allow_refusals, allow_shift)) and not reason:
+    if any(share is not None for share in lifted.values()) and not reason:
         raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
 
 
@@ -152,12 +154,11 @@ def _run(
     from jobs.session import spark_session
     from jobs.storage import Storage
 
-    check_reason(**lifted, reason=reason)
+    check_reason(lifted, reason)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
         deletes, refusals, shift = (lifted[name] for name in ("allow_deletes", "allow_refusals", "allow_shift"))
-        night = Night(spark, lake, settings, night_date, deletes, refusals, reason, allow_shift=shift)
-        return run_stages(night, stages)
+        return run_stages(Night(spark, lake, settings, night_date, deletes, refusals, shift, reason), stages)
 
 
 def _print(document: dict[str, object], outcome: "Outcome") -> None:

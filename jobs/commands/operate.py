@@ -1,4 +1,4 @@
-"""``moon repair``, ``restore``, ``release`` and ``rollback``: what an operator does when something went wrong."""
+"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire``: what an operator does by hand."""
 
 import json
 from collections.abc import Iterator
@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
     for command in (repair, restore, release, rollback):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
+    app.command("retire", rich_help_panel="Serving")(retire)
 
 
 def repair(
@@ -155,6 +156,37 @@ def rollback(
         f"{behind} is {way.behind:,} rows behind {way.served} at {way.date}: {way.work}"
         if dry_run
         else f"{settings.alias} names {way.to.collection} again, at {way.date}; it named {way.served}",
+        soft_wrap=True,
+    )
+
+
+def retire(
+    model: Annotated[str, typer.Option("--model", metavar="MODEL", help="First digits of its model version.")],
+    reason: Why,
+    lake: options.Lake = None,
+    milvus: options.Milvus = None,
+    dry_run: DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Drop the collection of a model that readers have left, and its pinned alias; free Milvus of it.
+
+    The served collection, and one that any other alias names, is refused. The vectors stay in the lake: `moon rollout`
+    of the same checkpoint brings the collection back and encodes only what came since.
+
+    [dim]moon retire --model 3f9a1c --reason "a month without complaints" --dry-run[/]
+    """
+    from jobs.retire import retire as drop
+    from jobs.settings import Settings
+
+    with _means(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as night:
+        done = drop(night, model, dry_run=dry_run)
+    if as_json:
+        typer.echo(json.dumps({**done.as_dict(), "dry_run": dry_run}))
+        return
+    verb = "would be dropped" if dry_run else "is dropped"
+    Console().print(
+        f"{done.collection} (model {done.model_version[:12]}, {done.rows:,} rows of {done.date}) {verb}; its vectors "
+        "stay in the lake",
         soft_wrap=True,
     )
 

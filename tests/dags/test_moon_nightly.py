@@ -74,7 +74,9 @@ def test_serve_alone_publishes_the_asset(dag):
     assert outlets == {"prepare": [], "infer": [], "serve": [PUBLISHED.name]}
 
 
-@pytest.mark.parametrize("name", ["date", "catalog", "mapping", "allow_deletes", "allow_refusals", "reason"])
+@pytest.mark.parametrize(
+    "name", ["date", "catalog", "mapping", "allow_deletes", "allow_refusals", "allow_shift", "reason"]
+)
 def test_every_parameter_has_a_valid_schema_and_says_what_it_is(dag, name):
     param = dag.params.get_param(name)
     jsonschema.Draft202012Validator.check_schema(param.schema)

@@ -32,7 +32,7 @@ print("2026-01-01 INFO jobs.runner the job's own words")
 sys.exit(int(os.environ.get("FAKE_STATUS", "0")))
 """
 RUN = SimpleNamespace(logical_date=datetime(2026, 3, 1, 2, tzinfo=UTC), run_after=datetime(2026, 3, 1, 2, tzinfo=UTC))
-UNSET = dict.fromkeys(("date", "catalog", "mapping", "allow_deletes", "allow_refusals", "reason"))
+UNSET = dict.fromkeys(("date", "catalog", "mapping", "allow_deletes", "allow_refusals", "allow_shift", "reason"))
 
 
 @pytest.fixture(autouse=True)

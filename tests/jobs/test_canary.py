@@ -89,6 +89,7 @@ def poisoned(shop: Shop, **options: object) -> Night:
     return night
 
 
+@pytest.mark.long
 def test_a_night_that_crowds_all_others_out_is_taken_back(shop: Shop) -> None:
     night = poisoned(shop)
     with pytest.raises(

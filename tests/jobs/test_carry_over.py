@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from jobs.carry_over import carry_over
 from jobs.ledger import highwater
 from jobs.upsert import upsert
@@ -12,6 +14,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 OTHER = "cd34" * 16
 
 
+@pytest.mark.long
 def test_what_tonight_refuses_and_readers_see_is_brought_over_once(lite_shop):
     upsert(lite_shop.planned(FIRST, items(4)))
     night = lite_shop.planned(SECOND, items(2), refused=["p002"])  # p002 stays, p003 goes

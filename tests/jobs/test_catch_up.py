@@ -43,6 +43,7 @@ def held_by_other(shop: Shop, night: Night, other: ModelChoice) -> dict:
         shop.model = mine
 
 
+@pytest.mark.long
 def test_it_comes_to_hold_what_is_served_and_follows(shop: Shop, other: ModelChoice) -> None:
     night = shop.planned(FIRST, items(6))
     upsert(night)
@@ -66,6 +67,7 @@ def test_it_comes_to_hold_what_is_served_and_follows(shop: Shop, other: ModelCho
     assert required_plan(night.lake, FIRST).model_version == shop.model.model_version, "the night's plan stands"
 
 
+@pytest.mark.long
 def test_nothing_comes_between_the_last_look_and_the_act(lite_shop: Shop) -> None:
     """A night that is served while we catch up is caught up with before we act."""
     shop = lite_shop

@@ -85,6 +85,7 @@ def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(night, images,
     assert vectors(night) == (found, 4)
 
 
+@pytest.mark.long
 def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(night, planned_night, monkeypatch):
     commit = type(night.lake).commit
 

@@ -75,6 +75,7 @@ def test_the_same_seed_gives_the_same_pairs(night, log, tmp_path):
     assert texts[0] == texts[1] != texts[2]
 
 
+@pytest.mark.long
 def test_a_product_alone_in_its_category_borrows_from_the_parent(night, log, seed, tmp_path):
     rows = [row.asDict(recursive=True) for row in night.lake.read(night.spark, "products", night.partition).collect()]
     for number, row in enumerate(rows):

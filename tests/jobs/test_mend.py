@@ -42,6 +42,7 @@ def row(name: str, content_hash: str, epoch: int) -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_whatever_differs_is_brought_back(shop: Shop, served: Night, mender: Mender) -> None:
     name, right = shop.model.collection, shop.held(served)
     assert right == expected(items(1, title="Blue") + items(1, first=5), SECOND) | expected(items(4, first=1), FIRST)
@@ -62,6 +63,7 @@ def test_whatever_differs_is_brought_back(shop: Shop, served: Night, mender: Men
     assert list(Path(served.lake.storage.uri(SCRATCH)).iterdir()) == []
 
 
+@pytest.mark.long
 def test_what_cannot_be_brought_back_is_said(shop: Shop, served: Night, mender: Mender) -> None:
     lost = served.lake.open("vectors").file_uris()
     partition = {"model_version": shop.model.model_version, "date": FIRST}

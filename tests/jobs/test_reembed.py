@@ -34,6 +34,7 @@ def quarantined(night):
     return sorted((row["date"], row["stage"], row["reason"]) for row in rows)
 
 
+@pytest.mark.long
 def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(night, other_checkpoint):
     plan, before = required_plan(night.lake, night.date), quarantined(night)
     model = checkpoint_at(other_checkpoint)

@@ -30,6 +30,7 @@ def behind_our_back(shop: Shop, night: Night) -> None:
         client.flush(name)
 
 
+@pytest.mark.long
 def test_rows_are_mended_and_told_by_kind(shop: Shop) -> None:
     night = shop.planned(DATE, items(6))
     upsert(night)

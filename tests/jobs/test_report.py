@@ -72,6 +72,17 @@ def test_the_record_and_the_page(lite_shop: Shop, tmp_path: Path) -> None:
     assert all((path.parent / link).resolve() == Path(docs) for link in page.links) and page.links
 
 
+def test_a_night_run_again_after_encode_refused_a_product(lite_shop: Shop) -> None:
+    shop, rows = lite_shop, items(5)
+    upsert(shop.planned(FIRST, rows, unreadable=["p004"]))
+    again = shop.planned(FIRST, rows, unreadable=["p004"])
+    assert shop.plan(again).counts["new"] == 1, "planned again, for there is no vector yet"
+    assert upsert(again).details["note"] == "nothing to change"
+    counts = report(again).counts
+    assert (counts["unchanged"], counts["quarantined"]) == (4, 1)
+
+
+@pytest.mark.long
 def test_an_older_date_says_that_nothing_was_served(lite_shop: Shop) -> None:
     shop = lite_shop
     upsert(shop.planned(SECOND, items(3)))

@@ -34,6 +34,7 @@ def as_of_second() -> dict:
     return expected(GOOD[:2], SECOND) | expected(GOOD[2:], FIRST)
 
 
+@pytest.mark.long
 def test_a_poisoned_night_is_undone_and_nights_wait(shop: Shop) -> None:
     poisoned = served(shop)
     back = shop.night(SECOND)
@@ -69,6 +70,7 @@ def test_a_poisoned_night_is_undone_and_nights_wait(shop: Shop) -> None:
         restore(shop.night("2026-01-01"))
 
 
+@pytest.mark.long
 def test_killed_and_run_again(lite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ledger still tells of the poison, but no night may bring it back."""
     shop = lite_shop

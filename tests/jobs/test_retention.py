@@ -56,6 +56,7 @@ def test_old_dates_go_and_what_is_served_stays(lite_shop: Shop) -> None:
     assert shop.held(elsewhere) == right
 
 
+@pytest.mark.long
 def test_dates_are_dropped_once_nothing_needs_them(lite_shop: Shop) -> None:
     shop = lite_shop
     upsert(shop.planned(OLD, items(3)))

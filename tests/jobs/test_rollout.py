@@ -111,6 +111,7 @@ def begun(shop: Shop, folder: str, **options) -> work.Rollout:
     return begin(replace(shop.night(""), **options), folder, "better on pots")
 
 
+@pytest.mark.long
 def test_preparing_fills_and_compares_and_readers_see_nothing_of_it(shop, other_checkpoint):
     served, rollout = shop.alias(), begun(shop, other_checkpoint)
     with pytest.raises(NothingPreparedError, match="moon rollout --model"):
@@ -132,6 +133,7 @@ def test_preparing_fills_and_compares_and_readers_see_nothing_of_it(shop, other_
     assert encoded == sum(dict(row["counts"]).get("encoded", 0) for row in counts) == 8  # four by each model
 
 
+@pytest.mark.long
 def test_the_switch_catches_up_with_the_nights_that_passed(shop, other_checkpoint):
     served = shop.alias()
     prepare(begun(shop, other_checkpoint))
@@ -160,6 +162,7 @@ def test_the_switch_catches_up_with_the_nights_that_passed(shop, other_checkpoin
     assert shop.held(served) == changed
 
 
+@pytest.mark.long
 def test_a_product_whose_row_was_refused_comes_along(shop, other_checkpoint):
     tonight = {name: title for name, title in SHOP.items() if name not in ("cup", "pan")}
     shop.serve(SECOND, tonight, refused=("cup",))  # the cup stays as it was, the pan is gone

@@ -75,6 +75,7 @@ def test_an_upsert_ends_between_two_batches(lite_shop: Shop, monkeypatch: pytest
     assert shop.held(night) == expected(items(12), DATE)
 
 
+@pytest.mark.long
 def test_tasks_on_a_server_end_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes before the tasks start: each of them ends at its first batch."""
     night = shop.planned(DATE, items(12), upsert_batch_bytes=800)

@@ -129,6 +129,7 @@ def test_killed_at_any_point_and_run_again(lite_shop: Shop, kill_at) -> None:
         assert shop.ledger(night) == {name: (*row[:2], False) for name, row in shop.held(night).items()}
 
 
+@pytest.mark.long
 def test_killed_and_followed_by_another_plan(shop: Shop, kill_at) -> None:
     """The killed night changed, added and deleted; the next catalogue takes all of that back."""
     upsert(shop.planned(FIRST, items(6)))
@@ -153,6 +154,7 @@ def test_twins_do_the_work_once(shop: Shop) -> None:
     assert ledger_version(night.lake, shop.model.collection) == 1
 
 
+@pytest.mark.long
 def test_a_collection_that_lost_rows_is_made_whole(lite_shop: Shop) -> None:
     shop = lite_shop
     night = shop.planned(FIRST, items(6))

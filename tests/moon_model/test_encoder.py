@@ -81,6 +81,7 @@ def test_onnx_runtime_and_torch_agree(encoder: MoonEncoder) -> None:
     assert np.abs(torch_only.encode(PRODUCTS) - encoder.encode(PRODUCTS)).max() < 1e-4
 
 
+@pytest.mark.long
 def test_bfloat16_stays_close(encoder: MoonEncoder) -> None:
     half = MoonEncoder.from_pretrained(detector=False, dtype="bfloat16", device="cpu")
     assert half.model.dtype == torch.bfloat16

@@ -57,6 +57,7 @@ def test_order_size_company_and_padding_change_no_vector(tiny_model, world, made
     torch.testing.assert_close(together, alone[order], atol=1e-5, rtol=0)
 
 
+@pytest.mark.long
 def test_bfloat16_vectors_keep_their_direction_in_any_company(tiny_model, world):
     torch.manual_seed(0)
     half = MoonModel(tiny_model.config).eval()

@@ -24,7 +24,14 @@ def test_segments_is_the_mean_of_segment_means(hidden):
     torch.testing.assert_close(pooled[1], hidden[1, 1:3].mean(0))
 
 
-@pytest.mark.parametrize("how", ["tokens", "segments"])
+def test_modalities_weigh_words_against_pictures(hidden):
+    pooled = pool(hidden, SEGMENTS, "modalities", 0.7)
+    visual, words = hidden[0, [1, 2, 3, 4]].mean(0), hidden[0, [5, 7, 8]].mean(0)
+    torch.testing.assert_close(pooled[0], 0.3 * visual + 0.7 * words)
+    torch.testing.assert_close(pooled[1], hidden[1, 1:3].mean(0), msg="words alone keep their full weight")
+
+
+@pytest.mark.parametrize("how", ["tokens", "segments", "modalities"])
 def test_a_row_without_tokens_gives_zeros_not_nan(hidden, how):
     assert torch.equal(normalise(pool(hidden, SEGMENTS, how))[2], torch.zeros(8))
 

@@ -29,6 +29,7 @@ def counts(outcome: Outcome) -> dict[str, int]:
     return dict(outcome.results["report"].counts)
 
 
+@pytest.mark.long
 def test_three_nights_of_a_real_shop(spark, make_settings, eshop: Path) -> None:
     catalog = eshop / "catalog.json"
     settings = make_settings(catalog=str(catalog), mapping=MAPPING)

@@ -70,6 +70,7 @@ def setup(name: str = "jobs", gpu: bool = False) -> bool:
     return setup_env.setup_environment(name, gpu, sys.executable)
 
 
+@pytest.mark.long
 def test_it_builds_once_then_only_what_changed(repository, monkeypatch):
     assert setup()
     assert installed(repository) == {"moonone1.0"}

@@ -34,6 +34,8 @@ def test_backfill_explains_itself():
     [
         (["--where", 'brand == "A"'], "--where needs --model"),
         (["--model", "m", "--allow-deletes", "0.5"], "no breaker to lift"),
+        (["--model", "m", "--allow-shift", "0.5"], "no breaker to lift"),
+        (["--allow-shift", "0.5"], "needs a reason"),
         (["--allow-deletes", "0.5"], "add --reason"),
     ],
 )

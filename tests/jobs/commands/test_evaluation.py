@@ -33,6 +33,7 @@ def test_it_writes_figures_tables_and_plots(moon, tmp_path):
     assert [path.name for path in (tmp_path / "found").glob("*.png")] == ["1-MBE.png"]
 
 
+@pytest.mark.long
 def test_the_demo_shop_is_drawn_as_large_as_asked(moon, tmp_path):
     done = moon("--products", "20", "--seed", "901", "--no-baselines")
     assert done.exit_code == 0, done.output

@@ -1,4 +1,4 @@
-"""``moon repair``, ``restore``, ``release`` and ``rollback`` as an operator types them."""
+"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` as an operator types them."""
 
 import json
 from collections.abc import Iterator
@@ -84,7 +84,22 @@ def test_rollback_has_somewhere_to_go(shop: Shop) -> None:
     assert "has named no other collection before" in str(refused.exception)
 
 
-@pytest.mark.parametrize("verb", ["repair", "restore", "release", "rollback"])
+def test_retire_takes_what_nobody_names(shop: Shop) -> None:
+    served = shop.model.collection
+    refused = moon("retire", "--model", shop.model.model_version[:6], "--reason", "old")
+    assert isinstance(refused.exception, NightStoppedError) and "the one that is served" in str(refused.exception)
+    with connect(shop.night(SECOND).settings) as client:
+        client.drop_alias("products")
+    command = ("retire", "--model", shop.model.model_version[:6], "--reason", "old")
+    assert (
+        f"{served} (model {shop.model.model_version[:12]}, 4 rows of {SECOND}) would be"
+        in moon(*command, "--dry-run").stdout
+    )
+    found = json.loads(moon(*command, "--json").stdout)
+    assert (found["collection"], found["rows"], found["dry_run"]) == (served, 4, False)
+
+
+@pytest.mark.parametrize("verb", ["repair", "restore", "release", "rollback", "retire"])
 def test_help_teaches_by_example(verb: str) -> None:
     shown = moon(verb, "--help").stdout
     assert "--json" in shown and f"moon {verb}" in shown
