@@ -19,6 +19,8 @@ class DetectorConfig:
         most_area: a box over this share of the photo would only repeat it.
         merge_iou: neighbouring cells whose boxes overlap the best one by this much refine it; weaker ones
             that overlap it less are candidates of their own.
+        mirrored: look at each photo and at its mirror image, and let the cells of both vote: twice the network's time
+            for fewer misses, since it errs differently on either.
         margin: share of its own sides by which a box is widened before the crop.
 
     Raises:
@@ -31,6 +33,7 @@ class DetectorConfig:
     least_side: float = 0.02
     most_area: float = 0.92
     merge_iou: float = 0.6
+    mirrored: bool = False
     margin: float = 0.04
 
     def __post_init__(self) -> None:

@@ -124,9 +124,19 @@ class ProductDetector:
         photos = (_squeeze(image, self.config.input_size) for image in images)
         while batch := list(islice(photos, self.batch_size)):
             padding = [np.zeros_like(batch[0])] * (self.batch_size - len(batch))
-            scores, boxes = self.run(np.stack(batch + padding))
+            scores, boxes = self._look(np.stack(batch + padding))
             for index in range(len(batch)):
                 yield propose(scores[index], boxes[index], k, self.config.merge_iou)
+
+    def _look(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the network on photos and, where the configuration says so, on their mirror images: twice the cells."""
+        scores, boxes = self.run(photos)
+        if not self.config.mirrored:
+            return scores, boxes
+        turned, found = self.run(np.ascontiguousarray(photos[:, :, ::-1]))
+        x0, y0, x1, y1 = np.moveaxis(found, -1, 0)
+        back = np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
+        return np.concatenate([scores, turned], axis=1), np.concatenate([boxes, back], axis=1)
 
     def _trusted(self, candidates: list[Candidate]) -> Region:
         score, box = candidates[0]

@@ -75,7 +75,7 @@ def save(network: ProductNet, data: RenderedSet, out: Path) -> dict[str, float]:
         RuntimeError: when the file's answers stray too far from the network's; it is left for inspection.
     """
     out.mkdir(parents=True, exist_ok=True)
-    config = DetectorConfig(input_size=data.photos[0].shape[1])
+    config = DetectorConfig(input_size=data.photos[0].shape[1], mirrored=True)
     export(network, out / config.weights, config.input_size)
     config.write(out)
     errors = parity(network, ProductDetector.from_pretrained(out), data.photos[0][:64])

@@ -52,6 +52,13 @@ def test_a_trusted_box_becomes_the_region():
     assert region.score == pytest.approx(0.8)
 
 
+def test_the_mirror_image_votes_too():
+    detector, session = answering([0.8], [[0.2, 0.2, 0.7, 0.6]], mirrored=True)
+    (region,) = detector.detect(photos(1))
+    assert len(session.shapes) == 2, "each photo is seen twice"
+    assert region.box == pytest.approx((0.25, 0.2, 0.75, 0.6)), "the mean of 0.2–0.7 and its mirror image, 0.3–0.8"
+
+
 @pytest.mark.parametrize(
     ("score", "box"),
     [
@@ -148,6 +155,13 @@ def test_the_shipped_detector_is_small_and_finds_a_product_on_a_plain_ground(dem
     photo, box = demo_photo
     (region,) = ProductDetector.from_pretrained().detect([photo])
     assert intersection_over_union(region.box, box) > 0.7
+
+
+def test_a_mirrored_photo_has_the_mirrored_region(demo_photo):
+    photo, _ = demo_photo
+    there, back = ProductDetector.from_pretrained().detect([photo, photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    x0, y0, x1, y1 = there.box
+    assert back.box == pytest.approx((1 - x1, y0, 1 - x0, y1), abs=0.01)
 
 
 @pytest.fixture
