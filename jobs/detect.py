@@ -26,7 +26,8 @@ IMAGES_PER_TASK = 512
 def detect(night: Night) -> StageResult:
     """Find and commit the missing regions of tonight's images.
 
-    Commits refused images (`quarantine`) first and `regions` last: they are the mark.
+    Commits refused images (`quarantine`) first and `regions` last: they are the mark. What an earlier run of the date
+    refused of products that this plan leaves alone stays there.
 
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
@@ -42,7 +43,10 @@ def detect(night: Night) -> StageResult:
     }
     files = _run(night, plan, partitions) if plan.counts["images"] else {}
     refused, regions = files.get("quarantine", []), files.get("regions", [])
-    night.lake.commit("quarantine", refused, attempt=attempt, partition=partitions["quarantine"], mode="overwrite")
+    standing = _still_refused(night, plan, partitions["quarantine"])
+    night.lake.commit(
+        "quarantine", [*refused, *standing], attempt=attempt, partition=partitions["quarantine"], mode="overwrite"
+    )
     night.lake.commit("regions", regions, attempt=attempt, partition=partitions["regions"])
     counts = {"images": sum(file.rows for file in regions), "refused": sum(file.rows for file in refused)}
     return StageResult(counts, details)
@@ -84,3 +88,17 @@ def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dic
     # Sorted, so that all places that show one image meet in one task, next to each other.
     rows = spread(missing, tasks, key, [*key, "source_row", "image_index"])
     return run_tasks(rows, partial(detect_task, job=job))
+
+
+def _still_refused(night: Night, plan: Plan, partition: dict[str, str]) -> list[AddedFile]:
+    """Write once more what earlier plans of the date refused of products that this one has no reason to encode.
+
+    A date that is run again after it was served plans only what is left to do; the images that its products lack are
+    as bad as before. Products keep their rows' reasons, at the place where tonight's snapshot has them.
+    """
+    if not night.lake.count("quarantine", partition):
+        return []
+    here = night.lake.read(night.spark, "products", night.partition).select("product_id", "source_row")
+    left = here.join(products_to_encode(night, plan).select("product_id"), "product_id", "left_anti")
+    earlier = night.lake.read(night.spark, "quarantine", partition).drop("source_row")
+    return night.lake.write(earlier.join(left, "product_id"), "quarantine", partition)

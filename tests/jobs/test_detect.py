@@ -95,6 +95,18 @@ def test_a_night_killed_between_its_commits_ends_the_same(planned_night, photo, 
     assert night.lake.read(night.spark, "quarantine").count() == 1
 
 
+def test_a_date_run_again_keeps_the_reasons_of_products_that_are_done(planned_night, photo, tmp_path):
+    (tmp_path / "images" / "a.jpg").write_bytes(photo(1))
+    night, _ = planned_night({"a": ["a.jpg", "missing.jpg"], "b": ["no.jpg"], "gone": ["not.jpg"]})
+    detect(night)
+    assert refusals(night).keys() == {("a", 1), ("b", 0), ("gone", 0)}
+    again, _ = planned_night({"b": ["no.jpg"], "a": ["a.jpg", "missing.jpg"]}, unchanged=["a"], run_id="r2")
+    assert detect(again).counts == {"images": 0, "refused": 1}
+    found = refusals(again)
+    assert {key: row.source_row for key, row in found.items()} == {("a", 1): 1, ("b", 0): 0}
+    assert found["a", 1].reason == "image_missing"
+
+
 def test_images_to_encode_lists_places(planned_night):
     night, plan = planned_night({"a": ["1.jpg", "2.jpg", "3.jpg"], "b": ["1.jpg"], "c": ["9.jpg"]}, unchanged=["c"])
     rows = images_to_encode(night, plan, 2).collect()
