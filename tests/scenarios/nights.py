@@ -138,7 +138,7 @@ class NightProcess:
         with self._seen:
             self._seen.notify_all()
 
-    def wait_for(self, text: str, seconds: float = 400) -> None:
+    def wait_for(self, text: str, seconds: float = 1200) -> None:
         """Wait until the log shows a text; fail with the log when the process ends first."""
         with self._seen:
             found = self._seen.wait_for(
