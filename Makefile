@@ -27,7 +27,7 @@ nightly: ## two nights of a demo shop through the Airflow DAG, then three search
 	@$(SETUP) jobs airflow java
 	@.venv/bin/python scripts/nightly.py
 
-test: test-jobs test-airflow ## unit, property and one whole night; a few minutes
+test: test-jobs test-airflow ## unit, property and one whole night
 
 test-jobs:
 	@$(SETUP) dev java

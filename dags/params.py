@@ -12,6 +12,12 @@ from jobs.settings import Settings
 
 SETTINGS = Settings()
 
+
+def _share(description: str) -> Param:
+    """Return the parameter that lifts a breaker up to a share."""
+    return Param(None, type=["null", "number"], minimum=0, maximum=1, description=f"{description} Needs a reason.")
+
+
 SHARED: dict[str, Any] = {
     "catalog": Param(
         SETTINGS.catalog,
@@ -23,27 +29,9 @@ SHARED: dict[str, Any] = {
         type=["null", "string"],
         description="Mapping file (TOML). Empty: mapping.toml beside the catalogue.",
     ),
-    "allow_deletes": Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        maximum=1,
-        description="Let this run delete up to this share of the served products. Needs a reason.",
-    ),
-    "allow_refusals": Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        maximum=1,
-        description="Let this run refuse up to this share of the delivered rows. Needs a reason.",
-    ),
-    "allow_shift": Param(
-        None,
-        type=["null", "number"],
-        minimum=0,
-        maximum=1,
-        description="Let untouched products lose up to this share of their neighbours. Needs a reason.",
-    ),
+    "allow_deletes": _share("Let this run delete up to this share of the served products."),
+    "allow_refusals": _share("Let this run refuse up to this share of the delivered rows."),
+    "allow_shift": _share("Let untouched products lose up to this share of their neighbours."),
     "reason": Param(
         None,
         type=["null", "string"],

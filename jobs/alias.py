@@ -132,18 +132,24 @@ def previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str |
     return next((name for name in reversed(stack[:-1]) if client.has_collection(name)), None)
 
 
-def unserved_collection(client: "MilvusClient", served: str | None, name: str) -> str:
+def unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
     """Return the collection of that name, or of the model version that begins like it.
+
+    Args:
+        client: of the Milvus.
+        served: the collection that is not meant.
+        name: as given.
+        option: of the command line that it was given with, for the message.
 
     Raises:
         NightStoppedError: there is none, there are several, or it is the one that is served.
     """
     known = sorted(client.list_collections())
     digits = {one: one.removeprefix("moon_") for one in known}
-    found = [one for one in known if one == name or digits[one].startswith(name) or name.startswith(digits[one])]
+    found = [one for one in known if one == name or (name and digits[one].startswith(name[: len(digits[one])]))]
     if len(found) != 1 or found == [served]:
-        what = "no collection" if not found else "several collections" if len(found) > 1 else "the one that is served"
-        raise NightStoppedError(f"{name} names {what}: choose one of {', '.join(known)}, not {served}")
+        what = {0: "no collection", 1: "the collection that is served"}.get(len(found), "several collections")
+        raise NightStoppedError(f"{option} {name} names {what}: choose one of {', '.join(known)}")
     return found[0]
 
 

@@ -58,7 +58,8 @@ def retire(night: Night, name: str, *, dry_run: bool = False) -> Retired:
     """
     began = time.monotonic()
     with connect(night.settings) as client:
-        target = unserved_collection(client, alias_target(client, night.settings.alias), name)
+        served = alias_target(client, night.settings.alias)
+        target = unserved_collection(client, served, name, option="--model")
         version = model_of(client, target)
         with hold_lease(night.lake, target, night.settings):
             pinned = _check_left(client, target, pinned_alias(night.settings.alias, version))

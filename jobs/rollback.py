@@ -111,4 +111,4 @@ def _target(night: Night, client: "MilvusClient", served: str, to: str) -> str:
                 f"--to ({', '.join(client.list_collections())})"
             )
         return found
-    return unserved_collection(client, served, to)
+    return unserved_collection(client, served, to, option="--to")

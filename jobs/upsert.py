@@ -89,9 +89,9 @@ def _attempt(plan: Plan) -> str:
 def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
     """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
     lake, name = night.lake, plan.collection
-    if touches(night, plan) or not client.has_collection(name):
+    if not client.has_collection(name) or highwater(lake, name) != Date.fromisoformat(night.date):
         return False
-    if highwater(lake, name) != Date.fromisoformat(night.date):
+    if touches(night, plan):
         return False
     if lease_state(lake, name).epoch > ledger_epoch(lake, name):
         return False
@@ -149,7 +149,7 @@ class Serving:
         total = self._check_counts(upserts, target)
         ensure_collection(self._client, self._night, self._plan, self._dimension, total)
         mended, is_wrong = self._mend_unfinished()
-        canary = self._canary(rows)
+        canary = self._canary(rows, upserts)
         written = self._writer.write(self._client, rows) if upserts else Written()
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts["deleted"] else 0
         flush(self._client, name)
@@ -163,9 +163,9 @@ class Serving:
             self._commit(rows, upserts + deleted)
         return _result(self._plan, upserted=upserts, deleted=deleted, mended=mended, details=sung)
 
-    def _canary(self, rows: DataFrame) -> Canary | None:
+    def _canary(self, rows: DataFrame, upserts: int) -> Canary | None:
         """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
-        if not touches(self._night, self._plan) or self._plan.counts["unchanged"] < LEAST_QUERIES:
+        if not (upserts or self._plan.counts[DELETED]) or self._plan.counts["unchanged"] < LEAST_QUERIES:
             return None
         touched = rows.select(ID).unionByName(self._deletes)
         return look(self._client, self._plan.collection, unchanged_ids(self._ledger, touched))

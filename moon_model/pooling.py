@@ -40,15 +40,13 @@ def _token_weights(segment_ids: Tensor, how: Pooling, text_share: float) -> Tens
     pooled = segment_ids != Segment.NONE
     if how == "tokens":
         return pooled / pooled.sum(1, keepdim=True).clamp(min=1)
-    if how == "modalities":
+    if how == "segments":
+        groups, weights = segment_ids, [0.0] + [1.0] * (len(Segment) - 1)
+    else:
         visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
-        parts = torch.stack([visual, pooled & ~visual], dim=1).float()  # [B, 2, L]
-        count = parts.sum(-1)
-        given = torch.tensor([1.0 - text_share, text_share], device=count.device) * (count > 0)
-        share = given / given.sum(1, keepdim=True).clamp(min=torch.finfo(given.dtype).tiny) / count.clamp(min=1)
-        return torch.bmm(share[:, None, :], parts).squeeze(1)
-    member = F.one_hot(segment_ids, len(Segment)).float()  # [B, L, segments]
-    member[..., Segment.NONE] = 0.0
-    count = member.sum(1)  # [B, segments]
-    share = 1.0 / count.clamp(min=1) / (count > 0).sum(1, keepdim=True).clamp(min=1)
+        groups, weights = pooled.long() * (2 - visual.long()), [0.0, 1.0 - text_share, text_share]
+    member = F.one_hot(groups, len(weights)).float()  # [B, L, groups], the first of them unpooled
+    count = member.sum(1)  # [B, groups]
+    given = torch.tensor(weights, device=count.device) * (count > 0)
+    share = given / given.sum(1, keepdim=True).clamp(min=torch.finfo(given.dtype).tiny) / count.clamp(min=1)
     return torch.bmm(member, share[:, :, None]).squeeze(-1)

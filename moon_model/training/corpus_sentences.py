@@ -6,6 +6,8 @@ words of sixty say what the thing is.
 
 import numpy as np
 
+from moon_model.training.corpus_words import words_of
+
 SENTENCES = (
     "This {adjective} {noun} by {brand} is made of {kind} and comes with {feature}.",
     "{brand}'s {name} {noun} in {colour} is perfect for every occasion.",
@@ -36,11 +38,6 @@ NAMES = (
     "Classic, Pro, Elite"
 )
 """Names that shops give their models; they say little of what a thing is, which is what they are here for."""
-
-
-def words_of(text: str) -> list[str]:
-    """Split a list of words as the vocabularies hold them."""
-    return [word.strip() for word in text.split(",")]
 
 
 def model_name(rng: np.random.Generator) -> str:

@@ -10,8 +10,16 @@ import numpy as np
 
 from moon_model.import_compact.sources import read_tokenizer
 from moon_model.product import Product, text_of
-from moon_model.training.corpus_sentences import describe, model_name, words_of
-from moon_model.training.corpus_words import ADJECTIVES, COLOURS, DEPARTMENTS, PATTERNS, SYLLABLES, WHOSE
+from moon_model.training.corpus_sentences import describe, model_name
+from moon_model.training.corpus_words import (
+    ADJECTIVES,
+    COLOURS,
+    DEPARTMENTS,
+    PATTERNS,
+    SYLLABLES,
+    WHOSE,
+    words_of,
+)
 
 LEAST_WORD = 3
 SHARE_RECORDS = 0.25

@@ -1,7 +1,7 @@
 """A broad shop in words: nouns, materials and the rest from which ``corpora`` composes titles that no shop wrote.
 
 Much wider than the demo world, because the text side must stay good on catalogues it will only meet later: fashion,
-home, kitchen, groceries, electronics, sports, toys, beauty, tools, pets and more.
+home, kitchen, groceries, electronics, sports, toys, beauty, tools, pets and more. One table, hence its length.
 """
 
 from dataclasses import dataclass
@@ -387,3 +387,8 @@ WHOSE = "women's, men's, kids, unisex, women, men, girls, boys, baby, home"
 
 SYLLABLES = "nor, vel, tar, lum, kes, bri, mon, ada, ro, sil, fen, ost, hal, ira, quin, bel, zan, mar, tho, wick"
 """Of invented brands: a brand must not teach what a product is."""
+
+
+def words_of(text: str) -> list[str]:
+    """Split a list of words as the vocabularies hold them."""
+    return [word.strip() for word in text.split(",")]

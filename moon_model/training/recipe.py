@@ -33,7 +33,7 @@ from moon_model.training.teachers import ABOUT
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-TEXT_SHARE = 0.8
+STORED_TEXT_SHARE = 0.8
 """Of the pooling in the stored model; training pools 0.67. Contrast on drawn shops pulls photos of unknown kinds of
 things together, their words less: with 0.8 eshop's products find their category more often (hit@1 85%, not 81%) and
 grocery's photos their products about as often (R@1 72%, not 74%). Chosen after seeing those figures."""
@@ -89,7 +89,7 @@ def store(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
     from moon_model.model_card import write_model_card  # noqa: PLC0415  # jinja2 is in .venv alone
 
     model = MoonModel.from_pretrained(model_folder)
-    model.config.text_share = TEXT_SHARE
+    model.config.text_share = STORED_TEXT_SHARE
     save_state(model.state_dict(), model.config, out)
     MoonProcessor.from_pretrained(model_folder, model.config).save_pretrained(out)
     write_model_card(out, made, results)

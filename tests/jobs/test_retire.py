@@ -56,10 +56,14 @@ def test_a_retired_collection_is_gone_and_comes_back_from_the_lake(shop: Shop, l
 
 
 def test_what_readers_use_is_not_retired(left: Night) -> None:
-    with pytest.raises(NightStoppedError, match="names the one that is served: choose one of"):
+    with pytest.raises(
+        NightStoppedError, match=f"--model {NEW[:6]} names the collection that is served: choose one of"
+    ):
         retire(left, NEW[:6])
-    with pytest.raises(NightStoppedError, match="names no collection"):
+    with pytest.raises(NightStoppedError, match="--model ffff names no collection"):
         retire(left, "ffff")
+    with pytest.raises(NightStoppedError, match="--model  names no collection"):
+        retire(left, "")
     with connect(left.settings) as client:
         client.create_alias(collection_name(OLD), "the_other_team")
     with pytest.raises(NightStoppedError, match="alias the_other_team names"):

@@ -75,6 +75,6 @@ def test_the_old_model_comes_back_with_what_is_served_now(shop: Shop, rolled_out
     with pytest.raises(NightStoppedError, match=r"has named no other collection before .*--to \(moon_"):
         way_back(night)
     assert way_back(night, NEW[:8]).to.collection == collection_name(NEW), "forwards again, when one says where to"
-    for wrong, message in (("beef", "no collection"), (OLD[:6], "the one that is served")):
-        with pytest.raises(NightStoppedError, match=rf"{wrong} names {message}: choose one of moon_"):
+    for wrong, message in (("beef", "no collection"), (OLD[:6], "the collection that is served")):
+        with pytest.raises(NightStoppedError, match=rf"--to {wrong} names {message}: choose one of moon_"):
             way_back(night, wrong)

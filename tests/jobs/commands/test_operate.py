@@ -87,7 +87,9 @@ def test_rollback_has_somewhere_to_go(shop: Shop) -> None:
 def test_retire_takes_what_nobody_names(shop: Shop) -> None:
     served = shop.model.collection
     refused = moon("retire", "--model", shop.model.model_version[:6], "--reason", "old")
-    assert isinstance(refused.exception, NightStoppedError) and "the one that is served" in str(refused.exception)
+    assert isinstance(refused.exception, NightStoppedError) and "the collection that is served" in str(
+        refused.exception
+    )
     with connect(shop.night(SECOND).settings) as client:
         client.drop_alias("products")
     command = ("retire", "--model", shop.model.model_version[:6], "--reason", "old")
