@@ -171,7 +171,7 @@ def main(
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
-    texts: Annotated[int, typer.Option(min=100, help="Texts to compose.")] = 40_000,
+    texts: Annotated[int, typer.Option(min=100, help="Texts to compose.")] = 56_000,
     products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = 1_500,
 ) -> None:
     """Write the corpora of moon-tiny's teachers."""
