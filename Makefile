@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-unproven test-all lint format bench moon-tiny lock pack clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock pack clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -39,12 +39,8 @@ test-airflow:
 
 test-long: ## only what test-all adds to test
 	@$(SETUP) dev airflow java
-	$(PYTEST_IN_TWO) -m "long and not train and not unproven"
-
-test-unproven: ## long tests that have not yet been seen green on a free machine (not part of test-all)
-	@$(SETUP) dev airflow java
-	$(PYTEST) -m unproven
-	$(PYTEST_AIRFLOW) -m unproven
+	$(PYTEST_IN_TWO) -m "long and not train"
+	$(PYTEST_AIRFLOW) -m long
 
 test-all: test test-long ## the long sets too
 

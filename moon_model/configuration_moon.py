@@ -105,8 +105,8 @@ class MoonConfig(PreTrainedConfig):
             "bidirectional" as in the follow-up MOON Embedding. The paper does not say.
         pooling: "tokens": mean over all visual and text tokens, as the paper; "segments": mean of the
             means of the segments present, so that three images do not drown a title (ours); "modalities":
-            the mean of the visual tokens beside the mean of the text tokens, so that neither do three images
-            drown a title nor does a brand count as much as title and description together (ours).
+            the mean of the visual tokens beside the mean of the text tokens, each of length 1, so that neither
+            do three images drown a title nor does a brand count as much as title and description together (ours).
         text_share: Weight of the text tokens' mean in "modalities", where a product has both; 0.5 treats words
             and pictures alike.
         matryoshka_dims: Sizes, smaller than D, that an embedding may be cut to and renormalised (follow-up

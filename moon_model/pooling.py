@@ -12,11 +12,18 @@ def pool(hidden: Tensor, segment_ids: Tensor, how: Pooling, text_share: float = 
 
     "tokens" (paper): every visual and text token counts the same. "segments" (ours): the mean of the means of
     the segments present, so that many image tokens do not drown a title. "modalities" (ours): the mean of the visual
-    tokens and, with weight ``text_share``, the mean of the text tokens; a row that has only one of both is its mean. A
-    row without any token gives zeros.
+    tokens and, with weight ``text_share``, the mean of the text tokens, both at length 1 before they are weighed, for
+    the mean of alike patches is a long vector and that of different words a short one. A row without any token gives
+    zeros.
     """
-    weights = _token_weights(segment_ids, how, text_share)
-    return torch.bmm(weights[:, None, :], hidden.float()).squeeze(1)
+    pooled = segment_ids != Segment.NONE
+    if how == "tokens":
+        return _mean(hidden, pooled)
+    if how == "segments":
+        return _mean_of_segments(hidden, segment_ids)
+    visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
+    words = pooled & ~visual
+    return (1.0 - text_share) * normalise(_mean(hidden, visual)) + text_share * normalise(_mean(hidden, words))
 
 
 def normalise(vectors: Tensor) -> Tensor:
@@ -35,18 +42,16 @@ def truncate(embedding: Tensor, dim: int) -> Tensor:
     return normalise(embedding[..., :dim])
 
 
-def _token_weights(segment_ids: Tensor, how: Pooling, text_share: float) -> Tensor:
-    """Weight of each token in the mean, float32 [B, L]; a row sums to 1, or to 0 without tokens."""
-    pooled = segment_ids != Segment.NONE
-    if how == "tokens":
-        return pooled / pooled.sum(1, keepdim=True).clamp(min=1)
-    if how == "segments":
-        groups, weights = segment_ids, [0.0] + [1.0] * (len(Segment) - 1)
-    else:
-        visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
-        groups, weights = pooled.long() * (2 - visual.long()), [0.0, 1.0 - text_share, text_share]
-    member = F.one_hot(groups, len(weights)).float()  # [B, L, groups], the first of them unpooled
-    count = member.sum(1)  # [B, groups]
-    given = torch.tensor(weights, device=count.device) * (count > 0)
-    share = given / given.sum(1, keepdim=True).clamp(min=torch.finfo(given.dtype).tiny) / count.clamp(min=1)
-    return torch.bmm(member, share[:, :, None]).squeeze(-1)
+def _mean(hidden: Tensor, member: Tensor) -> Tensor:
+    """Mean of hidden states [B, L, D] where ``member`` [B, L] says so: float32 [B, D], zeros where it never does."""
+    weights = member / member.sum(1, keepdim=True).clamp(min=1)
+    return torch.bmm(weights[:, None, :], hidden.float()).squeeze(1)
+
+
+def _mean_of_segments(hidden: Tensor, segment_ids: Tensor) -> Tensor:
+    member = F.one_hot(segment_ids, len(Segment))[..., 1:].float()  # [B, L, segments]; the first is NONE
+    count = member.sum(1)  # [B, segments]
+    present = (count > 0).sum(1, keepdim=True).clamp(min=1)
+    share = 1.0 / (count.clamp(min=1) * present)  # of a token of each segment
+    weights = torch.bmm(member, share[:, :, None])
+    return torch.bmm(weights.transpose(1, 2), hidden.float()).squeeze(1)

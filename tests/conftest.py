@@ -102,6 +102,24 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield uri
 
 
+@pytest.fixture(params=["lite", pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.long])])
+def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A Milvus without collections: a Milvus Lite path and, in the long tests, a real server."""
+    if request.param == "lite":
+        yield str(tmp_path / "milvus.db")
+        return
+    uri = request.getfixturevalue("milvus_server")
+    yield uri
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(uri)
+    for alias in client.list_aliases()["aliases"]:
+        client.drop_alias(alias)
+    for name in client.list_collections():
+        client.drop_collection(name)
+    client.close()
+
+
 @pytest.fixture(scope="session")
 def s3_options() -> Iterator[dict[str, str]]:
     """The storage options of an S3-compatible server with the bucket ``lake``, started once."""

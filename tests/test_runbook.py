@@ -66,7 +66,6 @@ def test_settings_in_it_are_ours():
     assert named <= Settings.model_fields.keys()
 
 
-@pytest.mark.unproven
 @pytest.mark.long
 @pytest.mark.timeout(2400)  # two dozen commands, most with a Spark session of their own
 def test_the_local_path_works_as_written(tmp_path):

@@ -139,18 +139,23 @@ class VisionTower(nn.Module):
 
 
 class Projector(nn.Module):
-    """Pools the grid to a few tokens and maps them into the decoder's space by a two-layer MLP."""
+    """Pools the grid to a few tokens and maps them into the decoder's space: a two-layer MLP beside a linear map.
+
+    The linear map is fitted and then left alone (``import_compact.alignment``): whatever training does with the MLP,
+    photos of kinds that it never showed stay as far apart as the frozen tower sees them.
+    """
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.side = round(config.tokens_per_view**0.5)
         self.fc1 = nn.Linear(GRID_FEATURES, config.hidden_size)
         self.fc2 = nn.Linear(config.hidden_size, config.hidden_size)
+        self.linear = nn.Linear(GRID_FEATURES, config.hidden_size, bias=False)
 
     def forward(self, grid: Tensor) -> Tensor:
         """[V, 1344, 7, 7] -> [V, tokens_per_view, D], row by row."""
-        pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2)
-        return self.fc2(F.gelu(self.fc1(pooled.to(self.fc1.weight.dtype))))
+        pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2).to(self.fc1.weight.dtype)
+        return self.linear(pooled) + self.fc2(F.gelu(self.fc1(pooled)))
 
 
 class CompactBackbone(Backbone):

@@ -34,15 +34,14 @@ from moon_model.training.teachers import Corpora
 
 log = logging.getLogger("moon_model.import_compact")
 
-TEXT_SHARE = 0.67
-"""Of the pooling. Different words average to a short vector, alike patches to a long one: with two thirds for words,
-both halves of a vector come out about equally long."""
+TEXT_SHARE = 0.6
+"""Of the pooling: a shop's words say more of what a thing is than its pictures do."""
 _SAMPLE = 256
 """Texts on which the layers' loudness is measured."""
 _MADE = (
     "Untrained: the start of training, in closed form. Token rows are all-MiniLM-L6-v2's vectors of the tokens' texts; "
     "layers are SmolLM2's first ones with the FFN channels of the largest weight norm, carried into that space by "
-    "ridge regression and softened; experts are copies of the dense FFN; the projector is a ridge regression from "
+    "ridge regression and softened; experts are copies of the dense FFN; the projector is two ridge regressions from "
     "EfficientNet-Lite0's and the colour grid's cells to the anchors of {photos:,} photos."
 )
 

@@ -1,4 +1,4 @@
-"""A projector by ridge regression, so that a photo lands near its anchor before any training."""
+"""A projector by ridge regressions, so that a photo lands near its anchor before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,12 @@ from moon_model.modeling_moon import MoonModel
 from moon_model.training.anchors import VisualBasis, product_anchors, summary
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
+from moon_model.training.minilm import DIMENSION
 from moon_model.training.teachers import Photo
 
 _RIDGE = 0.01
+_RIDGE_LINEAR = 1e-4
+"""The linear map has all to learn of an (almost) linear truth, and must not forget what few photos show."""
 _BATCH = 64
 FIT_CELLS = 100_000
 """Cells from which the first layer's axes are found."""
@@ -57,13 +60,13 @@ def measure(photos: Sequence[Photo], examples: Examples, cache: FeatureCache) ->
 def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
     """Set the projector so that the mean of a photo's visual tokens is near its target.
 
-    The first layer whitens the cells' principal axes; the second is the ridge regression from its (averaged)
-    activations to the targets.
+    The linear map is the ridge regression from mean cells to the targets' visual half. The MLP's first layer whitens
+    the cells' principal axes; its second is the ridge regression from the (averaged) activations to what is left.
 
     Args:
         model: compact.
         cells: [N, tokens_per_view, 1344].
-        targets: [N, D].
+        targets: [N, D]: words first, what is seen behind them (``anchors.py``).
 
     Returns:
         Share of the targets' variance that is explained on these photos.
@@ -77,12 +80,23 @@ def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
     first = (axes[:, -width:] / spread[-width:].clamp(min=1e-6).sqrt()).T
     projector.fc1.weight.copy_(first)
     projector.fc1.bias.copy_(-first @ mean)
+    seen = cells.float().mean(1).double()
     hidden = torch.cat([F.gelu(projector.fc1(part.float())).mean(1) for part in cells.split(256)]).double()
-    centre, offset = hidden.mean(0), targets.double().mean(0)
-    design, wanted = hidden - centre, targets.double() - offset
-    gram = design.T @ design
-    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
-    second = torch.linalg.solve(gram, design.T @ wanted).T
+    visual = targets.double().clone()
+    visual[:, :DIMENSION] = 0
+    linear = _ridge(seen, visual, _RIDGE_LINEAR)
+    left = targets.double() - seen @ linear.T
+    second = _ridge(hidden, left, _RIDGE)
+    projector.linear.weight.copy_(linear)
     projector.fc2.weight.copy_(second)
-    projector.fc2.bias.copy_(offset - second @ centre)
-    return 1.0 - float((design @ second.T - wanted).square().sum() / wanted.square().sum())
+    projector.fc2.bias.copy_(left.mean(0) - second @ hidden.mean(0))
+    missed = left - left.mean(0) - (hidden - hidden.mean(0)) @ second.T
+    return 1.0 - float(missed.square().sum() / (targets - targets.mean(0)).double().square().sum())
+
+
+def _ridge(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
+    """Regress centred targets [N, D] on centred inputs [N, C]: weights [D, C]."""
+    design, wanted = inputs - inputs.mean(0), targets - targets.mean(0)
+    gram = design.T @ design
+    gram.diagonal().add_(ridge * gram.diagonal().mean())
+    return torch.linalg.solve(gram, design.T @ wanted).T

@@ -92,8 +92,9 @@ def without_layers(model: MoonModel) -> Iterator[None]:
 def _amplify(model: MoonModel, factor: float) -> None:
     if not isinstance(model.backbone, CompactBackbone):
         raise ConfigError(f"model.amplify is for the compact backbone, not for {model.config.backbone}")
-    last = model.backbone.projector.fc2
-    for entering in (model.backbone.decoder.embed_tokens.weight, last.weight, last.bias):
+    projector = model.backbone.projector
+    embedded = model.backbone.decoder.embed_tokens.weight
+    for entering in (embedded, projector.fc2.weight, projector.fc2.bias, projector.linear.weight):
         entering.mul_(factor)
 
 

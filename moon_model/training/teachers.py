@@ -56,11 +56,13 @@ class Photo:
         item: the photo alone; photos of one identity show the same thing to a customer.
         texts: products without images.
         vectors: the text teacher's of ``texts``, float16 [T, 384].
+        drawn: by us, of the demo world, and no camera's.
     """
 
     item: Item
     texts: Sequence[Product]
     vectors: NDArray[np.float16]
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,14 @@ class Corpora:
         if len(texts) != len(vectors):
             raise ConfigError(f"teachers.corpora: {folder} has {len(texts)} texts, but {len(vectors)} vectors")
         return cls(texts, vectors, photos, [Path(root) for root in about["image_roots"]])
+
+    def draw_photos(self, count: int, rng: np.random.Generator) -> list[Photo]:
+        """Draw different photos, half of them real: however many are drawn by us, the world must not look like them."""
+        drawn = [photo for photo in self.photos if photo.drawn]
+        real = [photo for photo in self.photos if not photo.drawn]
+        of_real = min(len(real), max(count // 2, count - len(drawn)))
+        shares = ((real, of_real), (drawn, count - of_real))
+        return [photos[row] for photos, share in shares for row in draw(len(photos), share, rng)]
 
 
 class TextAnchors(Objective):
@@ -146,8 +156,7 @@ class PhotoAnchors(Objective):
         """Draw photos, and for each one of the texts said of it, of any text at all, or none."""
         rng = np.random.default_rng((self.seed, step, 1))
         items, words = [], []
-        for row in draw(len(self.corpora.photos), self.settings.images, rng):
-            photo = self.corpora.photos[row]
+        for photo in self.corpora.draw_photos(self.settings.images, rng):
             told, vector = self._words(photo, rng)
             shown = replace(told, id=photo.item.product.id, images=photo.item.product.images)
             items.append(replace(photo.item, product=shown))
@@ -187,8 +196,7 @@ class Alignment(Objective):
         """Draw photos, and for each one of its texts."""
         rng = np.random.default_rng((self.seed, step, 2))
         photos, texts = [], []
-        for row in draw(len(self.corpora.photos), self.settings.aligned, rng):
-            photo = self.corpora.photos[row]
+        for photo in self.corpora.draw_photos(self.settings.aligned, rng):
             said = photo.texts[int(rng.integers(len(photo.texts)))]
             photos.append(photo.item)
             texts.append(Item(photo.item.identity, replace(said, id=f"text of {photo.item.product.id}")))
@@ -255,7 +263,7 @@ def draw(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[Photo]:
-    """Lines of photos.jsonl, {"identity", "image", "region", "texts"}, each with its rows of ``said``."""
+    """Lines of photos.jsonl, {"identity", "image", "region", "texts", "drawn"}, each with its rows of ``said``."""
     place = 0
     for line in path.read_text("utf-8").splitlines():
         stored = json.loads(line)
@@ -264,7 +272,7 @@ def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[Photo]:
         vectors = said[place : place + len(texts)]
         if len(vectors) != len(texts):
             raise ValueError(f"{path.name} says more than {SAID_VECTORS} has vectors of")
-        yield Photo(item_from_json(int(stored["identity"]), product), texts, vectors)
+        yield Photo(item_from_json(int(stored["identity"]), product), texts, vectors, bool(stored.get("drawn")))
         place += len(texts)
 
 

@@ -1,8 +1,9 @@
 """The DAGs on a real scheduler: four services, LocalExecutor, Postgres, real Spark submits, a real lake and collection.
 
 One shop, one story: a task that is killed and retried; a night by schedule; a backfill of three days while a night
-started over REST goes on; another model, approved over REST. The backfill's nine submits are noted and not run (what
-they do is told in ``tests/scenarios/test_backfill_nights.py``), everything else is the real thing.
+started over REST goes on; three more, backwards; another model, approved over REST. The backfills' submits are noted
+and not run (what they do, in either order, is told in ``tests/scenarios/test_backfill_nights.py``), everything else is
+the real thing.
 """
 
 import json
@@ -31,7 +32,7 @@ PRODUCTS = 20
 NIGHT_SECONDS = 2400
 """A night takes one and a half minutes on two free cores, and many on crowded ones."""
 
-pytestmark = [pytest.mark.long, pytest.mark.unproven, pytest.mark.timeout(4 * NIGHT_SECONDS)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(4 * NIGHT_SECONDS)]
 
 
 @dataclass
@@ -85,7 +86,9 @@ def shop(tmp_path_factory, database) -> Iterator[Shop]:
     home, root = tmp_path_factory.mktemp("airflow"), tmp_path_factory.mktemp("shop")
     zone = where_it_is_noon()
     tick = (datetime.now(zone) - timedelta(minutes=1)).replace(second=0, microsecond=0)
-    jobs = JobsEnvironment.make(root / "jobs", left_out=[f"{day}" for day in earlier(tick.date())])
+    jobs = JobsEnvironment.make(
+        root / "jobs", left_out=[f"{tick.date() - timedelta(days=days)}" for days in range(1, 10)]
+    )
     drawn = [f"--out={root / 'catalog'}", f"--products={PRODUCTS}", "--days=1", f"--start={tick.date()}", "--seed=5"]
     subprocess.run([MOON, "demo-catalog", *drawn], check=True, capture_output=True)
     next_model = copytree(REPOSITORY / "checkpoints" / "moon-tiny", root / "next")
@@ -127,9 +130,9 @@ def where_it_is_noon() -> ZoneInfo:
     return ZoneInfo(f"Etc/GMT{-east:+d}")  # POSIX counts westwards
 
 
-def earlier(today: date) -> list[date]:
-    """The three days before."""
-    return [today - timedelta(days=days) for days in (3, 2, 1)]
+def earlier(today: date, last: int = 1) -> list[date]:
+    """Three days, the last of them so many days ago."""
+    return [today - timedelta(days=last + days) for days in (2, 1, 0)]
 
 
 @pytest.fixture(scope="module")
@@ -171,21 +174,32 @@ def test_a_night_by_schedule(shop: Shop, scheduled: dict):
     assert airflow.ended() == []  # not even the triggerer, which calls for help itself
 
 
-def test_three_days_are_filled_in_while_a_night_by_rest_goes_on(shop: Shop, scheduled: dict):
-    airflow, before = shop.airflow, shop.moon("status")
-    days = earlier(shop.today)
+def fill_in(shop: Shop, days: list[date], *options: str) -> list[tuple[str, str]]:
+    """Let Airflow backfill days with its own command; return date and command of each submit, in order."""
+    airflow, known = shop.airflow, len(shop.jobs.calls())
     first, last = (shop.tick.replace(year=day.year, month=day.month, day=day.day) for day in (days[0], days[-1]))
     window = ["--from-date", first.isoformat(), "--to-date", last.isoformat(), "--max-active-runs", "1"]
-    by_hand = airflow.trigger("moon_nightly")
-    airflow.run("backfill", "create", "--dag-id", "moon_nightly", *window)
+    before = len(backfilled(airflow))
+    airflow.run("backfill", "create", "--dag-id", "moon_nightly", *window, *options)
 
     def filled() -> list[dict]:
-        runs = [run for run in airflow.runs("moon_nightly") if run["run_type"] == "backfill"]
-        return runs if all(run["state"] in ENDED for run in runs) and len(runs) == len(days) else []
+        runs = backfilled(airflow)
+        return runs if all(run["state"] in ENDED for run in runs) and len(runs) == before + len(days) else []
 
     runs = wait_until(filled, NIGHT_SECONDS, "end of the backfill", airflow.tail)
     assert {run["state"] for run in runs} == {"success"}
-    calls = [(call["date"], call["command"]) for call in shop.jobs.calls() if call["date"] in map(str, days)]
+    return [(call["date"], call["command"]) for call in shop.jobs.calls()[known:] if call["date"] in map(str, days)]
+
+
+def backfilled(airflow: Airflow) -> list[dict]:
+    return [run for run in airflow.runs("moon_nightly") if run["run_type"] == "backfill"]
+
+
+def test_three_days_are_filled_in_while_a_night_by_rest_goes_on(shop: Shop, scheduled: dict):
+    airflow, before = shop.airflow, shop.moon("status")
+    days = earlier(shop.today)
+    by_hand = airflow.trigger("moon_nightly")
+    calls = fill_in(shop, days)
     assert calls == [(f"{day}", group) for day in days for group in ("prepare", "infer", "serve")]
 
     assert airflow.wait_for_run("moon_nightly", by_hand, NIGHT_SECONDS)["logical_date"] is None
@@ -195,6 +209,12 @@ def test_three_days_are_filled_in_while_a_night_by_rest_goes_on(shop: Shop, sche
     same = ("collection", "rows", "snapshot_date", "model")
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
     assert after["served_at"] > before["served_at"]  # the night was run again, and found itself done
+
+
+def test_days_are_filled_in_backwards(shop: Shop, scheduled: dict):
+    days = earlier(shop.today, last=4)
+    calls = fill_in(shop, days, "--run-backwards")
+    assert calls == [(f"{day}", group) for day in reversed(days) for group in ("prepare", "infer", "serve")]
 
 
 def test_a_rollout_waits_for_a_person(shop: Shop, scheduled: dict):

@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,24 +130,6 @@ def planned_night(
         return night, plan
 
     return make
-
-
-@pytest.fixture(params=["lite", pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.long])])
-def milvus(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A Milvus without collections: a Milvus Lite path and, in the long tests, a real server."""
-    if request.param == "lite":
-        yield str(tmp_path / "milvus.db")
-        return
-    uri = request.getfixturevalue("milvus_server")
-    yield uri
-    from pymilvus import MilvusClient
-
-    client = MilvusClient(uri)
-    for alias in client.list_aliases()["aliases"]:
-        client.drop_alias(alias)
-    for name in client.list_collections():
-        client.drop_collection(name)
-    client.close()
 
 
 @pytest.fixture

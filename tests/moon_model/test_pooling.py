@@ -26,9 +26,18 @@ def test_segments_is_the_mean_of_segment_means(hidden):
 
 def test_modalities_weigh_words_against_pictures(hidden):
     pooled = pool(hidden, SEGMENTS, "modalities", 0.7)
-    visual, words = hidden[0, [1, 2, 3, 4]].mean(0), hidden[0, [5, 7, 8]].mean(0)
+    visual, words = normalise(hidden[0, [1, 2, 3, 4]].mean(0)), normalise(hidden[0, [5, 7, 8]].mean(0))
     torch.testing.assert_close(pooled[0], 0.3 * visual + 0.7 * words)
-    torch.testing.assert_close(pooled[1], hidden[1, 1:3].mean(0), msg="words alone keep their full weight")
+
+
+def test_a_modality_alone_is_its_mean_whatever_its_share(hidden):
+    vectors = normalise(pool(hidden, SEGMENTS, "modalities", 0.7))
+    torch.testing.assert_close(vectors[1], normalise(hidden[1, 1:3].mean(0)))
+
+
+def test_a_loud_modality_does_not_drown_the_other(hidden):
+    louder = torch.where((SEGMENTS == 1)[..., None] | (SEGMENTS == 2)[..., None], 50 * hidden, hidden)
+    torch.testing.assert_close(pool(louder, SEGMENTS, "modalities"), pool(hidden, SEGMENTS, "modalities"))
 
 
 @pytest.mark.parametrize("how", ["tokens", "segments", "modalities"])

@@ -14,12 +14,13 @@ from validation.reasons import Reason
 DAYS = ("2026-11-20", "2026-11-21")
 
 
-def test_two_demo_nights(spark, make_settings, tmp_path: Path) -> None:
+def test_two_demo_nights(spark, make_settings, milvus: str, tmp_path: Path) -> None:
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=60, days=2, seed=5, start=date(2026, 11, 20))
     settings = make_settings(
-        catalog=str(shop / "{date}" / "catalog.jsonl"), mapping=str(shop / "mapping.toml"), max_refusals=0.9
-    )
+        catalog=str(shop / "{date}" / "catalog.jsonl"), mapping=str(shop / "mapping.toml"), max_refusals=0.9,
+        milvus=milvus,
+    )  # fmt: skip
     expected = [json.loads(line) for line in (shop / "expected.jsonl").read_text().splitlines()]
     outcomes = {day: run_night(spark, settings, day) for day in DAYS}
     lake = Lake(Storage(settings.lake))

@@ -37,7 +37,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "checkpoints" / "moon-tiny"
 MISSED, FIRST, SECOND, THIRD, POISONED = (f"2026-11-{day}" for day in range(20, 25))
 
-pytestmark = [pytest.mark.long, pytest.mark.unproven, pytest.mark.milvus_server, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.long, pytest.mark.milvus_server, pytest.mark.timeout(3600)]
 
 
 @dataclass

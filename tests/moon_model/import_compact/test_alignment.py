@@ -25,9 +25,19 @@ BYTES = {"model": {"type": "BPE", "merges": [], "vocab": {}}}
 
 @pytest.fixture
 def model() -> MoonModel:
+    return small_model(64)
+
+
+@pytest.fixture
+def wide() -> MoonModel:
+    """Wide enough for what is seen behind the text teacher's 384 dimensions."""
+    return small_model(448)
+
+
+def small_model(hidden_size: int) -> MoonModel:
     torch.manual_seed(0)
     base = CompactConfig(
-        vocab_size=264, hidden_size=64, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
+        vocab_size=264, hidden_size=hidden_size, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
         num_key_value_heads=2, tokens_per_view=4, image_size=64,
     )  # fmt: skip
     return MoonModel(MoonConfig(base_config=base, num_experts=4)).eval()
@@ -68,7 +78,26 @@ def test_a_learnable_relation_is_learned_and_generalises(model: MoonModel) -> No
     cells, kind = photos(300)
     assert fit_projector(model, cells, words[kind]) > 0.9
     unseen, kind = photos(40)
+    assert torch.equal(torch.cdist(_project(model, unseen), words).argmin(1), kind)
+
+
+def test_what_is_seen_goes_through_the_linear_map_and_so_reaches_photos_of_any_kind(wide: MoonModel) -> None:
+    draw = torch.Generator().manual_seed(0)
+    cells = torch.randn(3000, 4, GRID_FEATURES, generator=draw)
+    seen = torch.randn(GRID_FEATURES, 50, generator=draw) / GRID_FEATURES**0.5
+
+    def targets(cells: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.pad(cells.mean(1) @ seen, (384, wide.config.hidden_size - 434))
+
+    fit_projector(wide, cells, targets(cells))
+    strange = 5 * torch.randn(40, 4, GRID_FEATURES, generator=draw)  # much further out than any cell of the fit
     with torch.no_grad():
-        projector = model.backbone.projector
-        tokens = projector.fc2(torch.nn.functional.gelu(projector.fc1(unseen))).mean(1)
-    assert torch.equal(torch.cdist(tokens, words).argmin(1), kind)
+        linear = wide.backbone.projector.linear(strange.mean(1))
+    torch.testing.assert_close(linear, targets(strange), atol=0.05, rtol=0.05)
+    assert linear[:, :384].abs().max() == 0, "what is said is the MLP's to guess"
+
+
+def _project(model: MoonModel, cells: torch.Tensor) -> torch.Tensor:
+    """Mean visual token of photos given as cells [N, 4, C]: [N, D]."""
+    with torch.no_grad():
+        return model.backbone.projector(cells.transpose(1, 2).unflatten(2, (2, 2))).mean(1)

@@ -66,6 +66,7 @@ def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
     assert found.vectors.shape == (3, 384)
     assert [photo.item.regions for photo in found.photos[:2]] == [((0.1, 0.2, 0.6, 0.9),), (None,)]
     assert [tuple(photo.texts) for photo in found.photos] == [photo.texts for photo in photos]
+    assert all(photo.drawn for photo in found.photos)
     said = {
         text_of(text): vector.argmax()
         for photo in found.photos

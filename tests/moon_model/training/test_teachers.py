@@ -16,8 +16,9 @@ from moon_model.training.config import ConfigError, ModelSection, TrainingConfig
 from moon_model.training.feature_cache import FeatureCache
 from moon_model.training.learner import Learner
 from moon_model.training.metric_log import read_curve
+from moon_model.training.pairs import item_from_json
 from moon_model.training.run import train
-from moon_model.training.teachers import RUN, Corpora, PhotoAnchors, build_teachers, draw
+from moon_model.training.teachers import RUN, Corpora, Photo, PhotoAnchors, build_teachers, draw
 
 WORDS = ("red mug", "blue mug", "red bowl", "blue bowl", "green lamp", "white lamp", "green vase", "white vase")
 
@@ -29,6 +30,20 @@ def test_rows_are_drawn_once_and_in_runs(total: int, count: int, seed: int) -> N
     assert set(rows.tolist()) <= set(range(total))
     first = rows[: RUN if rows[0] + RUN <= total else 1]
     assert (np.diff(first) == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("drawn", "real", "expected"),
+    [(40, 20, (4, 4)), (40, 3, (5, 3)), (2, 20, (2, 6)), (0, 20, (0, 8)), (20, 0, (8, 0))],
+)
+def test_half_of_the_photos_of_a_step_are_real_as_far_as_there_are(
+    drawn: int, real: int, expected: tuple[int, int]
+) -> None:
+    vectors = np.zeros((0, 2), dtype=np.float16)
+    photos = [Photo(item_from_json(n, {"id": str(n)}), [], vectors, drawn=n < drawn) for n in range(drawn + real)]
+    found = Corpora([], vectors, photos, []).draw_photos(8, np.random.default_rng(0))
+    assert (sum(one.drawn for one in found), sum(not one.drawn for one in found)) == expected
+    assert len({one.item.identity for one in found}) == 8
 
 
 def word_vectors() -> np.ndarray:
