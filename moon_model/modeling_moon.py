@@ -96,18 +96,30 @@ class MoonModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Load a saved MoonModel; also one stored compactly (``config.moon_storage``, see checkpoint.py)."""
+        """Load a saved MoonModel; also one stored compactly (``config.moon_storage``, see checkpoint.py).
+
+        Raises ValueError when weights are missing: transformers would fill them in by chance and go on.
+        """
         path = pretrained_model_name_or_path
         config = kwargs.get("config")
         if path is not None and not isinstance(config, MoonConfig):
             config = MoonConfig.from_pretrained(config or path)
-        if path is None or config is None or config.moon_storage is None:
-            return super().from_pretrained(path, *args, **kwargs)
-        from moon_model.checkpoint import load_state_dict  # noqa: PLC0415  # only stored models need it
+        source = path
+        if path is not None and config is not None and config.moon_storage is not None:
+            from moon_model.checkpoint import load_state_dict  # noqa: PLC0415  # only stored models need it
 
-        config.moon_storage = None  # what is saved from here on is ordinary safetensors
-        kwargs |= {"config": config, "state_dict": load_state_dict(Path(path))}
-        return super().from_pretrained(None, *args, **kwargs)
+            config.moon_storage = None  # what is saved from here on is ordinary safetensors
+            kwargs |= {"config": config, "state_dict": load_state_dict(Path(path))}
+            source = None
+        asked = kwargs.pop("output_loading_info", False)
+        loaded: Any = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): another version of "
+                "moon_model wrote it; train it again with this one, or install that version"
+            )
+        return loaded if asked else model  # type: ignore[no-any-return]  # as transformers' own
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's token embedding."""

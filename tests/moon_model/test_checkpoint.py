@@ -115,6 +115,16 @@ def test_the_model_loads_it_and_forgets_how_it_was_stored(tmp_path: Path, tiny_c
     assert all(torch.equal(value, weights[name]) for name, value in again.state_dict().items())
 
 
+def test_a_model_that_lacks_weights_is_refused_not_filled_in_by_chance(
+    tmp_path: Path, tiny_compact_config: Factory
+) -> None:
+    model = MoonModel(tiny_compact_config())
+    older = {name: value for name, value in model.state_dict().items() if "projector.linear" not in name}
+    save_state(older, model.config, tmp_path)
+    with pytest.raises(ValueError, match=r"lacks 1 of the model's weights \(backbone.projector.linear.weight"):
+        MoonModel.from_pretrained(tmp_path)
+
+
 def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     save_state({"a.weight": torch.randn(3, 3)}, CONFIG, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
