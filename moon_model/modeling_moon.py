@@ -119,7 +119,7 @@ class MoonModel(PreTrainedModel):
                 f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): another version of "
                 "moon_model wrote it; train it again with this one, or install that version"
             )
-        return loaded if asked else model  # type: ignore[no-any-return]  # as transformers' own
+        return loaded if asked else model
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's token embedding."""
