@@ -25,8 +25,10 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "2147483648",
     "MALLOC_ARENA_MAX": "2",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
 }
-"""Environment of every Python worker."""
+"""Environment of every Python worker. Each batch has a shape of its own: what oneDNN keeps for a thousand of them is
+hundreds of megabytes that no later batch uses."""
 
 
 def _use_java() -> None:
