@@ -52,6 +52,5 @@ def _mean_of_segments(hidden: Tensor, segment_ids: Tensor) -> Tensor:
     member = F.one_hot(segment_ids, len(Segment))[..., 1:].float()  # [B, L, segments]; the first is NONE
     count = member.sum(1)  # [B, segments]
     present = (count > 0).sum(1, keepdim=True).clamp(min=1)
-    share = 1.0 / (count.clamp(min=1) * present)  # of a token of each segment
-    weights = torch.bmm(member, share[:, :, None])
-    return torch.bmm(weights.transpose(1, 2), hidden.float()).squeeze(1)
+    means = torch.bmm(member.transpose(1, 2), hidden.float()) / count.clamp(min=1)[..., None]  # [B, segments, D]
+    return means.sum(1) / present

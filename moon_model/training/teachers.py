@@ -8,7 +8,7 @@ describe them. The same losses, weighted, hold the model together in the second 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,14 @@ class Corpora:
             raise ConfigError(f"teachers.corpora: {folder} has {len(texts)} texts, but {len(vectors)} vectors")
         return cls(texts, vectors, photos, [Path(root) for root in about["image_roots"]])
 
+    @cached_property
+    def _by_origin(self) -> tuple[list[Photo], list[Photo]]:
+        """Real photos and drawn ones, told apart once and not every step."""
+        return [one for one in self.photos if not one.drawn], [one for one in self.photos if one.drawn]
+
     def draw_photos(self, count: int, rng: np.random.Generator) -> list[Photo]:
         """Draw different photos, half of them real: however many are drawn by us, the world must not look like them."""
-        drawn = [photo for photo in self.photos if photo.drawn]
-        real = [photo for photo in self.photos if not photo.drawn]
+        real, drawn = self._by_origin
         of_real = min(len(real), max(count // 2, count - len(drawn)))
         shares = ((real, of_real), (drawn, count - of_real))
         return [photos[row] for photos, share in shares for row in draw(len(photos), share, rng)]
