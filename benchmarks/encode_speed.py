@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from jobs.session import WORKER_ENVIRONMENT
 from moon_model.demo.photo import take_photo
 from moon_model.demo.scene import to_jpeg
 from moon_model.demo.world import DemoWorld
 from moon_model.encoder import MoonEncoder
 from moon_model.product import Product
-from moon_model.runtime import ALLOCATOR_ENVIRONMENT
 
 _CHUNK = 64
 
@@ -73,9 +73,8 @@ def work(arguments: argparse.Namespace) -> Timing:
 
 def measure(arguments: argparse.Namespace) -> list[Timing]:
     """Run the processes side by side."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    if not arguments.default_allocator:
-        environment |= ALLOCATOR_ENVIRONMENT
+    keep = not arguments.default_allocator
+    environment = os.environ | {k: v for k, v in WORKER_ENVIRONMENT.items() if keep or not k.startswith("MALLOC_")}
     command = [sys.executable, __file__, "--worker", "--dtype", arguments.dtype]
     for name in ("products", "images", "size"):
         command += [f"--{name}", str(getattr(arguments, name))]

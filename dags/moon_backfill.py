@@ -32,6 +32,13 @@ PARAMS: dict[str, Any] = {
         maxLength=2000,
         description='Only some products, with a model: category_1 == "Shoes" and images >= 2.',
     ),
+    "scratch": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=365,
+        description="Days that the vectors can be searched in a collection of their own, with a model. Empty: none.",
+    ),
     "dry_run": Param(True, type="boolean", description="Only say which days and how many hours it is."),
     "approved": Param(
         False,

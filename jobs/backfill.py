@@ -1,8 +1,8 @@
 """backfill: missed nights in their order, or past snapshots re-embedded by another model.
 
 A missed night is a normal night of its date; that an older date neither replaces a newer row nor deletes is the plan's
-own rule (`jobs.plan`, the high-water date). With a model named, past snapshots become vectors of that model and nothing
-is served (`jobs.reembed`).
+own rule (`jobs.plan`, the high-water date; `jobs.late`). With a model named, past snapshots become vectors of that
+model and nothing is served (`jobs.reembed`); a scratch collection may show them for some days (`jobs.scratch`).
 """
 
 from collections.abc import Iterator, Sequence

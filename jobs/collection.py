@@ -1,6 +1,7 @@
 """Makes a model version's collection, opens it, and verifies what it holds."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from jobs.errors import NightStoppedError
 from jobs.lake import Lake
 from jobs.milvus import backend, collection_properties, count, fetch, retry_transient
 from jobs.model_choice import ModelChoice, registered_model
+from jobs.settings import Settings
 from moon_model.identity import preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
@@ -20,6 +22,7 @@ from schemas.collection import (
     PROPERTY_MODEL,
     PROPERTY_PREPROCESSING,
     VECTOR,
+    Index,
     UnsupportedIndexError,
     choose_index,
     collection_schema,
@@ -56,24 +59,59 @@ def ensure_collection(client: "MilvusClient", night: "Night", plan: "Plan", dime
         NightStoppedError: the index is one that the backend lacks, or a collection of that name is not this model's.
     """
     name = plan.collection
-    try:
-        index = choose_index(backend(client), rows, night.settings.index)
-    except UnsupportedIndexError as error:
-        raise NightStoppedError(f"{error} (MOON_INDEX)") from error
+    index = _index(client, night.settings, rows)
     if not client.has_collection(name):
-        log.info("making collection %s with a %s index", name, index.type)
-        client.create_collection(
-            name,
-            schema=collection_schema(dimension),
-            consistency_level=CONSISTENCY,
-            properties=_properties(registered_model(night.lake, night.settings, plan.model_version, name)),
-        )
+        _create(client, registered_model(night.lake, night.settings, plan.model_version, name), index)
     _check_identity(collection_properties(client, name), plan.model_version, dimension, name)
     if not client.list_indexes(name):
-        params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type=index.type, metric_type=METRIC, params=dict(index.build))
-        client.create_index(name, params)
+        _build(client, name, index)
     open_collection(client, name)
+
+
+def make_collection(
+    client: "MilvusClient", settings: Settings, model: ModelChoice, rows: int, properties: Mapping[str, str]
+) -> None:
+    """Make a collection of a model anew, with its index, and load it; one of that name is dropped.
+
+    Args:
+        client: where.
+        settings: the index wanted.
+        model: whose vectors it will hold, and its name.
+        rows: how many, for the choice of the index.
+        properties: of this collection besides the usual ones.
+
+    Raises:
+        NightStoppedError: the index is one that the backend lacks.
+    """
+    name, index = model.collection, _index(client, settings, rows)
+    if client.has_collection(name):
+        client.drop_collection(name)
+    _create(client, model, index, properties)
+    _build(client, name, index)
+    open_collection(client, name)
+
+
+def _index(client: "MilvusClient", settings: Settings, rows: int) -> Index:
+    try:
+        return choose_index(backend(client), rows, settings.index)
+    except UnsupportedIndexError as error:
+        raise NightStoppedError(f"{error} (MOON_INDEX)") from error
+
+
+def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Mapping[str, str] | None = None) -> None:
+    log.info("making collection %s with a %s index", model.collection, index.type)
+    client.create_collection(
+        model.collection,
+        schema=collection_schema(model.dimension),
+        consistency_level=CONSISTENCY,
+        properties={**_properties(model), **(extra or {})},
+    )
+
+
+def _build(client: "MilvusClient", name: str, index: Index) -> None:
+    params = client.prepare_index_params()
+    params.add_index(VECTOR, index_type=index.type, metric_type=METRIC, params=dict(index.build))
+    client.create_index(name, params)
 
 
 def _properties(model: ModelChoice) -> dict[str, str]:
@@ -93,6 +131,21 @@ def _check_identity(found: dict[str, str], model_version: str, dimension: int, n
             f"collection {name} exists, but its {wrong[0]} is {found.get(wrong[0], 'missing')} and not "
             f"{wanted[wrong[0]]}: vectors of two models never meet. Rename or drop that collection, or use another "
             "Milvus"
+        )
+
+
+def check_room(client: "MilvusClient", settings: Settings, rows: int) -> None:
+    """Return if a collection of so many rows may be written.
+
+    Raises:
+        NightStoppedError: they are too many for Milvus Lite.
+    """
+    most = settings.lite_max_rows
+    if rows > most and backend(client) == "lite":
+        raise NightStoppedError(
+            f"{rows:,} products are too many for Milvus Lite, which is good for {most:,} (MOON_LITE_MAX_ROWS). Nothing "
+            "was served: start a Milvus server and run the same again with --milvus http://HOST:19530. The vectors are "
+            "in the lake, nothing is encoded twice"
         )
 
 

@@ -17,7 +17,9 @@ from jobs.lake import Lake
 from jobs.lake_reading import read_parquet
 from jobs.lease import hold_lease
 from jobs.ledger import folded, history_mark
+from jobs.milvus import connect
 from jobs.retention import Forgotten, cutoff, old_dates, superseded_vectors
+from jobs.scratch import drop_expired, has_scratch
 from jobs.settings import Settings
 from jobs.storage import SCRATCH
 from schemas.tables import TABLES
@@ -43,7 +45,7 @@ class Action:
     """Something done, or to be done in a dry run.
 
     Attributes:
-        table: of the lake.
+        table: of the lake, its folder for spilled files, or "Milvus".
         what: in words.
         files, rows: how many of each it concerns.
     """
@@ -71,13 +73,15 @@ def maintain(
 
     Args:
         spark, lake: the lake, and the session that rewrites its files.
-        settings: days of retention, lease.
+        settings: days of retention, lease, Milvus.
         dry_run: only say what is due.
         safe_age: how long unreferenced files are left alone.
         max_files: files of a partition before it is compacted.
 
     Raises:
         LeaseBusyError: another maintain is running.
+        LiteBusyError, MilvusUnreachableError: Milvus may hold scratch collections, and cannot be had; all that concerns
+            the lake is done.
     """
     if dry_run:
         return _due(spark, lake, settings, safe_age, max_files, dry_run=True)
@@ -95,7 +99,8 @@ def _due(
         actions += _compact(spark, lake, table, max_files, first_kept, dry_run)
     for table in TABLES:
         actions += _sweep(lake, table, safe_age, dry_run)
-    return [*actions, *_sweep_scratch(lake, safe_age, dry_run)]
+    actions += _sweep_scratch(lake, safe_age, dry_run)
+    return [*actions, *_expired_collections(lake, settings, dry_run)]
 
 
 def _forget(lake: Lake, part: Forgotten, dry_run: bool) -> Action:
@@ -159,6 +164,15 @@ def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[A
         delta.create_checkpoint()
         delta.cleanup_metadata()
     return [Action(table, "files that nothing refers to", len(swept))] if swept else []
+
+
+def _expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> list[Action]:
+    """Drop the scratch collections of backfills whose time is over."""
+    if not has_scratch(lake):
+        return []
+    with connect(settings) as client:
+        dropped = drop_expired(client, lake, settings, dry_run=dry_run)
+    return [Action("Milvus", f"scratch collection expired: {one.collection}", rows=one.rows) for one in dropped]
 
 
 def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[Action]:

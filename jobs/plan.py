@@ -66,6 +66,11 @@ class Plan:
         return self.counts["new"] + self.counts["changed"]
 
     @property
+    def served_as(self) -> str:
+        """The attempt under which the ledger notes that this plan is served."""
+        return f"upsert/{self.run_id}"
+
+    @property
     def partition(self) -> dict[str, str]:
         """The partition of `changes` that holds this plan's rows."""
         return {"run_id": self.run_id}

@@ -63,7 +63,7 @@ def report(night: Night) -> StageResult:
 
 
 def _check_served(night: Night, plan: Plan) -> None:
-    if plan.serve and not night.lake.done("served", f"upsert/{plan.run_id}") and touches(night, plan):
+    if plan.serve and not night.lake.done("served", plan.served_as) and touches(night, plan):
         raise NightStoppedError(
             f"the plan {plan.run_id} is not served yet: run `moon serve --date {night.date}`, which ends with the "
             "report"

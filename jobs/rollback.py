@@ -17,6 +17,7 @@ from jobs.milvus import connect
 from jobs.model_choice import ModelChoice, registered_model
 from jobs.night import Night
 from jobs.search import published
+from schemas.collection import is_scratch
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -111,4 +112,7 @@ def _target(night: Night, client: "MilvusClient", served: str, to: str) -> str:
                 f"--to ({', '.join(client.list_collections())})"
             )
         return found
-    return unserved_collection(client, served, to, option="--to")
+    target = unserved_collection(client, served, to, option="--to")
+    if is_scratch(target):
+        raise NightStoppedError(f"{target} is a scratch collection of a backfill and will expire: readers never get it")
+    return target

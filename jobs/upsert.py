@@ -15,10 +15,11 @@ from pyspark.sql import functions as F
 from jobs.breakers import check_shift
 from jobs.canary import LEAST_QUERIES, Canary, check_found, look, shift_of, unchanged_ids
 from jobs.changes import DELETED
-from jobs.collection import check_held, ensure_collection, flush, is_behind, registered_dimension
+from jobs.collection import check_held, check_room, ensure_collection, flush, is_behind, registered_dimension
 from jobs.counting import count_rows
 from jobs.errors import NightStoppedError
 from jobs.hold import check_not_held
+from jobs.late import late_changes, late_plan
 from jobs.lease import Lease, hold_lease, lease_state
 from jobs.ledger import (
     DELETE,
@@ -32,7 +33,7 @@ from jobs.ledger import (
     ledger_version,
 )
 from jobs.mend import Mender
-from jobs.milvus import backend, connect, count
+from jobs.milvus import connect, count
 from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
 from jobs.row_writer import RowWriter, Written
@@ -60,8 +61,7 @@ def upsert(night: Night) -> StageResult:
     """
     plan = night.apart or required_plan(night.lake, night.date)
     if not plan.serve:
-        note = f"nothing served: {plan.collection} serves a later date already, tonight's vectors wait in the lake"
-        return _result(plan, note=note)
+        return _serve_late(night, plan)
     if _is_done(night, plan):
         return _result(plan, note="found committed")
     with connect(night.settings) as client:
@@ -78,12 +78,22 @@ def upsert(night: Night) -> StageResult:
             return Serving(night, plan, client, lease).run()
 
 
+def _serve_late(night: Night, plan: Plan) -> StageResult:
+    """Serve what a date older than the served one still has to say (`jobs.late`)."""
+    if late_changes(night, plan).isEmpty():
+        note = f"nothing served: {plan.collection} serves a later date already, tonight's vectors wait in the lake"
+        return _result(plan, note=note)
+    with (
+        connect(night.settings) as client,
+        hold_lease(night.lake, plan.collection, night.settings) as lease,
+        stopping_on_sigterm(lease.guard.stop, plan.collection),
+    ):
+        check_not_held(night.lake)
+        return Serving(night, late_plan(night, plan), client, lease).run()
+
+
 def _is_done(night: Night, plan: Plan) -> bool:
-    return night.lake.done("served", _attempt(plan))
-
-
-def _attempt(plan: Plan) -> str:
-    return f"upsert/{plan.run_id}"
+    return night.lake.done("served", plan.served_as)
 
 
 def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
@@ -203,14 +213,13 @@ class Serving:
                 f"{counts['wanted']:,} products of the plan {self._plan.run_id} are to be served, {upserts:,} have a "
                 f"vector: run `moon infer --date {self._night.date}` first"
             )
-        most = self._night.settings.lite_max_rows
-        if backend(self._client) == "lite" and counts["total"] > most:
-            raise NightStoppedError(
-                f"{counts['total']:,} products are too many for Milvus Lite, which is good for {most:,} "
-                "(MOON_LITE_MAX_ROWS). Nothing was served: start a Milvus server and run the night again with --milvus "
-                "http://HOST:19530. The vectors are in the lake, nothing is encoded twice"
-            )
+        check_room(self._client, self._night.settings, counts["total"])
         return counts["total"]
+
+    def _highwater(self) -> Date:
+        """Return the date that the collection stands for afterwards: a night never takes it back."""
+        ours, latest = Date.fromisoformat(self._night.date), highwater(self._night.lake, self._plan.collection)
+        return max(ours, latest) if latest and not self._night.apart else ours
 
     def _check_plan_stands(self) -> None:
         """Refuse a plan that was made from an older ledger."""
@@ -255,11 +264,11 @@ class Serving:
         self._night.lake.commit(
             "served",
             files,
-            attempt=_attempt(self._plan),
+            attempt=self._plan.served_as,
             partition={"collection": name},
             counter=(ledger_counter(name), self._plan.ledger_version),
             marks={
-                highwater_mark(name): Date.fromisoformat(self._night.date).toordinal(),
+                highwater_mark(name): self._highwater().toordinal(),
                 epoch_mark(name): self._epoch,
             },
         )

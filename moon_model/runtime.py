@@ -1,4 +1,4 @@
-"""What the machine at hand can do: device, number format, memory allocator."""
+"""What the machine at hand can do: device, number format."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,6 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-ALLOCATOR_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "4294967296",
-    "MALLOC_TOP_PAD_": "268435456",
-}
-"""Set these before a process that encodes on a CPU starts (glibc reads them once). They keep glibc from handing
-every activation buffer back to the kernel and faulting it in again; without them larger batches are slower. A Spark
-worker gets them as ``spark.executorEnv.NAME``; in local mode the driver's own environment counts."""
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

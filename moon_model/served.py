@@ -18,10 +18,14 @@ class WrongEncoderError(ValueError):
 
 
 class Client(Protocol):
-    """What of ``pymilvus.MilvusClient`` is used here: aliases and descriptions, no data."""
+    """What of ``pymilvus.MilvusClient`` is used here: names and descriptions, no data."""
 
     def list_aliases(self) -> dict[str, Any]:
         """Return ``{"aliases": [...]}``."""
+        ...
+
+    def has_collection(self, collection_name: str) -> bool:
+        """Return whether there is one of that name."""
         ...
 
     def describe_alias(self, alias: str) -> dict[str, Any]:
@@ -64,17 +68,20 @@ class ServedModel:
 
 
 def served_model(client: Client, alias: str) -> ServedModel:
-    """Return the model behind an alias, as it is now.
+    """Return the model behind an alias, as it is now; a collection's own name will do, too.
 
     Raises:
         NothingServedError: there is no such alias, or it names a collection that is not one of ours.
     """
     aliases = client.list_aliases()["aliases"]
-    if alias not in aliases:
+    if alias in aliases:
+        collection = client.describe_alias(alias)["collection_name"]
+    elif client.has_collection(alias):
+        collection = alias
+    else:
         raise NothingServedError(
             f"there is no alias {alias!r} in this Milvus (aliases: {', '.join(sorted(aliases)) or 'none at all'})"
         )
-    collection = client.describe_alias(alias)["collection_name"]
     properties = dict(client.describe_collection(collection).get("properties") or {})
     if not {PROPERTY_MODEL, PROPERTY_CHECKPOINT} <= properties.keys():
         raise NothingServedError(f"alias {alias} names {collection}, which is not a collection of ours")

@@ -43,6 +43,9 @@ INTEGERS = ("epoch",)
 FIELDS = (*TEXT_BYTES, *INTEGERS)
 """Everything a service may filter by or ask for, besides the vector."""
 
+SCRATCH_PREFIX = "moon_scratch_"
+"""Of collections that a backfill makes for some days."""
+
 METRIC = "IP"
 """Inner product of unit vectors, which is their cosine: 1 is identical."""
 
@@ -53,6 +56,11 @@ PROPERTY_MODEL = "moon.model_version"
 PROPERTY_DIMENSION = "moon.dimension"
 PROPERTY_PREPROCESSING = "moon.preprocessing"
 PROPERTY_CHECKPOINT = "moon.checkpoint"
+PROPERTY_EXPIRES = "moon.expires_at"
+PROPERTY_TTL = "collection.ttl.seconds"
+"""Of scratch collections alone: when they may be dropped (ISO 8601, UTC), and Milvus's own time to live of a row, which
+servers heed and Milvus Lite does not."""
+
 PROPERTIES = (PROPERTY_MODEL, PROPERTY_DIMENSION, PROPERTY_PREPROCESSING, PROPERTY_CHECKPOINT)
 """Properties of every collection of ours: model version (64 hex), dimension, digest of the processing configuration
 (64 hex) and the checkpoint's URI."""
@@ -82,6 +90,11 @@ class Index:
 def collection_name(model_version: str) -> str:
     """Return the name of the collection that is created for a model version."""
     return f"moon_{model_version[:12]}"
+
+
+def is_scratch(collection: str) -> bool:
+    """Return whether a collection is one that expires: nights, rollouts and rollbacks have nothing to do with it."""
+    return collection.startswith(SCRATCH_PREFIX)
 
 
 def pinned_alias(alias: str, model_version: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.commands import options
-from jobs.commands.nightly import check_reason, snapshot_date
+from jobs.commands.nightly import overrides, snapshot_date
 from jobs.errors import MoonError, NightStoppedError
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ def backfill(
     where: Annotated[
         str, typer.Option("--where", metavar="EXPR", help="Only these products; with --model. See below.")
     ] = "",
+    scratch: Annotated[
+        int | None,
+        typer.Option(
+            "--scratch",
+            metavar="DAYS",
+            min=1,
+            max=365,
+            help="With --model: also make a collection to search.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes, then stop.")
     ] = False,
@@ -53,30 +64,35 @@ def backfill(
     """Run missed nights in their order, or re-embed past snapshots with another model.
 
     Without --model every date of the range that has no finished night gets one, the oldest first. A date older than
-    what is served makes its vectors and leaves the collection alone: it replaces no newer row and deletes nothing.
+    what is served makes its vectors, replaces no newer row and deletes nothing; it serves only products whose rows
+    every later night refused.
 
     With --model the snapshots of the range become vectors of that checkpoint, in the lake only; dates that the lake
     does not hold are pulled where a catalogue is named. --where takes some of the products: fields are product_id,
-    title, description, category (the whole path), category_1 to category_3, brand and images (how many).
+    title, description, category (the whole path), category_1 to category_3, brand and images (how many). --scratch
+    also puts each product's latest row of the range into a collection of its own, which `moon search --collection`
+    takes; it expires after so many days, and `moon maintain` drops it then.
 
     --dry-run pulls and validates what is missing, but encodes and serves nothing. Interrupted, say the same again: what
     is finished is skipped. Work of more than MOON_BACKFILL_ASK_HOURS, or of unknown length, is asked about first.
 
     [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --dry-run[/]
     [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --model models/moon-3b --where 'category_1 == "Shoes"'[/]
+    [dim]moon backfill --from 2026-11-07 --to 2026-11-07 --model models/moon-3b --scratch 7[/]
     """
     from jobs.settings import Settings
 
     if where and not model:
         raise MoonError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
-    lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
-    if model and any(share is not None for share in lifted.values()):
+    if scratch and not model:
+        raise MoonError("--scratch needs --model: what a night makes is served, `moon search` finds it there")
+    if model and (allow_deletes, allow_refusals, allow_shift) != (None, None, None):
         raise MoonError("--model re-embeds and serves nothing: there is no breaker to lift")
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     dates = snapshot_date(first, settings), snapshot_date(last, settings)
-    check_reason(lifted, reason)
-    overrides = {**lifted, "reason": reason}
-    document = _backfill(settings, dates, model, where, dry_run=dry_run, yes=yes, quiet=as_json, overrides=overrides)
+    lifted = overrides(allow_deletes, allow_refusals, allow_shift, reason)
+    asked = _Asked(model, where, scratch, dry_run=dry_run, yes=yes)
+    document = _backfill(settings, dates, asked, lifted, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(document))
 
@@ -146,21 +162,25 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
     console.print(table if found["changed"] else "No product has other neighbours.")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What `moon backfill` was asked for, besides the range; the fields are its options."""
+
+    model: str | None
+    where: str
+    scratch: int | None
+    dry_run: bool
+    yes: bool
+
+
 def _backfill(
-    settings: "Settings",
-    dates: tuple[str, str],
-    model: str | None,
-    where: str,
-    *,
-    dry_run: bool,
-    yes: bool,
-    quiet: bool,
-    overrides: dict[str, Any],
+    settings: "Settings", dates: tuple[str, str], asked: _Asked, lifted: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
     from jobs.backfill import backfill as work
     from jobs.backfill import date_range, outlook
     from jobs.lake import Lake
     from jobs.night import Night
+    from jobs.scratch import fill_scratch
     from jobs.session import spark_session
     from jobs.storage import Storage
 
@@ -168,18 +188,26 @@ def _backfill(
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet)
     with spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
-        base = Night(spark, lake, settings, days[0], **overrides)
-        ahead = outlook(base, days, model, where)
+        base = Night(spark, lake, settings, days[0], **lifted)
+        ahead = outlook(base, days, asked.model, asked.where)
         console.print(_days_table(ahead))
-        document: dict[str, Any] = {**ahead.document(), "dry_run": dry_run, "seconds_taken": {}}
+        document: dict[str, Any] = {**ahead.document(), "dry_run": asked.dry_run, "seconds_taken": {}, "scratch": None}
         console.print(_summary(document))
-        if dry_run or not ahead.due:
+        if asked.dry_run:
             return document
-        if not yes:
+        if ahead.due and not asked.yes:
             _ask(ahead, settings.backfill_ask_hours, is_silent=quiet)
-        for date, outcome in work(base, ahead, model, where):
+        for date, outcome in work(base, ahead, asked.model, asked.where):
             document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
             console.print(f"{date} done in {document['seconds_taken'][date]:.1f} s")
+        if asked.scratch:
+            made = fill_scratch(base, ahead.model, days, asked.where, asked.scratch)
+            document["scratch"] = made.as_dict()
+            console.print(
+                f'{made.rows:,} products in {made.collection} until {made.expires_at}: moon search "…" --collection '
+                f"{made.collection}",
+                soft_wrap=True,
+            )
     return document
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -65,8 +65,7 @@ def nightly(
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     stages = GROUPS["prepare"] if dry_run else NIGHT
     night_date = snapshot_date(date, settings)
-    lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
-    outcome = _run(settings, night_date, stages, lifted, reason)
+    outcome = _run(settings, night_date, stages, overrides(allow_deletes, allow_refusals, allow_shift, reason))
     document = night_document(night_date, outcome)
     if as_json:
         typer.echo(json.dumps(document))
@@ -92,8 +91,8 @@ def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer
 
         settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
         stages = GROUPS.get(name, (name,))
-        lifted = {"allow_deletes": allow_deletes, "allow_refusals": allow_refusals, "allow_shift": allow_shift}
-        _run(settings, snapshot_date(date, settings), stages, lifted, reason)
+        lifted = overrides(allow_deletes, allow_refusals, allow_shift, reason)
+        _run(settings, snapshot_date(date, settings), stages, lifted)
 
     return command
 
@@ -114,18 +113,20 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
         raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
 
 
-def check_reason(lifted: Mapping[str, float | None], reason: str) -> None:
-    """Check that a lifted breaker has a reason.
+def overrides(deletes: float | None, refusals: float | None, shift: float | None, reason: str) -> dict[str, Any]:
+    """Return the breakers that are lifted, and why, as `jobs.night.Night` takes them.
 
     Args:
-        lifted: share by the name of the breaker's field in `jobs.night.Night`; None where it stands.
+        deletes, refusals, shift: share up to which each is lifted; None where it stands.
         reason: as given.
 
     Raises:
-        MoonError: it has none.
+        MoonError: a breaker is lifted without a reason.
     """
+    lifted = {"allow_deletes": deletes, "allow_refusals": refusals, "allow_shift": shift}
     if any(share is not None for share in lifted.values()) and not reason:
         raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
+    return {**lifted, "reason": reason}
 
 
 def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
@@ -141,24 +142,16 @@ def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _run(
-    settings: "Settings",
-    night_date: str,
-    stages: Sequence[str],
-    lifted: Mapping[str, float | None],
-    reason: str,
-) -> "Outcome":
+def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "Outcome":
     from jobs.lake import Lake
     from jobs.night import Night
     from jobs.runner import run_stages
     from jobs.session import spark_session
     from jobs.storage import Storage
 
-    check_reason(lifted, reason)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
-        deletes, refusals, shift = (lifted[name] for name in ("allow_deletes", "allow_refusals", "allow_shift"))
-        return run_stages(Night(spark, lake, settings, night_date, deletes, refusals, shift, reason), stages)
+        return run_stages(Night(spark, lake, settings, night_date, **lifted), stages)
 
 
 def _print(document: dict[str, object], outcome: "Outcome") -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs.commands import options
 from jobs.commands.analyst import print_comparison
-from jobs.commands.nightly import check_reason
+from jobs.commands.nightly import overrides
 
 if TYPE_CHECKING:
     from jobs.rollout import Rollout
@@ -64,11 +64,9 @@ def rollout(
 
     if approve and yes:
         raise typer.BadParameter("--approve switches what was prepared, --yes does both steps: say one")
-    check_reason({"allow_deletes": allow_deletes}, reason)
+    lifted = overrides(allow_deletes, None, None, reason)
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
-    document = _rollout(
-        settings, model, reason, sample, allow_deletes=allow_deletes, approve=approve, yes=yes, quiet=as_json
-    )
+    document = _rollout(settings, model, lifted, sample, approve=approve, yes=yes, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=False))
 
@@ -76,10 +74,9 @@ def rollout(
 def _rollout(
     settings: "Settings",
     folder: str,
-    reason: str,
+    lifted: dict[str, Any],
     sample: int,
     *,
-    allow_deletes: float | None,
     approve: bool,
     yes: bool,
     quiet: bool,
@@ -93,8 +90,8 @@ def _rollout(
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     with spark_session(settings, "moon rollout") as spark:
-        night = Night(spark, lake, settings, "", allow_deletes=allow_deletes, reason=reason)
-        ours = work.begin(night, folder, reason)
+        night = Night(spark, lake, settings, "", **lifted)
+        ours = work.begin(night, folder, night.reason)
         document: dict[str, Any] = {
             "alias": settings.alias,
             "before": ours.served,

@@ -30,6 +30,10 @@ def search(
     expression: Annotated[
         str, typer.Option("--filter", metavar="EXPR", help="Milvus filter over the fields of a product.")
     ] = "",
+    collection: Annotated[
+        str | None,
+        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
+    ] = None,
     lake: options.Lake = None,
     milvus: options.Milvus = None,
     model: options.Model = None,
@@ -43,11 +47,12 @@ def search(
     [dim]moon search "red striped t-shirt" --k 5[/]
     [dim]moon search --image boot.jpg --filter 'category_1 == "Shoes" and brand in ["A", "B"]'[/]
     [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
+    [dim]moon search "waterproof" --collection moon_scratch_1f2e3d4c_5b6a7988   # of `moon backfill --scratch`[/]
     """
     from jobs.search import search as find
     from jobs.settings import Settings
 
-    settings = Settings().replace(lake=lake, milvus=milvus, model=model)
+    settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
     hits = find(settings, text=text, image=image, k=k, expression=expression)
     if as_json:
         typer.echo(json.dumps(hits, ensure_ascii=False))
@@ -114,6 +119,7 @@ def export(
 
 def maintain(
     lake: options.Lake = None,
+    milvus: options.Milvus = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -123,7 +129,8 @@ def maintain(
 
     Forgets dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts
     the ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old.
-    What is served, and what mending it needs, always stays.
+    What is served, and what mending it needs, always stays. Milvus is asked only where a backfill ever made a scratch
+    collection: those whose time is over are dropped.
     """
     from jobs.lake import Lake
     from jobs.maintain import maintain as keep
@@ -131,7 +138,7 @@ def maintain(
     from jobs.settings import Settings
     from jobs.storage import Storage
 
-    settings = Settings().replace(lake=lake)
+    settings = Settings().replace(lake=lake, milvus=milvus)
     with spark_session(settings, "moon maintain") as spark:
         storage = Storage(settings.lake, settings.storage_options())
         actions = [action.as_dict() for action in keep(spark, Lake(storage), settings, dry_run=dry_run)]

@@ -1,6 +1,8 @@
 """A projector by ridge regressions, so that a photo lands near its anchor before any training."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ from tqdm.auto import tqdm
 
 from moon_model.import_compact.decoder import compact_backbone
 from moon_model.modeling_moon import MoonModel
+from moon_model.processing_moon import Prepared
 from moon_model.training.anchors import VisualBasis, product_anchors, summary
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
@@ -47,13 +50,24 @@ class Measured:
 def measure(photos: Sequence[Photo], examples: Examples, cache: FeatureCache) -> Measured:
     """Run the vision tower over photos; what the cache holds is not computed again."""
     cells, summaries = [], []
-    for start in tqdm(range(0, len(photos), _BATCH), desc="vision tower", unit="batch"):
-        for one in examples.prepare([photo.item for photo in photos[start : start + _BATCH]]):
+    for batch in tqdm(_prepared(photos, examples), desc="vision tower", unit="batch", total=-(-len(photos) // _BATCH)):
+        for one in batch:
             grids = cache.features(one.views)
             cells.append(grids[0].flatten(1).T.half())
             summaries.append(summary(grids))
     words = [torch.from_numpy(photo.vectors).float().mean(0) for photo in photos]
     return Measured(torch.stack(cells), torch.stack(summaries), F.normalize(torch.stack(words), dim=-1))
+
+
+def _prepared(photos: Sequence[Photo], examples: Examples) -> Iterator[list[Prepared]]:
+    """Yield photos ready for the tower, the next batch being decoded meanwhile."""
+    batches = [[photo.item for photo in photos[at : at + _BATCH]] for at in range(0, len(photos), _BATCH)]
+    with ThreadPoolExecutor(1) as ahead:
+        waiting = deque(ahead.submit(examples.prepare, batch) for batch in batches[:1])
+        for batch in [*batches[1:], None]:
+            if batch is not None:
+                waiting.append(ahead.submit(examples.prepare, batch))
+            yield list(waiting.popleft().result())
 
 
 @torch.no_grad()

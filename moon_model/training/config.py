@@ -116,7 +116,7 @@ class TeacherSection(Section):
         texts: texts a step that are led to all-MiniLM-L6-v2's vectors; 0: none.
         images: photos a step that are led to the vectors of both teachers; 0: none.
         aligned: photo–text pairs a step; 0: none.
-        labelled: products a step that are told from all labels of a facet (``labels.py``); 0: none.
+        labelled: products of each facet a step that are told from all its labels (``labels.py``); 0: none.
         weight: of the contrasts with texts and labels, against a contrast with purchases of weight 1.
         anchor_weight: of the distance to the teachers' vectors, a loss ten times smaller than a contrast's.
         temperature: of the contrasts of photos with texts and of products with labels.

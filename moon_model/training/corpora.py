@@ -31,8 +31,8 @@ from moon_model.training.teachers import ABOUT, PHOTOS, SAID_VECTORS, TEXT_VECTO
 
 log = logging.getLogger(__name__)
 
-PRODUCTS = 4_500
-"""Demo products to draw: of 1,500 the colours were learned by heart, of three times as many much less so."""
+PRODUCTS = 6_000
+"""Demo products to draw: of 1,500 the colours were learned by heart, of four times as many much less so."""
 
 
 @dataclass(frozen=True)

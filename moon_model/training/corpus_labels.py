@@ -44,9 +44,10 @@ def demo_rows(number: int, product: DemoProduct, image: Path, region: Any) -> It
         shown: dict[str, Any] = {"id": product.id, "images": [str(image.resolve())], "regions": [region]}
         if number % TEXT_EVERY and facet != "type":
             words = {word for one in known.values() for word in (*one.names, *one.asked, *getattr(one, "phrases", ()))}
-            whole = Product(product.id, product.title, "", product.category, dict(product.attributes))
-            left = hide(whole, words, attribute=facet)
-            shown |= {"title": left.title, "category": list(left.category), "attributes": dict(left.attributes)}
+            record = (product.title, product.description, product.category, dict(product.attributes))
+            left = hide(Product(product.id, *record), words, attribute=facet)
+            fields = {"title": left.title, "description": left.description, "category": list(left.category)}
+            shown |= {**fields, "attributes": dict(left.attributes)}
         yield facet, getattr(product, facet), shown
 
 

@@ -1,9 +1,9 @@
 """Products meet the words for what they are: type, colour, pattern, garment, kind of grocery.
 
 Alignment (``teachers.py``) pairs a photo with whole sentences; a single word such as "red" fits too many photos of a
-batch to be contrasted with them. Here a step takes one facet and tells each product's label from all other labels of
-that facet. Half of the demo products keep their texts, with the facet's words masked, as the benchmark asks. Ours, not
-the paper's.
+batch to be contrasted with them. Here a step takes products of every facet and tells each one's label from all other
+labels of its facet. Half of the demo products keep their texts, with the facet's words masked, as the benchmark asks.
+Ours, not the paper's.
 """
 
 import json
@@ -76,20 +76,32 @@ class LabelTexts(Objective):
         self.weight = settings.weight
 
     def work(self, step: int) -> Work:
-        """Draw a facet, products of it, and one wording of every label."""
+        """Draw products of every facet, and one wording of every label."""
         rng = np.random.default_rng((self.seed, step, 3))
-        facet = self.facets[str(rng.choice(sorted(self.facets)))]
-        rows = rng.choice(len(facet.items), size=min(self.settings.labelled, len(facet.items)), replace=False)
-        words = [str(rng.choice(list(texts))) for texts in facet.texts]
-        items = [
-            *(facet.items[row] for row in rows),
-            *(Item(0, Product(f"label {word}", title=word)) for word in words),
-        ]
-        truth = torch.tensor([facet.labels[row] for row in rows])
-        return Work(self.examples.prepare(items), partial(label_loss, truth, self.settings.temperature))
+        items: list[Item] = []
+        truths: list[Tensor] = []
+        sizes: list[int] = []
+        for name in sorted(self.facets):
+            facet = self.facets[name]
+            rows = rng.choice(len(facet.items), size=min(self.settings.labelled, len(facet.items)), replace=False)
+            words = [str(rng.choice(list(texts))) for texts in facet.texts]
+            items += [facet.items[row] for row in rows]
+            items += [Item(0, Product(f"label {word}", title=word)) for word in words]
+            truths.append(torch.tensor([facet.labels[row] for row in rows]))
+            sizes.append(len(rows) + len(words))
+        return Work(self.examples.prepare(items), partial(self._loss, sorted(self.facets), truths, sizes))
+
+    def _loss(
+        self, names: Sequence[str], truths: Sequence[Tensor], sizes: Sequence[int], embeddings: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the facets' losses, and each facet's accuracy."""
+        parts = embeddings.split(list(sizes))
+        found = [label_loss(truth, self.settings.temperature, part) for truth, part in zip(truths, parts, strict=True)]
+        seen = {f"{name}_accuracy": accuracy for name, (_, accuracy) in zip(names, found, strict=True)}
+        return torch.stack([loss for loss, _ in found]).sum(), seen
 
 
-def label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of each product's label against all labels.
 
     Args:
@@ -104,4 +116,4 @@ def label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[T
     products, labels = embeddings[: len(truth)], embeddings[len(truth) :]
     scores = products @ labels.T
     right = (scores.argmax(1) == truth).float().mean().detach()
-    return F.cross_entropy(scores.float() / temperature, truth), {"accuracy": right}
+    return F.cross_entropy(scores.float() / temperature, truth), right

@@ -1,6 +1,7 @@
 """The model as training sees it: loaded, parts frozen, LoRA added, experts set apart; and saved whole at the end."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,11 +65,18 @@ class Learner:
         return cls(model.train(), processor, adapters)
 
     def save(self, folder: Path) -> None:
-        """Write the whole model with its processor, LoRA merged, for ``MoonModel`` and ``MoonEncoder`` to load."""
+        """Write the whole model with its processor, LoRA merged, for ``MoonModel`` and ``MoonEncoder`` to load.
+
+        The folder appears when all of it is written: whoever finds it, finds a whole model.
+        """
         model = self.adapters.merge_and_unload() if self.adapters is not None else self.model
         model.eval()
-        model.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        model.save_pretrained(unfinished)
+        self.processor.save_pretrained(unfinished)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        unfinished.replace(folder)
 
 
 def experts_are_copies(model: MoonModel) -> bool:

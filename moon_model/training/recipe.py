@@ -36,6 +36,22 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 STAGES = [CONFIGS / name for name in ("moon-tiny-1-teachers.toml", "moon-tiny-2-contrast.toml", "moon-tiny.toml")]
 
 
+def make_start(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
+    """Build the untrained model that the first stage starts from, unless it is there and whole.
+
+    Raises:
+        ConfigError: the stage has no ``model.cache``.
+    """
+    from moon_model.model_card import CARD_FILE  # noqa: PLC0415  # jinja2 is in .venv alone
+
+    start = Path(first.model.path)
+    if (start / CARD_FILE).is_file():  # the card is written last
+        return
+    if first.model.cache is None:
+        raise ConfigError("the first stage needs model.cache, where the start leaves what the tower saw")
+    import_compact(wheels=wheels, minilm=minilm, corpora=corpora, cache=first.model.cache, out=start)
+
+
 def run_stage(config: TrainingConfig) -> Path:
     """Train a stage to its end: start, go on, or skip if its model is there.
 
@@ -130,13 +146,10 @@ def main(
         check_stages(stages)
         first = stages[0]
         assert first.teachers is not None  # noqa: S101  # checked above
-        start, folder = Path(first.model.path), first.teachers.corpora
+        folder = first.teachers.corpora
         if not (folder / ABOUT).is_file():
             corpora.main(folder, wheels, minilm, demo, grocery, clothing, products=products)
-        if not (start / "config.json").is_file():
-            if first.model.cache is None:
-                raise ConfigError("the first stage needs model.cache, where the start leaves what the tower saw")
-            import_compact(wheels=wheels, minilm=minilm, corpora=folder, cache=first.model.cache, out=start)
+        make_start(first, wheels, minilm, folder)
         for one in stages:
             model = run_stage(one)
         measured = results.read_text(encoding="utf-8") if results is not None else ""

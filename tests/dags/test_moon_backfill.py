@@ -58,12 +58,12 @@ def test_every_parameter_arrives(dag):
     where = 'category_1 == "Shoes; rm -rf /" and images >= 2'
     arguments = command_line(
         dag, model="/models/next", where=where, dry_run=False, approved=True, catalog="/data/{date}.csv",
-        mapping="shop.toml", allow_deletes=0.25, allow_refusals=0, allow_shift=1, reason="range cut",
+        mapping="shop.toml", allow_deletes=0.25, allow_refusals=0, allow_shift=1, reason="range cut", scratch=7,
     )  # fmt: skip
     assert set(arguments) == {
         "backfill", "--from=2026-03-01", "--to=2026-03-04", "--model=/models/next", f"--where={where}", "--yes",
         "--catalog=/data/{date}.csv", "--mapping=shop.toml", "--allow-deletes=0.25", "--allow-refusals=0",
-        "--allow-shift=1", "--reason=range cut",
+        "--allow-shift=1", "--reason=range cut", "--scratch=7",
     }  # fmt: skip
 
 
@@ -75,7 +75,8 @@ def test_every_parameter_has_a_valid_schema_and_says_what_it_is(dag):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("from", "yesterday"), ("to", None), ("dry_run", "no"), ("approved", 1), ("where", "x" * 3000)]
+    ("name", "value"),
+    [("from", "yesterday"), ("to", None), ("dry_run", "no"), ("approved", 1), ("where", "x" * 3000), ("scratch", 0)],
 )
 def test_a_bad_parameter_is_refused(dag, name, value):
     with pytest.raises(ParamValidationError):

@@ -24,6 +24,9 @@ class Described:
     def list_aliases(self) -> dict[str, Any]:
         return {"aliases": ["products", "other"]}
 
+    def has_collection(self, collection_name: str) -> bool:
+        return collection_name == "moon_scratch_1"
+
     def describe_alias(self, alias: str) -> dict[str, Any]:
         return {"collection_name": f"moon_{alias}"}
 
@@ -41,6 +44,7 @@ def test_the_right_encoder_is_loaded_and_knows_its_collection() -> None:
     assert encoder.model_version == model_version(TINY)
     assert encoder.collection(client) == "moon_products"
     assert served_model(client, "other") == ServedModel("other", "moon_other", encoder.model_version, str(TINY))
+    assert served_model(client, "moon_scratch_1").collection == "moon_scratch_1", "a collection's own name will do"
     client.properties[PROPERTY_MODEL] = "f" * 64
     with pytest.raises(WrongEncoderError, match=r"alias products serves model f{12}, this encoder is"):
         encoder.collection(client)

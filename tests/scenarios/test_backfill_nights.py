@@ -51,11 +51,7 @@ def test_a_missed_night_is_filled_in_and_a_night_to_come_is_run(spark, make_sett
 
 @pytest.mark.long
 def test_nights_run_backwards_end_where_backfill_ends(spark, make_settings, tmp_path: Path) -> None:
-    """What Airflow's own backfill does with ``--run-backwards``: the latest night first, then the older ones.
-
-    One thing differs, by design: an older date upserts nothing, so a product whose row the latest night refused has no
-    earlier vector to keep.
-    """
+    """What Airflow's own backfill does with ``--run-backwards``: the latest night first, then the older ones."""
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=40, days=3, seed=6, start=date(2026, 11, 20))
 
@@ -72,11 +68,10 @@ def test_nights_run_backwards_end_where_backfill_ends(spark, make_settings, tmp_
     (collection,) = {night.results["report"].details["collection"] for night in (*nights, *again)}
 
     one, other = (served_rows(settings, collection) for settings in (forwards, backwards))
-    assert len(one.keys() - other.keys()) == nights[-1].results["report"].counts["stale"]
-    assert {name: one[name][0] for name in other} == {name: row[0] for name, row in other.items()}
+    assert {name: row[0] for name, row in one.items()} == {name: row[0] for name, row in other.items()}
+    assert nights[-1].results["report"].counts["stale"] > 0, "some products are there by an earlier night's row alone"
     assert min(float(np.dot(vector(one[name]), vector(other[name]))) for name in other) >= BFLOAT16_COSINE
     assert nights[-1].results["upsert"].counts["deleted"] > 0, "a product that disappeared is gone on both ways"
-    assert {row[1] for row in other.values()} == {DAYS[2]}
 
 
 def vector(row: Row) -> np.ndarray:

@@ -25,7 +25,17 @@ def ahead(seconds, gpus=0):
 
 def test_backfill_explains_itself():
     shown = moon("backfill", "--help").stdout
-    wanted = ("--from", "--to", "--where", "--model", "--dry-run", "--yes", "category_1", "deletes nothing")
+    wanted = (
+        "--from",
+        "--to",
+        "--where",
+        "--model",
+        "--dry-run",
+        "--yes",
+        "category_1",
+        "deletes nothing",
+        "--scratch",
+    )
     assert [word for word in wanted if word not in " ".join(shown.split())] == []
 
 
@@ -33,6 +43,7 @@ def test_backfill_explains_itself():
     ("more", "says"),
     [
         (["--where", 'brand == "A"'], "--where needs --model"),
+        (["--scratch", "7"], "--scratch needs --model"),
         (["--model", "m", "--allow-deletes", "0.5"], "no breaker to lift"),
         (["--model", "m", "--allow-shift", "0.5"], "no breaker to lift"),
         (["--allow-shift", "0.5"], "needs a reason"),

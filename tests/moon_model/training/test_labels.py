@@ -46,9 +46,9 @@ def test_the_loss_is_cross_entropy_over_the_labels() -> None:
         -(vectors[row] @ vectors[3:].T / 0.1).log_softmax(0)[label] for row, label in enumerate(truth.tolist())
     ])  # fmt: skip
     assert loss.item() == pytest.approx(wanted.mean().item(), rel=1e-5)
-    right, _ = label_loss(torch.tensor([0, 1]), 0.1, torch.eye(4)[[0, 1, 0, 1]])
-    assert right < 0.001
-    assert 0 <= seen["accuracy"] <= 1
+    assert seen == (vectors[:3] @ vectors[3:].T).argmax(1).eq(truth).float().mean()
+    right, accuracy = label_loss(torch.tensor([0, 1]), 0.1, torch.eye(4)[[0, 1, 0, 1]])
+    assert (right < 0.001, accuracy) == (True, 1)
 
 
 def test_labels_alone_are_learnt(shop: Path, corpora: Path, tmp_path: Path) -> None:
@@ -58,8 +58,10 @@ def test_labels_alone_are_learnt(shop: Path, corpora: Path, tmp_path: Path) -> N
         "optimiser": {"learning_rate": 5e-3}, "run": {"out": tmp_path / "out", "steps": 40, "chunk": 16},
     })  # fmt: skip
     train(config)
-    losses = [line["labels/loss"] for line in read_curve(tmp_path / "out" / "metrics.jsonl")]
+    curve = read_curve(tmp_path / "out" / "metrics.jsonl")
+    losses = [line["labels/loss"] for line in curve]
     assert sum(losses[-8:]) < 0.6 * sum(losses[:8])
+    assert {"labels/colour_accuracy", "labels/type_accuracy"} <= curve[0].keys(), "every facet in every step"
 
 
 def test_corpora_without_labels_say_how_to_get_them(corpora: Path) -> None:

@@ -53,6 +53,21 @@ def test_all_stages_run_once_and_the_checkpoint_loads(
     MoonProcessor.from_pretrained(folder)
 
 
+def test_a_start_that_was_broken_off_is_made_again(
+    stages: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, made = tmp_path / "start", []
+    start.mkdir()
+    (start / "config.json").write_text("{}")  # what a killed run had written
+    monkeypatch.setattr(recipe, "import_compact", lambda **given: made.append(given["out"]))
+    first = stages[0].model_copy(update={"model": stages[0].model.model_copy(update={"path": str(start)})})
+    recipe.make_start(first, tmp_path, tmp_path, tmp_path)
+    assert made == [start]
+    (start / "README.md").write_text("# start")
+    recipe.make_start(first, tmp_path, tmp_path, tmp_path)
+    assert made == [start]
+
+
 def test_stages_that_do_not_fit_are_refused_before_training(stages: list[TrainingConfig]) -> None:
     first, second, last = stages
     elsewhere = second.model_copy(update={"model": second.model.model_copy(update={"path": "other"})})
