@@ -1,0 +1,66 @@
+"""What the ablation compares, and what all its runs share."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One change to the full model.
+
+    Attributes:
+        model: fields of MoonConfig.
+        loss: fields of LossSection.
+        hard_negatives: of each pair.
+        crops: whether the core region is shown beside each photo.
+    """
+
+    model: dict[str, Any] = field(default_factory=dict)
+    loss: dict[str, Any] = field(default_factory=dict)
+    hard_negatives: int = 1
+    crops: bool = True
+
+
+VARIANTS = {
+    "full": Variant(),
+    "without crops": Variant(crops=False),
+    "dense FFNs of the same compute": Variant({"moe_layers": []}),
+    "without hard negatives": Variant(hard_negatives=0),
+    "without spatial negatives": Variant(loss={"spatial": False}),
+    "without temporal negatives": Variant(loss={"queue_size": 0}),
+    "pooling: tokens (the paper's)": Variant({"pooling": "tokens"}),
+    "pooling: segments": Variant({"pooling": "segments"}),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs share.
+
+    Attributes:
+        pairs: folder of `moon make-pairs`.
+        roots: folders that its images lie in.
+        checkpoint: whose frozen tower and tokenizer are used.
+        work: features of the tower and finished runs are kept here.
+        batches: different batches of a process; they come again every epoch.
+        batch_size: pairs a step and process.
+        steps: of each run.
+        products: of the measured demo world.
+        world: its seed.
+    """
+
+    pairs: Path
+    roots: tuple[Path, ...]
+    checkpoint: Path
+    work: Path
+    batches: int
+    batch_size: int
+    steps: int
+    products: int
+    world: int = 900
+
+    @property
+    def runs(self) -> Path:
+        """Finished runs, one JSON line each; a name that differs wherever the settings do."""
+        return self.work / f"runs-{self.batches}x{self.batch_size}-{self.steps}-{self.products}-{self.world}.jsonl"

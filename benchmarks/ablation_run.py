@@ -1,0 +1,170 @@
+"""Trains and measures the ablation's runs, two processes side by side; `benchmarks.ablation` starts them."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from benchmarks.ablation_plan import VARIANTS, Plan, Variant
+from benchmarks.ablation_report import METRICS, Run
+from moon_model.configuration_moon import CompactConfig, MoonConfig
+from moon_model.encoder import MoonEncoder
+from moon_model.evaluation.demo_shop import demo_benchmark
+from moon_model.evaluation.metrics import Floats
+from moon_model.evaluation.tasks import Products, Retrieval
+from moon_model.import_compact.decoder import compact_backbone
+from moon_model.modeling_moon import MoonModel
+from moon_model.processing_moon import MoonProcessor, Prepared
+from moon_model.training.config import TrainingConfig
+from moon_model.training.contrast import Contrast
+from moon_model.training.examples import Examples
+from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
+from moon_model.training.pairs import Item, Pair, PairSource
+from moon_model.training.reader_arrow import ArrowPairs
+from moon_model.training.trainer import Trainer
+
+WIDTH, LAYERS, FFN = 128, 2, 256
+KEEP_PHOTOS = 20_000
+MEASURE_BATCH = 64
+
+
+class FirstBatches:
+    """The first batches of a source, again every epoch: so few photos that their features fit into memory."""
+
+    def __init__(self, source: PairSource, batches: int, *, crops: bool) -> None:
+        self._batches = [batch for batch, _ in zip(source.epoch(0), range(batches), strict=False)]
+        self._crops = crops
+        self.batches_per_epoch = len(self._batches)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
+        """Yield the batches from ``start`` on, the same ones in every epoch."""
+        for batch in self._batches[start:]:
+            yield batch if self._crops else [_without_crops(pair) for pair in batch]
+
+
+def _without_crops(pair: Pair) -> Pair:
+    def bare(item: Item) -> Item:
+        return replace(item, regions=())
+
+    return replace(pair, query=bare(pair.query), item=bare(pair.item), negatives=tuple(map(bare, pair.negatives)))
+
+
+def small_model(plan: Plan, variant: Variant, seed: int, tower: dict[str, torch.Tensor]) -> MoonModel:
+    """Build a variant's random start; the same seed gives the same weights wherever two variants share them."""
+    torch.manual_seed(seed)
+    known = MoonConfig.from_pretrained(plan.checkpoint).text_config
+    base = CompactConfig(
+        vocab_size=known.vocab_size, hidden_size=WIDTH, intermediate_size=FFN, num_hidden_layers=LAYERS,
+        num_attention_heads=4, num_key_value_heads=4, tokens_per_view=9,
+    )  # fmt: skip
+    # Two of four general experts of half the width cost what the dense FFN costs.
+    settings = {"moe_layers": [0, 1], "moe_intermediate_size": FFN // 2, "pooling": "modalities", **variant.model}
+    model = MoonModel(MoonConfig(base_config=base, attention_mask_type="bidirectional", **settings))
+    vision = compact_backbone(model).vision
+    vision.load_state_dict(tower)
+    vision.requires_grad_(False)
+    return model.train()
+
+
+class Measure:
+    """The demo world's retrieval tasks, prepared once for all models.
+
+    Args:
+        plan: its world and products.
+        processor: of the small models.
+        encoder: finds regions; its own vectors are not used.
+    """
+
+    def __init__(self, plan: Plan, processor: MoonProcessor, encoder: MoonEncoder) -> None:
+        tasks = demo_benchmark(plan.world, plan.products).tasks
+        self._tasks = [task for task in tasks if isinstance(task, Retrieval) and task.name in METRICS]
+        self._processor, self._encoder = processor, encoder
+        self._prepared: dict[tuple[int, bool], list[Prepared]] = {}
+
+    def scores(self, model: MoonModel, cache: FeatureCache, *, crops: bool) -> dict[str, float]:
+        """Return the share of right answers of each task."""
+        kept: dict[int, Floats] = {}
+
+        def embed(products: Products) -> Floats:
+            if id(products) not in kept:
+                kept[id(products)] = self._embed(model, cache, products, crops)
+            return kept[id(products)]
+
+        return {task.name: float(np.mean(dict(task.score(embed))[METRICS[task.name]])) for task in self._tasks}
+
+    @torch.inference_mode()
+    def _embed(self, model: MoonModel, cache: FeatureCache, products: Products, crops: bool) -> Floats:
+        key = (id(products), crops)
+        if key not in self._prepared:
+            regions = None if crops else [None] * self._encoder.max_images
+            self._prepared[key] = [self._encoder.prepare(product, regions) for product in products]
+        ready = self._prepared[key]
+        parts = [ready[at : at + MEASURE_BATCH] for at in range(0, len(ready), MEASURE_BATCH)]
+        vectors = [model(**cached_batch(self._processor, cache, part)).embedding.numpy() for part in parts]
+        return np.concatenate(vectors)
+
+
+def training(plan: Plan, variant: Variant, seed: int) -> TrainingConfig:
+    """Return the settings of one run."""
+    loss = {"temperature": 0.05, "learn_temperature": True, "queue_size": 2048, "queue_age": 60, "queue_warm_up": 20}
+    return TrainingConfig.model_validate({
+        "seed": seed,
+        "data": {"pairs": plan.pairs, "image_roots": plan.roots, "batch_size": plan.batch_size,
+                 "hard_negatives": variant.hard_negatives},
+        "loss": {**loss, **variant.loss},
+        "optimiser": {"learning_rate": 2e-3, "warm_up": 0.06},
+        "run": {"out": plan.work / "run", "steps": plan.steps, "chunk": 256},
+    })  # fmt: skip
+
+
+def work(rank: int, ranks: int, port: int, plan: Plan, wanted: Sequence[tuple[str, int]]) -> None:
+    """Do all runs, one after the other, as one of several processes; the first one measures and notes them.
+
+    Args:
+        rank, ranks, port: of this process, of all, where they meet.
+        plan: what the runs share.
+        wanted: variants and seeds.
+    """
+    torch.set_num_threads(1)
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in place.items()}
+    accelerator = Accelerator(cpu=True)
+    encoder = MoonEncoder.from_pretrained(plan.checkpoint, dtype="float32", device="cpu")
+    whole = MoonModel.from_pretrained(plan.checkpoint, dtype=torch.float32)
+    tower = compact_backbone(whole).vision.state_dict()
+    first = small_model(plan, VARIANTS["full"], 0, tower)
+    processor = MoonProcessor.from_pretrained(plan.checkpoint, first.config)
+    cache = FeatureCache(first, processor, plan.work / "features" / f"process-{rank}")
+    examples = Examples(processor, plan.roots, keep_photos=KEEP_PHOTOS)
+    measure = Measure(plan, processor, encoder) if rank == 0 else None
+    for name, seed in wanted:
+        variant = VARIANTS[name]
+        config, model = training(plan, variant, seed), small_model(plan, variant, seed, tower)
+        pairs = ArrowPairs(plan.pairs, plan.batch_size, rank=rank, ranks=ranks, seed=0)
+        source = FirstBatches(pairs, plan.batches, crops=variant.crops)
+        contrast = Contrast(source, examples, config.loss, hard_negatives=variant.hard_negatives, dimension=WIDTH)
+        with without_tower(model):
+            trainer = Trainer(model, [contrast], partial(cached_batch, processor, cache), config, accelerator)
+            began = time.monotonic()
+            for step in range(plan.steps):
+                trainer.step(step, {contrast.name: contrast.work(step)})
+            seconds = time.monotonic() - began
+            if measure is not None:
+                model.eval()
+                _note(plan, Run(name, seed, measure.scores(model, cache, crops=variant.crops), round(seconds, 1)))
+        accelerator.wait_for_everyone()
+    os._exit(0)  # torch may wait for ever when it frees the group; see tests/moon_model/training/test_negatives.py
+
+
+def _note(plan: Plan, run: Run) -> None:
+    with plan.runs.open("a") as stream:
+        stream.write(json.dumps(asdict(run)) + "\n")
+    shown: dict[str, Any] = {task: round(score, 3) for task, score in run.scores.items()}
+    print(f"{run.variant}, seed {run.seed}: {shown}, {run.seconds:.0f} s", flush=True)

@@ -1,0 +1,25 @@
+"""The ablation's variants: each is one change, and all of them are what the configuration knows."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ablation_plan import VARIANTS, Plan, Variant
+from moon_model.configuration_moon import MoonConfig
+from moon_model.training.config import LossSection
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "full"])
+def test_a_variant_changes_one_thing(name: str) -> None:
+    full, one = Variant(), VARIANTS[name]
+    changed = [field for field in vars(full) if getattr(one, field) != getattr(full, field)]
+    assert len(changed) == 1
+    assert set(one.model) <= set(MoonConfig().to_dict())
+    assert set(one.loss) <= LossSection.model_fields.keys()
+
+
+def test_runs_of_other_settings_are_kept_apart(tmp_path: Path) -> None:
+    def plan(steps: int) -> Plan:
+        return Plan(tmp_path, (tmp_path,), tmp_path, tmp_path, batches=4, batch_size=8, steps=steps, products=20)
+
+    assert plan(10).runs != plan(20).runs

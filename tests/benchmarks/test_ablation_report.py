@@ -1,0 +1,46 @@
+"""The ablation's table: intervals by Student's t, and differences seed by seed."""
+
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from benchmarks.ablation_report import METRICS, STUDENT, Run, interval, markdown, paired, read_runs
+
+
+def run(variant: str, seed: int, score: float) -> Run:
+    return Run(variant, seed, dict.fromkeys(METRICS, score), 1.0)
+
+
+RUNS = [
+    run("full", 1, 0.5),
+    run("full", 2, 0.6),
+    run("full", 3, 0.7),
+    *(run("plain", n, 0.3 + n / 10) for n in (1, 2, 3)),
+]
+
+
+def test_the_quantiles_are_students() -> None:
+    assert {count: pytest.approx(stats.t.ppf(0.975, count - 1), abs=1e-3) for count in STUDENT} == STUDENT
+
+
+def test_an_interval_is_that_of_the_mean() -> None:
+    middle, half = interval([0.5, 0.6, 0.7])
+    low, high = stats.t.interval(0.95, 2, loc=0.6, scale=stats.sem([0.5, 0.6, 0.7]))
+    assert (middle - half, middle + half) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert interval([0.4]) == (0.4, 0.0)
+
+
+def test_variants_are_compared_seed_by_seed() -> None:
+    better, half = paired(RUNS, "plain")
+    assert better == pytest.approx(0.1)
+    assert half == pytest.approx(0.0, abs=1e-9), "the same difference at every seed, however far the seeds lie apart"
+
+
+def test_the_page_has_a_row_for_each_variant_that_ran(tmp_path: Path) -> None:
+    page = markdown(RUNS, ["full", "plain", "never ran"], "Small.")
+    rows = [line for line in page.splitlines() if line.startswith(("| full", "| plain", "| never"))]
+    assert rows[0].startswith("| full | 60.0 ± 24.8 |")
+    assert rows[1].endswith("| 10.0 ± 0.0 |")
+    assert len(rows) == 2
+    assert read_runs(tmp_path / "none.jsonl") == []
