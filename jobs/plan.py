@@ -232,7 +232,7 @@ def _result(lake: Lake, plan: Plan) -> StageResult:
         "run_id": plan.run_id,
         "model": plan.model_version,
         "collection": plan.collection,
-        "serve": "yes" if plan.serve else "no: the collection serves a later date; only vectors are made",
+        "serve": "yes" if plan.serve else "no: the collection serves a later date",
         "estimate": str(work),
     }
     return StageResult(plan.counts, {**details, **({"override": plan.override} if plan.override else {})})

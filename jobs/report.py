@@ -56,7 +56,7 @@ def report(night: Night) -> StageResult:
         "model": plan.model_version,
         "collection": plan.collection,
         **({"override": plan.override} if plan.override else {}),
-        **({} if plan.serve else {"note": "an older date: vectors were made, nothing was served"}),
+        **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
     }
     page = render(night, plan, counts, details)
     return StageResult(counts, {**details, "page": _keep(night, plan, page)})

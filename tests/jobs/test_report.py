@@ -90,4 +90,4 @@ def test_an_older_date_says_that_nothing_was_served(lite_shop: Shop) -> None:
     assert "nothing served" in upsert(late).details["note"]
     result = report(late)
     assert (result.counts["encoded"], result.counts["unchanged"], result.counts["deleted"]) == (2, 3, 0)
-    assert "nothing was served" in Path(result.details["page"]).read_text()
+    assert "it replaced and deleted nothing" in Path(result.details["page"]).read_text()
