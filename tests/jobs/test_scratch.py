@@ -19,7 +19,7 @@ from jobs.scratch import drop_expired, fill_scratch, has_scratch, scratch_name
 from jobs.search import nearest
 from jobs.upsert import upsert
 from moon_model.served import served_model
-from schemas.collection import PROPERTY_EXPIRES, PROPERTY_TTL, is_scratch
+from schemas.collection import PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, collection_schema, is_scratch
 from tests.jobs.serving_shop import Item, Shop, expected, items, vector_of
 from tests.jobs.test_rollback import know
 
@@ -116,6 +116,16 @@ def test_what_has_expired_is_dropped_by_maintain_and_nothing_else(
         left = {name for name in client.list_collections() if is_scratch(name)}
         assert left == {stays.collection}
         assert client.has_collection(shop.model.collection)
+
+
+def test_what_a_killed_backfill_left_is_dropped_too(shop: Shop, embedded: Night) -> None:
+    name = f"{SCRATCH_PREFIX}dead"
+    with connect(embedded.settings) as client:
+        client.create_collection(
+            name, schema=collection_schema(4), properties={PROPERTY_EXPIRES: "2026-01-01T00:00:00"}
+        )
+        assert [one.collection for one in drop_expired(client, embedded.lake, embedded.settings)] == [name]
+        assert not client.has_collection(name)
 
 
 def test_readers_never_get_one_and_it_can_be_retired_early(
