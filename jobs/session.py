@@ -1,8 +1,8 @@
 """The Spark session of a job: one place for its configuration.
 
 Started by spark-submit (a DAG task), the submit's own master and resources stand; started by ``moon nightly``, the
-session is local. Python workers run one torch thread each and keep freed activation buffers (reference/
-dependencies.md, "Speed": returning them to the kernel costs a third of the encoder's rate).
+session is local. Python workers run one torch thread each and keep freed activation buffers up to a size
+(reference/dependencies.md, "Speed": returning all of them to the kernel costs a third of the encoder's rate).
 """
 
 import os
@@ -28,7 +28,8 @@ WORKER_ENVIRONMENT = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
 }
 """Environment of every Python worker. Each batch has a shape of its own: what oneDNN keeps for a thousand of them is
-hundreds of megabytes that no later batch uses."""
+hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in the heap that no later
+block fits into; those of 8 MiB and more go back to the kernel (`benchmarks/results/encode_speed.md`)."""
 
 
 def _use_java() -> None:
