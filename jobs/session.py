@@ -28,8 +28,8 @@ WORKER_ENVIRONMENT = {
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
 }
 """Environment of every Python worker. Each batch has a shape of its own: what oneDNN keeps for a thousand of them is
-hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in the heap that no later
-block fits into; those of 8 MiB and more go back to the kernel (`benchmarks/results/encode_speed.md`)."""
+hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in the heap that no
+later block fits into; those of 8 MiB and more go back to the kernel (`benchmarks/results/encode_speed.md`)."""
 
 
 def _use_java() -> None:

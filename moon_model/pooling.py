@@ -44,7 +44,7 @@ def truncate(embedding: Tensor, dim: int) -> Tensor:
 
 def _mean(hidden: Tensor, member: Tensor) -> Tensor:
     """Mean of hidden states [B, L, D] where ``member`` [B, L] says so: float32 [B, D], zeros where it never does."""
-    weights = member / member.sum(1, keepdim=True).clamp(min=1)
+    weights = member.float() / member.sum(1, keepdim=True).clamp(min=1)  # a model that loads changes torch's default
     return torch.bmm(weights[:, None, :], hidden.float()).squeeze(1)
 
 

@@ -62,6 +62,16 @@ def test_vectors_are_float32_and_of_length_one(encoder: MoonEncoder) -> None:
     assert encoder.encode([]).shape == (0, encoder.dim)
 
 
+def test_a_model_that_loads_in_another_thread_changes_no_vector(encoder: MoonEncoder) -> None:
+    """Loading sets torch's default dtype for the whole process; services load the next model beside the traffic."""
+    before = encoder.encode(PRODUCTS)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert np.array_equal(encoder.encode(PRODUCTS), before)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_order_company_and_batch_size_change_no_vector(encoder: MoonEncoder) -> None:
     together = encoder.encode(PRODUCTS)
     alone = np.concatenate([encoder.encode([product]) for product in PRODUCTS])
