@@ -5,7 +5,6 @@ from the served date's products alone would lack it; here its last good row is f
 and brought over by the same stages as everything else.
 """
 
-import hashlib
 from dataclasses import replace
 
 from pyspark.sql import DataFrame
@@ -16,7 +15,7 @@ from jobs.counting import count_rows
 from jobs.ledger import ledger_state, ledger_version
 from jobs.model_choice import ModelChoice, register_model
 from jobs.night import Night
-from jobs.plan import COUNTS, Plan
+from jobs.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.runner import run_stages
 
 KEY = ["product_id", "content_hash"]
@@ -64,7 +63,7 @@ def _frozen(past: Night, model: ModelChoice, served: str, wanted: DataFrame) -> 
     inputs = f"carry-over/{model.model_version}/{'/'.join(map(str, versions))}"
     plan = Plan(
         date=past.date,
-        run_id=f"{past.date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}",
+        run_id=run_name(past.date, inputs),
         model_version=model.model_version,
         detector_version=model.detector_version,
         collection=model.collection,
@@ -79,8 +78,7 @@ def _frozen(past: Night, model: ModelChoice, served: str, wanted: DataFrame) -> 
         nobody = spark.createDataFrame([], "product_id string")
         mine = products.join(wanted, KEY, "left_semi")
         changes = compare(mine, ledger, nobody, whole, date=past.date, deletes=False)
-        files = lake.write(changes, "changes", plan.partition)
-        lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
+        commit_changes(lake, plan, changes, attempt)
     changes = lake.read(spark, "changes", plan.partition)
     shown = F.explode(F.slice("images", 1, model.max_images))
     images = products.join(changes, KEY, "left_semi").select(shown)

@@ -2,11 +2,10 @@
 
 A product whose row is refused keeps what an earlier night served (design, "Conservation"). Where that earlier night is
 run afterwards (a missed one, or Airflow's ``--run-backwards``), its row comes now: the collection holds nothing newer
-of the product, and every later date that the lake knows refused it. So nights end alike in whatever order they are run.
-Nothing newer is replaced and nothing is deleted.
+of the product, and every later date that the lake knows refused it. So nights end alike forwards and backwards. Nothing
+newer is replaced and nothing is deleted: a product that a missed night would have deleted stays until a night does.
 """
 
-import hashlib
 from dataclasses import replace
 
 from pyspark.sql import DataFrame
@@ -16,10 +15,9 @@ from jobs.changes import DELETED, OPS
 from jobs.counting import count_rows
 from jobs.ledger import highwater, ledger_state, ledger_version
 from jobs.night import Night
-from jobs.plan import COUNTS, Plan
+from jobs.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.serving_rows import to_serve
-
-PRODUCT = "product_id"
+from schemas.collection import ID
 
 
 def late_changes(night: Night, plan: Plan) -> DataFrame:
@@ -29,18 +27,17 @@ def late_changes(night: Night, plan: Plan) -> DataFrame:
         night: the older date.
         plan: of that night, which serves nothing by itself; its vectors are made.
     """
-    kept = to_serve(night, plan).join(_refused_since(night, plan.collection), PRODUCT, "left_semi")
+    kept = to_serve(night, plan).join(_refused_since(night, plan.collection), ID, "left_semi")
     held = ledger_state(night.spark, night.lake, plan.collection).where(F.col("snapshot_date") >= night.date)
-    return kept.join(held, PRODUCT, "left_anti").select(PRODUCT, "op", "content_hash", "source_row")
+    return kept.join(held, ID, "left_anti").select(ID, "op", "content_hash", "source_row")
 
 
 def late_plan(night: Night, plan: Plan) -> Plan:
     """Freeze what an older date serves; the lease of the collection is held, so that it stays right."""
     lake, version = night.lake, ledger_version(night.lake, plan.collection)
-    run_id = f"{night.date}-{hashlib.sha256(f'late/{plan.run_id}/{version}'.encode()).hexdigest()[:12]}"
+    run_id = run_name(night.date, f"late/{plan.run_id}/{version}")
     late = replace(plan, run_id=run_id, ledger_version=version, serve=True, counts=dict.fromkeys(COUNTS, 0))
-    files = lake.write(late_changes(night, plan), "changes", late.partition)
-    lake.commit("changes", files, attempt=f"late/{run_id}", partition=late.partition, mode="overwrite")
+    commit_changes(lake, late, late_changes(night, plan), f"late/{run_id}")
     frozen = lake.read(night.spark, "changes", late.partition)
     counts = count_rows({op: frozen.where(F.col("op") == op) for op in OPS if op != DELETED})
     return replace(late, counts={**late.counts, **counts, "valid": sum(counts.values())})
@@ -53,5 +50,5 @@ def _refused_since(night: Night, collection: str) -> DataFrame:
     dates = {partition["date"] for partition in night.lake.open("products").partitions()}
     later = [date for date in dates if night.date < date <= served]
     rows = night.lake.read(night.spark, "quarantine").where(F.col("date").isin(later) & F.col("image_index").isNull())
-    times = rows.groupBy(PRODUCT).agg(F.count_distinct("date").alias("dates"))
-    return times.where(F.col("dates") == len(later)).select(PRODUCT)
+    times = rows.groupBy(ID).agg(F.count_distinct("date").alias("dates"))
+    return times.where(F.col("dates") == len(later)).select(ID)

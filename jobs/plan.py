@@ -145,7 +145,7 @@ def drafted(night: Night, model: ModelChoice, purpose: str = "") -> Plan:
     inputs = f"{purpose}{validated}/{model.model_version}/{model.collection}/{ledger}"
     return Plan(
         date=night.date,
-        run_id=f"{night.date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}",
+        run_id=run_name(night.date, inputs),
         model_version=model.model_version,
         detector_version=model.detector_version,
         collection=model.collection,
@@ -170,8 +170,18 @@ def freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
     vectors = night.lake.read(night.spark, "vectors", {"model_version": draft.model_version})
     whole = vectors.where(~F.col("partial"))
     changes = compare(products, ledger, refused, whole, date=night.date, deletes=draft.serve)
-    files = night.lake.write(changes, "changes", draft.partition)
-    night.lake.commit("changes", files, attempt=attempt, partition=draft.partition, mode="overwrite")
+    commit_changes(night.lake, draft, changes, attempt)
+
+
+def run_name(date: str, inputs: str) -> str:
+    """Return a run id: the date and 12 hex digits of what the plan is computed from."""
+    return f"{date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def commit_changes(lake: Lake, plan: Plan, changes: DataFrame, attempt: str) -> None:
+    """Write and commit the rows of a plan, whatever it was made for."""
+    files = lake.write(changes, "changes", plan.partition)
+    lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
 
 
 def counted(night: Night, draft: Plan, max_images: int) -> dict[str, int]:

@@ -4,7 +4,6 @@ Nothing is served and no plan of a night is touched: the work is a `Plan` of its
 (`Night.apart`), that detect and encode work off like any other.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -15,9 +14,9 @@ from jobs.changes import NEW
 from jobs.counting import count_rows
 from jobs.model_choice import ModelChoice, register_model
 from jobs.night import Night
-from jobs.plan import COUNTS, Plan
+from jobs.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.runner import Outcome, run_stages
-from jobs.where import where
+from jobs.where import matching
 
 KEY = ["product_id", "content_hash"]
 
@@ -81,10 +80,8 @@ def frozen(night: Night, model: ModelChoice, expression: str, part: Part = WHOLE
     attempt = f"reembed/{plan.run_id}"
     if not night.lake.done("changes", attempt):
         products = part.of_products(night.lake.read(night.spark, "products", night.partition))
-        files = night.lake.write(
-            without_vector(night, products, model, expression).withColumn("op", F.lit(NEW)), "changes", plan.partition
-        )
-        night.lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
+        wanted = without_vector(night, products, model, expression).withColumn("op", F.lit(NEW))
+        commit_changes(night.lake, plan, wanted, attempt)
     changes = night.lake.read(night.spark, "changes", plan.partition)
     products = night.lake.read(night.spark, "products", night.partition).join(changes, KEY, "left_semi")
     images = products.select(F.explode(F.slice("images", 1, model.max_images)))
@@ -102,11 +99,10 @@ def _run_id(night: Night, model: ModelChoice, expression: str, part: Part) -> st
     inputs = f"reembed/{validated}/{model.model_version}/{expression}"
     if part != WHOLE:
         inputs += f"/{part.number}/{part.of}"
-    return f"{night.date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+    return run_name(night.date, inputs)
 
 
 def without_vector(night: Night, products: DataFrame, model: ModelChoice, expression: str = "") -> DataFrame:
     """Return the products that an expression takes and that have no whole vector of the model."""
     vectors = night.lake.read(night.spark, "vectors", {"model_version": model.model_version})
-    taken = products.where(where(expression)) if expression else products
-    return taken.join(vectors.where(~F.col("partial")), KEY, "left_anti")
+    return matching(products, expression).join(vectors.where(~F.col("partial")), KEY, "left_anti")

@@ -24,7 +24,7 @@ from jobs.night import Night
 from jobs.row_writer import RowWriter, Written
 from jobs.serving_rows import KEY, check_rows, joined
 from jobs.stop import stopping_on_sigterm
-from jobs.where import where
+from jobs.where import matching
 from schemas.collection import ID, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
 
 if TYPE_CHECKING:
@@ -103,10 +103,8 @@ def drop_expired(client: "MilvusClient", lake: "Lake", settings: "Settings", *, 
         expires = collection_properties(client, name).get(PROPERTY_EXPIRES, "")
         if not expires or expires > now:
             continue
-        rows = int(
-            client.get_collection_stats(name)["row_count"]
-        )  # needs no index: a killed backfill may have left none
-        found = Scratch(name, rows, expires)
+        rows = client.get_collection_stats(name)["row_count"]  # a killed backfill may have left no index to count by
+        found = Scratch(name, int(rows), expires)
         try:
             with hold_lease(lake, name, settings.replace(wait_seconds=0)):
                 if not dry_run:
@@ -126,7 +124,7 @@ def has_scratch(lake: "Lake") -> bool:
 def _latest_rows(base: Night, model: ModelChoice, dates: Sequence[str], expression: str, epoch: int) -> DataFrame:
     """Return whole rows (`jobs.serving_rows.joined`) of each product's latest date; without vector, none."""
     products = base.lake.read(base.spark, "products").where(F.col("date").isin(list(dates)))
-    taken = products.where(where(expression)) if expression else products
+    taken = matching(products, expression)
     latest = taken.groupBy(ID).agg(F.max("date").alias("snapshot_date"))
     dated = taken.withColumnRenamed("date", "snapshot_date").join(latest, [ID, "snapshot_date"])
     wanted = dated.select(*KEY, "snapshot_date").withColumn("epoch", F.lit(epoch).cast("long"))

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import MoonError
@@ -55,6 +55,15 @@ class WhereError(MoonError):
             f"--where: {problem}. Fields: {', '.join(FIELDS)}. Write, for example: "
             'category_1 == "Shoes" and brand in ["A", "B"] and not ("outlet" in title) and images >= 2'
         )
+
+
+def matching(products: DataFrame, text: str) -> DataFrame:
+    """Return the rows of `products` that an expression takes; an empty one takes all.
+
+    Raises:
+        WhereError: the text is no such expression.
+    """
+    return products.where(where(text)) if text else products
 
 
 def where(text: str) -> Column:

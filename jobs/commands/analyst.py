@@ -44,11 +44,7 @@ def backfill(
     scratch: Annotated[
         int | None,
         typer.Option(
-            "--scratch",
-            metavar="DAYS",
-            min=1,
-            max=365,
-            help="With --model: also make a collection to search.",
+            "--scratch", metavar="DAYS", min=1, max=365, help="With --model: also make a collection to search."
         ),
     ] = None,
     dry_run: Annotated[

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -62,12 +62,14 @@ def measure(photos: Sequence[Photo], examples: Examples, cache: FeatureCache) ->
 def _prepared(photos: Sequence[Photo], examples: Examples) -> Iterator[list[Prepared]]:
     """Yield photos ready for the tower, the next batch being decoded meanwhile."""
     batches = [[photo.item for photo in photos[at : at + _BATCH]] for at in range(0, len(photos), _BATCH)]
+    waiting: deque[Future[list[Prepared]]] = deque()
     with ThreadPoolExecutor(1) as ahead:
-        waiting = deque(ahead.submit(examples.prepare, batch) for batch in batches[:1])
-        for batch in [*batches[1:], None]:
-            if batch is not None:
-                waiting.append(ahead.submit(examples.prepare, batch))
-            yield list(waiting.popleft().result())
+        for batch in batches:
+            waiting.append(ahead.submit(examples.prepare, batch))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @torch.no_grad()
