@@ -17,7 +17,7 @@ CALLS = {
     *("create_alias", "alter_alias", "drop_alias", "describe_alias", "list_aliases"),
     *("create_index", "describe_index", "drop_index", "list_indexes", "prepare_index_params", "create_schema"),
     *("upsert", "delete", "query", "query_iterator", "search", "get", "compact", "get_compaction_state"),
-    *("alter_collection_properties", "update_password"),
+    *("alter_collection_properties", "get_collection_stats", "update_password"),
 }
 """Of MilvusClient; what came later (hybrid_search, nullable fields, JSON paths, functions, …) is not among them."""
 OPTIONS = {"is_partition_key", "nullable", "default_value", "enable_analyzer", "enable_match", "mmap_enabled", "ranker"}
