@@ -196,6 +196,10 @@ def _cpu() -> str:
     return next((fields[name] for name in fields if name.startswith("model name")), platform.processor())
 
 
+def _absolute(text: str) -> Path:
+    return Path(text).resolve()
+
+
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.encode_stage",
@@ -205,10 +209,10 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--products", type=int, default=2000, help="products of the speed runs (default: 2000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--memory", type=int, nargs="*", default=[500, 5000], help="nights watched for memory")
-    parser.add_argument("--work", type=Path, default=WORK, help="where drawn shops and nights are kept")
+    parser.add_argument("--work", type=_absolute, default=WORK, help="where drawn shops and nights are kept")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=_absolute, help=argparse.SUPPRESS)
     return parser
 
 

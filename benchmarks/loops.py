@@ -68,15 +68,12 @@ def _loop(work: Work, folder: Path, share: int, barrier: Any, results: Any) -> N
 def _over_tensors(folder: Path, share: int) -> Callable[[], int]:
     import torch  # noqa: PLC0415  (only in the loop's own process)
 
-    from moon_model.encoder import BATCH_TOKENS, token_batches  # noqa: PLC0415
-
     encoder = _encoder(folder)
     prepared = [_prepare(encoder, row) for row in rows_of(folder, min(share, DISTINCT))]
     ready = []
     for start in range(0, len(prepared), CHUNK):
         chunk = prepared[start : start + CHUNK]
-        for places in token_batches([item.num_tokens for item in chunk], BATCH_TOKENS["cpu"]):
-            ready.append((len(places), encoder.processor([chunk[place] for place in places])))
+        ready += [(len(places), batch) for places, batch in encoder.batches(chunk)]
 
     @torch.inference_mode()
     def run() -> int:

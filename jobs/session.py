@@ -26,10 +26,13 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "2147483648",
     "MALLOC_ARENA_MAX": "2",
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
+    "LRU_CACHE_CAPACITY": "16",
 }
-"""Environment of every Python worker. Each batch has a shape of its own: what oneDNN keeps for a thousand of them is
-hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in the heap that no
-later block fits into; those of 8 MiB and more go back to the kernel (`benchmarks/results/encode_speed.md`)."""
+"""Environment of every Python worker. Each batch has a shape of its own: what oneDNN (the first capacity) and torch's
+layer above it (the second; a quarter of a megabyte for every number of rows that met a bfloat16 weight) keep for a
+thousand of them is hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in
+the heap that no later block fits into; those of 8 MiB and more go back to the kernel
+(`benchmarks/results/encode_speed.md`)."""
 
 
 def _use_java() -> None:

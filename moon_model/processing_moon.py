@@ -165,8 +165,12 @@ class MoonProcessor:
         input_ids, segment_ids = np.asarray(ids, dtype=np.int64), np.asarray(segments, dtype=np.int64)
         return Prepared(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures))
 
-    def __call__(self, prepared: Sequence[Prepared]) -> MoonBatch:
+    def __call__(self, prepared: Sequence[Prepared], *, pad_to_multiple_of: int = 1) -> MoonBatch:
         """Pad prepared products to one length on the right and join their views.
+
+        Args:
+            prepared: what ``prepare`` returned.
+            pad_to_multiple_of: of the batch's length in tokens.
 
         Raises:
             ValueError: for an empty list, and for a product of which nothing is left to encode.
@@ -175,11 +179,11 @@ class MoonProcessor:
             raise ValueError("a batch needs at least one product")
         if empty := [item.id for item in prepared if item.is_empty]:
             raise ValueError(f"nothing to encode, neither text nor a usable image: {', '.join(empty[:10])}")
-        longest = max(item.num_tokens for item in prepared)
+        length = round_up(max(item.num_tokens for item in prepared), pad_to_multiple_of)
         batch = {
-            "input_ids": _padded([item.input_ids for item in prepared], longest, tokenization.PAD),
-            "attention_mask": _padded([np.ones_like(item.input_ids) for item in prepared], longest, 0),
-            "segment_ids": _padded([item.segment_ids for item in prepared], longest, Segment.NONE),
+            "input_ids": _padded([item.input_ids for item in prepared], length, tokenization.PAD),
+            "attention_mask": _padded([np.ones_like(item.input_ids) for item in prepared], length, 0),
+            "segment_ids": _padded([item.segment_ids for item in prepared], length, Segment.NONE),
         }
         views = [view for item in prepared for view in item.views]
         return MoonBatch(batch | (self.views.collate(views) if views else {}))
@@ -203,6 +207,11 @@ class MoonProcessor:
         text = unicodedata.normalize("NFC", text)
         # The leading space gives a word the same token here as in the middle of a sentence.
         return self.tokenizer.encode(" " + (text.lower() if self.lowercase else text), add_special_tokens=False).ids
+
+
+def round_up(length: int, multiple: int) -> int:
+    """Return the smallest multiple that is no less than the length."""
+    return -(-length // multiple) * multiple
 
 
 def _find(path: str | Path, name: str) -> Path | None:

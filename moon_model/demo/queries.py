@@ -9,7 +9,7 @@ from moon_model.demo.vocabulary import COLOURS, PATTERNS, TYPES
 from moon_model.demo.world import DemoProduct
 
 FACTS = ("type", "colour", "pattern")
-SHARE_OWN_WORDS = 0.6  # how often a shopper uses another word than the shop
+SHARE_OWN_WORDS = 0.8  # how often a shopper uses another word than the shop: word counts fail in a shop of 100 too
 
 ORDERS = (
     "{type} in {colour}, {pattern}",

@@ -1,6 +1,8 @@
 """The session's configuration and what its workers see."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,3 +46,27 @@ def test_workers_run_one_thread_and_keep_their_memory(spark) -> None:
     seen = dict(spark.sparkContext.parallelize([0], 1).flatMap(read).collect())
     assert seen == WORKER_ENVIRONMENT
     assert spark.conf.get("spark.sql.session.timeZone") == "UTC"
+
+
+MANY_SHAPES = """
+import torch
+
+torch.set_num_threads(1)
+weight = torch.zeros(1152, 576, dtype=torch.bfloat16)
+
+
+def multiply(rows):
+    for count in rows:
+        torch.nn.functional.linear(torch.zeros(count, 576, dtype=torch.bfloat16), weight)
+    return int(open("/proc/self/statm").read().split()[1]) // 256
+
+
+print(-multiply(range(1, 40)) + multiply(range(40, 640)))
+"""
+
+
+def test_workers_keep_nothing_for_every_batch_shape() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_SHAPES], env=os.environ | WORKER_ENVIRONMENT, capture_output=True, check=True
+    )
+    assert int(done.stdout) < 60  # MiB; 319 on a machine with AMX where torch may keep its usual 1,024

@@ -17,7 +17,7 @@ from moon_model import checkpoint_dir
 from moon_model.checkpoint import folder_bytes
 from moon_model.configuration_moon import Segment
 from moon_model.detection.region import Region
-from moon_model.encoder import MoonEncoder, token_batches
+from moon_model.encoder import LENGTH_STEP, MoonEncoder, token_batches
 from moon_model.identity import model_version, version_with
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor, Prepared
@@ -219,6 +219,18 @@ def test_the_version_says_whether_there_are_crops(encoder: MoonEncoder) -> None:
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no model in"):
         MoonEncoder.from_pretrained(tmp_path)
+
+
+def test_batches_have_few_lengths(encoder: MoonEncoder) -> None:
+    prepared = [encoder.prepare(Product(str(words), "mug " * words)) for words in range(1, 40)]
+    batches = list(encoder.batches(prepared, batch_tokens=160))
+    assert sorted(row for rows, _ in batches for row in rows) == list(range(len(prepared)))
+    for rows, batch in batches:
+        items, length = batch["input_ids"].shape
+        assert items == len(rows)
+        assert length % LENGTH_STEP == 0
+        assert items == 1 or items * length <= 160
+        assert length - max(prepared[row].num_tokens for row in rows) < LENGTH_STEP
 
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 2000))

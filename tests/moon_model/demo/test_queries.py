@@ -49,9 +49,11 @@ def test_nonsense_is_refused() -> None:
             ask(PRODUCTS[0], np.random.default_rng(0), facts)
 
 
-def test_comparing_words_is_not_enough() -> None:
+@pytest.mark.parametrize("count", [100, len(PRODUCTS)])
+def test_comparing_words_is_not_enough(count: int) -> None:
     """TF-IDF finds a fitting product among its first ten for at most 60% of the queries (issue 4)."""
-    documents = [document(product) for product in PRODUCTS]
+    products = PRODUCTS[:count]
+    documents = [document(product) for product in products]
     frequency = Counter(word for words in documents for word in set(words))
     weight = {word: math.log((1 + len(documents)) / (1 + count)) + 1 for word, count in frequency.items()}
     places = {word: place for place, word in enumerate(weight)}
@@ -61,9 +63,9 @@ def test_comparing_words_is_not_enough() -> None:
             row[places[word]] += weight[word]
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     rng, hits = np.random.default_rng(0), 0
-    for product in PRODUCTS:
+    for product in products:
         query = ask(product, rng)
         known = [places[word] for word in tokens(query.text) if word in places]
         scores = (matrix[:, known] * [weight[list(places)[place]] for place in known]).sum(axis=1)
-        hits += any(query.fits(PRODUCTS[place]) for place in np.argsort(-scores, kind="stable")[:10])
-    assert 0.25 <= hits / len(PRODUCTS) <= 0.60
+        hits += any(query.fits(products[place]) for place in np.argsort(-scores, kind="stable")[:10])
+    assert 0.15 <= hits / count <= 0.60
