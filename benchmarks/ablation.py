@@ -1,16 +1,18 @@
 """The paper's ablation at a size that two cores finish: what crops, guided experts, negatives and pooling are worth.
 
-Every variant is one change to the full model and trains from the same random start, on the same pairs and steps, in two
-processes (spatial negatives are the other process's items); the vision tower is moon-tiny's, frozen. Each is measured
-on a demo world that training never saw. Runs that are in the results already are not done again.
+Every variant is one change to the full model and trains from the same start, on the same pairs and steps, in two
+processes (spatial negatives are the other process's items). The start is moon-tiny's first stage, which saw no
+purchase, in fewer dimensions (`benchmarks.ablation_start`). Each is measured on a demo world that training never
+saw. Runs that are in the results already are not done again.
 
-    make moon-tiny                                    # or only its pairs: they lie in var/train/pairs
-    python -m benchmarks.ablation                     # under an hour on two cores
+    make moon-tiny                                    # its pairs and its first stage are used: var/train
+    python -m benchmarks.ablation                     # half an hour on two cores
     python -m benchmarks.ablation --steps 4 --seeds 1 --products 20 --out /tmp/quick
 """
 
 import argparse
 import json
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -21,7 +23,6 @@ from torch import multiprocessing
 
 from benchmarks.ablation_plan import VARIANTS, Plan
 from benchmarks.ablation_report import markdown, read_runs
-from moon_model import checkpoint_dir
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "benchmarks" / "results"
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, then write ``ablation.json`` and ``ablation.md``."""
     options = _options().parse_args(arguments)
     plan = Plan(
-        options.pairs.resolve(), tuple(root.resolve() for root in options.image_root), checkpoint_dir("moon-tiny"),
+        options.pairs.resolve(), tuple(root.resolve() for root in options.image_root), options.start.resolve(),
         options.work.resolve(), options.batches, options.batch_size, options.steps, options.products,
     )  # fmt: skip
     plan.work.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
+        os.environ["OMP_NUM_THREADS"] = "1"  # two processes share the cores; accelerate would give each all of them
         multiprocessing.spawn(work, args=(RANKS, port, plan, missing), nprocs=RANKS)
     runs = [run for run in read_runs(plan.runs) if (run.variant, run.seed) in wanted]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -59,9 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _about(plan: Plan) -> str:
     pairs = RANKS * plan.batches * plan.batch_size
     return (
-        f"{plan.steps} steps of {RANKS} × {plan.batch_size} pairs ({pairs:,} different ones), from a random start of "
-        f"two narrow layers behind moon-tiny's frozen vision tower; measured on demo world {plan.world}, "
-        f"{plan.products} products."
+        f"{plan.steps} steps of {RANKS} × {plan.batch_size} pairs ({pairs:,} different ones) from moon-tiny's first "
+        f"stage in fewer dimensions with a small random decoder, one image a product; measured on demo world "
+        f"{plan.world}, {plan.products} products."
     )
 
 
@@ -70,13 +72,15 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=Path, default=REPOSITORY / "var" / "train" / "pairs")
     roots = [REPOSITORY / "var" / "train", REPOSITORY.parent / "shared" / "data"]
     parser.add_argument("--image-root", type=Path, nargs="+", default=roots, help="folders that the photos lie in")
+    start = REPOSITORY / "var" / "train" / "moon-tiny-1" / "model"
+    parser.add_argument("--start", type=Path, default=start, help="a model that saw no purchase")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "var" / "ablation", help="features and finished runs")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
-    parser.add_argument("--steps", type=int, default=240)
-    parser.add_argument("--batches", type=int, default=40, help="different batches of a process")
+    parser.add_argument("--seeds", type=int, default=4, help="runs of each variant")
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batches", type=int, default=75, help="different batches of a process")
     parser.add_argument("--batch-size", type=int, default=16, help="pairs a step and process")
-    parser.add_argument("--products", type=int, default=150, help="products of the measured world")
+    parser.add_argument("--products", type=int, default=200, help="products of the measured world")
     return parser
 
 

@@ -41,7 +41,7 @@ class Plan:
     Attributes:
         pairs: folder of `moon make-pairs`.
         roots: folders that its images lie in.
-        checkpoint: whose frozen tower and tokenizer are used.
+        start: folder of the model that all runs start from (`benchmarks.ablation_start`).
         work: features of the tower and finished runs are kept here.
         batches: different batches of a process; they come again every epoch.
         batch_size: pairs a step and process.
@@ -52,7 +52,7 @@ class Plan:
 
     pairs: Path
     roots: tuple[Path, ...]
-    checkpoint: Path
+    start: Path
     work: Path
     batches: int
     batch_size: int

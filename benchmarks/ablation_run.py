@@ -14,12 +14,12 @@ from accelerate import Accelerator
 
 from benchmarks.ablation_plan import VARIANTS, Plan, Variant
 from benchmarks.ablation_report import METRICS, Run
-from moon_model.configuration_moon import CompactConfig, MoonConfig
+from benchmarks.ablation_start import Start
+from moon_model.detection.detector import ProductDetector
 from moon_model.encoder import MoonEncoder
 from moon_model.evaluation.demo_shop import demo_benchmark
 from moon_model.evaluation.metrics import Floats
 from moon_model.evaluation.tasks import Products, Retrieval
-from moon_model.import_compact.decoder import compact_backbone
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor, Prepared
 from moon_model.training.config import TrainingConfig
@@ -30,7 +30,6 @@ from moon_model.training.pairs import Item, Pair, PairSource
 from moon_model.training.reader_arrow import ArrowPairs
 from moon_model.training.trainer import Trainer
 
-WIDTH, LAYERS, FFN = 128, 2, 256
 KEEP_PHOTOS = 20_000
 MEASURE_BATCH = 64
 
@@ -38,14 +37,17 @@ MEASURE_BATCH = 64
 class FirstBatches:
     """The first batches of a source, again every epoch: so few photos that their features fit into memory."""
 
-    def __init__(self, source: PairSource, batches: int, *, crops: bool) -> None:
+    def __init__(self, source: PairSource, batches: int, *, seed: int, crops: bool) -> None:
+        self._seed = seed
         self._batches = [batch for batch, _ in zip(source.epoch(0), range(batches), strict=False)]
         self._crops = crops
         self.batches_per_epoch = len(self._batches)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
-        """Yield the batches from ``start`` on, the same ones in every epoch."""
-        for batch in self._batches[start:]:
+        """Yield the batches from ``start`` on: the same ones in every epoch, in another order."""
+        order = np.random.default_rng((self._seed, number)).permutation(len(self._batches))
+        for place in order[start:]:
+            batch = self._batches[place]
             yield batch if self._crops else [_without_crops(pair) for pair in batch]
 
 
@@ -56,36 +58,18 @@ def _without_crops(pair: Pair) -> Pair:
     return replace(pair, query=bare(pair.query), item=bare(pair.item), negatives=tuple(map(bare, pair.negatives)))
 
 
-def small_model(plan: Plan, variant: Variant, seed: int, tower: dict[str, torch.Tensor]) -> MoonModel:
-    """Build a variant's random start; the same seed gives the same weights wherever two variants share them."""
-    torch.manual_seed(seed)
-    known = MoonConfig.from_pretrained(plan.checkpoint).text_config
-    base = CompactConfig(
-        vocab_size=known.vocab_size, hidden_size=WIDTH, intermediate_size=FFN, num_hidden_layers=LAYERS,
-        num_attention_heads=4, num_key_value_heads=4, tokens_per_view=9,
-    )  # fmt: skip
-    # Two of four general experts of half the width cost what the dense FFN costs.
-    settings = {"moe_layers": [0, 1], "moe_intermediate_size": FFN // 2, "pooling": "modalities", **variant.model}
-    model = MoonModel(MoonConfig(base_config=base, attention_mask_type="bidirectional", **settings))
-    vision = compact_backbone(model).vision
-    vision.load_state_dict(tower)
-    vision.requires_grad_(False)
-    return model.train()
-
-
 class Measure:
     """The demo world's retrieval tasks, prepared once for all models.
 
     Args:
         plan: its world and products.
-        processor: of the small models.
-        encoder: finds regions; its own vectors are not used.
+        encoder: finds regions and prepares for all small models; its own vectors are not used.
     """
 
-    def __init__(self, plan: Plan, processor: MoonProcessor, encoder: MoonEncoder) -> None:
+    def __init__(self, plan: Plan, encoder: MoonEncoder) -> None:
         tasks = demo_benchmark(plan.world, plan.products).tasks
         self._tasks = [task for task in tasks if isinstance(task, Retrieval) and task.name in METRICS]
-        self._processor, self._encoder = processor, encoder
+        self._encoder = encoder
         self._prepared: dict[tuple[int, bool], list[Prepared]] = {}
 
     def scores(self, model: MoonModel, cache: FeatureCache, *, crops: bool) -> dict[str, float]:
@@ -107,7 +91,7 @@ class Measure:
             self._prepared[key] = [self._encoder.prepare(product, regions) for product in products]
         ready = self._prepared[key]
         parts = [ready[at : at + MEASURE_BATCH] for at in range(0, len(ready), MEASURE_BATCH)]
-        vectors = [model(**cached_batch(self._processor, cache, part)).embedding.numpy() for part in parts]
+        vectors = [model(**cached_batch(self._encoder.processor, cache, part)).embedding.numpy() for part in parts]
         return np.concatenate(vectors)
 
 
@@ -119,7 +103,7 @@ def training(plan: Plan, variant: Variant, seed: int) -> TrainingConfig:
         "data": {"pairs": plan.pairs, "image_roots": plan.roots, "batch_size": plan.batch_size,
                  "hard_negatives": variant.hard_negatives},
         "loss": {**loss, **variant.loss},
-        "optimiser": {"learning_rate": 2e-3, "warm_up": 0.06},
+        "optimiser": {"learning_rate": 1e-3, "warm_up": 0.06},
         "run": {"out": plan.work / "run", "steps": plan.steps, "chunk": 256},
     })  # fmt: skip
 
@@ -132,24 +116,24 @@ def work(rank: int, ranks: int, port: int, plan: Plan, wanted: Sequence[tuple[st
         plan: what the runs share.
         wanted: variants and seeds.
     """
-    torch.set_num_threads(1)
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in place.items()}
     accelerator = Accelerator(cpu=True)
-    encoder = MoonEncoder.from_pretrained(plan.checkpoint, dtype="float32", device="cpu")
-    whole = MoonModel.from_pretrained(plan.checkpoint, dtype=torch.float32)
-    tower = compact_backbone(whole).vision.state_dict()
-    first = small_model(plan, VARIANTS["full"], 0, tower)
-    processor = MoonProcessor.from_pretrained(plan.checkpoint, first.config)
+    start = Start(plan.start)
+    first = start.model(VARIANTS["full"], 0)
+    processor = MoonProcessor.from_pretrained(plan.start, first.config)
     cache = FeatureCache(first, processor, plan.work / "features" / f"process-{rank}")
     examples = Examples(processor, plan.roots, keep_photos=KEEP_PHOTOS)
-    measure = Measure(plan, processor, encoder) if rank == 0 else None
+    encoder = MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation")
+    measure = Measure(plan, encoder) if rank == 0 else None
     for name, seed in wanted:
         variant = VARIANTS[name]
-        config, model = training(plan, variant, seed), small_model(plan, variant, seed, tower)
+        config, model = training(plan, variant, seed), start.model(variant, seed)
         pairs = ArrowPairs(plan.pairs, plan.batch_size, rank=rank, ranks=ranks, seed=0)
-        source = FirstBatches(pairs, plan.batches, crops=variant.crops)
-        contrast = Contrast(source, examples, config.loss, hard_negatives=variant.hard_negatives, dimension=WIDTH)
+        source = FirstBatches(pairs, plan.batches, seed=seed, crops=variant.crops)
+        contrast = Contrast(
+            source, examples, config.loss, hard_negatives=variant.hard_negatives, dimension=model.config.hidden_size
+        )
         with without_tower(model):
             trainer = Trainer(model, [contrast], partial(cached_batch, processor, cache), config, accelerator)
             began = time.monotonic()

@@ -20,6 +20,7 @@ def test_a_variant_changes_one_thing(name: str) -> None:
 
 def test_runs_of_other_settings_are_kept_apart(tmp_path: Path) -> None:
     def plan(steps: int) -> Plan:
-        return Plan(tmp_path, (tmp_path,), tmp_path, tmp_path, batches=4, batch_size=8, steps=steps, products=20)
+        roots = (tmp_path,)
+        return Plan(tmp_path, roots, tmp_path, tmp_path, 4, 8, steps=steps, products=20)
 
     assert plan(10).runs != plan(20).runs
