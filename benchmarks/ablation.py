@@ -76,7 +76,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=Path, default=start, help="a model that saw no purchase")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "var" / "ablation", help="features and finished runs")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seeds", type=int, default=4, help="runs of each variant")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batches", type=int, default=75, help="different batches of a process")
     parser.add_argument("--batch-size", type=int, default=16, help="pairs a step and process")
