@@ -124,8 +124,9 @@ def work(rank: int, ranks: int, port: int, plan: Plan, wanted: Sequence[tuple[st
     processor = MoonProcessor.from_pretrained(plan.start, first.config)
     cache = FeatureCache(first, processor, plan.work / "features" / f"process-{rank}")
     examples = Examples(processor, plan.roots, keep_photos=KEEP_PHOTOS)
-    encoder = MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation")
-    measure = Measure(plan, encoder) if rank == 0 else None
+    measure = None
+    if rank == 0:
+        measure = Measure(plan, MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation"))
     for name, seed in wanted:
         variant = VARIANTS[name]
         config, model = training(plan, variant, seed), start.model(variant, seed)

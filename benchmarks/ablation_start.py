@@ -64,7 +64,7 @@ class Start:
             "max_images": 1,
             "max_description_tokens": DESCRIPTION_TOKENS,
         }
-        model = MoonModel(MoonConfig(base_config=base, **{**settings, **variant.model}))
+        model = MoonModel(MoonConfig(base_config=base, **(settings | variant.model)))
         backbone = compact_backbone(model)
         with torch.no_grad():
             backbone.decoder.embed_tokens.weight.copy_(self.rows)

@@ -17,8 +17,8 @@ from jobs.model_choice import ModelChoice, register_model
 from jobs.night import Night
 from jobs.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.runner import run_stages
+from schemas.tables import KEY
 
-KEY = ["product_id", "content_hash"]
 STAGES = ("detect", "encode", "upsert")
 """What work beside a night runs, here and in `jobs.catch_up`."""
 

@@ -6,6 +6,8 @@ Plain DataFrames in, plain DataFrames out; where they come from and what is comm
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from schemas.tables import KEY
+
 NEW, CHANGED, REUSE, DELETED = "new", "changed", "reuse", "deleted"
 OPS = (NEW, CHANGED, REUSE, DELETED)
 """Values of ``changes.op``; new and changed need a vector, reuse has one already."""
@@ -55,10 +57,9 @@ def stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFra
 
 
 def _with_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
-    key = ["product_id", "content_hash"]
-    made = vectors.select(*key).distinct().withColumn("made", F.lit(True))
+    made = vectors.select(*KEY).distinct().withColumn("made", F.lit(True))
     op = F.when(F.col("made"), REUSE).otherwise(F.col("op"))
-    return wanted.join(made, key, "left").withColumn("op", op).drop("made")
+    return wanted.join(made, KEY, "left").withColumn("op", op).drop("made")
 
 
 def _deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:

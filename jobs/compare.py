@@ -21,11 +21,11 @@ from jobs.model_choice import checkpoint_at
 from jobs.serving_rows import vector_matrix
 from jobs.settings import Settings
 from schemas.collection import CATEGORY_SEPARATOR
+from schemas.tables import KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-KEY = ["product_id", "content_hash"]
 QUERIES = 1000
 """Products whose neighbours are compared; their neighbours are looked for in the whole sample."""
 EXAMPLES = 5

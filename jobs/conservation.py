@@ -12,12 +12,12 @@ from jobs.errors import NightStoppedError
 from jobs.ledger import ledger_state, ledger_version
 from jobs.night import Night
 from jobs.plan import Plan
+from schemas.tables import KEY
 
 UNCHANGED, REUSED, ENCODED, QUARANTINED = "unchanged", "reused", "encoded", "quarantined"
 FATES = (UNCHANGED, REUSED, ENCODED, QUARANTINED)
 LOST, INVENTED, TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
-KEY = ["product_id", "content_hash"]
 EXAMPLES = 5
 
 

@@ -18,6 +18,7 @@ from jobs.model_choice import registered_model
 from jobs.night import Night, StageResult
 from jobs.plan import Plan, required_plan
 from jobs.sources import allowed_roots
+from schemas.tables import KEY
 
 STAGE = "detect"
 IMAGES_PER_TASK = 512
@@ -56,7 +57,7 @@ def products_to_encode(night: Night, plan: Plan) -> DataFrame:
     """Return the products whose vectors the plan asks for, with the columns of `products`."""
     changes = night.lake.read(night.spark, "changes", plan.partition).where(F.col("op").isin(*ENCODED_OPS))
     products = night.lake.read(night.spark, "products", night.partition)
-    return products.join(changes, ["product_id", "content_hash"], "left_semi")
+    return products.join(changes, KEY, "left_semi")
 
 
 def images_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:

@@ -28,9 +28,10 @@ from jobs.lake_reading import read_parquet
 from jobs.ledger import ledger_epoch, vectors_of
 from jobs.milvus import scan, vector_page
 from jobs.row_writer import RowWriter, Written
-from jobs.serving_rows import KEY, check_rows, digests, entity_digest, joined
+from jobs.serving_rows import check_rows, digests, entity_digest, joined
 from jobs.storage import SCRATCH
 from schemas.collection import FIELDS, ID, VECTOR
+from schemas.tables import KEY
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

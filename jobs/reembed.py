@@ -17,8 +17,7 @@ from jobs.night import Night
 from jobs.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.runner import Outcome, run_stages
 from jobs.where import matching
-
-KEY = ["product_id", "content_hash"]
+from schemas.tables import KEY
 
 
 @dataclass(frozen=True)

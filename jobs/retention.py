@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from jobs.lake import Lake
 from jobs.ledger import told
 from schemas.collection import collection_name
+from schemas.tables import KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -23,8 +24,6 @@ DATED = ("snapshots", "quarantine", "plans", "changes", "products")
 
 SUPERSEDED_SHARE = 0.2
 """A partition of vectors is rewritten when at least this share of it is superseded."""
-
-KEY = ["product_id", "content_hash"]
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from jobs.milvus import collection_properties, connect
 from jobs.model_choice import ModelChoice
 from jobs.night import Night
 from jobs.row_writer import RowWriter, Written
-from jobs.serving_rows import KEY, check_rows, joined
+from jobs.serving_rows import check_rows, joined
 from jobs.stop import stopping_on_sigterm
 from jobs.where import matching
 from schemas.collection import ID, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
+from schemas.tables import KEY
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

@@ -29,11 +29,11 @@ from schemas.collection import (
     VECTOR,
     fitted,
 )
+from schemas.tables import KEY
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
 
-KEY = ["product_id", "content_hash"]
 
 Entity = dict[str, Any]
 

@@ -15,6 +15,9 @@ ATTRIBUTES = pa.map_(pa.string(), pa.string())
 CATEGORY = pa.list_(pa.string())
 INSTANT = pa.timestamp("us", tz="UTC")
 
+KEY = ["product_id", "content_hash"]
+"""What a vector belongs to: a product, as it was delivered. Stages join by it."""
+
 
 @dataclass(frozen=True)
 class Table:
