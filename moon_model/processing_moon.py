@@ -33,10 +33,13 @@ float32 [V, 3, S, S]; qwen2_5_vl: [patches, patch_dim] beside ``image_grid_thw``
 
 @dataclass(frozen=True)
 class View:
-    """One image of a product and the crop of its core region (None: no region worth a crop)."""
+    """One image of a product and the crop of its core region (None: no region worth a crop).
 
-    image: Image.Image
-    crop: Image.Image | None = None
+    Either is a picture, or what ``MoonProcessor.views.prepare`` made of one: whoever shows it often resizes it once.
+    """
+
+    image: Image.Image | Pixels
+    crop: Image.Image | Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class MoonProcessor:
         ids, segments = [*self.template.start, *self._prompt], [Segment.NONE] * len(self.template.start)
         segments += [Segment.NONE] * len(self._prompt)
         for picture, segment in _reading_order(views[: self.config.max_images]):
-            pixels.append(self.views.prepare(picture))
+            pixels.append(self.views.prepare(picture) if isinstance(picture, Image.Image) else picture)
             inner = [self.config.image_token_id] * self.views.tokens(pixels[-1])
             before, after = self.template.before_view, self.template.after_view
             ids += [*before, *inner, *after]
@@ -222,7 +225,7 @@ def _find(path: str | Path, name: str) -> Path | None:
     return Path(found) if found else None
 
 
-def _reading_order(views: Sequence[View]) -> Iterator[tuple[Image.Image, Segment]]:
+def _reading_order(views: Sequence[View]) -> Iterator[tuple[Image.Image | Pixels, Segment]]:
     for view in views:
         yield view.image, Segment.IMAGE
         if view.crop is not None:

@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument(
         "--data", type=Path, default=data, help="folder with grocery/ and clothing/; absent ones are left out"
     )
-    parser.add_argument("--products", type=int, default=2_000, help="demo products of each training seed")
+    parser.add_argument("--products", type=int, default=4_000, help="demo products of each training seed")
     arguments = parser.parse_args()
     grocery, clothing = (
         folder if folder.is_dir() else None for folder in (arguments.data / "grocery", arguments.data / "clothing")

@@ -10,7 +10,7 @@ Relies on transformers' ``LlamaModel`` for the decoder's pieces (5.17-5.23). Wei
 * vision.trunk: ``lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,14 @@ LITE0_STAGES = (
     (1, 3, 1, 6, 320),
 )
 LITE0_FEATURES = 1280
-COLOUR_LEVELS = 4
-COLOUR_FEATURES = COLOUR_LEVELS**3
+HUES = 15
+SATURATIONS = (0.0, 0.2, 0.45, 0.75)
+"""Grey, and three steps of colour."""
+BRIGHTNESSES = (0.25, 0.6)
+"""Of what has a colour."""
+GREYS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+"""From black to white."""
+COLOUR_FEATURES = len(GREYS) + (len(SATURATIONS) - 1) * HUES * len(BRIGHTNESSES)
 GRID_FEATURES = LITE0_FEATURES + COLOUR_FEATURES
 CELL = 32
 """Pixels of a cell's side: EfficientNet-Lite0 halves five times."""
@@ -40,6 +46,8 @@ COLOUR_DETAIL = 4
 """Pixels averaged before colours are counted: finer than a stripe of a small pattern, coarser than JPEG's noise."""
 COLOUR_SCALE = 4.0
 """Brings a histogram to about the spread of EfficientNet's features."""
+_DARK = 0.05
+"""Added to the brightness that saturation is a share of: what is nearly black has no colour but noise."""
 _BN_EPSILON = 1e-3
 
 
@@ -103,21 +111,40 @@ class EfficientNetLite0(nn.Module):
 
 
 class ColourGrid(nn.Module):
-    """Soft histogram of each cell's colours; nothing to train.
+    """Soft histogram of each cell's colours by hue, saturation and brightness; nothing to train.
 
-    Every channel is spread over 4 levels by triangular weights that sum to 1, so a colour between two levels counts
-    for both; a cell keeps the mean of the 4 · 4 · 4 products of its pixels, times `COLOUR_SCALE`.
+    Levels of red, green and blue would put grey beside pale tints, which a shop's customers tell apart first. A pixel
+    between two levels counts for both, by weights that sum to 1; a cell keeps the mean of its pixels, times
+    `COLOUR_SCALE`. Order: the greys, then saturation · hue · brightness, the last one running fastest.
     """
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [V, 3, S, S] -> [V, 64, S/32, S/32]."""
-        small = F.avg_pool2d(pixels, COLOUR_DETAIL)  # [V, 3, s, s]
-        levels = torch.linspace(-1.0, 1.0, COLOUR_LEVELS, dtype=small.dtype, device=small.device)
-        distance = (small[:, :, None] - levels.view(-1, 1, 1)).abs()
-        red, green, blue = (1.0 - distance * ((COLOUR_LEVELS - 1) / 2)).clamp(min=0.0).unbind(1)  # [V, 4, s, s] each
-        pairs = (red[:, :, None] * green[:, None]).flatten(1, 2)
-        joint = (pairs[:, :, None] * blue[:, None]).flatten(1, 2)
+        """Normalised pixels [V, 3, S, S] -> [V, 96, S/32, S/32]."""
+        small = (F.avg_pool2d(pixels.float(), COLOUR_DETAIL) + 1.0) / 2.0  # [V, 3, s, s], 0 to 1
+        red, green, blue = small.unbind(1)
+        brightness = small.amax(1)
+        saturations = _shares((brightness - small.amin(1)) / (brightness + _DARK), SATURATIONS)  # [V, 4, s, s]
+        angle = torch.atan2(3.0**0.5 / 2.0 * (green - blue), red - (green + blue) / 2.0) / (2.0 * torch.pi)
+        hues = torch.arange(HUES, dtype=small.dtype, device=small.device).view(-1, 1, 1)
+        distance = (angle[:, None] * HUES - hues + HUES / 2.0) % HUES - HUES / 2.0
+        tints = saturations[:, 1:, None] * (1.0 - distance.abs()).clamp(min=0.0)[:, None]  # [V, 3, HUES, s, s]
+        colours = tints.flatten(1, 2)[:, :, None] * _shares(brightness, BRIGHTNESSES)[:, None]
+        greys = saturations[:, :1] * _shares(brightness, GREYS)
+        joint = torch.cat([greys, colours.flatten(1, 2)], dim=1)
         return F.avg_pool2d(joint, CELL // COLOUR_DETAIL) * COLOUR_SCALE
+
+
+def _shares(values: Tensor, levels: Sequence[float]) -> Tensor:
+    """Spread values [V, s, s] over ascending levels [L], linearly between neighbours: [V, L, s, s], sums are 1."""
+    shares = []
+    for place, level in enumerate(levels):
+        share = torch.ones_like(values)
+        if place > 0:
+            share = torch.minimum(share, (values - levels[place - 1]) / (level - levels[place - 1]))
+        if place < len(levels) - 1:
+            share = torch.minimum(share, (levels[place + 1] - values) / (levels[place + 1] - level))
+        shares.append(share.clamp(min=0.0))
+    return torch.stack(shares, dim=1)
 
 
 class VisionTower(nn.Module):
@@ -133,7 +160,7 @@ class VisionTower(nn.Module):
         self.colours = ColourGrid()
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [V, 3, S, S] -> grid [V, 1344, S/32, S/32]."""
+        """Normalised pixels [V, 3, S, S] -> grid [V, 1376, S/32, S/32]."""
         grid = self.trunk(pixels)
         return torch.cat([grid, self.colours(pixels).to(grid)], dim=1)
 
@@ -153,7 +180,7 @@ class Projector(nn.Module):
         self.linear = nn.Linear(GRID_FEATURES, config.hidden_size, bias=False)
 
     def forward(self, grid: Tensor) -> Tensor:
-        """[V, 1344, 7, 7] -> [V, tokens_per_view, D], row by row."""
+        """[V, 1376, 7, 7] -> [V, tokens_per_view, D], row by row."""
         pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2).to(self.fc1.weight.dtype)
         return self.linear(pooled) + self.fc2(F.gelu(self.fc1(pooled)))
 

@@ -1,4 +1,5 @@
-"""Qwen2.5-VL as MOON's backbone: transformers' own classes, some FFNs replaced by ``GuidedMoE``.
+"""Qwen2.5-VL as MOON's backbone: transformers' own classes, some FFNs replaced by ``GuidedMoE``, the vision
+tower's attention by ``WindowAttention``.
 
 Relies on ``Qwen2_5_VLModel`` (``visual``, ``language_model``, ``get_image_features``) and
 ``Qwen2VLImageProcessorPil`` of transformers 5.17-5.23; neither needs torchvision.
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2VLImageProcessorPil
 
 from moon_model.backbones.base import Backbone, install_experts, sequential_positions
+from moon_model.backbones.window_attention import WindowAttention
 from moon_model.configuration_moon import MoonConfig
 
 
@@ -34,6 +36,8 @@ class Qwen2_5VLBackbone(Backbone):
 
     def _take(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
         self.visual: Any = model.visual
+        for block in self.visual.blocks:
+            block.attn = WindowAttention(block.attn)
         self.decoder = model.language_model
         install_experts(self.decoder.layers, config)
 

@@ -1,6 +1,8 @@
 """``python -m moon_model.import_compact --wheels DIR --minilm DIR --corpora DIR --cache DIR --out DIR``."""
 
 import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +27,7 @@ from moon_model.import_compact.sources import DOWNLOAD, read_efficientnet, read_
 from moon_model.model_card import write_model_card
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
+from moon_model.runtime import resolve_device
 from moon_model.tokenization import SPECIAL, cut_vocabulary, source_rows
 from moon_model.training.anchors import VisualBasis
 from moon_model.training.examples import Examples
@@ -98,9 +101,11 @@ def main(
     model.load_state_dict(load_state_dict(out))  # as stored, so that the tower's features are those of training
     step = max(len(known.texts) // _SAMPLE, 1)
     soften(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
-    features = FeatureCache(model, processor, cache / "process-0")
-    measured = measure(known.photos, Examples(processor, known.image_roots), features)
+    features = FeatureCache(model.to(resolve_device()), processor, cache / "process-0")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        measured = measure(known.photos, Examples(processor, known.image_roots, pool=pool), features)
     features.close()
+    model.cpu()
     basis = VisualBasis.fit(measured.summaries, visual_dimensions(config))
     basis.save(corpora)
     explained = fit_projector(model, measured.cells, measured.targets(basis, config.hidden_size))

@@ -32,8 +32,8 @@ class Measured:
     """Photos after the vision tower.
 
     Attributes:
-        cells: pooled grid of each photo's original view, float16 [N, tokens_per_view, 1344].
-        summaries: of all its views (``anchors.summary``), float32 [N, 1344].
+        cells: pooled grid of each photo's original view, float16 [N, tokens_per_view, 1376].
+        summaries: of all its views (``anchors.summary``), float32 [N, 1376].
         words: mean text vector of what is said of it, of length 1, float32 [N, 384].
     """
 
@@ -81,7 +81,7 @@ def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
 
     Args:
         model: compact.
-        cells: [N, tokens_per_view, 1344].
+        cells: [N, tokens_per_view, 1376].
         targets: [N, D]: words first, what is seen behind them (``anchors.py``).
 
     Returns:

@@ -71,7 +71,7 @@ class VisualBasis:
 
 
 def summary(grids: Tensor) -> Tensor:
-    """Summarise a photo's views, pooled grids [V, 1344, s, s]: mean features and mean colours, float32 [1344]."""
+    """Summarise a photo's views, pooled grids [V, 1376, s, s]: mean features and mean colours, float32 [1376]."""
     mean = grids.mean((0, 2, 3))
     colours = mean[LITE0_FEATURES:].clamp(min=0).sqrt()
     return torch.cat([F.normalize(mean[:LITE0_FEATURES], dim=0), COLOUR_WEIGHT * F.normalize(colours, dim=0)])

@@ -25,7 +25,7 @@ from moon_model.training.config import TrainingConfig
 ABOUT = "about.json"
 FORMAT = 1
 FREE = frozenset({
-    "run.out", "run.log_every", "run.save_every", "run.keep", "run.keep_photos", "run.chunk", "data.workers",
+    "run.out", "run.log_every", "run.save_every", "run.keep", "run.keep_photos", "run.chunk", "run.workers",
     "data.verify", "data.image_roots", "model.path", "model.cache", "teachers.corpora", "model.gradient_checkpointing",
 })  # fmt: skip
 """Settings that may differ when a run is resumed: where things lie and how they are watched."""

@@ -73,7 +73,6 @@ class DataSection(Section):
         reader: "petastorm", "arrow", or "auto": petastorm where it is installed.
         batch_size: pairs a step and process.
         hard_negatives: of each pair, at most so many.
-        workers: threads that decode and resize ahead.
         verify: compare the files' digests with the manifest before the first step.
     """
 
@@ -82,7 +81,6 @@ class DataSection(Section):
     reader: Literal["auto", "petastorm", "arrow"] = "auto"
     batch_size: int = Field(default=32, ge=2)
     hard_negatives: int = Field(default=2, ge=0)
-    workers: int = Field(default=2, ge=1)
     verify: bool = True
 
 
@@ -169,6 +167,7 @@ class RunSection(Section):
         log_every: steps between two lines of the log.
         save_every: steps between two checkpoints.
         keep: checkpoints kept.
+        workers: threads that decode and resize ahead.
         keep_photos: photos kept in memory ready to use (about 0.3 MB each), of the pairs and of the teachers.
     """
 
@@ -179,6 +178,7 @@ class RunSection(Section):
     log_every: int = Field(default=10, ge=1)
     save_every: int = Field(default=500, ge=1)
     keep: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1)
     keep_photos: int = Field(default=0, ge=0)
 
 

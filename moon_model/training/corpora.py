@@ -8,10 +8,14 @@ into the folder) and, where given, grocery's TRAIN list and clothing; grocery's 
 import csv
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -20,6 +24,7 @@ from tqdm.auto import tqdm
 from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
 from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
+from moon_model.detection.region import Region
 from moon_model.images import decode
 from moon_model.import_compact.sources import DOWNLOAD as SOURCES
 from moon_model.product import Product, text_of
@@ -29,10 +34,17 @@ from moon_model.training.minilm import DOWNLOAD, MiniLM
 from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 from moon_model.training.teachers import ABOUT, PHOTOS, SAID_VECTORS, TEXT_VECTORS, TEXTS
 
+if TYPE_CHECKING:
+    from moon_model.detection.detector import ProductDetector
+
 log = logging.getLogger(__name__)
 
-PRODUCTS = 6_000
-"""Demo products to draw: of 1,500 the colours were learned by heart, of four times as many much less so."""
+_CHUNK = 16
+"""Photos that a process takes at a time."""
+
+COMPOSED = 56_000
+PRODUCTS = 12_000
+"""Demo products to draw: of 1,500 the colours were learned by heart, of eight times as many no longer."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +70,15 @@ def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[Product,
 
 
 def demo_photos(folder: Path, products: int) -> Iterator[Described]:
-    """Draw the demo world's train seeds: two photos a product, kept if they lie there already.
+    """Photos of the demo world's train seeds, two a product, and what may be said of them.
 
     The names are those of ``moon training-shop``, which draws the same pictures: both may share a folder.
     """
     identities: dict[tuple[str, str, str], int] = {}
-    pictures = tqdm(_demo_pictures(folder, products), desc="demo photos", total=2 * products, unit="photo")
-    for number, (product, path) in enumerate(pictures):
+    for product, path in _demo_pictures(folder, products):
         facts = (product.type, product.colour, product.pattern)  # what a text can tell apart
         identity = identities.setdefault(facts, len(identities))
         texts = demo_texts(product, np.random.default_rng((product.looks[0], product.index, 11)))
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(to_jpeg(take_photo(product, number % 2).image))
         yield Described(identity, path, texts, drawn=True)
 
 
@@ -102,8 +110,45 @@ def clothing_photos(folder: Path, first_identity: int) -> Iterator[Described]:
         yield Described(first_identity + labels.index(row["label"]), folder / "images" / name, texts)
 
 
+def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
+    """Draw what `demo_photos` names; what lies there already is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = list(enumerate(_demo_pictures(folder, products)))
+    missing = [(product, number % 2, path) for number, (product, path) in pictures if not path.is_file()]
+    drawn = pool.map(_draw, missing, chunksize=_CHUNK)
+    for _ in tqdm(drawn, desc="demo photos", total=len(missing), unit="photo"):
+        pass
+
+
+def _draw(picture: tuple[DemoProduct, int, Path]) -> None:
+    product, number, path = picture
+    path.write_bytes(to_jpeg(take_photo(product, number).image))
+
+
+def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
+    """Find the core product of every photo, in order."""
+    found = pool.map(_find, photos, chunksize=_CHUNK)
+    return iter(tqdm(found, desc="regions", total=len(photos), unit="photo"))
+
+
+def _find(photo: Path) -> Region:
+    return _detector().detect([decode(photo)])[0]
+
+
+@cache
+def _detector() -> "ProductDetector":
+    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  # ONNX Runtime, only here
+
+    return ProductDetector.from_pretrained()
+
+
 def write_corpora(
-    out: Path, texts: Sequence[Product], teacher: Any, photos: Iterable[Described], detector: Any, roots: Sequence[Path]
+    out: Path,
+    texts: Sequence[Product],
+    teacher: Any,
+    photos: Sequence[Described],
+    regions: Iterable[Region],
+    roots: Sequence[Path],
 ) -> None:
     """Write a folder that ``teachers.Corpora`` reads; ``about.json`` comes last.
 
@@ -112,7 +157,7 @@ def write_corpora(
         texts: products without images; related ones side by side.
         teacher: ``MiniLM``, or anything with its ``encode``.
         photos: with what is said of them.
-        detector: ``ProductDetector``, or anything with its ``detect``.
+        regions: of the photos, in order.
         roots: folders that all photos lie in.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -120,8 +165,7 @@ def write_corpora(
     _write_lines(out / TEXTS, map(_words, texts))
     np.save(out / TEXT_VECTORS, teacher.encode([text_of(one) for one in texts]))
     rows, said = [], []
-    for photo in photos:
-        region = detector.detect([decode(photo.image)])[0]
+    for photo, region in zip(photos, regions, strict=True):
         row = {"identity": photo.identity, "image": str(photo.image.resolve()), "drawn": photo.drawn}
         row["region"] = None if region.is_whole else list(region.box)
         rows.append({**row, "texts": [_words(one) for one in photo.texts]})
@@ -175,12 +219,10 @@ def main(
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
-    texts: Annotated[int, typer.Option(min=100, help="Texts to compose.")] = 56_000,
+    texts: Annotated[int, typer.Option(min=100, help="Texts to compose; words and groups of words beside.")] = COMPOSED,
     products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = PRODUCTS,
 ) -> None:
     """Write the corpora of moon-tiny's teachers."""
-    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  # ONNX Runtime, only here
-
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     teacher, demo = MiniLM(minilm), demo or out / "demo"
     photos = list(demo_photos(demo, products))
@@ -191,7 +233,10 @@ def main(
     roots = [root for root in (demo, grocery, clothing) if root is not None]
     words = vocabulary_words(wheels)
     every = [*compose_texts(texts), *words, *word_groups(words, texts // 3)]
-    write_corpora(out, every, teacher, tqdm(photos, desc="regions"), ProductDetector.from_pretrained(), roots)
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
+        draw_demo_photos(demo, products, pool)
+        regions = find_regions([one.image for one in photos], pool)
+        write_corpora(out, every, teacher, photos, regions, roots)
     write_photo_labels(out, demo, products, grocery, clothing)
     log.info("%d texts and %d photos in %s", len(every), len(photos), out)
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-from PIL import Image
-
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.region import Box
 from moon_model.images import BadImage, ImageSource, crop, decode
@@ -81,14 +79,12 @@ class Examples:
             return self._kept[name]
         place = self._allowed(source) if isinstance(source, str | Path) else source
         image = decode(place, least_side=self.processor.views.least_side)
-        view = View(image, None if region is None else crop(image, region, self.margin))
-        if name is not None and len(self._kept) < self._keep:
-            view = self._kept[name] = View(self._small(view.image), view.crop and self._small(view.crop))
+        part = None if region is None else crop(image, region, self.margin)
+        if name is None or len(self._kept) >= self._keep:
+            return View(image, part)
+        small = self.processor.views.prepare
+        view = self._kept[name] = View(small(image), None if part is None else small(part))
         return view
-
-    def _small(self, image: Image.Image) -> Image.Image:
-        """Return the picture as the tower sees it; preparing it again changes nothing."""
-        return Image.fromarray(self.processor.views.prepare(image))
 
     def _allowed(self, source: str | Path) -> Path:
         """Return the file behind a URI or path, links resolved, if it lies inside a root."""

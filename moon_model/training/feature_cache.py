@@ -1,7 +1,7 @@
 """Features of a frozen compact vision tower, computed once and kept on disk.
 
 The tower takes most of the time of a training step on a CPU and, frozen, gives the same grid for the same view every
-epoch. The projector pools the grid to ``tokens_per_view`` cells anyway, so the pooled grid [1344, s, s] is kept, in
+epoch. The projector pools the grid to ``tokens_per_view`` cells anyway, so the pooled grid [1376, s, s] is kept, in
 float16: 43 KB a view at 4×4, 24 KB at 3×3.
 """
 
@@ -9,9 +9,11 @@ import importlib.util
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
+from weakref import ref
 
 import numpy as np
 import torch
@@ -55,6 +57,7 @@ class FeatureCache:
         self._views = processor.views
         self._device = model.device
         self._places: dict[bytes, int] = {}
+        self._names: dict[int, tuple[ref[Pixels], bytes]] = {}
         self._memory: list[NDArray[np.float16]] = []
         self._keys: BinaryIO | None = None
         self._grids: BinaryIO | None = None
@@ -67,13 +70,26 @@ class FeatureCache:
         return len(self._places)
 
     def features(self, views: Sequence[Pixels]) -> Tensor:
-        """Return the pooled grids float32 [V, 1344, s, s] of views, computing those that are new."""
-        names = [sha256(view.tobytes()).digest() for view in views]
+        """Return the pooled grids float32 [V, 1376, s, s] of views, computing those that are new."""
+        names = [self._name(view) for view in views]
         new = {name: view for name, view in zip(names, views, strict=True) if name not in self._places}
         for start in range(0, len(new), _BATCH):
             part = list(new.items())[start : start + _BATCH]
             self._add([name for name, _ in part], self._compute([view for _, view in part]))
-        return torch.from_numpy(np.stack([self._get(self._places[name]) for name in names]).astype(np.float32))
+        return torch.from_numpy(np.stack([self._get(self._places[name]) for name in names])).float()
+
+    def _name(self, view: Pixels) -> bytes:
+        """SHA-256 of a view's pixels, remembered as long as that array lives: kept photos come every epoch."""
+        known = self._names.get(id(view))
+        if known is not None and known[0]() is view:
+            return known[1]
+        name = sha256(view.tobytes()).digest()
+        self._names[id(view)] = (ref(view, partial(self._forget, id(view))), name)
+        return name
+
+    def _forget(self, key: int, gone: ref[Pixels]) -> None:
+        if self._names.get(key, (None,))[0] is gone:
+            del self._names[key]
 
     def close(self) -> None:
         """Close the files; what was computed is on disk."""

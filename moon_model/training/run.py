@@ -108,9 +108,9 @@ def _objectives(
     """The objectives that the configuration asks for; ``stack`` closes their threads."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
     objectives: list[Objective] = []
+    pool = stack.enter_context(ThreadPoolExecutor(config.run.workers))
     if config.data is not None:
         data = config.data
-        pool = stack.enter_context(ThreadPoolExecutor(data.workers))
         examples = Examples(learner.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
         source = open_pairs(data, rank=rank, ranks=ranks, seed=config.seed)
         dimension = learner.model.config.hidden_size
@@ -121,7 +121,12 @@ def _objectives(
         from moon_model.training.teachers import build_teachers  # noqa: PLC0415  # few runs have them
 
         objectives += build_teachers(
-            config.teachers, learner, cache, seed=config.seed * ranks + rank, keep_photos=config.run.keep_photos
+            config.teachers,
+            learner,
+            cache,
+            seed=config.seed * ranks + rank,
+            pool=pool,
+            keep_photos=config.run.keep_photos,
         )
     return objectives
 

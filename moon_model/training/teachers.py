@@ -7,6 +7,7 @@ describe them. The same losses, weighted, hold the model together in the second 
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -126,13 +127,20 @@ class TextAnchors(Objective):
         super().__init__()
         self.corpora, self.examples, self.settings, self.seed = corpora, examples, settings, seed
         self.weight, self.dimension = settings.anchor_weight, dimension
+        self._prepared: dict[int, Prepared] = {}
 
     def work(self, step: int) -> Work:
         """Draw texts."""
         rows = draw(len(self.corpora.texts), self.settings.texts, np.random.default_rng((self.seed, step, 0)))
-        items = [Item(int(row), replace(self.corpora.texts[row], id=f"text {row}")) for row in rows]
         anchors = text_anchors(self.corpora.vectors[rows], self.dimension)
-        return Work(self.examples.prepare(items), partial(anchor_loss, anchors))
+        return Work([self._text(int(row)) for row in rows], partial(anchor_loss, anchors))
+
+    def _text(self, row: int) -> Prepared:
+        """A text as token ids, cut up once."""
+        if row not in self._prepared:
+            text = replace(self.corpora.texts[row], id=f"text {row}")
+            self._prepared[row] = self.examples.prepare_one(Item(row, text))
+        return self._prepared[row]
 
 
 class PhotoAnchors(Objective):
@@ -216,7 +224,13 @@ class Alignment(Objective):
 
 
 def build_teachers(
-    settings: TeacherSection, learner: Learner, cache: FeatureCache | None, *, seed: int, keep_photos: int = 0
+    settings: TeacherSection,
+    learner: Learner,
+    cache: FeatureCache | None,
+    *,
+    seed: int,
+    pool: Executor | None = None,
+    keep_photos: int = 0,
 ) -> list[Objective]:
     """Make the objectives that a ``[teachers]`` table asks for.
 
@@ -225,7 +239,7 @@ def build_teachers(
         learner: model and processor.
         cache: of the frozen tower's features.
         seed: of what is drawn.
-        keep_photos: see ``Examples``.
+        pool, keep_photos: see ``Examples``.
 
     Raises:
         ConfigError: no corpora, corpora smaller than a batch, photos without ``model.cache``, or a model too narrow.
@@ -238,7 +252,7 @@ def build_teachers(
     ):
         if wanted > there:
             raise ConfigError(f"teachers.{name} is {wanted}, but the corpora hold {there}")
-    examples = Examples(learner.processor, corpora.image_roots, keep_photos=keep_photos)
+    examples = Examples(learner.processor, corpora.image_roots, pool=pool, keep_photos=keep_photos)
     dimension, width = learner.model.config.hidden_size, corpora.vectors.shape[1]
     check_room(dimension, [width])
     objectives: list[Objective] = []

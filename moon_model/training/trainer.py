@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 
 Collate = Callable[[Sequence[Prepared]], MoonBatch]
 
+_LEAST_CUT = {False: 12, True: 256}
+"""Products of a batch of like lengths, by whether a GPU computes: a pass there costs more than padding."""
+
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says since when and what to try."""
@@ -153,7 +156,8 @@ class Trainer:
 
     def _collate_by_length(self, ordered: Sequence[Prepared]) -> list[MoonBatch]:
         lengths = [one.num_tokens for one in ordered]
-        return [self.collate(ordered[cut]) for cut in similar_lengths(lengths)]
+        least = _LEAST_CUT[self.accelerator.device.type == "cuda"]
+        return [self.collate(ordered[cut]) for cut in similar_lengths(lengths, least=least)]
 
     def _embed(self, batches: Sequence[MoonBatch]) -> tuple[Tensor, Tensor]:
         """Embed a chunk, in batches of similar length; the balance term is their mean."""
@@ -193,7 +197,7 @@ class Trainer:
             yield metrics
 
 
-def similar_lengths(lengths: Sequence[int], *, least: int = 12, growth: float = 1.3) -> list[slice]:
+def similar_lengths(lengths: Sequence[int], *, least: int, growth: float = 1.3) -> list[slice]:
     """Cut a sorted batch where padding would cost more than another pass: queries of ten words beside photos.
 
     Args:

@@ -1,5 +1,9 @@
+import colorsys
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaModel
@@ -7,8 +11,12 @@ from transformers import LlamaModel
 from moon_model.backbones import compact
 from moon_model.backbones.base import install_experts
 from moon_model.backbones.compact import (
+    BRIGHTNESSES,
+    CELL,
     COLOUR_SCALE,
+    GREYS,
     GRID_FEATURES,
+    HUES,
     ColourGrid,
     CompactBackbone,
     EfficientNetLite0,
@@ -101,20 +109,52 @@ def test_same_padding_keeps_the_grid(kernel, stride, size):
 def test_a_cell_counts_its_colours():
     pixels = torch.full((1, 3, 64, 64), -1.0)  # black …
     pixels[:, 0, :, 32:] = 1.0  # … and red on the right
-    pixels[:, :, 32:, 32:] = 1 / 3  # … and the third of four greys below it
-    cells = ColourGrid()(pixels)[0].view(4, 4, 4, 2, 2) / COLOUR_SCALE
-    assert cells.sum((0, 1, 2)) == pytest.approx(torch.ones(2, 2))
-    for (row, column), (red, green, blue) in {(0, 0): (0, 0, 0), (0, 1): (3, 0, 0), (1, 1): (2, 2, 2)}.items():
-        assert cells[red, green, blue, row, column] == pytest.approx(1.0, abs=1e-5)
+    pixels[:, :, 32:, 32:] = 0.2  # … and the fourth of six greys below it
+    cells = ColourGrid()(pixels)[0] / COLOUR_SCALE
+    assert cells.sum(0) == pytest.approx(torch.ones(2, 2))
+    vivid_red = (2, 0, 1)
+    for (row, column), place in {(0, 0): 0, (0, 1): _place(*vivid_red), (1, 1): 3}.items():
+        assert cells[place, row, column] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_colour_between_levels_counts_for_both_and_a_mixed_cell_for_all():
-    between = ColourGrid()(torch.zeros(1, 3, 32, 32)).view(4, 4, 4) / COLOUR_SCALE
-    assert between[1:3, 1:3, 1:3].flatten().tolist() == pytest.approx([1 / 8] * 8, abs=1e-6)
+    between = ColourGrid()(torch.full((1, 3, 32, 32), -0.4)).flatten() / COLOUR_SCALE  # brightness 0.3
+    assert between[:4].tolist() == pytest.approx([0, 0.5, 0.5, 0], abs=1e-6)
     pixels = torch.full((1, 3, 32, 32), -1.0)
     pixels[:, :, :8] = 1.0
-    mixed = ColourGrid()(pixels).view(4, 4, 4) / COLOUR_SCALE
-    assert (mixed[0, 0, 0].item(), mixed[3, 3, 3].item()) == pytest.approx((0.75, 0.25))
+    mixed = ColourGrid()(pixels).flatten() / COLOUR_SCALE
+    assert (mixed[0].item(), mixed[5].item()) == pytest.approx((0.75, 0.25))
+
+
+@pytest.mark.parametrize("other", ["hue", "saturation", "brightness"])
+def test_each_side_of_a_colour_is_told(other):
+    one = colorsys.hsv_to_rgb(0.6, 0.4, 0.9)
+    changed = {"hue": (0.75, 0.4, 0.9), "saturation": (0.6, 0.9, 0.9), "brightness": (0.6, 0.4, 0.3)}[other]
+    seen = [ColourGrid()(_plain(colour)).flatten() for colour in (one, colorsys.hsv_to_rgb(*changed))]
+    assert torch.cosine_similarity(*seen, dim=0) < 0.6
+
+
+@given(st.tuples(*[st.floats(0, 1)] * 3))
+def test_every_pixel_counts_once(colour):
+    cell = ColourGrid()(_plain(colour)).flatten() / COLOUR_SCALE
+    assert cell.min() >= 0
+    assert cell.sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+def test_hues_close_to_a_circle():
+    seen = [ColourGrid()(_plain(colorsys.hsv_to_rgb(hue, 0.8, 0.8))).flatten() for hue in (0.99, 0.01, 0.5)]
+    assert torch.cosine_similarity(seen[0], seen[1], dim=0) > 0.8
+    assert torch.cosine_similarity(seen[0], seen[2], dim=0) < 0.1
+
+
+def _place(saturation: int, hue: int, brightness: int) -> int:
+    """Where a colour is counted; saturation 0 is the palest one that is no grey."""
+    return len(GREYS) + (saturation * HUES + hue) * len(BRIGHTNESSES) + brightness
+
+
+def _plain(colour: tuple[float, float, float]) -> torch.Tensor:
+    """One cell of one colour, red, green and blue from 0 to 1: normalised pixels [1, 3, 32, 32]."""
+    return (torch.tensor(colour) * 2.0 - 1.0).view(1, 3, 1, 1).expand(1, 3, CELL, CELL)
 
 
 def test_the_tower_puts_colours_behind_the_features():

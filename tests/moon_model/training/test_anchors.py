@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from moon_model.backbones.compact import GRID_FEATURES
 from moon_model.training.anchors import (
     COLOUR_WEIGHT,
     VisualBasis,
@@ -67,7 +68,7 @@ def test_absent_axes_are_explained(tmp_path: Path) -> None:
 
 
 def test_a_summary_is_the_mean_of_all_views_features_and_colours() -> None:
-    grids = torch.rand(2, 1344, 3, 3, generator=torch.Generator().manual_seed(0))
+    grids = torch.rand(2, GRID_FEATURES, 3, 3, generator=torch.Generator().manual_seed(0))
     found = summary(grids)
     mean = grids.mean((0, 2, 3))
     torch.testing.assert_close(found[:1280], F.normalize(mean[:1280], dim=0))

@@ -1,13 +1,16 @@
 """Corpora of the teachers: broad, held-out types left out, readable by the trainer."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from moon_model.demo.vocabulary import TYPES
+from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
+from moon_model.images import decode
 from moon_model.product import Product, text_of
 from moon_model.training import corpora
 from moon_model.training.teachers import Corpora
@@ -18,18 +21,14 @@ class Teacher:
         return np.eye(len(texts), 384, dtype=np.float16)
 
 
-class Detector:
-    """Finds something in every other photo."""
-
-    def __init__(self) -> None:
-        self.seen = 0
-
-    def detect(self, images):
-        self.seen += 1
-        return [Region((0.1, 0.2, 0.6, 0.9), 0.8) if self.seen % 2 else Region.whole()]
+def regions(count: int) -> list[Region]:
+    """Something is found in every other photo."""
+    return [Region.whole() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
 
 
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        corpora.draw_demo_photos(tmp_path, 6, pool)
     photos = list(corpora.demo_photos(tmp_path, 6))
     assert len(photos) == 12
     seeds = {photo.image.name.split("-")[1] for photo in photos}
@@ -40,8 +39,9 @@ def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Pat
         said = " ".join(map(text_of, photo.texts)).lower()
         assert not any(name in said for name in corpora.HELD_OUT)
     written = photos[0].image.stat().st_mtime_ns
-    again = list(corpora.demo_photos(tmp_path, 6))
-    assert again == photos
+    with ThreadPoolExecutor(2) as pool:
+        corpora.draw_demo_photos(tmp_path, 6, pool)
+    assert list(corpora.demo_photos(tmp_path, 6)) == photos
     assert photos[0].image.stat().st_mtime_ns == written
 
 
@@ -57,10 +57,19 @@ def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> N
     assert min(photo.identity for photo in clothing) == 2000
 
 
+def test_regions_are_those_of_the_detector_in_order(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        corpora.draw_demo_photos(tmp_path, 3, pool)
+        photos = [one.image for one in corpora.demo_photos(tmp_path, 3)]
+        found = list(corpora.find_regions(photos, pool))
+    detector = ProductDetector.from_pretrained()
+    assert found == [detector.detect([decode(photo)])[0] for photo in photos]
+
+
 def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
     photos = list(corpora.demo_photos(tmp_path / "demo", 2))
     texts = [Product("", "a"), Product("", "b", "long", ("x", "y"), {"colour": "red"}), Product("", "c")]
-    corpora.write_corpora(tmp_path / "out", texts, Teacher(), photos, Detector(), [tmp_path / "demo"])
+    corpora.write_corpora(tmp_path / "out", texts, Teacher(), photos, regions(len(photos)), [tmp_path / "demo"])
     found = Corpora.read(tmp_path / "out")
     assert list(found.texts) == texts
     assert found.vectors.shape == (3, 384)

@@ -9,7 +9,7 @@ from moon_model.training import corpora
 from moon_model.training.corpus_labels import demo_rows, grocery_kinds, label_texts, photo_rows
 from moon_model.training.labels import read_facets
 from moon_model.training.splits import HELD_OUT
-from tests.moon_model.training.test_corpora import Detector, Teacher
+from tests.moon_model.training.test_corpora import Teacher, regions
 
 
 def test_label_texts_leave_out_what_is_held_out() -> None:
@@ -53,7 +53,7 @@ def test_photos_of_grocery_and_clothing_have_their_labels(shared_data: Path) -> 
 def test_the_corpora_command_writes_them_too(tmp_path: Path) -> None:
     out = tmp_path / "out"
     photos = list(corpora.demo_photos(out / "demo", 3))
-    corpora.write_corpora(out, [Product("", "a")], Teacher(), photos, Detector(), [out / "demo"])
+    corpora.write_corpora(out, [Product("", "a")], Teacher(), photos, regions(len(photos)), [out / "demo"])
     corpora.write_photo_labels(out, out / "demo", 3, None, None)
     facets = read_facets(out)
     assert {facet: len(one.items) for facet, one in facets.items()} == {"type": 6, "colour": 6, "pattern": 6}

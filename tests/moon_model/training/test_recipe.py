@@ -44,6 +44,11 @@ def test_all_stages_run_once_and_the_checkpoint_loads(
     assert made.startswith("Stage 1, teachers, token embeddings and projector alone: 2 steps")
     assert "alignment" in made
     assert "Stage 3, contrast on purchases, with teachers, all layers: 2 steps" in made
+    header, *rows = recipe.curve_table(stages).splitlines()
+    assert header.startswith("| stage | steps | text anchors | ")
+    assert header.endswith("| contrast |")
+    assert [row.split(" | ")[:2] for row in rows[1:]] == [[f"| {n}", f"{s}–{s}"] for n in (1, 2, 3) for s in (1, 2)]
+    assert [float(row.split(" | ")[-1].strip("| ")) > 0 for row in rows[3:]] == [True] * 4
     folder = recipe.store(trained[-1], tmp_path / "stored", made)
     assert made.split(";")[0] in (folder / "README.md").read_text()
     stored, whole = MoonModel.from_pretrained(folder), MoonModel.from_pretrained(trained[-1])
@@ -81,9 +86,10 @@ def test_stages_that_do_not_fit_are_refused_before_training(stages: list[Trainin
         recipe.check_stages([last.model_copy(update={"teachers": None})])
 
 
-def test_the_shipped_stages_fit_together() -> None:
-    stages = [TrainingConfig.read(path) for path in recipe.STAGES]
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_shipped_stages_fit_together(device: str) -> None:
+    stages = [TrainingConfig.read(recipe.CONFIGS / name) for name in recipe.STAGES[device]]
     for before, stage in pairwise(stages):
         assert Path(stage.model.path) == before.run.out / "model"
     assert len({stage.teachers.corpora for stage in stages if stage.teachers}) == 1
-    assert [stage.data is None for stage in stages] == [True, False, False]
+    assert [stage.data is None for stage in stages] == [True, *[False] * (len(stages) - 1)]

@@ -110,14 +110,14 @@ def test_a_learnable_temperature_moves_with_the_model(shop: Path, tmp_path: Path
 
 @given(st.lists(st.integers(1, 200), max_size=80).map(sorted))
 def test_cuts_of_similar_length_cover_the_batch_in_order(lengths: list[int]) -> None:
-    cuts = similar_lengths(lengths)
+    cuts = similar_lengths(lengths, least=12)
     assert [length for cut in cuts for length in lengths[cut]] == lengths
     assert all(cut.stop - cut.start >= 12 for cut in cuts[:-1])
 
 
 def test_short_queries_are_not_padded_to_the_length_of_photos() -> None:
-    assert similar_lengths([9] * 20 + [33] * 20) == [slice(0, 20), slice(20, 40)]
-    assert similar_lengths([9] * 20 + [33] * 3) == [slice(0, 23)]
+    assert similar_lengths([9] * 20 + [33] * 20, least=12) == [slice(0, 20), slice(20, 40)]
+    assert similar_lengths([9] * 20 + [33] * 3, least=12) == [slice(0, 23)]
 
 
 def test_a_batch_cut_by_length_gives_the_gradients_of_the_whole(shop: Path, tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_batch_cut_by_length_gives_the_gradients_of_the_whole(shop: Path, tmp_
     examples = Examples(learner.processor, [tmp_path])
     many = [*prepared, *examples.prepare(texts), *prepared]
     lengths = sorted(one.num_tokens for one in many)
-    assert len(similar_lengths(lengths)) > 1
+    assert len(similar_lengths(lengths, least=12)) > 1
     output = learner.model(**learner.processor(many))
     (output.embedding * torch.arange(1, len(many) + 1)[:, None]).sum().backward()
     norm = torch.nn.utils.get_total_norm(one.grad for one in learner.model.parameters() if one.grad is not None)
