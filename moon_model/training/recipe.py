@@ -129,7 +129,8 @@ def describe(stages: Sequence[TrainingConfig]) -> str:
         what = "teachers" if config.data is None else "contrast on purchases, with teachers"
         parts = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
         said.append(
-            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {minutes:.0f} min; losses at the end: {losses}."
+            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {minutes:.0f} min; "
+            f"losses at the end: {losses}."
         )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
     return " ".join([*said, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])

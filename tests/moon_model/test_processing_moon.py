@@ -58,6 +58,16 @@ def runs(prepared: Prepared) -> list[tuple[Segment, int]]:
 MUG = Product("7", "mug", "tea", "A/B", {"c": "red"})
 
 
+def test_views_prepared_before_are_taken_as_they_are() -> None:
+    ready = processor()
+    pictures = view()
+    arrays = View(ready.views.prepare(pictures.image), ready.views.prepare(pictures.crop))
+    before, again = (ready.prepare(MUG, [one]) for one in (pictures, arrays))
+    assert runs(again) == runs(before)
+    assert all((a == b).all() for a, b in zip(before.views, again.views, strict=True))
+    assert again.views[0] is arrays.image
+
+
 def test_the_reading_order_is_the_papers() -> None:
     assert runs(processor().prepare(MUG, [view(), view(crop=False)])) == [
         (Segment.NONE, 1),

@@ -40,6 +40,18 @@ def test_a_region_makes_a_crop_and_order_is_kept(processor: MoonProcessor, tmp_p
     assert Segment.CROP not in bare.segment_ids
 
 
+def test_kept_photos_are_read_once_and_stay_the_same_arrays(processor: MoonProcessor, tmp_path: Path) -> None:
+    photo = save(tmp_path / "a.png")
+    cropped = Item(1, Product("p", images=["a.png"]), ((0.1, 0.1, 0.6, 0.6),))
+    (fresh,) = Examples(processor, [tmp_path]).prepare([cropped])
+    examples = Examples(processor, [tmp_path], keep_photos=1)
+    (first,) = examples.prepare([cropped])
+    photo.unlink()
+    (second,) = examples.prepare([cropped])
+    assert [a is b for a, b in zip(first.views, second.views, strict=True)] == [True, True]
+    assert all((a == b).all() for a, b in zip(fresh.views, second.views, strict=True))
+
+
 @pytest.mark.parametrize("spelling", ["../secret.png", "{outside}", "file://{outside}", "link.png"])
 def test_images_outside_the_roots_are_refused(processor: MoonProcessor, tmp_path: Path, spelling: str) -> None:
     root = tmp_path / "root"

@@ -1,5 +1,7 @@
 """Cached features give the model's own answers, survive the process, and never outlive the tower they came from."""
 
+import gc
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from moon_model.backbones.compact import VisionTower
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
+from moon_model.training import feature_cache
 from moon_model.training.config import DataSection
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
@@ -56,6 +59,25 @@ def test_each_view_is_computed_once_also_by_a_later_process(
     assert torch.equal(later.features(first), wanted[:5])
     later.features([*second, *first])
     assert (seen, len(later)) == ([5, 3], 8)
+
+
+def test_a_view_seen_again_is_known_without_hashing_and_an_array_that_is_gone_is_forgotten(
+    parts: tuple[MoonModel, MoonProcessor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, shown = FeatureCache(*parts), views(3)
+    wanted = cache.features(shown)
+    hashed: list[bytes] = []
+    monkeypatch.setattr(feature_cache, "sha256", lambda data: hashed.append(data) or sha256(data))
+    assert torch.equal(cache.features(shown), wanted)
+    assert not hashed
+    same_pixels = [view.copy() for view in shown]
+    assert torch.equal(cache.features(same_pixels), wanted)
+    assert len(hashed) == 3
+    del shown, same_pixels
+    gc.collect()
+    assert cache.features(views(3, seed=1)).shape == wanted.shape  # new arrays may lie where the old ones lay
+    assert len(hashed) == 6
+    assert len(cache) == 6
 
 
 def test_a_torn_end_is_cut_off(tmp_path: Path, parts: tuple[MoonModel, MoonProcessor]) -> None:

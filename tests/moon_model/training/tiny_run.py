@@ -80,11 +80,11 @@ def tiny_config(shop: Path, out: Path, **tables: dict[str, Any]) -> TrainingConf
         "model": {"path": str(shop / "model")},
         "data": {
             "pairs": shop / "pairs", "image_roots": [shop / "images"], "reader": "arrow", "batch_size": 8,
-            "hard_negatives": 1, "workers": 1,
+            "hard_negatives": 1,
         },
         "loss": {"temperature": 0.1, "margin": 0.3, "queue_size": 64, "queue_age": 4, "queue_warm_up": 3},
         "optimiser": {"learning_rate": 5e-3, "warm_up": 0.1},
-        "run": {"out": out, "steps": 12, "chunk": 8, "save_every": 5},
+        "run": {"out": out, "steps": 12, "chunk": 8, "save_every": 5, "workers": 1},
     }  # fmt: skip
     for name, changes in tables.items():
         values[name] = values.get(name, {}) | changes
