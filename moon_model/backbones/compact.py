@@ -121,17 +121,30 @@ class ColourGrid(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [V, 3, S, S] -> [V, 96, S/32, S/32]."""
         small = (F.avg_pool2d(pixels.float(), COLOUR_DETAIL) + 1.0) / 2.0  # [V, 3, s, s], 0 to 1
-        red, green, blue = small.unbind(1)
         brightness = small.amax(1)
         saturations = _shares((brightness - small.amin(1)) / (brightness + _DARK), SATURATIONS)  # [V, 4, s, s]
-        angle = torch.atan2(3.0**0.5 / 2.0 * (green - blue), red - (green + blue) / 2.0) / (2.0 * torch.pi)
-        hues = torch.arange(HUES, dtype=small.dtype, device=small.device).view(-1, 1, 1)
-        distance = (angle[:, None] * HUES - hues + HUES / 2.0) % HUES - HUES / 2.0
-        tints = saturations[:, 1:, None] * (1.0 - distance.abs()).clamp(min=0.0)[:, None]  # [V, 3, HUES, s, s]
-        colours = tints.flatten(1, 2)[:, :, None] * _shares(brightness, BRIGHTNESSES)[:, None]
+        tints = saturations[:, 1:, None] * _shares(brightness, BRIGHTNESSES)[:, None]  # [V, 3, 2, s, s]
         greys = saturations[:, :1] * _shares(brightness, GREYS)
-        joint = torch.cat([greys, colours.flatten(1, 2)], dim=1)
-        return F.avg_pool2d(joint, CELL // COLOUR_DETAIL) * COLOUR_SCALE
+        # Each cell's mean of tint · hue over its pixels is a small matrix product: no pixel's 90 bins are ever written.
+        colours = _cells(tints.flatten(1, 2)) @ _cells(_hue_shares(small)).transpose(-1, -2)  # [V, c, c, 6, HUES]
+        ordered = colours.unflatten(3, (-1, len(BRIGHTNESSES))).transpose(-1, -2).flatten(3).permute(0, 3, 1, 2)
+        pooled = F.avg_pool2d(greys, CELL // COLOUR_DETAIL)
+        return torch.cat([pooled, ordered / (CELL // COLOUR_DETAIL) ** 2], dim=1) * COLOUR_SCALE
+
+
+def _hue_shares(colours: Tensor) -> Tensor:
+    """Spread the hues of RGB [V, 3, s, s] over the circle: [V, HUES, s, s], sums are 1; red is hue 0."""
+    red, green, blue = colours.unbind(1)
+    angle = torch.atan2(3.0**0.5 / 2.0 * (green - blue), red - (green + blue) / 2.0) / (2.0 * torch.pi)
+    hues = torch.arange(HUES, dtype=colours.dtype, device=colours.device).view(-1, 1, 1)
+    distance = (angle[:, None] * HUES - hues + HUES / 2.0) % HUES - HUES / 2.0
+    return (1.0 - distance.abs()).clamp(min=0.0)
+
+
+def _cells(maps: Tensor) -> Tensor:
+    """Group maps [V, C, s, s] by cell: [V, c, c, C, pixels of a cell]."""
+    side = CELL // COLOUR_DETAIL
+    return maps.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(4)
 
 
 def _shares(values: Tensor, levels: Sequence[float]) -> Tensor:

@@ -138,8 +138,8 @@ class FeatureCache:
 
 
 def tower_digest(tower: nn.Module, side: int) -> str:
-    """Name a tower by its weights and the size its grid is pooled to: 64 hex digits."""
-    digest = sha256(f"side {side}\n".encode())
+    """Name a tower by its weights, its features and the size its grid is pooled to: 64 hex digits."""
+    digest = sha256(f"side {side}, features {GRID_FEATURES}\n".encode())
     for name, tensor in sorted(tower.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().numpy().tobytes())

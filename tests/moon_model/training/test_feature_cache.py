@@ -100,6 +100,14 @@ def test_another_tower_has_another_folder(tmp_path: Path, parts: tuple[MoonModel
     assert len(FeatureCache(model, processor, tmp_path)) == 0
 
 
+def test_a_tower_with_other_features_has_another_folder(
+    tmp_path: Path, parts: tuple[MoonModel, MoonProcessor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FeatureCache(*parts, tmp_path).features(views(2))
+    monkeypatch.setattr(feature_cache, "GRID_FEATURES", feature_cache.GRID_FEATURES + 8)  # as many colours more
+    assert len(FeatureCache(*parts, tmp_path)) == 0
+
+
 def test_the_tower_comes_back_after_an_error(parts: tuple[MoonModel, MoonProcessor]) -> None:
     model, _ = parts
     tower = model.backbone.vision
