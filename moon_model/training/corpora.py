@@ -43,6 +43,7 @@ _CHUNK = 16
 """Photos that a process takes at a time."""
 
 COMPOSED = 56_000
+"""Texts, about 120 for each noun."""
 PRODUCTS = 12_000
 """Demo products to draw: of 1,500 the colours were learned by heart, of eight times as many no longer."""
 
@@ -122,7 +123,9 @@ def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
 
 def _draw(picture: tuple[DemoProduct, int, Path]) -> None:
     product, number, path = picture
-    path.write_bytes(to_jpeg(take_photo(product, number).image))
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")  # a killed run leaves no torso that the next one keeps
+    unfinished.write_bytes(to_jpeg(take_photo(product, number).image))
+    unfinished.replace(path)
 
 
 def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
