@@ -31,7 +31,7 @@ from jobs.demo_broken import (
 )
 from jobs.demo_days import Listing, PhotoRef, Shares, listed_days
 from jobs.errors import MoonError
-from moon_model.demo import DemoWorld, take_photo, to_jpeg
+from moon_model.demo import DemoWorld, save_jpeg, take_photo
 from validation.reasons import Reason
 
 EDITION = 1
@@ -196,9 +196,7 @@ def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
     product = world.product(photo.index)
     name = photo.path(world)
     picture = take_photo(product, photo.number, revision=photo.revision)
-    unfinished = out / f"{name}.{os.getpid()}.tmp"
-    unfinished.write_bytes(to_jpeg(picture.image))
-    unfinished.replace(out / name)
+    save_jpeg(picture.image, out / name)
     width, height = picture.image.size
     box = [round(v, 5) for v in picture.box]
     return name, {

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from jobs.demo_catalog import MAPPING
 from jobs.errors import MoonError
-from moon_model.demo import DemoWorld, take_photo, to_jpeg
+from moon_model.demo import DemoWorld, save_jpeg, take_photo
 from moon_model.demo.purchases import purchases
 from moon_model.demo.vocabulary import TYPES
 from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
@@ -145,7 +145,4 @@ def _draw_all(photos: Iterable[Photo], progress: bool) -> None:
 def _draw(photo: Photo) -> None:
     path, seed, index, number = photo
     # Shoppers' photos and later catalogue pictures have their own ground; see `take_photo`.
-    picture = take_photo(training_world(seed).product(index), number)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_bytes(to_jpeg(picture.image))
-    unfinished.replace(path)
+    save_jpeg(take_photo(training_world(seed).product(index), number).image, path)

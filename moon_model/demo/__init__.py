@@ -7,7 +7,9 @@ Pure Python, NumPy and Pillow. `DemoWorld` states the facts of a product, `draw_
 from moon_model.demo.drawing import draw_product
 from moon_model.demo.grounds import ground
 from moon_model.demo.photo import Photo, take_photo
-from moon_model.demo.scene import compose, to_jpeg
+from moon_model.demo.scene import compose, save_jpeg, to_jpeg
 from moon_model.demo.world import DemoProduct, DemoWorld
 
-__all__ = ["DemoProduct", "DemoWorld", "Photo", "compose", "draw_product", "ground", "take_photo", "to_jpeg"]
+__all__ = [
+    "DemoProduct", "DemoWorld", "Photo", "compose", "draw_product", "ground", "save_jpeg", "take_photo", "to_jpeg",
+]  # fmt: skip

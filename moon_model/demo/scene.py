@@ -1,6 +1,8 @@
 """Putting a cut-out on a ground: place, scale, shadow, camera; and the true box of where it came to lie."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
@@ -93,6 +95,13 @@ def to_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def save_jpeg(picture: Image.Image, path: Path) -> None:
+    """Write the picture as a file, whole or not at all: a killed run leaves no torso that the next one keeps."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished.write_bytes(to_jpeg(picture))
+    unfinished.replace(path)
 
 
 def _times(factor: float) -> list[int]:

@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from tqdm.auto import tqdm
 
-from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
+from moon_model.demo import DemoProduct, DemoWorld, save_jpeg, take_photo
 from moon_model.demo.queries import ask
 from moon_model.demo.vocabulary import TYPES
 from moon_model.detection.region import Region
@@ -42,8 +42,6 @@ log = logging.getLogger(__name__)
 _CHUNK = 16
 """Photos that a process takes at a time."""
 
-COMPOSED = 56_000
-"""Texts, about 120 for each noun."""
 PRODUCTS = 12_000
 """Demo products to draw: of 1,500 the colours were learned by heart, of eight times as many no longer."""
 
@@ -123,9 +121,7 @@ def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
 
 def _draw(picture: tuple[DemoProduct, int, Path]) -> None:
     product, number, path = picture
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")  # a killed run leaves no torso that the next one keeps
-    unfinished.write_bytes(to_jpeg(take_photo(product, number).image))
-    unfinished.replace(path)
+    save_jpeg(take_photo(product, number).image, path)
 
 
 def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
@@ -222,7 +218,7 @@ def main(
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
-    texts: Annotated[int, typer.Option(min=100, help="Texts to compose; words and groups of words beside.")] = COMPOSED,
+    texts: Annotated[int, typer.Option(min=100, help="Texts to compose; words and groups of words beside.")] = 56_000,
     products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = PRODUCTS,
 ) -> None:
     """Write the corpora of moon-tiny's teachers."""

@@ -162,7 +162,6 @@ def main(
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset.")] = None,
     products: Annotated[int, typer.Option(min=10, help="Demo products, two photos each.")] = corpora.PRODUCTS,
-    texts: Annotated[int, typer.Option(min=100, help="Texts to compose for the text teacher.")] = corpora.COMPOSED,
     stage: Annotated[
         list[Path] | None, typer.Option(help="Repeatable: the stages in turn; default: those for this machine.")
     ] = None,
@@ -179,7 +178,7 @@ def main(
         assert first.teachers is not None  # noqa: S101  # checked above
         folder = first.teachers.corpora
         if not (folder / ABOUT).is_file():
-            corpora.main(folder, wheels, minilm, demo, grocery, clothing, texts=texts, products=products)
+            corpora.main(folder, wheels, minilm, demo, grocery, clothing, products=products)
         make_start(first, wheels, minilm, folder)
         for one in stages:
             model = run_stage(one)

@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from moon_model.demo.scene import compose, develop, to_jpeg
+from moon_model.demo.scene import compose, develop, save_jpeg, to_jpeg
 
 
 def patch(width: int, height: int) -> Image.Image:
@@ -73,3 +74,14 @@ def test_jpeg_bytes_repeat_and_decode() -> None:
     picture = Image.linear_gradient("L").convert("RGB")
     assert to_jpeg(picture) == to_jpeg(picture.copy())
     assert Image.open(io.BytesIO(to_jpeg(picture))).format == "JPEG"
+
+
+def test_a_saved_picture_is_whole_and_leaves_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, path = Image.new("RGB", (20, 30), "red"), tmp_path / "a.jpg"
+    save_jpeg(picture, path)
+    assert path.read_bytes() == to_jpeg(picture)
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        save_jpeg(picture, tmp_path / "b.jpg")
+    assert not (tmp_path / "b.jpg").exists()
