@@ -1,7 +1,8 @@
 """Where the ablation's runs start: the first stage of moon-tiny in fewer dimensions, and a random decoder behind it.
 
 That stage learned from teachers and saw no purchase, so no variant begins with what another was given. Its space holds
-words first and what is seen behind them, widest axes first (`moon_model.training.anchors`); half of ours goes to each.
+words first and what is seen behind them, widest axes first (`recipes.moon_tiny.distillation_targets`); half of ours goes
+to each.
 """
 
 from pathlib import Path
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from benchmarks.ablation_plan import Variant
 from moon_model.configuration_moon import CompactConfig, MoonConfig
-from moon_model.import_compact.decoder import compact_backbone
+from moon_model.evaluation.minilm import DIMENSION as TEXT_DIMENSION
 from moon_model.modeling_moon import MoonModel
-from moon_model.training.minilm import DIMENSION as TEXT_DIMENSION
+from recipes.weight_import.decoder import compact_backbone
 
 WIDTH, LAYERS, FFN = 128, 2, 256
 DESCRIPTION_TOKENS = 16

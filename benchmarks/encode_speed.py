@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from jobs.session import WORKER_ENVIRONMENT
-from moon_model.demo.photo import take_photo
-from moon_model.demo.scene import to_jpeg
-from moon_model.demo.world import DemoWorld
+from demo_shop.photo import take_photo
+from demo_shop.scene import to_jpeg
+from demo_shop.world import DemoWorld
+from jobs.spark.session import WORKER_ENVIRONMENT
 from moon_model.encoder import MoonEncoder
 from moon_model.product import Product
 

@@ -26,8 +26,8 @@ from typing import Any
 from benchmarks.loops import bare_loops, plain_loop
 from benchmarks.processes import cpu_seconds, watch_memory
 from benchmarks.workload import copy_of, make_night, night_of
-from jobs.encode import encode
-from jobs.night import Night
+from jobs.stages.encode import encode
+from jobs.state.run_context import Night
 
 RESULTS = Path(__file__).resolve().parent / "results"
 WORK = Path(__file__).resolve().parent.parent / "var" / "bench"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.workload import rows_of, settings_of
-from jobs.session import WORKER_ENVIRONMENT
+from jobs.spark.session import WORKER_ENVIRONMENT
 from schemas.uri import folder_uri
 
 DISTINCT = 256
@@ -113,6 +113,6 @@ def _encoder(folder: Path) -> Any:
 
 
 def _prepare(encoder: Any, row: dict[str, Any]) -> Any:
-    from jobs.encode_task import prepare_item  # noqa: PLC0415
+    from jobs.stages.encode_task import prepare_item  # noqa: PLC0415
 
     return prepare_item(row, encoder, (folder_uri("/"),), encoder.max_images).prepared

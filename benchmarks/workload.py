@@ -12,18 +12,18 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from jobs.demo_catalog import write_demo_catalog
-from jobs.detect import detect
-from jobs.encode import rows_to_encode
-from jobs.lake import Lake
-from jobs.model_choice import checkpoint_at, registered_model
-from jobs.night import Night
-from jobs.plan import plan, required_plan
-from jobs.pull import pull
-from jobs.session import spark_session
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
 from jobs.settings import Settings
-from jobs.storage import Storage
-from jobs.validate import validate
+from jobs.spark.session import spark_session
+from jobs.stages.detect import detect
+from jobs.stages.encode import rows_to_encode
+from jobs.stages.plan import plan, required_plan
+from jobs.stages.pull import pull
+from jobs.stages.validate import validate
+from jobs.state.model_registry import checkpoint_at, registered_model
+from jobs.state.run_context import Night
 
 DATE = "2026-01-02"
 DRAWN = 400

@@ -1,7 +1,7 @@
 """Turns a group of stages into one Spark submit: the only module that knows how a DAG reaches the jobs.
 
 The scheduler's environment has neither Spark nor torch. A task calls ``spark-submit`` of the jobs' environment on
-``jobs/submit.py``, which is the `moon` command; everything the two environments have to agree on stands here.
+``jobs/spark_entrypoint.py``, which is the `moon` command; everything the two environments have to agree on stands here.
 """
 
 import json
@@ -17,8 +17,8 @@ from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from pydantic import SecretStr
 
-from jobs.session import session_configuration
 from jobs.settings import REPOSITORY, Settings
+from jobs.spark.session import session_configuration
 
 CONNECTION = "moon_spark"
 """Airflow connection that names the Spark master; where it is not defined, the setting ``spark_master`` stands."""
@@ -26,7 +26,7 @@ GPU_POOL = "moon_gpu"
 """Airflow pool with one slot per GPU (``airflow pools import dags/pools.json``)."""
 BESIDE_POOL = "moon_beside"
 """Airflow pool of work that may take days: it must not keep a night from its GPU, so it has a place of its own."""
-APPLICATION = REPOSITORY / "jobs" / "submit.py"
+APPLICATION = REPOSITORY / "jobs" / "spark_entrypoint.py"
 SUBMIT_ARGUMENTS = ("spark.master", "spark.driver.memory")
 FINAL_STATUS = {
     2: "the command line was refused",

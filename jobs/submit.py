@@ -1,15 +1,7 @@
-"""What a DAG task hands to spark-submit: the `moon` command, for ``spark-submit jobs/submit.py prepare --date …``.
+"""Former name of `jobs.spark_entrypoint`, kept for one release; change your spark-submit commands to the new path."""
 
-Python puts the script's own folder first in its path, where ``jobs`` is not to be found; the folder above takes its
-place, so that a copy of the repository works without being installed.
-"""
-
-import sys
+import runpy
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-    from jobs.cli import main
-
-    main()
+    runpy.run_path(str(Path(__file__).with_name("spark_entrypoint.py")), run_name="__main__")

@@ -17,16 +17,16 @@ from rich.progress import track
 
 from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
 from moon_model.backbones.onnx_trunk import OnnxTrunk
+from moon_model.collection_contract import Client, WrongEncoderError, served_model
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
-from moon_model.identity import model_folder, version_with
+from moon_model.fingerprint import model_folder, version_with
 from moon_model.images import BadImage, ImageSource, crop, decode
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import ImageFailure, MoonBatch, MoonProcessor, Prepared, View, round_up
 from moon_model.product import Product
 from moon_model.runtime import DType, quiet_loading, resolve_device, resolve_dtype
-from moon_model.served import Client, WrongEncoderError, served_model
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class MoonEncoder:
         model: in evaluation mode, on its device.
         processor: the model's own.
         detector: finds the core product; None: no crops.
-        model_version: see ``moon_model.identity``.
+        model_version: see ``moon_model.fingerprint``.
 
     Attributes:
         dim: D, the size of a vector.

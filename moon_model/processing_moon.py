@@ -22,7 +22,7 @@ from transformers.utils import cached_file
 
 from moon_model import tokenization
 from moon_model.configuration_moon import MoonConfig, Segment
-from moon_model.identity import PROCESSOR_FILE, TOKENIZER_FILE
+from moon_model.fingerprint import PROCESSOR_FILE, TOKENIZER_FILE
 from moon_model.product import Product
 from moon_model.views import Pixels, ViewProcessor, build_views
 

@@ -1,7 +1,7 @@
 """The lake's tables: columns, key and partitioning, one definition each (design, "Lake").
 
 Every table is a Delta table under the lake's root. A file never holds its partition columns: they are in its path.
-Raise ``SCHEMA_VERSION`` with any change of a column; `jobs.lake.Lake` refuses a table of another version.
+Raise ``SCHEMA_VERSION`` with any change of a column; `jobs.lake.store.Lake` refuses a table of another version.
 """
 
 from dataclasses import dataclass
@@ -199,7 +199,7 @@ HOLDS = Table(
     partition_by=(),
     key="restored",
 )
-"""Whether nights are held, and what for: the last commit's one row counts (`jobs.hold`)."""
+"""Whether nights are held, and what for: the last commit's one row counts (`jobs.state.hold`)."""
 
 RUNS = Table(
     "runs",

@@ -12,7 +12,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from moon_model.training.splits import TRAIN_SEEDS
+from demo_shop.splits import TRAIN_SEEDS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN = REPOSITORY / "var" / "train"
@@ -53,7 +53,7 @@ def train(grocery: Path | None, clothing: Path | None, products: int) -> None:
     options += ["--products", str(len(TRAIN_SEEDS) * products)]
     for name, folder in (("--grocery", grocery), ("--clothing", clothing)):
         options += [] if folder is None else [name, str(folder)]
-    run("-m", "moon_model.training.recipe", *options)
+    run("-m", "recipes.moon_tiny.pipeline", *options)
 
 
 def moon(*arguments: str, **environment: str) -> None:

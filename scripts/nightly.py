@@ -24,7 +24,7 @@ SEED = 7
 FIRST_DAY = date(2026, 3, 1)
 SEARCHES = ("brown striped t-shirt", "cup for tea")
 """The titles of the shop's two brown striped t-shirts do not say "striped": only their pictures tell."""
-STAGE_DONE = re.compile(r"jobs\.runner (\d{4}-\d\d-\d\d) (\w+) done in ([\d.]+) s: (\{.*?\})")
+STAGE_DONE = re.compile(r"jobs\.stages\.runner (\d{4}-\d\d-\d\d) (\w+) done in ([\d.]+) s: (\{.*?\})")
 JOB_LINE = re.compile(r"\[info\s+\] (?:\S+ \S+ (?:INFO|WARNING|ERROR) jobs\.\S+ |(?=moon: ))(.*?)\s+\[airflow\.task\.")
 WAITS_FOR_RETRY = "[up_for_retry]"  # Airflow waits minutes before a retry, good on a server, not in a demo
 

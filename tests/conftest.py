@@ -14,9 +14,9 @@ from hypothesis import settings as hypothesis_settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from jobs.night import Night
+    from jobs.lake.storage import Storage
     from jobs.settings import Settings
-    from jobs.storage import Storage
+    from jobs.state.run_context import Night
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -59,8 +59,8 @@ def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     """One local session (the jobs' own configuration, few shuffle partitions) for the whole test run."""
-    from jobs.session import spark_session
     from jobs.settings import Settings
+    from jobs.spark.session import spark_session
 
     settings = Settings(_env_file=None, lake=str(tmp_path_factory.mktemp("spark") / "lake"), spark_memory="1g")
     with spark_session(settings, "tests") as session:
@@ -75,9 +75,9 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
     Keyword arguments are settings, except the fields of `Night` that lift a breaker. Nights of one test share
     one lake unless ``lake=`` is given.
     """
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.state.run_context import Night
 
     def make(date: str = "2026-01-02", **options: Any) -> Night:
         of_night = {
@@ -133,6 +133,6 @@ def s3_options() -> Iterator[dict[str, str]]:
 @pytest.fixture
 def s3_storage(s3_options: dict[str, str]) -> "Storage":
     """An empty root of its own on the S3-compatible server."""
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
 
     return Storage(f"s3://lake/{uuid.uuid4()}", s3_options)

@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 import yaml
 
-from jobs.gpus import EXECUTOR_GPUS
 from jobs.settings import Settings
+from jobs.spark.gpus import EXECUTOR_GPUS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text()

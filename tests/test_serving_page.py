@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.lite import lite_server
+from jobs.milvus.lite import lite_server
 from moon_model.encoder import MoonEncoder
 from schemas.collection import (
     METRIC,

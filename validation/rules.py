@@ -156,7 +156,7 @@ ROW_RULES: tuple[RowRule, ...] = (
 )
 """In the order in which they are tested: the first that a row breaks is its reason, all are in its detail.
 
-`Reason.DUPLICATE_ID` comes after them: it looks at several rows (`jobs.validate`)."""
+`Reason.DUPLICATE_ID` comes after them: it looks at several rows (`jobs.stages.validate`)."""
 
 
 def faults(limits: Limits) -> Column:

@@ -15,7 +15,7 @@ from jobs.commands.nightly import overrides, snapshot_date
 from jobs.errors import MoonError, NightStoppedError
 
 if TYPE_CHECKING:
-    from jobs.backfill import Outlook
+    from jobs.operations.backfill import Outlook
     from jobs.settings import Settings
 
 PANEL = "Past snapshots"
@@ -115,12 +115,12 @@ def compare(
     [dim]moon backfill --from 2026-11-22 --to 2026-11-22 --model models/next   # its vectors, nothing is served[/]
     [dim]moon compare --model checkpoints/moon-tiny --model models/next --date 2026-11-22[/]
     """
-    from jobs.compare import compare as work
-    from jobs.compare import model_version
-    from jobs.lake import Lake
-    from jobs.session import spark_session
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.operations.compare import compare as work
+    from jobs.operations.compare import model_version
     from jobs.settings import Settings
-    from jobs.storage import Storage
+    from jobs.spark.session import spark_session
 
     if len(models) != 2:
         raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
@@ -137,7 +137,7 @@ def compare(
 
 
 def print_comparison(found: dict[str, Any], console: Console) -> None:
-    """Show what `jobs.compare.compare` found."""
+    """Show what `jobs.operations.compare.compare` found."""
     first, second = (version[:12] for version in found["models"])
     console.print(
         f"{found['date']}: {found['products']:,} products have vectors of both models "
@@ -172,13 +172,13 @@ class _Asked:
 def _backfill(
     settings: "Settings", dates: tuple[str, str], asked: _Asked, lifted: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
-    from jobs.backfill import backfill as work
-    from jobs.backfill import date_range, outlook
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.scratch import fill_scratch
-    from jobs.session import spark_session
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.operations.backfill import backfill as work
+    from jobs.operations.backfill import date_range, outlook
+    from jobs.operations.scratch import fill_scratch
+    from jobs.spark.session import spark_session
+    from jobs.state.run_context import Night
 
     days = date_range(*dates)
     lake = Lake(Storage(settings.lake, settings.storage_options()))

@@ -117,12 +117,12 @@ def _benchmark(wanted: str, settings: "Settings", date: str | None, products: in
 
 
 def _lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
-    from jobs.benchmark_products import lake_benchmark
     from jobs.commands.nightly import snapshot_date
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.session import spark_session
-    from jobs.storage import Storage
+    from jobs.datasets.benchmark_products import lake_benchmark
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.spark.session import spark_session
+    from jobs.state.run_context import Night
 
     store = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, "moon evaluate") as spark:

@@ -14,8 +14,8 @@ from jobs.commands import options
 from jobs.errors import MoonError
 
 if TYPE_CHECKING:
-    from jobs.runner import Outcome
     from jobs.settings import Settings
+    from jobs.stages.runner import Outcome
 
 STAGE_HELP = {
     "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
@@ -59,8 +59,8 @@ def nightly(
     as_json: options.Json = False,
 ) -> None:
     """Run one whole night in one process."""
-    from jobs.runner import GROUPS, NIGHT
     from jobs.settings import Settings
+    from jobs.stages.runner import GROUPS, NIGHT
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     stages = GROUPS["prepare"] if dry_run else NIGHT
@@ -86,8 +86,8 @@ def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer
         allow_shift: options.AllowShift = None,
         reason: options.Reason = "",
     ) -> None:
-        from jobs.runner import GROUPS
         from jobs.settings import Settings
+        from jobs.stages.runner import GROUPS
 
         settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
         stages = GROUPS.get(name, (name,))
@@ -114,7 +114,7 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
 
 
 def overrides(deletes: float | None, refusals: float | None, shift: float | None, reason: str) -> dict[str, Any]:
-    """Return the breakers that are lifted, and why, as `jobs.night.Night` takes them.
+    """Return the breakers that are lifted, and why, as `jobs.state.run_context.Night` takes them.
 
     Args:
         deletes, refusals, shift: share up to which each is lifted; None where it stands.
@@ -143,11 +143,11 @@ def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
 
 
 def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "Outcome":
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.runner import run_stages
-    from jobs.session import spark_session
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.spark.session import spark_session
+    from jobs.stages.runner import run_stages
+    from jobs.state.run_context import Night
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:

@@ -12,8 +12,8 @@ from jobs.commands import options
 from jobs.commands.nightly import snapshot_date
 
 if TYPE_CHECKING:
-    from jobs.night import Night
     from jobs.settings import Settings
+    from jobs.state.run_context import Night
 
 PANEL = "When something went wrong"
 
@@ -44,7 +44,7 @@ def repair(
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
     """
-    from jobs.repair import repair as mend
+    from jobs.operations.repair import repair as mend
     from jobs.settings import Settings
 
     with _means(Settings().replace(lake=lake, milvus=milvus), "repair") as night:
@@ -74,7 +74,7 @@ def restore(
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
     """
-    from jobs.restore import restore as bring_back
+    from jobs.operations.restore import restore as bring_back
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus)
@@ -100,12 +100,12 @@ def release(lake: options.Lake = None, as_json: options.Json = False) -> None:
     """
     import time
 
-    from jobs.alias import operator
-    from jobs.by_hand import note
-    from jobs.hold import release as let_go
-    from jobs.lake import Lake
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.operations.operator_session import note
+    from jobs.serving.alias import operator
     from jobs.settings import Settings
-    from jobs.storage import Storage
+    from jobs.state.hold import release as let_go
 
     settings = Settings().replace(lake=lake)
     store, began = Lake(Storage(settings.lake, settings.storage_options())), time.monotonic()
@@ -139,8 +139,8 @@ def rollback(
     [dim]moon rollback --dry-run[/]
     [dim]moon rollback --reason "worse for shoes"[/]
     """
-    from jobs.rollback import rollback as go_back
-    from jobs.rollback import way_back
+    from jobs.operations.rollback import rollback as go_back
+    from jobs.operations.rollback import way_back
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
@@ -175,7 +175,7 @@ def retire(
 
     [dim]moon retire --model 3f9a1c --reason "a month without complaints" --dry-run[/]
     """
-    from jobs.retire import retire as drop
+    from jobs.operations.retire import retire as drop
     from jobs.settings import Settings
 
     with _means(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as night:
@@ -194,10 +194,10 @@ def retire(
 @contextmanager
 def _means(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[Night]":
     """Yield what the work needs; without a date where it does not matter."""
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.session import spark_session
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.spark.session import spark_session
+    from jobs.state.run_context import Night
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with spark_session(settings, f"moon {verb}") as spark:

@@ -12,7 +12,7 @@ from jobs.commands.analyst import print_comparison
 from jobs.commands.nightly import overrides
 
 if TYPE_CHECKING:
-    from jobs.rollout import Rollout
+    from jobs.operations.rollout import Rollout
     from jobs.settings import Settings
 
 PANEL = "Serving"
@@ -81,11 +81,11 @@ def _rollout(
     yes: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from jobs import rollout as work
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.session import spark_session
-    from jobs.storage import Storage
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.operations import rollout as work
+    from jobs.spark.session import spark_session
+    from jobs.state.run_context import Night
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)

@@ -49,7 +49,7 @@ def search(
     [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
     [dim]moon search "waterproof" --collection moon_scratch_1f2e3d4c_5b6a7988   # of `moon backfill --scratch`[/]
     """
-    from jobs.search import search as find
+    from jobs.serving.search import search as find
     from jobs.settings import Settings
 
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
@@ -79,9 +79,9 @@ def status(
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
     """
+    from jobs.serving.status import age, is_fresh
+    from jobs.serving.status import status as look
     from jobs.settings import Settings
-    from jobs.status import age, is_fresh
-    from jobs.status import status as look
 
     most = age(max_age) if max_age else None
     found = look(Settings().replace(lake=lake, milvus=milvus))
@@ -104,7 +104,7 @@ def export(
 
     [dim]moon export --out served.parquet[/]
     """
-    from jobs.export import export as write
+    from jobs.serving.export import export as write
     from jobs.settings import Settings
 
     settings = Settings().replace(milvus=milvus)
@@ -132,11 +132,11 @@ def maintain(
     What is served, and what mending it needs, always stays. Milvus is asked only where a backfill ever made a scratch
     collection: those whose time is over are dropped.
     """
-    from jobs.lake import Lake
-    from jobs.maintain import maintain as keep
-    from jobs.session import spark_session
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
+    from jobs.operations.maintain import maintain as keep
     from jobs.settings import Settings
-    from jobs.storage import Storage
+    from jobs.spark.session import spark_session
 
     settings = Settings().replace(lake=lake, milvus=milvus)
     with spark_session(settings, "moon maintain") as spark:

@@ -35,8 +35,8 @@ def check(
 
     [dim]moon check-source --catalog shop/products.csv --out shop/mapping.toml[/]
     """
-    from jobs.check_report import check_document, print_check
-    from jobs.check_source import check_source
+    from jobs.operations.check_report import check_document, print_check
+    from jobs.operations.check_source import check_source
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping)
@@ -87,7 +87,7 @@ def demo_catalog(
     """
     from datetime import timedelta
 
-    from jobs.demo_catalog import write_demo_catalog
+    from jobs.datasets.demo_catalog import write_demo_catalog
 
     first = _day(start) if start else datetime.now(UTC).date() - timedelta(days=days - 1)
     summary = write_demo_catalog(

@@ -45,14 +45,14 @@ def make_pairs(
     [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop/catalog.jsonl --out pairs[/]
     """
     from jobs.commands.nightly import snapshot_date
-    from jobs.lake import Lake
-    from jobs.make_pairs import PairOptions
-    from jobs.make_pairs import make_pairs as run
-    from jobs.night import Night
-    from jobs.purchases import PurchaseLog
-    from jobs.session import spark_session
+    from jobs.datasets.make_pairs import PairOptions
+    from jobs.datasets.make_pairs import make_pairs as run
+    from jobs.datasets.purchases import PurchaseLog
+    from jobs.lake.storage import Storage
+    from jobs.lake.store import Lake
     from jobs.settings import Settings
-    from jobs.storage import Storage
+    from jobs.spark.session import spark_session
+    from jobs.state.run_context import Night
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
     chosen = PairOptions(hard_negatives=hard_negatives, rows_per_group=rows_per_group, seed=seed)
@@ -84,7 +84,7 @@ def training_shop(
 
     [dim]moon training-shop --out var/train/shop --grocery ../shared/data/grocery[/]
     """
-    from jobs.training_shop import CATALOG, write_training_shop
+    from jobs.datasets.training_shop import CATALOG, write_training_shop
 
     counts = write_training_shop(out, products=products, purchases_each=purchases_each, grocery=grocery, progress=True)
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())

@@ -58,7 +58,7 @@ class DetectorConfig:
         if not path.is_file():
             raise FileNotFoundError(
                 f"no detector in {folder} ({CONFIG_NAME} is missing); train one with "
-                f"`python -m moon_model.detection.training.train --out {folder}`"
+                f"`python -m recipes.detector.train --out {folder}`"
             )
         values = json.loads(path.read_text())
         unknown = set(values) - {field.name for field in fields(cls)}

@@ -89,7 +89,7 @@ class TextTeacher:
     name = "all-MiniLM-L6-v2"
 
     def __init__(self, folder: Path) -> None:
-        from moon_model.training.minilm import MiniLM  # noqa: PLC0415  # one baseline's own needs
+        from moon_model.evaluation.minilm import MiniLM  # noqa: PLC0415  # one baseline's own needs
 
         self.model = MiniLM(folder)
 

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from moon_model.evaluation.hiding import hide, images_only, label, texts_only
+from moon_model.evaluation.leakage_masking import hide, images_only, label, texts_only
 from moon_model.evaluation.tasks import Labelling, Products, Retrieval, Task
 from moon_model.product import SEVERAL, Product
 

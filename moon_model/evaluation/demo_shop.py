@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
-from moon_model.demo.queries import Query, ask
-from moon_model.demo.vocabulary import COLOURS, PATTERNS, TYPES
+from demo_shop import DemoProduct, DemoWorld, take_photo, to_jpeg
+from demo_shop.queries import Query, ask
+from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
+from demo_shop.vocabulary import COLOURS, PATTERNS, TYPES
 from moon_model.evaluation.catalogue import probe
-from moon_model.evaluation.hiding import hide
+from moon_model.evaluation.leakage_masking import hide
 from moon_model.evaluation.tasks import Benchmark, Products, Retrieval, Task
 from moon_model.product import Product
-from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 
 SHOPPERS_PHOTO = 50
 """Number of the photo a shopper takes: on a cluttered ground, no catalogue picture, none that training shows."""

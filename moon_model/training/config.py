@@ -110,7 +110,7 @@ class TeacherSection(Section):
     """The first stage of the compact model, and the regulariser of the second (``teachers.py``, ``anchors.py``).
 
     Attributes:
-        corpora: folder written by ``moon_model.training.corpora`` (texts, photos, photo–text pairs).
+        corpora: folder written by ``recipes.moon_tiny.corpora`` (texts, photos, photo–text pairs).
         texts: texts a step that are led to all-MiniLM-L6-v2's vectors; 0: none.
         images: photos a step that are led to the vectors of both teachers; 0: none.
         aligned: photo–text pairs a step; 0: none.

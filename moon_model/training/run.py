@@ -17,9 +17,9 @@ from moon_model.training.config import ConfigError, DataSection, TrainingConfig
 from moon_model.training.contrast import Contrast
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
-from moon_model.training.learner import Learner, without_layers
 from moon_model.training.objective import Objective
 from moon_model.training.pairs import Manifest, PairSource
+from moon_model.training.trainable_model import Learner, without_layers
 from moon_model.training.trainer import Collate, Trainer
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ def _objectives(
             Contrast(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
         )
     if config.teachers is not None:
-        from moon_model.training.teachers import build_teachers  # noqa: PLC0415  # few runs have them
+        from recipes.moon_tiny.teachers import build_teachers  # noqa: PLC0415  # few runs have them
 
         objectives += build_teachers(
             config.teachers,

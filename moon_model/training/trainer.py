@@ -25,7 +25,7 @@ from moon_model.training.config import TrainingConfig
 from moon_model.training.grad_cache import backward_in_chunks
 from moon_model.training.metric_log import MetricLog
 from moon_model.training.objective import Objective, Work
-from moon_model.training.schedule import build_optimiser, build_schedule
+from moon_model.training.optimizer import build_optimiser, build_schedule
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ import torch
 from benchmarks.ablation_plan import VARIANTS
 from benchmarks.ablation_start import WIDTH, Start
 from moon_model import checkpoint_dir
-from moon_model.import_compact.decoder import compact_backbone
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.product import Product
-from moon_model.training.learner import without_layers
+from moon_model.training.trainable_model import without_layers
+from recipes.weight_import.decoder import compact_backbone
 
 TINY = checkpoint_dir("moon-tiny")
 

@@ -48,7 +48,7 @@ class JobsEnvironment:
         (folder / "lib").symlink_to(REAL / "lib")
         (folder / "bin" / "python").symlink_to((REAL / "bin" / "python").resolve())
         made, submit = cls(folder), folder / "bin" / "spark-submit"
-        application = str(REPOSITORY / "jobs" / "submit.py")
+        application = str(REPOSITORY / "jobs" / "spark_entrypoint.py")
         submit.write_text(
             SUBMIT.format(
                 python=sys.executable, application=application, calls=str(made.record), left_out=sorted(left_out)

@@ -28,7 +28,7 @@ from jobs.settings import Settings
 RECORDER = """#!{python}
 import json, os, sys
 json.dump({{"argv": sys.argv[1:], "environment": dict(os.environ)}}, open({record!r}, "w"))
-print("2026-01-01 INFO jobs.runner the job's own words")
+print("2026-01-01 INFO jobs.stages.runner the job's own words")
 sys.exit(int(os.environ.get("FAKE_STATUS", "0")))
 """
 RUN = SimpleNamespace(logical_date=datetime(2026, 3, 1, 2, tzinfo=UTC), run_after=datetime(2026, 3, 1, 2, tzinfo=UTC))

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from jobs.lake import Lake
-    from jobs.night import Night
-    from jobs.plan import Plan
+    from jobs.lake.store import Lake
+    from jobs.stages.plan import Plan
+    from jobs.state.run_context import Night
     from tests.jobs.serving_shop import Shop
 
 
 @pytest.fixture
 def seed() -> "Callable[..., None]":
     """Commit rows to a table as a stage would: ``seed(lake, "served", rows, {"collection": "c"}, marks={…})``."""
-    from jobs.lake_files import FileSink
+    from jobs.lake.writing import FileSink
 
     def commit(
         lake: "Lake", table: str, rows: Sequence[Mapping[str, Any]], partition: Mapping[str, str], **options: Any
@@ -90,8 +90,8 @@ def planned_night(
 
     Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
     """
-    from jobs.model_choice import checkpoint_at, register_model
-    from jobs.plan import COUNTS, Plan, commit_header
+    from jobs.stages.plan import COUNTS, Plan, commit_header
+    from jobs.state.model_registry import checkpoint_at, register_model
     from schemas.uri import folder_uri
 
     folder = tmp_path / "images"

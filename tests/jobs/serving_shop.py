@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import jobs.collection
-from jobs.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
-from jobs.lake import Lake
-from jobs.lake_files import FileSink
-from jobs.ledger import UPSERT, highwater, ledger_version
-from jobs.milvus import connect, scan
-from jobs.model_choice import ModelChoice, register_model
-from jobs.night import Night
-from jobs.plan import Plan, commit_header, required_plan
+import jobs.serving.collection
+from jobs.lake.store import Lake
+from jobs.lake.writing import FileSink
+from jobs.milvus.client import connect, scan
+from jobs.stages.plan import Plan, commit_header, required_plan
+from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
+from jobs.state.ledger import UPSERT, highwater, ledger_version
+from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.run_context import Night
 from schemas.collection import collection_name
 from schemas.product import canonical, content_hash
 
@@ -83,11 +83,11 @@ class Shop:
         )
         self._make_night, self._options = make_night, options
         monkeypatch.setattr(
-            jobs.collection,
+            jobs.serving.collection,
             "registered_model",
             lambda lake, settings, version, name: replace(self.model, model_version=version, collection=name),
         )
-        monkeypatch.setattr("jobs.collection.preprocessing_digest", lambda path: "0" * 64)
+        monkeypatch.setattr("jobs.serving.collection.preprocessing_digest", lambda path: "0" * 64)
 
     def night(self, date: str, **options: Any) -> Night:
         return self._make_night(date, **{**self._options, **options})
@@ -142,7 +142,7 @@ class Shop:
         write(night.lake, "products", good, day, f"validate/{number}")
 
     def _plan(self, night: Night, rows: list[Item], refused: set[str]) -> None:
-        """Freeze what `jobs.plan` would, compared in Python: its Spark jobs have tests of their own."""
+        """Freeze what `jobs.stages.plan` would, compared in Python: its Spark jobs have tests of their own."""
         register_model(night.lake, self.model)
         draft = self._draft(night)
         if night.lake.done("plans", f"plan/{draft.run_id}"):

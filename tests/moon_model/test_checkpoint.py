@@ -22,7 +22,7 @@ from moon_model.checkpoint import (
     size_table,
 )
 from moon_model.configuration_moon import MoonConfig
-from moon_model.identity import weight_files
+from moon_model.fingerprint import weight_files
 from moon_model.modeling_moon import MoonModel
 
 Factory = Callable[..., MoonConfig]

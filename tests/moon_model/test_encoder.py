@@ -18,7 +18,7 @@ from moon_model.checkpoint import folder_bytes
 from moon_model.configuration_moon import Segment
 from moon_model.detection.region import Region
 from moon_model.encoder import LENGTH_STEP, MoonEncoder, token_batches
-from moon_model.identity import model_version, version_with
+from moon_model.fingerprint import model_version, version_with
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor, Prepared
 from moon_model.product import Product

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.lake import Lake
-from jobs.ledger import ledger_state
-from jobs.milvus import connect
-from jobs.night import Night
-from jobs.runner import NIGHT, Outcome, run_stages
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.milvus.client import connect
 from jobs.settings import Settings
-from jobs.storage import Storage
+from jobs.stages.runner import NIGHT, Outcome, run_stages
+from jobs.state.ledger import ledger_state
+from jobs.state.run_context import Night
 from schemas.collection import collection_name
 
 Row = tuple[Any, ...]

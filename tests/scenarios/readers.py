@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pymilvus import MilvusClient
 
-from jobs.search import QueryEncoder, WrongEncoderError, search
+from jobs.serving.search import QueryEncoder, WrongEncoderError, search
 from jobs.settings import Settings
 
 PAUSE = 0.2

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.backfill import DUE, FINISHED, backfill, outlook
-from jobs.demo_catalog import write_demo_catalog
-from jobs.lake import Lake
-from jobs.night import Night
-from jobs.storage import Storage
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.operations.backfill import DUE, FINISHED, backfill, outlook
+from jobs.state.run_context import Night
 from tests.scenarios.nights import BFLOAT16_COSINE, Row, run_night, served_rows
 
 DAYS = ["2026-11-20", "2026-11-21", "2026-11-22"]

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.demo_catalog import write_demo_catalog
-from jobs.lake import Lake
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
 from jobs.settings import Settings
-from jobs.storage import Storage
 from scripts.pack_jobs import CODE, ENVIRONMENT, pack_code, pack_environment, submit_options
 from tests.bare_environment import bare_environment
 from tests.scenarios.nights import State, assert_same, run_night, state_of
@@ -81,7 +81,7 @@ def submitted(cluster: Cluster, shop: Path, tmp_path_factory: pytest.TempPathFac
     conf = {"spark.eventLog.enabled": "true", "spark.eventLog.dir": events.as_uri()}
     conf |= {"spark.eventLog.compress": "false", "spark.eventLog.rolling.enabled": "false"}
     answer = cluster.submit(
-        folder / "copy" / "jobs" / "submit.py",
+        folder / "copy" / "jobs" / "spark_entrypoint.py",
         ["nightly", "--date", DAY, "--json"],
         settings=settings,
         conf=conf,

@@ -5,9 +5,9 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
-from jobs.demo_catalog import write_demo_catalog
-from jobs.lake import Lake
-from jobs.storage import Storage
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
 from tests.scenarios.nights import run_night, served_rows, state_of
 from validation.reasons import Reason
 

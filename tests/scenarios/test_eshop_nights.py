@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.runner import Outcome
 from jobs.settings import REPOSITORY
+from jobs.stages.runner import Outcome
 from tests.scenarios.nights import run_night, served_rows
 from tests.scenarios.opens import opened_files
 

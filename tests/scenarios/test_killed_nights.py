@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.demo_catalog import write_demo_catalog
-from jobs.runner import NIGHT
+from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.settings import Settings
+from jobs.stages.runner import NIGHT
 from tests.scenarios.nights import NightProcess, State, assert_same, run_night, state_of
 
 DAYS = ("2026-11-20", "2026-11-21")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from jobs.demo_catalog import write_demo_catalog
-from jobs.lake import Lake
-from jobs.maintain import maintain
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.operations.maintain import maintain
 from jobs.settings import Settings
-from jobs.storage import Storage
 from tests.scenarios.nights import assert_same, run_night, state_of
 
 DAY = "2026-11-20"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.lake import Lake
-from jobs.storage import Storage
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
 from tests.scenarios.nights import run_night, served_rows
 
 MAPPING = """

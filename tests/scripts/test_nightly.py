@@ -11,7 +11,7 @@ import pytest
 
 SCRIPT = Path(nightly.__file__)
 HOOK = "[airflow.task.hooks.airflow.providers.apache.spark.hooks.spark_submit.SparkSubmitHook] loc=spark_submit.py:965"
-JOB = "2026-11-22T21:22:50Z [info     ] 2026-11-22 21:19:06,837 INFO jobs.runner 2026-03-01"
+JOB = "2026-11-22T21:22:50Z [info     ] 2026-11-22 21:19:06,837 INFO jobs.stages.runner 2026-03-01"
 LOG = f"""
 2026-11-22T21:22:42Z [info     ] DAG bundles loaded: dags-folder [airflow.dag_processing.bundles] loc=manager.py:304
 {JOB} pull begins {HOOK}

@@ -24,9 +24,9 @@ def test_the_code_runs_from_its_archive_alone(tmp_path):
     assert "No module named 'jobs'" in run(python, "import jobs").stderr
     shutil.unpack_archive(pack_jobs.pack_code(tmp_path / "moon-jobs.zip"), tmp_path / "copy")
     program = (
-        "import jobs.encode_task, jobs.report, jobs.settings, jinja2\n"
-        "from jobs.model_choice import checkpoint_at\n"
-        "assert jinja2.PackageLoader('jobs').list_templates()\n"
+        "import jobs.stages.encode_task, jobs.stages.report, jobs.settings, jinja2\n"
+        "from jobs.state.model_registry import checkpoint_at\n"
+        "assert jinja2.PackageLoader('jobs.pages').list_templates()\n"
         "print(jobs.settings.REPOSITORY, checkpoint_at(None).uri)"
     )
     answer = run(python, program, PYTHONPATH=str(tmp_path / "copy"))
@@ -40,7 +40,7 @@ def test_the_archive_is_the_same_twice_and_has_no_caches_and_no_settings(tmp_pat
     assert first.read_bytes() == second.read_bytes()
     names = zipfile.ZipFile(first).namelist()
     assert not [name for name in names if "__pycache__" in name or ".env" in name]
-    assert "jobs/submit.py" in names
+    assert "jobs/spark_entrypoint.py" in names
 
 
 def test_an_environment_works_where_it_is_unpacked(tmp_path):

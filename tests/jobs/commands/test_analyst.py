@@ -5,11 +5,11 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from jobs.backfill import Day, Outlook
 from jobs.cli import app
 from jobs.commands.analyst import _ask, _summary, print_comparison
 from jobs.errors import NightStoppedError
-from jobs.model_choice import ModelChoice
+from jobs.operations.backfill import Day, Outlook
+from jobs.state.model_registry import ModelChoice
 
 MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
 RANGE = ["--from", "2026-11-01", "--to", "2026-11-02"]

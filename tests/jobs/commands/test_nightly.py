@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from pytest import raises
 
 from jobs.commands.nightly import night_document, snapshot_date
-from jobs.night import StageResult
-from jobs.runner import Outcome
 from jobs.settings import Settings
+from jobs.stages.runner import Outcome
+from jobs.state.run_context import StageResult
 
 SETTINGS = Settings(_env_file=None)
 

@@ -10,11 +10,11 @@ from typer.testing import CliRunner, Result
 import jobs.commands.operate
 from jobs.cli import app
 from jobs.errors import NightStoppedError
-from jobs.hold import NightHeldError
-from jobs.milvus import connect
-from jobs.plan import plan
+from jobs.milvus.client import connect
 from jobs.settings import Settings
-from jobs.upsert import upsert
+from jobs.stages.plan import plan
+from jobs.stages.upsert import upsert
+from jobs.state.hold import NightHeldError
 from tests.jobs.serving_shop import Shop, items
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
@@ -39,7 +39,7 @@ def shop(lite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     def session(settings: Settings, name: str) -> Iterator[object]:
         yield night.spark
 
-    monkeypatch.setattr("jobs.session.spark_session", session)
+    monkeypatch.setattr("jobs.spark.session.spark_session", session)
     return lite_shop
 
 

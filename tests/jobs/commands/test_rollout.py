@@ -1,4 +1,4 @@
-"""``moon rollout`` as a user types it; the work itself is tested in ``tests/jobs/test_rollout.py``."""
+"""``moon rollout`` as a user types it; the work itself is tested in ``tests/jobs/operations/test_rollout.py``."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from jobs import rollout as work
 from jobs.cli import app
-from jobs.rollout import PREPARED, SERVES, SWITCHED, Prepared
+from jobs.operations import rollout as work
+from jobs.operations.rollout import PREPARED, SERVES, SWITCHED, Prepared
 
 ROWS = {"served": 4, "ready": 3, "missing": 1}
 
@@ -24,7 +24,7 @@ def done(monkeypatch, tmp_path) -> list[str]:
 
     model = SimpleNamespace(collection="moon_new", model_version="b" * 64, uri="models/next")
     ours = SimpleNamespace(served="moon_old", model=model, is_done=False, night=None)
-    monkeypatch.setattr("jobs.session.spark_session", no_spark)
+    monkeypatch.setattr("jobs.spark.session.spark_session", no_spark)
     monkeypatch.setattr(work, "begin", lambda night, folder, reason: steps.append(f"begin {folder} {reason}") or ours)
     monkeypatch.setattr(work, "prepare", lambda *_, **__: steps.append("prepare") or Prepared("2026-11-22", ROWS))
     monkeypatch.setattr(work, "switch", lambda *_: steps.append("switch"))

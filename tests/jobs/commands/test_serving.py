@@ -10,14 +10,14 @@ from typer.testing import CliRunner, Result
 
 from jobs.cli import app
 from jobs.errors import MoonError
-from jobs.lake import Lake
-from jobs.milvus import connect
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.milvus.client import connect
 from jobs.settings import Settings
-from jobs.storage import Storage
 from moon_model.encoder import MoonEncoder
 from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import write
-from tests.jobs.test_row_writer import entity
 
 TITLES = {"mug": "blue mug [sale]", "boot": "red hiking boot"}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.training.export import export
-from moon_model.detection.training.network import ProductNet
+from recipes.detector.export import export
+from recipes.detector.network import ProductNet
 
 SMALL = 64
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moon_model.demo import DemoWorld
-from moon_model.demo.vocabulary import COLOURS
+from demo_shop import DemoWorld
+from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
+from demo_shop.vocabulary import COLOURS
 from moon_model.evaluation.demo_shop import demo_benchmark
 from moon_model.evaluation.tasks import Labelling, Retrieval
-from moon_model.training.splits import HELD_OUT, TRAIN_SEEDS
 from tests.moon_model.evaluation.knowing import Knowing
 
 SEED, COUNT = 905, 30

@@ -18,7 +18,7 @@ from moon_model.training.checkpointing import (
 )
 from moon_model.training.config import TrainingConfig
 from moon_model.training.negatives import NegativeQueue
-from moon_model.training.schedule import build_optimiser, build_schedule
+from moon_model.training.optimizer import build_optimiser, build_schedule
 
 CPU = Accelerator(cpu=True)
 

@@ -15,10 +15,10 @@ from moon_model.product import Product
 from moon_model.training.config import TrainingConfig
 from moon_model.training.contrast import Contrast
 from moon_model.training.examples import Examples
-from moon_model.training.learner import Learner
 from moon_model.training.objective import Objective, Work
 from moon_model.training.pairs import Item
 from moon_model.training.run import open_pairs
+from moon_model.training.trainable_model import Learner
 from moon_model.training.trainer import Trainer, TrainingError, similar_lengths
 from tests.moon_model.training.tiny_run import tiny_config
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from moon_model.training.contrast import Contrast
 from moon_model.training.examples import Examples
-from moon_model.training.learner import Learner
 from moon_model.training.pairs import Pair
 from moon_model.training.run import open_pairs
+from moon_model.training.trainable_model import Learner
 from moon_model.training.trainer import Trainer
 from tests.moon_model.training.tiny_run import tiny_config
 

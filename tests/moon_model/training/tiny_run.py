@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from demo_shop import DemoProduct, DemoWorld, take_photo, to_jpeg
+from demo_shop.queries import ask
 from moon_model.configuration_moon import CompactConfig, MoonConfig
-from moon_model.demo import DemoProduct, DemoWorld, take_photo, to_jpeg
-from moon_model.demo.queries import ask
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.tokenization import cut_vocabulary

@@ -1,0 +1,127 @@
+"""Painting a sketch: outlines become masks, masks get colour, light and depth."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from demo_shop.shading import Light, grain_tile, shade
+from demo_shop.sketch import Part, Sketch, Stroke
+from demo_shop.vocabulary import Material, Rgb
+
+SUPERSAMPLE = 2
+MARGIN = 4  # transparent pixels around the drawing, for blurred edges
+
+Box = tuple[int, int, int, int]
+
+
+class Canvas:
+    """A supersampled picture that takes the parts of one sketch, back to front.
+
+    Args:
+        sketch: What to paint; its bounds fill the canvas.
+        longest: Longest side of the finished picture in pixels.
+        paints: RGB of each paint key; "main" is cut from `sheet` instead.
+        materials: Material of each paint key; others are taken as `materials["other"]`.
+    """
+
+    def __init__(
+        self, sketch: Sketch, longest: int, paints: Mapping[str, Rgb], materials: Mapping[str, Material], light: Light
+    ) -> None:
+        low, high = sketch.bounds()
+        self._scale = longest * SUPERSAMPLE / float((high - low).max())
+        self._low = low
+        width, height = (int(np.ceil(v)) for v in (high - low) * self._scale)
+        self.size = (width + 2 * MARGIN, height + 2 * MARGIN)
+        self._colour = Image.new("RGB", self.size, (128, 128, 128))
+        self._alpha = Image.new("L", self.size, 0)
+        self._paints, self._materials, self._light = paints, materials, light
+
+    def paint(self, sketch: Sketch, sheet: Image.Image, folds: np.ndarray) -> Image.Image:
+        """Return the painted sketch as RGBA at twice the asked size; `sheet` has this canvas' size."""
+        for item in sketch.items:
+            if isinstance(item, Part):
+                self._add_part(item, sheet, folds)
+            else:
+                self._add_stroke(item)
+        picture = self._colour.copy()
+        picture.putalpha(self._alpha)
+        return picture
+
+    def _place(self, points: np.ndarray) -> np.ndarray:
+        return (points - self._low) * self._scale + MARGIN
+
+    def _add_part(self, part: Part, sheet: Image.Image, folds: np.ndarray) -> None:
+        points = self._place(part.outline)
+        (x0, y0), (x1, y1) = np.floor(points.min(axis=0)).astype(int) - 1, np.ceil(points.max(axis=0)).astype(int) + 2
+        frame = (max(x0, 0), max(y0, 0), min(x1, self.size[0]), min(y1, self.size[1]))
+        size = (frame[2] - frame[0], frame[3] - frame[1])
+        if min(size) < 2:
+            return
+        mask = Image.new("L", size, 0)
+        ImageDraw.Draw(mask).polygon([tuple(p) for p in points - frame[:2]], fill=255)
+        material = self._materials.get(part.paint, self._materials["other"])
+        surface = self._surface(part, sheet, frame, material)
+        glossy = Material(min(material.gloss * part.gloss, 1.0), material.sharpness)
+        dark, glint = shade(mask, part.form, part.height, glossy, self._light, folds)
+        surface = ImageChops.multiply(surface, Image.merge("RGB", (dark, dark, dark)))
+        if glint is not None:
+            surface = ImageChops.screen(surface, Image.merge("RGB", (glint, glint, glint)))
+        if part.form != "flat":
+            self._cast_shadow(mask, frame)
+        self._colour.paste(surface, frame[:2], mask)
+        self._alpha.paste(255, frame[:2], mask)
+
+    def _surface(self, part: Part, sheet: Image.Image, frame: Box, material: Material) -> Image.Image:
+        """Return the unlit surface of a part: pattern or paint, with the material's grain."""
+        size = (frame[2] - frame[0], frame[3] - frame[1])
+        if part.paint == "main":
+            surface = sheet.crop(frame)
+            if part.form in ("turned", "ball"):
+                surface = _wrap(surface)
+        else:
+            surface = Image.new("RGB", size, self._paints[part.paint])
+        if material.grain != "none":
+            tile = grain_tile(material.grain, material.strength)
+            x, y = frame[0] % 64, frame[1] % 64
+            if size[0] + x <= tile.width and size[1] + y <= tile.height:
+                grain = tile.crop((x, y, x + size[0], y + size[1]))
+            else:
+                grain = tile.resize(size, Image.Resampling.BILINEAR)
+            surface = ImageChops.multiply(surface, Image.merge("RGB", (grain, grain, grain)))
+        return surface
+
+    def _cast_shadow(self, mask: Image.Image, frame: Box) -> None:
+        """Darken what lies behind a part, on the side away from the light."""
+        if self._alpha.getextrema()[1] == 0:
+            return
+        reach = max(3, self.size[0] // 36)
+        wide = Image.new("L", (mask.width + 2 * reach, mask.height + 2 * reach), 0)
+        wide.paste(mask, (reach - int(self._light.x * reach), reach - int(self._light.y * reach)))
+        soft = (
+            wide.reduce(4).filter(ImageFilter.BoxBlur(max(reach / 8, 1))).resize(wide.size, Image.Resampling.BILINEAR)
+        )
+        dim = soft.point(lambda v: 255 - int(v * 0.42))
+        corner = (frame[0] - reach, frame[1] - reach)
+        behind = self._colour.crop((*corner, corner[0] + wide.width, corner[1] + wide.height))
+        self._colour.paste(ImageChops.multiply(behind, Image.merge("RGB", (dim, dim, dim))), corner)
+
+    def _add_stroke(self, stroke: Stroke) -> None:
+        points = [tuple(p) for p in self._place(stroke.points)]
+        width = max(round(stroke.width * self._scale), 1)
+        if stroke.paint is not None:
+            ImageDraw.Draw(self._colour).line(points, fill=self._paints[stroke.paint], width=width, joint="curve")
+            ImageDraw.Draw(self._alpha).line(points, fill=255, width=width, joint="curve")
+            return
+        mark = Image.new("L", self.size, 0)
+        ImageDraw.Draw(mark).line(points, fill=int(abs(stroke.shade) * 255), width=width, joint="curve")
+        if stroke.width > 0.015:
+            mark = mark.filter(ImageFilter.BoxBlur(max(width / 4, 1)))
+        self._colour.paste((0, 0, 0) if stroke.shade < 0 else (255, 255, 255), mask=mark)
+
+
+def _wrap(surface: Image.Image) -> Image.Image:
+    """Bend a surface around an upright cylinder: columns crowd towards both edges."""
+    t = np.linspace(-1, 1, surface.width)
+    source = (np.arcsin(t * 0.96) / np.arcsin(0.96) + 1) / 2 * (surface.width - 1)
+    return Image.fromarray(np.asarray(surface)[:, source.round().astype(int)])

@@ -1,0 +1,96 @@
+"""Vessels: things turned on a wheel, seen slightly from above."""
+
+import numpy as np
+
+from demo_shop.geometry import ellipse, shifted, smooth, tube, turned
+from demo_shop.sketch import Sketch
+
+
+def mug(s: Sketch) -> None:
+    """Cylinder or tapered cup with an ear-shaped handle."""
+    h, tilt = s.vary(0.85, 1.25), s.vary(0.16, 0.26)
+    rim, foot = 0.5, s.vary(0.34, 0.5)
+    belly = (rim + foot) / 2 + s.vary(-0.02, 0.06)
+    ear = s.vary(0.26, 0.4)
+    top, low = s.vary(0.16, 0.26) * h, s.vary(0.7, 0.82) * h
+    path = smooth(
+        [(0.4, top), (0.5 + ear * 0.8, top), (0.5 + ear, (top + low) / 2), (0.48 + ear * 0.6, low), (0.38, low)],
+        closed=False,
+    )
+    s.part(tube(path, s.vary(0.08, 0.13)), s.choose("base", "base", "second"))
+    body, opening = turned([(rim, 0), (belly, h * 0.5), (foot * 1.02, h * 0.92), (foot * 0.9, h)], tilt)
+    s.part(body, "main", "turned")
+    _open(s, opening, rim, tilt)
+
+
+def bowl(s: Sketch) -> None:
+    """Wide open vessel on a small foot."""
+    h, tilt, foot = s.vary(0.4, 0.62), s.vary(0.2, 0.32), s.vary(0.2, 0.34)
+    ring, _ = turned([(foot, h * 0.9), (foot, h * 1.08)], tilt * 0.6, curve=False)
+    s.part(ring, "base", "turned")
+    body, opening = turned([(0.75, 0), (s.vary(0.66, 0.73), h * 0.4), (s.vary(0.42, 0.52), h * 0.8), (foot, h)], tilt)
+    s.part(body, "main", "turned")
+    _open(s, opening, 0.75, tilt)
+
+
+def teapot(s: Sketch) -> None:
+    """Round belly with spout, handle and lid."""
+    r, h, tilt = s.vary(0.5, 0.6), s.vary(0.75, 1.0), 0.18
+    mid = h * s.vary(0.5, 0.62)
+    handle = smooth(
+        [(-r * 0.75, h * 0.2), (-r - 0.25, h * 0.12), (-r - 0.32, mid), (-r * 0.85, h * 0.78)], closed=False
+    )
+    s.part(tube(handle, s.vary(0.07, 0.11)), s.choose("base", "wood", "base"))
+    spout = smooth(
+        [(r * 0.6, h * 0.72), (r + 0.12, h * 0.6), (r + 0.2, h * 0.25), (r + 0.4, s.vary(-0.05, 0.1))], closed=False
+    )
+    s.part(tube(spout, 0.24, 0.09), "base")
+    body, _ = turned([(r * 0.55, 0), (r * 0.86, h * 0.18), (r, mid), (r * 0.85, h * 0.88), (r * 0.6, h)], tilt)
+    s.part(body, "main", "turned")
+    lid, _ = turned([(0.06, -0.16), (r * 0.42, -0.1), (r * 0.56, 0.0)], 0.2)
+    s.part(lid, s.choose("base", "second", "base"), "puff")
+    s.part(ellipse(0, -0.2, s.vary(0.06, 0.09), 0.075), s.choose("base", "wood"), "puff", 0.9)
+
+
+def bottle(s: Sketch) -> None:
+    """Drinking bottle: body, shoulder, screw cap, now and then a loop."""
+    h, r = s.vary(1.5, 2.0), s.vary(0.3, 0.38)
+    neck, shoulder = r * s.vary(0.5, 0.75), s.vary(0.2, 0.36)
+    if s.chance(0.4):
+        s.part(tube(ellipse(0, -0.2, 0.2, 0.17, 180, 360), 0.06), "dark")
+    body, _ = turned([(neck, 0), (neck, 0.08), (r, shoulder), (r, h * 0.95), (r * 0.92, h)], 0.12, curve=s.chance(0.6))
+    s.part(body, "main", "turned", gloss=1.3)
+    cap_high = s.vary(0.18, 0.28)
+    cap, lid = turned([(neck * 1.08, -cap_high), (neck * 1.1, 0.05)], 0.14, curve=False)
+    paint = s.choose("dark", "metal", "wood")
+    s.part(cap, paint, "turned")
+    s.part(lid, paint, "flat")
+    if s.chance(0.5):
+        band, _ = turned([(r * 1.01, h * 0.86), (r * 0.95, h)], 0.12, curve=False)
+        s.part(band, "dark", "turned", 0.5)
+
+
+def vase(s: Sketch) -> None:
+    """Flower vase in one of four profiles."""
+    h = s.vary(1.2, 1.8)
+    profiles = {
+        "amphora": [(0.26, 0), (0.16, h * 0.16), (0.46, h * 0.42), (0.36, h * 0.75), (0.2, h)],
+        "bulb": [(0.13, 0), (0.12, h * 0.3), (0.3, h * 0.5), (0.5, h * 0.78), (0.3, h)],
+        "cone": [(0.42, 0), (0.36, h * 0.4), (0.28, h * 0.75), (0.24, h)],
+        "barrel": [(0.24, 0), (0.4, h * 0.25), (0.45, h * 0.55), (0.34, h * 0.85), (0.26, h)],
+    }
+    profile = profiles[s.choose(*profiles)]
+    width = s.vary(0.9, 1.2)
+    body, opening = turned([(r * width, y) for r, y in profile], 0.2)
+    if s.chance(0.25):
+        for side in (-1, 1):
+            ear = smooth([(side * 0.2, 0.12 * h), (side * 0.5, 0.1 * h), (side * 0.42, 0.4 * h)], closed=False)
+            s.part(tube(ear, 0.07), "base")
+    s.part(body, "main", "turned")
+    _open(s, opening, profile[0][0] * width, 0.2)
+
+
+def _open(s: Sketch, opening: np.ndarray, radius: float, tilt: float) -> None:
+    """Add the rim of a vessel and the shadow inside it."""
+    s.part(opening, "base", "flat")
+    s.part(shifted(ellipse(0, 0, radius * 0.92, radius * tilt * 0.86), 0, radius * 0.015), "inside", "flat")

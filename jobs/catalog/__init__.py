@@ -1,0 +1,1 @@
+"""Reading a catalogue: formats, head, mapping, and a suggested mapping."""

@@ -1,0 +1,153 @@
+"""How Spark reads each catalogue format, and how a task turns what it was given into raw records.
+
+Each format is two halves: a DataFrame whose first two columns name the file and the block a row lies in, and a reader
+that runs inside the tasks. A block is read by one task, from its first row to its last, so (file, block) and a count
+give every record its place in reading order, however many tasks there are.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+
+from jobs.catalog.records import CatalogFormat, CsvRecords, Parsed, parse_json_array, parse_json_line
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Block = tuple[str, int]
+"""A file's URI and the byte offset of a split in it (0 where files are not split)."""
+
+MAX_ARRAY_BYTES = 128 << 20
+"""A JSON array is parsed in one piece by one task, which takes about ten times its size in memory."""
+
+NEVER_SPLIT = str(1 << 50)
+_FILE, _BLOCK = "moon_file", "moon_block"
+
+
+class UnreadableFileError(ValueError):
+    """A file that is broken as a whole: no record of it can be trusted."""
+
+
+class RawRecord(NamedTuple):
+    """One record as the source has it, or what is wrong with it, and the block it lies in."""
+
+    block: Block
+    parsed: Parsed
+
+
+RecordReader = Callable[[Iterable[pa.RecordBatch]], Iterator[RawRecord]]
+
+
+def scan(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat) -> "DataFrame":
+    """Return a DataFrame of file, block and what the format's reader needs, in file order within each block.
+
+    Args:
+        spark: the session.
+        path: file, folder or glob, in Spark's spelling.
+        glob: pattern of the file names that count.
+        kind: the format.
+    """
+    from pyspark.sql import functions as F  # noqa: PLC0415
+
+    place = (F.col("_metadata.file_path").alias(_FILE), F.col("_metadata.file_block_start").alias(_BLOCK))
+    if kind == "parquet":
+        table = spark.read.option("pathGlobFilter", glob).parquet(path)
+        return table.select(*place, *(_quoted(name) for name in table.columns))
+    if kind == "csv":  # records span lines: one task reads a file from its heading to its end
+        spark = spark.newSession()
+        spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
+        spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
+    lines = spark.read.option("pathGlobFilter", glob).text(
+        path, wholetext=kind == "json", lineSep="\n" if kind == "csv" else None
+    )
+    if kind == "jsonl":
+        lines = lines.filter(F.col("value").rlike(r"[^\s\uFEFF]"))
+    return lines.select(*place, F.col("value").cast("binary"))
+
+
+def reader_of(kind: CatalogFormat) -> RecordReader:
+    """Return the function that reads records from the batches of `scan`."""
+    readers: dict[CatalogFormat, RecordReader] = {
+        "parquet": read_parquet, "jsonl": read_json_lines, "json": read_json_arrays, "csv": read_csv,
+    }  # fmt: skip
+    return readers[kind]
+
+
+def project(rows: "DataFrame", columns: Iterable[str]) -> "DataFrame":
+    """Return the rows of a Parquet scan with only the columns that are needed."""
+    return rows.select(_FILE, _BLOCK, *(_quoted(name) for name in columns))
+
+
+def columns_of(rows: "DataFrame") -> list[str]:
+    """Return the source's columns of a Parquet scan."""
+    return rows.columns[2:]
+
+
+def count_rows(rows: "DataFrame") -> dict[Block, int]:
+    """Return how many rows each block has, where each row is one record."""
+    counted = rows.groupBy(_FILE, _BLOCK).count().collect()
+    return {(row[0], row[1]): row[2] for row in counted}
+
+
+def read_parquet(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+    """Read one record a row; values are Python's own (dates, decimals, lists, maps as lists of pairs)."""
+    for batch in batches:
+        names = batch.schema.names[2:]
+        for block, row in zip(_blocks(batch), batch.select(names).to_pylist(), strict=True):
+            yield RawRecord(block, Parsed(row, None))
+
+
+def read_json_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+    """Read one record a line."""
+    for block, line in _values(batches):
+        yield RawRecord(block, parse_json_line(line))
+
+
+def read_json_arrays(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+    """Read the records of whole files.
+
+    Raises:
+        UnreadableFileError: a file that is no JSON array.
+    """
+    for block, document in _values(batches):
+        try:
+            items = parse_json_array(document)
+        except ValueError as error:
+            raise UnreadableFileError(f"{block[0]} {error}") from error
+        for item in items:
+            yield RawRecord(block, item)
+
+
+def read_csv(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+    """Read the records of files given line by line, in order.
+
+    Raises:
+        UnreadableFileError: a file whose heading cannot be read, or names a column twice.
+    """
+    for block, lines in groupby(_values(batches), key=lambda value: value[0]):
+        try:
+            records = CsvRecords(line for _, line in lines)
+        except ValueError as error:
+            raise UnreadableFileError(f"{block[0]}: {error}") from error
+        twice = {name for name in records.columns if name and records.columns.count(name) > 1}
+        if twice:
+            raise UnreadableFileError(f"{block[0]}: the column names {sorted(twice)} occur more than once")
+        for record in records:
+            yield RawRecord(block, record)
+
+
+def _values(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Block, bytes]]:
+    for batch in batches:
+        yield from zip(_blocks(batch), batch.column(2).to_pylist(), strict=True)
+
+
+def _blocks(batch: pa.RecordBatch) -> Iterator[Block]:
+    return zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
+
+
+def _quoted(name: str) -> Any:
+    from pyspark.sql import functions as F  # noqa: PLC0415
+
+    return F.col("`" + name.replace("`", "``") + "`")

@@ -1,0 +1,233 @@
+"""The head of a catalogue: its columns and first records, without Spark and without reading the rest.
+
+The same parsers as the nightly pull (`jobs.catalog.records`), so that what is shown here is what a night would read.
+"""
+
+import codecs
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.catalog.records import (
+    SUFFIXES,
+    CatalogFormat,
+    CsvRecords,
+    Parsed,
+    catalog_format,
+    is_blank,
+    parse_json_line,
+    starts_array,
+)
+from jobs.errors import MoonError
+
+CHUNK = 1 << 16
+MAX_OBJECT = 8 << 20  # a JSON record longer than this is no product
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the beginning of a catalogue shows.
+
+    Attributes:
+        files: All files of the catalogue; the records come from the first.
+        format: How they are read.
+        columns: Names in the order of the source; of JSON, those that occur in the records.
+        records: The first records, or what is wrong with each.
+        whole: Whether `records` are all that the first file has.
+    """
+
+    files: list[str]
+    format: CatalogFormat
+    columns: list[str]
+    records: list[Parsed]
+    whole: bool
+    duplicate_columns: list[str] = field(default_factory=list)
+
+
+def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> Head:
+    """Read the first records of a catalogue.
+
+    Args:
+        catalog: File, folder, glob or URI; ``{date}`` stands for the latest that is there.
+        limit: Records to read at most.
+        kind: The mapping's format; "auto" goes by the files' names.
+
+    Raises:
+        MoonError: There is no such file, or it cannot be read as what it claims to be.
+    """
+    files = catalog_files(catalog)
+    try:
+        with fsspec.open(files[0], "rb", compression="infer") as file:
+            chosen = _format(files[0], kind, file)
+            columns, records, whole = _READERS[chosen](file, limit)
+    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
+        raise MoonError(f"cannot read {files[0]}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if chosen == "parquet":
+        columns, records = _with_partitions(files[0], catalog, columns, records)
+    elif chosen != "csv":
+        columns = list(dict.fromkeys(name for parsed in records for name in parsed.record or ()))
+    return Head(files, chosen, list(dict.fromkeys(columns)), records, whole, twice)
+
+
+def catalog_files(catalog: str) -> list[str]:
+    """Return the data files behind a catalogue's name, sorted.
+
+    Raises:
+        MoonError: There are none.
+    """
+    if "://" in catalog and not catalog.startswith("file://"):
+        return [catalog]
+    name = catalog.removeprefix("file://")
+    if "{date}" in name:
+        days = _matches(name.replace("{date}", "????-??-??"))
+        if not days:
+            raise MoonError(f"there is no {name} for any date")
+        name = days[-1]
+    path = Path(name)
+    found = [str(p) for p in _in_folder(path)] if path.is_dir() else _matches(name)
+    if path.is_file():  # its name may hold characters of a glob
+        found = [name]
+    if not found:
+        why = f"no file in it ends in {', '.join(SUFFIXES)}" if path.is_dir() else "no such file or folder"
+        raise MoonError(f"there is no catalogue at {name}: {why}")
+    return found
+
+
+def _matches(pattern: str) -> list[str]:
+    path = Path(pattern).absolute()
+    return sorted(str(p) for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """Return a folder's data files as Spark sees them: also in ``name=value`` folders, no hidden ones."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(("_", ".")):
+            continue
+        if path.is_dir() and "=" in path.name:
+            found += _in_folder(path)
+        elif path.is_file() and catalog_format(path.name):
+            found.append(path)
+    return found
+
+
+def _with_partitions(
+    file: str, catalog: str, columns: list[str], records: list[Parsed]
+) -> tuple[list[str], list[Parsed]]:
+    """Add the columns that ``name=value`` folders between the catalogue and the file stand for."""
+    if "://" in file or not Path(catalog).is_dir():
+        return columns, records
+    folders = Path(file).parent.relative_to(catalog).parts
+    values = dict(part.split("=", 1) for part in folders)
+    return [*columns, *values], [Parsed({**(p.record or {}), **values}, p.error) for p in records]
+
+
+def _format(name: str, kind: str, file: IO[bytes]) -> CatalogFormat:
+    promised = catalog_format(name) if kind == "auto" else kind
+    if promised is None:
+        raise ValueError(f'unknown format; known are {", ".join(SUFFIXES)}, or say format = "csv" in the mapping')
+    if promised == "json" and kind == "auto":
+        start = file.read(64)
+        file.seek(0)
+        return "json" if starts_array(start) else "jsonl"
+    return promised  # type: ignore[return-value]
+
+
+_Read = tuple[list[str], list[Parsed], bool]
+
+
+def _read_parquet(file: IO[bytes], limit: int) -> _Read:
+    table = pq.ParquetFile(file)
+    rows: list[dict[str, Any]] = []
+    for batch in table.iter_batches(batch_size=limit):
+        rows += batch.to_pylist()
+        if len(rows) >= limit:
+            break
+    whole = table.metadata.num_rows <= limit
+    return table.schema_arrow.names, [Parsed(row, None) for row in rows[:limit]], whole
+
+
+def _read_json_lines(file: IO[bytes], limit: int) -> _Read:
+    return _cut([], (parse_json_line(line) for line in file if not is_blank(line)), limit)
+
+
+def _read_csv(file: IO[bytes], limit: int) -> _Read:
+    records = CsvRecords(line.removesuffix(b"\n") for line in file)
+    return _cut(records.columns, iter(records), limit)
+
+
+def _read_json_array(file: IO[bytes], limit: int) -> _Read:
+    return _cut([], iter(_Array(file)), limit)
+
+
+def _cut(columns: list[str], records: Iterator[Parsed], limit: int) -> _Read:
+    found = list(islice(records, limit + 1))
+    return columns, found[:limit], len(found) <= limit
+
+
+_READERS = {"parquet": _read_parquet, "jsonl": _read_json_lines, "json": _read_json_array, "csv": _read_csv}
+
+
+class _Array:
+    """The items of a JSON array, one by one, reading no further than needed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text = ""
+
+    def __iter__(self) -> Iterator[Parsed]:
+        """Yield the items.
+
+        Raises:
+            ValueError: The text is no JSON array.
+        """
+        self._expect("[")
+        if self._peek() == "]":
+            return
+        while True:
+            item = self._item()
+            yield Parsed(item, None) if isinstance(item, dict) else Parsed(None, f"holds {item!r}, not an object")
+            if self._expect(",]") == "]":
+                return
+
+    def _more(self) -> bool:
+        chunk = self._file.read(CHUNK)
+        self._text += self._decode.decode(chunk, final=not chunk)
+        return bool(chunk)
+
+    def _peek(self) -> str:
+        while not self._text.lstrip() and self._more():
+            pass
+        self._text = self._text.lstrip()
+        return self._text[:1]
+
+    def _expect(self, options: str) -> str:
+        found = self._peek()
+        if not found or found not in options:
+            near = repr(self._text[:20]) if found else "the end of the file"
+            raise ValueError(f"not a JSON array: found {near} where {' or '.join(options)} is expected")
+        self._text = self._text[1:]
+        return found
+
+    def _item(self) -> Any:
+        self._peek()
+        while True:
+            try:
+                item, end = json.JSONDecoder().raw_decode(self._text)
+            except ValueError as error:
+                if len(self._text) > MAX_OBJECT or not self._more():
+                    raise ValueError(f"not a JSON array: {error}, in {self._text[:40]!r}") from error
+            else:
+                # a number at the very end of the text may go on in the next chunk
+                if end < len(self._text) or not self._more():
+                    self._text = self._text[end:]
+                    return item

@@ -1,0 +1,50 @@
+"""Products of the lake as a benchmark (`moon evaluate --data lake`)."""
+
+from pyspark.sql import functions as F
+
+from jobs.catalog.source import allowed_roots
+from jobs.errors import MoonError
+from jobs.images.reading import read_image
+from jobs.state.run_context import Night
+from moon_model.evaluation.catalogue import catalogue_tasks
+from moon_model.evaluation.tasks import Benchmark
+from moon_model.images import BadImage
+from moon_model.product import Product
+
+
+def lake_benchmark(night: Night, most: int, seed: int) -> Benchmark:
+    """Return the tasks that a night's validated products allow.
+
+    Args:
+        night: whose products.
+        most: a seeded sample of so many; their images are held in memory.
+        seed: of the sample.
+
+    Raises:
+        MoonError: the lake holds no products of the date.
+    """
+    products = night.lake.read(night.spark, "products", night.partition)
+    order = F.xxhash64(F.lit(seed), "product_id")
+    rows = products.orderBy(order, "product_id").limit(most).collect()
+    if not rows:
+        raise MoonError(f"no products for {night.date} in {night.settings.lake}: run `moon prepare` first")
+    roots = allowed_roots(night)
+    sample = [
+        Product(
+            row["product_id"], row["title"], row["description"] or "", row["category"] or (),
+            dict(row["attributes"] or {}), _images([image["uri"] for image in row["images"]], roots),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return Benchmark(f"lake {night.date}", catalogue_tasks(sample), {"products": len(sample), "seed": seed})
+
+
+def _images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:
+    """Bytes of the images that can be read; the night has already reported the others."""
+    found = []
+    for uri in uris:
+        try:
+            found.append(read_image(uri, roots))
+        except BadImage:  # few images, each a file
+            continue
+    return found

@@ -1,0 +1,60 @@
+"""A demo shop at a glance: one studio photo and one cluttered photo of each product type."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from demo_shop import DemoWorld
+from demo_shop.vocabulary import TYPES
+
+COLUMNS = 10
+CELL = 120  # pixels
+GAP = 4
+COLOURS = 256  # palette of the PNG: keeps the sheet under 300 KB
+
+Entry = dict[str, Any]
+"""A line of boxes.jsonl."""
+
+
+def write_contact_sheet(shop: Path, world: DemoWorld) -> None:
+    """Write ``contact_sheet.png`` from the photos of a shop's folder, unless it is there already.
+
+    A type that the shop does not have, or has no such photo of, leaves its cell white.
+    """
+    path = shop / "contact_sheet.png"
+    if path.is_file():
+        return
+    lines = (shop / "boxes.jsonl").read_text(encoding="utf-8").splitlines()
+    chosen = choose_photos(map(json.loads, lines), world)
+    kinds = list(TYPES)
+    bands = -(-len(kinds) // COLUMNS)
+    step = CELL + GAP
+    sheet = Image.new("RGB", (COLUMNS * step + GAP, bands * 2 * step + GAP), "white")
+    for (kind, cluttered), entry in chosen.items():
+        place = kinds.index(kind)
+        row = place // COLUMNS * 2 + cluttered
+        sheet.paste(_framed(shop, entry), (GAP + place % COLUMNS * step, GAP + row * step))
+    sheet.quantize(COLOURS, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+
+
+def choose_photos(entries: Iterable[Entry], world: DemoWorld) -> dict[tuple[str, bool], Entry]:
+    """Return the first photo of each (type, cluttered or not)."""
+    chosen: dict[tuple[str, bool], Entry] = {}
+    for entry in entries:
+        chosen.setdefault((world.find(entry["product_id"]).type, entry["cluttered"]), entry)
+        if len(chosen) == 2 * len(TYPES):
+            break
+    return chosen
+
+
+def _framed(shop: Path, entry: Entry) -> Image.Image:
+    """Return the square of a photo around its product, scaled to a cell."""
+    with Image.open(shop / entry["image"]) as image:
+        x0, y0, x1, y1 = (share * side for share, side in zip(entry["box"], image.size * 2, strict=True))
+        side = min(max(x1 - x0, y1 - y0) * 1.3, *image.size)
+        left = min(max((x0 + x1 - side) / 2, 0), image.width - side)
+        top = min(max((y0 + y1 - side) / 2, 0), image.height - side)
+        return image.resize((CELL, CELL), Image.Resampling.LANCZOS, (left, top, left + side, top + side))

@@ -1,0 +1,240 @@
+"""``moon make-pairs``: purchases as training pairs (paper, "Training": query, purchased item, hard negatives).
+
+A purchase log (query text, query image or both; product id; time) is joined with a night's products and with core
+regions. The kinds of query are thinned to the paper's mix, variants get one identity, hard negatives come from the
+same category. The same log, night and seed give the same pairs.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+from jobs.catalog.source import allowed_roots
+from jobs.datasets.pair_files import write_pairs
+from jobs.datasets.pair_mix import MIX, shares_of
+from jobs.datasets.pair_regions import RegionJob, regions_of
+from jobs.datasets.purchases import PurchaseLog
+from jobs.errors import MoonError
+from jobs.state.run_context import Night
+from moon_model.detection.detector import detector_version
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+log = logging.getLogger(__name__)
+
+IDENTITIES = 1 << 62
+"""Identities are hashes below this: never negative, the trainer's mark of an empty place."""
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How pairs are drawn.
+
+    Attributes:
+        hard_negatives: of each pair, at most so many.
+        max_images: of an item, the first so many.
+        rows_per_group: pairs of a Parquet row group; the rest that fills no group is left out.
+        seed: of everything drawn by chance.
+    """
+
+    hard_negatives: int = 2
+    max_images: int = 3
+    rows_per_group: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PairSummary:
+    """Where the purchases went.
+
+    Attributes:
+        purchases: rows of the log.
+        unknown: product not in the night's products.
+        unusable: neither text nor a readable image to ask with.
+        thinned: left out for the mix of kinds or because they fill no row group.
+        pairs: written; ``kinds`` of them.
+    """
+
+    purchases: int
+    unknown: int
+    unusable: int
+    thinned: int
+    pairs: int
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+
+def make_pairs(night: Night, source: PurchaseLog, out: Path, options: PairOptions) -> PairSummary:
+    """Write the training pairs of a log.
+
+    Args:
+        night: whose validated products are the items.
+        source: the purchases.
+        out: folder to write.
+        options: how pairs are drawn.
+
+    Raises:
+        MoonError: no products for the date, no log, or too few purchases to fill a row group.
+    """
+    products = _products(night, source)
+    purchases = source.purchases(night.spark)
+    known = purchases.join(products.select("product_id", "identity"), "product_id")
+    roots = (*allowed_roots(night), source.image_root)
+    views = _views(night, products, known, roots, options).persist()
+    asked = _asked(known, views).persist()
+    kept, kinds = _mixed(asked, options)
+    pairs = _assembled(kept, products, views, options)
+    manifest = write_pairs(pairs, out, rows_per_group=options.rows_per_group, kinds=kinds, seed=options.seed)
+    total, joined, usable = purchases.count(), known.count(), asked.count()
+    return PairSummary(total, total - joined, joined - usable, usable - manifest.rows, manifest.rows, kinds)
+
+
+def _products(night: Night, source: PurchaseLog) -> DataFrame:
+    """The night's products with identity (one for all variants) and their shelf.
+
+    A shelf is a category; products alone in theirs share one with those of the parent category who are alone too.
+    """
+    products = night.lake.read(night.spark, "products", night.partition)
+    if products.isEmpty():
+        raise MoonError(f"no products for {night.date} in {night.settings.lake}: run `moon prepare` first")
+    family = F.coalesce(F.col("family"), F.col("product_id"))
+    return (
+        products.join(source.variants(night.spark), "product_id", "left")
+        .withColumn("identity", F.pmod(F.xxhash64(family), F.lit(IDENTITIES)))
+        .withColumn("parent", F.expr("slice(category, 1, greatest(size(category) - 1, 0))"))
+        .withColumn("mates", F.count("*").over(Window.partitionBy("category")))
+        .withColumn("shelf", F.to_json(F.when(F.col("mates") > 1, F.col("category")).otherwise(F.col("parent"))))
+        .drop("family", "parent", "mates")
+    )
+
+
+def _views(
+    night: Night, products: DataFrame, purchases: DataFrame, roots: tuple[str, ...], options: PairOptions
+) -> DataFrame:
+    shown = products.select(F.explode(F.slice("images", 1, options.max_images)).alias("image"))
+    asked = purchases.where("query_image is not null").select("query_image", F.lit(None).cast("string"))
+    version = detector_version(night.settings.detector)
+    held = night.lake.read(night.spark, "regions", {"detector_version": version})
+    job = RegionJob(roots, night.settings.detector, version)
+    return regions_of(shown.select("image.uri", "image.version").union(asked), held, job)
+
+
+def _asked(purchases: DataFrame, views: DataFrame) -> DataFrame:
+    """Purchases that can be asked for, and how: ``asked`` is image, text, or free (both, so any kind)."""
+    photo = views.where("failure is null").select(F.col("uri").alias("query_image"), "box")
+    seen = purchases.join(photo.withColumn("seen", F.lit(True)), "query_image", "left").withColumn(
+        "photo", F.when(F.col("seen"), F.struct(F.col("query_image").alias("uri"), "box"))
+    )
+    said, usable = F.col("query") != "", F.col("photo.uri").isNotNull()
+    asked = F.when(usable & said, "free").when(usable, "image").when(said, "text")
+    return seen.withColumn("asked", asked).where("asked is not null").drop("box", "seen")
+
+
+def _mixed(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[str, int]]:
+    """Give every purchase a kind so that most of them fit the mix; shuffle, number, and cut at a whole row group.
+
+    Returns:
+        The purchases kept with pair_id 0 … N - 1 and kind, and how many are of each kind.
+    """
+    found = {"free": 0, "image": 0, "text": 0} | {
+        row["asked"]: row["count"] for row in asked.groupBy("asked").count().collect()
+    }
+    wanted, borrowed = shares_of(**found)
+    if missing := sorted(MIX.keys() - wanted.keys()):
+        log.warning("no purchase was asked for by %s: the mix is that of the others", " or ".join(missing))
+    total = sum(wanted.values()) // options.rows_per_group * options.rows_per_group
+    if not total:
+        raise MoonError(
+            f"{sum(found.values())} usable purchases ({found}) fill no row group of {options.rows_per_group} in the "
+            "mix 12 image : 3 text : 2 both; deliver more, or lower --rows-per-group"
+        )
+    place = F.row_number().over(
+        Window.partitionBy("asked").orderBy(_uniform(options.seed, "kind", "purchase"), "purchase")
+    )
+    given = asked.select("purchase", "asked", place.alias("place")).withColumn("kind", _kind(wanted, borrowed))
+    number = F.row_number().over(Window.orderBy(_uniform(options.seed, "shuffle", "purchase"), "purchase")) - 1
+    chosen = given.where("kind is not null").select("purchase", "kind", number.cast("long").alias("pair_id"))
+    kept = asked.drop("asked").join(chosen.where(F.col("pair_id") < total), "purchase").persist()
+    return kept, {row["kind"]: row["count"] for row in kept.groupBy("kind").count().collect()}
+
+
+def _kind(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Column":
+    """The kind of a purchase by its place among those asked alike; null for those that are too many."""
+    asked, place = F.col("asked"), F.col("place")
+    kind, end = F.when(F.lit(False), "image"), 0
+    for name, count in borrowed.items():
+        end += count
+        kind = kind.when((asked == "free") & (place <= end), name)
+    for name in wanted.keys() - {"both"}:
+        kind = kind.when((asked == name) & (place <= wanted[name] - borrowed[name]), name)
+    return kind
+
+
+def _assembled(kept: DataFrame, products: DataFrame, views: DataFrame, options: PairOptions) -> DataFrame:
+    """Pairs as nested rows: pair_id, kind, identity, query, item, negatives."""
+    items = _items(products, views, options.max_images).persist()
+    text = F.when(F.col("kind") != "image", F.col("query")).otherwise("")
+    photo = F.filter(F.array("photo"), lambda one: one.isNotNull() & (F.col("kind") != "text"))
+    query = F.struct(F.concat(F.lit("query "), "pair_id").alias("id"), text.alias("title"), photo.alias("views"))
+    pairs = kept.select("pair_id", "kind", "product_id", query.alias("query"))
+    whole = pairs.join(items, "product_id")
+    return whole.join(_negatives(whole, items, options), "pair_id", "left").select(
+        "pair_id", "kind", "identity", "query", "item", "negatives"
+    )
+
+
+def _items(products: DataFrame, views: DataFrame, max_images: int) -> DataFrame:
+    """product_id, identity, shelf, place and count on the shelf, and the item as pairs hold it."""
+    good = views.where("failure is null").select("uri", F.struct("uri", "box").alias("view"))
+    shown = products.select("product_id", F.posexplode(F.slice("images", 1, max_images)).alias("at", "image"))
+    placed = shown.join(good, F.col("image.uri") == F.col("uri")).select(
+        "product_id", F.struct("at", "view").alias("v")
+    )
+    listed = placed.groupBy("product_id").agg(F.array_sort(F.collect_list("v")).alias("v"))
+    by_shelf = Window.partitionBy("shelf")
+    fields = ("title", "description", "category", "attributes")
+    item = F.struct(F.col("product_id").alias("id"), *fields, F.col("v.view").alias("views"))
+    return products.join(listed, "product_id", "left").select(
+        "product_id",
+        "identity",
+        "shelf",
+        (F.row_number().over(by_shelf.orderBy(F.xxhash64("product_id"), "product_id")) - 1).alias("place"),
+        F.count("*").over(by_shelf).alias("count"),
+        item.alias("item"),
+    )
+
+
+def _negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) -> DataFrame:
+    """pair_id and other products of its shelf, none of its own identity; fewer where the shelf has no more."""
+    tries = 3 * options.hard_negatives
+    start = 1 + F.floor(_uniform(options.seed, "negative", "pair_id") * F.col("count"))
+    offsets = F.explode(F.sequence(F.lit(0), F.lit(tries - 1))).alias("try")
+    drawn = (
+        pairs.where("count > 1")
+        .select("pair_id", "shelf", F.col("identity").alias("own"), "count", start.alias("start"), "place", offsets)
+        .where("try < count")
+        .select("pair_id", "shelf", "own", "try", F.pmod(F.expr("place + start + try"), F.col("count")).alias("place"))
+    )
+    others = items.select("shelf", "place", "identity", F.col("item").alias("product"))
+    found = drawn.join(others, ["shelf", "place"]).where("identity <> own")
+    once = found.dropDuplicates(["pair_id", "identity"])
+    found_first = F.collect_list(F.struct("try", "identity", "product"))
+    in_order = F.array_sort(
+        found_first, lambda one, other: one["try"] - other["try"]
+    )  # maps have no order of their own
+    listed = once.groupBy("pair_id").agg(in_order.alias("n"))
+    picked = F.transform(
+        F.slice("n", 1, options.hard_negatives),
+        lambda one: F.struct(one["identity"].alias("identity"), one["product"].alias("product")),
+    )
+    return listed.select("pair_id", picked.alias("negatives"))
+
+
+def _uniform(seed: int, purpose: str, key: str) -> "Column":
+    """A number in [0, 1) that depends on seed, purpose and key alone."""
+    return F.pmod(F.xxhash64(F.lit(seed), F.lit(purpose), key), F.lit(1 << 40)) / F.lit(float(1 << 40))

@@ -1,0 +1,73 @@
+"""Core regions for training pairs: the lake's where it has them, found now for others (shoppers' photos)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.images.reading import read_image
+from jobs.stages.task_io import Batches, chunks, spread
+from jobs.stages.worker_models import checked_detector, task_device
+from moon_model.images import BadImage, decode
+
+DETECTED = "detected"
+SCHEMA = "uri string, box array<float>, failure string"
+
+
+@dataclass(frozen=True)
+class RegionJob:
+    """What a detecting task is told; it travels with it.
+
+    Attributes:
+        roots: canonical URIs of the folders that images may come from.
+        detector: folder of the detector; None is the one in the repository.
+        detector_version: whose regions of the lake count.
+    """
+
+    roots: tuple[str, ...]
+    detector: str | None
+    detector_version: str
+
+
+def regions_of(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFrame:
+    """Return the region of every image.
+
+    Args:
+        images: uri and version, repeated as may be.
+        known: `regions` of the lake, of the job's detector.
+        job: where images may lie and who looks for regions.
+
+    Returns:
+        uri, box (null: the whole image is the core) and failure (null, or why the image cannot be used).
+    """
+    wanted = images.dropDuplicates(["uri"])
+    box = F.when(F.col("source") == DETECTED, F.col("box")).alias("box")
+    held = wanted.join(known.dropDuplicates(["uri", "version"]), ["uri", "version"]).select("uri", box)
+    missing = wanted.join(held, "uri", "left_anti").select("uri")
+    tasks = images.sparkSession.sparkContext.defaultParallelism * 4
+    found = spread(missing, tasks, ["uri"], ["uri"]).mapInArrow(partial(_detect, job=job), SCHEMA)
+    return held.withColumn("failure", F.lit(None).cast("string")).unionByName(found)
+
+
+def _detect(batches: Batches, job: RegionJob) -> Iterator[pa.RecordBatch]:
+    detector = checked_detector(job.detector, job.detector_version, task_device())
+    uris = (uri for batch in batches for uri in batch.column(0).to_pylist())
+    for chunk in chunks(uris, detector.batch_size):
+        images, failures = {}, {}
+        for uri in chunk:
+            try:
+                images[uri] = decode(read_image(uri, job.roots), least_side=2 * detector.config.input_size)
+            except BadImage as error:
+                failures[uri] = f"{error.reason}: {error.detail}"
+        regions = zip(images, detector.detect(list(images.values())), strict=True)
+        boxes = {uri: None if region.is_whole else list(region.box) for uri, region in regions}
+        yield pa.RecordBatch.from_pydict(
+            {
+                "uri": pa.array(chunk, pa.string()),
+                "box": pa.array([boxes.get(uri) for uri in chunk], pa.list_(pa.float32())),
+                "failure": pa.array([failures.get(uri) for uri in chunk], pa.string()),
+            }
+        )

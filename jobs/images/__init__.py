@@ -1,0 +1,1 @@
+"""Reading product images from any store."""

@@ -1,0 +1,102 @@
+"""The lake's files as a DataFrame: through Spark's own reader where it can, else through pyarrow in the tasks.
+
+Spark reads a folder itself. An object store it reads through a Hadoop connector (``hadoop-aws`` for S3) that the
+package pyspark does not bring; without it the tasks open the files as they write them, with the lake's own options.
+That is whole rows through Python: correct, and slower than a connector that skips columns (docs/cluster.md, "Object
+store").
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from jobs.lake.storage import Storage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+TASKS_PER_CORE = 4
+ROWS_PER_BATCH = 4096
+
+
+def read_parquet(
+    spark: "SparkSession",
+    storage: Storage,
+    uris: Sequence[str],
+    schema: pa.Schema,
+    base: str,
+    partition_by: Sequence[str] = (),
+) -> "DataFrame":
+    """Return the rows of Parquet files under the lake's root.
+
+    Args:
+        spark: the session.
+        storage: the lake's root.
+        uris: the files, as `Storage.uri` gives them; none is no rows.
+        schema: columns to return, those of the folders' names included.
+        base: URI of the table's folder, below which folders are named ``column=value``.
+        partition_by: the columns (strings) that only those names tell.
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415  (spares readers without Spark)
+
+    columns = from_arrow_schema(schema)
+    if not uris:
+        return spark.createDataFrame([], columns)
+    if storage.is_local or spark_reads(spark, storage.spark_uri(base)):
+        reader = spark.read.schema(columns)
+        reader = reader.option("basePath", storage.spark_uri(base)) if partition_by else reader
+        return reader.parquet(*map(storage.spark_uri, uris))
+    prefix = len(base) + 1
+    names = [(uri[prefix:],) for uri in uris]
+    tasks = min(len(names), TASKS_PER_CORE * spark.sparkContext.defaultParallelism)
+    read = partial(_read, storage=storage, schema=schema, base=base, partition_by=tuple(partition_by))
+    return spark.createDataFrame(names, "name string").repartition(tasks).mapInArrow(read, columns)
+
+
+def spark_reads(spark: "SparkSession", uri: str) -> bool:
+    """Return whether this session has a Hadoop connector for the URI's scheme."""
+    from py4j.protocol import Py4JJavaError  # noqa: PLC0415
+
+    context: Any = spark.sparkContext
+    scheme = uri.partition("://")[0]
+    try:
+        context._jvm.org.apache.hadoop.fs.FileSystem.getFileSystemClass(scheme, context._jsc.hadoopConfiguration())
+    except Py4JJavaError:
+        return False
+    return True
+
+
+def open_files(
+    storage: Storage, names: Sequence[str], schema: pa.Schema, base: str, partition_by: Sequence[str] = ()
+) -> ds.Dataset:
+    """Return Parquet files as a pyarrow dataset.
+
+    Args:
+        storage, schema, base, partition_by: as for `read_parquet`.
+        names: the files, relative to ``base``.
+    """
+    filesystem, root = storage.open()
+    folder = root + base.removeprefix(storage.uri())
+    folders = pa.schema([pa.field(column, pa.string()) for column in partition_by])
+    return ds.dataset(
+        [f"{folder}/{name}" for name in names],
+        schema=schema,
+        format="parquet",
+        filesystem=filesystem,
+        partitioning=ds.partitioning(folders, flavor="hive"),
+        partition_base_dir=folder,
+    )
+
+
+def _read(
+    batches: Iterator[pa.RecordBatch], storage: Storage, schema: pa.Schema, base: str, partition_by: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the files that a task is told of (column ``name``)."""
+    for batch in batches:
+        names = batch.column("name").to_pylist()
+        if names:
+            files = open_files(storage, names, schema, base, partition_by)
+            yield from files.to_batches(batch_size=ROWS_PER_BATCH, batch_readahead=2, fragment_readahead=1)

@@ -1,0 +1,233 @@
+"""The lake's tables: how Spark reads them and the one way a change becomes visible, `Lake.commit`.
+
+deltalake (delta-rs) writes the Delta log; the data files are written by Spark tasks (`jobs.lake.writing`). Delta alone
+does not stop two stale writers (reference/dependencies.md, "Delta tables"): overwrites of a still empty partition and
+replayed appends both land. Every commit here therefore carries two application transactions:
+
+* the *scope* (table and partition) counts that partition's commits, so that two concurrent ones conflict;
+* the *attempt* (stage and run) marks the work itself, so that a replay or a twin finds it done and stops.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.schema import Schema as DeltaSchema
+from deltalake.transaction import AddAction, RemoveAction
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from jobs.errors import FenceError, SchemaVersionError
+from jobs.lake.reading import open_files, read_parquet
+from jobs.lake.storage import Storage
+from jobs.lake.writing import DESCRIPTION, AddedFile, Transform, write_batches
+from schemas.tables import SCHEMA_VERSION, TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["append", "overwrite"]
+
+
+class Lake:
+    """All tables under one root.
+
+    Args:
+        storage: the root and its options.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def open(self, name: str) -> DeltaTable:
+        """Return a fresh handle of a table, created empty if it is not there yet.
+
+        Raises:
+            SchemaVersionError: the table carries another `SCHEMA_VERSION` than this code.
+        """
+        uri = self.storage.uri(name)
+        try:
+            delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
+        except TableNotFoundError:
+            delta = self._create(TABLES[name], uri)
+        found = delta.metadata().configuration.get("moon.schema_version")
+        if found != str(SCHEMA_VERSION):
+            raise SchemaVersionError(
+                f"{uri} has schema version {found}, this code writes {SCHEMA_VERSION}: use the release that wrote "
+                "it, or start a new lake with --lake"
+            )
+        return delta
+
+    def _create(self, table: Table, uri: str) -> DeltaTable:
+        if self.storage.is_local:
+            self.storage.open()[0].create_dir(uri, recursive=True)
+        options = dict(self.storage.options) or None
+        try:
+            return DeltaTable.create(
+                uri,
+                schema=DeltaSchema.from_arrow(table.schema),
+                mode="ignore",
+                partition_by=list(table.partition_by),
+                configuration={"moon.schema_version": str(SCHEMA_VERSION)},
+                raise_if_key_not_exists=False,
+                storage_options=options,
+            )
+        except CommitFailedError:  # a twin created it between our look and our commit
+            return DeltaTable(uri, storage_options=options)
+
+    def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
+        """Return the URIs of a table's live files, of one partition if values are given."""
+        return self.open(name).file_uris(file_pruning_predicate=_conjunction(partition))
+
+    def read(self, spark: "SparkSession", name: str, partition: Mapping[str, str] | None = None) -> "DataFrame":
+        """Return the committed rows of a table with all its columns, of one partition if values are given."""
+        table, uris = TABLES[name], self.files(name, partition)
+        return read_parquet(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
+
+    def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
+        """Return the committed rows of a small table (plans, runs, leases, models) without Spark."""
+        table, base = TABLES[name], self.storage.uri(name)
+        names = [uri[len(base) + 1 :] for uri in self.files(name, partition)]
+        return open_files(self.storage, names, table.schema, base, table.partition_by).to_table()
+
+    def write(
+        self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: Transform | None = None
+    ) -> list[AddedFile]:
+        """Let the tasks of a DataFrame write their rows as files of one partition; nothing is visible yet.
+
+        Args:
+            rows: the table's columns, or, with a transform, whatever that takes.
+            name: the table.
+            partition: a value for every partition column.
+            transform: turns a task's batches into batches with the table's columns, in the same task.
+        """
+        task = partial(write_batches, storage=self.storage, table=name, partition=dict(partition), transform=transform)
+        selected = rows if transform else rows.select(*TABLES[name].columns.names)
+        described = selected.mapInArrow(task, DESCRIPTION).collect()
+        return [AddedFile.from_json(row.file) for row in described]
+
+    def discard(self, name: str, files: Sequence[AddedFile]) -> None:
+        """Delete files that were written and will not be committed."""
+        filesystem, root = self.storage.open()
+        for file in files:
+            filesystem.delete_file(f"{root}/{name}/{file.path}")
+
+    def count(self, name: str, partition: Mapping[str, str]) -> int:
+        """Return the committed rows of a partition, by the statistics of its files."""
+        actions = pa.table(self.open(name).get_add_actions(flatten=True)).to_pylist()
+        return sum(
+            row["num_records"]
+            for row in actions
+            if all(row[f"partition.{key}"] == value for key, value in partition.items())
+        )
+
+    def transaction_version(self, name: str, app_id: str) -> int:
+        """Return how often an application transaction was committed to a table (0: never)."""
+        return self.open(name).transaction_version(app_id) or 0
+
+    def done(self, name: str, attempt: str) -> bool:
+        """Return whether this attempt (stage and run) is committed already."""
+        return self.transaction_version(name, f"attempt:{attempt}") > 0
+
+    @retry(
+        retry=retry_if_exception_type(CommitFailedError),
+        wait=wait_random_exponential(multiplier=0.1, max=3),
+        stop=stop_after_attempt(20),
+        reraise=True,
+    )
+    def commit(
+        self,
+        name: str,
+        files: Sequence[AddedFile],
+        *,
+        attempt: str | None,
+        partition: Mapping[str, str],
+        mode: Mode = "append",
+        remove: Sequence[str] = (),
+        counter: tuple[str, int] | None = None,
+        marks: Mapping[str, int] | None = None,
+    ) -> bool:
+        """Make files of one partition visible in one Delta transaction, exactly once.
+
+        Args:
+            name: the table.
+            files: what the tasks described; nothing else is committed.
+            attempt: names the work (stage and run): if it is committed already, nothing happens. None for what its
+                counter alone fences: a lease's renewals would fill the log with names.
+            partition: the partition all files belong to; the scope that serialises writers.
+            mode: overwrite removes the partition's earlier files in the same transaction.
+            remove: paths (relative to the table) to remove in the same transaction; for compaction.
+            counter: an application transaction that must stand exactly at this version before and stands one
+                higher after it; the fence of leases and ledgers.
+            marks: further numbers to set in the same transaction (read by `transaction_version`), such as a
+                collection's high-water date.
+
+        Returns:
+            Whether this call committed; False where the attempt was there already.
+
+        Raises:
+            FenceError: the counter stands elsewhere: somebody else was first.
+            CommitFailedError: twenty conflicts in a row.
+        """
+        delta = self.open(name)
+        if attempt and (delta.transaction_version(f"attempt:{attempt}") or 0) > 0:
+            log.info("%s: %s is committed already", name, attempt)
+            return False
+        if counter and (delta.transaction_version(counter[0]) or 0) != counter[1]:
+            raise FenceError(f"{name}: {counter[0]} has moved on from {counter[1]}")
+        scope = "scope:" + "/".join(f"{key}={partition[key]}" for key in TABLES[name].partition_by)
+        transactions = [
+            Transaction(scope, (delta.transaction_version(scope) or 0) + 1),
+            *([Transaction(f"attempt:{attempt}", 1)] if attempt else []),
+            *([Transaction(counter[0], counter[1] + 1)] if counter else []),
+            *(Transaction(name, value) for name, value in (marks or {}).items()),
+        ]
+        live = _live_files(delta, partition)
+        gone = list(live.values()) if mode == "overwrite" else [live[path] for path in remove]
+        self._transact(delta, TABLES[name], files, gone, transactions)
+        return True
+
+    def _transact(
+        self,
+        delta: DeltaTable,
+        table: Table,
+        files: Sequence[AddedFile],
+        gone: Sequence[RemoveAction],
+        transactions: list[Transaction],
+    ) -> None:
+        now = int(time.time() * 1000)
+        adds = [AddAction(file.path, file.size, dict(file.partition), now, True, file.statistics()) for file in files]
+        try:
+            delta.create_write_transaction(
+                [*adds, *gone],
+                mode="append",
+                schema=DeltaSchema.from_arrow(table.schema),
+                partition_by=list(table.partition_by),
+                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions),
+                post_commithook_properties=PostCommitHookProperties(create_checkpoint=True),
+            )
+        except DeltaError as error:
+            if "conflict" in str(error).lower() or "concurrent" in str(error).lower():
+                raise CommitFailedError(str(error)) from error
+            raise
+
+
+def _conjunction(partition: Mapping[str, str] | None) -> list[tuple[str, str, str]] | None:
+    return [(name, "=", value) for name, value in partition.items()] if partition else None
+
+
+def _live_files(delta: DeltaTable, partition: Mapping[str, str]) -> dict[str, RemoveAction]:
+    """Return the partition's live files by relative path, each as the action that would remove it."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    now = int(time.time() * 1000)
+    return {
+        row["path"]: RemoveAction(row["path"], True, now, row["size_bytes"], dict(partition))
+        for row in actions.to_pylist()
+        if all(row[f"partition.{name}"] == value for name, value in partition.items())
+    }

@@ -1,0 +1,1 @@
+"""Connections to Milvus: a server or the embedded Milvus Lite."""

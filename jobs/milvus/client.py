@@ -1,0 +1,204 @@
+"""The door to Milvus: a client of Milvus Lite or of a server, and the few calls that need care on both.
+
+What the care is for (measured with pymilvus 3.0.2 on Milvus Lite 3.2.2 and the 2.3.5 server):
+
+* pymilvus pastes ids into expressions unescaped: ``get(ids=)``, ``delete(ids=)`` and its query iterator fail or match
+  the wrong row for ids with quotes or backslashes. Every expression here is built by `ids_expression`.
+* The query iterator also ignores Strong consistency on a server: right after an upsert, rows were missing. `scan`
+  pages through plain queries at Strong consistency instead.
+* Every error that pymilvus logs with a traceback is raised as well; its logger is silenced.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from jobs.errors import MoonError
+from jobs.milvus.lite import lite_server
+from jobs.settings import Settings
+from schemas.collection import ID, Backend
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+log = logging.getLogger(__name__)
+
+PAGE_ROWS = 10_000
+"""Rows of one page of `scan`; servers refuse more than 16,384."""
+
+PAGE_BYTES = 16 << 20
+"""Vectors that one page of a scan holds."""
+
+STRONG = "Strong"
+
+
+class MilvusUnreachableError(MoonError):
+    """Nothing answers at the Milvus URI, or it does not let us in."""
+
+
+@contextmanager
+def connect(settings: Settings, wait_seconds: float | None = None) -> Iterator["MilvusClient"]:
+    """Yield a client of the Milvus of the settings.
+
+    A Milvus Lite path belongs to one process at a time: it is opened here and really closed at the end, so that
+    others may have it while this process lives on.
+
+    Args:
+        settings: URI or path, token and timeout.
+        wait_seconds: how long to wait for a path that another process has open; default: the setting.
+
+    Raises:
+        LiteBusyError: another process kept the path for longer than that.
+        MilvusUnreachableError: nothing answers, or the token is refused.
+    """
+    wait = settings.wait_seconds if wait_seconds is None else wait_seconds
+    if not settings.is_lite:
+        with _client(settings.milvus, settings) as client:
+            yield client
+        return
+    with lite_server(settings.milvus, wait) as uri, _client(uri, settings) as client:
+        yield client
+
+
+@contextmanager
+def _client(uri: str, settings: Settings) -> Iterator["MilvusClient"]:
+    from pymilvus import MilvusClient, MilvusException  # noqa: PLC0415  (a second to import)
+
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # its import sets another level
+    try:
+        client = MilvusClient(
+            uri, token=settings.milvus_token.get_secret_value(), timeout=settings.milvus_timeout, dedicated=True
+        )
+    except MilvusException as error:
+        raise MilvusUnreachableError(
+            f"no Milvus lets us in at {without_credentials(uri)} ({error.message}): start it, or name another with "
+            "--milvus (a path is the embedded Milvus Lite); a server with users needs MOON_MILVUS_TOKEN"
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def without_credentials(uri: str) -> str:
+    """Return the URI as it may be shown: without user and password."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]))
+
+
+def backend(client: "MilvusClient") -> Backend:
+    """Return what answers: Milvus Lite (embedded, or its own small server) or a real server."""
+    return "lite" if "milvus_lite" in client.get_server_version() else "server"
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may succeed a little later; bad data never does."""
+    import grpc  # noqa: PLC0415
+    from pymilvus.exceptions import (  # noqa: PLC0415
+        ConnectError,
+        ErrorCode,
+        MilvusException,
+        MilvusUnavailableException,
+    )
+
+    passing = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
+    if isinstance(error, MilvusException):
+        return (
+            isinstance(error, ConnectError | MilvusUnavailableException)
+            or error.retriable
+            or error.code == ErrorCode.RATE_LIMIT
+            or error.code in passing  # pymilvus hands the gRPC code on when its own retries are used up
+        )
+    return isinstance(error, grpc.RpcError) and error.code() in passing
+
+
+retry_transient = retry(
+    retry=retry_if_exception(is_transient),
+    wait=wait_exponential_jitter(multiplier=0.5, max=20),
+    stop=stop_after_attempt(6),
+    before_sleep=before_sleep_log(log, logging.WARNING),
+    reraise=True,
+)
+"""Decorator of single calls that may be sent twice: up to six attempts on transient errors, half a minute in all."""
+
+
+def alias_target(client: "MilvusClient", alias: str) -> str | None:
+    """Return the collection an alias points at; None if there is no such alias."""
+    if alias not in client.list_aliases()["aliases"]:
+        return None
+    target: str = client.describe_alias(alias)["collection_name"]
+    return target
+
+
+def collection_properties(client: "MilvusClient", collection: str) -> dict[str, str]:
+    """Return the properties of a collection (`schemas.collection.PROPERTIES`)."""
+    return dict(client.describe_collection(collection).get("properties") or {})
+
+
+def ids_expression(ids: Iterable[str]) -> str:
+    """Return the filter that matches exactly these ids, whatever characters are in them."""
+    return f"{ID} in {json.dumps(list(ids), ensure_ascii=False)}"
+
+
+@retry_transient
+def count(client: "MilvusClient", collection: str, expression: str = "") -> int:
+    """Return how many rows match, at Strong consistency: everything acknowledged counts."""
+    rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG)
+    return int(rows[0]["count(*)"])
+
+
+@retry_transient
+def fetch(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of some ids at Strong consistency, in any order."""
+    rows = client.query(collection, filter=ids_expression(ids), output_fields=[ID, *fields], consistency_level=STRONG)
+    return [dict(row) for row in rows]
+
+
+def vector_page(dimension: int) -> int:
+    """Return how many rows a page of `scan` has when it brings the vectors along."""
+    return max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * dimension)))
+
+
+def scan(
+    client: "MilvusClient", collection: str, fields: list[str], expression: str = "", page: int = PAGE_ROWS
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield all matching rows, a page at a time, in order of their ids, at Strong consistency.
+
+    Meant for a collection that nobody writes meanwhile (under the lease): a row upserted between two pages may be
+    missed.
+
+    Args:
+        client, collection: where.
+        fields: fields wanted besides the id.
+        expression: a Milvus filter; empty for all rows.
+        page: rows of a page, at most 16,384.
+    """
+    ordered = {"iterator": "True"} if backend(client) == "lite" else {}  # servers order limited queries by id
+    last: str | None = None
+    while True:
+        after = f"{ID} > {json.dumps(last, ensure_ascii=False)}" if last is not None else f'{ID} != ""'
+        rows = _page(client, collection, f"{after} and ({expression})" if expression else after, fields, page, ordered)
+        if not rows:
+            return
+        last = rows[-1][ID]
+        yield rows
+
+
+@retry_transient
+def _page(
+    client: "MilvusClient", collection: str, expression: str, fields: list[str], page: int, options: dict[str, str]
+) -> list[dict[str, Any]]:
+    rows = client.query(
+        collection,
+        filter=expression,
+        output_fields=[ID, *fields],
+        limit=page,
+        consistency_level=STRONG,
+        **options,
+    )
+    return [dict(row) for row in rows]

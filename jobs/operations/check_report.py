@@ -1,0 +1,87 @@
+"""How `moon check-source` presents what it found: as tables for a reader, as one document for a program."""
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from jobs.operations.check_source import Check, Thumbnail
+from schemas.source import MappedRow
+
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+MAX_CELL = 60
+
+
+def print_check(check: Check, console: Console) -> None:
+    """Print the mapping, the first rows and the findings."""
+    if check.mapping_text is not None:
+        console.print("[bold]Suggested mapping[/] (save it with --out FILE, then correct it by hand)")
+        console.print(Syntax(check.mapping_text, "toml", background_color="default"))
+    elif check.mapping_file is not None:
+        console.print(f"[bold]Mapping[/] {check.mapping_file}", highlight=False)
+    if check.rows:
+        console.print(_rows_table(check.rows))
+    for finding in check.findings:
+        console.print(Text(f"{finding.level:>7}  ", STYLES[finding.level]) + Text(finding.text, "default"))
+    verdict = "[green]A night can use this catalogue.[/]" if check.ok else "[red]A night would stop; see the errors.[/]"
+    console.print(verdict)
+
+
+def check_document(check: Check) -> dict[str, Any]:
+    """Return everything as plain data for ``--json``."""
+    head = check.head
+    return {
+        "ok": check.ok,
+        "catalog": check.catalog,
+        "files": head.files if head else [],
+        "format": head.format if head else None,
+        "columns": head.columns if head else [],
+        "mapping_file": check.mapping_file,
+        "suggested_mapping": check.mapping_text,
+        "rows": [{**_row_document(row), "images": [vars(i) for i in images]} for row, images in check.rows],
+        "findings": [vars(finding) for finding in check.findings],
+    }
+
+
+def _row_document(row: MappedRow) -> dict[str, Any]:
+    return {name: value for name, value in vars(row).items() if name != "images"}
+
+
+def _rows_table(rows: list[tuple[MappedRow, list[Thumbnail]]]) -> Table:
+    table = Table(title="First rows as mapped", show_lines=True, title_justify="left")
+    for name in ("id", "title and description", "category", "attributes", "images (pixels)"):
+        table.add_column(name, overflow="fold")
+    for row, images in rows:
+        if row.row_error is not None:
+            table.add_row("–", Text(row.row_error, "red"), "", "", "")
+            continue
+        text = Group(Text(_short(row.title), "bold"), Text(_short(row.description), "dim"))
+        table.add_row(
+            Text(row.product_id or "–"), text, Text(" › ".join(row.category) or "–"), _attributes(row), _images(images)
+        )
+    return table
+
+
+def _attributes(row: MappedRow) -> RenderableType:
+    if row.attributes is None:
+        return Text(row.attributes_error or "", "red")
+    return Text("\n".join(f"{name}: {_short(value)}" for name, value in row.attributes.items()) or "–")
+
+
+def _images(images: list[Thumbnail]) -> RenderableType:
+    lines = [_image_line(image) for image in images]
+    return Text("\n").join(lines) if lines else Text("none", "red")
+
+
+def _image_line(image: Thumbnail) -> Text:
+    name = image.uri.rsplit("/", 1)[-1][-MAX_CELL:]
+    if image.problem is not None:
+        return Text(f"{name}  {image.problem.split(':')[0]}", "red")
+    return Text(f"{name}  {image.width}×{image.height} {image.format}")
+
+
+def _short(text: str | None) -> str:
+    text = " ".join((text or "–").split())
+    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"

@@ -1,0 +1,211 @@
+"""compare: how differently two models see one date: neighbours by exact search on a sample, side by side.
+
+Both models' vectors of the date's products are read from the lake, so neither has to be served; where one lacks them,
+``moon backfill --model`` makes them.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.errors import MoonError
+from jobs.lake.store import Lake
+from jobs.serving.rows import vector_matrix
+from jobs.settings import Settings
+from jobs.state.model_registry import checkpoint_at
+from schemas.collection import CATEGORY_SEPARATOR
+from schemas.tables import KEY
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+QUERIES = 1000
+"""Products whose neighbours are compared; their neighbours are looked for in the whole sample."""
+EXAMPLES = 5
+CHUNK = 256
+"""Queries searched at once: a block of similarities is CHUNK × sample × 4 bytes."""
+
+Matrix = NDArray[np.float32]
+
+
+class CompareError(MoonError):
+    """There is nothing to compare, or a model is not known."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The products that both models have a vector of, or a seeded sample of them.
+
+    Attributes:
+        ids, titles, categories: of N products; a category is the whole path, "" where the catalogue has none.
+        vectors: of each model, float32 [N, D] (D may differ), of length 1.
+        shared, only: products with vectors of both models, and of one model alone (per model).
+    """
+
+    ids: list[str]
+    titles: list[str]
+    categories: list[str]
+    vectors: tuple[Matrix, Matrix]
+    shared: int
+    only: tuple[int, int]
+
+
+def compare(
+    spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, *, k: int, sample: int, seed: int
+) -> dict[str, Any]:
+    """Return how far the neighbours of two models agree.
+
+    Args:
+        spark, lake: where the vectors are.
+        models: two model versions, in full.
+        date: snapshot date whose products count.
+        k: neighbours of each product.
+        sample: so many products at most; with both models' vectors they must fit into the driver's memory.
+        seed: of the sample; the same seed is the same sample.
+
+    Returns:
+        overlap: mean share of the k neighbours that both models name (1: the same), with its 10th percentile; first:
+        share of products whose nearest neighbour is the same; same_category: of each model, share of neighbours that
+        have the product's own category (None without categories; the category is among what the models read);
+        changed: the products that differ most, with both lists
+        of neighbours; besides the numbers of products.
+
+    Raises:
+        CompareError: fewer than two products have vectors of both models.
+    """
+    taken = take_sample(spark, lake, models, date, sample, seed)
+    if len(taken.ids) < 2:
+        raise CompareError(
+            f"{taken.shared} products of {date} have vectors of both models ({taken.only[0]:,} of the first alone, "
+            f"{taken.only[1]:,} of the second): `moon backfill --from {date} --to {date} --model DIR` makes the "
+            "missing ones"
+        )
+    k = min(k, len(taken.ids) - 1)
+    nearest = tuple(neighbours(vectors, min(QUERIES, len(taken.ids)), k) for vectors in taken.vectors)
+    shares = overlap(nearest[0], nearest[1])
+    return {
+        "date": date,
+        "models": list(models),
+        "products": taken.shared,
+        "only_first": taken.only[0],
+        "only_second": taken.only[1],
+        "sample": len(taken.ids),
+        "queries": len(shares),
+        "k": k,
+        "overlap": round(float(shares.mean()), 4),
+        "overlap_p10": round(float(np.quantile(shares, 0.1)), 4),
+        "first": round(float((nearest[0][:, 0] == nearest[1][:, 0]).mean()), 4),
+        "same_category": [same_category(taken.categories, found) for found in nearest],
+        "changed": _changed(taken, nearest[0], nearest[1], shares),
+    }
+
+
+def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int) -> Sample:
+    """Read the sample; products are drawn by a hash of their id and the seed, whatever order the files have."""
+    products = lake.read(spark, "products", {"date": date}).select(
+        *KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
+    )
+    first, second = (_vectors(spark, lake, version, name) for version, name in zip(models, ("a", "b"), strict=True))
+    joined = products.join(first, KEY, "left").join(second, KEY, "left").withColumn("drawn", _draw(seed))
+    has_a, has_b = F.col("a").isNotNull(), F.col("b").isNotNull()
+    counts = joined.agg(
+        F.count_if(has_a & has_b).alias("both"),
+        F.count_if(has_a & ~has_b).alias("a"),
+        F.count_if(~has_a & has_b).alias("b"),
+    ).collect()[0]
+    table: pa.Table = joined.where(has_a & has_b).orderBy("drawn", "product_id").limit(size).toArrow()
+    return Sample(
+        ids=table["product_id"].to_pylist(),
+        titles=table["title"].to_pylist(),
+        categories=table["category"].to_pylist(),
+        vectors=(vector_matrix(table["a"]), vector_matrix(table["b"])),
+        shared=counts.both,
+        only=(counts.a, counts.b),
+    )
+
+
+def neighbours(vectors: Matrix, queries: int, k: int) -> NDArray[np.int64]:
+    """Return the k nearest of the first rows by inner product, nearest first, [queries, k]; never the row itself."""
+    found = []
+    for start in range(0, queries, CHUNK):
+        rows = np.arange(start, min(start + CHUNK, queries))
+        scores = vectors[rows] @ vectors.T
+        scores[np.arange(len(rows)), rows] = -np.inf
+        # Stable, so that equal products (the same photo and text) keep one order under both models.
+        found.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    return np.concatenate(found)
+
+
+def overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of each row's k neighbours that both name, [queries]."""
+    return np.array([len(np.intersect1d(mine, theirs)) / len(mine) for mine, theirs in zip(one, other, strict=True)])
+
+
+def same_category(categories: list[str], found: NDArray[np.int64]) -> float | None:
+    """Return the mean share of neighbours with the product's own category; products without one are left out.
+
+    Args:
+        categories: of all products of the sample.
+        found: neighbours of the first of them, [queries, k].
+    """
+    names = np.array(categories)
+    labelled = np.flatnonzero(names[: len(found)] != "")
+    if not len(labelled):
+        return None
+    return round(float((names[found[labelled]] == names[labelled, None]).mean()), 4)
+
+
+def model_version(lake: Lake, settings: Settings, named: str) -> str:
+    """Return the full version of a model named by its checkpoint's folder or by the first digits of its version.
+
+    Raises:
+        CompareError: no model of this lake is meant, or several are.
+    """
+    if Path(named).is_dir():
+        return checkpoint_at(named, settings.detector).model_version
+    known = sorted({partition["model_version"] for partition in lake.open("vectors").partitions()})
+    meant = [version for version in known if version.startswith(named)] if re.fullmatch("[0-9a-f]{4,64}", named) else []
+    if len(meant) == 1:
+        return meant[0]
+    raise CompareError(
+        f"{named!r} names {len(meant)} models: give a checkpoint's folder, or four or more of the first digits of "
+        f"{', '.join(version[:12] for version in known) or 'a model (this lake has no vectors yet)'}"
+    )
+
+
+def _vectors(spark: "SparkSession", lake: Lake, version: str, name: str) -> DataFrame:
+    """One vector a product: a whole one goes before a partial one, then the latest."""
+    vectors = lake.read(spark, "vectors", {"model_version": version})
+    rank = F.struct(~F.col("partial"), "date")
+    return vectors.groupBy(*KEY).agg(F.max_by("vector", rank).alias(name))
+
+
+def _draw(seed: int) -> Any:
+    return F.xxhash64(F.lit(seed), F.col("product_id"))
+
+
+def _changed(
+    taken: Sample, one: NDArray[np.int64], other: NDArray[np.int64], shares: NDArray[np.float64]
+) -> list[dict[str, Any]]:
+    worst = [row for row in np.argsort(shares, kind="stable")[:EXAMPLES] if shares[row] < 1]
+
+    def named(rows: NDArray[np.int64]) -> list[dict[str, str]]:
+        return [{"product_id": taken.ids[row], "title": taken.titles[row]} for row in rows]
+
+    return [
+        {
+            "product_id": taken.ids[row],
+            "title": taken.titles[row],
+            "overlap": round(float(shares[row]), 4),
+            "first": named(one[row]),
+            "second": named(other[row]),
+        }
+        for row in worst
+    ]

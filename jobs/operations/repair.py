@@ -1,0 +1,74 @@
+"""repair: compares the served collection with the ledger and mends what differs.
+
+For rows that were deleted, changed or added behind our back, and after a restore of Milvus's own storage. The rows come
+back from `vectors` and `products`; nothing is encoded, and the ledger stays as it is.
+"""
+
+import time
+from dataclasses import dataclass
+
+from jobs.errors import NightStoppedError
+from jobs.milvus.client import count
+from jobs.operations.catch_up import served_date
+from jobs.operations.operator_session import at_the_bench, note
+from jobs.serving.reconcile import Mended
+from jobs.state.ledger import ledger_state
+from jobs.state.run_context import Night
+
+STAGE = "repair"
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was found, and mended unless only looked at.
+
+    Attributes:
+        collection: the served one.
+        rows: what the ledger says it holds.
+        found: rows that differed, by kind.
+        dry_run: nothing was mended.
+    """
+
+    collection: str
+    rows: int
+    found: Mended
+    dry_run: bool
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields, for JSON."""
+        kinds = {kind: getattr(self.found, kind) for kind in ("missing", "changed", "surplus")}
+        mended = 0 if self.dry_run else self.found.rows
+        return {"collection": self.collection, "rows": self.rows, **kinds, "mended": mended, "dry_run": self.dry_run}
+
+
+def repair(night: Night, *, deep: bool = False, dry_run: bool = False) -> Repaired:
+    """Compare every row of the served collection with the ledger and bring back what differs.
+
+    Args:
+        night: lake, session and settings; its date does not matter.
+        deep: compare all fields and vectors too; reads the whole collection.
+        dry_run: only look.
+
+    Raises:
+        NightStoppedError: the lake lacks what must be brought back, or the collection still differs afterwards.
+        NothingPublishedError, LeaseBusyError: there is nothing to repair, or a night writes it.
+    """
+    began = time.monotonic()
+    with at_the_bench(night) as bench:
+        ledger = ledger_state(night.spark, night.lake, bench.collection)
+        rows = ledger.count()
+        found = bench.mender.to(ledger, deep=deep, look_only=dry_run)
+        done = Repaired(bench.collection, rows, found, dry_run)
+        if not dry_run and found.rows:
+            bench.flush()
+            held = count(bench.client, bench.collection)
+            if held != rows:
+                raise NightStoppedError(
+                    f"{bench.collection} holds {held:,} rows after the repair and not {rows:,}: somebody writes it "
+                    "who does not take our lease. Stop that writer and repair again"
+                )
+    if not dry_run:
+        counts = {"rows": rows, "missing": found.missing, "changed": found.changed, "surplus": found.surplus}
+        details = {"collection": done.collection, "deep": str(deep).lower()}
+        note(night.lake, STAGE, served_date(night.lake, done.collection), counts, details, began)
+    return done

@@ -1,0 +1,108 @@
+"""What the lake may forget: whole dates past retention, and vectors that nothing can ask for any more.
+
+Ages are counted from the latest snapshot date, not from today: a lake that rests loses nothing.
+"""
+
+from dataclasses import dataclass
+from datetime import date as Date
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.lake.store import Lake
+from jobs.state.ledger import told
+from schemas.collection import collection_name
+from schemas.tables import KEY
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+DATED = ("snapshots", "quarantine", "plans", "changes", "products")
+"""Tables that forget whole dates."""
+
+SUPERSEDED_SHARE = 0.2
+"""A partition of vectors is rewritten when at least this share of it is superseded."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """A partition that retention drops or thins.
+
+    Attributes:
+        table, partition: which.
+        rows: how many rows go.
+        kept: what stays, without partition columns; None drops the partition.
+    """
+
+    table: str
+    partition: dict[str, str]
+    rows: int
+    kept: DataFrame | None = None
+
+
+def cutoff(lake: Lake, days: int) -> str:
+    """Return the first date that is kept; empty for a lake without snapshots."""
+    dates = [partition["date"] for partition in lake.open("snapshots").partitions()]
+    return (Date.fromisoformat(max(dates)) - timedelta(days=days)).isoformat() if dates else ""
+
+
+def old_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgotten]:
+    """Return the partitions of `DATED` before a date.
+
+    Products stay as long as a collection serves one whose row no later date holds (its rows have been refused since):
+    mending a collection needs them.
+    """
+    needed = _dates_still_served(spark, lake, first_kept)
+    found = []
+    for table in DATED:
+        for partition in lake.open(table).partitions():
+            date = partition["run_id"][:10] if table == "changes" else partition["date"]
+            if date < first_kept and not (table == "products" and date in needed):
+                found.append(Forgotten(table, partition, lake.count(table, partition)))
+    return found
+
+
+def _dates_still_served(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
+    """Return the old dates that hold the last row of a product which some collection serves."""
+    products = lake.read(spark, "products").select(*KEY, "date")
+    if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
+        return set()
+    latest = (
+        products.join(_held(spark, lake, first_kept), KEY, "left_semi").groupBy(*KEY).agg(F.max("date").alias("date"))
+    )
+    return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
+
+
+def _held(spark: "SparkSession", lake: Lake, first_kept: str) -> DataFrame:
+    """Return product_id and content_hash of everything that any collection serves, or may be restored to."""
+    held = spark.createDataFrame([], "product_id string, content_hash string")
+    for partition in lake.open("served").partitions():
+        held = held.unionByName(told(spark, lake, partition["collection"], first_kept))
+    return held.distinct()
+
+
+def superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgotten]:
+    """Return old partitions of vectors, thinned: each product's latest stays, and what is served or may be restored."""
+    found = []
+    for model in sorted({partition["model_version"] for partition in lake.open("vectors").partitions()}):
+        judged = _judged(spark, lake, model, first_kept)
+        counts = judged.groupBy("date").agg(F.count("*").alias("rows"), F.count_if(~F.col("keep")).alias("gone"))
+        for row in counts.where("gone > 0").orderBy("date").collect():
+            if row.gone >= SUPERSEDED_SHARE * row.rows:
+                partition = {"model_version": model, "date": row.date}
+                keep = judged.where((F.col("date") == row.date) & F.col("keep")).select(*KEY)
+                kept = lake.read(spark, "vectors", partition).join(keep, KEY, "left_semi")
+                found.append(Forgotten("vectors", partition, row.gone, kept))
+    return found
+
+
+def _judged(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> DataFrame:
+    """Return product_id, content_hash, date and keep of every vector of a model."""
+    vectors = lake.read(spark, "vectors", {"model_version": model}).select(*KEY, "date")
+    latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
+    served = told(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
+    joined = vectors.join(latest, "product_id").join(served, KEY, "left")
+    keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
+    return joined.select(*KEY, "date", keep.alias("keep"))

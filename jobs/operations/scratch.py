@@ -1,0 +1,147 @@
+"""Scratch collections: what a backfill with another model embedded, to be searched for some days and then forgotten.
+
+Of every product in the range the collection holds the row of its latest date. It has no ledger, no alias, and no night
+writes it. A server lets its rows expire by itself (``collection.ttl.seconds``); the collection is dropped by `moon
+maintain` and by the next backfill that makes one.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.milvus.client import collection_properties, connect
+from jobs.operations.row_filter import matching
+from jobs.serving.collection import check_held, check_room, flush, make_collection
+from jobs.serving.row_writer import RowWriter, Written
+from jobs.serving.rows import check_rows, joined
+from jobs.state.lease import Lease, LeaseBusyError, hold_lease
+from jobs.state.ledger import vectors_of
+from jobs.state.model_registry import ModelChoice
+from jobs.state.run_context import Night
+from jobs.state.stop_signal import stopping_on_sigterm
+from schemas.collection import ID, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
+from schemas.tables import KEY
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+    from jobs.lake.store import Lake
+    from jobs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """A scratch collection that was filled, or one that has expired.
+
+    Attributes:
+        collection: its name; `moon search --collection` takes it.
+        rows: how many products it holds.
+        expires_at: when it may be dropped, ISO 8601 in UTC.
+    """
+
+    collection: str
+    rows: int
+    expires_at: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def scratch_name(model: ModelChoice, dates: Sequence[str], expression: str = "") -> str:
+    """Return the collection's name: one model, range and expression are one collection."""
+    what = f"{model.model_version}/{dates[0]}/{dates[-1]}/{expression}"
+    return f"{SCRATCH_PREFIX}{model.model_version[:8]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
+
+
+def fill_scratch(base: Night, model: ModelChoice, dates: Sequence[str], expression: str, days: int) -> Scratch:
+    """Make the scratch collection of a range anew, after dropping those that have expired.
+
+    Args:
+        base: lake, session and settings; its date does not matter.
+        model: whose vectors the range was embedded with (`jobs.operations.reembed`).
+        dates: the range, in order.
+        expression: see `jobs.operations.row_filter`; empty takes every product.
+        days: until it may be dropped.
+
+    Raises:
+        NightStoppedError: too many rows for Milvus Lite, broken vectors, or Milvus does not hold what was written.
+        LeaseBusyError: the same backfill runs somewhere else.
+    """
+    name = scratch_name(model, dates, expression)
+    with connect(base.settings) as client:
+        drop_expired(client, base.lake, base.settings)
+        with (
+            hold_lease(base.lake, name, base.settings) as lease,
+            stopping_on_sigterm(lease.guard.stop, name),
+        ):
+            rows = _latest_rows(base, model, dates, expression, lease.epoch).persist()
+            try:
+                return _fill(base, client, replace(model, collection=name), rows, lease, timedelta(days=days))
+            finally:
+                rows.unpersist()
+
+
+def drop_expired(client: "MilvusClient", lake: "Lake", settings: "Settings", *, dry_run: bool = False) -> list[Scratch]:
+    """Drop the scratch collections whose time is over; one that is being filled again stays.
+
+    Args:
+        client: where.
+        lake, settings: of the lease.
+        dry_run: only look.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    dropped = []
+    for name in filter(is_scratch, sorted(client.list_collections())):
+        expires = collection_properties(client, name).get(PROPERTY_EXPIRES, "")
+        if not expires or expires > now:
+            continue
+        rows = client.get_collection_stats(name)["row_count"]  # a killed backfill may have left no index to count by
+        found = Scratch(name, int(rows), expires)
+        try:
+            with hold_lease(lake, name, settings.replace(wait_seconds=0)):
+                if not dry_run:
+                    client.drop_collection(name)
+                    log.info("dropped the scratch collection %s, which expired at %s", name, expires)
+        except LeaseBusyError:
+            continue
+        dropped.append(found)
+    return dropped
+
+
+def has_scratch(lake: "Lake") -> bool:
+    """Return whether any scratch collection was ever made from this lake; if not, nobody has to ask Milvus."""
+    return any(is_scratch(partition["collection"]) for partition in lake.open("leases").partitions())
+
+
+def _latest_rows(base: Night, model: ModelChoice, dates: Sequence[str], expression: str, epoch: int) -> DataFrame:
+    """Return whole rows (`jobs.serving.rows.joined`) of each product's latest date; without vector, none."""
+    products = base.lake.read(base.spark, "products").where(F.col("date").isin(list(dates)))
+    taken = matching(products, expression)
+    latest = taken.groupBy(ID).agg(F.max("date").alias("snapshot_date"))
+    dated = taken.withColumnRenamed("date", "snapshot_date").join(latest, [ID, "snapshot_date"])
+    wanted = dated.select(*KEY, "snapshot_date").withColumn("epoch", F.lit(epoch).cast("long"))
+    vectors = vectors_of(base.spark, base.lake, model.model_version, wanted.select(*KEY))
+    return joined(wanted, dated, vectors, model.model_version)
+
+
+def _fill(
+    base: Night, client: "MilvusClient", model: ModelChoice, rows: DataFrame, lease: Lease, lives: timedelta
+) -> Scratch:
+    name, total = model.collection, check_rows(rows, model.dimension)
+    check_room(client, base.settings, total)
+    expires = (datetime.now(UTC) + lives).isoformat(timespec="seconds")
+    lifetime = {PROPERTY_EXPIRES: expires, PROPERTY_TTL: str(int(lives.total_seconds()))}
+    make_collection(client, base.settings, model, total, lifetime)  # an earlier run's, perhaps killed, goes
+    written = RowWriter(base.settings, lease.guard, name).write(client, rows) if total else Written()
+    flush(client, name)
+    check_held(client, name, rows=total, epoch=lease.epoch, of_epoch=total, written=written)
+    return Scratch(name, total, expires)

@@ -1,0 +1,195 @@
+"""Aliases: the one place that creates and moves them, and the history of the moves.
+
+Readers query one alias (`Settings.alias`); beside it every model version has a pinned alias that never moves on
+(`schemas.collection.pinned_alias`). `publish` creates both once; only rollout and rollback move the readers' alias
+(design, "Serving state").
+
+A move is noted in `runs` (stage ``alias``) before and after it is made: who, when, why, from where to where. Clients
+cache what an alias names, so a move is verified by a client of its own.
+"""
+
+import getpass
+import socket
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from jobs.errors import NightStoppedError
+from jobs.lake.store import Lake
+from jobs.milvus.client import alias_target, collection_properties, connect, retry_transient
+from jobs.settings import Settings
+from jobs.stages.runner import record
+from jobs.state.ledger import highwater
+from schemas.collection import PROPERTY_MODEL, pinned_alias
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+STAGE = "alias"
+"""Name of moves in `runs`."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move of an alias.
+
+    Attributes:
+        alias: which.
+        before, after: collections it named and names.
+        model_version: of the collection after.
+        verb: what moved it: "rollout" or "rollback".
+        reason: why.
+    """
+
+    alias: str
+    before: str
+    after: str
+    model_version: str
+    verb: str
+    reason: str
+
+
+def create_alias(client: "MilvusClient", alias: str, collection: str) -> bool:
+    """Create an alias unless there is one of that name; return whether this call did.
+
+    A twin that is faster leaves nothing to do. An alias that exists is left where it points.
+    """
+    if alias_target(client, alias) is not None:
+        return False
+    from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
+
+    try:
+        client.create_alias(collection, alias)
+    except MilvusException:
+        if alias_target(client, alias) is None:
+            raise
+        return False
+    return True
+
+
+def move_alias(client: "MilvusClient", settings: Settings, lake: Lake, to: str, *, verb: str, reason: str) -> Move:
+    """Make the readers' alias name another collection, whose model gets its pinned alias; verify with a fresh client.
+
+    Where the alias names that collection already, nothing is moved or noted. The caller has brought the collection up
+    to date (`jobs.operations.catch_up`) and holds the lease of the one that is served, so that no night comes between.
+
+    Args:
+        client: of the Milvus of the settings.
+        settings: the alias.
+        lake: keeps the history of moves.
+        to: the collection.
+        verb, reason: what moves it and why; for the history.
+
+    Raises:
+        NightStoppedError: the collection is not one of ours, or a fresh client sees the alias elsewhere.
+    """
+    before = alias_target(client, settings.alias)
+    version = model_of(client, to)
+    move = Move(settings.alias, before or "", to, version, verb, reason)
+    pinned = pinned_alias(settings.alias, version)
+    if before != to:
+        _note(lake, move, "started")
+        client.load_collection(to)  # readers find it ready
+        create_alias(client, settings.alias, to)
+        _alter(client, settings.alias, to)
+    create_alias(client, pinned, to)
+    for alias in (settings.alias, pinned):
+        _verify(settings, alias, to)
+    if before != to:
+        _note(lake, move, "success")
+    return move
+
+
+def model_of(client: "MilvusClient", collection: str) -> str:
+    """Return the model version of a collection.
+
+    Raises:
+        NightStoppedError: there is no such collection, or it is not one of ours.
+    """
+    if not client.has_collection(collection):
+        raise NightStoppedError(
+            f"there is no collection {collection} in this Milvus (it has {', '.join(client.list_collections())})"
+        )
+    version = collection_properties(client, collection).get(PROPERTY_MODEL)
+    if version is None:
+        raise NightStoppedError(f"collection {collection} is not one of ours: it has no {PROPERTY_MODEL}")
+    return version
+
+
+def previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
+    """Return the collection that an alias named before the one it names now, as far as it still exists.
+
+    Moves are a stack: back from B to A forgets B, so that two rollbacks in a row never end where they began.
+    """
+    current = alias_target(client, alias)
+    stack: list[str] = []
+    for move in [*moves(lake, alias), None]:  # None: where the alias really is, whatever the last move came to
+        at = move.after if move else current
+        if move and (not stack or stack[-1] != move.before) and move.before:
+            stack = [*_until(stack, move.before), move.before]
+        if at:
+            stack = [*_until(stack, at), at]
+    return next((name for name in reversed(stack[:-1]) if client.has_collection(name)), None)
+
+
+def unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
+    """Return the collection of that name, or of the model version that begins like it.
+
+    Args:
+        client: of the Milvus.
+        served: the collection that is not meant.
+        name: as given.
+        option: of the command line that it was given with, for the message.
+
+    Raises:
+        NightStoppedError: there is none, there are several, or it is the one that is served.
+    """
+    known = sorted(client.list_collections())
+    digits = {one: one.removeprefix("moon_") for one in known}
+    found = [one for one in known if one == name or (name and digits[one].startswith(name[: len(digits[one])]))]
+    if len(found) != 1 or found == [served]:
+        what = {0: "no collection", 1: "the collection that is served"}.get(len(found), "several collections")
+        raise NightStoppedError(f"{option} {name} names {what}: choose one of {', '.join(known)}")
+    return found[0]
+
+
+def moves(lake: Lake, alias: str) -> list[Move]:
+    """Return the moves of an alias, the oldest first; one that was made is there twice (begun and done)."""
+    rows = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == STAGE]
+    found = [dict(row["details"]) for row in sorted(rows, key=lambda row: row["finished_at"])]
+    names = Move.__dataclass_fields__
+    return [Move(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
+
+
+def operator() -> str:
+    """Return who runs this process, for the record: ``user@host``."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _until(stack: list[str], name: str) -> list[str]:
+    return stack[: stack.index(name)] if name in stack else stack
+
+
+@retry_transient
+def _alter(client: "MilvusClient", alias: str, collection: str) -> None:
+    client.alter_alias(collection, alias)
+
+
+def _verify(settings: Settings, alias: str, collection: str) -> None:
+    with connect(settings) as fresh:
+        found = alias_target(fresh, alias)
+    if found != collection:
+        raise NightStoppedError(
+            f"alias {alias} was to name {collection}, but a fresh client finds it at {found}: somebody else moves it "
+            "at the same time. Agree who does, then run the command again"
+        )
+
+
+def _note(lake: Lake, move: Move, outcome: str) -> None:
+    date = highwater(lake, move.after) or datetime.now(UTC).date()
+    record(
+        lake, date.isoformat(), "", [{
+            "stage": STAGE, "outcome": outcome, "counts": [], "seconds": 0.0,
+            "details": [*vars(move).items(), ("by", operator())], "finished_at": datetime.now(UTC),
+        }],
+    )  # fmt: skip

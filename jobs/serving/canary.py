@@ -1,0 +1,138 @@
+"""Canary queries: after the rows are verified, the searches that readers make are tried on the live collection.
+
+Two questions. Does a row that was just written find itself? If not, the index is broken. And do products that this
+night did not touch still have the neighbours they had an hour ago? A night whose new vectors crowd everything out (a
+broken detector, black photos) passes every other check: its vectors are unit vectors, and they are what was sent. Its
+share of lost neighbours, the *shift*, is a breaker like that of the deletes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.errors import NightStoppedError
+from jobs.milvus.client import STRONG, fetch, retry_transient
+from schemas.collection import ID, METRIC, VECTOR, search_params
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+K = 10
+"""Neighbours of a product that are looked at."""
+
+QUERIES = 64
+LEAST_QUERIES = 20
+"""With fewer products that stay as they are, a shift says nothing; small catalogues are exempt."""
+
+TIE = 1e-4
+"""Scores this close are one: products of equal content find each other as well as themselves."""
+
+LOST_SHARE = 0.05
+"""Rows that an approximate index may fail to find; an exact one finds all."""
+
+Hits = list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Canary:
+    """Products that a run leaves alone, and their neighbours before it.
+
+    Attributes:
+        ids, vectors: theirs; [N, D].
+        neighbours: ids, N sets.
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    neighbours: list[set[str]]
+
+
+def unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
+    """Choose products that a run does not touch; the same ones for the same rows."""
+    rows = ledger.join(touched, ID, "left_anti").select(ID).orderBy(F.xxhash64(ID), ID).limit(QUERIES).collect()
+    return [row[ID] for row in rows]
+
+
+def look(client: "MilvusClient", collection: str, ids: Sequence[str]) -> Canary | None:
+    """Ask for the neighbours of some products; None where they are too few to tell."""
+    rows = fetch(client, collection, ids, [VECTOR]) if len(ids) >= LEAST_QUERIES else []
+    if len(rows) < LEAST_QUERIES:
+        return None
+    names, vectors = [row[ID] for row in rows], np.array([row[VECTOR] for row in rows], np.float32)
+    return Canary(names, vectors, _neighbours(client, collection, names, vectors))
+
+
+def shift_of(client: "MilvusClient", collection: str, canary: Canary, epoch: int) -> float:
+    """Return the share of neighbours that were lost, of those that this run did not touch; 0 is no change.
+
+    Args:
+        client, collection: where.
+        canary: from before the run.
+        epoch: of the run: rows that carry it were written by it.
+    """
+    before = sorted(set().union(*canary.neighbours))
+    left = {row[ID] for row in fetch(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
+    lost = []
+    now = _neighbours(client, collection, canary.ids, canary.vectors)
+    for was, found in zip(canary.neighbours, now, strict=True):
+        stayed = was & left
+        if stayed:
+            lost.append(1 - len(stayed & found) / len(stayed))
+    return float(np.mean(lost)) if lost else 0.0
+
+
+def check_found(client: "MilvusClient", collection: str, sample: Sequence[dict[str, Any]]) -> None:
+    """Check that rows which were just written find themselves first.
+
+    Raises:
+        NightStoppedError: too many do not.
+    """
+    rows = list(sample)[:QUERIES]
+    if not rows:
+        return
+    found = _search(client, collection, np.array([row[VECTOR] for row in rows], np.float32), K)
+    lost = [row[ID] for row, hits in zip(rows, found, strict=True) if not _finds(row[ID], hits)]
+    kind = _index(client, collection)
+    if len(lost) > (0 if kind == "FLAT" else max(1, LOST_SHARE * len(rows))):
+        raise NightStoppedError(
+            f"{len(lost)} of {len(rows)} rows that were just written to {collection} do not find themselves "
+            f"({lost[0]!r}, for one): its {kind} index is broken. The ledger was not written. Drop and make the index "
+            "anew (`drop_index`, then run the night again, which makes it)"
+        )
+
+
+def _neighbours(
+    client: "MilvusClient", collection: str, ids: Sequence[str], vectors: NDArray[np.float32]
+) -> list[set[str]]:
+    """Return the K nearest of each product, itself left out."""
+    found = _search(client, collection, vectors, K + 1)
+    return [{name for name, _ in hits} - {own} for own, hits in zip(ids, found, strict=True)]
+
+
+def _finds(name: str, hits: Hits) -> bool:
+    """Return whether a row comes first, alone or beside others of the same vector (there may be more than K)."""
+    best = hits[0][1] if hits else 0.0
+    return best >= 1 - TIE or dict(hits).get(name, -1.0) >= best - TIE
+
+
+def _index(client: "MilvusClient", collection: str) -> str:
+    return str((client.describe_index(collection, VECTOR) or {}).get("index_type", ""))
+
+
+@retry_transient
+def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[Hits]:
+    """Return the hits of each vector, best first, at Strong consistency."""
+    answers = client.search(
+        collection,
+        data=list(vectors),
+        anns_field=VECTOR,
+        limit=k,
+        search_params={"metric_type": METRIC, "params": search_params(_index(client, collection), k)},
+        consistency_level=STRONG,
+    )
+    return [[(hit.get("id", hit.get(ID)), float(hit["distance"])) for hit in hits] for hits in answers]

@@ -1,0 +1,218 @@
+"""Makes a model version's collection, opens it, and verifies what it holds."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jobs.errors import NightStoppedError
+from jobs.lake.store import Lake
+from jobs.milvus.client import backend, collection_properties, count, fetch, retry_transient
+from jobs.settings import Settings
+from jobs.state.model_registry import ModelChoice, registered_model
+from moon_model.fingerprint import preprocessing_digest
+from schemas.collection import (
+    CONSISTENCY,
+    ID,
+    METRIC,
+    PROPERTY_CHECKPOINT,
+    PROPERTY_DIMENSION,
+    PROPERTY_MODEL,
+    PROPERTY_PREPROCESSING,
+    VECTOR,
+    Index,
+    UnsupportedIndexError,
+    choose_index,
+    collection_schema,
+)
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+    from pyspark.sql import DataFrame
+
+    from jobs.serving.row_writer import Written
+    from jobs.stages.plan import Plan
+    from jobs.state.run_context import Night
+
+log = logging.getLogger(__name__)
+
+
+def registered_dimension(lake: Lake, model_version: str) -> int:
+    """Return the dimension of a model version that is registered in `models`."""
+    rows = lake.read_arrow("models").to_pylist()
+    return next(int(row["dimension"]) for row in rows if row["model_version"] == model_version)
+
+
+def ensure_collection(client: "MilvusClient", night: "Night", plan: "Plan", dimension: int, rows: int) -> None:
+    """Make the plan's collection, its index and its loaded state, whichever of them is missing.
+
+    Args:
+        client: where.
+        night: settings (the index wanted) and lake (where the model lies).
+        plan: model version and name of the collection.
+        dimension: of its vectors.
+        rows: how many it will hold, for the choice of the index.
+
+    Raises:
+        NightStoppedError: the index is one that the backend lacks, or a collection of that name is not this model's.
+    """
+    name = plan.collection
+    index = _index(client, night.settings, rows)
+    if not client.has_collection(name):
+        _create(client, registered_model(night.lake, night.settings, plan.model_version, name), index)
+    _check_identity(collection_properties(client, name), plan.model_version, dimension, name)
+    if not client.list_indexes(name):
+        _build(client, name, index)
+    open_collection(client, name)
+
+
+def make_collection(
+    client: "MilvusClient", settings: Settings, model: ModelChoice, rows: int, properties: Mapping[str, str]
+) -> None:
+    """Make a collection of a model anew, with its index, and load it; one of that name is dropped.
+
+    Args:
+        client: where.
+        settings: the index wanted.
+        model: whose vectors it will hold, and its name.
+        rows: how many, for the choice of the index.
+        properties: of this collection besides the usual ones.
+
+    Raises:
+        NightStoppedError: the index is one that the backend lacks.
+    """
+    name, index = model.collection, _index(client, settings, rows)
+    if client.has_collection(name):
+        client.drop_collection(name)
+    _create(client, model, index, properties)
+    _build(client, name, index)
+    open_collection(client, name)
+
+
+def _index(client: "MilvusClient", settings: Settings, rows: int) -> Index:
+    try:
+        return choose_index(backend(client), rows, settings.index)
+    except UnsupportedIndexError as error:
+        raise NightStoppedError(f"{error} (MOON_INDEX)") from error
+
+
+def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Mapping[str, str] | None = None) -> None:
+    log.info("making collection %s with a %s index", model.collection, index.type)
+    client.create_collection(
+        model.collection,
+        schema=collection_schema(model.dimension),
+        consistency_level=CONSISTENCY,
+        properties={**_properties(model), **(extra or {})},
+    )
+
+
+def _build(client: "MilvusClient", name: str, index: Index) -> None:
+    params = client.prepare_index_params()
+    params.add_index(VECTOR, index_type=index.type, metric_type=METRIC, params=dict(index.build))
+    client.create_index(name, params)
+
+
+def _properties(model: ModelChoice) -> dict[str, str]:
+    return {
+        PROPERTY_MODEL: model.model_version,
+        PROPERTY_DIMENSION: str(model.dimension),
+        PROPERTY_PREPROCESSING: preprocessing_digest(Path(model.uri)),
+        PROPERTY_CHECKPOINT: model.uri,
+    }
+
+
+def _check_identity(found: dict[str, str], model_version: str, dimension: int, name: str) -> None:
+    wanted = {PROPERTY_MODEL: model_version, PROPERTY_DIMENSION: str(dimension)}
+    wrong = [key for key, value in wanted.items() if found.get(key) != value]
+    if wrong:
+        raise NightStoppedError(
+            f"collection {name} exists, but its {wrong[0]} is {found.get(wrong[0], 'missing')} and not "
+            f"{wanted[wrong[0]]}: vectors of two models never meet. Rename or drop that collection, or use another "
+            "Milvus"
+        )
+
+
+def check_room(client: "MilvusClient", settings: Settings, rows: int) -> None:
+    """Return if a collection of so many rows may be written.
+
+    Raises:
+        NightStoppedError: they are too many for Milvus Lite.
+    """
+    most = settings.lite_max_rows
+    if rows > most and backend(client) == "lite":
+        raise NightStoppedError(
+            f"{rows:,} products are too many for Milvus Lite, which is good for {most:,} (MOON_LITE_MAX_ROWS). Nothing "
+            "was served: start a Milvus server and run the same again with --milvus http://HOST:19530. The vectors are "
+            "in the lake, nothing is encoded twice"
+        )
+
+
+def open_collection(client: "MilvusClient", name: str) -> None:
+    """Load the collection, so that it can be read; Milvus Lite forgets that with every process."""
+    client.load_collection(name)
+
+
+@retry_transient
+def flush(client: "MilvusClient", name: str) -> None:
+    """Make what was acknowledged searchable at full speed, and safe in Milvus Lite's files."""
+    client.flush(name)
+
+
+def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
+    """Return whether a collection lacks rows of the last run in the ledger, though their number may be right.
+
+    That happens when nights went to another Milvus meanwhile, or when this one was restored from a backup.
+
+    Args:
+        client, name: what to look at.
+        ledger: what it should hold (`jobs.state.ledger.ledger_state`).
+    """
+    newest = ledger.groupBy("epoch").count().orderBy("epoch", ascending=False).limit(1).collect()
+    return any(count(client, name, f"epoch == {row['epoch']}") != row["count"] for row in newest)
+
+
+def check_held(client: "MilvusClient", name: str, *, rows: int, epoch: int, of_epoch: int, written: "Written") -> None:
+    """Compare the collection with what it must hold now.
+
+    Args:
+        client, name: what to look at.
+        rows: rows in all.
+        epoch, of_epoch: how many rows carry this run's epoch.
+        written: tells a few rows, which are read back and compared.
+
+    Raises:
+        NightStoppedError: it holds something else. The ledger is not written then, and the next run mends it.
+    """
+    found = {"rows": count(client, name), "of_epoch": count(client, name, f"epoch == {epoch}")}
+    if found != {"rows": rows, "of_epoch": of_epoch}:
+        raise NightStoppedError(
+            f"collection {name} holds {found['rows']:,} rows, {found['of_epoch']:,} of them from this run; it must be "
+            f"{rows:,} and {of_epoch:,}. Another writer is at work that does not take our lease, or Milvus lost rows. "
+            "Stop that writer and run the night again: it mends what differs"
+        )
+    different = [row[ID] for row in _differing(client, name, written.sample, epoch)]
+    if different:
+        raise NightStoppedError(
+            f"{len(different)} of {len(written.sample)} rows read back from {name} are not what was written "
+            f"({different[0]!r}, for one): run the night again; if it comes back, check Milvus's storage"
+        )
+
+
+def _differing(client: "MilvusClient", name: str, sample: list[dict[str, Any]], epoch: int) -> list[dict[str, Any]]:
+    """Return the rows of a sample that the collection does not hold exactly so."""
+    if not sample:
+        return []
+    rows = fetch(client, name, [row[ID] for row in sample], ["content_hash", "epoch", VECTOR])
+    held = {row[ID]: row for row in rows}
+    return [row for row in sample if not _is_held(row, held.get(row[ID]), epoch)]
+
+
+def _is_held(row: dict[str, Any], held: dict[str, Any] | None, epoch: int) -> bool:
+    return (
+        held is not None
+        and held["epoch"] == epoch
+        and held["content_hash"] == row["content_hash"]
+        and np.array_equal(np.float32(held[VECTOR]), np.float32(row[VECTOR]))
+    )

@@ -1,0 +1,80 @@
+"""export: everything that is served, as one Parquet file: ids, hashes, dates and vectors."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs.errors import MoonError
+from jobs.milvus.client import collection_properties, connect, count, scan, vector_page
+from jobs.serving.search import READER_WAIT_SECONDS, published
+from jobs.settings import Settings
+from schemas.collection import ID, PROPERTIES, PROPERTY_DIMENSION, VECTOR
+
+COLUMNS = (ID, "content_hash", "snapshot_date")
+
+
+class ExportError(MoonError):
+    """The collection changed while it was read, or the file cannot be written."""
+
+
+def export(settings: Settings, out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+    """Write what the alias serves into a Parquet file.
+
+    Columns: product_id, content_hash, snapshot_date and vector (float32, fixed size); the file's metadata carries the
+    collection's name and properties. The file appears only when it is complete.
+
+    Args:
+        settings: Milvus and alias.
+        out: the file; replaced if it is there.
+        progress: called with rows written so far and rows in all.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        NothingPublishedError: nothing is published.
+        ExportError: rows came or went meanwhile, or the folder does not exist.
+    """
+    if not out.parent.is_dir():
+        raise ExportError(f"there is no folder {out.parent} to export into")
+    with connect(settings, READER_WAIT_SECONDS) as client:
+        collection = published(client, settings.alias).collection
+        client.load_collection(collection)
+        properties = collection_properties(client, collection)
+        total, written = count(client, collection), 0
+        schema = _schema(int(properties[PROPERTY_DIMENSION]), collection, properties)
+        page = vector_page(int(properties[PROPERTY_DIMENSION]))
+        draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
+        try:
+            with pq.ParquetWriter(draft, schema, compression="zstd") as file:
+                for rows in scan(client, collection, [*COLUMNS[1:], VECTOR], page=page):
+                    file.write_table(_table(rows, schema))
+                    written += len(rows)
+                    progress(written, total)
+            if written != total or count(client, collection) != total:
+                raise ExportError(
+                    f"{collection} changed while it was exported ({written:,} of {total:,} rows read): run it again "
+                    "when no night is running"
+                )
+            draft.replace(out)
+        finally:
+            draft.unlink(missing_ok=True)
+    return written
+
+
+def _schema(dimension: int, collection: str, properties: dict[str, str]) -> pa.Schema:
+    metadata = {"moon.collection": collection, **{name: properties.get(name, "") for name in PROPERTIES}}
+    texts = [pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
+    vector = pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False)
+    return pa.schema([*texts, vector], metadata=metadata)
+
+
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    vectors = np.array([row[VECTOR] for row in rows], np.float32)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    return pa.Table.from_arrays([*(pa.array([row[name] for row in rows]) for name in COLUMNS), column], schema=schema)

@@ -1,0 +1,216 @@
+"""Mends a collection that is not what the ledger says: after a writer died, or rows were changed behind our back.
+
+Three ways to find what differs. After an unfinished run (a lease was taken since the ledger was last written): rows
+with an epoch newer than the ledger's, and products that a plan of that ledger would have deleted; cheap however large
+the collection is. Otherwise every row's id, hash and epoch is compared with what should be there; a deep look compares
+every field and the vector as well, and reads them all for it.
+
+Mending writes rows exactly as the ledger has them, epoch and snapshot date included. It needs no commit of its own and
+may itself be interrupted.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from jobs.errors import NightStoppedError
+from jobs.lake.reading import read_parquet
+from jobs.lake.storage import SCRATCH
+from jobs.lake.store import Lake
+from jobs.milvus.client import scan, vector_page
+from jobs.serving.row_writer import RowWriter, Written
+from jobs.serving.rows import check_rows, digests, entity_digest, joined
+from jobs.state.changes import DELETED
+from jobs.state.ledger import ledger_epoch, vectors_of
+from schemas.collection import FIELDS, ID, VECTOR
+from schemas.tables import KEY
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+log = logging.getLogger(__name__)
+
+HELD = pa.schema(
+    [
+        pa.field(ID, pa.string()),
+        pa.field("content_hash", pa.string()),
+        pa.field("epoch", pa.int64()),
+        pa.field("digest", pa.string()),
+    ]
+)
+"""What a scan keeps of a row; the digest (`jobs.serving.rows.entity_digest`) only in a deep look."""
+
+MISSING, CHANGED, SURPLUS = "missing", "changed", "surplus"
+
+
+@dataclass(frozen=True)
+class Mended:
+    """What differed, and was mended unless only looked at.
+
+    Attributes:
+        missing, changed, surplus: rows that were lacking, other than they should be, or not to be there.
+        sample: a few of the rows written (`Written.sample`).
+    """
+
+    missing: int = 0
+    changed: int = 0
+    surplus: int = 0
+    sample: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def written(self) -> int:
+        """How many rows had to be written."""
+        return self.missing + self.changed
+
+    @property
+    def rows(self) -> int:
+        """How many rows differed."""
+        return self.missing + self.changed + self.surplus
+
+
+@dataclass(frozen=True)
+class Mender:
+    """What mending needs.
+
+    Attributes:
+        spark, lake: where the lake's state is read.
+        client, writer: where the collection is written, under a lease.
+        model_version, dimension: of the collection.
+    """
+
+    spark: SparkSession
+    lake: Lake
+    client: "MilvusClient"
+    writer: RowWriter
+    model_version: str
+    dimension: int
+
+    def after_unfinished_run(self, ledger: DataFrame, ours: DataFrame, ledger_version: int) -> int:
+        """Bring back what runs that never wrote the ledger have touched, except what this run writes anyway.
+
+        Args:
+            ledger: what the collection should hold (`jobs.state.ledger.ledger_state`).
+            ours: product_id that this run upserts or deletes.
+            ledger_version: of the ledger that those runs and this one started from.
+
+        Returns:
+            How many rows were written or deleted.
+        """
+        name = self.writer.collection
+        newer = f"epoch > {ledger_epoch(self.lake, name)}"
+        with spilled(self.spark, self.lake, scan(self.client, name, ["content_hash", "epoch"], newer)) as held:
+            touched = held.select(ID).unionByName(self._planned_deletes(ledger_version)).distinct()
+            touched = touched.join(ours.select(ID), ID, "left_anti")
+            surplus = touched.join(ledger, ID, "left_anti")
+            return self._bring_back(wanted=ledger.join(touched, ID, "left_semi"), surplus=surplus).rows
+
+    def to(self, target: DataFrame, *, deep: bool = False, look_only: bool = False) -> Mended:
+        """Make the collection hold exactly the target, comparing every row.
+
+        Args:
+            target: product_id, content_hash, snapshot_date, epoch.
+            deep: compare all fields and the vector instead of the hash and epoch alone.
+            look_only: write nothing.
+        """
+        with spilled(self.spark, self.lake, self._held(deep)) as held:
+            judged = self._judged(target, held, deep)
+            found = {row.kind: row["count"] for row in judged.groupBy("kind").count().collect()}
+            mended = Mended(**found)
+            if look_only or not mended.rows:
+                return mended
+            log.warning("%s does not hold what it must: %s", self.writer.collection, found)
+            wanted = target.join(judged.where(F.col("kind") != SURPLUS).select(ID), ID, "left_semi")
+            sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == SURPLUS)).sample
+            return replace(mended, sample=sample)
+
+    def _held(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
+        """Yield what the collection holds, page by page (`HELD`)."""
+        if not deep:
+            yield from scan(self.client, self.writer.collection, ["content_hash", "epoch"])
+            return
+        fields = [*(name for name in FIELDS if name != ID), VECTOR]
+        for page in scan(self.client, self.writer.collection, fields, page=vector_page(self.dimension)):
+            told = [column for column in HELD.names if column != "digest"]
+            yield [{**{key: row[key] for key in told}, "digest": entity_digest(row)} for row in page]
+
+    def _judged(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
+        """Return product_id and kind of every row that differs."""
+        wanted = target.select(ID, "content_hash", "epoch")
+        if deep:
+            wanted = wanted.join(digests(self._rows(target)), ID, "left")
+        there = held.select(ID, *(F.col(name).alias(f"held_{name}") for name in HELD.names if name != ID))
+        both = wanted.join(there, ID, "full_outer")
+        same = (F.col("content_hash") == F.col("held_content_hash")) & (F.col("epoch") == F.col("held_epoch"))
+        if deep:
+            same &= F.coalesce(F.col("digest") == F.col("held_digest"), F.lit(True))  # null: no row to compare with
+        kind = F.when(F.col("held_epoch").isNull(), MISSING).when(F.col("epoch").isNull(), SURPLUS)
+        return both.withColumn("kind", kind.when(~same, CHANGED)).where("kind is not null").select(ID, "kind")
+
+    def _planned_deletes(self, ledger_version: int) -> DataFrame:
+        """Return product_id of every delete that was ever planned from this state of the ledger."""
+        plans = self.lake.read_arrow("plans").to_pylist()
+        runs = [
+            plan["run_id"]
+            for plan in plans
+            if plan["collection"] == self.writer.collection and plan["ledger_version"] == ledger_version
+        ]
+        frames = [self.lake.read(self.spark, "changes", {"run_id": run}) for run in sorted(set(runs))]
+        ids = self.spark.createDataFrame([], f"{ID} string")
+        for frame in frames:
+            ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID))
+        return ids
+
+    def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> Written:
+        """Write and delete; return the rows touched, with a sample of those written."""
+        rows = self._rows(wanted)
+        found = check_rows(rows, self.dimension)
+        lacking = wanted.join(rows.select(ID), ID, "left_anti").agg(F.count("*"), F.min(ID)).collect()[0]
+        if lacking[0]:
+            raise NightStoppedError(
+                f"{lacking[0]:,} products must be brought back into {self.writer.collection} ({lacking[1]!r}, for "
+                "one), but the lake has no vector or no product row of them any more (`moon maintain` keeps both): "
+                "restore the tables `vectors` and `products` from a backup, or start a new lake"
+            )
+        written = self.writer.write(self.client, rows) if found else Written()
+        deleted = self.writer.delete(self.client, surplus)
+        if written.rows or deleted:
+            log.warning("%s mended: %d rows written, %d deleted", self.writer.collection, written.rows, deleted)
+        return Written(written.rows + deleted, written.sample)
+
+    def _rows(self, wanted: DataFrame) -> DataFrame:
+        """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
+        key = wanted.select(*KEY)
+        columns = ["title", "category", "attributes"]
+        told = self.lake.read(self.spark, "products").join(key, KEY, "left_semi")
+        latest = told.groupBy(*KEY).agg(F.max_by(F.struct(*columns), "date").alias("told"))
+        vectors = vectors_of(self.spark, self.lake, self.model_version, key)
+        return joined(
+            wanted.select(*KEY, "snapshot_date", "epoch"),
+            latest.select(*KEY, "told.*"),
+            vectors,
+            self.model_version,
+        )
+
+
+@contextmanager
+def spilled(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]]]) -> Iterator[DataFrame]:
+    """Yield rows that the driver receives page by page as a DataFrame, kept in a file meanwhile."""
+    filesystem, root = lake.storage.open()
+    name = f"{SCRATCH}/{uuid.uuid4()}.parquet"
+    filesystem.create_dir(f"{root}/{SCRATCH}", recursive=True)
+    with pq.ParquetWriter(f"{root}/{name}", HELD, filesystem=filesystem) as file:
+        for page in pages:
+            file.write_table(pa.Table.from_pylist(page, schema=HELD))
+    try:
+        uri, base = lake.storage.uri(name), lake.storage.uri(SCRATCH)
+        yield read_parquet(spark, lake.storage, [uri], HELD, base)
+    finally:
+        filesystem.delete_file(f"{root}/{name}")

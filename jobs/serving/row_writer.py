@@ -1,0 +1,185 @@
+"""Sends rows to Milvus and deletes rows from it: in requests of bounded size, the lease checked before each.
+
+A server is written by Spark's tasks in parallel, each with its own connection. Milvus Lite belongs to the driver's
+process and is written by it alone, from batches that Spark hands over one after the other.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+
+from jobs.errors import StoppedError
+from jobs.milvus.client import backend, connect, ids_expression, retry_transient
+from jobs.serving.rows import Entity, entities, entity_bytes
+from jobs.settings import Settings
+from jobs.state.lease import Guard
+from schemas.collection import ID, VECTOR
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+log = logging.getLogger(__name__)
+
+SAMPLES_PER_TASK = 8
+"""Rows of every task that are read back afterwards."""
+
+IDS_PER_DELETE = 1000
+
+WRITTEN = pa.schema(
+    [
+        pa.field("rows", pa.int64()),
+        pa.field("stopped", pa.string()),
+        pa.field(
+            "sample",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field(ID, pa.string()),
+                        pa.field("content_hash", pa.string()),
+                        pa.field(VECTOR, pa.list_(pa.float32())),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+"""What a writing task returns; one row a task. ``stopped`` says why it ended early: so every task ends at a batch,
+where one that fails would have the others killed."""
+
+
+@dataclass
+class Written:
+    """What was sent.
+
+    Attributes:
+        rows: how many.
+        sample: a few of them (id, content_hash, vector), to be read back.
+    """
+
+    rows: int = 0
+    sample: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RowWriter:
+    """How to write one collection; picklable, so that Spark tasks carry it.
+
+    Attributes:
+        settings: where Milvus is, and the size of a request.
+        guard: checks the lease.
+        collection: its name.
+    """
+
+    settings: Settings
+    guard: Guard
+    collection: str
+
+    def write(self, client: "MilvusClient", rows: DataFrame) -> Written:
+        """Upsert all rows (`jobs.serving.rows`) and return when every one is acknowledged.
+
+        Raises:
+            LeaseLostError: another writer took over; what was sent is mended by it.
+            StoppedError: we were asked to end; nothing is on its way any more.
+        """
+        if backend(client) == "lite":
+            return self.send(client, local_batches(rows))
+        try:
+            answers = rows.mapInArrow(partial(_write_task, writer=self), _spark_type(WRITTEN)).collect()
+        except Exception:
+            self.guard.check()  # a lost lease ends the tasks: say so, not how Spark saw it
+            raise
+        stopped = next((answer.stopped for answer in answers if answer.stopped), None)
+        if stopped:
+            raise StoppedError(stopped)
+        sample = [row.asDict() for answer in answers for row in answer.sample]
+        return Written(sum(answer.rows for answer in answers), sample)
+
+    def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> Written:
+        """Upsert the rows of some batches through one connection."""
+        written = Written()
+        rows = (entity for batch in batches for entity in entities(batch))
+        for request in requests(rows, self.settings.upsert_batch_bytes):
+            self.guard.check()
+            _upsert(client, self.collection, request)
+            written.rows += len(request)
+            if len(written.sample) < SAMPLES_PER_TASK:
+                written.sample.append({name: request[0][name] for name in (ID, "content_hash", VECTOR)})
+            log.info("%s: %d rows sent", self.collection, written.rows)
+        return written
+
+    def delete(self, client: "MilvusClient", ids: DataFrame) -> int:
+        """Delete the rows of all ``product_id`` and return how many ids there were."""
+        deleted, request = 0, list[str]()
+        for row in ids.select(ID).toLocalIterator():
+            request.append(row[ID])
+            if len(request) == IDS_PER_DELETE:
+                deleted += self._delete(client, request)
+                request = []
+        return deleted + self._delete(client, request)
+
+    def _delete(self, client: "MilvusClient", ids: list[str]) -> int:
+        if ids:
+            self.guard.check()
+            _delete(client, self.collection, ids)
+        return len(ids)
+
+
+def requests(rows: Iterable[Entity], most_bytes: int) -> Iterator[list[Entity]]:
+    """Yield the rows in lists whose size stays below a number of bytes; a larger row goes alone."""
+    request, size = list[Entity](), 0
+    for row in rows:
+        grown = size + entity_bytes(row)
+        if request and grown > most_bytes:
+            yield request
+            request, grown = [], entity_bytes(row)
+        request.append(row)
+        size = grown
+    if request:
+        yield request
+
+
+def local_batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
+    """Bring a DataFrame's batches to the driver one after the other, as Arrow throughout."""
+    for row in rows.mapInArrow(_pack, "batch binary").toLocalIterator():
+        with pa.ipc.open_stream(row.batch) as stream:
+            yield from stream
+
+
+def _pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        yield pa.RecordBatch.from_pydict({"batch": [sink.getvalue().to_pybytes()]})
+
+
+def _write_task(batches: Iterable[pa.RecordBatch], writer: RowWriter) -> Iterator[pa.RecordBatch]:
+    written, stopped = Written(), None
+    with connect(writer.settings) as client:
+        try:
+            written = writer.send(client, batches)
+        except StoppedError as error:
+            stopped = str(error)
+    answer = {"rows": written.rows, "sample": written.sample, "stopped": stopped}
+    yield pa.RecordBatch.from_pylist([answer], schema=WRITTEN)
+
+
+def _spark_type(schema: pa.Schema) -> Any:
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415  (not needed by the tasks)
+
+    return from_arrow_schema(schema)
+
+
+@retry_transient
+def _upsert(client: "MilvusClient", collection: str, rows: list[Entity]) -> None:
+    client.upsert(collection, rows)
+
+
+@retry_transient
+def _delete(client: "MilvusClient", collection: str, ids: list[str]) -> None:
+    client.delete(collection, filter=ids_expression(ids))

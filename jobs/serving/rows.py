@@ -1,0 +1,187 @@
+"""What Milvus is to be told: whole rows for tonight's upserts, and the check that they may be served.
+
+A row of a collection is a product of the lake with its vector; rows are built as DataFrames and turned into Milvus's
+entities by the task that sends them (`entities`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.errors import NightStoppedError
+from jobs.stages.plan import Plan
+from jobs.state.changes import DELETED, OPS
+from jobs.state.ledger import vectors_of
+from jobs.state.run_context import Night
+from schemas.collection import (
+    CATEGORY_LEVELS,
+    CATEGORY_SEPARATOR,
+    FIELDS,
+    ID,
+    INTEGERS,
+    TEXT_BYTES,
+    VECTOR,
+    fitted,
+)
+from schemas.tables import KEY
+
+UNIT_TOLERANCE = 1e-3
+"""How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
+
+
+Entity = dict[str, Any]
+
+
+def upsert_rows(night: Night, plan: Plan, epoch: int) -> DataFrame:
+    """Return one whole row for every product that tonight's plan brings into the collection.
+
+    Products that encode refused have no vector and no row: they stay in Milvus as they are.
+
+    Args:
+        night, plan: what to serve.
+        epoch: of the lease that the rows are written under.
+
+    Returns:
+        The columns of `schemas.collection.FIELDS`, the vector, and ``partial`` for the ledger.
+    """
+    changes = changes_of(night, plan).where(F.col("op") != DELETED)
+    products = night.lake.read(night.spark, "products", night.partition)
+    vectors = vectors_of(night.spark, night.lake, plan.model_version, changes.select(*KEY))
+    wanted = changes.select(*KEY).withColumns({"snapshot_date": F.lit(night.date), "epoch": F.lit(epoch).cast("long")})
+    return joined(wanted, products, vectors, plan.model_version)
+
+
+def changes_of(night: Night, plan: Plan) -> DataFrame:
+    """Return the rows of a frozen plan."""
+    return night.lake.read(night.spark, "changes", plan.partition)
+
+
+def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_version: str) -> DataFrame:
+    """Join what is wanted with what it says and looks like.
+
+    Args:
+        wanted: product_id, content_hash, snapshot_date, epoch.
+        products: rows of the table `products`, one a (product_id, content_hash).
+        vectors: product_id, content_hash, vector, partial, one row a (product_id, content_hash).
+        model_version: whose vectors they are.
+    """
+    rows = wanted.join(products.select(*KEY, "title", "category", "attributes"), KEY).join(
+        vectors.select(*KEY, VECTOR, "partial"), KEY
+    )
+    levels = {name: F.get("category", F.lit(level)) for level, name in enumerate(CATEGORY_LEVELS)}
+    columns = {
+        **levels,
+        "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
+        "brand": brand(),
+        "model_version": F.lit(model_version),
+    }
+    return rows.withColumns(columns).select(*FIELDS, VECTOR, "partial")
+
+
+def brand() -> Column:
+    """The attribute of that name, however it is capitalised."""
+    pairs = F.map_entries("attributes")
+    return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]
+
+
+def check_rows(rows: DataFrame, dimension: int) -> int:
+    """Check every row before the first is sent.
+
+    Args:
+        rows: as `joined` returns them.
+        dimension: of the collection's vectors.
+
+    Returns:
+        How many rows there are.
+
+    Raises:
+        NightStoppedError: a vector holds NaN, is of another length than 1 or another dimension, or a product has two
+            rows. Milvus Lite would take all of it.
+    """
+    # NaN compares as larger than any number in Spark: it fails the test of the length.
+    squares = F.aggregate(VECTOR, F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
+    is_bad = (F.size(VECTOR) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_TOLERANCE)
+    found = rows.agg(
+        F.count("*").alias("rows"),
+        F.count_distinct(ID).alias("products"),
+        F.count_if(is_bad).alias("bad"),
+        F.min(F.when(is_bad, F.col(ID))).alias("example"),
+    ).collect()[0]
+    if found.bad:
+        raise NightStoppedError(
+            f"{found.bad:,} of {found.rows:,} vectors are not unit vectors of {dimension} numbers (product "
+            f"{found.example!r}, for one): the model or its precision is broken. Nothing was served; mend the model "
+            "and encode again"
+        )
+    if found.rows != found.products:
+        raise NightStoppedError(
+            f"{found.rows:,} rows for {found.products:,} products: the lake holds a product twice for one date. "
+            "Nothing was served; please report this"
+        )
+    return int(found.rows)
+
+
+def to_serve(night: Night, plan: Plan) -> DataFrame:
+    """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
+    of_plan = {"date": night.quarantine("encode")["date"]}
+    quarantine = night.lake.read(night.spark, "quarantine", of_plan)
+    refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
+    return changes_of(night, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
+
+
+def touches(night: Night, plan: Plan) -> bool:
+    """Return whether the plan changes Milvus at all; it does not where encode refused all that is new."""
+    if plan.counts[DELETED]:
+        return True
+    return any(plan.counts[op] for op in OPS) and not to_serve(night, plan).isEmpty()
+
+
+def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
+    """Yield the rows as Milvus takes them; texts that are too long for their field are cut."""
+    vectors = vector_matrix(batch[VECTOR])
+    texts = {name: batch[name].to_pylist() for name in TEXT_BYTES}
+    integers = {name: batch[name].to_pylist() for name in INTEGERS}
+    for row, vector in enumerate(vectors):
+        yield {
+            **{name: fitted(name, values[row]) for name, values in texts.items()},
+            **{name: values[row] for name, values in integers.items()},
+            VECTOR: vector,
+        }
+
+
+def entity_digest(entity: Mapping[str, Any]) -> str:
+    """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
+    digest = hashlib.sha256(np.asarray(entity[VECTOR], np.float32).tobytes())
+    for name in FIELDS:
+        digest.update(f"{name}={entity[name]}\0".encode())
+    return digest.hexdigest()
+
+
+def digests(rows: DataFrame) -> DataFrame:
+    """Return product_id and digest of rows as `joined` returns them."""
+    return rows.mapInArrow(_digest_task, f"{ID} string, digest string")
+
+
+def _digest_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        found = [{ID: entity[ID], "digest": entity_digest(entity)} for entity in entities(batch)]
+        yield pa.RecordBatch.from_pylist(found, pa.schema([(ID, pa.string()), ("digest", pa.string())]))
+
+
+def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return a column of equally long lists as a float32 matrix [rows, dimension]."""
+    lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not len(lists):
+        return np.empty((0, 0), np.float32)
+    return lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(lists), -1)
+
+
+def entity_bytes(entity: Mapping[str, Any]) -> int:
+    """Return about how many bytes an entity takes in a request."""
+    return int(entity[VECTOR].nbytes) + sum(len(entity[name].encode()) + 8 for name in TEXT_BYTES) + 16

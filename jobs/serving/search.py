@@ -1,0 +1,175 @@
+"""search: the nearest products to a text, a photo or both, through the alias that readers use.
+
+The query is encoded by the very model whose vectors the collection holds (`MoonEncoder.for_collection`); an encoder of
+another version is refused.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.errors import MoonError
+from jobs.milvus.client import connect
+from jobs.settings import Settings
+from moon_model import collection_contract as contract
+from schemas.collection import FIELDS, ID, METRIC, VECTOR, search_params
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+READER_WAIT_SECONDS = 30.0
+"""How long a reader waits for a Milvus Lite path that a night has open."""
+
+MAX_HITS = 16_384
+"""Milvus answers with no more."""
+
+SHOWN = ("title", "category", "brand", "snapshot_date")
+"""Fields of a hit besides product_id and score."""
+
+
+class QueryEncoder(Protocol):
+    """What `moon_model.encoder.MoonEncoder` does for queries."""
+
+    model_version: str
+
+    def encode_queries(
+        self, texts: Sequence[str] | None = None, images: Sequence[Any] | None = None
+    ) -> NDArray[np.float32]:
+        """Return a unit vector for each query, [N, D]."""
+        ...
+
+
+class NothingPublishedError(MoonError):
+    """The alias names no collection, or one that is not ours."""
+
+
+class WrongEncoderError(MoonError):
+    """The encoder is another model than the one whose vectors the collection holds."""
+
+
+class QueryError(MoonError):
+    """The query itself cannot be used."""
+
+
+def search(
+    settings: Settings,
+    *,
+    text: str | None = None,
+    image: Path | None = None,
+    k: int = 10,
+    expression: str = "",
+    encoder: QueryEncoder | None = None,
+) -> list[dict[str, Any]]:
+    """Return the products nearest to a text, a photo, or a photo together with a text.
+
+    Args:
+        settings: Milvus, alias, and the checkpoint and detector if they lie elsewhere than the collection says.
+        text: what is looked for, in words.
+        image: path of a photo.
+        k: how many products.
+        expression: a Milvus filter over `schemas.collection.FIELDS`.
+        encoder: loaded already; None loads the one that the collection names.
+
+    Returns:
+        Dicts of product_id, score (cosine, 1 is identical) and `SHOWN`, best first.
+
+    Raises:
+        NothingPublishedError, WrongEncoderError, QueryError: see there.
+        LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
+    """
+    _check_query(text, image, k)
+    with connect(settings, READER_WAIT_SECONDS) as client:
+        served = published(client, settings.alias)
+        try:
+            encoder = encoder or _load(settings, client)
+            served.check(encoder.model_version)
+        except contract.WrongEncoderError as error:
+            raise WrongEncoderError(str(error)) from error
+        query = _encode(encoder, text, image)
+        client.load_collection(served.collection)
+        return nearest(client, served.collection, query, k, expression)
+
+
+def published(client: "MilvusClient", alias: str) -> contract.ServedModel:
+    """Return the collection and model behind an alias.
+
+    Raises:
+        NothingPublishedError: there is none.
+    """
+    try:
+        return contract.served_model(client, alias)
+    except contract.NothingServedError as error:
+        raise NothingPublishedError(
+            f"{error}: run `moon nightly` first, or name the right Milvus with --milvus"
+        ) from error
+
+
+def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
+    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  (torch takes seconds to import)
+    from moon_model.encoder import MoonEncoder  # noqa: PLC0415
+
+    detector = ProductDetector.from_pretrained(settings.detector) if settings.detector else None
+    return MoonEncoder.for_collection(client, settings.alias, path=settings.model, detector=detector)
+
+
+def nearest(
+    client: "MilvusClient", collection: str, query: NDArray[np.float32], k: int, expression: str = ""
+) -> list[dict[str, Any]]:
+    """Return the rows of a collection nearest to one vector, best first.
+
+    Raises:
+        QueryError: Milvus does not understand the filter.
+    """
+    from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
+
+    index = client.describe_index(collection, VECTOR) or {}
+    params = search_params(index.get("index_type", ""), k)
+    try:
+        hits = client.search(
+            collection,
+            data=[query],
+            anns_field=VECTOR,
+            limit=k,
+            filter=expression,
+            output_fields=list(SHOWN),
+            search_params={"metric_type": METRIC, "params": params},
+        )[0]
+    except MilvusException as error:
+        if not expression:
+            raise
+        reason = " ".join(error.message.split())
+        raise QueryError(
+            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(FIELDS)}; for "
+            'example: category_1 == "Shoes" and brand in ["A", "B"]'
+        ) from error
+    return [_hit(hit) for hit in hits]
+
+
+def _hit(hit: Any) -> dict[str, Any]:
+    """A server names the key ``id``, Milvus Lite names it as its field."""
+    entity = hit["entity"]
+    found = {ID: hit.get("id", hit.get(ID)), "score": round(float(hit["distance"]), 6)}
+    return found | {name: entity[name] for name in SHOWN}
+
+
+def _check_query(text: str | None, image: Path | None, k: int) -> None:
+    if not (text and text.strip()) and image is None:
+        raise QueryError('say what to look for: a text (moon search "red shoes"), a photo (--image FILE), or both')
+    if image is not None and not image.is_file():
+        raise QueryError(f"there is no image file {image}")
+    if not 1 <= k <= MAX_HITS:
+        raise QueryError(f"--k must lie between 1 and {MAX_HITS:,}")
+
+
+def _encode(encoder: QueryEncoder, text: str | None, image: Path | None) -> NDArray[np.float32]:
+    try:
+        vectors = encoder.encode_queries(
+            texts=[text] if text and text.strip() else None, images=[image] if image is not None else None
+        )
+    except ValueError as error:
+        raise QueryError(f"the query cannot be encoded: {error}") from error
+    vector: NDArray[np.float32] = vectors[0]
+    return vector

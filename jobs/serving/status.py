@@ -1,0 +1,112 @@
+"""status: what is served, by which model, and how fresh it is."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import MoonError
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.milvus.client import alias_target, collection_properties, connect, count, without_credentials
+from jobs.serving.search import READER_WAIT_SECONDS
+from jobs.settings import Settings
+from jobs.state.hold import current_hold
+from jobs.state.ledger import highwater
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class AgeError(MoonError):
+    """An age that cannot be read."""
+
+
+def age(text: str) -> timedelta:
+    """Read an age such as ``26h``, ``90m`` or ``2d``.
+
+    Raises:
+        AgeError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    if not found:
+        raise AgeError(f"{text!r} is no age: write a number and s, m, h or d, such as 26h")
+    return timedelta(**{UNITS[found[2]]: float(found[1])})
+
+
+def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
+    """Return what is served and how fresh it is.
+
+    Args:
+        settings: lake, Milvus and alias.
+        now: the moment to measure the age from; default: this one.
+
+    Returns:
+        alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
+        snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
+        (its record: run_id, date, outcome, finished_at, rows), hold (`jobs.state.hold.Hold` as a dict, or None)
+        and where lake and Milvus lie.
+    """
+    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    with connect(settings, READER_WAIT_SECONDS) as client:
+        served = _served(client, settings.alias)
+    held = current_hold(lake)
+    latest = highwater(lake, served["collection"]) if served["collection"] else None
+    runs = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == "report"]
+    served_at = max((row["finished_at"] for row in runs if _served_latest(row, served, latest)), default=None)
+    elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
+    return {
+        **served,
+        "snapshot_date": latest.isoformat() if latest else None,
+        "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
+        "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
+        "last_run": _last_run(runs),
+        "hold": held.as_dict() if held else None,
+        "lake": lake.storage.uri() if lake.storage.is_local else settings.lake,
+        "milvus": without_credentials(settings.milvus),
+    }
+
+
+def is_fresh(found: dict[str, Any], most: timedelta) -> bool:
+    """Return whether the served state is at most so old; a state that was never served is not."""
+    seconds = found["age_seconds"]
+    return seconds is not None and timedelta(seconds=seconds) <= most
+
+
+def _served(client: "MilvusClient", alias: str) -> dict[str, Any]:
+    collection = alias_target(client, alias)
+    found: dict[str, Any] = {"alias": alias, "collection": collection}
+    if collection is None:
+        return found | {"model": None, "dimension": None, "checkpoint": None, "index": None, "rows": 0, "aliases": []}
+    properties = collection_properties(client, collection)
+    client.load_collection(collection)
+    index = client.describe_index(collection, VECTOR) or {}
+    return found | {
+        "model": properties.get(PROPERTY_MODEL),
+        "dimension": int(properties.get(PROPERTY_DIMENSION, 0)) or None,
+        "checkpoint": properties.get(PROPERTY_CHECKPOINT),
+        "index": index.get("index_type"),
+        "rows": count(client, collection),
+        "aliases": sorted(client.list_aliases(collection)["aliases"]),
+    }
+
+
+def _served_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
+    """Return whether a record is of a run that brought, or confirmed, the latest served date."""
+    of_collection = dict(row["details"]).get("collection") == served["collection"]
+    return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest.isoformat()
+
+
+def _last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if not runs:
+        return None
+    row = max(runs, key=lambda row: row["finished_at"])
+    return {
+        "run_id": row["run_id"],
+        "date": row["date"],
+        "outcome": row["outcome"],
+        "finished_at": row["finished_at"].isoformat(timespec="seconds"),
+        "rows": dict(row["counts"]),
+    }

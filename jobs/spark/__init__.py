@@ -1,0 +1,1 @@
+"""The Spark session, its GPUs, progress and row counts."""

@@ -1,0 +1,112 @@
+"""The Spark session of a job: one place for its configuration.
+
+Started by spark-submit (a DAG task), the submit's own master and resources stand; started by ``moon nightly``, the
+session is local. Python workers run one torch thread each and keep freed activation buffers up to a size
+(reference/dependencies.md, "Speed": returning all of them to the kernel costs a third of the encoder's rate).
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.errors import JavaMissingError
+from jobs.settings import REPOSITORY, Settings
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "MALLOC_MMAP_THRESHOLD_": "8388608",
+    "MALLOC_TRIM_THRESHOLD_": "2147483648",
+    "MALLOC_ARENA_MAX": "2",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8",
+    "LRU_CACHE_CAPACITY": "16",
+}
+"""Environment of every Python worker. Each batch has a shape of its own: what oneDNN (the first capacity) and torch's
+layer above it (the second; a quarter of a megabyte for every number of rows that met a bfloat16 weight) keep for a
+thousand of them is hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in
+the heap that no later block fits into; those of 8 MiB and more go back to the kernel
+(`benchmarks/results/encode_speed.md`)."""
+
+
+def _use_java() -> None:
+    """Point Spark at the Java that ``make setup`` found or brought: it is checked, what JAVA_HOME names is not."""
+    own = REPOSITORY / ".java"
+    if (own / "bin" / "java").exists():
+        os.environ["JAVA_HOME"] = str(own)
+
+
+@contextmanager
+def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
+    """Yield a Spark session and stop it afterwards.
+
+    Args:
+        settings: master and memory of a session that this process starts itself.
+        name: the application's name in Spark's own pages.
+
+    Raises:
+        JavaMissingError: the JVM did not start.
+    """
+    from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415  (Spark is imported only where a job needs it)
+    from pyspark.sql import SparkSession  # noqa: PLC0415
+
+    _use_java()
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
+    builder = SparkSession.builder.appName(name)
+    for key, value in session_configuration(settings).items():
+        builder = builder.config(key, value)
+    try:
+        session = builder.getOrCreate()
+    except (PySparkRuntimeError, FileNotFoundError) as error:
+        raise JavaMissingError("Spark could not start Java 17 or newer: run `make setup`") from error
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def session_configuration(settings: Settings) -> dict[str, str]:
+    """Return the Spark configuration of a job."""
+    from jobs.lake.storage import Storage  # noqa: PLC0415  (pyarrow: too slow for a DAG file that imports this module)
+
+    configuration = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "512",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.sql.parquet.enableVectorizedReader": "true",
+        "spark.speculation": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.python.worker.reuse": "true",
+        **{f"spark.executorEnv.{key}": value for key, value in WORKER_ENVIRONMENT.items()},
+    }
+    is_local = Storage(settings.lake).is_local
+    if not is_local:
+        # Spark cannot know the size of what tasks read themselves (`jobs.lake.reading`) and would think it small enough
+        # to send to everyone; it decides once it has seen the rows.
+        configuration |= {
+            "spark.sql.autoBroadcastJoinThreshold": "-1",
+            "spark.sql.adaptive.autoBroadcastJoinThreshold": "10MB",
+        }
+    if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit: this process decides
+        configuration |= {
+            "spark.master": settings.spark_master,
+            "spark.driver.memory": settings.spark_memory,
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "8",
+            # A local night is dozens of small Spark jobs: they end before the JVM's second compiler pays off.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        }
+        if is_local:
+            configuration["spark.sql.warehouse.dir"] = str(Path(settings.lake).parent / "spark-warehouse")
+    return configuration

@@ -1,0 +1,184 @@
+"""What one encode task does: read photos, prepare the model's input, run the model, write vectors.
+
+Products stream through in chunks of bounded size; inside a chunk products of similar length share a batch. A bad
+image costs its product that image only (the vector is marked partial); a product without any readable image is
+refused and keeps its last good vector.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from jobs.images.reading import read_image
+from jobs.lake.storage import Storage
+from jobs.stages.task_io import Batches, Sinks, ahead, chunks
+from jobs.stages.worker_models import load_encoder, preparers, task_device
+from moon_model.images import BadImage
+from validation.reasons import Reason
+
+if TYPE_CHECKING:
+    from moon_model.detection.region import Region
+    from moon_model.encoder import MoonEncoder
+    from moon_model.processing_moon import Prepared
+
+CHUNK = {"cpu": 64, "cuda": 256}
+"""Products prepared before the encoder sorts them by length and batches them; a view is 150 KB (compact backbone)."""
+
+Row = dict[str, Any]
+
+
+class BrokenVectorError(RuntimeError):
+    """The model returned vectors that are not finite: the stage stops before they are committed."""
+
+
+@dataclass(frozen=True)
+class EncodeJob:
+    """What a task is told; it travels with it.
+
+    Attributes:
+        storage: the lake's root.
+        partitions: of the tables that the task writes.
+        roots: canonical URIs of the folders that images may come from.
+        model: folder of the checkpoint.
+        model_version: what the plan expects there.
+        detector: folder of the detector; None is the one in the repository.
+        max_images: images of a product that reach the model.
+        batch_tokens: padded tokens of one forward pass; None: the encoder knows its device.
+    """
+
+    storage: Storage
+    partitions: dict[str, dict[str, str]]
+    roots: tuple[str, ...]
+    model: str
+    model_version: str
+    detector: str | None
+    max_images: int
+    batch_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """A product on its way through a task.
+
+    Attributes:
+        row: its row of `jobs.stages.encode.rows_to_encode`.
+        prepared: the model's input; None when no image of it can be used.
+        refused: rows of `quarantine`. Images that failed in detect are not told of again.
+        is_partial: whether an image is missing from the input.
+    """
+
+    row: Row
+    prepared: "Prepared | None"
+    refused: list[Row]
+    is_partial: bool
+
+
+def encode_task(batches: Batches, job: EncodeJob) -> Batches:
+    """Encode one Spark partition (columns of `jobs.stages.encode.rows_to_encode`).
+
+    Raises:
+        ModelChangedError: this worker has another model than the plan.
+        BrokenVectorError: the model returned NaN or infinity.
+    """
+    device = task_device()
+    encoder = load_encoder(job.model, job.detector, job.model_version, device)
+    sinks = Sinks(job.storage, job.partitions)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    prepare = partial(prepare_item, encoder=encoder, roots=job.roots, max_images=job.max_images)
+    threads, size = preparers(device, job.roots), CHUNK[device.partition(":")[0]]
+    for chunk in chunks(ahead(rows, prepare, threads, window=size), size):
+        for item in chunk:
+            sinks["quarantine"].write_rows(item.refused)
+        if usable := [item for item in chunk if item.prepared is not None]:
+            sinks["vectors"].write(_vectors(encoder, usable, job.batch_tokens))
+    yield sinks.close()
+
+
+def prepare_item(row: Row, encoder: "MoonEncoder", roots: tuple[str, ...], max_images: int) -> Item:
+    """Read one product's photos and prepare its input; thread-safe.
+
+    Args:
+        row: a row of `jobs.stages.encode.rows_to_encode`.
+        encoder: prepares and later encodes.
+        roots: canonical URIs of the folders that images may come from.
+        max_images: images further back are not looked at.
+    """
+    from moon_model.product import Product  # noqa: PLC0415
+
+    regions = _regions(row)
+    photos: dict[int, bytes] = {}
+    refused: list[Row] = []
+    for index, image in enumerate(row["images"][:max_images]):
+        if index not in regions:
+            continue  # detect could not use it and has said so
+        try:
+            photos[index] = read_image(image["uri"], roots)
+        except BadImage as error:
+            refused.append(_refused_image(row, index, error.reason, error.detail))
+    product = Product(
+        id=row["product_id"],
+        title=row["title"],
+        description=row["description"],
+        category=row["category"],
+        attributes=dict(row["attributes"]),
+        images=tuple(photos.values()),
+    )
+    prepared = encoder.prepare(product, [regions[index] for index in photos])
+    places = list(photos)
+    refused += [_refused_image(row, places[bad.index], bad.reason, bad.detail) for bad in prepared.failures]
+    used = len(photos) - len(prepared.failures)
+    if not used:
+        return Item(row, None, [*refused, _refused_product(row)], is_partial=True)
+    return Item(row, prepared, refused, is_partial=used < min(len(row["images"]), max_images))
+
+
+def _regions(row: Row) -> dict[int, "Region"]:
+    """Return the region of each image by its index; of two any one will do, but always the same."""
+    from moon_model.detection.region import Region  # noqa: PLC0415
+
+    found = sorted(row["regions"] or (), key=itemgetter("image_sha256"))
+    return {entry["image_index"]: Region(tuple(entry["box"]), entry["score"], entry["source"]) for entry in found}
+
+
+def _vectors(encoder: "MoonEncoder", items: Sequence[Item], batch_tokens: int | None) -> pa.Table:
+    """Encode prepared products into rows of `vectors`."""
+    prepared = [item.prepared for item in items if item.prepared is not None]
+    vectors = encoder.encode_prepared(prepared, batch_tokens=batch_tokens)
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if broken.size:
+        ids = [items[index].row["product_id"] for index in broken[:10]]
+        raise BrokenVectorError(f"the model returned NaN or infinity for {', '.join(ids)}")
+    offsets = np.arange(len(items) + 1, dtype=np.int32) * vectors.shape[1]
+    return pa.table(
+        {
+            "product_id": [item.row["product_id"] for item in items],
+            "content_hash": [item.row["content_hash"] for item in items],
+            "vector": pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel())),
+            "partial": [item.is_partial for item in items],
+        }
+    )
+
+
+def _refused_image(row: Row, index: int, reason: str, detail: str) -> Row:
+    key = {"source_row": row["source_row"], "product_id": row["product_id"], "image_index": index}
+    return {**key, "reason": reason, "detail": detail, "row": json.dumps(row["images"][index], ensure_ascii=False)}
+
+
+def _refused_product(row: Row) -> Row:
+    """Return the row of `quarantine` for a product with no image left; the images' own rows give the causes."""
+    names = ("product_id", "title", "description", "category", "attributes", "images")
+    delivered = {name: dict(row[name]) if name == "attributes" else row[name] for name in names}
+    return {
+        "source_row": row["source_row"],
+        "product_id": row["product_id"],
+        "image_index": None,
+        "reason": Reason.NO_READABLE_IMAGE,
+        "detail": f"none of {len(row['images'])} images can be used; stages detect and encode give each one's reason",
+        "row": json.dumps(delivered, ensure_ascii=False),
+    }

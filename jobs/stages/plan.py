@@ -1,0 +1,248 @@
+"""plan: what tonight must do, frozen before anything is done.
+
+Compares tonight's products with the ledger of the collection (`jobs.state.changes`), stops at the breakers
+(`jobs.stages.breakers`) and prints the estimate (`jobs.stages.estimate`). Everything after it works on the frozen plan:
+a rerun or a twin computes the same run id from the same inputs and finds the plan done.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from datetime import date as Date
+from typing import Any
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.errors import NightStoppedError
+from jobs.lake.store import Lake
+from jobs.lake.writing import FileSink
+from jobs.milvus.client import connect
+from jobs.spark.row_counts import count_rows
+from jobs.stages.breakers import check_breakers
+from jobs.stages.estimate import estimate
+from jobs.state.changes import DELETED, ENCODED_OPS, OPS, compare, stale
+from jobs.state.hold import check_not_held
+from jobs.state.ledger import highwater, ledger_state, ledger_version
+from jobs.state.model_registry import ModelChoice, choose_model, register_model
+from jobs.state.run_context import Night, StageResult
+
+COUNTS = (
+    "delivered", "valid", "quarantined", "new", "changed", "reuse", "deleted", "unchanged", "stale", "images",
+)  # fmt: skip
+"""Keys of `Plan.counts`: rows delivered = valid + quarantined, valid = new + changed + reuse + unchanged."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The header of a frozen plan (table `plans`); its rows are the partition ``run_id`` of `changes`.
+
+    Attributes:
+        date: ISO date of the snapshot.
+        run_id: the date and 12 hex digits of what the plan was computed from.
+        model_version, detector_version: who makes tonight's vectors.
+        collection: where they are served.
+        ledger_version: state of the collection's ledger that the plan was compared with.
+        serve: False when the collection serves a later date already: vectors are made, Milvus stays as it is.
+        counts: see `COUNTS`.
+        override: breakers lifted for this plan and why; empty as a rule.
+    """
+
+    date: str
+    run_id: str
+    model_version: str
+    detector_version: str
+    collection: str
+    ledger_version: int
+    serve: bool
+    counts: Mapping[str, int] = field(default_factory=dict)
+    override: str = ""
+    planned_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def to_encode(self) -> int:
+        """Products that need a vector tonight."""
+        return self.counts["new"] + self.counts["changed"]
+
+    @property
+    def served_as(self) -> str:
+        """The attempt under which the ledger notes that this plan is served."""
+        return f"upsert/{self.run_id}"
+
+    @property
+    def partition(self) -> dict[str, str]:
+        """The partition of `changes` that holds this plan's rows."""
+        return {"run_id": self.run_id}
+
+
+def current_plan(lake: Lake, date: str) -> Plan | None:
+    """Return the plan of a date that was frozen last; None before the first."""
+    rows = lake.read_arrow("plans", {"date": date}).to_pylist()
+    if not rows:
+        return None
+    return max((_from_row(row) for row in rows), key=lambda plan: plan.planned_at)
+
+
+def required_plan(lake: Lake, date: str) -> Plan:
+    """Return the plan of a date that was frozen last.
+
+    Raises:
+        NightStoppedError: there is none.
+    """
+    plan = current_plan(lake, date)
+    if plan is None:
+        raise NightStoppedError(f"there is no plan for {date} in this lake: run `moon prepare --date {date}`")
+    return plan
+
+
+def plan(night: Night) -> StageResult:
+    """Freeze tonight's plan, or find it frozen.
+
+    Commits the rows (`changes`) first and the header (`plans`) last: the header is the mark.
+
+    Raises:
+        NightHeldError: nights are held after a restore.
+        NightStoppedError: nothing was validated for the date, a breaker tripped, or the model is not the served one.
+    """
+    check_not_held(night.lake)
+    with connect(night.settings) as client:
+        model = choose_model(night.settings, client)
+    draft = drafted(night, model)
+    attempt = f"plan/{draft.run_id}"
+    if not night.lake.done("plans", attempt):
+        register_model(night.lake, model)
+        freeze_changes(night, draft, attempt)
+        counts = counted(night, draft, model.max_images)
+        override = check_breakers(
+            night,
+            deleted=counts["deleted"],
+            served=counts["served"],
+            refused=counts["quarantined"],
+            delivered=counts["delivered"],
+        )
+        header = replace(draft, counts={name: counts[name] for name in COUNTS}, override=override)
+        commit_header(night.lake, header, attempt)
+    return _result(night.lake, _made_current(night.lake, draft))
+
+
+def drafted(night: Night, model: ModelChoice, purpose: str = "") -> Plan:
+    """Return a plan's header without its counts; all of it but the hour follows from committed state.
+
+    Args:
+        night: its date, whose products are validated.
+        model: whose collection is to hold them.
+        purpose: what the plan is for, if not the night's own: such a plan has a run id of its own.
+
+    Raises:
+        NightStoppedError: nothing was validated for the date.
+    """
+    validated = night.lake.transaction_version("products", f"scope:date={night.date}")
+    if not validated:
+        raise NightStoppedError(f"nothing is validated for {night.date}: run `moon prepare --date {night.date}`")
+    ledger = ledger_version(night.lake, model.collection)
+    served_date = highwater(night.lake, model.collection)
+    inputs = f"{purpose}{validated}/{model.model_version}/{model.collection}/{ledger}"
+    return Plan(
+        date=night.date,
+        run_id=run_name(night.date, inputs),
+        model_version=model.model_version,
+        detector_version=model.detector_version,
+        collection=model.collection,
+        ledger_version=ledger,
+        serve=served_date is None or Date.fromisoformat(night.date) >= served_date,
+    )
+
+
+def _inputs(night: Night, draft: Plan) -> tuple[DataFrame, DataFrame, DataFrame]:
+    """Return tonight's products, the ledger and the rows that validation refused."""
+    refused = night.lake.read(night.spark, "quarantine", {**night.partition, "stage": "validate"})
+    return (
+        night.lake.read(night.spark, "products", night.partition),
+        ledger_state(night.spark, night.lake, draft.collection),
+        refused.where(F.col("image_index").isNull()),
+    )
+
+
+def freeze_changes(night: Night, draft: Plan, attempt: str) -> None:
+    """Commit the rows of a plan (`changes`)."""
+    products, ledger, refused = _inputs(night, draft)
+    vectors = night.lake.read(night.spark, "vectors", {"model_version": draft.model_version})
+    whole = vectors.where(~F.col("partial"))
+    changes = compare(products, ledger, refused, whole, date=night.date, deletes=draft.serve)
+    commit_changes(night.lake, draft, changes, attempt)
+
+
+def run_name(date: str, inputs: str) -> str:
+    """Return a run id: the date and 12 hex digits of what the plan is computed from."""
+    return f"{date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def commit_changes(lake: Lake, plan: Plan, changes: DataFrame, attempt: str) -> None:
+    """Write and commit the rows of a plan, whatever it was made for."""
+    files = lake.write(changes, "changes", plan.partition)
+    lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
+
+
+def counted(night: Night, draft: Plan, max_images: int) -> dict[str, int]:
+    """Return the counts of a plan's committed changes (`COUNTS`), and "served": products in the ledger."""
+    products, ledger, refused = _inputs(night, draft)
+    changes = night.lake.read(night.spark, "changes", draft.partition)
+    encoded = products.join(changes.where(F.col("op").isin(*ENCODED_OPS)), "product_id", "left_semi")
+    counts = count_rows(
+        {
+            "delivered": night.lake.read(night.spark, "snapshots", night.partition),
+            "valid": products,
+            "quarantined": refused,
+            **{op: changes.where(F.col("op") == op) for op in OPS},
+            "stale": stale(products, ledger, refused).where(F.lit(draft.serve)),
+            "images": encoded.select(F.explode(F.slice("images", 1, max_images))),
+            "served": ledger,
+        }
+    )
+    counts["unchanged"] = counts["valid"] - sum(counts[op] for op in OPS if op != DELETED)
+    return counts
+
+
+def commit_header(lake: Lake, plan: Plan, attempt: str, beside: str = "") -> None:
+    """Commit a plan's header: from now on it is its date's current plan.
+
+    Args:
+        lake, plan, attempt: where, what, and the work that it marks as done.
+        beside: files the header under ``<date>.<beside>``: the night's own plan stays the current one.
+    """
+    partition = {"date": f"{plan.date}.{beside}" if beside else plan.date}
+    sink = FileSink(lake.storage, "plans", partition)
+    sink.write_rows([{**vars(plan), "counts": list(plan.counts.items())}])
+    lake.commit("plans", sink.close(), attempt=attempt, partition=partition)
+
+
+def _made_current(lake: Lake, draft: Plan) -> Plan:
+    """Return the frozen plan of a run id after making sure that it is its date's current one.
+
+    It is not where the alias went to another model and back on one date: then its header is written once more.
+    """
+    latest = required_plan(lake, draft.date)
+    if latest.run_id == draft.run_id:
+        return latest
+    rows = lake.read_arrow("plans", {"date": draft.date}).to_pylist()
+    frozen = next(_from_row(row) for row in rows if row["run_id"] == draft.run_id)
+    again = replace(frozen, planned_at=datetime.now(UTC))
+    commit_header(lake, again, f"plan/{draft.run_id}/after/{latest.run_id}/{latest.planned_at.isoformat()}")
+    return again
+
+
+def _from_row(row: dict[str, Any]) -> Plan:
+    return Plan(**{**row, "counts": dict(row["counts"])})
+
+
+def _result(lake: Lake, plan: Plan) -> StageResult:
+    work = estimate(lake, plan.model_version, plan.to_encode, plan.counts["images"])
+    details = {
+        "run_id": plan.run_id,
+        "model": plan.model_version,
+        "collection": plan.collection,
+        "serve": "yes" if plan.serve else "no: the collection serves a later date",
+        "estimate": str(work),
+    }
+    return StageResult(plan.counts, {**details, **({"override": plan.override} if plan.override else {})})

@@ -1,0 +1,147 @@
+"""report: checks that no row was lost, and says what the night did: the run's record and a page for people.
+
+The record is this stage's row in `runs`, which the runner writes from the result; the page lies under
+``_reports/<date>/`` in the lake.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pyspark.sql import functions as F
+
+from jobs.errors import NightStoppedError
+from jobs.serving.rows import touches
+from jobs.stages.plan import Plan, required_plan
+from jobs.stages.row_accounting import count_fates
+from jobs.state.run_context import Night, StageResult
+from validation.reasons import Reason
+
+REPORTS = "_reports"
+"""Folder of the pages under the lake's root."""
+
+PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
+
+
+@dataclass(frozen=True)
+class ReasonRow:
+    """One line of the table of reasons: how often, and the first and the last row it concerns."""
+
+    reason: str
+    description: str
+    stage: str
+    what: str
+    rows: int
+    examples: list[str]
+
+
+def report(night: Night) -> StageResult:
+    """Check conservation and write the page.
+
+    Returns:
+        counts: delivered, unchanged, reused, encoded, quarantined, deleted, stale, partial; details: run_id, model,
+        collection and where the page lies.
+
+    Raises:
+        NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.
+    """
+    plan = required_plan(night.lake, night.date)
+    _check_served(night, plan)
+    counts = count_fates(night, plan)
+    counts["deleted"] = plan.counts["deleted"]
+    details = {
+        "run_id": plan.run_id,
+        "model": plan.model_version,
+        "collection": plan.collection,
+        **({"override": plan.override} if plan.override else {}),
+        **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
+    }
+    page = render(night, plan, counts, details)
+    return StageResult(counts, {**details, "page": _keep(night, plan, page)})
+
+
+def _check_served(night: Night, plan: Plan) -> None:
+    if plan.serve and not night.lake.done("served", plan.served_as) and touches(night, plan):
+        raise NightStoppedError(
+            f"the plan {plan.run_id} is not served yet: run `moon serve --date {night.date}`, which ends with the "
+            "report"
+        )
+
+
+def render(night: Night, plan: Plan, counts: dict[str, int], details: dict[str, str]) -> str:
+    """Return the page: one HTML document that needs nothing else."""
+    environment = Environment(
+        loader=PackageLoader("jobs.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    stages = stage_rows(night, plan)
+    return environment.get_template("report.html.j2").render(
+        date=night.date,
+        plan=plan,
+        counts=counts,
+        details=details,
+        reasons=reason_rows(night),
+        stages=stages,
+        seconds=sum(row["seconds"] for row in stages),
+        links=_links(stages),
+        versions={name: version(name) for name in PACKAGES},
+        alias=night.settings.alias,
+    )
+
+
+def reason_rows(night: Night) -> list[ReasonRow]:
+    """Return why rows and images were refused tonight, the most frequent first."""
+    rows = night.lake.read(night.spark, "quarantine", night.partition)
+    is_row = F.col("image_index").isNull()
+    name = F.concat(F.lit("row "), "source_row", F.lit(" "), F.coalesce("product_id", F.lit("")))
+    example = F.substring(F.concat_ws(": ", name, "detail"), 1, 300)
+    grouped = rows.groupBy("reason", "stage", is_row.alias("is_row")).agg(
+        F.count("*").alias("rows"),
+        F.array_distinct(F.array(F.min_by(example, "source_row"), F.max_by(example, "source_row"))).alias("examples"),
+    )
+    return [
+        ReasonRow(
+            reason=row.reason,
+            description=Reason[row.reason.upper()].description,
+            stage=row.stage,
+            what="rows refused" if row.is_row else "images left out",
+            rows=row.rows,
+            examples=row.examples,
+        )
+        for row in grouped.orderBy(F.desc("rows"), "reason").collect()
+    ]
+
+
+def stage_rows(night: Night, plan: Plan) -> list[dict[str, Any]]:
+    """Return what `runs` knows of this run's stages, each as it succeeded last, in the order they ran."""
+    rows = night.lake.read_arrow("runs", night.partition).to_pylist()
+    ours = [row for row in rows if row["run_id"] == plan.run_id and row["outcome"] == "success"]
+    latest = {row["stage"]: row for row in sorted(ours, key=lambda row: row["finished_at"]) if row["stage"] != "report"}
+    return [
+        {**row, "counts": dict(row["counts"]), "details": dict(row["details"])}
+        for row in sorted(latest.values(), key=lambda row: row["finished_at"])
+    ]
+
+
+def _links(stages: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the pages that stages left in the lake, as seen from this one."""
+    found = {row["stage"]: row["details"].get("data_docs") for row in stages}
+    return {
+        f"{stage}: data docs": "../../" + "/".join(PurePosixPath(page).parts[-3:])
+        for stage, page in found.items()
+        if page
+    }
+
+
+def _keep(night: Night, plan: Plan, page: str) -> str:
+    name = f"{REPORTS}/{night.date}/{plan.run_id}.html"
+    filesystem, root = night.lake.storage.open()
+    filesystem.create_dir(f"{root}/{REPORTS}/{night.date}", recursive=True)
+    with filesystem.open_output_stream(f"{root}/{name}") as stream:
+        stream.write(page.encode())
+    return night.lake.storage.uri(name)

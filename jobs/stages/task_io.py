@@ -1,0 +1,127 @@
+"""What detect and encode share: tasks that read ahead, write several tables and describe their files to the driver.
+
+A task is a function of Arrow batches (`mapInArrow`). It holds one `FileSink` a table and yields nothing but the
+descriptions of its files, so neither pixels nor vectors ever travel back through Spark; the driver commits exactly
+what it is told.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.lake.storage import Storage
+from jobs.lake.writing import AddedFile, FileSink
+from jobs.spark.gpus import gpu_profile
+
+Batches = Iterator[pa.RecordBatch]
+T = TypeVar("T")
+R = TypeVar("R")
+
+OUTPUT = "table string, file string"
+"""Spark's schema of what a task returns: a table's name and one `AddedFile` as JSON a row."""
+
+TASKS_PER_SLOT = 16
+"""No stage is cut finer than this: at scale a task lasts minutes, keeps its GPU busy and writes large files."""
+
+
+class Sinks:
+    """The files that one task writes, a sink for each of its tables.
+
+    Args:
+        storage: the lake's root.
+        partitions: for each table a value for every partition column.
+    """
+
+    def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:
+        self._sinks = {table: FileSink(storage, table, values) for table, values in partitions.items()}
+
+    def __getitem__(self, table: str) -> FileSink:
+        return self._sinks[table]
+
+    def close(self) -> pa.RecordBatch:
+        """Finish all files and return their descriptions as the batch that the task yields."""
+        files = [(table, file.to_json()) for table, sink in self._sinks.items() for file in sink.close()]
+        tables, texts = zip(*files, strict=True) if files else ((), ())
+        return pa.RecordBatch.from_arrays(
+            [pa.array(tables, pa.string()), pa.array(texts, pa.string())], ["table", "file"]
+        )
+
+
+def run_tasks(frame: DataFrame, task: Callable[[Batches], Batches]) -> dict[str, list[AddedFile]]:
+    """Run a task over every partition of a DataFrame; return the files it wrote, by table.
+
+    Where the cluster has GPUs, each task is given one.
+    """
+    files: dict[str, list[AddedFile]] = {}
+    for row in frame.mapInArrow(task, OUTPUT, profile=gpu_profile(frame.sparkSession)).collect():
+        files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
+    return files
+
+
+def task_count(items: int, items_per_task: int, slots: int) -> int:
+    """Return how many tasks to cut the work into: a multiple of the slots, so that none idles while another works.
+
+    Args:
+        items: rows of work, at most.
+        items_per_task: rows that make a task worth its overhead, which still shows progress.
+        slots: tasks that run at once (`jobs.spark.gpus.task_slots`).
+    """
+    tasks = min(-(-items // items_per_task), TASKS_PER_SLOT * slots)
+    return max(1, -(-tasks // slots)) * slots
+
+
+def spread(frame: DataFrame, tasks: int, key: Sequence[str], order: Sequence[str]) -> DataFrame:
+    """Return the rows in exactly this many partitions, rows of one key together, and sorted in each.
+
+    By key and sorted, so that a rerun or a twin forms the same batches and gets the same vectors to the last bit. By a
+    hash of the key: a repartition by the very columns and number of a join below it is optimised away, and adaptive
+    execution then reads that join's output in as many partitions as it likes, which left all but one GPU idle.
+
+    Args:
+        frame: any rows.
+        tasks: from `task_count`.
+        key: columns whose equal values stay together.
+        order: columns to sort by.
+    """
+    return frame.repartition(tasks, F.xxhash64(*key)).sortWithinPartitions(*order)
+
+
+def ahead(items: Iterable[T], work: Callable[[T], R], threads: int, window: int) -> Iterator[R]:
+    """Apply ``work`` to items in threads that run ahead of the consumer; results come in order.
+
+    Args:
+        items: taken lazily, one by one, in the caller's thread.
+        work: thread-safe; what it raises is raised here in its turn.
+        threads: 0 works in the caller's thread, one item at a time.
+        window: results that may wait, which bounds the memory.
+
+    Returns:
+        ``work(item)`` for every item.
+    """
+    if threads == 0:
+        yield from map(work, items)
+        return
+    source = iter(items)
+    with ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool:
+        waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, window))
+        try:
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Cut a stream into lists of ``size`` items; the last may be shorter."""
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
+        yield chunk

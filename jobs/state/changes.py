@@ -1,0 +1,68 @@
+"""What tonight differs in from what Milvus holds: the comparison behind the plan (design, "Lake" and "Identity").
+
+Plain DataFrames in, plain DataFrames out; where they come from and what is committed is the business of
+`jobs.stages.plan`.
+"""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from schemas.tables import KEY
+
+NEW, CHANGED, REUSE, DELETED = "new", "changed", "reuse", "deleted"
+OPS = (NEW, CHANGED, REUSE, DELETED)
+"""Values of ``changes.op``; new and changed need a vector, reuse has one already."""
+
+ENCODED_OPS = (NEW, CHANGED)
+
+
+def compare(
+    products: DataFrame, ledger: DataFrame, refused: DataFrame, vectors: DataFrame, *, date: str, deletes: bool
+) -> DataFrame:
+    """Return every product that tonight treats differently from the ledger.
+
+    A partial product counts as changed however equal its hash: its bad image is tried again, once a night, so that
+    a night run a second time finds nothing to do.
+
+    Args:
+        products: tonight's valid rows; product_id, content_hash, source_row.
+        ledger: what Milvus holds; product_id, content_hash, partial, snapshot_date (of the night that wrote it).
+        refused: product_id of rows refused tonight: their deletes are held.
+        vectors: product_id, content_hash of whole vectors of tonight's model; these need no encoding.
+        date: tonight's snapshot date, ISO.
+        deletes: whether absence deletes (not when an older date is filled in).
+
+    Returns:
+        product_id, op, content_hash and source_row (both null where op is deleted), one row a product.
+    """
+    retry = F.col("partial") & (F.col("snapshot_date") < date)
+    held = ledger.select("product_id", F.col("content_hash").alias("held_hash"), retry.alias("retry"))
+    both = products.select("product_id", "content_hash", "source_row").join(held, "product_id", "full_outer")
+    delivered, served = F.col("content_hash").isNotNull(), F.col("held_hash").isNotNull()
+    differs = (F.col("content_hash") != F.col("held_hash")) | F.col("retry")
+    wanted = (
+        both.where(delivered & (~served | differs))
+        .withColumn("op", F.when(served, CHANGED).otherwise(NEW))
+        .drop("held_hash", "retry")
+    )
+    changes = _with_reuse(wanted, vectors)
+    if deletes:
+        changes = changes.unionByName(_deleted(both.where(~delivered), refused))
+    return changes.select("product_id", "op", "content_hash", "source_row")
+
+
+def stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
+    """Return product_id of what stays as it is in Milvus because tonight's row for it was refused."""
+    ids = ledger.select("product_id").join(refused.select("product_id"), "product_id", "left_semi")
+    return ids.join(products.select("product_id"), "product_id", "left_anti")
+
+
+def _with_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
+    made = vectors.select(*KEY).distinct().withColumn("made", F.lit(True))
+    op = F.when(F.col("made"), REUSE).otherwise(F.col("op"))
+    return wanted.join(made, KEY, "left").withColumn("op", op).drop("made")
+
+
+def _deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:
+    gone = absent.join(refused.select("product_id"), "product_id", "left_anti")
+    return gone.withColumn("op", F.lit(DELETED)).drop("held_hash", "retry")

@@ -1,0 +1,80 @@
+"""The hold: nights wait after a restore until a person says that the catalogue is good again.
+
+It lies in the lake (table `holds`), because whoever starts a night, from whatever machine, must find it. `plan` stops
+at it, and so does `upsert` under its lease, for a night that was planned before. What goes on beside the nights
+(rollback, rollout, re-embedding) is not held: it brings nothing that is not served.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from jobs.errors import NightStoppedError
+from jobs.lake.store import Lake
+from jobs.lake.writing import FileSink
+
+
+class NightHeldError(NightStoppedError):
+    """Nights are held after a restore."""
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why nights wait.
+
+    Attributes:
+        restored: ISO date whose state is served.
+        reason, by, since: why, who and when.
+    """
+
+    restored: str
+    reason: str
+    by: str
+    since: datetime
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the fields, for JSON."""
+        return {**vars(self), "since": self.since.isoformat(timespec="seconds")}
+
+
+def hold(lake: Lake, restored: str, reason: str, by: str) -> Hold:
+    """Hold all nights of a lake from now on."""
+    held = Hold(restored, reason, by, datetime.now(UTC))
+    _write(lake, {"held": True, **vars(held)})
+    return held
+
+
+def release(lake: Lake, by: str) -> Hold | None:
+    """Let nights go on; return the hold that ended, None where there was none."""
+    held = current_hold(lake)
+    if held is not None:
+        _write(lake, {"held": False, **vars(held), "by": by, "since": datetime.now(UTC)})
+    return held
+
+
+def current_hold(lake: Lake) -> Hold | None:
+    """Return the hold that stands, if any."""
+    rows = lake.read_arrow("holds").to_pylist()
+    if not rows or not rows[0].pop("held"):
+        return None
+    return Hold(**rows[0])
+
+
+def check_not_held(lake: Lake) -> None:
+    """Let a night pass or stop it.
+
+    Raises:
+        NightHeldError: nights are held.
+    """
+    held = current_hold(lake)
+    if held is not None:
+        raise NightHeldError(
+            f"nights are held since {held.since:%Y-%m-%d %H:%M} UTC: {held.by} restored what was served on "
+            f"{held.restored} ({held.reason or 'no reason given'}). When the catalogue is good again, run `moon "
+            "release` and then the night"
+        )
+
+
+def _write(lake: Lake, row: dict[str, object]) -> None:
+    sink = FileSink(lake.storage, "holds", {})
+    sink.write_rows([row])
+    lake.commit("holds", sink.close(), attempt=None, partition={}, mode="overwrite")

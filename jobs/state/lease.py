@@ -1,0 +1,280 @@
+"""The lease: one writer per collection (design, "Serving state").
+
+A lease is a row of `leases`, taken, renewed and released by commits that are fenced by one counter: of two writers
+that want it at the same time one finds the counter moved. Taking it raises the *epoch*, which every row written under
+it carries, so that rows of a writer that died or stalled are told from those of its successor.
+
+A lease ends by its release, by its expiry, or when its holder is found dead on this host. Clocks of several hosts may
+differ by `CLOCK_MARGIN` of the lease's length: a holder stops that much before the expiry, a successor waits that much
+longer.
+"""
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+
+from jobs.errors import FenceError, MoonError
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.lake.writing import FileSink
+from jobs.settings import Settings
+from jobs.state.stop_signal import StopMark
+
+log = logging.getLogger(__name__)
+
+CLOCK_MARGIN = 0.1
+"""Share of a lease's length that clocks may differ by."""
+
+RENEWALS = 3
+"""Renewals within a lease's length: two may fail before it is lost."""
+
+POLL_SECONDS = 1.0
+LOG_SECONDS = 15.0
+
+
+class LeaseLostError(MoonError):
+    """Another writer has taken the collection over, or the lease could not be renewed in time."""
+
+
+class LeaseBusyError(MoonError):
+    """Another writer has held the collection for longer than we wait."""
+
+
+@dataclass(frozen=True)
+class LeaseState:
+    """The last lease of a collection as the lake tells it.
+
+    Attributes:
+        counter: how many commits its leases have had; the fence.
+        epoch: of the last taking; 0 where there was none.
+        holder: ``host:pid:start:uuid``; empty where there was none.
+        expires_at: when it ends unless renewed.
+        released: whether its holder gave it back.
+    """
+
+    counter: int
+    epoch: int
+    holder: str
+    expires_at: datetime
+    released: bool
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What a writing task carries to check before every batch that the lease still stands."""
+
+    storage: Storage
+    collection: str
+    holder: str
+    margin: timedelta
+
+    @property
+    def stop(self) -> StopMark:
+        """The wish that this holder should end."""
+        return StopMark(self.storage, self.holder)
+
+    def check(self) -> None:
+        """Return if the lease stands.
+
+        Raises:
+            LeaseLostError: it has passed to another writer or ran out.
+            StoppedError: its holder was asked to end.
+        """
+        self.stop.check(self.collection)
+        state = lease_state(Lake(self.storage), self.collection)
+        if state.holder != self.holder or state.released:
+            raise LeaseLostError(
+                f"{describe(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this run ends "
+                "here and the other mends what it left. Nothing is to be done unless the other fails too"
+            )
+        if datetime.now(UTC) > state.expires_at - self.margin:
+            raise LeaseLostError(
+                f"the lease on {self.collection} ran out at {state.expires_at:%H:%M:%S} UTC without being renewed (a "
+                "stalled machine, or a lake that cannot be written?): run the stage again"
+            )
+
+
+class Lease:
+    """A lease that is held; renewed by a thread of its own until it is released.
+
+    Attributes:
+        epoch: what every row written under this lease carries.
+        guard: the check for tasks.
+    """
+
+    def __init__(self, lake: Lake, collection: str, seconds: float) -> None:
+        self._lake, self._collection = lake, collection
+        self._length = timedelta(seconds=seconds)
+        self._holder = this_holder()
+        self._counter = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True, name=f"lease-{collection}")
+        self.epoch = 0
+        self.guard = Guard(lake.storage, collection, self._holder, self._length * CLOCK_MARGIN)
+
+    def take(self, wait_seconds: float) -> None:
+        """Take the lease, waiting while another writer has it.
+
+        Raises:
+            LeaseBusyError: another writer still has it after that time.
+        """
+        start, logged = time.monotonic(), -LOG_SECONDS
+        while not self._try_to_take():
+            state, waited = lease_state(self._lake, self._collection), time.monotonic() - start
+            if waited > wait_seconds:
+                raise LeaseBusyError(
+                    f"{describe(state.holder)} has been writing {self._collection} for over {waited:.0f} s. Let it "
+                    f"finish or end it (its lease ends at {state.expires_at:%H:%M:%S} UTC unless renewed), then run "
+                    "again; MOON_WAIT_SECONDS waits longer"
+                )
+            if waited - logged >= LOG_SECONDS:
+                logged = waited
+                log.info("waiting for %s, which is writing %s", describe(state.holder), self._collection)
+            time.sleep(POLL_SECONDS)
+        self._thread.start()
+
+    def _try_to_take(self) -> bool:
+        state = lease_state(self._lake, self._collection)
+        if state.holder == self._holder:  # our commit landed although it reported a failure
+            self._counter, self.epoch = state.counter, state.epoch
+            return True
+        if not is_free(state, self.guard.margin):
+            return False
+        self._counter, self.epoch = state.counter, state.epoch + 1
+        try:
+            self._write(released=False)
+        except FenceError:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Put the expiry off.
+
+        Raises:
+            LeaseLostError: another writer has taken it.
+        """
+        try:
+            self._write(released=False)
+        except FenceError:
+            state = lease_state(self._lake, self._collection)
+            if state.holder != self._holder:
+                raise LeaseLostError(f"{describe(state.holder)} has taken {self._collection} over") from None
+            self._counter = state.counter
+
+    def release(self) -> None:
+        """Give the lease back; nothing happens if it is another's by now."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        try:
+            self._write(released=True)
+        except FenceError:
+            log.warning("the lease on %s had passed on before its release", self._collection)
+
+    def _write(self, *, released: bool) -> None:
+        partition = {"collection": self._collection}
+        sink = FileSink(self._lake.storage, "leases", partition)
+        expires = datetime.now(UTC) + self._length
+        sink.write_rows([{"epoch": self.epoch, "holder": self._holder, "expires_at": expires, "released": released}])
+        counter = (_counter_name(self._collection), self._counter)
+        self._lake.commit("leases", sink.close(), attempt=None, partition=partition, mode="overwrite", counter=counter)
+        self._counter += 1
+
+    def _keep(self) -> None:
+        while not self._stop.wait(self._length.total_seconds() / RENEWALS):
+            try:
+                self.renew()
+            except LeaseLostError as error:
+                log.error("%s", error)
+                return
+            except Exception:  # whatever the store did: the next renewal may do, the guard knows the expiry
+                log.warning("the lease on %s was not renewed", self._collection, exc_info=True)
+
+
+@contextmanager
+def hold_lease(lake: Lake, collection: str, settings: Settings) -> Iterator[Lease]:
+    """Take the lease on a collection for the length of a block.
+
+    Args:
+        lake: where leases are kept.
+        collection: what is to be written.
+        settings: length of a lease, and how long to wait for another writer's.
+
+    Raises:
+        LeaseBusyError: another writer kept it for longer than that.
+    """
+    lease = Lease(lake, collection, settings.lease_seconds)
+    lease.take(settings.wait_seconds)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def lease_state(lake: Lake, collection: str) -> LeaseState:
+    """Return the last lease of a collection.
+
+    The counter is read before the row: if a commit falls between the two, acting on the row fails at the fence.
+    """
+    counter = lake.transaction_version("leases", _counter_name(collection))
+    rows = lake.read_arrow("leases", {"collection": collection}).to_pylist()
+    if not rows:
+        return LeaseState(counter, 0, "", datetime.min.replace(tzinfo=UTC), released=True)
+    row = rows[0]
+    return LeaseState(counter, row["epoch"], row["holder"], row["expires_at"], row["released"])
+
+
+def is_free(state: LeaseState, margin: timedelta) -> bool:
+    """Return whether a lease may be taken: released, run out, or its holder dead on this host."""
+    return state.released or datetime.now(UTC) > state.expires_at + margin or is_dead_here(state.holder)
+
+
+def this_holder() -> str:
+    """Return a name for this process that no other process, here or elsewhere, ever has."""
+    return f"{_host()}:{os.getpid()}:{_start_of(os.getpid())}:{uuid.uuid4()}"
+
+
+def is_dead_here(holder: str) -> bool:
+    """Return whether the holder was a process of this host that is gone; False for other hosts.
+
+    A process of the same id that started at another time is not the holder.
+    """
+    host, pid, start, _ = holder.rsplit(":", 3)
+    return host == _host() and _start_of(int(pid)) != start
+
+
+def describe(holder: str) -> str:
+    """Return a holder as people read it."""
+    host, pid, *_ = holder.rsplit(":", 3)
+    return f"process {pid} on {host.split('/')[0]}"
+
+
+def _host() -> str:
+    """Return this host's name and process namespace: in another container the same process id is another's."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else ''}"
+
+
+def _start_of(pid: int) -> str:
+    """Return when a process started, in clock ticks since the boot (no change of the clock moves it); "" if gone."""
+    if not Path("/proc/self/stat").exists():  # not Linux
+        return str(psutil.Process(pid).create_time()) if psutil.pid_exists(pid) else ""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if state in "ZX" else fields[18]
+
+
+def _counter_name(collection: str) -> str:
+    return f"lease:{collection}"

@@ -1,0 +1,148 @@
+"""Which model the night runs: the one behind the alias that readers query, because only `moon rollout` changes it.
+
+Vectors of different model versions never meet in one collection (design, "Serving state"). The first night, when there
+is no alias yet, takes the configured checkpoint or the one in the repository.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.errors import NightStoppedError
+from jobs.lake.store import Lake
+from jobs.lake.writing import FileSink
+from jobs.milvus.client import alias_target, collection_properties
+from jobs.settings import Settings
+from moon_model import checkpoint_dir
+from moon_model.detection.detector import detector_version
+from moon_model.fingerprint import DEFAULT_MODEL, model_shape, version_with
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_name
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A checkpoint and the collection that holds its vectors.
+
+    Attributes:
+        uri: absolute path of the checkpoint's folder, as every worker reaches it.
+        model_version: 64 hex digits: weights, processing configuration and detector (`moon_model.fingerprint`).
+        detector_version: 16 hex digits.
+        dimension: D of a vector.
+        max_images: images of a product that reach the model.
+        collection: the collection of this version.
+    """
+
+    uri: str
+    model_version: str
+    detector_version: str
+    dimension: int
+    max_images: int
+    collection: str
+
+
+def choose_model(settings: Settings, client: "MilvusClient") -> ModelChoice:
+    """Return the model of the night.
+
+    Args:
+        settings: alias, and the checkpoint asked for, if any.
+        client: the Milvus that knows the alias.
+
+    Raises:
+        NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
+    """
+    collection = alias_target(client, settings.alias)
+    if collection is None:
+        return checkpoint_at(settings.model, settings.detector)
+    properties = collection_properties(client, collection)
+    if not {PROPERTY_MODEL, PROPERTY_CHECKPOINT} <= properties.keys():
+        raise NightStoppedError(
+            f"alias {settings.alias} names the collection {collection}, which is not one of ours (it has no "
+            f"{PROPERTY_MODEL}): choose another alias with MOON_ALIAS, or drop that one"
+        )
+    served = properties[PROPERTY_MODEL]
+    choice = checkpoint_at(settings.model or properties[PROPERTY_CHECKPOINT], settings.detector, collection)
+    if choice.model_version == served:
+        return choice
+    cause = (
+        f"--model {settings.model} is model {choice.model_version[:12]}"
+        if settings.model
+        else f"the checkpoint {choice.uri} or its detector has changed since and is now {choice.model_version[:12]}"
+    )
+    raise NightStoppedError(
+        f"alias {settings.alias} serves model {served[:12]} (collection {collection}), but {cause}. A night never "
+        "mixes models: put the served checkpoint and detector back, or bring the new model in with `moon rollout`"
+    )
+
+
+def checkpoint_at(path: str | None, detector: str | None = None, collection: str | None = None) -> ModelChoice:
+    """Describe a checkpoint by its files, without loading weights.
+
+    Args:
+        path: the checkpoint's folder; None is the one in the repository.
+        detector: the detector's folder; None is the one in the repository.
+        collection: the collection that serves it already; None: named after the version.
+
+    Raises:
+        NightStoppedError: there is no checkpoint or no detector at that place.
+    """
+    folder = Path(path).resolve() if path else checkpoint_dir(DEFAULT_MODEL)
+    if not (folder / "config.json").is_file():
+        raise NightStoppedError(f"no checkpoint at {folder} (config.json is missing): name its folder with --model")
+    try:
+        detector_id, shape = detector_version(detector), model_shape(folder)
+        version = version_with(folder, detector_id)
+    except (FileNotFoundError, ValueError) as error:
+        raise NightStoppedError(f"checkpoint {folder} cannot be used: {error}") from error
+    return ModelChoice(
+        uri=str(folder),
+        model_version=version,
+        detector_version=detector_id,
+        dimension=shape.dimension,
+        max_images=shape.max_images,
+        collection=collection or collection_name(version),
+    )
+
+
+def register_model(lake: Lake, model: ModelChoice) -> None:
+    """Note in `models` where a model version lies; a version at the same place is noted once."""
+    place = hashlib.sha256(model.uri.encode()).hexdigest()[:12]
+    sink = FileSink(lake.storage, "models", {})
+    sink.write_rows(
+        [
+            {
+                "model_version": model.model_version,
+                "uri": model.uri,
+                "dimension": model.dimension,
+                "detector_version": model.detector_version,
+                "registered_at": datetime.now(UTC),
+            }
+        ]
+    )
+    lake.commit("models", sink.close(), attempt=f"model/{model.model_version}/{place}", partition={})
+
+
+def registered_model(lake: Lake, settings: Settings, model_version: str, collection: str) -> ModelChoice:
+    """Return the checkpoint of a frozen plan, after checking that its files still are that model.
+
+    Args:
+        lake: knows where the version lies.
+        settings: a checkpoint or detector folder named there goes before the registered place.
+        model_version, collection: the plan's.
+
+    Raises:
+        NightStoppedError: the files are gone or have changed since the plan.
+    """
+    rows = [row for row in lake.read_arrow("models").to_pylist() if row["model_version"] == model_version]
+    latest = max(rows, key=lambda row: row["registered_at"])
+    choice = checkpoint_at(settings.model or latest["uri"], settings.detector, collection)
+    if choice.model_version != model_version:
+        raise NightStoppedError(
+            f"the plan is for model {model_version[:12]}, but {choice.uri} with its detector is now "
+            f"{choice.model_version[:12]}: put the files back, or plan again with `moon prepare`"
+        )
+    return choice

@@ -1,0 +1,96 @@
+"""Ending cleanly on SIGTERM: a mark in the lake that every writer of a collection looks for between two batches.
+
+A scheduler that stops a task sends SIGTERM. The process that holds the lease then sets its mark; its own loop and the
+Spark tasks, wherever they run, find it when they check the lease and end there, so that nothing of theirs is on its way
+when the lease is given back.
+"""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from pyarrow import fs
+
+from jobs.errors import StoppedError
+from jobs.lake.storage import SCRATCH, Storage
+
+log = logging.getLogger(__name__)
+
+AGAIN = "Run the same command again: it mends what this run left, and goes on"
+
+
+@dataclass(frozen=True)
+class StopMark:
+    """The wish that one holder of a lease should end.
+
+    Attributes:
+        storage: of the lake.
+        holder: of the lease; its last part is unique.
+    """
+
+    storage: Storage
+    holder: str
+
+    def set(self) -> None:
+        """Ask the holder to end."""
+        filesystem, path = self._place()
+        filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(b"SIGTERM")
+
+    def is_set(self) -> bool:
+        """Return whether the holder was asked to end."""
+        filesystem, path = self._place()
+        return bool(filesystem.get_file_info(path).type == fs.FileType.File)
+
+    def clear(self) -> None:
+        """Take the mark away."""
+        filesystem, path = self._place()
+        if self.is_set():
+            filesystem.delete_file(path)
+
+    def check(self, what: str) -> None:
+        """Return unless the holder was asked to end.
+
+        Raises:
+            StoppedError: it was; nothing is on its way to Milvus.
+        """
+        if self.is_set():
+            raise StoppedError(f"stopped on SIGTERM between two batches of {what}, whose lease is given back. {AGAIN}")
+
+    def _place(self) -> tuple[fs.FileSystem, str]:
+        filesystem, root = self.storage.open()
+        return filesystem, f"{root}/{SCRATCH}/stop-{self.holder.rpartition(':')[2]}"
+
+
+@contextmanager
+def stopping_on_sigterm(mark: StopMark, what: str) -> Iterator[None]:
+    """Turn SIGTERM into a mark for the length of a block; outside of the main thread signals are not ours.
+
+    Args:
+        mark: of the lease that is held.
+        what: is written, for the message.
+
+    Raises:
+        StoppedError: the signal came so late that the block's work was brought to its end; what follows was not begun.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        log.warning("SIGTERM: ending after the batches that are on their way to %s", what)
+        mark.set()
+
+    previous = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+        if mark.is_set():
+            raise StoppedError(f"stopped on SIGTERM; {what} was brought to its end before. {AGAIN}")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        mark.clear()

@@ -1,0 +1,168 @@
+"""Cut products out of catalogue photos with a plain, bright ground.
+
+The ground is fitted as a smooth surface from the photo's rim inwards; soft shadows (darker, colourless, without
+texture, reached from the ground) count as ground; a watershed on the gradient draws the line between the two.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+from scipy import ndimage, spatial
+
+from demo_shop.drawing import draw_product
+from demo_shop.world import DemoWorld
+from moon_model.images import decode
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+WORKING_SIZE = 300
+# Seen by eye: photos whose product cannot be told from its surroundings (a frame, a landscape, a second picture).
+UNUSABLE_ESHOP = frozenset({5, 6, 12, 22, 26, 35, 36, 43, 45, 47, 53, 62, 70, 73, 79, 83, 93, 98})
+UNUSABLE_ICONIC = frozenset({"Garlic"})
+
+
+def cut_out(photo: Image.Image, convex: bool = False) -> Image.Image | None:
+    """Separate a product from its plain ground.
+
+    Args:
+        photo: RGB, a product on a bright ground; looked at in ``WORKING_SIZE`` pixels.
+        convex: the product is known to be convex (a carton), so a white face on a white ground belongs to it.
+
+    Returns:
+        RGBA, cropped to the product; None when nothing stands out.
+    """
+    small = photo.convert("RGB")
+    small.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BICUBIC)
+    mask = product_mask(small, least_part=0.01 if convex else 0.2)
+    if not mask.any():
+        return None
+    if convex:
+        mask = convex_hull(mask)
+    cut = small.convert("RGBA")
+    cut.putalpha(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.7)))
+    return cut.crop(Image.fromarray(mask).getbbox())
+
+
+def product_mask(photo: Image.Image, least_part: float = 0.2) -> Mask:
+    """Find the product's pixels.
+
+    Args:
+        photo: RGB, see ``cut_out``.
+        least_part: separate parts smaller than this share of the largest are dropped.
+
+    Returns:
+        True where the product is, [height, width]; all False when nothing stands out.
+    """
+    pixels = np.asarray(photo.filter(ImageFilter.GaussianBlur(0.6)), np.float32)
+    ground, fitted = _fit_ground(pixels)
+    distance = np.abs(pixels - fitted).max(axis=2)
+    gradient = ndimage.gaussian_gradient_magnitude(pixels.mean(axis=2), 1.0)
+    ground |= _soft_shadow(pixels / fitted, gradient, ground)
+    certain = ndimage.binary_erosion((distance > 110) | ((distance > 40) & (gradient > 14))) & ~ground
+    markers = np.zeros(distance.shape, np.int16)
+    markers[ndimage.binary_erosion(ground, border_value=1)] = 1
+    markers[certain] = 2
+    if not certain.any():
+        return np.zeros(distance.shape, bool)
+    product = ndimage.watershed_ift(np.clip(gradient * 6, 0, 255).astype(np.uint8), markers) == 2
+    # Upright opening: what is left of a cast shadow is flat and wide, straps and poles are not.
+    product = ndimage.binary_opening(product, np.ones((7, 1), bool))
+    return _fill(_large_parts(product, least_part), distance)
+
+
+def convex_hull(mask: Mask) -> Mask:
+    """The smallest convex area that holds every True pixel."""
+    points = np.argwhere(mask)[:, ::-1]
+    corners = points[spatial.ConvexHull(points).vertices]
+    canvas = Image.new("1", (mask.shape[1], mask.shape[0]))
+    ImageDraw.Draw(canvas).polygon([(int(x), int(y)) for x, y in corners], fill=1, outline=1)
+    return np.array(canvas, bool)
+
+
+def _fit_ground(pixels: Floats, rounds: int = 6) -> tuple[Mask, Floats]:
+    """Which pixels are ground, and the quadratic surface [height, width, 3] that they follow."""
+    height, width, _ = pixels.shape
+    y, x = np.mgrid[0:height, 0:width] / max(height, width) - 0.5
+    basis = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(-1, 6)
+    rim = np.ones((height, width), bool)
+    depth = max(3, height // 40)
+    rim[depth:-depth, depth:-depth] = False
+    light = pixels.mean(axis=2)
+    ground, limit = rim & (light >= np.percentile(light[rim], 40) - 10), 14.0
+    for _ in range(rounds):
+        chosen = ground.ravel()
+        surface = np.linalg.lstsq(basis[chosen], pixels.reshape(-1, 3)[chosen], rcond=None)[0]
+        fitted = (basis @ surface).reshape(height, width, 3)
+        distance = np.abs(pixels - fitted).max(axis=2)
+        near = distance < limit
+        found = _connected(near, rim & near)
+        ground = found if found.any() else ground
+        limit = float(np.clip(4 * np.median(distance[rim & ground]) + 3, 4, 14)) if (rim & ground).any() else limit
+    return ground, np.clip(fitted, 1, 255).astype(np.float32)
+
+
+def _soft_shadow(ratio: Floats, gradient: Floats, ground: Mask) -> Mask:
+    """Ground in shade: equally darker in all colours, smooth, in the lower part, joined to the lit ground."""
+    level = ratio.mean(axis=2)
+    shade = (np.ptp(ratio, axis=2) < 0.13) & (level > 0.30) & (level < 1.05) & (gradient < 9)
+    joined = _connected(ground | ndimage.binary_opening(shade), ground)
+    joined[: int(0.4 * len(joined))] = False
+    return joined
+
+
+def _connected(area: Mask, seeds: Mask) -> Mask:
+    """The connected parts of ``area`` that hold at least one seed."""
+    labels, _ = ndimage.label(area)
+    kept = np.unique(labels[seeds])
+    return np.isin(labels, kept[kept > 0])
+
+
+def _large_parts(mask: Mask, share: float) -> Mask:
+    """Drop specks and detached shadows; a pair of shoes stays."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return mask
+    sizes = ndimage.sum(mask, labels, range(1, count + 1))
+    return np.isin(labels, 1 + np.flatnonzero(sizes >= share * sizes.max()))
+
+
+def _fill(mask: Mask, distance: Floats) -> Mask:
+    """Close holes, except wide ones that show the ground (a handle, a strap)."""
+    labels, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
+    filled = mask.copy()
+    for index in range(1, count + 1):
+        hole = labels == index
+        if hole.sum() < 25 or np.median(distance[hole]) > 10:
+            filled |= hole
+    return filled
+
+
+def eshop_cutouts(folder: Path, even: bool) -> list[Image.Image]:
+    """Cut-outs of eshop's photos: odd ids are for training, even ids for measuring only."""
+    paths = sorted((folder / "Pics").glob("*.webp"), key=lambda path: int(path.stem))
+    ids = [path for path in paths if (int(path.stem) % 2 == 0) == even]
+    return _cut_all((path, False) for path in ids if int(path.stem) not in UNUSABLE_ESHOP)
+
+
+def iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
+    """Cut-outs of grocery's iconic photos; every third, by name, is for measuring only."""
+    paths = sorted((folder / "iconic-images-and-descriptions").rglob("*.jpg"))
+    chosen = [path for index, path in enumerate(paths) if (index % 3 == 2) == held_out]
+    chosen = [path for path in chosen if path.parent.name not in UNUSABLE_ICONIC]
+    return _cut_all((path, "Packages" in path.parts) for path in chosen)
+
+
+def procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
+    """Products drawn by the demo shop: kinds, patterns and colours that no photo here shows."""
+    world = DemoWorld(seed=seed)
+    drawn = (draw_product(world.product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
+    return [picture.crop(picture.getchannel("A").getbbox()) for picture in drawn]
+
+
+def _cut_all(photos: Iterable[tuple[Path, bool]]) -> list[Image.Image]:
+    cuts = (cut_out(decode(path), convex) for path, convex in photos)
+    return [cut for cut in cuts if cut is not None]

@@ -1,0 +1,79 @@
+"""What the network is trained on: score = dominance × IoU of the cell's own box, box = the product's sides."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from recipes.detector.network import cell_centres
+
+MIDDLE = 0.35
+"""A cell belongs to a product when it lies in this central share of the box's half sides."""
+
+BOX_WEIGHT = 2.0
+
+
+def assign(labels: Tensor, height: int, width: int) -> Tensor:
+    """Give every cell of a grid the product it must find.
+
+    Args:
+        labels: [B, K, 5], x0 y0 x1 y1 dominance; dominance 0 marks an unused row.
+        height: cells of the grid, as width.
+        width: see height.
+
+    Returns:
+        Index of a label row for each cell, [B, cells]; -1 for background. Where middles overlap the more dominant
+        product wins, then the smaller. A product smaller than a cell owns the cell its centre lies in.
+    """
+    centres = cell_centres(height, width, labels.device)  # [cells, 2]
+    middle = (labels[..., :2] + labels[..., 2:4]) / 2
+    half = (labels[..., 2:4] - labels[..., :2]) / 2
+    reach = torch.maximum(half * MIDDLE, torch.tensor([0.5 / width, 0.5 / height], device=labels.device))
+    offset = (centres[None, :, None] - middle[:, None]).abs()  # [B, cells, K, 2]
+    dominance = labels[:, None, :, 4]
+    inside = (offset <= reach[:, None]).all(-1) & (dominance > 0)
+    preference = torch.where(inside, dominance - 0.1 * half.prod(-1)[:, None], -1.0)
+    best, owner = preference.max(dim=2)
+    return torch.where(best >= 0, owner, -1)
+
+
+def detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
+    """Quality focal loss on the scores, GIoU and L1 on the boxes of the cells that own a product.
+
+    Args:
+        logits: [B, cells].
+        boxes: [B, cells, 4] in shares, not clipped.
+        labels: [B, K, 5], see ``assign``.
+        grid: height and width of the grid in cells.
+
+    Returns:
+        ``loss`` to minimise, and its parts ``score`` and ``box``, scalars.
+    """
+    owner = assign(labels, *grid)
+    owned = owner >= 0
+    truth = labels.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, 5))  # [B, cells, 5]
+    overlap, generalised = paired_iou(boxes[owned], truth[owned][:, :4])
+    quality = torch.zeros_like(logits)
+    quality[owned] = (overlap.detach() * truth[owned][:, 4]).clamp(0, 1)
+    certainty = (logits.sigmoid() - quality).detach().abs().square()
+    focal = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none") * certainty
+    # Every photo counts the same, whether its product owns two cells or sixty.
+    per_photo = 1.0 / owned.sum(1, keepdim=True).clamp(min=1)
+    score = (focal * per_photo).sum() / len(labels)
+    weight = (per_photo.expand_as(logits)[owned] * truth[owned][:, 4]) / len(labels)
+    side = (boxes[owned] - truth[owned][:, :4]).abs().mean(-1)
+    box = (weight * ((1 - generalised) + side)).sum()
+    return {"loss": score + BOX_WEIGHT * box, "score": score.detach(), "box": box.detach()}
+
+
+def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """IoU and generalised IoU (arXiv 1902.09630) of boxes paired row by row: [N, 4] each → [N], [N]."""
+
+    def area(box: Tensor) -> Tensor:
+        return (box[:, 2:] - box[:, :2]).clamp(min=0).prod(-1)
+
+    shared = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
+    union = (area(a) + area(b) - shared).clamp(min=1e-9)
+    hull = torch.cat([torch.minimum(a[:, :2], b[:, :2]), torch.maximum(a[:, 2:], b[:, 2:])], -1)
+    around = area(hull).clamp(min=1e-9)
+    overlap = shared / union
+    return overlap, overlap - (around - union) / around

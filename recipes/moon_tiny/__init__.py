@@ -1,0 +1,1 @@
+"""The recipe of checkpoints/moon-tiny: corpora, distillation, training stages, storage."""

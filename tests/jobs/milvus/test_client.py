@@ -1,0 +1,135 @@
+"""The door to Milvus, on Milvus Lite and on a real server: ids of any kind, counting, paging, retrying, refusing."""
+
+import random
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from pymilvus.exceptions import MilvusException
+
+from jobs.milvus.client import (
+    MilvusUnreachableError,
+    alias_target,
+    backend,
+    collection_properties,
+    connect,
+    count,
+    fetch,
+    ids_expression,
+    is_transient,
+    retry_transient,
+    scan,
+    without_credentials,
+)
+from schemas.collection import TEXT_BYTES, collection_schema
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+STRANGE = ["plain", 'a"b', "c'd", "e\\f", "\\", '\\"', "x'\"y", "grün 😀", "{x}", "%_", "né" * 85, "a,b]", " "]
+
+
+@pytest.fixture
+def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
+    with connect(make_settings(milvus=milvus)) as client:
+        params = client.prepare_index_params()
+        params.add_index("vector", index_type="FLAT", metric_type="IP")
+        client.create_collection("c", schema=collection_schema(4), index_params=params)
+        yield client
+
+
+def rows(ids: list[str], epoch: int = 1) -> list[dict]:
+    vector = np.array([1, 0, 0, 0], np.float32)
+    texts = dict.fromkeys(TEXT_BYTES, "x")
+    return [{**texts, "product_id": name, "epoch": epoch, "vector": vector} for name in ids]
+
+
+def test_what_answers(client: "MilvusClient", milvus: str) -> None:
+    assert backend(client) == ("server" if "://" in milvus else "lite")
+
+
+def test_ids_of_any_kind_are_found_counted_and_deleted(client: "MilvusClient") -> None:
+    client.upsert("c", rows(STRANGE))
+    assert count(client, "c") == len(STRANGE)
+    for name in STRANGE:
+        assert [row["product_id"] for row in fetch(client, "c", [name], ["title"])] == [name]
+    assert {row["product_id"] for row in fetch(client, "c", STRANGE, [])} == set(STRANGE)
+    for left, name in reversed(list(enumerate(STRANGE))):
+        client.delete("c", filter=ids_expression([name]))
+        assert count(client, "c") == left
+
+
+def test_scan_returns_every_row_once_in_order_of_ids(client: "MilvusClient") -> None:
+    ids = [*(f"p{index:04d}" for index in range(900)), *STRANGE]
+    random.Random(1).shuffle(ids)
+    client.upsert("c", rows(ids))
+    client.flush("c")
+    client.upsert("c", rows(ids[:400], epoch=2))  # right before reading: what is not flushed counts as well
+    pages = list(scan(client, "c", ["epoch"], page=77))
+    found = [row["product_id"] for page in pages for row in page]
+    assert found == sorted(ids, key=str.encode)
+    assert {row["product_id"] for page in pages for row in page if row["epoch"] == 2} == set(ids[:400])
+    newer = [row["product_id"] for page in scan(client, "c", [], "epoch > 1", page=50) for row in page]
+    assert newer == sorted(ids[:400], key=str.encode)
+    assert list(scan(client, "c", [], "epoch > 9")) == []
+
+
+def test_aliases(client: "MilvusClient") -> None:
+    assert alias_target(client, "products") is None
+    client.create_alias("c", "products")
+    assert alias_target(client, "products") == "c"
+    assert collection_properties(client, "c") == {}
+
+
+def test_nobody_there(make_settings) -> None:
+    settings = make_settings(milvus="http://user:secret@127.0.0.1:9", milvus_timeout=1)
+    with pytest.raises(MilvusUnreachableError, match=r"at http://127\.0\.0\.1:9 .*--milvus") as caught:
+        connect(settings).__enter__()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_shown_uri_has_no_password() -> None:
+    assert without_credentials("https://u:p@host:19530/db") == "https://host:19530/db"
+    assert without_credentials("var/milvus.db") == "var/milvus.db"
+
+
+def test_only_passing_errors_are_tried_again() -> None:
+    calls: list[int] = []
+
+    def call(error: Exception, failures: int) -> str:
+        @retry_transient
+        def request() -> str:
+            calls.append(1)
+            if len(calls) <= failures:
+                raise error
+            return "done"
+
+        request.retry.sleep = lambda _: None
+        calls.clear()
+        return request()
+
+    busy = MilvusException(code=8, message="rate limit")
+    assert call(busy, 3) == "done" and len(calls) == 4
+    with pytest.raises(MilvusException, match="rate limit"):
+        call(busy, 99)
+    assert len(calls) == 6
+    bad = MilvusException(code=1100, message="string too long")
+    with pytest.raises(MilvusException, match="too long"):
+        call(bad, 1)
+    assert len(calls) == 1
+
+
+def test_a_server_that_went_away_is_a_passing_error(client: "MilvusClient") -> None:
+    with pytest.raises(MilvusException) as refused:
+        client.query("c", filter="no such field == 1", output_fields=["title"])
+    assert not is_transient(refused.value)
+    import grpc
+
+    class Gone(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.UNAVAILABLE
+
+    assert is_transient(Gone())
+    assert is_transient(MilvusException(code=grpc.StatusCode.UNAVAILABLE, message="retries used up"))
+    assert not is_transient(ValueError("no"))

@@ -1,0 +1,113 @@
+"""Milvus Lite: shared within a process, really given back, and waited for when another process has it."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.milvus.lite import LiteBusyError, LitePathError, lite_server
+
+HOLD = """
+import sys
+from jobs.milvus.lite import lite_server
+with lite_server(sys.argv[1], 0):
+    print("open", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """Another process that has a path open until its input ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def hold(path: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", HOLD, str(path)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None and process.stdout.readline() == "open\n"
+        return process
+
+    yield hold
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def lets_go(process: subprocess.Popen[str]) -> bool:
+    """End a holder's input; tell whether it closed its server well."""
+    process.stdin.close()
+    return process.wait(60) == 0
+
+
+def test_one_server_for_all_who_ask_in_a_process(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "milvus.db"
+    with lite_server(str(path), 0) as first, lite_server(f"{tmp_path}/sub/../sub/milvus.db", 0) as second:
+        assert first == second and first.startswith("http://127.0.0.1:")
+    with lite_server(str(path), 0):
+        pass
+
+
+def test_the_path_is_free_when_the_last_user_leaves(tmp_path: Path, holder) -> None:
+    path = tmp_path / "milvus.db"
+    with lite_server(str(path), 0):
+        with lite_server(str(path), 0):
+            pass
+        command = [sys.executable, "-c", HOLD, str(path)]
+        busy = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        assert "LiteBusyError" in busy.stderr and str(path) in busy.stderr
+    assert lets_go(holder(path)), "this process lives on, but the path is free"
+
+
+def test_a_busy_path_names_who_has_it(tmp_path: Path, holder) -> None:
+    process = holder(tmp_path / "milvus.db")
+    with pytest.raises(LiteBusyError, match=rf"open in process {process.pid} .*--milvus http"):
+        lite_server(str(tmp_path / "milvus.db"), 0.2).__enter__()
+
+
+def test_a_path_is_waited_for(tmp_path: Path, holder) -> None:
+    process = holder(tmp_path / "milvus.db")
+    start = time.monotonic()
+    threading.Timer(1, process.stdin.close).start()
+    with lite_server(str(tmp_path / "milvus.db"), 60):
+        assert time.monotonic() - start > 0.9
+
+
+def test_a_killed_holder_leaves_the_path_free(tmp_path: Path, holder) -> None:
+    process = holder(tmp_path / "milvus.db")
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    with lite_server(str(tmp_path / "milvus.db"), 0):
+        pass
+
+
+def test_a_file_at_the_path_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "milvus.db").write_text("made by Milvus Lite 2")
+    with pytest.raises(LitePathError, match="cannot be a Milvus Lite database"):
+        lite_server(str(tmp_path / "milvus.db"), 0).__enter__()
+
+
+def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:
+    path, uris = tmp_path / "milvus.db", set[str]()
+    ready = threading.Barrier(4)
+
+    def use() -> None:
+        ready.wait()
+        with lite_server(str(path), 10) as uri:
+            uris.add(uri)
+            ready.wait()
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(uris) == 1
+    assert lets_go(holder(path))

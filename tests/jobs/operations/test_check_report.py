@@ -1,0 +1,69 @@
+import io
+import json
+
+from rich.console import Console
+
+from jobs.catalog.head import Head
+from jobs.catalog.records import Parsed
+from jobs.operations.check_report import check_document, print_check
+from jobs.operations.check_source import Check, Thumbnail
+from schemas.product import ImageRef
+from schemas.source import MappedRow, malformed_row
+
+
+def example() -> Check:
+    row = MappedRow(
+        "m[1]",
+        "Mug [bold]",
+        "x" * 200,
+        ["Home", "Kitchen"],
+        {"colour": "red"},
+        images=[ImageRef("file:///s/a.jpg", "1")],
+    )
+    bad = MappedRow("2", None, None, [], None, "expected a map", images=[])
+    check = Check("shop.csv", Head(["shop.csv"], "csv", ["id"], [Parsed({"id": 1}, None)], whole=True), 'id = "id"\n')
+    check.rows = [
+        (
+            row,
+            [Thumbnail("file:///s/a.jpg", 80, 60, "JPEG"), Thumbnail("file:///s/b.jpg", problem="image_missing: no")],
+        ),
+        (bad, []),
+        (malformed_row("has 2 fields"), []),
+    ]
+    check.say("note", "read all 1 records")
+    check.say("error", "files of [several] formats")
+    return check
+
+
+def printed(check: Check) -> str:
+    stream = io.StringIO()
+    print_check(check, Console(file=stream, width=160))
+    return stream.getvalue()
+
+
+def test_the_print_shows_rows_sizes_and_findings_errors_first() -> None:
+    text = printed(example())
+    for words in (
+        'id = "id"', "m[1]", "Mug [bold]", "Home › Kitchen", "colour: red", "80×60 JPEG", "b.jpg  image_missing",
+        "expected a map", "has 2 fields", "[several]", "A night would stop",
+    ):  # fmt: skip
+        assert words in text
+    assert text.index("[several]") < text.index("read all 1 records")
+    assert "x" * 70 not in text
+
+
+def test_a_good_check_says_so() -> None:
+    assert "A night can use this catalogue" in printed(Check("shop.csv", mapping_file="m.toml"))
+    assert "m.toml" in printed(Check("shop.csv", mapping_file="m.toml"))
+
+
+def test_the_document_is_plain_json_with_everything() -> None:
+    document = json.loads(json.dumps(check_document(example())))
+    assert document["ok"] is False
+    assert document["format"] == "csv"
+    assert document["suggested_mapping"] == 'id = "id"\n'
+    assert document["rows"][0]["images"][0] == {
+        "uri": "file:///s/a.jpg", "width": 80, "height": 60, "format": "JPEG", "problem": None,
+    }  # fmt: skip
+    assert document["findings"][0] == {"level": "error", "text": "files of [several] formats"}
+    assert check_document(Check("x"))["files"] == []

@@ -1,0 +1,104 @@
+"""A model version's collection: made once, whatever is missing of it; refused when it is another model's; verified."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from jobs.errors import NightStoppedError
+from jobs.milvus.client import collection_properties, connect
+from jobs.serving.collection import check_held, ensure_collection, flush, registered_dimension
+from jobs.serving.row_writer import Written
+from jobs.state.run_context import Night
+from schemas.collection import PROPERTIES, TEXT_BYTES, collection_schema
+from tests.jobs.serving_shop import DIMENSION, Shop, items
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+DATE = "2026-01-02"
+
+
+@pytest.fixture
+def night(shop: Shop) -> Night:
+    return shop.planned(DATE, items(1))
+
+
+@pytest.fixture
+def client(night: Night) -> "Iterator[MilvusClient]":
+    with connect(night.settings) as client:
+        yield client
+
+
+def rows(epoch: int, *ids: str) -> list[dict]:
+    vector = np.eye(1, DIMENSION, dtype=np.float32)[0]
+    return [{**dict.fromkeys(TEXT_BYTES, "x"), "product_id": name, "epoch": epoch, "vector": vector} for name in ids]
+
+
+def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make_settings) -> None:
+    properties = {name: f'{name} é "quoted", {"x" * 300}' for name in PROPERTIES}
+    with connect(make_settings(milvus=milvus)) as client:
+        client.create_collection("c", schema=collection_schema(8), properties=properties)
+    with connect(make_settings(milvus=milvus)) as client:
+        assert collection_properties(client, "c") == properties
+        described = {field["name"]: field["params"] for field in client.describe_collection("c")["fields"]}
+    assert {name: described[name]["max_length"] for name in TEXT_BYTES} == dict(TEXT_BYTES)
+    assert described["vector"]["dim"] == 8
+
+
+def test_it_is_made_once_and_completed(shop: Shop, night: Night, client: "MilvusClient") -> None:
+    plan = shop.plan(night)
+    assert registered_dimension(night.lake, plan.model_version) == DIMENSION
+    properties = {
+        "moon.model_version": shop.model.model_version,
+        "moon.dimension": str(DIMENSION),
+        "moon.preprocessing": "0" * 64,
+        "moon.checkpoint": "/checkpoints/test",
+    }
+    client.create_collection(  # all that a run killed here had done
+        plan.collection, schema=collection_schema(DIMENSION), properties=properties
+    )
+    for _ in range(2):
+        ensure_collection(client, night, plan, DIMENSION, 10)
+        assert collection_properties(client, plan.collection) == properties
+        assert client.describe_index(plan.collection, "vector")["metric_type"] == "IP"
+        assert client.query(plan.collection, filter="epoch > 0", output_fields=["title"]) == []
+
+
+def test_another_models_collection_is_refused(shop: Shop, night: Night, client: "MilvusClient") -> None:
+    plan = shop.plan(night)
+    client.create_collection(plan.collection, schema=collection_schema(DIMENSION))
+    with pytest.raises(NightStoppedError, match=r"moon\.model_version is missing and not ab12"):
+        ensure_collection(client, night, plan, DIMENSION, 10)
+
+
+def test_an_index_that_the_backend_lacks_is_refused(lite_shop: Shop) -> None:
+    night = lite_shop.planned(DATE, items(1), index="SCANN")
+    with (
+        connect(night.settings) as client,
+        pytest.raises(NightStoppedError, match=r"Milvus Lite has no SCANN index.*MOON_INDEX"),
+    ):
+        ensure_collection(client, night, lite_shop.plan(night), DIMENSION, 10)
+
+
+def test_what_is_held_is_compared_row_by_row(shop: Shop, night: Night, client: "MilvusClient") -> None:
+    plan = shop.plan(night)
+    ensure_collection(client, night, plan, DIMENSION, 10)
+    client.upsert(plan.collection, [*rows(1, "old"), *rows(2, "a", "b")])
+    flush(client, plan.collection)
+    sample = [{name: row[name] for name in ("product_id", "content_hash", "vector")} for row in rows(2, "a", "b")]
+
+    def check(rows: int = 3, of_epoch: int = 2, **changed: object) -> None:
+        written = Written(2, [sample[0], {**sample[1], **changed}])
+        check_held(client, plan.collection, rows=rows, epoch=2, of_epoch=of_epoch, written=written)
+
+    check()
+    with pytest.raises(NightStoppedError, match="holds 3 rows, 2 of them from this run; it must be 4 and 2"):
+        check(rows=4)
+    with pytest.raises(NightStoppedError, match="2 of them from this run; it must be 3 and 3"):
+        check(of_epoch=3)
+    slightly_off = sample[1]["vector"] + np.float32(1e-6)
+    for changed in ({"vector": slightly_off}, {"content_hash": "y"}, {"product_id": "gone"}):
+        with pytest.raises(NightStoppedError, match="1 of 2 rows read back"):
+            check(**changed)

@@ -1,0 +1,83 @@
+"""Rows on their way to Milvus: vectors as matrices, texts cut to their fields, the check before the first is sent."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.errors import NightStoppedError
+from jobs.serving.rows import check_rows, entities, entity_bytes, joined, vector_matrix
+from schemas.collection import FIELDS, TEXT_BYTES, VECTOR
+
+FLOATS = st.floats(-1, 1, width=32)
+
+
+@given(st.integers(0, 9), st.integers(1, 9), st.data())
+def test_vectors_come_out_as_they_went_in(rows: int, dimension: int, data: st.DataObject) -> None:
+    vectors = [data.draw(st.lists(FLOATS, min_size=dimension, max_size=dimension)) for _ in range(rows)]
+    column = pa.array([[9.0] * dimension, *vectors], pa.list_(pa.float32()))[1:]  # a slice, as Spark hands them over
+    matrix = vector_matrix(column)
+    assert matrix.dtype == np.float32 and len(matrix) == rows
+    assert matrix.tolist() == np.float32(vectors).tolist()
+
+
+@given(st.fixed_dictionaries({name: st.none() | st.text('a"\\é😀', max_size=300) for name in TEXT_BYTES}))
+def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
+    row = {**texts, "epoch": 7, VECTOR: [0.6, 0.8], "partial": True}
+    types = {"epoch": pa.int64(), VECTOR: pa.list_(pa.float32()), "partial": pa.bool_()}
+    schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in row])
+    (entity,) = entities(pa.RecordBatch.from_pylist([row], schema=schema))
+    assert entity.keys() == {*FIELDS, VECTOR}, "what the ledger alone needs stays here"
+    assert all(len(entity[name].encode()) <= limit for name, limit in TEXT_BYTES.items())
+    assert all((text or "").startswith(entity[name]) for name, text in texts.items())
+    assert entity["epoch"] == 7 and entity[VECTOR].tolist() == np.float32([0.6, 0.8]).tolist()
+    assert entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in TEXT_BYTES)
+
+
+def test_a_row_is_a_product_with_its_vector(spark) -> None:
+    wanted = spark.createDataFrame(
+        [("a", "h1", "2026-01-02", 3), ("b", "h2", "2026-01-01", 2), ("none", "h", "2026-01-02", 3)],
+        "product_id string, content_hash string, snapshot_date string, epoch long",
+    )
+    told = "product_id string, content_hash string, title string, category array<string>, attributes map<string,string>"
+    products = spark.createDataFrame(
+        [
+            ("a", "h1", "A", ["X", "Y", "Z", "Q"], {"color": "red", "Brand": "N"}),
+            ("b", "h2", "B", [], {}),
+            ("b", "old", "Old", [], {}),
+        ],
+        told,
+    )
+    vectors = spark.createDataFrame(
+        [("a", "h1", [1.0, 0.0], True), ("b", "h2", [0.0, 1.0], False)],
+        "product_id string, content_hash string, vector array<float>, partial boolean",
+    )
+    rows = joined(wanted, products, vectors, "m")
+    assert rows.columns == [*FIELDS, VECTOR, "partial"]
+    found = {row.product_id: row for row in rows.collect()}
+    assert found.keys() == {"a", "b"}
+    a, b = found["a"], found["b"]
+    assert (a.title, a.category, a.category_1, a.category_3, a.brand) == ("A", "X/Y/Z/Q", "X", "Z", "N")
+    assert (a.snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
+    assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", [0.6, 0.8]), ("b", [0.0, -1.0])], None),
+        ([("a", [0.6, 0.8]), ("b", [0.0, 0.0])], r"1 of 2 vectors are not unit vectors of 2 numbers \(product 'b'"),
+        ([("b", [float("nan"), 0.0]), ("a", [1.0, float("inf")])], r"2 of 2 .*'a'"),
+        ([("a", [0.6, 0.8, 0.0])], "1 of 1"),
+        ([("a", [0.6, 0.8]), ("a", [0.6, 0.8])], "2 rows for 1 products"),
+        ([("a", [0.6, 0.8005])], None),
+    ],
+)
+def test_every_row_is_checked_before_the_first_is_sent(spark, rows: list, message: str | None) -> None:
+    frame = spark.createDataFrame(rows, "product_id string, vector array<float>")
+    if message is None:
+        assert check_rows(frame, 2) == len(rows)
+    else:
+        with pytest.raises(NightStoppedError, match=message):
+            check_rows(frame, 2)

@@ -1,0 +1,79 @@
+"""status: what is served and how old it is, from what lake and Milvus say."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.milvus.client import connect
+from jobs.serving.status import AgeError, age, is_fresh, status
+from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from tests.jobs.serving.test_row_writer import entity
+from tests.jobs.serving_shop import write
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("26h", 26), ("90m", 1.5), ("2d", 48), ("3600s", 1), ("0.5h", 0.5), (" 1h ", 1)]
+)
+def test_ages(text: str, hours: float) -> None:
+    assert age(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "26", "h", "-1h", "1h30m", "1w"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(AgeError, match="such as 26h"):
+        age(text)
+
+
+def test_nothing_served_yet(make_settings) -> None:
+    found = status(make_settings())
+    assert (found["collection"], found["rows"], found["last_run"], found["age_seconds"]) == (None, 0, None, None)
+    assert not is_fresh(found, timedelta(days=9999))
+
+
+def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
+    settings = make_settings(milvus=milvus)
+    lake = Lake(Storage(settings.lake))
+    properties = dict(zip(PROPERTIES, ["a" * 64, "4", "b" * 64, "/models/tiny"], strict=True))
+    with connect(settings) as client:
+        params = client.prepare_index_params()
+        params.add_index(VECTOR, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
+        client.create_collection("moon_a", schema=collection_schema(4), index_params=params, properties=properties)
+        client.upsert("moon_a", [entity("p1"), entity("p2")])
+        for alias in ("products", "products_aaaaaaaa"):
+            client.create_alias("moon_a", alias)
+    marks = {"highwater:moon_a": datetime(2026, 1, 4).toordinal()}
+    lake.commit("served", [], attempt="upsert", partition={"collection": "moon_a"}, marks=marks)
+    runs = [
+        ("2026-01-03", "moon_a", "success", 40),
+        ("2026-01-04", "moon_a", "success", 30),
+        ("2026-01-04", "moon_a", "success", 20),
+        ("2026-01-04", "moon_a", "failed", 3),
+        ("2026-01-04", "moon_other", "success", 2),
+        ("2026-01-02", "moon_a", "success", 1),
+    ]
+    for number, (date, collection, outcome, hours) in enumerate(runs):
+        row = {
+            "run_id": f"r{number}",
+            "stage": "report",
+            "outcome": outcome,
+            "counts": [("delivered", number)],
+            "details": [("collection", collection)],
+            "finished_at": NOW - timedelta(hours=hours),
+        }
+        write(lake, "runs", [row], {"date": date}, f"run {number}", "append")
+
+    found = status(settings, now=NOW)
+    assert found["collection"] == "moon_a" and found["model"] == "a" * 64
+    assert (found["rows"], found["dimension"], found["index"], found["checkpoint"]) == (2, 4, "HNSW", "/models/tiny")
+    assert found["aliases"] == ["products", "products_aaaaaaaa"]
+    assert found["snapshot_date"] == "2026-01-04"
+    assert found["age_seconds"] == 20 * 3600, "an older date, a failure and another collection refresh nothing"
+    assert found["last_run"] == {
+        "run_id": "r5", "date": "2026-01-02", "outcome": "success", "finished_at": "2026-01-05T11:00:00+00:00",
+        "rows": {"delivered": 5},
+    }  # fmt: skip
+    assert is_fresh(found, age("20h")) and not is_fresh(found, age("19h"))

@@ -1,0 +1,139 @@
+"""The encode stage on a real session; what a single task does is tested in test_encode_task.py."""
+
+import json
+from dataclasses import replace
+from shutil import copytree
+
+import numpy as np
+import pytest
+
+from jobs.errors import NightStoppedError
+from jobs.stages.detect import detect
+from jobs.stages.encode import encode, rows_to_encode
+from jobs.stages.plan import required_plan
+from jobs.state.model_registry import checkpoint_at
+
+CATALOGUE = {
+    "plain": ["a.jpg"],
+    "two": ["a.jpg", "b.png"],
+    "partial": ["broken.jpg", "b.png"],
+    "beyond": ["a.jpg", "b.png", "broken.jpg"],  # the model looks at two images
+    "nothing": ["broken.jpg", "missing.jpg"],
+    "same": ["a.jpg"],
+}
+COUNTS = {"products": 5, "encoded": 4, "quarantined": 1}
+
+
+@pytest.fixture
+def images(tmp_path, photo):
+    """The night's image folder with a.jpg, b.png and a broken file."""
+    folder = tmp_path / "images"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.jpg").write_bytes(photo(1))
+    (folder / "b.png").write_bytes(photo(2, kind="PNG"))
+    (folder / "broken.jpg").write_bytes(photo(3)[:200])
+    return folder
+
+
+@pytest.fixture
+def night(planned_night, images):
+    """A night whose regions are known."""
+    night, _ = planned_night(CATALOGUE, unchanged=["same"])
+    detect(night)
+    return night
+
+
+def vectors(night):
+    rows = night.lake.read(night.spark, "vectors", {"date": night.date}).collect()
+    return {(row.product_id, row.model_version): row for row in rows}, len(rows)
+
+
+def refusals(night):
+    rows = night.lake.read(night.spark, "quarantine", {"date": night.date, "stage": "encode"}).collect()
+    return [(row.product_id, row.image_index, row.reason) for row in rows]
+
+
+def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(night, images, tiny_checkpoint):
+    from moon_model.encoder import MoonEncoder
+
+    result = encode(night)
+    assert result.counts == COUNTS
+    assert refusals(night) == [("nothing", None, "no_readable_image")]  # detect has told of the images
+    found, count = vectors(night)
+    by_id = {product: row for (product, _), row in found.items()}
+    assert count == 4
+    assert {key: row.partial for key, row in by_id.items()} == {
+        "plain": False, "two": False, "beyond": False, "partial": True,
+    }  # fmt: skip
+
+    usable = {"plain": ["a.jpg"], "two": ["a.jpg", "b.png"], "partial": ["b.png"], "beyond": ["a.jpg", "b.png"]}
+    expected = MoonEncoder.from_pretrained(tiny_checkpoint).encode(
+        {"id": key, "title": f"Title of {key}", "category": ["A", "B"], "attributes": {"Color": "red"}}
+        | {"images": [images / name for name in names]}
+        for key, names in usable.items()
+    )
+    for key, vector in zip(usable, expected, strict=True):
+        assert by_id[key].content_hash == f"hash {key}"
+        assert np.dot(by_id[key].vector, vector) > 0.999, key
+    assert len({tuple(row.vector) for row in by_id.values()}) == 4
+
+    for image in images.iterdir():
+        image.unlink()  # whoever opened one now would fail
+    again = encode(night)
+    assert again.details["note"] == "found committed"
+    assert again.counts == {}
+    assert vectors(night) == (found, 4)
+
+
+@pytest.mark.long
+def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(night, planned_night, monkeypatch):
+    commit = type(night.lake).commit
+
+    def killed(lake, table, *args, **options):
+        if table == "vectors":
+            raise KeyboardInterrupt
+        return commit(lake, table, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(night.lake), "commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            encode(night)
+    assert vectors(night) == ({}, 0)
+    monkeypatch.setattr("jobs.stages.encode.PRODUCTS_PER_TASK", 2)
+    assert encode(night).counts == COUNTS
+    assert refusals(night) == [("nothing", None, "no_readable_image")]
+    once = {key: row.vector for key, row in vectors(night)[0].items()}
+
+    again, _ = planned_night(CATALOGUE, unchanged=["same"], run_id="r2")
+    encode(again)
+    rows = again.lake.read(again.spark, "vectors", {"date": night.date}).collect()
+    assert len(rows) == 8
+    assert all(row.vector == once[row.product_id, row.model_version] for row in rows)  # to the last bit
+
+
+def test_nothing_to_encode_still_ends_with_a_commit(planned_night):
+    night, _ = planned_night({"a": ["missing.jpg"]}, unchanged=["a"])
+    assert encode(night).counts == {"products": 0, "encoded": 0, "quarantined": 0}
+    assert encode(night).details["note"] == "found committed"
+
+
+def test_another_checkpoint_than_planned_stops(planned_night, tiny_checkpoint, tmp_path):
+    night, plan = planned_night({"a": ["a.jpg"]})
+    other = copytree(tiny_checkpoint, tmp_path / "other")
+    settings = json.loads((other / "processor_config.json").read_text())
+    (other / "processor_config.json").write_text(json.dumps(settings | {"lowercase": False}))
+    assert checkpoint_at(str(other)).model_version != plan.model_version
+    with pytest.raises(NightStoppedError, match="put the files back"):
+        encode(replace(night, settings=night.settings.replace(model=str(other))))
+
+
+def test_rows_carry_the_regions_of_the_images_that_count(night):
+    plan = required_plan(night.lake, night.date)
+    rows = {row.product_id: row for row in rows_to_encode(night, plan, 2).collect()}
+    places = {key: sorted(region.image_index for region in row.regions or ()) for key, row in rows.items()}
+    assert places == {"plain": [0], "two": [0, 1], "partial": [1], "beyond": [0, 1], "nothing": []}
+
+
+def test_without_a_plan(make_night):
+    with pytest.raises(NightStoppedError, match="moon prepare"):
+        encode(make_night())

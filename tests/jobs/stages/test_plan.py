@@ -1,0 +1,214 @@
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+import jobs.stages.plan
+from jobs.errors import NightStoppedError
+from jobs.stages.plan import COUNTS, current_plan, plan, required_plan
+from jobs.state.ledger import highwater_mark, ledger_counter
+from jobs.state.model_registry import ModelChoice
+
+DATE = "2026-01-02"
+MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """Tonight's model without a checkpoint and a Milvus (`test_model_choice` has both); may be changed."""
+    chosen = {"model": MODEL}
+    monkeypatch.setattr(jobs.stages.plan, "connect", lambda settings: nullcontext())
+    monkeypatch.setattr(jobs.stages.plan, "choose_model", lambda settings, client: chosen["model"])
+    return chosen
+
+
+@pytest.fixture
+def world(make_night, seed, model):
+    """A night whose tables the test fills: products and ledger as {id: hash}, refused as ids."""
+
+    class World:
+        epoch = 0
+
+        def night(self, date=DATE, **options):
+            self.lake = make_night(date, **options).lake
+            return make_night(date, **options)
+
+        def deliver(self, products, refused=(), date=DATE, images=1):
+            lake = self.night().lake
+            rows = [
+                {"product_id": key, "source_row": row, "title": "t", "content_hash": value, "attributes": []}
+                | {"images": [{"uri": f"file:///{key}{n}", "version": "1"} for n in range(images)]}
+                for row, (key, value) in enumerate(products.items())
+            ]
+            bad = [
+                {"product_id": key, "source_row": len(rows) + n, "reason": "no_image"} for n, key in enumerate(refused)
+            ]
+            snapshot = [{"source_row": n} for n in range(len(rows) + len(bad))]
+            seed(lake, "snapshots", snapshot, {"date": date}, mode="overwrite")
+            seed(lake, "quarantine", bad, {"date": date, "stage": "validate"}, mode="overwrite")
+            seed(lake, "products", rows, {"date": date}, mode="overwrite")
+
+        def serve(self, held, date=DATE, partial=()):
+            lake = self.night().lake
+            self.epoch += 1
+            rows = [
+                {"product_id": key, "op": "delete" if value is None else "upsert", "content_hash": value}
+                | {"epoch": self.epoch, "snapshot_date": date, "partial": key in partial}
+                for key, value in held.items()
+            ]
+            counter = (ledger_counter(MODEL.collection), self.epoch - 1)
+            marks = {highwater_mark(MODEL.collection): ordinal(date)}
+            seed(lake, "served", rows, {"collection": MODEL.collection}, counter=counter, marks=marks)
+
+        def changes(self, night):
+            current = required_plan(night.lake, night.date)
+            rows = night.lake.read(night.spark, "changes", current.partition).collect()
+            return {row.product_id: row.op for row in rows}
+
+    return World()
+
+
+def ordinal(day):
+    return date.fromisoformat(day).toordinal()
+
+
+def many(start, stop, value="1"):
+    return {f"p{n:03}": value for n in range(start, stop)}
+
+
+def test_first_night_then_the_same_plan_again(world):
+    world.deliver(many(0, 3), refused=["bad", None], images=3)
+    night = world.night()
+    result = plan(night)
+    expected = dict.fromkeys(COUNTS, 0) | {"delivered": 5, "valid": 3, "quarantined": 2, "new": 3, "images": 6}
+    assert result.counts == expected  # of three images two reach the model
+    assert result.details["run_id"].startswith(f"{DATE}-")
+    assert "3 products with 6 images" in result.details["estimate"]
+    assert world.changes(night) == dict.fromkeys(many(0, 3), "new")
+    first = required_plan(night.lake, DATE)
+    assert (first.collection, first.model_version, first.serve) == (MODEL.collection, MODEL.model_version, True)
+    assert night.lake.read_arrow("models").to_pylist()[0]["uri"] == MODEL.uri
+
+    assert plan(night).details["run_id"] == first.run_id
+    assert required_plan(night.lake, DATE) == first  # found, not made anew
+    assert night.lake.read_arrow("plans").num_rows == 1
+    assert night.lake.read_arrow("models").num_rows == 1
+
+
+def test_every_kind_of_change_is_counted_and_conserved(world, seed):
+    world.serve(many(0, 8), date="2026-01-01", partial=["p001"])
+    world.serve({"p009": "1", "back": "1"})
+    world.serve({"back": None})
+    night = world.night()
+    vectors = [
+        {"product_id": "p002", "content_hash": "2", "vector": [1.0], "partial": False},
+        {"product_id": "p003", "content_hash": "2", "vector": [1.0], "partial": True},
+    ]
+    seed(night.lake, "vectors", vectors, {"model_version": MODEL.model_version, "date": "2026-01-01"})
+    tonight = {"p000": "1", "p001": "1", "p002": "2", "p003": "2", "p004": "1", "fresh": "1", "back": "1"}
+    world.deliver(tonight, refused=["p005", "p006", "p004", "never"])
+    counts = plan(night).counts
+    assert world.changes(night) == {
+        "p001": "changed", "p002": "reuse", "p003": "changed", "fresh": "new", "back": "new",
+        "p007": "deleted", "p009": "deleted",
+    }  # fmt: skip
+    assert counts == {
+        "delivered": 11, "valid": 7, "quarantined": 4, "new": 2, "changed": 2, "reuse": 1, "deleted": 2,
+        "unchanged": 2, "stale": 2, "images": 4,
+    }  # fmt: skip
+    assert counts["valid"] == counts["new"] + counts["changed"] + counts["reuse"] + counts["unchanged"]
+    assert counts["delivered"] == counts["valid"] + counts["quarantined"]
+
+
+def test_after_serving_the_plan_of_the_same_date_is_empty(world):
+    world.deliver(many(0, 3))
+    night = world.night()
+    before = plan(night).details["run_id"]
+    world.serve(many(0, 3))
+    result = plan(night)
+    assert result.details["run_id"] != before
+    assert (result.counts["unchanged"], result.counts["new"], result.details["estimate"]) == (3, 0, "nothing to encode")
+    assert world.changes(night) == {}
+
+
+def test_a_new_snapshot_of_the_date_is_planned_anew(world):
+    world.deliver(many(0, 2))
+    night = world.night()
+    before = plan(night).details["run_id"]
+    world.deliver(many(0, 3))
+    result = plan(night)
+    assert result.details["run_id"] != before
+    assert required_plan(night.lake, DATE).run_id == result.details["run_id"]
+    assert result.counts["new"] == 3
+
+
+def test_older_date_makes_vectors_but_serves_and_deletes_nothing(world):
+    world.serve(many(0, 40), date="2026-01-05")
+    world.deliver({"p000": "1", "p001": "0", "old": "1"}, refused=["p002"])
+    night = world.night()
+    result = plan(night)
+    assert not required_plan(night.lake, DATE).serve
+    assert result.details["serve"].startswith("no")
+    assert world.changes(night) == {"p001": "changed", "old": "new"}
+    assert (result.counts["deleted"], result.counts["stale"]) == (0, 0)
+
+
+def test_breaker_stops_and_the_named_override_passes(world):
+    world.serve(many(0, 40))
+    world.deliver(many(0, 20))
+    with pytest.raises(NightStoppedError, match=r"--allow-deletes 0\.5"):
+        plan(world.night())
+    assert current_plan(world.lake, DATE) is None  # not frozen
+    night = world.night(allow_deletes=0.5, reason="half the range ends")
+    result = plan(night)
+    assert result.counts["deleted"] == 20
+    assert result.details["override"] == "--allow-deletes 0.5 (half the range ends)"
+    assert plan(world.night()).details["run_id"] == result.details["run_id"]  # frozen: the override stands
+
+
+def test_refusals_trip_the_breaker_but_hold_the_deletes(world):
+    world.serve(many(0, 40))
+    world.deliver(many(0, 20), refused=many(20, 40))
+    with pytest.raises(NightStoppedError, match=r"--allow-refusals 0\.5"):
+        plan(world.night())
+    counts = plan(world.night(allow_refusals=0.5, reason="known")).counts
+    assert (counts["deleted"], counts["stale"], counts["unchanged"]) == (0, 20, 20)
+
+
+def test_a_night_killed_between_its_two_commits_keeps_its_rows(world, monkeypatch, seed):
+    world.deliver(many(0, 2))
+    night = world.night()
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.stages.plan, "commit_header", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan(night)
+    assert current_plan(night.lake, DATE) is None
+    late = [{"product_id": "p000", "content_hash": "1", "vector": [1.0], "partial": False}]
+    seed(night.lake, "vectors", late, {"model_version": MODEL.model_version, "date": DATE})
+    assert plan(night).counts["new"] == 2  # the counts are those of the committed rows
+    assert world.changes(night) == dict.fromkeys(many(0, 2), "new")
+
+
+def killed(*args):
+    raise KeyboardInterrupt
+
+
+def test_going_back_to_an_earlier_model_makes_its_plan_current_again(world, model):
+    world.deliver(many(0, 2))
+    night = world.night()
+    first = plan(night).details["run_id"]
+    model["model"] = replace(MODEL, model_version="b" * 64, collection="moon_b")
+    assert plan(night).details["run_id"] != first
+    model["model"] = MODEL
+    assert plan(night).details["run_id"] == first
+    assert plan(night).details["run_id"] == first
+    assert required_plan(night.lake, DATE).run_id == first
+    assert night.lake.read_arrow("plans").num_rows == 3
+
+
+def test_without_products_or_plan_the_message_names_the_command(world):
+    with pytest.raises(NightStoppedError, match=f"moon prepare --date {DATE}"):
+        plan(world.night())
+    with pytest.raises(NightStoppedError, match=f"moon prepare --date {DATE}"):
+        required_plan(world.lake, DATE)

@@ -1,0 +1,103 @@
+import json
+from shutil import copytree
+
+import pytest
+
+from jobs.errors import NightStoppedError
+from jobs.lake.storage import Storage
+from jobs.lake.store import Lake
+from jobs.milvus.client import connect
+from jobs.state.model_registry import checkpoint_at, choose_model, register_model, registered_model
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_schema
+
+
+@pytest.fixture
+def other_checkpoint(tiny_checkpoint, tmp_path):
+    """The same weights with other processing: another model version."""
+    folder = copytree(tiny_checkpoint, tmp_path / "other")
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps(settings | {"lowercase": False}))
+    return folder
+
+
+@pytest.fixture
+def client(make_settings):
+    """A Milvus Lite of the test's own."""
+    with connect(make_settings()) as client:
+        yield client
+
+
+def serve(client, name, properties, alias="products"):
+    client.create_collection(name, schema=collection_schema(4), properties=properties)
+    client.create_alias(name, alias)
+
+
+def test_a_checkpoint_is_described_by_its_files(tiny_checkpoint, other_checkpoint):
+    choice = checkpoint_at(str(tiny_checkpoint))
+    assert choice.uri == str(tiny_checkpoint.resolve())
+    assert (choice.dimension, choice.max_images) == (32, 2)
+    assert (len(choice.model_version), len(choice.detector_version)) == (64, 16)
+    assert choice.collection == f"moon_{choice.model_version[:12]}"
+    assert checkpoint_at(str(tiny_checkpoint)) == choice
+    assert checkpoint_at(str(other_checkpoint)).model_version != choice.model_version
+
+
+def test_the_description_is_the_encoders(tiny_checkpoint):
+    from moon_model.encoder import MoonEncoder
+
+    encoder, choice = MoonEncoder.from_pretrained(tiny_checkpoint), checkpoint_at(str(tiny_checkpoint))
+    assert encoder.model_version == choice.model_version
+    assert encoder.detector.version == choice.detector_version
+    assert (encoder.dim, encoder.max_images) == (choice.dimension, choice.max_images)
+
+
+def test_no_checkpoint_there(tmp_path):
+    with pytest.raises(NightStoppedError, match="name its folder with --model"):
+        checkpoint_at(str(tmp_path))
+
+
+def test_no_detector_there(tiny_checkpoint, tmp_path):
+    with pytest.raises(NightStoppedError, match="cannot be used"):
+        checkpoint_at(str(tiny_checkpoint), str(tmp_path))
+
+
+def test_without_an_alias_the_configured_model_is_taken(client, make_settings, tiny_checkpoint):
+    assert choose_model(make_settings(model=str(tiny_checkpoint)), client) == checkpoint_at(str(tiny_checkpoint))
+
+
+def test_the_model_behind_the_alias_is_taken(client, make_settings, tiny_checkpoint, other_checkpoint):
+    served = checkpoint_at(str(tiny_checkpoint))
+    serve(client, "collection_7", {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri})
+    choice = choose_model(make_settings(), client)
+    assert (choice.uri, choice.model_version, choice.collection) == (served.uri, served.model_version, "collection_7")
+    moved = copytree(tiny_checkpoint, other_checkpoint.parent / "moved")
+    assert choose_model(make_settings(model=str(moved)), client).uri == str(moved)  # the same files elsewhere
+    with pytest.raises(NightStoppedError, match="moon rollout"):
+        choose_model(make_settings(model=str(other_checkpoint)), client)
+
+
+def test_a_served_checkpoint_that_changed_stops_the_night(client, make_settings, other_checkpoint):
+    serve(client, "c", {PROPERTY_MODEL: "0" * 64, PROPERTY_CHECKPOINT: str(other_checkpoint)})
+    with pytest.raises(NightStoppedError, match="has changed since"):
+        choose_model(make_settings(), client)
+
+
+def test_a_foreign_collection_behind_the_alias(client, make_settings):
+    serve(client, "theirs", {})
+    with pytest.raises(NightStoppedError, match="not one of ours"):
+        choose_model(make_settings(), client)
+
+
+def test_a_registered_model_is_found_until_its_files_change(make_settings, tmp_path, tiny_checkpoint, other_checkpoint):
+    lake, settings = Lake(Storage(str(tmp_path / "lake"))), make_settings()
+    folder = copytree(tiny_checkpoint, tmp_path / "registered")
+    choice = checkpoint_at(str(folder), collection="c")
+    register_model(lake, choice)
+    register_model(lake, choice)
+    assert lake.read_arrow("models").num_rows == 1
+    assert registered_model(lake, settings, choice.model_version, "c") == choice
+    copytree(other_checkpoint, folder, dirs_exist_ok=True)
+    with pytest.raises(NightStoppedError, match="put the files back"):
+        registered_model(lake, settings, choice.model_version, "c")
+    elsewhere = settings.replace(model=str(tiny_checkpoint))
+    assert registered_model(lake, elsewhere, choice.model_version, "c").uri == str(tiny_checkpoint)

@@ -1,0 +1,13 @@
+"""A night's partition and the default of a stage's result."""
+
+from jobs.state.run_context import StageResult
+
+
+def test_the_partition_is_the_date(make_night) -> None:
+    night = make_night("2026-01-02")
+    assert night.partition == {"date": "2026-01-02"}
+    assert (night.allow_deletes, night.reason) == (None, "")
+
+
+def test_a_stage_may_say_nothing() -> None:
+    assert StageResult() == StageResult({}, {})

@@ -1,0 +1,43 @@
+"""Texts to be taught on: many, different, reproducible, long ones among them."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from moon_model.product import text_of
+from recipes.moon_tiny import corpus_texts
+
+
+def test_texts_are_many_different_and_reproducible() -> None:
+    texts = corpus_texts.compose_texts(2000)
+    assert len({text_of(one) for one in texts}) == len(texts) > 1700
+    assert texts == corpus_texts.compose_texts(2000)
+    assert texts != corpus_texts.compose_texts(2000, seed=1)
+    firsts = Counter(one.title.split()[0].lower() for one in texts)
+    assert firsts.most_common(1)[0][1] < 0.1 * len(texts)
+    records = [one for one in texts if one.category]
+    assert 0.15 * len(texts) < len(records) < 0.4 * len(texts)
+    assert {name for one in records for name in one.attributes} == {"colour", "pattern", "material", "brand"}
+
+
+def test_words_are_those_of_the_whole_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = ["Ġumbrella", "Ġof", "Ġ123", "rella", "ĠTeapot", "Ġteapot", "ĠÃ©tÃ©", "Ġmugs"]
+    monkeypatch.setattr(corpus_texts, "read_tokenizer", lambda wheels: {"model": {"vocab": vocabulary}})
+    words = corpus_texts.vocabulary_words(tmp_path)
+    assert [one.title for one in words] == ["mugs", "teapot", "umbrella"]
+    groups = corpus_texts.word_groups(words, 50)
+    assert groups == corpus_texts.word_groups(words, 50)
+    assert {len(one.title.split()) for one in groups} == {2, 3}
+    assert {word for one in groups for word in one.title.split()} == {"mugs", "teapot", "umbrella"}
+
+
+def test_some_texts_have_descriptions_of_sentences() -> None:
+    texts = corpus_texts.compose_texts(2000)
+    described = [one for one in texts if one.description]
+    assert 0.25 * len(texts) < len(described) < 0.5 * len(texts)
+    assert all(one.description[0].isupper() and one.description[-1] in ".:" for one in described)
+    assert not any("{" in text_of(one) for one in texts)
+    lengths = [len(text_of(one).split()) for one in texts]
+    assert max(lengths) > 40 and np.median(lengths) < 15
