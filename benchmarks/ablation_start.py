@@ -1,8 +1,8 @@
 """Where the ablation's runs start: the first stage of moon-tiny in fewer dimensions, and a random decoder behind it.
 
 That stage learned from teachers and saw no purchase, so no variant begins with what another was given. Its space holds
-words first and what is seen behind them, widest axes first (`recipes.moon_tiny.distillation_targets`); half of ours goes
-to each.
+words first and what is seen behind them, widest axes first (`recipes.moon_tiny.distillation_targets`); half of
+ours goes to each.
 """
 
 from pathlib import Path

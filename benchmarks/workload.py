@@ -19,10 +19,11 @@ from jobs.settings import Settings
 from jobs.spark.session import spark_session
 from jobs.stages.detect import detect
 from jobs.stages.encode import rows_to_encode
-from jobs.stages.plan import plan, required_plan
+from jobs.stages.plan import plan
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
 from jobs.state.model_registry import checkpoint_at, registered_model
+from jobs.state.plan_record import required_plan
 from jobs.state.run_context import Night
 
 DATE = "2026-01-02"

@@ -1,7 +1,7 @@
 """The application that spark-submit runs: the `moon` command (``spark-submit jobs/spark_entrypoint.py nightly …``).
 
-Python puts the script's own folder first in its path, where ``jobs`` is not found. The folder above replaces it, so that
-a copy of the repository works without being installed.
+Python puts the script's own folder first in its path, where ``jobs`` is not found. The folder above replaces it, so
+that a copy of the repository works without being installed.
 """
 
 import sys

@@ -11,11 +11,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.spark.row_counts import count_rows
-from jobs.stages.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.stages.runner import run_stages
 from jobs.state.changes import OPS, compare
 from jobs.state.ledger import ledger_state, ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
 from schemas.tables import KEY
 

@@ -17,11 +17,12 @@ from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.operations.carry_over import STAGES, carry_over
 from jobs.stages.estimate import Estimate, estimate
-from jobs.stages.plan import COUNTS, Plan, commit_header, counted, drafted, freeze_changes
+from jobs.stages.plan import counted, drafted, freeze_changes
 from jobs.stages.runner import Outcome, run_stages
 from jobs.state.lease import hold_lease
 from jobs.state.ledger import highwater, ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.plan_record import COUNTS, Plan, commit_header
 from jobs.state.run_context import Night
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from jobs.serving.collection import flush, open_collection, registered_dimension
 from jobs.serving.reconcile import Mender
 from jobs.serving.row_writer import RowWriter
 from jobs.serving.search import published
-from jobs.stages.runner import record
 from jobs.state.lease import Lease, hold_lease
 from jobs.state.ledger import ledger_version
 from jobs.state.run_context import Night
+from jobs.state.run_log import record
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient

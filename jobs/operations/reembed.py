@@ -12,10 +12,10 @@ from pyspark.sql import functions as F
 
 from jobs.operations.row_filter import matching
 from jobs.spark.row_counts import count_rows
-from jobs.stages.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.stages.runner import Outcome, run_stages
 from jobs.state.changes import NEW
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
 from schemas.tables import KEY
 

@@ -25,11 +25,11 @@ from jobs.serving.alias import Move, model_of, move_alias, operator
 from jobs.spark.row_counts import count_rows
 from jobs.stages.breakers import check_breakers
 from jobs.stages.report import REPORTS
-from jobs.stages.runner import record
 from jobs.state.changes import OPS
 from jobs.state.ledger import ledger_state, ledger_version
 from jobs.state.model_registry import ModelChoice, checkpoint_at
 from jobs.state.run_context import Night
+from jobs.state.run_log import record
 from schemas.collection import ID
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import alias_target, collection_properties, connect, retry_transient
 from jobs.settings import Settings
-from jobs.stages.runner import record
 from jobs.state.ledger import highwater
+from jobs.state.run_log import record
 from schemas.collection import PROPERTY_MODEL, pinned_alias
 
 if TYPE_CHECKING:

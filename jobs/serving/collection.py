@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from jobs.serving.row_writer import Written
-    from jobs.stages.plan import Plan
+    from jobs.state.plan_record import Plan
     from jobs.state.run_context import Night
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.stages.plan import Plan
 from jobs.state.changes import DELETED, OPS
 from jobs.state.ledger import vectors_of
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import Night
 from schemas.collection import (
     CATEGORY_LEVELS,

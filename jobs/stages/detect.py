@@ -13,10 +13,10 @@ from jobs.catalog.source import allowed_roots
 from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import task_slots
 from jobs.stages.detect_task import DetectJob, detect_task
-from jobs.stages.plan import Plan, required_plan
 from jobs.stages.task_io import run_tasks, spread, task_count
 from jobs.state.changes import ENCODED_OPS
 from jobs.state.model_registry import registered_model
+from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
 from schemas.tables import KEY
 

@@ -14,10 +14,10 @@ from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import task_slots
 from jobs.stages.detect import images_to_encode, products_to_encode
 from jobs.stages.encode_task import EncodeJob, encode_task
-from jobs.stages.plan import Plan, required_plan
 from jobs.stages.task_io import run_tasks, spread, task_count
 from jobs.stages.worker_models import place_for_workers
 from jobs.state.model_registry import registered_model
+from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
 
 STAGE = "encode"

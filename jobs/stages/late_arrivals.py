@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 
 from jobs.serving.rows import to_serve
 from jobs.spark.row_counts import count_rows
-from jobs.stages.plan import COUNTS, Plan, commit_changes, run_name
 from jobs.state.changes import DELETED, OPS
 from jobs.state.ledger import highwater, ledger_state, ledger_version
+from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
 from schemas.collection import ID
 

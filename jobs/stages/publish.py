@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import alias_target, connect
 from jobs.serving.alias import create_alias
-from jobs.stages.plan import required_plan
+from jobs.state.plan_record import required_plan
 from jobs.state.run_context import Night, StageResult
 from schemas.collection import pinned_alias
 

@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.serving.rows import touches
-from jobs.stages.plan import Plan, required_plan
 from jobs.stages.row_accounting import count_fates
+from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
 from validation.reasons import Reason
 

@@ -8,9 +8,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.stages.plan import Plan
 from jobs.state.changes import DELETED, ENCODED_OPS, REUSE
 from jobs.state.ledger import ledger_state, ledger_version
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import Night
 from schemas.tables import KEY
 

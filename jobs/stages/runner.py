@@ -6,15 +6,13 @@ The groups are what one DAG task submits: starting a JVM and Spark costs far mor
 import importlib
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from jobs.lake.store import Lake
-from jobs.lake.writing import FileSink
 from jobs.spark.progress import stage_progress
 from jobs.state.run_context import Night, StageResult
+from jobs.state.run_log import record
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +81,7 @@ def _run_id(night: Night, stage: str) -> str:
         return ""
     if night.apart:
         return night.apart.run_id
-    from jobs.stages.plan import current_plan  # noqa: PLC0415  (imports Spark code)
+    from jobs.state.plan_record import current_plan  # noqa: PLC0415  imports Spark code
 
     plan = current_plan(night.lake, night.date)
     return plan.run_id if plan else ""
@@ -99,11 +97,3 @@ def _row(stage: str, result: StageResult, seconds: float, failure: str) -> dict[
         "details": list(details.items()),
         "finished_at": datetime.now(UTC),
     }
-
-
-def record(lake: Lake, date: str, run_id: str, rows: list[dict[str, object]]) -> None:
-    """Append rows to `runs`: a history of executions, so every execution is an attempt of its own."""
-    partition = {"date": date}
-    sink = FileSink(lake.storage, "runs", partition)
-    sink.write_rows([{**row, "run_id": run_id} for row in rows])
-    lake.commit("runs", sink.close(), attempt=f"runs/{uuid.uuid4()}", partition=partition)

@@ -22,7 +22,6 @@ from jobs.serving.rows import changes_of, check_rows, to_serve, touches, upsert_
 from jobs.spark.row_counts import count_rows
 from jobs.stages.breakers import check_shift
 from jobs.stages.late_arrivals import late_changes, late_plan
-from jobs.stages.plan import Plan, required_plan
 from jobs.state.changes import DELETED
 from jobs.state.hold import check_not_held
 from jobs.state.lease import Lease, hold_lease, lease_state
@@ -37,6 +36,7 @@ from jobs.state.ledger import (
     ledger_state,
     ledger_version,
 )
+from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
 from jobs.state.stop_signal import stopping_on_sigterm
 from schemas.collection import ID

@@ -10,7 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from jobs.lake.store import Lake
-    from jobs.stages.plan import Plan
+    from jobs.state.plan_record import Plan
     from jobs.state.run_context import Night
     from tests.jobs.serving_shop import Shop
 
@@ -90,8 +90,8 @@ def planned_night(
 
     Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
     """
-    from jobs.stages.plan import COUNTS, Plan, commit_header
     from jobs.state.model_registry import checkpoint_at, register_model
+    from jobs.state.plan_record import COUNTS, Plan, commit_header
     from schemas.uri import folder_uri
 
     folder = tmp_path / "images"

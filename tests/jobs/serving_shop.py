@@ -19,10 +19,10 @@ import jobs.serving.collection
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import connect, scan
-from jobs.stages.plan import Plan, commit_header, required_plan
 from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
 from jobs.state.ledger import UPSERT, highwater, ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.plan_record import Plan, commit_header, required_plan
 from jobs.state.run_context import Night
 from schemas.collection import collection_name
 from schemas.product import canonical, content_hash

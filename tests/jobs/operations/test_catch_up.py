@@ -7,10 +7,10 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
 from jobs.operations.catch_up import Follower, catch_up, expected_work, lacks, plan_of, served_date
-from jobs.stages.plan import required_plan
 from jobs.stages.upsert import upsert
 from jobs.state.ledger import highwater, ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.plan_record import required_plan
 from jobs.state.run_context import Night
 from schemas.collection import collection_name
 from tests.jobs.serving_shop import Item, Shop, expected, items, vector_of, write

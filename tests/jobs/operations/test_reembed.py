@@ -6,9 +6,9 @@ import pytest
 
 from jobs.operations.backfill import DUE, FINISHED, backfill, outlook
 from jobs.operations.reembed import frozen, reembed, reembed_in_parts
-from jobs.stages.plan import required_plan
 from jobs.stages.runner import run_stages
 from jobs.state.model_registry import checkpoint_at
+from jobs.state.plan_record import required_plan
 
 CATALOGUE = {"one": ["a.jpg"], "two": ["a.jpg", "b.jpg"], "bad": ["missing.jpg"]}
 

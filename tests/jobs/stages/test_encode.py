@@ -10,8 +10,8 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.stages.detect import detect
 from jobs.stages.encode import encode, rows_to_encode
-from jobs.stages.plan import required_plan
 from jobs.state.model_registry import checkpoint_at
+from jobs.state.plan_record import required_plan
 
 CATALOGUE = {
     "plain": ["a.jpg"],

@@ -6,9 +6,10 @@ import pytest
 
 import jobs.stages.plan
 from jobs.errors import NightStoppedError
-from jobs.stages.plan import COUNTS, current_plan, plan, required_plan
+from jobs.stages.plan import plan
 from jobs.state.ledger import highwater_mark, ledger_counter
 from jobs.state.model_registry import ModelChoice
+from jobs.state.plan_record import COUNTS, current_plan, required_plan
 
 DATE = "2026-01-02"
 MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
