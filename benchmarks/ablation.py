@@ -21,44 +21,44 @@ from pathlib import Path
 
 from torch import multiprocessing
 
-from benchmarks.ablation_plan import VARIANTS, Plan
-from benchmarks.ablation_report import markdown, read_runs
+from benchmarks.ablation_plan import ABLATION_VARIANTS, AblationPlan
+from benchmarks.ablation_report import read_runs, render_ablation_page
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = REPOSITORY / "benchmarks" / "results"
+_RESULTS = REPOSITORY / "benchmarks" / "results"
 RANKS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing, then write ``ablation.json`` and ``ablation.md``."""
     options = _options().parse_args(arguments)
-    plan = Plan(
+    plan = AblationPlan(
         options.pairs.resolve(), tuple(root.resolve() for root in options.image_root), options.start.resolve(),
         options.work.resolve(), options.batches, options.batch_size, options.steps, options.products,
     )  # fmt: skip
     plan.work.mkdir(parents=True, exist_ok=True)
     done = {(run.variant, run.seed) for run in read_runs(plan.runs)}
-    wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in VARIANTS]
+    wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in ABLATION_VARIANTS]
     missing = [one for one in wanted if one not in done]
     if missing:
-        from benchmarks.ablation_run import work  # noqa: PLC0415  # torch and transformers, for the runs alone
+        from benchmarks.ablation_run import run_ablation_process  # noqa: PLC0415  # torch and transformers, for the runs alone
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         os.environ["OMP_NUM_THREADS"] = "1"  # two processes share the cores; accelerate would give each all of them
-        multiprocessing.spawn(work, args=(RANKS, port, plan, missing), nprocs=RANKS)
+        multiprocessing.spawn(run_ablation_process, args=(RANKS, port, plan, missing), nprocs=RANKS)
     runs = [run for run in read_runs(plan.runs) if (run.variant, run.seed) in wanted]
     options.out.mkdir(parents=True, exist_ok=True)
     document = {"plan": {k: str(v) for k, v in asdict(plan).items()}, "runs": [asdict(run) for run in runs]}
     (options.out / "ablation.json").write_text(json.dumps(document, indent=2) + "\n")
-    text = markdown(runs, list(VARIANTS), _about(plan))
+    text = render_ablation_page(runs, list(ABLATION_VARIANTS), _about(plan))
     (options.out / "ablation.md").write_text(text)
     sys.stdout.write(text)
     return 0
 
 
-def _about(plan: Plan) -> str:
+def _about(plan: AblationPlan) -> str:
     pairs = RANKS * plan.batches * plan.batch_size
     return (
         f"{plan.steps} steps of {RANKS} × {plan.batch_size} pairs ({pairs:,} different ones) from moon-tiny's first "
@@ -75,7 +75,7 @@ def _options() -> argparse.ArgumentParser:
     start = REPOSITORY / "var" / "train" / "moon-tiny-1" / "model"
     parser.add_argument("--start", type=Path, default=start, help="a model that saw no purchase")
     parser.add_argument("--work", type=Path, default=REPOSITORY / "var" / "ablation", help="features and finished runs")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=_RESULTS)
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batches", type=int, default=75, help="different batches of a process")

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Variant:
+class AblationVariant:
     """One change to the full model.
 
     Attributes:
@@ -22,20 +22,20 @@ class Variant:
     crops: bool = True
 
 
-VARIANTS = {
-    "full": Variant(),
-    "without crops": Variant(crops=False),
-    "dense FFNs of the same compute": Variant({"moe_layers": []}),
-    "without hard negatives": Variant(hard_negatives=0),
-    "without spatial negatives": Variant(loss={"spatial": False}),
-    "without temporal negatives": Variant(loss={"queue_size": 0}),
-    "pooling: tokens (the paper's)": Variant({"pooling": "tokens"}),
-    "pooling: segments": Variant({"pooling": "segments"}),
+ABLATION_VARIANTS = {
+    "full": AblationVariant(),
+    "without crops": AblationVariant(crops=False),
+    "dense FFNs of the same compute": AblationVariant({"moe_layers": []}),
+    "without hard negatives": AblationVariant(hard_negatives=0),
+    "without spatial negatives": AblationVariant(loss={"spatial": False}),
+    "without temporal negatives": AblationVariant(loss={"queue_size": 0}),
+    "pooling: tokens (the paper's)": AblationVariant({"pooling": "tokens"}),
+    "pooling: segments": AblationVariant({"pooling": "segments"}),
 }
 
 
 @dataclass(frozen=True)
-class Plan:
+class AblationPlan:
     """What all runs share.
 
     Attributes:

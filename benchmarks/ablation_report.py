@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-METRICS = {
+HEADLINE_METRIC_BY_TASK = {
     "text → item": "hit@1",
     "image → item": "R@1",
     "image and text → item": "R@1",
@@ -14,17 +14,17 @@ METRICS = {
 }
 """Tasks of the demo world, and what is shown of each."""
 
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
+STUDENT_T_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 """97.5% quantile of Student's t for so many values."""
 
 
 @dataclass(frozen=True)
-class Run:
+class AblationRun:
     """One training of one variant.
 
     Attributes:
         variant, seed: which.
-        scores: share of right answers by task (`METRICS`).
+        scores: share of right answers by task (`HEADLINE_METRIC_BY_TASK`).
         seconds: of its training.
     """
 
@@ -34,28 +34,28 @@ class Run:
     seconds: float
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: Path) -> list[AblationRun]:
     """Return the finished runs of a file of JSON lines; none where there is no file."""
-    return [Run(**json.loads(line)) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [AblationRun(**json.loads(line)) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def compute_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return mean and half width of the 95% interval; a single value has none (0)."""
-    half = STUDENT[len(values)] * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    half = STUDENT_T_QUANTILES[len(values)] * stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return mean(values), half
 
 
-def paired(runs: Sequence[Run], variant: str) -> tuple[float, float]:
+def compare_with_full(runs: Sequence[AblationRun], variant: str) -> tuple[float, float]:
     """Return by how much the full model beats a variant on the mean of all tasks, seed by seed, with its interval."""
-    totals = {(run.variant, run.seed): mean(run.scores[task] for task in METRICS) for run in runs}
+    totals = {(run.variant, run.seed): mean(run.scores[task] for task in HEADLINE_METRIC_BY_TASK) for run in runs}
     seeds = sorted(seed for name, seed in totals if name == variant)
-    return interval([totals["full", seed] - totals[variant, seed] for seed in seeds])
+    return compute_interval([totals["full", seed] - totals[variant, seed] for seed in seeds])
 
 
-def markdown(runs: Sequence[Run], variants: Sequence[str], about: str) -> str:
+def render_ablation_page(runs: Sequence[AblationRun], variants: Sequence[str], about: str) -> str:
     """Return the page: shares in percent."""
     seeds = max((run.seed for run in runs), default=0)
-    head = ["variant", *(f"{task} {metric}" for task, metric in METRICS.items()), "full is better by"]
+    head = ["variant", *(f"{task} {metric}" for task, metric in HEADLINE_METRIC_BY_TASK.items()), "full is better by"]
     lines = [
         "# Ablation", "", f"{about} {seeds} seeds a variant; mean ± 95% interval (Student's t), in percent. The last "
         "column is the mean of the four against the full model's, seed by seed.", "",
@@ -64,8 +64,10 @@ def markdown(runs: Sequence[Run], variants: Sequence[str], about: str) -> str:
     for name in variants:
         mine = [run for run in runs if run.variant == name]
         if mine:
-            cells = [_shown(interval([run.scores[task] for run in mine])) for task in METRICS]
-            lines.append(f"| {name} | {' | '.join([*cells, '' if name == 'full' else _shown(paired(runs, name))])} |")
+            cells = [_shown(compute_interval([run.scores[task] for run in mine])) for task in HEADLINE_METRIC_BY_TASK]
+            lines.append(
+                f"| {name} | {' | '.join([*cells, '' if name == 'full' else _shown(compare_with_full(runs, name))])} |"
+            )
     return "\n".join([*lines, ""])
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.ablation_plan import Variant
+from benchmarks.ablation_plan import AblationVariant
 from moon_model.configuration_moon import CompactConfig, MoonConfig
-from moon_model.evaluation.minilm import DIMENSION as TEXT_DIMENSION
+from moon_model.evaluation.minilm import MINILM_DIMENSION as TEXT_DIMENSION
 from moon_model.modeling_moon import MoonModel
-from recipes.weight_import.decoder import compact_backbone
+from recipes.weight_import.decoder import get_compact_backbone
 
 WIDTH, LAYERS, FFN = 128, 2, 256
 DESCRIPTION_TOKENS = 16
 """Enough for the first sentence; the demo shop's descriptions say nothing of colour or pattern."""
 
 
-class Start:
+class StartModelBuilder:
     """Builds every run's model.
 
     Args:
@@ -30,7 +30,7 @@ class Start:
 
     @torch.no_grad()
     def __init__(self, folder: Path) -> None:
-        source = compact_backbone(MoonModel.from_pretrained(folder, dtype=torch.float32))
+        source = get_compact_backbone(MoonModel.from_pretrained(folder, dtype=torch.float32))
         rows, projector = source.decoder.embed_tokens.weight, source.projector
         turn = _turn(rows)
         small = rows @ turn
@@ -45,7 +45,7 @@ class Start:
         }
         self.tower = source.vision.state_dict()
 
-    def model(self, variant: Variant, seed: int) -> MoonModel:
+    def model(self, variant: AblationVariant, seed: int) -> MoonModel:
         """Return a variant's model in training mode, its tower and the projector's linear map frozen.
 
         Args:
@@ -66,7 +66,7 @@ class Start:
             "max_description_tokens": DESCRIPTION_TOKENS,
         }
         model = MoonModel(MoonConfig(base_config=base, **(settings | variant.model)))
-        backbone = compact_backbone(model)
+        backbone = get_compact_backbone(model)
         with torch.no_grad():
             backbone.decoder.embed_tokens.weight.copy_(self.rows)
             backbone.decoder.norm.weight[-1] = 0.0  # the silent dimension, see `decoder.token_rows`

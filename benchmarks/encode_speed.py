@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from demo_shop.photo import take_photo
-from demo_shop.scene import to_jpeg
+from demo_shop.scene import encode_jpeg
 from demo_shop.world import DemoWorld
 from jobs.spark.session import WORKER_ENVIRONMENT
 from moon_model.encoder import MoonEncoder
@@ -45,12 +45,12 @@ def make_products(count: int, images: int, size: int) -> list[Product]:
     products = []
     for index in range(count):
         item = world.product(index)
-        photos = [to_jpeg(take_photo(item, number, size=size).image) for number in range(images)]
+        photos = [encode_jpeg(take_photo(item, number, size=size).image) for number in range(images)]
         products.append(Product(item.id, item.title, item.description, item.category, dict(item.attributes), photos))
     return products
 
 
-def work(arguments: argparse.Namespace) -> Timing:
+def measure_process(arguments: argparse.Namespace) -> Timing:
     """Load, warm up, wait for the start signal, measure."""
     torch.set_num_threads(1)
     encoder = MoonEncoder.from_pretrained(dtype=arguments.dtype, device="cpu")
@@ -71,7 +71,7 @@ def work(arguments: argparse.Namespace) -> Timing:
     return Timing(count, tokens / count, seconds, 1e3 * prepare / count, 1e3 * encode / count)
 
 
-def measure(arguments: argparse.Namespace) -> list[Timing]:
+def measure_processes(arguments: argparse.Namespace) -> list[Timing]:
     """Run the processes side by side."""
     keep = not arguments.default_allocator
     environment = os.environ | {k: v for k, v in WORKER_ENVIRONMENT.items() if keep or not k.startswith("MALLOC_")}
@@ -92,7 +92,7 @@ def measure(arguments: argparse.Namespace) -> list[Timing]:
     return [Timing(**json.loads(worker.communicate()[0])) for worker in workers]
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_speed_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
@@ -107,11 +107,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     """Print one line of results, or be one of the workers."""
-    arguments = parse()
+    arguments = parse_speed_arguments()
     if arguments.worker:
-        print(json.dumps(asdict(work(arguments))))
+        print(json.dumps(asdict(measure_process(arguments))))
         return
-    timings = measure(arguments)
+    timings = measure_processes(arguments)
     total = sum(timing.products for timing in timings)
     prepare, encode, tokens = (
         sum(getattr(timing, name) for timing in timings) / len(timings)

@@ -23,45 +23,45 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.loops import bare_loops, plain_loop
-from benchmarks.processes import cpu_seconds, watch_memory
-from benchmarks.workload import copy_of, make_night, night_of
+from benchmarks.loops import measure_bare_loops, measure_plain_loop
+from benchmarks.processes import measure_cpu_seconds, watch_memory
+from benchmarks.workload import copy_workload, make_workload, open_workload_run
 from jobs.stages.encode import encode
 from jobs.state.run_context import Night
 
-RESULTS = Path(__file__).resolve().parent / "results"
-WORK = Path(__file__).resolve().parent.parent / "var" / "bench"
-PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "pyarrow", "numpy", "pillow")
+_RESULTS = Path(__file__).resolve().parent / "results"
+WORK_FOLDER = Path(__file__).resolve().parent.parent / "var" / "bench"
+REPORTED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "pyarrow", "numpy", "pillow")
 PROCESSES = 2
-AIM, REQUIRED = 0.85, 0.75
+TARGET_RATIO, REQUIRED_RATIO = 0.85, 0.75
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and write ``encode_stage.json`` and ``encode_stage.md``; 1 where a warm stage is too slow."""
     options = _options().parse_args(arguments)
     if options.part:
-        sys.stdout.write(json.dumps(PARTS[options.part](options.folder, options.products)) + "\n")
+        sys.stdout.write(json.dumps(MEASUREMENTS[options.part](options.folder, options.products)) + "\n")
         return 0
-    result = measure(options.work, options.products, options.rounds, options.memory)
+    result = measure_encode_stage(options.work, options.products, options.rounds, options.memory)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "encode_stage.json").write_text(json.dumps(result, indent=2) + "\n")
-    text = markdown(result)
+    text = render_stage_page(result)
     (options.out / "encode_stage.md").write_text(text)
     sys.stdout.write(text)
-    return 0 if result["ratios"]["stage_warm"] >= REQUIRED else 1
+    return 0 if result["ratios"]["stage_warm"] >= REQUIRED_RATIO else 1
 
 
-def measure(work: Path, products: int, rounds: int, memory: list[int]) -> dict[str, Any]:
+def measure_encode_stage(work_folder: Path, products: int, rounds: int, memory: list[int]) -> dict[str, Any]:
     """Run everything and return the result that is written.
 
     Args:
-        work: keeps the drawn shops and the nights between runs.
+        work_folder: keeps the drawn shops and the nights between runs.
         products: of the speed runs.
         rounds: how often each is measured, in turn.
         memory: nights of so many products are run under watch.
     """
     started, load = datetime.now(UTC), os.getloadavg()
-    folder = _part("night", work, products)["folder"]
+    folder = _part("night", work_folder, products)["folder"]
     runs = []
     for number in range(rounds):
         found = {part: _part(part, Path(folder), products) for part in ("bare", "stage", "plain")}
@@ -69,7 +69,7 @@ def measure(work: Path, products: int, rounds: int, memory: list[int]) -> dict[s
         print(f"round {number + 1}: {_words(runs[-1])}", file=sys.stderr, flush=True)
     peaks = {}
     for size in memory:
-        night = _part("night", work, size)["folder"]
+        night = _part("night", work_folder, size)["folder"]
         peaks[size] = _part("memory", Path(night), size)
         print(f"{size} products: {peaks[size]}", file=sys.stderr, flush=True)
     return {
@@ -77,16 +77,16 @@ def measure(work: Path, products: int, rounds: int, memory: list[int]) -> dict[s
         f"--memory {' '.join(map(str, memory))}",
         "started": started.isoformat(timespec="seconds"),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "load_average_before": [round(value, 1) for value in load]},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in REPORTED_PACKAGES}},
         "products": products,
         "runs": runs,
-        "medians": _medians(runs),
-        "ratios": _ratios(runs),
+        "medians": _compute_medians(runs),
+        "ratios": _compute_ratios(runs),
         "peak_mib": peaks,
     }
 
 
-def markdown(result: dict[str, Any]) -> str:
+def render_stage_page(result: dict[str, Any]) -> str:
     """Return the result as a page."""
     ratios, middle = result["ratios"], result["medians"]
     rows = [
@@ -98,8 +98,8 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Encode stage from JPEG bytes",
         "",
-        f"{result['products']} products, {len(result['runs'])} rounds in turn, medians. Aim ≥ {AIM} of the bare loops, "
-        f"required ≥ {REQUIRED}.",
+        f"{result['products']} products, {len(result['runs'])} rounds in turn, medians. Aim ≥ {TARGET_RATIO} of "
+        f"the bare loops, required ≥ {REQUIRED_RATIO}.",
         "",
         "| what | products/s | of the bare loops | by CPU time | CPU ms a product |",
         "|---|---:|---:|---:|---:|",
@@ -125,34 +125,34 @@ def markdown(result: dict[str, Any]) -> str:
 
 
 def _stage(folder: Path, products: int) -> dict[str, Any]:
-    with night_of(copy_of(folder, f"{folder.name}-copy")) as night:
+    with open_workload_run(copy_workload(folder, f"{folder.name}-copy")) as night:
         cold = _timed(night, products)
-        copy_of(folder, f"{folder.name}-copy")
+        copy_workload(folder, f"{folder.name}-copy")
         return {"stage_cold": cold, "stage_warm": _timed(night, products)}
 
 
 def _timed(night: Night, products: int) -> dict[str, float]:
-    wall, cpu = time.monotonic(), cpu_seconds()
+    wall, cpu = time.monotonic(), measure_cpu_seconds()
     counts = encode(night).counts
     seconds = time.monotonic() - wall
     if counts["encoded"] != products:
         raise RuntimeError(f"{counts['encoded']} products were encoded, not {products}")
     return {
         "products_per_second": products / seconds,
-        "cpu_seconds_per_product": (cpu_seconds() - cpu) / products,
+        "cpu_seconds_per_product": (measure_cpu_seconds() - cpu) / products,
     }
 
 
 def _memory(folder: Path, products: int) -> dict[str, float]:
-    with night_of(copy_of(folder, f"{folder.name}-copy")) as night, watch_memory() as peaks:
+    with open_workload_run(copy_workload(folder, f"{folder.name}-copy")) as night, watch_memory() as peaks:
         _timed(night, products)
     return {kind: round(mib) for kind, mib in peaks.mib.items()}
 
 
-PARTS = {
-    "night": lambda work, products: {"folder": str(make_night(work, products))},
-    "bare": lambda folder, products: asdict(bare_loops(folder, products, PROCESSES)),
-    "plain": lambda folder, products: asdict(plain_loop(folder, products // PROCESSES)),
+MEASUREMENTS = {
+    "night": lambda work, products: {"folder": str(make_workload(work, products))},
+    "bare": lambda folder, products: asdict(measure_bare_loops(folder, products, PROCESSES)),
+    "plain": lambda folder, products: asdict(measure_plain_loop(folder, products // PROCESSES)),
     "stage": _stage,
     "memory": _memory,
 }
@@ -162,22 +162,22 @@ PARTS = {
 def _part(name: str, folder: Path, products: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.encode_stage", "--part", name, "--folder", str(folder)]
     done = subprocess.run(
-        [*command, "--products", str(products)], check=True, stdout=subprocess.PIPE, cwd=RESULTS.parent.parent
+        [*command, "--products", str(products)], check=True, stdout=subprocess.PIPE, cwd=_RESULTS.parent.parent
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
-def _medians(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def _compute_medians(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {
         name: {key: median(run[name][key] for run in runs) for key in runs[0][name]}
         for name in ("bare", "stage_warm", "stage_cold", "plain")
     }
 
 
-def _ratios(runs: list[dict[str, Any]]) -> dict[str, float]:
+def _compute_ratios(runs: list[dict[str, Any]]) -> dict[str, float]:
     """Return each one's speed over the bare loops' (the plain loop has one process: over one of them)."""
-    middle = _medians(runs)
+    middle = _compute_medians(runs)
     bare, ratios = middle["bare"], {}
     for name in ("stage_warm", "stage_cold", "plain"):
         share = PROCESSES if name == "plain" else 1
@@ -209,9 +209,9 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--products", type=int, default=2000, help="products of the speed runs (default: 2000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--memory", type=int, nargs="*", default=[500, 5000], help="nights watched for memory")
-    parser.add_argument("--work", type=_absolute, default=WORK, help="where drawn shops and nights are kept")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results are written")
-    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=_absolute, default=WORK_FOLDER, help="where drawn shops and nights are kept")
+    parser.add_argument("--out", type=Path, default=_RESULTS, help="where the results are written")
+    parser.add_argument("--part", choices=MEASUREMENTS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=_absolute, help=argparse.SUPPRESS)
     return parser
 

@@ -27,10 +27,10 @@ from transformers import Qwen2_5_VLConfig
 from moon_model.configuration_moon import MoonConfig, Segment
 from moon_model.modeling_moon import MoonModel
 
-RESULTS = Path(__file__).resolve().parent / "results"
+_RESULTS = Path(__file__).resolve().parent / "results"
 TEXT_TOKENS = ((Segment.TITLE, 48), (Segment.CATEGORY, 16), (Segment.ATTRIBUTE, 48))
 MROPE = {"rope_type": "default", "rope_theta": 1e6}
-SHAPES: dict[str, dict[str, Any]] = {
+MODEL_SHAPES: dict[str, dict[str, Any]] = {
     "qwen2.5-vl-3b": {  # config.json of Qwen/Qwen2.5-VL-3B-Instruct
         "text_config": {
             "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
@@ -57,7 +57,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Size:
+class ParameterCounts:
     """Parameters, by part; ``activated_*`` are those one token of that kind passes through."""
 
     total: int
@@ -72,7 +72,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Speed:
+class BatchSpeed:
     """One batch size on one device; FLOPs are those of the matrix products, padding excluded."""
 
     images: int
@@ -85,7 +85,7 @@ class Speed:
     peak_memory_gib: float | None
 
 
-def measure_size(config: MoonConfig) -> Size:
+def measure_size(config: MoonConfig) -> ParameterCounts:
     """Count the parameters of the model on the meta device."""
     with torch.device("meta"):
         model = MoonModel(config)
@@ -98,7 +98,7 @@ def measure_size(config: MoonConfig) -> Size:
     router = sum(moe.router.weight.numel() for moe in moes)
     one = experts // config.num_experts  # one expert of every MoE layer
     dense = total - vision - embedding - experts - router
-    return Size(
+    return ParameterCounts(
         total=total,
         vision=vision,
         embedding=embedding,
@@ -134,7 +134,7 @@ def build_batch(config: MoonConfig, images: int, batch_size: int, device: str) -
     }
 
 
-def flop_per_product(config: MoonConfig, size: Size, batch: dict[str, torch.Tensor]) -> float:
+def count_flop_per_product(config: MoonConfig, size: ParameterCounts, batch: dict[str, torch.Tensor]) -> float:
     """Matrix-product FLOPs of one product: 2 a weight and token, 4 · D a pair of tokens that may see each other."""
     text, vision = config.text_config, config.base_config.vision_config  # type: ignore[union-attr]
     segments = batch["segment_ids"][0]
@@ -158,7 +158,7 @@ def _meta(config: MoonConfig) -> MoonModel:
         return MoonModel(config)
 
 
-def seconds(run: Callable[[], object], device: str, repeats: int) -> float:
+def measure_seconds(run: Callable[[], object], device: str, repeats: int) -> float:
     """Mean seconds of ``run`` after two warm-up calls, the device's queue emptied before and after."""
 
     def wait() -> None:
@@ -175,26 +175,28 @@ def seconds(run: Callable[[], object], device: str, repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
-def matmul_peak(device: str, dtype: torch.dtype) -> float:
+def measure_matmul_peak(device: str, dtype: torch.dtype) -> float:
     """TFLOP/s of one large square matrix product: 8192 on a GPU, 1024 elsewhere."""
     side = 8192 if device.startswith("cuda") else 1024
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
-    return 2 * side**3 / seconds(lambda: a @ b, device, 20) / 1e12
+    return 2 * side**3 / measure_seconds(lambda: a @ b, device, 20) / 1e12
 
 
-def measure_speed(config: MoonConfig, size: Size, device: str, batch_sizes: list[int], peak: float) -> list[Speed]:
+def measure_speed(
+    config: MoonConfig, size: ParameterCounts, device: str, batch_sizes: list[int], peak: float
+) -> list[BatchSpeed]:
     """Encode products of 1 and 3 images at each batch size; a batch that does not fit is left out, with a note."""
     model = build_model(config, device)
     rows = []
     for images in (1, 3):
         for batch_size in batch_sizes:
             batch = build_batch(config, images, batch_size, device)
-            flop = flop_per_product(config, size, batch)
+            flop = count_flop_per_product(config, size, batch)
             if device.startswith("cuda"):
                 torch.cuda.reset_peak_memory_stats()
             try:
                 with torch.inference_mode():
-                    took = seconds(lambda batch=batch: model(**batch), device, 5)  # type: ignore[misc]
+                    took = measure_seconds(lambda batch=batch: model(**batch), device, 5)  # type: ignore[misc]
             except torch.OutOfMemoryError:
                 print(f"{images} images, batch {batch_size}: out of memory", file=sys.stderr)
                 break
@@ -202,7 +204,7 @@ def measure_speed(config: MoonConfig, size: Size, device: str, batch_sizes: list
             rate = batch_size / took
             tflops = flop * rate / 1e12
             tokens = batch["input_ids"].shape[1]
-            rows.append(Speed(images, batch_size, tokens, rate, flop / 1e9, tflops, tflops / peak, memory))
+            rows.append(BatchSpeed(images, batch_size, tokens, rate, flop / 1e9, tflops, tflops / peak, memory))
     return rows
 
 
@@ -216,7 +218,7 @@ def build_model(config: MoonConfig, device: str) -> MoonModel:
         torch.set_default_dtype(torch.float32)
 
 
-def report(result: dict[str, Any]) -> str:
+def render_size_report(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     size, config = result["size"], result["config"]
     lines = [
@@ -236,7 +238,7 @@ def report(result: dict[str, Any]) -> str:
         "| images | batch | tokens | products/s | GFLOP/product | TFLOP/s | share of peak | memory GiB |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip
-    for row in (Speed(**fields) for fields in result["speed"]):
+    for row in (BatchSpeed(**fields) for fields in result["speed"]):
         memory = "–" if row.peak_memory_gib is None else f"{row.peak_memory_gib:.1f}"
         lines.append(
             f"| {row.images} | {row.batch_size} | {row.tokens_per_product} | {row.products_per_s:.2f} "
@@ -248,13 +250,13 @@ def report(result: dict[str, Any]) -> str:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="qwen2.5-vl-3b")
+    parser.add_argument("--shape", choices=MODEL_SHAPES, default="qwen2.5-vl-3b")
     parser.add_argument("--num-experts", type=int, default=MoonConfig.num_experts, help="N, with FFN_cate and FFN_attr")
     parser.add_argument("--top-k", type=int, default=MoonConfig.num_experts_per_token)
     parser.add_argument("--moe-layers", type=int, nargs="*", help="default: every fourth layer, the last included")
     parser.add_argument("--device", help="cuda or cpu: measure speed too (default: size only)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 32])
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of model_size.json and .md")
+    parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of model_size.json and .md")
     return parser.parse_args(arguments)
 
 
@@ -262,16 +264,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print the Markdown, and write it beside the JSON."""
     options = parse_arguments(arguments)
     config = MoonConfig(
-        base_config=Qwen2_5_VLConfig(**SHAPES[options.shape]),
+        base_config=Qwen2_5_VLConfig(**MODEL_SHAPES[options.shape]),
         num_experts=options.num_experts,
         num_experts_per_token=options.top_k,
         moe_layers=options.moe_layers,
     )
     size = measure_size(config)
-    speed: list[Speed] = []
+    speed: list[BatchSpeed] = []
     peak = None
     if options.device:
-        peak = matmul_peak(options.device, torch.bfloat16)
+        peak = measure_matmul_peak(options.device, torch.bfloat16)
         speed = measure_speed(config, size, options.device, options.batch_sizes, peak)
     on_gpu = (options.device or "").startswith("cuda")
     result = {
@@ -295,8 +297,8 @@ def main(arguments: list[str] | None = None) -> None:
     }
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "model_size.json").write_text(json.dumps(result, indent=2) + "\n")
-    (options.out / "model_size.md").write_text(report(result))
-    print(report(result))
+    (options.out / "model_size.md").write_text(render_size_report(result))
+    print(render_size_report(result))
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ INTERVAL_SECONDS = 0.2
 
 
 @dataclass
-class Peaks:
+class PeakMemory:
     """Peak resident memory in MiB of the largest process of each kind: driver, jvm, worker."""
 
     mib: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def look(self, root: psutil.Process) -> None:
+    def sample(self, root: psutil.Process) -> None:
         """Take one sample of a process and its descendants."""
         for process in [root, *root.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
@@ -26,13 +26,13 @@ class Peaks:
 
 
 @contextmanager
-def watch_memory() -> Iterator[Peaks]:
+def watch_memory() -> Iterator[PeakMemory]:
     """Sample this process and its descendants while the block runs."""
-    peaks, stop, root = Peaks(), threading.Event(), psutil.Process()
+    peaks, stop, root = PeakMemory(), threading.Event(), psutil.Process()
 
     def sample() -> None:
         while not stop.wait(INTERVAL_SECONDS):
-            peaks.look(root)
+            peaks.sample(root)
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
@@ -41,10 +41,10 @@ def watch_memory() -> Iterator[Peaks]:
     finally:
         stop.set()
         thread.join()
-        peaks.look(root)
+        peaks.sample(root)
 
 
-def cpu_seconds() -> float:
+def measure_cpu_seconds() -> float:
     """Return CPU time used so far by this process and its living descendants (a Spark worker outlives a stage)."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:

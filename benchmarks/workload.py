@@ -26,12 +26,12 @@ from jobs.state.model_registry import checkpoint_at, registered_model
 from jobs.state.plan_record import required_plan
 from jobs.state.run_context import Night
 
-DATE = "2026-01-02"
-DRAWN = 400
+WORKLOAD_DATE = "2026-01-02"
+DRAWN_PRODUCTS = 400
 """Different products drawn; a night of more repeats them."""
 
 
-def settings_of(folder: Path) -> Settings:
+def build_workload_settings(folder: Path) -> Settings:
     """Return the settings of the night in a folder."""
     return Settings().replace(
         lake=str(folder / "lake"),
@@ -43,29 +43,29 @@ def settings_of(folder: Path) -> Settings:
 
 
 @contextmanager
-def night_of(folder: Path) -> Iterator[Night]:
+def open_workload_run(folder: Path) -> Iterator[Night]:
     """Yield the night of a folder in a Spark session of its own."""
-    settings = settings_of(folder)
+    settings = build_workload_settings(folder)
     with spark_session(settings, f"benchmark {folder.name}") as spark:
-        yield Night(spark, Lake(Storage(settings.lake)), settings, DATE)
+        yield Night(spark, Lake(Storage(settings.lake)), settings, WORKLOAD_DATE)
 
 
-def make_night(work: Path, products: int) -> Path:
+def make_workload(work_folder: Path, products: int) -> Path:
     """Return the folder of a night of so many products that waits for `encode`; made once a model."""
     settings = Settings()
     model = checkpoint_at(settings.model, settings.detector).model_version
-    folder = work / f"night-{products}-{model[:8]}"
+    folder = work_folder / f"night-{products}-{model[:8]}"
     if (folder / "done").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    drawn = min(products, DRAWN)
-    shop = work / f"shop-{drawn}"
+    drawn = min(products, DRAWN_PRODUCTS)
+    shop = work_folder / f"shop-{drawn}"
     write_demo_catalog(
-        shop, products=drawn, days=1, seed=1, start=date.fromisoformat(DATE), broken=False, progress=True
+        shop, products=drawn, days=1, seed=1, start=date.fromisoformat(WORKLOAD_DATE), broken=False, progress=True
     )
     _write_catalog(shop, folder, products)
-    with night_of(folder) as night:
+    with open_workload_run(folder) as night:
         for stage in (pull, validate, plan, detect):
             stage(night)
         _write_rows(night, folder / "rows")
@@ -73,14 +73,14 @@ def make_night(work: Path, products: int) -> Path:
     return folder
 
 
-def copy_of(folder: Path, name: str) -> Path:
+def copy_workload(folder: Path, name: str) -> Path:
     """Return a copy of a night's folder, so that its `encode` can be run once more."""
     copy = folder.with_name(name)
     shutil.rmtree(copy, ignore_errors=True)
     return Path(shutil.copytree(folder, copy))
 
 
-def rows_of(folder: Path, count: int) -> list[dict[str, Any]]:
+def read_encode_rows(folder: Path, count: int) -> list[dict[str, Any]]:
     """Return the first rows that `encode` would give its tasks, for loops without Spark."""
     import pyarrow.dataset as ds  # noqa: PLC0415
 
@@ -88,7 +88,7 @@ def rows_of(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def _write_catalog(shop: Path, folder: Path, products: int) -> None:
-    lines = (shop / DATE / "catalog.jsonl").read_text().splitlines()
+    lines = (shop / WORKLOAD_DATE / "catalog.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     copies = ({**rows[n % len(rows)], "id": f"{rows[n % len(rows)]['id']}-{n // len(rows)}"} for n in range(products))
     (folder / "catalog.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in copies))

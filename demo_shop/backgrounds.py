@@ -5,12 +5,12 @@ import colorsys
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from demo_shop.geometry import box, ellipse, rotated, smooth
-from demo_shop.shading import grain_tile
+from demo_shop.geometry import outline_box, outline_ellipse, rotate_outline, smooth_outline
+from demo_shop.shading import draw_grain_tile
 from demo_shop.vocabulary import Rgb
 
 
-def ground(rng: np.random.Generator, size: tuple[int, int], cluttered: bool) -> Image.Image:
+def draw_background(rng: np.random.Generator, size: tuple[int, int], cluttered: bool) -> Image.Image:
     """Return an RGB ground of (width, height).
 
     Plain: white, grey or pastel, evenly lit, perhaps with a table edge. Cluttered: wood, tiles, cloth, carpet
@@ -46,7 +46,7 @@ def _wood(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     for k, y in enumerate(range(-int(rng.integers(plank)), size[1], plank)):
         draw.rectangle((0, y, size[0], y + plank), fill=_dimmed(tone, 0.9 + 0.2 * float(rng.random())))
         draw.line((0, y, size[0], y), fill=_dimmed(tone, 0.55), width=2 if k else 1)
-    return _multiplied(picture, grain_tile("wood", 0.4).resize(size))
+    return _multiplied(picture, draw_grain_tile("wood", 0.4).resize(size))
 
 
 def _tiles(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -70,7 +70,7 @@ def _cloth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     if rng.random() < 0.5:
         for x in range(0, size[0] + size[1], step * 2):
             draw.line((x, 0, x - size[1], size[1]), fill=other, width=max(step // 2, 1))
-    return _multiplied(picture, grain_tile("weave", 0.2).resize(size))
+    return _multiplied(picture, draw_grain_tile("weave", 0.2).resize(size))
 
 
 def _carpet(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -81,7 +81,7 @@ def _carpet(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     for cells in (5, 14, 48):
         noise = Image.fromarray(rng.integers(0, 150, (cells, cells), dtype=np.uint8))
         picture.paste(other, mask=noise.resize(size, Image.Resampling.BICUBIC))
-    return _multiplied(picture, grain_tile("fuzz", 0.4).resize(size))
+    return _multiplied(picture, draw_grain_tile("fuzz", 0.4).resize(size))
 
 
 def _shelf(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -112,19 +112,19 @@ def _drop_thing(picture: Image.Image, rng: np.random.Generator) -> None:
     reach = min(picture.size) * rng.uniform(0.05, 0.2)
     kind = int(rng.integers(5))
     if kind == 0:
-        outline = box(-1, -0.72, 1, 0.72, 0.05)
+        outline = outline_box(-1, -0.72, 1, 0.72, 0.05)
     elif kind == 1:
-        outline = smooth(
+        outline = smooth_outline(
             [(np.cos(a) * rng.uniform(0.5, 1), np.sin(a) * rng.uniform(0.4, 0.9)) for a in range(6)], steps=6
         )
     elif kind == 2:
-        outline = smooth([(-1, 0), (-0.2, -0.4), (1, 0), (-0.2, 0.4)], steps=8)
+        outline = smooth_outline([(-1, 0), (-0.2, -0.4), (1, 0), (-0.2, 0.4)], steps=8)
     elif kind == 3:
-        outline = box(-1.3, -0.07, 1.3, 0.07, 0.05)
+        outline = outline_box(-1.3, -0.07, 1.3, 0.07, 0.05)
     else:
-        outline = ellipse(0, 0, 0.35, 0.35)
+        outline = outline_ellipse(0, 0, 0.35, 0.35)
     centre = rng.uniform((0, 0), picture.size)
-    points = rotated(outline * reach, float(rng.uniform(0, 360))) + centre
+    points = rotate_outline(outline * reach, float(rng.uniform(0, 360))) + centre
     paint = _colour(rng, (0.0, 0.85), (0.2, 1.0))
     draw = ImageDraw.Draw(picture)
     draw.polygon([(x + 2, y + 4) for x, y in points], fill=_dimmed(_at(picture, centre), 0.6))

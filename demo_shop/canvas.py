@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from demo_shop.shading import Light, grain_tile, shade
-from demo_shop.sketch import Part, Sketch, Stroke
+from demo_shop.shading import Light, compute_shading, draw_grain_tile
+from demo_shop.sketch import Sketch, SketchPart, Stroke
 from demo_shop.vocabulary import Material, Rgb
 
 SUPERSAMPLE = 2
 MARGIN = 4  # transparent pixels around the drawing, for blurred edges
 
-Box = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 
 
 class Canvas:
@@ -28,7 +28,7 @@ class Canvas:
     def __init__(
         self, sketch: Sketch, longest: int, paints: Mapping[str, Rgb], materials: Mapping[str, Material], light: Light
     ) -> None:
-        low, high = sketch.bounds()
+        low, high = sketch.compute_bounds()
         self._scale = longest * SUPERSAMPLE / float((high - low).max())
         self._low = low
         width, height = (int(np.ceil(v)) for v in (high - low) * self._scale)
@@ -40,7 +40,7 @@ class Canvas:
     def paint(self, sketch: Sketch, sheet: Image.Image, folds: np.ndarray) -> Image.Image:
         """Return the painted sketch as RGBA at twice the asked size; `sheet` has this canvas' size."""
         for item in sketch.items:
-            if isinstance(item, Part):
+            if isinstance(item, SketchPart):
                 self._add_part(item, sheet, folds)
             else:
                 self._add_stroke(item)
@@ -51,7 +51,7 @@ class Canvas:
     def _place(self, points: np.ndarray) -> np.ndarray:
         return (points - self._low) * self._scale + MARGIN
 
-    def _add_part(self, part: Part, sheet: Image.Image, folds: np.ndarray) -> None:
+    def _add_part(self, part: SketchPart, sheet: Image.Image, folds: np.ndarray) -> None:
         points = self._place(part.outline)
         (x0, y0), (x1, y1) = np.floor(points.min(axis=0)).astype(int) - 1, np.ceil(points.max(axis=0)).astype(int) + 2
         frame = (max(x0, 0), max(y0, 0), min(x1, self.size[0]), min(y1, self.size[1]))
@@ -63,7 +63,7 @@ class Canvas:
         material = self._materials.get(part.paint, self._materials["other"])
         surface = self._surface(part, sheet, frame, material)
         glossy = Material(min(material.gloss * part.gloss, 1.0), material.sharpness)
-        dark, glint = shade(mask, part.form, part.height, glossy, self._light, folds)
+        dark, glint = compute_shading(mask, part.form, part.height, glossy, self._light, folds)
         surface = ImageChops.multiply(surface, Image.merge("RGB", (dark, dark, dark)))
         if glint is not None:
             surface = ImageChops.screen(surface, Image.merge("RGB", (glint, glint, glint)))
@@ -72,7 +72,7 @@ class Canvas:
         self._colour.paste(surface, frame[:2], mask)
         self._alpha.paste(255, frame[:2], mask)
 
-    def _surface(self, part: Part, sheet: Image.Image, frame: Box, material: Material) -> Image.Image:
+    def _surface(self, part: SketchPart, sheet: Image.Image, frame: PixelBox, material: Material) -> Image.Image:
         """Return the unlit surface of a part: pattern or paint, with the material's grain."""
         size = (frame[2] - frame[0], frame[3] - frame[1])
         if part.paint == "main":
@@ -82,7 +82,7 @@ class Canvas:
         else:
             surface = Image.new("RGB", size, self._paints[part.paint])
         if material.grain != "none":
-            tile = grain_tile(material.grain, material.strength)
+            tile = draw_grain_tile(material.grain, material.strength)
             x, y = frame[0] % 64, frame[1] % 64
             if size[0] + x <= tile.width and size[1] + y <= tile.height:
                 grain = tile.crop((x, y, x + size[0], y + size[1]))
@@ -91,7 +91,7 @@ class Canvas:
             surface = ImageChops.multiply(surface, Image.merge("RGB", (grain, grain, grain)))
         return surface
 
-    def _cast_shadow(self, mask: Image.Image, frame: Box) -> None:
+    def _cast_shadow(self, mask: Image.Image, frame: PixelBox) -> None:
         """Darken what lies behind a part, on the side away from the light."""
         if self._alpha.getextrema()[1] == 0:
             return

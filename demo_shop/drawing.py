@@ -6,15 +6,15 @@ import numpy as np
 from PIL import Image
 
 from demo_shop.canvas import SUPERSAMPLE, Canvas
-from demo_shop.patterns import Print, print_sheet
+from demo_shop.patterns import PatternStyle, draw_pattern_sheet
 from demo_shop.shading import Light
-from demo_shop.shapes import SHAPES
+from demo_shop.shapes import SHAPE_BUILDERS
 from demo_shop.sketch import Sketch
 from demo_shop.vocabulary import COLOURS, MATERIALS, Material, Rgb
 from demo_shop.world import DemoProduct
 
-NARROW = {"watch": 0.55, "lamp": 0.85, "umbrella": 0.9, "guitar": 0.8, "dress": 0.8, "trousers": 0.75}
-LYING = frozenset({"t-shirt", "dress", "trousers", "watch", "guitar", "cushion", "ball"})  # may be turned far
+WIDTH_FACTORS = {"watch": 0.55, "lamp": 0.85, "umbrella": 0.9, "guitar": 0.8, "dress": 0.8, "trousers": 0.75}
+LAID_FLAT_TYPES = frozenset({"t-shirt", "dress", "trousers", "watch", "guitar", "cushion", "ball"})  # may be turned far
 FIXED_PAINTS: dict[str, Rgb] = {
     "wood": (168, 116, 68), "darkwood": (70, 44, 30), "metal": (186, 188, 194), "gold": (206, 166, 84),
     "dark": (48, 48, 54), "light": (238, 236, 230), "gum": (176, 126, 72), "leather": (112, 72, 46),
@@ -40,7 +40,7 @@ def draw_product(product: DemoProduct, rng: np.random.Generator, size: int) -> I
         raise ValueError(f"a cut-out needs at least 16 pixels, not {size}")
     looks = np.random.default_rng(product.looks)
     sketch = Sketch(looks)
-    SHAPES[product.type](sketch)
+    SHAPE_BUILDERS[product.type](sketch)
     paints = _palette(product, looks)
     material = MATERIALS[product.material]
     materials = {
@@ -48,10 +48,10 @@ def draw_product(product: DemoProduct, rng: np.random.Generator, size: int) -> I
         "metal": MATERIALS["metal"], "gold": MATERIALS["metal"], "other": Material(0.12, 8),
     }  # fmt: skip
     canvas = Canvas(sketch, size, paints, materials, Light.random(rng))
-    period = looks.uniform(0.105, 0.17) * NARROW.get(product.type, 1.0) * size * SUPERSAMPLE
+    period = looks.uniform(0.105, 0.17) * WIDTH_FACTORS.get(product.type, 1.0) * size * SUPERSAMPLE
     angle = float(looks.choice((0, 90, 45, 20))) if product.pattern == "striped" else looks.uniform(-12, 12)
-    printing = Print(paints["base"], paints["second"], paints["heart"], period, angle, looks)
-    sheet = print_sheet(product.pattern, printing, *canvas.size)
+    printing = PatternStyle(paints["base"], paints["second"], paints["heart"], period, angle, looks)
+    sheet = draw_pattern_sheet(product.pattern, printing, *canvas.size)
     picture = canvas.paint(sketch, sheet, _folds(looks))
     return _pose(picture, product.type, rng)
 
@@ -92,7 +92,7 @@ def _pose(picture: Image.Image, kind: str, rng: np.random.Generator) -> Image.Im
     """Flip, turn, scale down from the supersampled size, and cut tight."""
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    far = kind in LYING and rng.random() < 0.3
+    far = kind in LAID_FLAT_TYPES and rng.random() < 0.3
     turn = float(rng.uniform(-40, 40) if far else rng.normal(0, 4))
     if abs(turn) > 1.0:
         picture = picture.rotate(turn, Image.Resampling.BILINEAR, expand=True)

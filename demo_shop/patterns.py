@@ -11,11 +11,11 @@ from demo_shop.vocabulary import Rgb
 
 
 @dataclass(frozen=True)
-class Print:
+class PatternStyle:
     """How a pattern is printed.
 
     Attributes:
-        ground, ink, heart: Main colour, pattern colour, and the colour of flower centres.
+        ground, ink, accent: Main colour, pattern colour, and the colour of flower centres.
         period: Distance between repeats in pixels.
         angle: Turn of the whole pattern in degrees.
         rng: Decides the jitter of motifs; same state, same sheet.
@@ -23,30 +23,30 @@ class Print:
 
     ground: Rgb
     ink: Rgb
-    heart: Rgb
+    accent: Rgb
     period: float
     angle: float
     rng: np.random.Generator
 
 
-def print_sheet(pattern: str, how: Print, width: int, height: int) -> Image.Image:
+def draw_pattern_sheet(pattern: str, style: PatternStyle, width: int, height: int) -> Image.Image:
     """Return an RGB sheet [height, width] of the pattern.
 
     Raises:
         KeyError: The pattern is not in `vocabulary.PATTERNS`.
     """
     if pattern == "plain":
-        return Image.new("RGB", (width, height), how.ground)
+        return Image.new("RGB", (width, height), style.ground)
     if pattern in _STAMPS:
-        return _stamped(pattern, how, width, height)
-    coverage = _WOVEN[pattern](*_grid(how, width, height))
+        return _stamped(pattern, style, width, height)
+    coverage = _WOVEN[pattern](*_grid(style, width, height))
     ink = Image.fromarray((np.clip(coverage, 0, 1) * 255).astype(np.uint8))
-    sheet = Image.new("RGB", (width, height), how.ground)
-    sheet.paste(how.ink, mask=ink)
+    sheet = Image.new("RGB", (width, height), style.ground)
+    sheet.paste(style.ink, mask=ink)
     return sheet
 
 
-def _grid(how: Print, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def _grid(how: PatternStyle, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Return turned coordinates u, v, each [height, width] float32, in periods."""
     a = math.radians(how.angle)
     x = (np.arange(width, dtype=np.float32) / how.period)[None, :]
@@ -85,7 +85,7 @@ _WOVEN: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def _stamped(pattern: str, how: Print, width: int, height: int) -> Image.Image:
+def _stamped(pattern: str, how: PatternStyle, width: int, height: int) -> Image.Image:
     """Print motifs on a staggered, slightly shaken lattice."""
     sheet = Image.new("RGB", (width, height), how.ground)
     draw = ImageDraw.Draw(sheet)
@@ -103,12 +103,12 @@ def _stamped(pattern: str, how: Print, width: int, height: int) -> Image.Image:
     return sheet
 
 
-def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: Print) -> None:
+def _dot(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: PatternStyle) -> None:
     r = step * 0.27
     draw.ellipse((x - r, y - r, x + r, y + r), fill=how.ink)
 
 
-def _star(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: Print) -> None:
+def _star(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: PatternStyle) -> None:
     points = []
     for k in range(10):
         r = step * (0.44 if k % 2 == 0 else 0.18)
@@ -116,16 +116,16 @@ def _star(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: floa
     draw.polygon(points, fill=how.ink)
 
 
-def _flower(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: Print) -> None:
+def _flower(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, how: PatternStyle) -> None:
     reach, petal = step * 0.2, step * 0.145
     for k in range(5):
         cx, cy = x + reach * math.cos(turn + k * 1.2566), y + reach * math.sin(turn + k * 1.2566)
         draw.ellipse((cx - petal, cy - petal, cx + petal, cy + petal), fill=how.ink)
     r = step * 0.11
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=how.heart)
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=how.accent)
 
 
-_STAMPS: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, float, Print], None]] = {
+_STAMPS: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, float, PatternStyle], None]] = {
     "dotted": _dot,
     "starry": _star,
     "floral": _flower,

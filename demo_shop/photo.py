@@ -5,33 +5,33 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from demo_shop.backgrounds import ground
+from demo_shop.backgrounds import draw_background
 from demo_shop.drawing import draw_product
-from demo_shop.scene import Box, compose, develop
+from demo_shop.scene import RelativeBox, compose_scene, simulate_camera
 from demo_shop.world import DemoProduct
 
-SHARE_PLAIN_FIRST = 0.75  # shops put the studio picture first
-SHARE_PLAIN_LATER = 0.15
+PLAIN_FIRST_PROB = 0.75  # shops put the studio picture first
+PLAIN_LATER_PROB = 0.15
 
 
 @dataclass(frozen=True)
-class Photo:
+class DemoPhoto:
     """A picture and where the product is in it.
 
     Attributes:
         image: RGB.
         box: True box (x0, y0, x1, y1) as shares of width and height.
-        cluttered: Whether other things lie around the product.
+        is_cluttered: Whether other things lie around the product.
     """
 
     image: Image.Image
-    box: Box
-    cluttered: bool
+    box: RelativeBox
+    is_cluttered: bool
 
 
 def take_photo(
     product: DemoProduct, number: int, *, revision: int = 0, size: int = 288, cluttered: bool | None = None
-) -> Photo:
+) -> DemoPhoto:
     """Take photo `number` of a product; the same arguments give the same pixels.
 
     Args:
@@ -43,12 +43,12 @@ def take_photo(
     """
     seed, _ = product.looks
     rng = np.random.default_rng((seed, product.index, 3, number, revision))
-    plain_share = SHARE_PLAIN_FIRST if number == 0 else SHARE_PLAIN_LATER
+    plain_share = PLAIN_FIRST_PROB if number == 0 else PLAIN_LATER_PROB
     drawn = bool(rng.random() >= plain_share)
     busy = drawn if cluttered is None else cluttered
     longer = int(size * rng.choice((1.0, 1.0, 1.25)))
     frame = (size, longer) if rng.random() < 0.5 else (longer, size)
     share = rng.uniform(0.38, 0.8) if busy else rng.uniform(0.6, 0.92)
     cutout = draw_product(product, rng, max(int(size * share), 16))
-    picture, where = compose(cutout, ground(rng, frame, busy), rng, scale=None)
-    return Photo(develop(picture, rng), where, busy)
+    picture, where = compose_scene(cutout, draw_background(rng, frame, busy), rng, scale=None)
+    return DemoPhoto(simulate_camera(picture, rng), where, busy)

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.queries import FACTS, Query, ask
+from demo_shop.queries import QUERY_FACTS, ShopperQuery, draw_query
 from demo_shop.world import DemoProduct, DemoWorld
 
-SHARE_NOISE = 0.07
+NOISE_PROB = 0.07
 TASTE_SPREAD = 0.5
 """Standard deviation of a shopper's taste around that of the product in mind."""
 
-ASKED = ("image", "text", "both")
-ASKED_SHARES = (12 / 17, 3 / 17, 2 / 17)
+QUERY_KINDS = ("image", "text", "both")
+QUERY_KIND_PROBS = (12 / 17, 3 / 17, 2 / 17)
 """As the paper's training queries."""
 
 FIRST_QUERY_PHOTO = 100
@@ -33,28 +33,28 @@ class Purchase:
         product: index of the product bought.
         wanted: index of the product in mind; its photo number ``photo`` was shown, unless that is None.
         query: what was said; "" for a photo alone.
-        noise: whether the purchase has nothing to do with the question.
+        is_noise: whether the purchase has nothing to do with the question.
     """
 
     product: int
     wanted: int
     photo: int | None
     query: str
-    noise: bool
+    is_noise: bool
 
 
-def purchases(world: DemoWorld, products: int, each: int) -> Iterator[Purchase]:
+def draw_purchases(world: DemoWorld, products: int, per_product: int) -> Iterator[Purchase]:
     """Draw purchases in the first ``products`` of a world; deterministic.
 
     Args:
         world: the shop.
         products: it lists so many.
-        each: purchases with each product in mind.
+        per_product: purchases with each product in mind.
     """
     shelf = [world.product(index) for index in range(products)]
     tastes = np.array([product.taste for product in shelf])
     for product in shelf:
-        for number in range(each):
+        for number in range(per_product):
             rng = np.random.default_rng((world.seed, product.index, 5, number))
             yield _purchase(product, number, shelf, tastes, rng)
 
@@ -62,9 +62,11 @@ def purchases(world: DemoWorld, products: int, each: int) -> Iterator[Purchase]:
 def _purchase(
     wanted: DemoProduct, number: int, shelf: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
 ) -> Purchase:
-    asked = ASKED[int(rng.choice(3, p=ASKED_SHARES))]
-    query = ask(wanted, rng, FACTS if rng.random() < 0.7 else ("type", str(rng.choice(("colour", "pattern")))))
-    noise = bool(rng.random() < SHARE_NOISE)
+    asked = QUERY_KINDS[int(rng.choice(3, p=QUERY_KIND_PROBS))]
+    query = draw_query(
+        wanted, rng, QUERY_FACTS if rng.random() < 0.7 else ("type", str(rng.choice(("colour", "pattern"))))
+    )
+    noise = bool(rng.random() < NOISE_PROB)
     if noise:
         bought = int(rng.integers(len(shelf)))
     elif asked == "text":
@@ -76,9 +78,9 @@ def _purchase(
 
 
 def _to_taste(
-    query: Query, wanted: DemoProduct, shelf: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
+    query: ShopperQuery, wanted: DemoProduct, shelf: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
 ) -> int:
     taste = np.asarray(wanted.taste) + rng.normal(scale=TASTE_SPREAD, size=4)
-    fitting = [one.index for one in shelf if query.fits(one)]
+    fitting = [one.index for one in shelf if query.matches(one)]
     distances = np.linalg.norm(tastes[fitting] - taste, axis=1)
     return fitting[int(distances.argmin())]

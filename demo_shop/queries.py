@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.vocabulary import COLOURS, PATTERNS, TYPES
+from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
 from demo_shop.world import DemoProduct
 
-FACTS = ("type", "colour", "pattern")
-SHARE_OWN_WORDS = 0.8  # how often a shopper uses another word than the shop: word counts fail in a shop of 100 too
+QUERY_FACTS = ("type", "colour", "pattern")
+OWN_WORDS_PROB = 0.8  # how often a shopper uses another word than the shop: word counts fail in a shop of 100 too
 
-ORDERS = (
+QUERY_TEMPLATES = (
     "{type} in {colour}, {pattern}",
     "{pattern} {type} {colour}",
     "a {type}, {pattern} and {colour}",
@@ -22,7 +22,7 @@ ORDERS = (
 
 
 @dataclass(frozen=True)
-class Query:
+class ShopperQuery:
     """A text query and the facts it names; a fact it leaves open is ""."""
 
     text: str
@@ -30,12 +30,12 @@ class Query:
     colour: str = ""
     pattern: str = ""
 
-    def fits(self, product: DemoProduct) -> bool:
+    def matches(self, product: DemoProduct) -> bool:
         """Tell whether a product has every fact that the query names."""
-        return all(getattr(self, fact) in ("", getattr(product, fact)) for fact in FACTS)
+        return all(getattr(self, fact) in ("", getattr(product, fact)) for fact in QUERY_FACTS)
 
 
-def ask(product: DemoProduct, rng: np.random.Generator, facts: Sequence[str] = FACTS) -> Query:
+def draw_query(product: DemoProduct, rng: np.random.Generator, facts: Sequence[str] = QUERY_FACTS) -> ShopperQuery:
     """Return a query of someone who has this product in mind.
 
     Args:
@@ -46,23 +46,23 @@ def ask(product: DemoProduct, rng: np.random.Generator, facts: Sequence[str] = F
     Raises:
         ValueError: `facts` is empty or names something else.
     """
-    unknown = sorted(set(facts) - set(FACTS))
+    unknown = sorted(set(facts) - set(QUERY_FACTS))
     if unknown or not facts:
-        raise ValueError(f"a query names at least one of {', '.join(FACTS)}; got {list(facts)}")
-    words = {fact: _word(product, fact, rng) for fact in FACTS if fact in facts}
-    if len(words) == len(FACTS):
-        text = str(rng.choice(ORDERS)).format(**words)
+        raise ValueError(f"a query names at least one of {', '.join(QUERY_FACTS)}; got {list(facts)}")
+    words = {fact: _word(product, fact, rng) for fact in QUERY_FACTS if fact in facts}
+    if len(words) == len(QUERY_FACTS):
+        text = str(rng.choice(QUERY_TEMPLATES)).format(**words)
     else:
         text = str(rng.choice((" ", ", "))).join(rng.permutation(list(words.values())))
-    return Query(text, **{fact: getattr(product, fact) for fact in words})
+    return ShopperQuery(text, **{fact: getattr(product, fact) for fact in words})
 
 
 def _word(product: DemoProduct, fact: str, rng: np.random.Generator) -> str:
     if fact == "type":
-        names, asked = TYPES[product.type].names, TYPES[product.type].asked
+        names, asked = PRODUCT_TYPES[product.type].names, PRODUCT_TYPES[product.type].asked
     elif fact == "colour":
         names, asked = COLOURS[product.colour].names, COLOURS[product.colour].asked
     else:
         pattern = PATTERNS[product.pattern]
         names, asked = pattern.names, pattern.asked + pattern.phrases
-    return str(rng.choice(asked)) if rng.random() < SHARE_OWN_WORDS else names[0]
+    return str(rng.choice(asked)) if rng.random() < OWN_WORDS_PROB else names[0]

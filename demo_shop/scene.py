@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-Box = tuple[float, float, float, float]
+RelativeBox = tuple[float, float, float, float]
 
 
-def compose(
+def compose_scene(
     cutout: Image.Image,
-    ground: Image.Image,
+    background: Image.Image,
     rng: np.random.Generator,
     scale: tuple[float, float] | None = (0.4, 0.85),
-) -> tuple[Image.Image, Box]:
+) -> tuple[Image.Image, RelativeBox]:
     """Place a cut-out at random on a ground, with a soft shadow.
 
     Args:
         cutout: RGBA, tight around the product.
-        ground: RGB; the result has its size.
+        background: RGB; the result has its size.
         rng: Decides scale, place and shadow.
         scale: Longest side of the product as a share of the ground's shorter side (low, high); None keeps the
             cut-out as it is where it fits.
@@ -31,14 +31,14 @@ def compose(
     Raises:
         ValueError: The cut-out has no visible pixel.
     """
-    cutout = _fitted(cutout, ground.size, rng, scale)
+    cutout = _fitted(cutout, background.size, rng, scale)
     visible = cutout.getchannel("A").point(lambda a: 255 * (a > 24)).getbbox()
     if visible is None:
         raise ValueError("the cut-out is empty: nothing in it is opaque")
-    width, height = ground.size
+    width, height = background.size
     x = int(rng.integers(0, width - cutout.width + 1))
     y = int(rng.integers(0, height - cutout.height + 1))
-    picture = _with_shadow(ground, cutout, x, y, rng)
+    picture = _with_shadow(background, cutout, x, y, rng)
     picture.paste(cutout, (x, y), cutout)
     x0, y0, x1, y1 = visible
     return picture, ((x + x0) / width, (y + y0) / height, (x + x1) / width, (y + y1) / height)
@@ -75,7 +75,7 @@ def _with_shadow(ground: Image.Image, cutout: Image.Image, x: int, y: int, rng: 
     return picture
 
 
-def develop(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
+def simulate_camera(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Return the picture as a camera gives it: exposure, white balance, contrast, a little blur and noise."""
     warm = rng.normal(0, 0.025)
     gains = rng.normal(1.0, 0.06) * np.array((1 + warm, 1.0, 1 - warm))
@@ -90,7 +90,7 @@ def develop(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     return picture
 
 
-def to_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
+def encode_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
     """Return the picture as JPEG bytes; equal pictures give equal bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=quality)
@@ -100,7 +100,7 @@ def to_jpeg(picture: Image.Image, quality: int = 88) -> bytes:
 def save_jpeg(picture: Image.Image, path: Path) -> None:
     """Write the picture as a file, whole or not at all: a killed run leaves no torso that the next one keeps."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    unfinished.write_bytes(to_jpeg(picture))
+    unfinished.write_bytes(encode_jpeg(picture))
     unfinished.replace(path)
 
 

@@ -29,7 +29,7 @@ class Light:
         return Light(side / length, above / length, 0.8 / length, float(rng.uniform(0.9, 1.1)))
 
 
-def shade(
+def compute_shading(
     mask: Image.Image, form: str, height: float, material: Material, light: Light, folds: np.ndarray
 ) -> tuple[Image.Image, Image.Image | None]:
     """Return (shade, highlight): L images of the mask's size; multiply by the first, screen with the second.
@@ -92,7 +92,7 @@ def _enlarge(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 @lru_cache(maxsize=16)
-def grain_tile(kind: str, strength: float) -> Image.Image:
+def draw_grain_tile(kind: str, strength: float) -> Image.Image:
     """Return an L tile [512, 512] of the material's texture, 255 where it leaves the colour as it is."""
     rng = np.random.default_rng(7)
     noise = rng.random((512, 512)).astype(np.float32)

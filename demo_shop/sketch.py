@@ -9,7 +9,7 @@ from demo_shop.geometry import Outline, Point
 
 
 @dataclass(frozen=True)
-class Part:
+class SketchPart:
     """A filled outline.
 
     Attributes:
@@ -39,12 +39,12 @@ class Stroke:
 
 @dataclass
 class Sketch:
-    """Collects parts and strokes in drawing order; `vary` gives each product its own measures."""
+    """Collects parts and strokes in drawing order; `draw_measure` gives each product its own measures."""
 
     rng: np.random.Generator
-    items: list[Part | Stroke] = field(default_factory=list)
+    items: list[SketchPart | Stroke] = field(default_factory=list)
 
-    def vary(self, low: float, high: float) -> float:
+    def draw_measure(self, low: float, high: float) -> float:
         """Return a measure of this product between low and high."""
         return float(self.rng.uniform(low, high))
 
@@ -52,15 +52,15 @@ class Sketch:
         """Return one of the styles."""
         return options[int(self.rng.integers(len(options)))]
 
-    def chance(self, share: float) -> bool:
+    def draw_bool(self, share: float) -> bool:
         """Return True for that share of the products."""
         return bool(self.rng.random() < share)
 
     def part(
         self, outline: Outline, paint: str = "main", form: str = "puff", height: float = 0.6, gloss: float = 1.0
     ) -> None:
-        """Add a filled outline in front of everything so far; see `Part`."""
-        self.items.append(Part(outline, paint, form, height, gloss))
+        """Add a filled outline in front of everything so far; see `SketchPart`."""
+        self.items.append(SketchPart(outline, paint, form, height, gloss))
 
     def line(
         self,
@@ -72,7 +72,7 @@ class Sketch:
         """Add a stroke: a seam (shade) or, with `paint`, a cord of that paint."""
         self.items.append(Stroke(np.asarray(points, dtype=np.float64), width, shade, paint))
 
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def compute_bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Return (lowest, highest) coordinates [2] of all parts."""
-        points = np.vstack([i.outline if isinstance(i, Part) else i.points for i in self.items])
+        points = np.vstack([i.outline if isinstance(i, SketchPart) else i.points for i in self.items])
         return points.min(axis=0), points.max(axis=0)

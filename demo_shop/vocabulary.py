@@ -66,7 +66,7 @@ TASTES = ("playful", "natural", "elegant", "sporty")
 CLOTHES_SIZES = ("XS", "S", "M", "L", "XL")
 SHOE_SIZES = ("37", "38", "39", "40", "41", "42", "43", "44")
 
-TYPES: dict[str, ProductType] = {
+PRODUCT_TYPES: dict[str, ProductType] = {
     "mug": ProductType(
         ("Home", "Kitchen", "Drinkware"),
         ("mug", "coffee mug"),

@@ -8,7 +8,7 @@ from demo_shop import vocabulary as words
 
 
 @dataclass(frozen=True)
-class Wording:
+class TextFacts:
     """What a text may mention. `silent_about` names the fact it must not."""
 
     type: str
@@ -21,7 +21,7 @@ class Wording:
     misleading: bool
 
 
-TITLE_ORDERS = (
+TITLE_TEMPLATES = (
     "{brand} {adjective} {colour} {pattern} {material} {name}",
     "{adjective} {name} {brand} {line} {colour} {pattern}, {material}",
     "{name} {line}, {colour}, {pattern}, {material} – {brand}",
@@ -31,7 +31,7 @@ TITLE_ORDERS = (
 )
 
 
-def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
+def pick_option(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     """Return one of the options; the first is as likely as all the others together."""
     rest = len(options) - 1
     if not rest or rng.random() < 0.5:
@@ -39,27 +39,27 @@ def pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[1 + int(rng.integers(rest))]
 
 
-def name_product(wording: Wording, rng: np.random.Generator) -> tuple[str, str]:
+def write_title(wording: TextFacts, rng: np.random.Generator) -> tuple[str, str]:
     """Write a title; return it with the misleading words in it ("" when it is honest)."""
-    kind = words.TYPES[wording.type]
+    kind = words.PRODUCT_TYPES[wording.type]
     parts = {
-        "name": pick(rng, kind.names),
-        "colour": pick(rng, words.COLOURS[wording.colour].names),
-        "pattern": pick(rng, words.PATTERNS[wording.pattern].names),
+        "name": pick_option(rng, kind.names),
+        "colour": pick_option(rng, words.COLOURS[wording.colour].names),
+        "pattern": pick_option(rng, words.PATTERNS[wording.pattern].names),
         "material": wording.material, "brand": wording.brand.name, "size": wording.size,
         "line": str(rng.choice(wording.brand.lines)), "adjective": str(rng.choice(words.ADJECTIVES)),
     }  # fmt: skip
     if wording.silent_about:
         parts[wording.silent_about] = ""
-    order = str(rng.choice(TITLE_ORDERS))
+    order = str(rng.choice(TITLE_TEMPLATES))
     title = _tidy(order.format(**{key: _capital(value) for key, value in parts.items()}))
     misleading = _mislead(wording, rng) if wording.misleading else ""
     return (f"{title} – {misleading}" if misleading else title), misleading
 
 
-def describe(wording: Wording, rng: np.random.Generator) -> str:
+def write_description(wording: TextFacts, rng: np.random.Generator) -> str:
     """Write two or three sentences on use, material and size, never on colour or pattern."""
-    kind = words.TYPES[wording.type]
+    kind = words.PRODUCT_TYPES[wording.type]
     name = kind.names[0]
     facts = {
         "name": name, "a_name": _with_article(name), "use": str(rng.choice(kind.uses)), "brand": wording.brand.name,
@@ -71,11 +71,11 @@ def describe(wording: Wording, rng: np.random.Generator) -> str:
     return " ".join(_sentence(s.format(**facts)) for s in sentences)
 
 
-def _mislead(wording: Wording, rng: np.random.Generator) -> str:
+def _mislead(wording: TextFacts, rng: np.random.Generator) -> str:
     """Return a phrase that names another type or another colour, as sellers do to be found."""
     if rng.random() < 0.5:
-        other = str(rng.choice([t for t in words.TYPES if t != wording.type]))
-        return str(rng.choice(words.MISLEADING_TYPES)).format(type=words.TYPES[other].names[0])
+        other = str(rng.choice([t for t in words.PRODUCT_TYPES if t != wording.type]))
+        return str(rng.choice(words.MISLEADING_TYPES)).format(type=words.PRODUCT_TYPES[other].names[0])
     other = str(rng.choice([c for c in words.COLOURS if c != wording.colour]))
     return str(rng.choice(words.MISLEADING_COLOURS)).format(colour=_capital(other))
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.vocabulary import BRANDS, COLOURS, PATTERNS, TYPES
-from demo_shop.wording import Wording, describe, name_product
+from demo_shop.vocabulary import BRANDS, COLOURS, PATTERNS, PRODUCT_TYPES
+from demo_shop.wording import TextFacts, write_description, write_title
 
 ID_PREFIX = "demo"
 VARIANT_EVERY = 9  # each ninth product is another size of the one before it
-SHARE_SILENT = 1 / 3  # titles that leave out colour or pattern
-SHARE_MISLEADING = 0.08
-SHARE_PLAIN_BONUS = 1.0  # log weight: plain goods are the most common, as in real shops
+OMITTED_FACT_PROB = 1 / 3  # titles that leave out colour or pattern
+MISLEADING_PROB = 0.08
+PLAIN_PATTERN_BONUS = 1.0  # log weight: plain goods are the most common, as in real shops
 NEUTRALS = ("white", "black", "grey")
 
 
@@ -73,10 +73,10 @@ class DemoWorld:
 
     def __init__(self, seed: int, types: Sequence[str] | None = None) -> None:
         self.seed = seed
-        self.types = tuple(types) if types is not None else tuple(TYPES)
-        unknown = sorted(set(self.types) - set(TYPES))
+        self.types = tuple(types) if types is not None else tuple(PRODUCT_TYPES)
+        unknown = sorted(set(self.types) - set(PRODUCT_TYPES))
         if unknown or not self.types:
-            raise ValueError(f"unknown product types {unknown}; known are {', '.join(TYPES)}")
+            raise ValueError(f"unknown product types {unknown}; known are {', '.join(PRODUCT_TYPES)}")
         if seed < 0:
             raise ValueError(f"the seed must be 0 or more, not {seed}")
 
@@ -91,7 +91,7 @@ class DemoWorld:
         base = index - 1 if index % VARIANT_EVERY == VARIANT_EVERY - 1 else index
         rng = np.random.default_rng((self.seed, base))
         kind = str(rng.choice(self.types))
-        facts = TYPES[kind]
+        facts = PRODUCT_TYPES[kind]
         taste = rng.normal(size=4)
         brand = BRANDS[_lean(taste, [b.taste for b in BRANDS], rng)]
         colour = list(COLOURS)[_lean(taste, [c.taste for c in COLOURS.values()], rng)]
@@ -100,18 +100,18 @@ class DemoWorld:
         material = str(rng.choice(facts.materials))
         size_at = int(rng.integers(len(facts.sizes))) + (index - base) + attribute_revision
         own = np.random.default_rng((self.seed, index, 1))
-        wording = Wording(
+        wording = TextFacts(
             type=kind, brand=brand, colour=colour, pattern=pattern, material=material,
             size=facts.sizes[size_at % len(facts.sizes)],
-            silent_about=str(own.choice(("colour", "pattern"))) if own.random() < SHARE_SILENT else "",
-            misleading=bool(own.random() < SHARE_MISLEADING),
+            silent_about=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
+            misleading=bool(own.random() < MISLEADING_PROB),
         )  # fmt: skip
         images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
-        title, misleading = name_product(wording, np.random.default_rng((self.seed, index, 2, title_revision)))
+        title, misleading = write_title(wording, np.random.default_rng((self.seed, index, 2, title_revision)))
         return DemoProduct(
             id=self.product_id(index), index=index, type=kind, category=facts.category, colour=colour,
             second_colour=second, pattern=pattern, material=material, brand=brand.name, size=wording.size,
-            title=title, description=describe(wording, own), attributes=_attributes(wording),
+            title=title, description=write_description(wording, own), attributes=_attributes(wording),
             silent_about=wording.silent_about, misleading=misleading, images=images,
             family=self.product_id(base), taste=_four(taste), looks=(self.seed, base),
         )  # fmt: skip
@@ -140,7 +140,7 @@ def _lean(taste: np.ndarray, places: Sequence[Sequence[float]], rng: np.random.G
 
 def _choose_pattern(taste: np.ndarray, rng: np.random.Generator) -> str:
     scores = np.array([p.taste for p in PATTERNS.values()]) @ taste * 0.6
-    scores[list(PATTERNS).index("plain")] += SHARE_PLAIN_BONUS
+    scores[list(PATTERNS).index("plain")] += PLAIN_PATTERN_BONUS
     chances = np.exp(scores)
     return list(PATTERNS)[int(rng.choice(len(chances), p=chances / chances.sum()))]
 
@@ -155,7 +155,7 @@ def _second_colour(colour: str, rng: np.random.Generator) -> str:
     return "white" if rng.random() < 0.75 else str(rng.choice(("yellow", "pink")))
 
 
-def _attributes(wording: Wording) -> dict[str, str]:
+def _attributes(wording: TextFacts) -> dict[str, str]:
     facts = {
         "colour": wording.colour, "pattern": wording.pattern, "material": wording.material,
         "brand": wording.brand.name, "size": wording.size,

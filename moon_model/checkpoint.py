@@ -1,7 +1,7 @@
 """Compact storage of a MoonModel: int8 matrices in safetensors shards small enough for a Git repository.
 
 A matrix is stored as int8 with one float32 scale for each output row (the last axis is summed over), a quarter of
-its size. Where that would change it by more than ``INT8_ERROR`` each block of 64 columns has a scale of its own
+its size. Where that would change it by more than ``MAX_INT8_ERROR`` each block of 64 columns has a scale of its own
 (token rows: a few of their components are much larger than the rest), and where even that would, it is stored as
 bfloat16. Vectors stay float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage``
 and computes with the restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
@@ -21,16 +21,16 @@ from torch import Tensor
 
 from moon_model.configuration_moon import MoonConfig
 
-FORMAT = "int8-rows"
-VERSION = 1
+STORAGE_FORMAT = "int8-rows"
+STORAGE_VERSION = 1
 INDEX_FILE = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 15 * 2**20 - 2**18
 """Tensor bytes a file: with its header it stays under 15 MiB."""
 
-INT8_ERROR = 0.015
+MAX_INT8_ERROR = 0.015
 """Largest relative error (Frobenius norm) for which int8 is used; bfloat16's own is 0.002."""
 
-BLOCK = 64
+SCALE_BLOCK = 64
 """Columns that share a scale where whole rows cannot."""
 
 _SCALE = ".scale"
@@ -38,7 +38,7 @@ _PATTERN = "model{suffix}.safetensors"
 
 
 @dataclass(frozen=True)
-class SizeRow:
+class PartSize:
     """Size of one part of a stored model.
 
     Attributes:
@@ -91,7 +91,7 @@ def save_state(
     index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
     written = copy.deepcopy(config)
-    written.moon_storage = {"format": FORMAT, "version": VERSION, "repeated": repeated}
+    written.moon_storage = {"format": STORAGE_FORMAT, "version": STORAGE_VERSION, "repeated": repeated}
     written.save_pretrained(folder)
     return [folder / file for file in split.filename_to_tensors]
 
@@ -105,8 +105,10 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
     """
     folder = Path(folder)
     storage = json.loads((folder / "config.json").read_text()).get("moon_storage") or {}
-    if (storage.get("format"), storage.get("version")) != (FORMAT, VERSION):
-        raise ValueError(f"{folder} is stored as {storage}; this version of moon_model reads {FORMAT} {VERSION}")
+    if (storage.get("format"), storage.get("version")) != (STORAGE_FORMAT, STORAGE_VERSION):
+        raise ValueError(
+            f"{folder} is stored as {storage}; this version of moon_model reads {STORAGE_FORMAT} {STORAGE_VERSION}"
+        )
     stored = _read(folder)
     repeated: dict[str, int] = storage["repeated"]
     state: dict[str, Tensor] = {}
@@ -119,7 +121,7 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def size_table(folder: Path) -> list[SizeRow]:
+def measure_parts(folder: Path) -> list[PartSize]:
     """Parts of a compactly stored model, largest first."""
     storage = json.loads((folder / "config.json").read_text())["moon_storage"]
     rows: dict[str, dict[str, Any]] = {}
@@ -131,11 +133,11 @@ def size_table(folder: Path) -> list[SizeRow]:
             row["parameters"] += tensor.numel() * storage["repeated"].get(name, 1)
             kind = str(tensor.dtype).removeprefix("torch.")
             row["kinds"][kind] = row["kinds"].get(kind, 0) + tensor.nbytes
-    table = [SizeRow(part, row["parameters"], row["stored"], _by_size(row["kinds"])) for part, row in rows.items()]
+    table = [PartSize(part, row["parameters"], row["stored"], _by_size(row["kinds"])) for part, row in rows.items()]
     return sorted(table, key=lambda row: -row.stored)
 
 
-def folder_bytes(paths: Iterable[Path]) -> int:
+def count_folder_bytes(paths: Iterable[Path]) -> int:
     """Bytes of all files in some folders."""
     return sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
 
@@ -147,12 +149,12 @@ def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
         return {name: values}
     whole = values.abs().amax((1, 2, 3) if values.ndim == 4 else -1, keepdim=True)
     scales = [whole]
-    if values.ndim == 2 and values.shape[1] % BLOCK == 0:
-        scales.append(values.abs().unflatten(1, (-1, BLOCK)).amax(-1))  # [rows, blocks]
+    if values.ndim == 2 and values.shape[1] % SCALE_BLOCK == 0:
+        scales.append(values.abs().unflatten(1, (-1, SCALE_BLOCK)).amax(-1))  # [rows, blocks]
     for largest in scales:
         scale = largest.clamp(min=1e-12) / 127
         rounded = _scaled(values, 1 / scale).round().clamp(-127, 127)
-        if (_scaled(rounded, scale) - values).norm() <= INT8_ERROR * values.norm().clamp(min=1e-12):
+        if (_scaled(rounded, scale) - values).norm() <= MAX_INT8_ERROR * values.norm().clamp(min=1e-12):
             return {name: rounded.to(torch.int8), name + _SCALE: scale}
     return {name: values.bfloat16()}
 
@@ -160,7 +162,7 @@ def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
 def _scaled(tensor: Tensor, scale: Tensor) -> Tensor:
     """Multiply rows, or a matrix's blocks of columns, each by its scale, in float32."""
     if tensor.ndim == 2 and scale.shape[1] > 1:
-        return (tensor.float().unflatten(1, (-1, BLOCK)) * scale[..., None]).flatten(1)
+        return (tensor.float().unflatten(1, (-1, SCALE_BLOCK)) * scale[..., None]).flatten(1)
     return tensor.float() * scale
 
 

@@ -17,7 +17,7 @@ class WrongEncoderError(ValueError):
     """The encoder is another model than the one whose vectors the collection holds."""
 
 
-class Client(Protocol):
+class AliasClient(Protocol):
     """What of ``pymilvus.MilvusClient`` is used here: names and descriptions, no data."""
 
     def list_aliases(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class ServedModel:
             )
 
 
-def served_model(client: Client, alias: str) -> ServedModel:
+def read_served_model(client: AliasClient, alias: str) -> ServedModel:
     """Return the model behind an alias, as it is now; a collection's own name will do, too.
 
     Raises:

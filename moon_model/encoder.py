@@ -17,16 +17,16 @@ from rich.progress import track
 
 from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
 from moon_model.backbones.onnx_trunk import OnnxTrunk
-from moon_model.collection_contract import Client, WrongEncoderError, served_model
+from moon_model.collection_contract import AliasClient, WrongEncoderError, read_served_model
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
-from moon_model.fingerprint import model_folder, version_with
-from moon_model.images import BadImage, ImageSource, crop, decode
+from moon_model.fingerprint import combine_version, resolve_model_folder
+from moon_model.images import BadImageError, ImageSource, crop_image, decode_image
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import ImageFailure, MoonBatch, MoonProcessor, Prepared, View, round_up
+from moon_model.processing_moon import ImageFailure, MoonBatch, MoonProcessor, PreparedProduct, View, round_up
 from moon_model.product import Product
-from moon_model.runtime import DType, quiet_loading, resolve_device, resolve_dtype
+from moon_model.runtime import DType, hide_progress_bars, resolve_device, resolve_dtype
 
 log = logging.getLogger(__name__)
 
@@ -108,24 +108,24 @@ class MoonEncoder:
             FileNotFoundError: when the folder holds no model.
             RuntimeError: when the device asked for is absent.
         """
-        folder = model_folder(path)
+        folder = resolve_model_folder(path)
         chosen = resolve_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         if detector is None:
             detector = ProductDetector.from_pretrained(threads=threads or 1)
-        with quiet_loading():
+        with hide_progress_bars():
             model = MoonModel.from_pretrained(folder, dtype=resolve_dtype(dtype, chosen)).eval().to(chosen)
         if chosen.type == "cpu":
             use_onnx_trunk(model, threads or 1)
         processor = MoonProcessor.from_pretrained(folder, model.config)
-        version = version_with(folder, detector.version if detector else "none")
+        version = combine_version(folder, detector.version if detector else "none")
         return cls(model, processor, detector or None, version)
 
     @classmethod
     def for_collection(
         cls,
-        client: Client,
+        client: AliasClient,
         alias: str = "products",
         *,
         path: str | Path | None = None,
@@ -146,7 +146,7 @@ class MoonEncoder:
             NothingServedError: the alias names no collection of ours.
             WrongEncoderError: the checkpoint is not at that place, or is another model than the collection's.
         """
-        served = served_model(client, alias)
+        served = read_served_model(client, alias)
         try:
             encoder = cls.from_pretrained(
                 path or served.checkpoint, detector=detector, dtype=dtype, device=device, threads=threads
@@ -159,7 +159,7 @@ class MoonEncoder:
         served.check(encoder.model_version)
         return encoder
 
-    def collection(self, client: Client, alias: str = "products") -> str:
+    def collection(self, client: AliasClient, alias: str = "products") -> str:
         """Return the collection behind an alias, if its vectors are of this model; two small requests.
 
         To be asked before every query, or whenever a switch is to be noticed: a name that an alias had a moment ago
@@ -169,11 +169,11 @@ class MoonEncoder:
             NothingServedError: the alias names no collection of ours.
             WrongEncoderError: readers have moved on to another model; load its encoder with ``for_collection``.
         """
-        served = served_model(client, alias)
+        served = read_served_model(client, alias)
         served.check(self.model_version)
         return served.collection
 
-    def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> Prepared:
+    def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> PreparedProduct:
         """Do the CPU work of one product: decode, detect, crop, resize, tokenise. Safe to call from threads.
 
         Args:
@@ -196,12 +196,14 @@ class MoonEncoder:
         for index, source in enumerate(sources):
             try:
                 views.append(self._view(source, regions[index] if regions is not None else _DETECT))
-            except BadImage as error:
+            except BadImageError as error:
                 failures.append(ImageFailure(index, error.reason, error.detail))
         return self.processor.prepare(product, views, failures)
 
     @torch.inference_mode()
-    def encode_prepared(self, prepared: Sequence[Prepared], *, batch_tokens: int | None = None) -> NDArray[np.float32]:
+    def encode_prepared(
+        self, prepared: Sequence[PreparedProduct], *, batch_tokens: int | None = None
+    ) -> NDArray[np.float32]:
         """Encode prepared products: float32 [N, D], rows of length 1, in the order given.
 
         Args:
@@ -210,7 +212,7 @@ class MoonEncoder:
                 not the vectors.
 
         Raises:
-            ValueError: when nothing of a product is left to encode (``Prepared.is_empty``).
+            ValueError: when nothing of a product is left to encode (``PreparedProduct.is_empty``).
         """
         vectors = np.empty((len(prepared), self.dim), dtype=np.float32)
         for rows, batch in self.batches(prepared, batch_tokens=batch_tokens):
@@ -218,7 +220,7 @@ class MoonEncoder:
         return vectors
 
     def batches(
-        self, prepared: Sequence[Prepared], *, batch_tokens: int | None = None
+        self, prepared: Sequence[PreparedProduct], *, batch_tokens: int | None = None
     ) -> Iterator[tuple[list[int], MoonBatch]]:
         """Yield what the model is fed with: places in ``prepared``, each exactly once, and their batch on the CPU.
 
@@ -226,7 +228,7 @@ class MoonEncoder:
             prepared, batch_tokens: see ``encode_prepared``.
         """
         lengths = [round_up(item.num_tokens, LENGTH_STEP) for item in prepared]
-        for rows in token_batches(lengths, batch_tokens or BATCH_TOKENS[self.model.device.type]):
+        for rows in split_token_batches(lengths, batch_tokens or BATCH_TOKENS[self.model.device.type]):
             yield rows, self.processor([prepared[row] for row in rows], pad_to_multiple_of=LENGTH_STEP)
 
     def encode(
@@ -246,7 +248,7 @@ class MoonEncoder:
         """
         waiting = iter(track(products, "encoding", disable=not progress))
         vectors = [np.empty((0, self.dim), dtype=np.float32)]
-        while chunk := [self._prepare_loudly(product) for product in islice(waiting, _CHUNK)]:
+        while chunk := [self._prepare_with_warnings(product) for product in islice(waiting, _CHUNK)]:
             vectors.append(self.encode_prepared(chunk, batch_tokens=batch_tokens))
         return np.concatenate(vectors)
 
@@ -273,14 +275,14 @@ class MoonEncoder:
         )
 
     def _view(self, source: ImageSource, region: "Region | Literal['detect'] | None") -> View:
-        image = decode(source, least_side=self.processor.views.least_side)
+        image = decode_image(source, min_side=self.processor.views.least_side)
         if region == _DETECT:
             region = self.detector.detect([image])[0] if self.detector else None
         if region is None or region.is_whole:
             return View(image)
-        return View(image, crop(image, region.box, self.crop_margin))
+        return View(image, crop_image(image, region.box, self.crop_margin))
 
-    def _prepare_loudly(self, product: ProductLike) -> Prepared:
+    def _prepare_with_warnings(self, product: ProductLike) -> PreparedProduct:
         prepared = self.prepare(product)
         for failure in prepared.failures:
             log.warning("%s: image %d is left out (%s: %s)", prepared.id, failure.index, failure.reason, failure.detail)
@@ -293,7 +295,7 @@ class MoonEncoder:
 _DETECT: Literal["detect"] = "detect"
 
 
-def token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+def split_token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Split items into batches of similar length, so that little is padding.
 
     Args:

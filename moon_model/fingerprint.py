@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moon_model import checkpoint_dir
-from moon_model.detection.detector import detector_version
+from moon_model.detection.detector import compute_detector_version
 
 DEFAULT_MODEL = "moon-tiny"
 CONFIG_FILE = "config.json"
@@ -19,7 +19,7 @@ PROCESSOR_FILE = "processor_config.json"
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """What callers need to know of a model before they load it.
 
     Attributes:
@@ -31,7 +31,7 @@ class Shape:
     max_images: int
 
 
-def model_folder(path: str | Path | None = None) -> Path:
+def resolve_model_folder(path: str | Path | None = None) -> Path:
     """Folder of a saved model; None is ``checkpoints/moon-tiny``.
 
     Raises:
@@ -46,7 +46,7 @@ def model_folder(path: str | Path | None = None) -> Path:
     return folder
 
 
-def weight_files(folder: Path) -> list[Path]:
+def list_weight_files(folder: Path) -> list[Path]:
     """The weight files of a stored model, of either format, sorted by name.
 
     Raises:
@@ -57,23 +57,23 @@ def weight_files(folder: Path) -> list[Path]:
     raise FileNotFoundError(f"{folder} holds no model*.safetensors: no model was saved there")
 
 
-def model_shape(path: str | Path | None = None) -> Shape:
+def read_model_shape(path: str | Path | None = None) -> ModelShape:
     """Read a model's shape from its configuration file.
 
     Raises:
         FileNotFoundError: when the folder holds no model.
         ValueError: when the configuration is not that of a MoonModel.
     """
-    file = model_folder(path) / CONFIG_FILE
+    file = resolve_model_folder(path) / CONFIG_FILE
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         base = stored["base_config"]
-        return Shape(base.get("text_config", base)["hidden_size"], stored["max_images"])
+        return ModelShape(base.get("text_config", base)["hidden_size"], stored["max_images"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{file} is not the configuration of a MoonModel ({error!r})") from error
 
 
-def model_version(path: str | Path | None = None, detector_path: str | Path | None = None) -> str:
+def compute_model_version(path: str | Path | None = None, detector_path: str | Path | None = None) -> str:
     """Digest of weights, processing configuration and detector, 64 hex digits; reads files, loads nothing.
 
     Args:
@@ -83,26 +83,26 @@ def model_version(path: str | Path | None = None, detector_path: str | Path | No
     Raises:
         FileNotFoundError: when one of them is missing.
     """
-    return version_with(path, detector_version(detector_path))
+    return combine_version(path, compute_detector_version(detector_path))
 
 
-def version_with(path: str | Path | None, detector: str) -> str:
-    """``model_version`` beside a detector that is known by its own version ("none": without crops).
+def combine_version(path: str | Path | None, detector: str) -> str:
+    """``compute_model_version`` beside a detector that is known by its own version ("none": without crops).
 
     Raises:
         FileNotFoundError: when the model is missing.
     """
-    folder = model_folder(path)
-    return _digest([*_input_files(folder), *weight_files(folder)], detector)
+    folder = resolve_model_folder(path)
+    return _digest([*_input_files(folder), *list_weight_files(folder)], detector)
 
 
-def preprocessing_digest(path: str | Path | None = None) -> str:
+def compute_preprocessing_digest(path: str | Path | None = None) -> str:
     """Digest of what decides how a product becomes the model's input, 64 hex digits; reads three small files.
 
     Raises:
         FileNotFoundError: when the folder holds no model.
     """
-    return _digest(_input_files(model_folder(path)))
+    return _digest(_input_files(resolve_model_folder(path)))
 
 
 def _input_files(folder: Path) -> list[Path]:

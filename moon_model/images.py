@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 ImageSource = str | Path | bytes | Image.Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MAX_PIXELS = 50_000_000
 """Default limit: the largest photos phones take today (50 megapixels), 150 MB once decoded."""
 
@@ -29,12 +29,12 @@ _DECODE_ERRORS = (
 )  # fmt: skip
 
 
-class BadImage(ValueError):
+class BadImageError(ValueError):
     """An image that cannot be used.
 
     Attributes:
         reason: ``image_unreadable`` (absent, empty, truncated, corrupt), ``image_too_large`` (too big)
-            or ``image_format`` (not one of ``FORMATS``).
+            or ``image_format`` (not one of ``IMAGE_FORMATS``).
         detail: one sentence for the person who must mend the catalogue.
     """
 
@@ -43,23 +43,23 @@ class BadImage(ValueError):
         self.reason = reason
         self.detail = detail
 
-    def __reduce__(self) -> tuple[type["BadImage"], tuple[str, str]]:
+    def __reduce__(self) -> tuple[type["BadImageError"], tuple[str, str]]:
         """Survive the trip between worker processes (the default would pass one argument, not two)."""
         return type(self), (self.reason, self.detail)
 
 
-def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, least_side: int | None = None) -> Image.Image:
+def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None) -> Image.Image:
     """Decode one image into an upright RGB picture.
 
     Args:
         source: encoded bytes, a path, or a PIL image (checked for size, then normalised in the same way).
         max_pixels: width × height above which the image is refused, before anything is decoded.
-        least_side: let the JPEG decoder skip detail: a photo whose shorter side is at least twice this many
-            pixels is decoded at 1/2, 1/4 or 1/8 of its size, never below ``least_side``. Other formats
+        min_side: let the JPEG decoder skip detail: a photo whose shorter side is at least twice this many
+            pixels is decoded at 1/2, 1/4 or 1/8 of its size, never below ``min_side``. Other formats
             ignore it.
 
     Returns:
-        A loaded ``RGB`` image; with ``least_side`` possibly smaller than the header says. A PIL image that
+        A loaded ``RGB`` image; with ``min_side`` possibly smaller than the header says. A PIL image that
         needs no change is returned itself.
 
     Raises:
@@ -69,17 +69,17 @@ def decode(source: ImageSource, *, max_pixels: int = MAX_PIXELS, least_side: int
     width, height = image.size
     if width * height > max_pixels:
         detail = f"{width}×{height} is {width * height:,} pixels; at most {max_pixels:,} are decoded"
-        raise BadImage("image_too_large", detail)
+        raise BadImageError("image_too_large", detail)
     try:
-        if least_side is not None and image is not source and image.format in ("JPEG", "MPO"):
-            image.draft(None, (least_side, least_side))
+        if min_side is not None and image is not source and image.format in ("JPEG", "MPO"):
+            image.draft(None, (min_side, min_side))
         image.load()
         return _on_white(_eight_bit(_upright(image)))
     except (*_DECODE_ERRORS, MemoryError) as error:
-        raise BadImage("image_unreadable", _one_line(error)) from error
+        raise BadImageError("image_unreadable", _one_line(error)) from error
 
 
-def crop(image: Image.Image, box: Sequence[float], margin: float = 0.0) -> Image.Image:
+def crop_image(image: Image.Image, box: Sequence[float], margin: float = 0.0) -> Image.Image:
     """Cut a region out of an image.
 
     Args:
@@ -115,24 +115,24 @@ def _open(source: str | Path | bytes) -> Image.Image:
     else:
         path = Path(source)
         if not path.is_file():
-            raise BadImage("image_unreadable", f"no such file: {path}")
+            raise BadImageError("image_unreadable", f"no such file: {path}")
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise BadImage("image_unreadable", _one_line(error)) from error
+            raise BadImageError("image_unreadable", _one_line(error)) from error
     if not data:
-        raise BadImage("image_unreadable", "the file is empty")
+        raise BadImageError("image_unreadable", "the file is empty")
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
     except Image.DecompressionBombError as error:
-        raise BadImage("image_too_large", _one_line(error)) from error
+        raise BadImageError("image_too_large", _one_line(error)) from error
     except UnidentifiedImageError as error:
         if data.startswith(_MAGIC):
-            raise BadImage("image_unreadable", "the header is damaged") from error
-        known = f"not one of {', '.join(FORMATS)}; the file starts with {data[:12]!r}"
-        raise BadImage("image_format", known) from error
+            raise BadImageError("image_unreadable", "the header is damaged") from error
+        known = f"not one of {', '.join(IMAGE_FORMATS)}; the file starts with {data[:12]!r}"
+        raise BadImageError("image_format", known) from error
     except _DECODE_ERRORS as error:
-        raise BadImage("image_unreadable", _one_line(error)) from error
+        raise BadImageError("image_unreadable", _one_line(error)) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from moon_model import checkpoint_dir
-from moon_model.checkpoint import folder_bytes, size_table
+from moon_model.checkpoint import count_folder_bytes, measure_parts
 from moon_model.configuration_moon import MoonConfig
 
 CARD_FILE = "README.md"
@@ -25,7 +25,7 @@ def write_model_card(folder: Path, made: str, results: str = "") -> Path:
         The file.
     """
     config = MoonConfig.from_pretrained(folder)
-    sizes = size_table(folder)
+    sizes = measure_parts(folder)
     environment = Environment(
         loader=PackageLoader("moon_model"),
         undefined=StrictUndefined,
@@ -34,8 +34,8 @@ def write_model_card(folder: Path, made: str, results: str = "") -> Path:
     )
     text = environment.get_template("model_card.md.j2").render(
         name=folder.name, config=config, base=config.text_config, made=made, results=results, sizes=sizes,
-        parameters=sum(row.parameters for row in sizes), stored=folder_bytes([folder]),
-        detector=folder_bytes([checkpoint_dir("detector")]),
+        parameters=sum(row.parameters for row in sizes), stored=count_folder_bytes([folder]),
+        detector=count_folder_bytes([checkpoint_dir("detector")]),
         versions={name: version(name) for name in ("torch", "transformers")},
         fields=json.loads((folder / "config.json").read_text()),
     )  # fmt: skip

@@ -15,12 +15,12 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, Qwen2_5_VLModel
 from transformers.utils import ModelOutput
 
 from moon_model.backbones import build_backbone
-from moon_model.backbones.base import FUSED_ATTENTION
+from moon_model.backbones.base import FUSED_ATTENTION_BACKENDS
 from moon_model.backbones.compact import SameConv
 from moon_model.backbones.qwen2_5_vl import Qwen2_5VLBackbone
 from moon_model.configuration_moon import MoonConfig
 from moon_model.guided_moe import Guide, GuidedMoE, RouterStats
-from moon_model.pooling import normalise, pool, truncate
+from moon_model.pooling import normalise_vectors, pool, truncate_embedding
 
 
 @dataclass
@@ -90,7 +90,7 @@ class MoonModel(PreTrainedModel):
         with torch.device("meta"):
             model = cls(config)
         assert isinstance(model.backbone, Qwen2_5VLBackbone)  # noqa: S101  # checked above
-        model.backbone.adopt(source, config)
+        model.backbone.copy_weights(source, config)
         config.dtype = dtype
         return model.eval()
 
@@ -164,15 +164,15 @@ class MoonModel(PreTrainedModel):
         _check_batch(input_ids, attention_mask, segment_ids)
         segments = segment_ids * attention_mask.long()  # padding belongs to no segment, whatever it was given
         guide = Guide.build(attention_mask, segments, self.config.num_experts)
-        with sdpa_kernel(FUSED_ATTENTION):
+        with sdpa_kernel(FUSED_ATTENTION_BACKENDS):
             embeds = self.backbone.embed(input_ids, pixel_values, image_grid_thw)
             positions = self.backbone.positions(input_ids, attention_mask, image_grid_thw)
             hidden, stats = self.backbone.decode(embeds, attention_mask, positions, guide)
-        embedding = normalise(pool(hidden, segments, self.config.pooling, self.config.text_share))
+        embedding = normalise_vectors(pool(hidden, segments, self.config.pooling, self.config.text_share))
         return MoonOutput(
             last_hidden_state=hidden,
             router_stats=RouterStats.stack(stats, hidden, self.config.num_experts),
-            embedding=embedding if dim is None else truncate(embedding, dim),
+            embedding=embedding if dim is None else truncate_embedding(embedding, dim),
         )
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from moon_model.configuration_moon import Pooling, Segment
 
 
-def pool(hidden: Tensor, segment_ids: Tensor, how: Pooling, text_share: float = 0.5) -> Tensor:
+def pool(hidden: Tensor, segment_ids: Tensor, pooling: Pooling, text_share: float = 0.5) -> Tensor:
     """Average hidden states [B, L, D] over the tokens whose segment is not NONE; returns float32 [B, D].
 
     "tokens" (paper): every visual and text token counts the same. "segments" (ours): the mean of the means of
@@ -17,21 +17,23 @@ def pool(hidden: Tensor, segment_ids: Tensor, how: Pooling, text_share: float = 
     zeros.
     """
     pooled = segment_ids != Segment.NONE
-    if how == "tokens":
+    if pooling == "tokens":
         return _mean(hidden, pooled)
-    if how == "segments":
+    if pooling == "segments":
         return _mean_of_segments(hidden, segment_ids)
     visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
     words = pooled & ~visual
-    return (1.0 - text_share) * normalise(_mean(hidden, visual)) + text_share * normalise(_mean(hidden, words))
+    return (1.0 - text_share) * normalise_vectors(_mean(hidden, visual)) + text_share * normalise_vectors(
+        _mean(hidden, words)
+    )
 
 
-def normalise(vectors: Tensor) -> Tensor:
+def normalise_vectors(vectors: Tensor) -> Tensor:
     """Scale the last axis to length 1 in float32; a zero vector stays zero."""
     return F.normalize(vectors.float(), dim=-1)
 
 
-def truncate(embedding: Tensor, dim: int) -> Tensor:
+def truncate_embedding(embedding: Tensor, dim: int) -> Tensor:
     """Matryoshka: keep the first ``dim`` components [..., D] -> [..., dim] and renormalise them.
 
     Raises ValueError when ``dim`` does not lie in 1..D. Only sizes the model was trained for
@@ -39,7 +41,7 @@ def truncate(embedding: Tensor, dim: int) -> Tensor:
     """
     if not 1 <= dim <= embedding.shape[-1]:
         raise ValueError(f"dim must lie in 1..{embedding.shape[-1]}, got {dim}")
-    return normalise(embedding[..., :dim])
+    return normalise_vectors(embedding[..., :dim])
 
 
 def _mean(hidden: Tensor, member: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class ImageFailure:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedProduct:
     """One product, ready for a batch; plain arrays, so that it may travel between processes.
 
     Attributes:
@@ -81,7 +81,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Template:
+class InputTemplate:
     """Token ids around the parts of an input, all of them ``Segment.NONE``."""
 
     start: tuple[int, ...]
@@ -148,7 +148,9 @@ class MoonProcessor:
             self.config.save_pretrained(folder)
         return [TOKENIZER_FILE, PROCESSOR_FILE, "config.json"]
 
-    def prepare(self, product: Product, views: Sequence[View] = (), failures: Sequence[ImageFailure] = ()) -> Prepared:
+    def prepare(
+        self, product: Product, views: Sequence[View] = (), failures: Sequence[ImageFailure] = ()
+    ) -> PreparedProduct:
         """Tokenise one product and resize its views; at most ``config.max_images`` of them are used."""
         pixels: list[Pixels] = []
         ids, segments = [*self.template.start, *self._prompt], [Segment.NONE] * len(self.template.start)
@@ -166,9 +168,9 @@ class MoonProcessor:
             segments += [Segment.NONE] * len(separator) + [segment] * len(part)
             started = True
         input_ids, segment_ids = np.asarray(ids, dtype=np.int64), np.asarray(segments, dtype=np.int64)
-        return Prepared(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures))
+        return PreparedProduct(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures))
 
-    def __call__(self, prepared: Sequence[Prepared], *, pad_to_multiple_of: int = 1) -> MoonBatch:
+    def __call__(self, prepared: Sequence[PreparedProduct], *, pad_to_multiple_of: int = 1) -> MoonBatch:
         """Pad prepared products to one length on the right and join their views.
 
         Args:
@@ -184,7 +186,7 @@ class MoonProcessor:
             raise ValueError(f"nothing to encode, neither text nor a usable image: {', '.join(empty[:10])}")
         length = round_up(max(item.num_tokens for item in prepared), pad_to_multiple_of)
         batch = {
-            "input_ids": _padded([item.input_ids for item in prepared], length, tokenization.PAD),
+            "input_ids": _padded([item.input_ids for item in prepared], length, tokenization.PAD_ID),
             "attention_mask": _padded([np.ones_like(item.input_ids) for item in prepared], length, 0),
             "segment_ids": _padded([item.segment_ids for item in prepared], length, Segment.NONE),
         }
@@ -240,14 +242,14 @@ def _padded(rows: Sequence[NDArray[np.int64]], length: int, value: int) -> torch
     return torch.from_numpy(stacked)
 
 
-def _compact_template() -> Template:
-    return Template(start=(tokenization.START,), separator=(tokenization.SEPARATOR,))
+def _compact_template() -> InputTemplate:
+    return InputTemplate(start=(tokenization.START_ID,), separator=(tokenization.SEPARATOR_ID,))
 
 
-def _qwen_template(config: MoonConfig, tokenizer: Tokenizer) -> Template:
+def _qwen_template(config: MoonConfig, tokenizer: Tokenizer) -> InputTemplate:
     base: Any = config.base_config
     start = config.text_config.bos_token_id
-    return Template(
+    return InputTemplate(
         start=() if start is None else (start,),
         separator=tuple(tokenizer.encode("\n", add_special_tokens=False).ids),
         before_view=(base.vision_start_token_id,),

@@ -10,7 +10,7 @@ from PIL import Image
 
 from moon_model.images import ImageSource
 
-SEVERAL = ", "
+VALUE_SEPARATOR = ", "
 """Between the values of an attribute that has several."""
 
 
@@ -37,13 +37,13 @@ class Product:
 
     def __post_init__(self) -> None:
         path = re.split(r"[/>]", self.category) if isinstance(self.category, str) else self.category or ()
-        levels = tuple(level for level in map(clean, path) if level)
-        attributes = {clean(name): _value(value) for name, value in (self.attributes or {}).items()}
+        levels = tuple(level for level in map(clean_text, path) if level)
+        attributes = {clean_text(name): _value(value) for name, value in (self.attributes or {}).items()}
         single = isinstance(self.images, str | Path | bytes | Image.Image)
         for name, value in {
             "id": str(self.id),
-            "title": clean(self.title),
-            "description": clean(self.description),
+            "title": clean_text(self.title),
+            "description": clean_text(self.description),
             "category": levels,
             "attributes": {name: attributes[name] for name in sorted(attributes) if attributes[name]},
             "images": (self.images,) if single else tuple(self.images or ()),
@@ -70,18 +70,18 @@ class Product:
         return cls(**value)
 
 
-def text_of(product: Product) -> str:
+def join_text(product: Product) -> str:
     """Return all words of a product, in the order in which MOON reads them."""
     attributes = [f"{name}: {value}" for name, value in product.attributes.items()]
     return " ".join([product.title, product.description, *product.category, *attributes]).strip()
 
 
-def clean(text: Any) -> str:
+def clean_text(text: Any) -> str:
     """Make whitespace single spaces; None becomes the empty string."""
     return "" if text is None else " ".join(str(text).split())
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return SEVERAL.join(filter(None, map(clean, value)))
-    return clean(value)
+        return VALUE_SEPARATOR.join(filter(None, map(clean_text, value)))
+    return clean_text(value)

@@ -50,7 +50,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 @contextmanager
-def quiet_loading() -> Iterator[None]:
+def hide_progress_bars() -> Iterator[None]:
     """Hide transformers' progress bars for a while: a night starts dozens of workers that each load the model."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()

@@ -10,15 +10,15 @@ from typing import Any
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-PAD, IMAGE, START, SEPARATOR = 0, 1, 2, 3
+PAD_ID, IMAGE_ID, START_ID, SEPARATOR_ID = 0, 1, 2, 3
 """Special ids: padding · place of a visual token · first position (attention sink) · between two parts."""
 
-SPECIAL = ("<|pad|>", "<|image|>", "<|start|>", "<|separator|>", *(f"<|reserved_{i}|>" for i in range(4)))
-VOCABULARY = 12_288
+SPECIAL_TOKENS = ("<|pad|>", "<|image|>", "<|start|>", "<|separator|>", *(f"<|reserved_{i}|>" for i in range(4)))
+VOCABULARY_SIZE = 12_288
 """Default size: special, bytes and 12,024 merges."""
 
 
-def cut_vocabulary(source: dict[str, Any], size: int = VOCABULARY) -> Tokenizer:
+def cut_vocabulary(source: dict[str, Any], size: int = VOCABULARY_SIZE) -> Tokenizer:
     """Build the cut tokenizer from a byte-level BPE's ``tokenizer.json``.
 
     Special tokens are rows of the vocabulary that no merge produces, so a title that contains the characters
@@ -36,12 +36,12 @@ def cut_vocabulary(source: dict[str, Any], size: int = VOCABULARY) -> Tokenizer:
         ValueError: when the source is no BPE or has too few merges.
     """
     model = source.get("model", {})
-    wanted = size - len(SPECIAL) - 256
+    wanted = size - len(SPECIAL_TOKENS) - 256
     if model.get("type") != "BPE" or not 0 <= wanted <= len(model["merges"]):
         found = f"{model.get('type')} with {len(model.get('merges', []))} merges"
         raise ValueError(f"a vocabulary of {size} needs a BPE with at least {wanted} merges, not {found}")
     merges = [(left, right) for left, right in (_pair(merge) for merge in model["merges"][:wanted])]
-    rows = [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]
+    rows = [*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]
     tokenizer = Tokenizer(BPE(vocab={text: index for index, text in enumerate(rows)}, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -50,7 +50,7 @@ def cut_vocabulary(source: dict[str, Any], size: int = VOCABULARY) -> Tokenizer:
     return tokenizer
 
 
-def source_rows(tokenizer: Tokenizer, source: dict[str, Any]) -> list[int | None]:
+def find_source_rows(tokenizer: Tokenizer, source: dict[str, Any]) -> list[int | None]:
     """Find each row of the cut vocabulary in the source's: how its embedding matrix is cut.
 
     Returns:
@@ -58,7 +58,7 @@ def source_rows(tokenizer: Tokenizer, source: dict[str, Any]) -> list[int | None
     """
     known: dict[str, int] = source["model"]["vocab"]
     rows = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    return [known.get(text) if index >= len(SPECIAL) else None for text, index in rows]
+    return [known.get(text) if index >= len(SPECIAL_TOKENS) else None for text, index in rows]
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
-from moon_model.backbones.qwen2_5_vl import backbone_processing
+from moon_model.backbones.qwen2_5_vl import build_image_processor
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 
 Pixels = NDArray[np.uint8]
@@ -103,7 +103,7 @@ class QwenViews(ViewProcessor):
     """
 
     def __init__(self, config: MoonConfig) -> None:
-        self._processor = backbone_processing(config)
+        self._processor = build_image_processor(config)
         self._factor = self._processor.patch_size * self._processor.merge_size
 
     def prepare(self, image: Image.Image) -> Pixels:

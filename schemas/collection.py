@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 Backend = Literal["lite", "server"]
 
-ID, VECTOR = "product_id", "vector"
+ID_FIELD, VECTOR_FIELD = "product_id", "vector"
 
-TEXT_BYTES: Mapping[str, int] = {
-    ID: 256,
+MAX_TEXT_BYTES: Mapping[str, int] = {
+    ID_FIELD: 256,
     "title": 4096,
     "category": 1024,
     "category_1": 256,
@@ -37,10 +37,10 @@ TEXT_BYTES: Mapping[str, int] = {
 CATEGORY_LEVELS = ("category_1", "category_2", "category_3")
 CATEGORY_SEPARATOR = "/"
 
-INTEGERS = ("epoch",)
+INTEGER_FIELDS = ("epoch",)
 """INT64 fields: the epoch of the writer's lease; of two rows of a product the higher was written later."""
 
-FIELDS = (*TEXT_BYTES, *INTEGERS)
+SCALAR_FIELDS = (*MAX_TEXT_BYTES, *INTEGER_FIELDS)
 """Everything a service may filter by or ask for, besides the vector."""
 
 SCRATCH_PREFIX = "moon_scratch_"
@@ -102,16 +102,16 @@ def pinned_alias(alias: str, model_version: str) -> str:
     return f"{alias}_{model_version[:8]}"
 
 
-def collection_schema(dimension: int) -> "CollectionSchema":
+def build_collection_schema(dimension: int) -> "CollectionSchema":
     """Return the fields of a collection of ours, for vectors of ``dimension`` float32 numbers."""
     from pymilvus import DataType, MilvusClient  # noqa: PLC0415  (a second to import)
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    for name, limit in TEXT_BYTES.items():
-        schema.add_field(name, DataType.VARCHAR, max_length=limit, is_primary=name == ID)
-    for name in INTEGERS:
+    for name, limit in MAX_TEXT_BYTES.items():
+        schema.add_field(name, DataType.VARCHAR, max_length=limit, is_primary=name == ID_FIELD)
+    for name in INTEGER_FIELDS:
         schema.add_field(name, DataType.INT64)
-    schema.add_field(VECTOR, DataType.FLOAT_VECTOR, dim=dimension)
+    schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
     return schema
 
 
@@ -140,7 +140,7 @@ def choose_index(backend: Backend, rows: int, wanted: str = "auto") -> Index:
     return Index(kind, build.get(kind, {}))
 
 
-def search_params(index_type: str, k: int) -> dict[str, int]:
+def build_search_params(index_type: str, k: int) -> dict[str, int]:
     """Return the parameters of a search for the ``k`` nearest: how far the index looks before it answers."""
     return {
         "HNSW": {"ef": max(128, 2 * k)},
@@ -149,6 +149,6 @@ def search_params(index_type: str, k: int) -> dict[str, int]:
     }.get(index_type, {})
 
 
-def fitted(name: str, text: str | None) -> str:
+def truncate_to_field(name: str, text: str | None) -> str:
     """Return the text as the field can hold it: cut at a character within the field's bytes; empty for None."""
-    return (text or "").encode()[: TEXT_BYTES[name]].decode(errors="ignore")
+    return (text or "").encode()[: MAX_TEXT_BYTES[name]].decode(errors="ignore")

@@ -10,8 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-CANONICALISATION = 1
-"""Raise this when `canonical` changes: every product is then re-encoded once."""
+CANONICALISATION_VERSION = 1
+"""Raise this when `canonicalise_product` changes: every product is then re-encoded once."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class CatalogProduct:
     images: tuple[ImageRef, ...] = ()
 
 
-def canonical_text(text: str | None) -> str:
+def canonicalise_text(text: str | None) -> str:
     """Return the text in Unicode NFC with runs of white space folded to one space and none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text or "").split())
 
 
-def canonical(
+def canonicalise_product(
     *,
     title: str | None,
     description: str | None,
@@ -47,21 +47,21 @@ def canonical(
     images: Iterable[ImageRef] | None,
 ) -> CatalogProduct:
     """Bring delivered values to canonical form; empty category levels and empty attributes vanish."""
-    levels = (canonical_text(level) for level in category or ())
-    pairs = {canonical_text(key): canonical_text(value) for key, value in (attributes or {}).items()}
+    levels = (canonicalise_text(level) for level in category or ())
+    pairs = {canonicalise_text(key): canonicalise_text(value) for key, value in (attributes or {}).items()}
     return CatalogProduct(
-        title=canonical_text(title),
-        description=canonical_text(description),
+        title=canonicalise_text(title),
+        description=canonicalise_text(description),
         category=tuple(level for level in levels if level),
         attributes={key: pairs[key] for key in sorted(pairs) if key and pairs[key]},
         images=tuple(images or ()),
     )
 
 
-def content_hash(product: CatalogProduct) -> str:
+def compute_content_hash(product: CatalogProduct) -> str:
     """Return 64 hex digits that differ whenever anything differs that reaches the model."""
     document: Sequence[object] = (
-        CANONICALISATION,
+        CANONICALISATION_VERSION,
         product.title,
         product.description,
         list(product.category),

@@ -15,9 +15,9 @@ from schemas.source_mapping import (
     SourceMapping,
 )
 from schemas.source_values import as_link, as_list, as_text, parse_attributes
-from schemas.uri import canonical_uri
+from schemas.uri import canonicalise_uri
 
-__all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "malformed_row", "map_record"]
+__all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "make_malformed_row", "map_record"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
     )
 
 
-def malformed_row(error: str) -> MappedRow:
+def make_malformed_row(error: str) -> MappedRow:
     """Return the row that stands for a record which could not be read at all."""
     return MappedRow(row_error=as_text(error))
 
@@ -114,7 +114,7 @@ def _images(record: Mapping[str, Any], how: ImagesMapping | None, base_uri: str)
     links = _links(record, how)
     versions = _versions(record, how, len(links))
     return [
-        ImageRef(canonical_uri(link, base_uri), version)
+        ImageRef(canonicalise_uri(link, base_uri), version)
         for link, version in zip(links, versions, strict=True)
         if link is not None and link.strip()
     ]

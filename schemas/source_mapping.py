@@ -16,7 +16,7 @@ from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
 
 SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv"]
-Column = Annotated[str, StringConstraints(min_length=1)]
+ColumnName = Annotated[str, StringConstraints(min_length=1)]
 Separator = Annotated[str, StringConstraints(min_length=1)]
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
@@ -33,9 +33,9 @@ class _Strict(BaseModel):
 class CategoryMapping(_Strict):
     """Category: one column (with `separator`: a path in it), or one column for each level, root first."""
 
-    column: Column | None = None
+    column: ColumnName | None = None
     separator: Separator | None = None
-    columns: list[Column] | None = None
+    columns: list[ColumnName] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -51,8 +51,8 @@ class AttributesMapping(_Strict):
     A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
     """
 
-    columns: list[Column] | dict[str, Column] | None = None
-    column: Column | None = None
+    columns: list[ColumnName] | dict[str, ColumnName] | None = None
+    column: ColumnName | None = None
     format: AttributesFormat = "auto"
     pair_separator: Separator = ",,"
     key_separator: Separator = ":"
@@ -78,12 +78,12 @@ class ImagesMapping(_Strict):
     start from the catalogue's folder. `version_column` holds something that changes whenever the bytes do.
     """
 
-    column: Column | None = None
+    column: ColumnName | None = None
     separator: Separator | None = None
-    columns: list[Column] | None = None
+    columns: list[ColumnName] | None = None
     template: Annotated[str, StringConstraints(min_length=1)] | None = None
     base: Annotated[str, StringConstraints(min_length=1)] | None = None
-    version_column: Column | None = None
+    version_column: ColumnName | None = None
     version_separator: Separator | None = None
 
     @model_validator(mode="after")
@@ -112,13 +112,13 @@ class SourceMapping(_Strict):
     """
 
     format: SourceFormat = "auto"
-    id: Column
-    title: Column
-    description: Column | None = None
+    id: ColumnName
+    title: ColumnName
+    description: ColumnName | None = None
     category: Annotated[CategoryMapping | None, BeforeValidator(_column_table)] = None
     attributes: Annotated[AttributesMapping | None, BeforeValidator(_column_table)] = None
     images: Annotated[ImagesMapping | None, BeforeValidator(_column_table)] = None
-    snapshot: Column | None = None
+    snapshot: ColumnName | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -164,7 +164,7 @@ class SourceMapping(_Strict):
             return folder_uri(self.images.base)
         return folder_uri(catalog_folder)
 
-    def columns_used(self) -> list[str]:
+    def list_columns(self) -> list[str]:
         """Return every source column the mapping reads, each once, in the order of the mapping."""
         names: list[str | None] = [self.id, self.title, self.description, self.snapshot]
         if self.category:
@@ -176,12 +176,12 @@ class SourceMapping(_Strict):
             names += PLACEHOLDER.findall(self.images.template or "")
         return list(dict.fromkeys(name for name in names if name is not None))
 
-    def missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:
+    def find_missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:
         """Return the mapped columns that the source lacks, each with the likeliest real name or None."""
         known = list(available)
         lower = {name.strip().lower(): name for name in known}
         missing = {}
-        for name in self.columns_used():
+        for name in self.list_columns():
             if name not in known:
                 near = difflib.get_close_matches(name.strip().lower(), lower, n=1, cutoff=0.7)
                 missing[name] = lower[near[0]] if near else None

@@ -29,7 +29,7 @@ def as_text(value: Any) -> str | None:
     elif isinstance(value, bool | int | float):
         text = json.dumps(value)
     elif isinstance(value, Mapping | list | tuple):
-        text = json_text(value)
+        text = as_json_line(value)
     else:
         text = _scalar(value)
     return _SURROGATE.sub("\ufffd", text)
@@ -45,7 +45,7 @@ def _scalar(value: Any) -> str:
     return _printed(value)
 
 
-def json_text(value: Any) -> str:
+def as_json_line(value: Any) -> str:
     """Return the value as one line of JSON, whatever it holds."""
     try:
         return json.dumps(value, ensure_ascii=False, default=_scalar)

@@ -1,21 +1,21 @@
 """The lake's tables: columns, key and partitioning, one definition each (design, "Lake").
 
 Every table is a Delta table under the lake's root. A file never holds its partition columns: they are in its path.
-Raise ``SCHEMA_VERSION`` with any change of a column; `jobs.lake.store.Lake` refuses a table of another version.
+Raise ``LAKE_SCHEMA_VERSION`` with any change of a column; `jobs.lake.store.Lake` refuses a table of another version.
 """
 
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+LAKE_SCHEMA_VERSION = 1
 
-IMAGE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
-ATTRIBUTES = pa.map_(pa.string(), pa.string())
-CATEGORY = pa.list_(pa.string())
-INSTANT = pa.timestamp("us", tz="UTC")
+IMAGE_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
+ATTRIBUTES_TYPE = pa.map_(pa.string(), pa.string())
+CATEGORY_TYPE = pa.list_(pa.string())
+TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
 
-KEY = ["product_id", "content_hash"]
+CONTENT_KEY = ["product_id", "content_hash"]
 """What a vector belongs to: a product, as it was delivered. Stages join by it."""
 
 
@@ -52,11 +52,11 @@ SNAPSHOTS = Table(
         product_id=pa.string(),
         title=pa.string(),
         description=pa.string(),
-        category=CATEGORY,
-        attributes=ATTRIBUTES,
+        category=CATEGORY_TYPE,
+        attributes=ATTRIBUTES_TYPE,
         attributes_error=pa.string(),
         row_error=pa.string(),
-        images=pa.list_(IMAGE),
+        images=pa.list_(IMAGE_TYPE),
     ),
     partition_by=("date",),
     key="source_row",
@@ -70,15 +70,15 @@ PRODUCTS = Table(
         source_row=pa.int64(),
         title=pa.string(),
         description=pa.string(),
-        category=CATEGORY,
-        attributes=ATTRIBUTES,
-        images=pa.list_(IMAGE),
+        category=CATEGORY_TYPE,
+        attributes=ATTRIBUTES_TYPE,
+        images=pa.list_(IMAGE_TYPE),
         content_hash=pa.string(),
     ),
     partition_by=("date",),
     key="product_id",
 )
-"""Valid rows in canonical form (`schemas.product.canonical`)."""
+"""Valid rows in canonical form (`schemas.product.canonicalise_product`)."""
 
 QUARANTINE = Table(
     "quarantine",
@@ -108,7 +108,7 @@ PLANS = Table(
         serve=pa.bool_(),
         counts=pa.map_(pa.string(), pa.int64()),
         override=pa.string(),
-        planned_at=INSTANT,
+        planned_at=TIMESTAMP_TYPE,
     ),
     partition_by=("date",),
     key="run_id",
@@ -178,7 +178,7 @@ MODELS = Table(
         uri=pa.string(),
         dimension=pa.int32(),
         detector_version=pa.string(),
-        registered_at=INSTANT,
+        registered_at=TIMESTAMP_TYPE,
     ),
     partition_by=(),
     key="model_version",
@@ -187,7 +187,7 @@ MODELS = Table(
 
 LEASES = Table(
     "leases",
-    _schema(epoch=pa.int64(), holder=pa.string(), expires_at=INSTANT, released=pa.bool_()),
+    _schema(epoch=pa.int64(), holder=pa.string(), expires_at=TIMESTAMP_TYPE, released=pa.bool_()),
     partition_by=("collection",),
     key="epoch",
 )
@@ -195,7 +195,7 @@ LEASES = Table(
 
 HOLDS = Table(
     "holds",
-    _schema(held=pa.bool_(), restored=pa.string(), reason=pa.string(), by=pa.string(), since=INSTANT),
+    _schema(held=pa.bool_(), restored=pa.string(), reason=pa.string(), by=pa.string(), since=TIMESTAMP_TYPE),
     partition_by=(),
     key="restored",
 )
@@ -210,7 +210,7 @@ RUNS = Table(
         counts=pa.map_(pa.string(), pa.int64()),
         seconds=pa.float64(),
         details=pa.map_(pa.string(), pa.string()),
-        finished_at=INSTANT,
+        finished_at=TIMESTAMP_TYPE,
     ),
     partition_by=("date",),
     key="run_id",

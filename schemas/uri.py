@@ -9,14 +9,14 @@ import posixpath
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-FILE = "file://"
+FILE_SCHEME = "file://"
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ENCODED_DOT = re.compile(r"%2e", re.IGNORECASE)
 
 
-def canonical_uri(text: str, base_uri: str) -> str:
+def canonicalise_uri(text: str, base_uri: str) -> str:
     """Return the absolute, canonical URI of an image.
 
     Args:
@@ -32,24 +32,24 @@ def canonical_uri(text: str, base_uri: str) -> str:
         return text
     if text.lower().startswith("file:"):
         path = re.sub(r"^file:(//(localhost)?(?=/))?", "", text, flags=re.IGNORECASE)
-        return FILE + _absolute(_CONTROL.sub(_percent, unquote(path)))
+        return FILE_SCHEME + _absolute(_CONTROL.sub(_percent, unquote(path)))
     if _SCHEME.match(text):
         return _canonical_url(text)
     if text.startswith("//"):
         return _canonical_url("https:" + text)
-    return _joined(text, base_uri)
+    return _join_base(text, base_uri)
 
 
 def folder_uri(folder: str) -> str:
     """Return the canonical URI of a folder given as a local path or a URI, without a trailing slash."""
     if _SCHEME.match(folder):
-        return canonical_uri(folder, FILE + "/").rstrip("/")
-    return FILE + _absolute(posixpath.abspath(folder))
+        return canonicalise_uri(folder, FILE_SCHEME + "/").rstrip("/")
+    return FILE_SCHEME + _absolute(posixpath.abspath(folder))
 
 
 def local_path(uri: str) -> str | None:
     """Return the path behind a canonical ``file://`` URI, None for every other scheme."""
-    return uri[len(FILE) :] if uri.startswith(FILE) else None
+    return uri[len(FILE_SCHEME) :] if uri.startswith(FILE_SCHEME) else None
 
 
 def is_under(uri: str, roots: tuple[str, ...]) -> bool:
@@ -57,9 +57,9 @@ def is_under(uri: str, roots: tuple[str, ...]) -> bool:
     return any(uri.startswith(root.rstrip("/") + "/") for root in roots)
 
 
-def _joined(path: str, base_uri: str) -> str:
-    if base_uri.startswith(FILE):
-        return FILE + _absolute(posixpath.join(local_path(base_uri) or "/", path))
+def _join_base(path: str, base_uri: str) -> str:
+    if base_uri.startswith(FILE_SCHEME):
+        return FILE_SCHEME + _absolute(posixpath.join(local_path(base_uri) or "/", path))
     if path.startswith("/"):
         parts = urlsplit(base_uri)
         return _canonical_url(f"{parts.scheme}://{parts.netloc}{path}")

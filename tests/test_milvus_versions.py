@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.collection import INDEXES, METRIC, collection_schema
+from schemas.collection import INDEXES, METRIC, build_collection_schema
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CALLS = {
@@ -54,7 +54,7 @@ def test_no_argument_that_a_version_lacks():
 def test_fields_and_indexes_that_all_versions_have():
     from pymilvus import DataType
 
-    schema = collection_schema(256)
+    schema = build_collection_schema(256)
     assert {field.dtype for field in schema.fields} <= {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
     assert not any(field.is_partition_key or field.is_dynamic or field.nullable for field in schema.fields)
     assert not schema.enable_dynamic_field and not schema.functions

@@ -15,12 +15,12 @@ from PIL import Image
 from jobs.milvus.lite import lite_server
 from moon_model.encoder import MoonEncoder
 from schemas.collection import (
+    MAX_TEXT_BYTES,
     METRIC,
     PROPERTIES,
-    TEXT_BYTES,
-    VECTOR,
+    VECTOR_FIELD,
+    build_collection_schema,
     collection_name,
-    collection_schema,
     pinned_alias,
 )
 
@@ -46,18 +46,18 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
     """Make a model's collection of the products, with its pinned alias."""
     name = collection_name(encoder.model_version)
     params = client.prepare_index_params()
-    params.add_index(VECTOR, index_type="FLAT", metric_type=METRIC)
+    params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type=METRIC)
     values = (encoder.model_version, str(encoder.dim), "0" * 64, str(folder))
     client.create_collection(
         name,
-        schema=collection_schema(encoder.dim),
+        schema=build_collection_schema(encoder.dim),
         index_params=params,
         properties=dict(zip(PROPERTIES, values, strict=True)),
         consistency_level="Strong",
     )
     rows = [
         {
-            **dict.fromkeys(TEXT_BYTES, ""),
+            **dict.fromkeys(MAX_TEXT_BYTES, ""),
             "product_id": key,
             "title": title,
             "brand": "Nordlys",
@@ -66,7 +66,7 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
             "snapshot_date": "2026-11-20",
             "model_version": encoder.model_version,
             "epoch": 1,
-            VECTOR: vector,
+            VECTOR_FIELD: vector,
         }
         for (key, title), vector in zip(
             TITLES.items(), encoder.encode_queries(texts=list(TITLES.values())), strict=True

@@ -11,14 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from validation.metrics import METRICS
+from validation.metrics import METRIC_MEANINGS
 from validation.rules import GATE_RULES, GateLimits, GateRule
 
 if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
 
-NAME = "moon_nightly_gate"
+GATE_NAME = "moon_nightly_gate"
 
 _REMOTE = re.compile(
     r"<script\b.*?</script>|<link\b[^>]*>|<img\b.*?/>|<footer\b.*?</footer>|url\('https?://[^']*'\)[^;]*",
@@ -44,7 +44,7 @@ class GateResult:
     page: str
 
     @property
-    def is_open(self) -> bool:
+    def has_passed(self) -> bool:
         """Whether every expectation held."""
         return not self.failures
 
@@ -53,7 +53,7 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     """Judge the metrics of a snapshot.
 
     Args:
-        metrics: one row with the columns of `validation.metrics.METRICS`.
+        metrics: one row with the columns of `validation.metrics.METRIC_MEANINGS`.
         limits: of the gate's rules.
         columns: the value that the metric ``columns`` must have.
     """
@@ -68,7 +68,7 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset("snapshot_metrics")
     batch = asset.add_batch_definition_whole_dataframe("tonight")
     suite = context.suites.add(_suite(limits, columns, metrics.iloc[0].to_dict()))
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name=NAME, data=batch, suite=suite))
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=GATE_NAME, data=batch, suite=suite))
     run = gx.RunIdentifier(run_name=f"snapshot of {metrics['snapshot_date'][0]}")
     plain = metrics.astype(object)  # the page's renderer does not take numpy's own numbers
     result = definition.run(batch_parameters={"dataframe": plain}, run_id=run)
@@ -79,11 +79,11 @@ def _suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "Expectatio
     import great_expectations as gx  # noqa: PLC0415
     import great_expectations.expectations as gxe  # noqa: PLC0415
 
-    suite = gx.ExpectationSuite(NAME)
-    suite.add_expectation(gxe.ExpectTableColumnsToMatchSet(column_set=list(METRICS), exact_match=True))
+    suite = gx.ExpectationSuite(GATE_NAME)
+    suite.add_expectation(gxe.ExpectTableColumnsToMatchSet(column_set=list(METRIC_MEANINGS), exact_match=True))
     suite.add_expectation(
         gxe.ExpectColumnValuesToBeInSet(
-            column="columns", value_set=[columns], description=f"{METRICS['columns']}: {columns}"
+            column="columns", value_set=[columns], description=f"{METRIC_MEANINGS['columns']}: {columns}"
         )
     )
     for rule in GATE_RULES:
@@ -124,8 +124,8 @@ def _sentence(rule: GateRule, bounds: dict[str, Any], metrics: "pd.DataFrame") -
     return f"{rule.meaning}: {observed}, expected {expected}{remedy}"
 
 
-def _words(least: float | None, most: float | None) -> str:
-    return f"at least {least:g}" if least is not None else f"at most {most:g}"
+def _words(minimum: float | None, maximum: float | None) -> str:
+    return f"at least {minimum:g}" if minimum is not None else f"at most {maximum:g}"
 
 
 def _page(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> str:
@@ -140,8 +140,9 @@ def _page(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -
 def _table(metrics: "pd.DataFrame") -> str:
     """Return all metrics with their meaning, also those that no expectation tests."""
     cells = (
-        f"<tr><td>{name}</td><td>{html.escape(str(value))}</td><td>{html.escape(METRICS.get(name, ''))}</td></tr>"
+        f"<tr><td>{name}</td><td>{html.escape(str(value))}</td><td>{html.escape(meaning)}</td></tr>"
         for name, value in metrics.iloc[0].items()
+        for meaning in [METRIC_MEANINGS.get(name, "")]
     )
     head = "<tr><th>Metric</th><th>Value</th><th>Meaning</th></tr>"
     return f'<div class="container-fluid"><h4>All metrics</h4><table>{head}{"".join(cells)}</table></div>'

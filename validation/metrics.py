@@ -6,12 +6,12 @@ import pandas as pd
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from validation.rules import Limits, faults, unseen
+from validation.rules import RowLimits, find_faults, is_invisible
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-METRICS: dict[str, str] = {
+METRIC_MEANINGS: dict[str, str] = {
     "snapshot_date": "the date",
     "earlier_date": "the latest earlier date that passed its gate; empty on the first night",
     "columns": "names and types of the snapshot's columns",
@@ -31,10 +31,10 @@ METRICS: dict[str, str] = {
 """Columns of the frame, in order, and what they mean."""
 
 
-def snapshot_metrics(
+def compute_snapshot_metrics(
     tonight: "DataFrame",
     earlier: "DataFrame | None",
-    limits: Limits,
+    limits: RowLimits,
     *,
     date: str,
     columns: str,
@@ -50,32 +50,32 @@ def snapshot_metrics(
         columns: names and types of the table's columns as it is stored.
 
     Returns:
-        One row with the columns of `METRICS`.
+        One row with the columns of `METRIC_MEANINGS`.
     """
     rows = _flagged(tonight, limits, is_tonight=True)
     if earlier is not None:
         rows = rows.unionByName(_flagged(earlier, limits, is_tonight=False))
     measured = rows.agg(*_aggregates()).head().asDict()  # type: ignore[union-attr]
     metrics = {"snapshot_date": date, "earlier_date": earlier_date, "columns": columns, **_shares(measured)}
-    return pd.DataFrame([{name: metrics[name] for name in METRICS}])
+    return pd.DataFrame([{name: metrics[name] for name in METRIC_MEANINGS}])
 
 
-def _flagged(rows: "DataFrame", limits: Limits, *, is_tonight: bool) -> "DataFrame":
+def _flagged(rows: "DataFrame", limits: RowLimits, *, is_tonight: bool) -> "DataFrame":
     """Keep of each row what the aggregation needs; of the earlier date only the category."""
     return rows.select(
         F.lit(is_tonight).alias("tonight"),
         F.get("category", F.lit(0)).alias("root"),
         (F.col("product_id") if is_tonight else F.lit(None)).alias("id"),
-        _flag(is_tonight, unseen("product_id")).alias("null_id"),
-        _flag(is_tonight, unseen("title")).alias("null_title"),
-        _flag(is_tonight, unseen("description")).alias("null_description"),
+        _flag(is_tonight, is_invisible("product_id")).alias("null_id"),
+        _flag(is_tonight, is_invisible("title")).alias("null_title"),
+        _flag(is_tonight, is_invisible("description")).alias("null_description"),
         _flag(is_tonight, F.coalesce(F.size("category") == 0, F.lit(True))).alias("null_category"),
         _flag(is_tonight, F.coalesce(F.size("images") == 0, F.lit(True))).alias("null_image"),
-        _flag(is_tonight, F.size(faults(limits)) > 0).alias("refused"),
+        _flag(is_tonight, F.size(find_faults(limits)) > 0).alias("refused"),
     )
 
 
-NULLS = ("null_id", "null_title", "null_description", "null_category", "null_image")
+NULL_FLAGS = ("null_id", "null_title", "null_description", "null_category", "null_image")
 
 
 def _aggregates() -> list[Column]:
@@ -83,7 +83,7 @@ def _aggregates() -> list[Column]:
     return [
         F.count_if(tonight).alias("rows"),
         F.count_if(~tonight).alias("earlier_rows"),
-        *(F.count_if(F.col(name)).alias(name) for name in (*NULLS, "refused")),
+        *(F.count_if(F.col(name)).alias(name) for name in (*NULL_FLAGS, "refused")),
         F.count("id").alias("ids"),
         F.count_distinct("id").alias("distinct_ids"),
         F.count_distinct(F.when(tonight, root)).alias("categories"),
@@ -99,7 +99,7 @@ def _shares(measured: dict[str, int]) -> dict[str, float | int]:
         "rows": rows,
         "earlier_rows": earlier,
         "row_ratio": rows / earlier if earlier else 1.0,
-        **{f"{name}_share": _share(measured[name], rows) for name in (*NULLS, "refused")},
+        **{f"{name}_share": _share(measured[name], rows) for name in (*NULL_FLAGS, "refused")},
         "duplicate_share": _share(measured["ids"] - measured["distinct_ids"], measured["ids"]),
         "categories": measured["categories"],
         "category_coverage": _share(kept, measured["earlier_categories"], default=1.0),

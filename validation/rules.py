@@ -14,24 +14,24 @@ from operator import or_
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from schemas.collection import ID, TEXT_BYTES
+from schemas.collection import ID_FIELD, MAX_TEXT_BYTES
 from validation.reasons import Reason
 
-MAX_ID_BYTES = TEXT_BYTES[ID]
+MAX_ID_BYTES = MAX_TEXT_BYTES[ID_FIELD]
 """UTF-8 bytes of a product id, the primary key of the Milvus collection."""
 
 INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
 WHITE_SPACE = "\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 """Inside a character class: what Python's ``str.split`` cuts at, hence what canonical text folds."""
 
-VISIBLE = f"[^{WHITE_SPACE}{INVISIBLE}]"
-CONTROL = r"[\x00-\x1f\x7f-\x9f]"
-BROKEN = "[\\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]"
+VISIBLE_CHARACTER = f"[^{WHITE_SPACE}{INVISIBLE}]"
+CONTROL_CHARACTER = r"[\x00-\x1f\x7f-\x9f]"
+BROKEN_CHARACTER = "[\\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]"
 """Control characters that canonical text keeps, and what decoders leave in the place of bytes they could not read."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class RowLimits:
     """The numbers in the row rules.
 
     Attributes:
@@ -66,29 +66,31 @@ class RowRule:
     """
 
     reason: Reason
-    fault: Callable[[Limits], Column]
+    fault: Callable[[RowLimits], Column]
 
 
-def unseen(column: str) -> Column:
+def is_invisible(column: str) -> Column:
     """Return whether a text is null or has nothing to see in it."""
-    return F.coalesce(~F.col(column).rlike(VISIBLE), F.lit(True))
+    return F.coalesce(~F.col(column).rlike(VISIBLE_CHARACTER), F.lit(True))
 
 
 def _unseen(column: str, name: str) -> Column:
     shown = F.coalesce(F.concat(F.lit("'"), F.substring(column, 1, 80), F.lit("'")), F.lit("null"))
-    return F.when(unseen(column), F.concat(F.lit(f"the {name} is "), shown))
+    return F.when(is_invisible(column), F.concat(F.lit(f"the {name} is "), shown))
 
 
-def _invalid_characters(limits: Limits) -> Column:
+def _invalid_characters(limits: RowLimits) -> Column:
     attributes = F.flatten(F.transform(_pairs(), lambda pair: F.array(pair["key"], pair["value"])))
     texts = F.concat(F.array("title", "description"), _list("category"), attributes)
-    ids = F.when(F.col("product_id").rlike(f"{CONTROL}|{BROKEN}"), F.lit("id"))
-    text = F.when(F.exists(texts, lambda text: F.coalesce(text.rlike(BROKEN), F.lit(False))), F.lit("text"))
-    broken = F.exists(_uris(), lambda uri: F.coalesce(uri.rlike(f"{CONTROL}|{BROKEN}"), F.lit(False)))
-    return _joined("in ", ids, text, F.when(broken, F.lit("image URI")))
+    ids = F.when(F.col("product_id").rlike(f"{CONTROL_CHARACTER}|{BROKEN_CHARACTER}"), F.lit("id"))
+    text = F.when(F.exists(texts, lambda text: F.coalesce(text.rlike(BROKEN_CHARACTER), F.lit(False))), F.lit("text"))
+    broken = F.exists(
+        _uris(), lambda uri: F.coalesce(uri.rlike(f"{CONTROL_CHARACTER}|{BROKEN_CHARACTER}"), F.lit(False))
+    )
+    return _join_faults("in ", ids, text, F.when(broken, F.lit("image URI")))
 
 
-def _text_too_long(limits: Limits) -> Column:
+def _text_too_long(limits: RowLimits) -> Column:
     attribute = F.array_max(
         F.transform(_pairs(), lambda pair: F.greatest(F.length(pair["key"]), F.length(pair["value"])))
     )
@@ -103,15 +105,15 @@ def _text_too_long(limits: Limits) -> Column:
         F.when(size > most, F.concat(F.lit(f"{name} of "), size, F.lit(f" {unit}, at most {most}")))
         for name, size, most, unit in sizes
     )
-    return _joined("", *faults)
+    return _join_faults("", *faults)
 
 
-def _too_many_images(limits: Limits) -> Column:
+def _too_many_images(limits: RowLimits) -> Column:
     images = F.size(_list("images"))
     return F.when(images > limits.images, F.concat(images, F.lit(f" images, at most {limits.images}")))
 
 
-def _forbidden_uri(limits: Limits) -> Column:
+def _forbidden_uri(limits: RowLimits) -> Column:
     forbidden = F.filter(_uris(), lambda uri: ~_is_under(uri, limits.roots))
     named = F.substring(F.array_join(forbidden, " ", "null"), 1, 500)
     roots = F.lit(f" not under {' or '.join(limits.roots)}")
@@ -125,7 +127,7 @@ def _is_under(uri: Column, roots: tuple[str, ...]) -> Column:
     return F.coalesce(reduce(or_, (uri.startswith(root.rstrip("/") + "/") for root in roots)), F.lit(False))
 
 
-def _joined(start: str, *faults: Column) -> Column:
+def _join_faults(start: str, *faults: Column) -> Column:
     """Return the faults that are not null as one text; null when there is none."""
     text = F.concat_ws(", ", *faults)
     return F.when(text != "", F.concat(F.lit(start), text))
@@ -159,7 +161,7 @@ ROW_RULES: tuple[RowRule, ...] = (
 `Reason.DUPLICATE_ID` comes after them: it looks at several rows (`jobs.stages.validate`)."""
 
 
-def faults(limits: Limits) -> Column:
+def find_faults(limits: RowLimits) -> Column:
     """Return what is wrong with a row as an array of "code: words", empty for a good row.
 
     A row that cannot be read is only that: its other columns are null for no fault of their own.
@@ -168,7 +170,7 @@ def faults(limits: Limits) -> Column:
     return F.when(F.col("row_error").isNotNull(), F.array(found[0])).otherwise(F.array_compact(F.array(*found)))
 
 
-def reason_of(fault: Column) -> Column:
+def extract_reason(fault: Column) -> Column:
     """Return the code at the start of a fault."""
     return F.substring_index(fault, ": ", 1)
 

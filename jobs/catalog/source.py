@@ -37,7 +37,7 @@ from jobs.catalog.records import SUFFIXES, CatalogFormat, catalog_format, starts
 from jobs.errors import NightStoppedError
 from jobs.state.run_context import Night
 from schemas.source import MappingError, SourceMapping
-from schemas.uri import FILE, folder_uri
+from schemas.uri import FILE_SCHEME, folder_uri
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -88,7 +88,7 @@ def catalog_path(night: Night) -> str:
     catalog = night.settings.catalog
     if not catalog:
         raise NightStoppedError("no catalogue: name it with --catalog PATH or MOON_CATALOG")
-    path = catalog.replace("{date}", night.date).removeprefix(FILE)
+    path = catalog.replace("{date}", night.date).removeprefix(FILE_SCHEME)
     return path if "://" in path else os.path.abspath(path)  # noqa: PTH100  (Path would fold a glob's //)
 
 
@@ -159,7 +159,7 @@ def open_source(night: Night) -> Source:
         raise NightStoppedError(f"the catalogue {path} has no records; nothing was changed")
     _check_columns(path, mapping, survey)
     if kind == "parquet":
-        rows = project(rows, mapping.columns_used())
+        rows = project(rows, mapping.list_columns())
     return Source(rows, reader_of(kind), survey.counts, mapping, mapping.image_base(catalog_folder(path)))
 
 
@@ -258,7 +258,7 @@ def summarise(batches: Iterable[pa.RecordBatch], read: RecordReader) -> Iterator
 
 def _check_columns(path: str, mapping: SourceMapping, survey: _Survey) -> None:
     """Stop for a mapped column that is not there; in a mere sample only id and title must occur."""
-    missing = mapping.missing_columns(survey.columns) if survey.columns else {}
+    missing = mapping.find_missing_columns(survey.columns) if survey.columns else {}
     needed = (
         missing if survey.complete else {name: missing[name] for name in missing if name in (mapping.id, mapping.title)}
     )

@@ -60,48 +60,56 @@ def evaluate(
     """
     from jobs.settings import Settings
     from moon_model.encoder import MoonEncoder
-    from moon_model.evaluation.baselines import Moon, standard_baselines
-    from moon_model.evaluation.catalogue import LEAST_PRODUCTS
+    from moon_model.evaluation.baselines import MoonEmbedder, build_baselines
+    from moon_model.evaluation.catalogue import MIN_PRODUCTS
     from moon_model.evaluation.photo_sets import BenchmarkDataError
-    from moon_model.evaluation.report import markdown, plot
-    from moon_model.evaluation.run import evaluate as run
+    from moon_model.evaluation.report import plot_evaluation, render_evaluation
+    from moon_model.evaluation.run import run_benchmarks as run
 
     settings = Settings().replace(model=model, lake=lake, catalog=catalog, mapping=mapping)
     try:
         benchmarks = [_benchmark(one, settings, date, products, seed) for one in data]
         if empty := [one.name for one in benchmarks if not one.tasks]:
-            raise MoonError(f"{', '.join(empty)}: nothing to ask; a task needs {LEAST_PRODUCTS} products that allow it")
+            raise MoonError(f"{', '.join(empty)}: nothing to ask; a task needs {MIN_PRODUCTS} products that allow it")
         encoder = MoonEncoder.from_pretrained(settings.model)
-        others = standard_baselines(encoder, minilm, seed) if baselines else []
+        others = build_baselines(encoder, minilm, seed) if baselines else []
     except (BenchmarkDataError, FileNotFoundError) as error:
         raise MoonError(str(error)) from error
     found = run(
-        benchmarks, [Moon(encoder), *others], model_version=encoder.model_version, seed=seed, progress=not as_json
+        benchmarks,
+        [MoonEmbedder(encoder), *others],
+        model_version=encoder.model_version,
+        seed=seed,
+        progress=not as_json,
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "evaluation.json").write_text(json.dumps(found.document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (out / "evaluation.md").write_text(markdown(found), encoding="utf-8")
-    plot(found, out)
+    (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
+    plot_evaluation(found, out)
     if as_json:
         typer.echo(json.dumps(found.document(), ensure_ascii=False))
     else:
-        Console(highlight=False, soft_wrap=True).print(markdown(found), markup=False)
+        Console(highlight=False, soft_wrap=True).print(render_evaluation(found), markup=False)
 
 
 def _benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
-    from moon_model.evaluation.demo_shop import demo_benchmark
-    from moon_model.evaluation.mbe import mbe_benchmark
-    from moon_model.evaluation.photo_sets import clothing_benchmark, eshop_benchmark, grocery_benchmark
+    from moon_model.evaluation.demo_shop import build_demo_benchmark
+    from moon_model.evaluation.mbe import build_mbe_benchmark
+    from moon_model.evaluation.photo_sets import (
+        build_clothing_benchmark,
+        build_eshop_benchmark,
+        build_grocery_benchmark,
+    )
 
     name, _, path = wanted.partition("=")
     if name in FOLDERS:
         if not path:
             raise typer.BadParameter(f"say where it is: --data {name}=PATH", param_hint="--data")
         loaders: tuple[Callable[[Path], Benchmark], ...] = (
-            grocery_benchmark,
-            clothing_benchmark,
-            eshop_benchmark,
-            mbe_benchmark,
+            build_grocery_benchmark,
+            build_clothing_benchmark,
+            build_eshop_benchmark,
+            build_mbe_benchmark,
         )
         return dict(zip(FOLDERS, loaders, strict=True))[name](Path(path))
     if path or name not in ("demo", "lake"):
@@ -111,7 +119,7 @@ def _benchmark(wanted: str, settings: "Settings", date: str | None, products: in
     if name == "lake":
         return _lake_benchmark(settings, date, products, seed)
     try:
-        return demo_benchmark(seed, products)
+        return build_demo_benchmark(seed, products)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--seed") from error
 

@@ -113,7 +113,7 @@ def train(
     try:
         from moon_model.training.checkpointing import CheckpointError
         from moon_model.training.pairs import PairDataError
-        from moon_model.training.run import train as run
+        from moon_model.training.run import run_training as run
         from moon_model.training.trainer import TrainingError
     except ModuleNotFoundError as error:
         raise MoonError(

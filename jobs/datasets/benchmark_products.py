@@ -6,9 +6,9 @@ from jobs.catalog.source import allowed_roots
 from jobs.errors import MoonError
 from jobs.images.reading import read_image
 from jobs.state.run_context import Night
-from moon_model.evaluation.catalogue import catalogue_tasks
+from moon_model.evaluation.catalogue import build_catalogue_tasks
 from moon_model.evaluation.tasks import Benchmark
-from moon_model.images import BadImage
+from moon_model.images import BadImageError
 from moon_model.product import Product
 
 
@@ -36,7 +36,7 @@ def lake_benchmark(night: Night, most: int, seed: int) -> Benchmark:
         )
         for row in rows
     ]  # fmt: skip
-    return Benchmark(f"lake {night.date}", catalogue_tasks(sample), {"products": len(sample), "seed": seed})
+    return Benchmark(f"lake {night.date}", build_catalogue_tasks(sample), {"products": len(sample), "seed": seed})
 
 
 def _images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:
@@ -45,6 +45,6 @@ def _images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:
     for uri in uris:
         try:
             found.append(read_image(uri, roots))
-        except BadImage:  # few images, each a file
+        except BadImageError:  # few images, each a file
             continue
     return found

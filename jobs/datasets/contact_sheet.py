@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from demo_shop import DemoWorld
-from demo_shop.vocabulary import TYPES
+from demo_shop.vocabulary import PRODUCT_TYPES
 
 COLUMNS = 10
 CELL = 120  # pixels
@@ -29,7 +29,7 @@ def write_contact_sheet(shop: Path, world: DemoWorld) -> None:
         return
     lines = (shop / "boxes.jsonl").read_text(encoding="utf-8").splitlines()
     chosen = choose_photos(map(json.loads, lines), world)
-    kinds = list(TYPES)
+    kinds = list(PRODUCT_TYPES)
     bands = -(-len(kinds) // COLUMNS)
     step = CELL + GAP
     sheet = Image.new("RGB", (COLUMNS * step + GAP, bands * 2 * step + GAP), "white")
@@ -45,7 +45,7 @@ def choose_photos(entries: Iterable[Entry], world: DemoWorld) -> dict[tuple[str,
     chosen: dict[tuple[str, bool], Entry] = {}
     for entry in entries:
         chosen.setdefault((world.find(entry["product_id"]).type, entry["cluttered"]), entry)
-        if len(chosen) == 2 * len(TYPES):
+        if len(chosen) == 2 * len(PRODUCT_TYPES):
             break
     return chosen
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo_shop import DemoWorld, take_photo, to_jpeg
+from demo_shop import DemoWorld, encode_jpeg, take_photo
 from validation.reasons import Reason
 
 FIRST_BROKEN = 900_000  # indices of broken products: far from those of good ones, the same every day
@@ -100,7 +100,7 @@ def good_photos(reason: Reason) -> list[tuple[int, int]]:
 def write_broken_images(folder: Path, world: DemoWorld) -> None:
     """Write the files behind the image reasons into the shop's folder; ``image_missing`` has none."""
     images = folder / "images"
-    sound = to_jpeg(take_photo(world.product(FIRST_BROKEN), 0).image)
+    sound = encode_jpeg(take_photo(world.product(FIRST_BROKEN), 0).image)
     contents = {
         Reason.IMAGE_UNREADABLE: sound[: len(sound) // 2],
         Reason.NO_READABLE_IMAGE: sound[: len(sound) // 3],

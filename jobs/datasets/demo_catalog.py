@@ -201,7 +201,7 @@ def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
     box = [round(v, 5) for v in picture.box]
     return name, {
         "image": name, "product_id": product.id, "width": width, "height": height, "box": box,
-        "cluttered": picture.cluttered,
+        "cluttered": picture.is_cluttered,
     }  # fmt: skip
 
 

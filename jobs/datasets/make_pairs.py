@@ -21,7 +21,7 @@ from jobs.datasets.pair_regions import RegionJob, regions_of
 from jobs.datasets.purchases import PurchaseLog
 from jobs.errors import MoonError
 from jobs.state.run_context import Night
-from moon_model.detection.detector import detector_version
+from moon_model.detection.detector import compute_detector_version
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -118,7 +118,7 @@ def _views(
 ) -> DataFrame:
     shown = products.select(F.explode(F.slice("images", 1, options.max_images)).alias("image"))
     asked = purchases.where("query_image is not null").select("query_image", F.lit(None).cast("string"))
-    version = detector_version(night.settings.detector)
+    version = compute_detector_version(night.settings.detector)
     held = night.lake.read(night.spark, "regions", {"detector_version": version})
     job = RegionJob(roots, night.settings.detector, version)
     return regions_of(shown.select("image.uri", "image.version").union(asked), held, job)

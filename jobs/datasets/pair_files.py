@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 from jobs.stages.task_io import Batches, spread
-from moon_model.training.pairs import MANIFEST, Manifest, PairFile
+from moon_model.training.pairs import MANIFEST_FILE, Manifest, PairFile
 
 GROUPS_PER_FILE = 64
 COLUMNS = pa.schema(
@@ -58,7 +58,7 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
         kinds=dict(kinds),
         seed=seed,
     )
-    (out / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    (out / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n")
     return manifest
 
 

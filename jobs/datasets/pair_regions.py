@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from jobs.images.reading import read_image
 from jobs.stages.task_io import Batches, chunks, spread
 from jobs.stages.worker_models import checked_detector, task_device
-from moon_model.images import BadImage, decode
+from moon_model.images import BadImageError, decode_image
 
 DETECTED = "detected"
 SCHEMA = "uri string, box array<float>, failure string"
@@ -59,8 +59,8 @@ def _detect(batches: Batches, job: RegionJob) -> Iterator[pa.RecordBatch]:
         images, failures = {}, {}
         for uri in chunk:
             try:
-                images[uri] = decode(read_image(uri, job.roots), least_side=2 * detector.config.input_size)
-            except BadImage as error:
+                images[uri] = decode_image(read_image(uri, job.roots), min_side=2 * detector.config.input_size)
+            except BadImageError as error:
                 failures[uri] = f"{error.reason}: {error.detail}"
         regions = zip(images, detector.detect(list(images.values())), strict=True)
         boxes = {uri: None if region.is_whole else list(region.box) for uri, region in regions}

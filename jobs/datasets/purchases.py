@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StringType
 
 from jobs.errors import MoonError
-from schemas.uri import canonical_uri, folder_uri
+from schemas.uri import canonicalise_uri, folder_uri
 
 PURCHASE_COLUMNS = ("product_id", "time", "query", "query_image")
 VARIANT_COLUMNS = ("product_id", "family")
@@ -47,7 +47,7 @@ class PurchaseLog:
         """
         rows = _read(spark, self.path, PURCHASE_COLUMNS, needed=("product_id", "time"))
         root = self.image_root
-        uri = F.udf(lambda text: canonical_uri(text, root) if text else None, StringType())
+        uri = F.udf(lambda text: canonicalise_uri(text, root) if text else None, StringType())
         order = Window.orderBy("time", "product_id", "query", "query_image")
         return rows.select(
             (F.row_number().over(order) - 1).cast("long").alias("purchase"),

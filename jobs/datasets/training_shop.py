@@ -17,9 +17,9 @@ import numpy as np
 from rich.progress import track
 
 from demo_shop import DemoWorld, save_jpeg, take_photo
-from demo_shop.purchases import purchases
-from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
-from demo_shop.vocabulary import TYPES
+from demo_shop.purchases import draw_purchases
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
+from demo_shop.vocabulary import PRODUCT_TYPES
 from jobs.datasets.demo_catalog import MAPPING
 from jobs.errors import MoonError
 
@@ -69,7 +69,7 @@ def write_training_shop(
 
 def training_world(seed: int) -> DemoWorld:
     """Return the demo world of a seed without the types that the benchmark holds out."""
-    return DemoWorld(seed, [name for name in TYPES if name not in HELD_OUT])
+    return DemoWorld(seed, [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES])
 
 
 def _row(world: DemoWorld, index: int, out: Path, photos: list[Photo]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _row(world: DemoWorld, index: int, out: Path, photos: list[Photo]) -> dict[s
 
 
 def _bought(world: DemoWorld, products: int, each: int, out: Path, photos: list[Photo]) -> Iterator[dict[str, Any]]:
-    for number, one in enumerate(purchases(world, products, each)):
+    for number, one in enumerate(draw_purchases(world, products, each)):
         line = {"product_id": world.product_id(one.product), "time": _time(number), "query": one.query}
         if one.photo is not None:
             name = f"images/{world.product_id(one.wanted)}-{one.photo}.jpg"

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from moon_model.images import BadImage
-from schemas.uri import FILE, is_under, local_path
+from moon_model.images import BadImageError
+from schemas.uri import FILE_SCHEME, is_under, local_path
 from validation.reasons import Reason
 
 MAX_IMAGE_BYTES = 64 << 20
@@ -31,7 +31,7 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
     """Return the encoded bytes of an image; thread-safe.
 
     Args:
-        uri: canonical URI (`schemas.uri.canonical_uri`).
+        uri: canonical URI (`schemas.uri.canonicalise_uri`).
         allowed_roots: canonical URIs of the folders that images may come from.
         max_bytes: a larger file is refused.
 
@@ -43,11 +43,11 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
         path = local_path(uri)
         data = _read_file(path, allowed_roots, max_bytes) if path is not None else _read_object(uri, max_bytes)
     except FileNotFoundError as error:
-        raise BadImage(Reason.IMAGE_MISSING, f"there is no {uri}") from error
+        raise BadImageError(Reason.IMAGE_MISSING, f"there is no {uri}") from error
     except OSError as error:
-        raise BadImage(Reason.IMAGE_UNREADABLE, f"{uri}: {error.strerror or error}") from error
+        raise BadImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {error.strerror or error}") from error
     if len(data) > max_bytes:
-        raise BadImage(Reason.IMAGE_TOO_LARGE, f"{uri} has more than {max_bytes:,} bytes")
+        raise BadImageError(Reason.IMAGE_TOO_LARGE, f"{uri} has more than {max_bytes:,} bytes")
     return data
 
 
@@ -66,27 +66,27 @@ def image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: bool 
             return _object_version(uri) or _digest(uri, allowed_roots)
         status = Path(_real(path, allowed_roots)).stat()
         return f"stat:{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
-    except (BadImage, OSError):
+    except (BadImageError, OSError):
         return None  # the detect stage opens the image, meets the same obstacle and names it
 
 
 def _check_spelling(uri: str, allowed_roots: tuple[str, ...]) -> None:
     if not is_under(uri, allowed_roots):
-        raise BadImage(Reason.IMAGE_FORBIDDEN, f"{uri} is not under an allowed root")
+        raise BadImageError(Reason.IMAGE_FORBIDDEN, f"{uri} is not under an allowed root")
 
 
 def _real(path: str, allowed_roots: tuple[str, ...]) -> str:
     """Return where a path really lies; a symbolic link that leaves the roots is forbidden."""
     real = os.path.realpath(path, strict=True)
-    if not is_under(FILE + real, _real_roots(allowed_roots)):
-        raise BadImage(Reason.IMAGE_FORBIDDEN, f"{path} is a link that leaves the allowed roots")
+    if not is_under(FILE_SCHEME + real, _real_roots(allowed_roots)):
+        raise BadImageError(Reason.IMAGE_FORBIDDEN, f"{path} is a link that leaves the allowed roots")
     return real
 
 
 @cache
 def _real_roots(roots: tuple[str, ...]) -> tuple[str, ...]:
     paths = (local_path(root) for root in roots)
-    return tuple(FILE + os.path.realpath(path) for path in paths if path is not None)
+    return tuple(FILE_SCHEME + os.path.realpath(path) for path in paths if path is not None)
 
 
 def _read_file(path: str, allowed_roots: tuple[str, ...], max_bytes: int) -> bytes:
@@ -94,7 +94,7 @@ def _read_file(path: str, allowed_roots: tuple[str, ...], max_bytes: int) -> byt
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(_real(path, allowed_roots), flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise BadImage(Reason.IMAGE_UNREADABLE, f"{path} is no regular file")
+            raise BadImageError(Reason.IMAGE_UNREADABLE, f"{path} is no regular file")
         return file.read(max_bytes + 1)
 
 

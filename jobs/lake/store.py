@@ -25,7 +25,7 @@ from jobs.errors import FenceError, SchemaVersionError
 from jobs.lake.reading import open_files, read_parquet
 from jobs.lake.storage import Storage
 from jobs.lake.writing import DESCRIPTION, AddedFile, Transform, write_batches
-from schemas.tables import SCHEMA_VERSION, TABLES, Table
+from schemas.tables import LAKE_SCHEMA_VERSION, TABLES, Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -49,7 +49,7 @@ class Lake:
         """Return a fresh handle of a table, created empty if it is not there yet.
 
         Raises:
-            SchemaVersionError: the table carries another `SCHEMA_VERSION` than this code.
+            SchemaVersionError: the table carries another `LAKE_SCHEMA_VERSION` than this code.
         """
         uri = self.storage.uri(name)
         try:
@@ -57,9 +57,9 @@ class Lake:
         except TableNotFoundError:
             delta = self._create(TABLES[name], uri)
         found = delta.metadata().configuration.get("moon.schema_version")
-        if found != str(SCHEMA_VERSION):
+        if found != str(LAKE_SCHEMA_VERSION):
             raise SchemaVersionError(
-                f"{uri} has schema version {found}, this code writes {SCHEMA_VERSION}: use the release that wrote "
+                f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: use the release that wrote "
                 "it, or start a new lake with --lake"
             )
         return delta
@@ -74,7 +74,7 @@ class Lake:
                 schema=DeltaSchema.from_arrow(table.schema),
                 mode="ignore",
                 partition_by=list(table.partition_by),
-                configuration={"moon.schema_version": str(SCHEMA_VERSION)},
+                configuration={"moon.schema_version": str(LAKE_SCHEMA_VERSION)},
                 raise_if_key_not_exists=False,
                 storage_options=options,
             )

@@ -21,7 +21,7 @@ from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_att
 from jobs.errors import MoonError
 from jobs.milvus.lite import lite_server
 from jobs.settings import Settings
-from schemas.collection import ID, Backend
+from schemas.collection import ID_FIELD, Backend
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -142,7 +142,7 @@ def collection_properties(client: "MilvusClient", collection: str) -> dict[str, 
 
 def ids_expression(ids: Iterable[str]) -> str:
     """Return the filter that matches exactly these ids, whatever characters are in them."""
-    return f"{ID} in {json.dumps(list(ids), ensure_ascii=False)}"
+    return f"{ID_FIELD} in {json.dumps(list(ids), ensure_ascii=False)}"
 
 
 @retry_transient
@@ -155,7 +155,9 @@ def count(client: "MilvusClient", collection: str, expression: str = "") -> int:
 @retry_transient
 def fetch(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> list[dict[str, Any]]:
     """Return the rows of some ids at Strong consistency, in any order."""
-    rows = client.query(collection, filter=ids_expression(ids), output_fields=[ID, *fields], consistency_level=STRONG)
+    rows = client.query(
+        collection, filter=ids_expression(ids), output_fields=[ID_FIELD, *fields], consistency_level=STRONG
+    )
     return [dict(row) for row in rows]
 
 
@@ -181,11 +183,11 @@ def scan(
     ordered = {"iterator": "True"} if backend(client) == "lite" else {}  # servers order limited queries by id
     last: str | None = None
     while True:
-        after = f"{ID} > {json.dumps(last, ensure_ascii=False)}" if last is not None else f'{ID} != ""'
+        after = f"{ID_FIELD} > {json.dumps(last, ensure_ascii=False)}" if last is not None else f'{ID_FIELD} != ""'
         rows = _page(client, collection, f"{after} and ({expression})" if expression else after, fields, page, ordered)
         if not rows:
             return
-        last = rows[-1][ID]
+        last = rows[-1][ID_FIELD]
         yield rows
 
 
@@ -196,7 +198,7 @@ def _page(
     rows = client.query(
         collection,
         filter=expression,
-        output_fields=[ID, *fields],
+        output_fields=[ID_FIELD, *fields],
         limit=page,
         consistency_level=STRONG,
         **options,

@@ -17,7 +17,7 @@ from jobs.state.ledger import ledger_state, ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 STAGES = ("detect", "encode", "upsert")
 """What work beside a night runs, here and in `jobs.operations.catch_up`."""
@@ -42,7 +42,7 @@ def carry_over(night: Night, model: ModelChoice, served: str) -> int:
     for date in sorted(dates):
         past = replace(night, date=date, settings=night.settings.replace(model=model.uri))
         register_model(night.lake, model)
-        plan = _frozen(past, model, served, lacking.where(F.col("date") == date).select(*KEY))
+        plan = _frozen(past, model, served, lacking.where(F.col("date") == date).select(*CONTENT_KEY))
         run_stages(replace(past, apart=plan), STAGES)
     return sum(dates.values())
 
@@ -52,8 +52,13 @@ def _lacking(night: Night, model: ModelChoice, served: str) -> DataFrame:
     lake, spark = night.lake, night.spark
     tonight = lake.read(spark, "products", night.partition).select("product_id")
     held = ledger_state(spark, lake, served).join(tonight, "product_id", "left_anti")
-    wanted = held.join(ledger_state(spark, lake, model.collection), KEY, "left_anti").select(*KEY)
-    return lake.read(spark, "products").join(wanted, KEY, "left_semi").groupBy(*KEY).agg(F.max("date").alias("date"))
+    wanted = held.join(ledger_state(spark, lake, model.collection), CONTENT_KEY, "left_anti").select(*CONTENT_KEY)
+    return (
+        lake.read(spark, "products")
+        .join(wanted, CONTENT_KEY, "left_semi")
+        .groupBy(*CONTENT_KEY)
+        .agg(F.max("date").alias("date"))
+    )
 
 
 def _frozen(past: Night, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
@@ -76,11 +81,11 @@ def _frozen(past: Night, model: ModelChoice, served: str, wanted: DataFrame) -> 
         ledger = ledger_state(spark, lake, model.collection)
         whole = lake.read(spark, "vectors", {"model_version": model.model_version}).where(~F.col("partial"))
         nobody = spark.createDataFrame([], "product_id string")
-        mine = products.join(wanted, KEY, "left_semi")
+        mine = products.join(wanted, CONTENT_KEY, "left_semi")
         changes = compare(mine, ledger, nobody, whole, date=past.date, deletes=False)
         commit_changes(lake, plan, changes, attempt)
     changes = lake.read(spark, "changes", plan.partition)
     shown = F.explode(F.slice("images", 1, model.max_images))
-    images = products.join(changes, KEY, "left_semi").select(shown)
+    images = products.join(changes, CONTENT_KEY, "left_semi").select(shown)
     counts = count_rows({**{op: changes.where(F.col("op") == op) for op in OPS}, "images": images, "valid": changes})
     return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})

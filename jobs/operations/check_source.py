@@ -17,8 +17,8 @@ from jobs.catalog.records import Parsed, catalog_format
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
 from jobs.images.reading import image_version, read_image
-from moon_model.images import FORMATS, BadImage
-from schemas.source import MappedRow, MappingError, SourceMapping, malformed_row, map_record
+from moon_model.images import IMAGE_FORMATS, BadImageError
+from schemas.source import MappedRow, MappingError, SourceMapping, make_malformed_row, map_record
 from schemas.source_values import as_text
 from schemas.uri import folder_uri, is_under
 
@@ -117,9 +117,9 @@ def check_source(
 def thumbnail(uri: str, roots: tuple[str, ...]) -> Thumbnail:
     """Return what an image's header says; nothing is decoded."""
     try:
-        with Image.open(io.BytesIO(read_image(uri, roots)), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(read_image(uri, roots)), formats=IMAGE_FORMATS) as image:
             return Thumbnail(uri, *image.size, image.format)
-    except BadImage as error:
+    except BadImageError as error:
         return Thumbnail(uri, problem=f"{error.reason}: {error.detail}")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, ImportError) as error:
         return Thumbnail(uri, problem=f"image_unreadable: {' '.join(str(error).split())[:200]}")
@@ -150,7 +150,7 @@ def _suggest(head: Head, folder: str) -> str:
 
 def _mapped(parsed: Parsed, mapping: SourceMapping, base: str) -> MappedRow:
     if parsed.record is None:
-        return malformed_row(parsed.error or "unreadable")
+        return make_malformed_row(parsed.error or "unreadable")
     return map_record(parsed.record, mapping, base)
 
 
@@ -169,13 +169,13 @@ def _check_files(check: Check, head: Head) -> None:
 
 def _check_columns(check: Check, head: Head, mapping: SourceMapping) -> bool:
     """Say which mapped columns are not there; return whether the rows can be mapped all the same."""
-    missing = mapping.missing_columns(head.columns)
+    missing = mapping.find_missing_columns(head.columns)
     for name, near in missing.items():
         hint = f"; did you mean {near!r}?" if near else ""
         needed = name in (mapping.id, mapping.title) or head.format in ("csv", "parquet")
         text = f"the mapping names the column {name!r}, which the catalogue does not have{hint}"
         check.say("error" if needed else "warning", text)
-    unused = [name for name in head.columns if name not in mapping.columns_used()]
+    unused = [name for name in head.columns if name not in mapping.list_columns()]
     if unused:
         check.say("note", f"columns that are not used: {', '.join(unused)}")
     if mapping.images is None:

@@ -21,7 +21,7 @@ from jobs.serving.rows import vector_matrix
 from jobs.settings import Settings
 from jobs.state.model_registry import checkpoint_at
 from schemas.collection import CATEGORY_SEPARATOR
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -110,10 +110,12 @@ def compare(
 def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int) -> Sample:
     """Read the sample; products are drawn by a hash of their id and the seed, whatever order the files have."""
     products = lake.read(spark, "products", {"date": date}).select(
-        *KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
+        *CONTENT_KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
     )
     first, second = (_vectors(spark, lake, version, name) for version, name in zip(models, ("a", "b"), strict=True))
-    joined = products.join(first, KEY, "left").join(second, KEY, "left").withColumn("drawn", _draw(seed))
+    joined = (
+        products.join(first, CONTENT_KEY, "left").join(second, CONTENT_KEY, "left").withColumn("drawn", _draw(seed))
+    )
     has_a, has_b = F.col("a").isNotNull(), F.col("b").isNotNull()
     counts = joined.agg(
         F.count_if(has_a & has_b).alias("both"),
@@ -184,7 +186,7 @@ def _vectors(spark: "SparkSession", lake: Lake, version: str, name: str) -> Data
     """One vector a product: a whole one goes before a partial one, then the latest."""
     vectors = lake.read(spark, "vectors", {"model_version": version})
     rank = F.struct(~F.col("partial"), "date")
-    return vectors.groupBy(*KEY).agg(F.max_by("vector", rank).alias(name))
+    return vectors.groupBy(*CONTENT_KEY).agg(F.max_by("vector", rank).alias(name))
 
 
 def _draw(seed: int) -> Any:

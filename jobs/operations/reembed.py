@@ -17,7 +17,7 @@ from jobs.state.changes import NEW
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def frozen(night: Night, model: ModelChoice, expression: str, part: Part = WHOLE
         wanted = without_vector(night, products, model, expression).withColumn("op", F.lit(NEW))
         commit_changes(night.lake, plan, wanted, attempt)
     changes = night.lake.read(night.spark, "changes", plan.partition)
-    products = night.lake.read(night.spark, "products", night.partition).join(changes, KEY, "left_semi")
+    products = night.lake.read(night.spark, "products", night.partition).join(changes, CONTENT_KEY, "left_semi")
     images = products.select(F.explode(F.slice("images", 1, model.max_images)))
     counts = count_rows({"new": changes, "images": images})
     return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})
@@ -104,4 +104,4 @@ def _run_id(night: Night, model: ModelChoice, expression: str, part: Part) -> st
 def without_vector(night: Night, products: DataFrame, model: ModelChoice, expression: str = "") -> DataFrame:
     """Return the products that an expression takes and that have no whole vector of the model."""
     vectors = night.lake.read(night.spark, "vectors", {"model_version": model.model_version})
-    return matching(products, expression).join(vectors.where(~F.col("partial")), KEY, "left_anti")
+    return matching(products, expression).join(vectors.where(~F.col("partial")), CONTENT_KEY, "left_anti")

@@ -32,7 +32,7 @@ from jobs.state.ledger import (
     ledger_state,
 )
 from jobs.state.run_context import Night
-from schemas.collection import ID
+from schemas.collection import ID_FIELD
 
 STAGE = "restore"
 
@@ -135,11 +135,11 @@ def _check_date(night: Night, collection: str, before: str) -> None:
 def _way(night: Night, bench: Bench) -> Way:
     spark, lake, name = night.spark, night.lake, bench.collection
     now, then = ledger_state(spark, lake, name), ledger_state(spark, lake, name, night.date)
-    same = [ID, "content_hash", "snapshot_date"]
+    same = [ID_FIELD, "content_hash", "snapshot_date"]
     kept = now.join(then.select(*same), same, "left_semi")
     back = then.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(bench.lease.epoch).cast("long"))
     target = kept.unionByName(back)
-    gone = now.join(then, ID, "left_anti").select(ID)
+    gone = now.join(then, ID_FIELD, "left_anti").select(ID_FIELD)
     counts = count_rows({"rows": target, "brought_back": back, "deleted": gone})
     if not counts["rows"]:
         raise NightStoppedError(f"{name} served nothing on {night.date} yet: name a date from its first night on")
@@ -150,7 +150,7 @@ def _commit(night: Night, bench: Bench, way: Way) -> None:
     """Write what Milvus holds now into the ledger; deletes carry the restored date, as its night would have."""
     name, date = bench.collection, night.date
     deletes = way.gone.select(
-        ID,
+        ID_FIELD,
         F.lit(DELETE).alias("op"),
         F.lit(None).cast("string").alias("content_hash"),
         F.lit(date).alias("snapshot_date"),

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from jobs.lake.store import Lake
 from jobs.state.ledger import told
 from schemas.collection import collection_name
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -66,11 +66,13 @@ def old_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgot
 
 def _dates_still_served(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
     """Return the old dates that hold the last row of a product which some collection serves."""
-    products = lake.read(spark, "products").select(*KEY, "date")
+    products = lake.read(spark, "products").select(*CONTENT_KEY, "date")
     if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
         return set()
     latest = (
-        products.join(_held(spark, lake, first_kept), KEY, "left_semi").groupBy(*KEY).agg(F.max("date").alias("date"))
+        products.join(_held(spark, lake, first_kept), CONTENT_KEY, "left_semi")
+        .groupBy(*CONTENT_KEY)
+        .agg(F.max("date").alias("date"))
     )
     return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
 
@@ -92,17 +94,17 @@ def superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> li
         for row in counts.where("gone > 0").orderBy("date").collect():
             if row.gone >= SUPERSEDED_SHARE * row.rows:
                 partition = {"model_version": model, "date": row.date}
-                keep = judged.where((F.col("date") == row.date) & F.col("keep")).select(*KEY)
-                kept = lake.read(spark, "vectors", partition).join(keep, KEY, "left_semi")
+                keep = judged.where((F.col("date") == row.date) & F.col("keep")).select(*CONTENT_KEY)
+                kept = lake.read(spark, "vectors", partition).join(keep, CONTENT_KEY, "left_semi")
                 found.append(Forgotten("vectors", partition, row.gone, kept))
     return found
 
 
 def _judged(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> DataFrame:
     """Return product_id, content_hash, date and keep of every vector of a model."""
-    vectors = lake.read(spark, "vectors", {"model_version": model}).select(*KEY, "date")
+    vectors = lake.read(spark, "vectors", {"model_version": model}).select(*CONTENT_KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
     served = told(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
-    joined = vectors.join(latest, "product_id").join(served, KEY, "left")
+    joined = vectors.join(latest, "product_id").join(served, CONTENT_KEY, "left")
     keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
-    return joined.select(*KEY, "date", keep.alias("keep"))
+    return joined.select(*CONTENT_KEY, "date", keep.alias("keep"))

@@ -30,7 +30,7 @@ from jobs.state.ledger import ledger_state, ledger_version
 from jobs.state.model_registry import ModelChoice, checkpoint_at
 from jobs.state.run_context import Night
 from jobs.state.run_log import record
-from schemas.collection import ID
+from schemas.collection import ID_FIELD
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ def held(rollout: Rollout) -> dict[str, int]:
     """Count what both collections hold by their ledgers: served, ready and missing (`Prepared.rows`)."""
     spark, lake = rollout.night.spark, rollout.night.lake
     served, ready = (ledger_state(spark, lake, name) for name in (rollout.served, rollout.model.collection))
-    missing = served.join(ready.select(F.col(ID)), ID, "left_anti")
+    missing = served.join(ready.select(F.col(ID_FIELD)), ID_FIELD, "left_anti")
     return count_rows({"served": served, "ready": ready, "missing": missing})
 
 

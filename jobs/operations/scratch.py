@@ -25,8 +25,8 @@ from jobs.state.ledger import vectors_of
 from jobs.state.model_registry import ModelChoice
 from jobs.state.run_context import Night
 from jobs.state.stop_signal import stopping_on_sigterm
-from schemas.collection import ID, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
-from schemas.tables import KEY
+from schemas.collection import ID_FIELD, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
+from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -126,10 +126,10 @@ def _latest_rows(base: Night, model: ModelChoice, dates: Sequence[str], expressi
     """Return whole rows (`jobs.serving.rows.joined`) of each product's latest date; without vector, none."""
     products = base.lake.read(base.spark, "products").where(F.col("date").isin(list(dates)))
     taken = matching(products, expression)
-    latest = taken.groupBy(ID).agg(F.max("date").alias("snapshot_date"))
-    dated = taken.withColumnRenamed("date", "snapshot_date").join(latest, [ID, "snapshot_date"])
-    wanted = dated.select(*KEY, "snapshot_date").withColumn("epoch", F.lit(epoch).cast("long"))
-    vectors = vectors_of(base.spark, base.lake, model.model_version, wanted.select(*KEY))
+    latest = taken.groupBy(ID_FIELD).agg(F.max("date").alias("snapshot_date"))
+    dated = taken.withColumnRenamed("date", "snapshot_date").join(latest, [ID_FIELD, "snapshot_date"])
+    wanted = dated.select(*CONTENT_KEY, "snapshot_date").withColumn("epoch", F.lit(epoch).cast("long"))
+    vectors = vectors_of(base.spark, base.lake, model.model_version, wanted.select(*CONTENT_KEY))
     return joined(wanted, dated, vectors, model.model_version)
 
 

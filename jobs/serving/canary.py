@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import STRONG, fetch, retry_transient
-from schemas.collection import ID, METRIC, VECTOR, search_params
+from schemas.collection import ID_FIELD, METRIC, VECTOR_FIELD, build_search_params
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -54,16 +54,22 @@ class Canary:
 
 def unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
     """Choose products that a run does not touch; the same ones for the same rows."""
-    rows = ledger.join(touched, ID, "left_anti").select(ID).orderBy(F.xxhash64(ID), ID).limit(QUERIES).collect()
-    return [row[ID] for row in rows]
+    rows = (
+        ledger.join(touched, ID_FIELD, "left_anti")
+        .select(ID_FIELD)
+        .orderBy(F.xxhash64(ID_FIELD), ID_FIELD)
+        .limit(QUERIES)
+        .collect()
+    )
+    return [row[ID_FIELD] for row in rows]
 
 
 def look(client: "MilvusClient", collection: str, ids: Sequence[str]) -> Canary | None:
     """Ask for the neighbours of some products; None where they are too few to tell."""
-    rows = fetch(client, collection, ids, [VECTOR]) if len(ids) >= LEAST_QUERIES else []
+    rows = fetch(client, collection, ids, [VECTOR_FIELD]) if len(ids) >= LEAST_QUERIES else []
     if len(rows) < LEAST_QUERIES:
         return None
-    names, vectors = [row[ID] for row in rows], np.array([row[VECTOR] for row in rows], np.float32)
+    names, vectors = [row[ID_FIELD] for row in rows], np.array([row[VECTOR_FIELD] for row in rows], np.float32)
     return Canary(names, vectors, _neighbours(client, collection, names, vectors))
 
 
@@ -76,7 +82,7 @@ def shift_of(client: "MilvusClient", collection: str, canary: Canary, epoch: int
         epoch: of the run: rows that carry it were written by it.
     """
     before = sorted(set().union(*canary.neighbours))
-    left = {row[ID] for row in fetch(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
+    left = {row[ID_FIELD] for row in fetch(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
     lost = []
     now = _neighbours(client, collection, canary.ids, canary.vectors)
     for was, found in zip(canary.neighbours, now, strict=True):
@@ -95,8 +101,8 @@ def check_found(client: "MilvusClient", collection: str, sample: Sequence[dict[s
     rows = list(sample)[:QUERIES]
     if not rows:
         return
-    found = _search(client, collection, np.array([row[VECTOR] for row in rows], np.float32), K)
-    lost = [row[ID] for row, hits in zip(rows, found, strict=True) if not _finds(row[ID], hits)]
+    found = _search(client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), K)
+    lost = [row[ID_FIELD] for row, hits in zip(rows, found, strict=True) if not _finds(row[ID_FIELD], hits)]
     kind = _index(client, collection)
     if len(lost) > (0 if kind == "FLAT" else max(1, LOST_SHARE * len(rows))):
         raise NightStoppedError(
@@ -121,7 +127,7 @@ def _finds(name: str, hits: Hits) -> bool:
 
 
 def _index(client: "MilvusClient", collection: str) -> str:
-    return str((client.describe_index(collection, VECTOR) or {}).get("index_type", ""))
+    return str((client.describe_index(collection, VECTOR_FIELD) or {}).get("index_type", ""))
 
 
 @retry_transient
@@ -130,9 +136,9 @@ def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32
     answers = client.search(
         collection,
         data=list(vectors),
-        anns_field=VECTOR,
+        anns_field=VECTOR_FIELD,
         limit=k,
-        search_params={"metric_type": METRIC, "params": search_params(_index(client, collection), k)},
+        search_params={"metric_type": METRIC, "params": build_search_params(_index(client, collection), k)},
         consistency_level=STRONG,
     )
-    return [[(hit.get("id", hit.get(ID)), float(hit["distance"])) for hit in hits] for hits in answers]
+    return [[(hit.get("id", hit.get(ID_FIELD)), float(hit["distance"])) for hit in hits] for hits in answers]

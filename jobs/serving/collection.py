@@ -12,20 +12,20 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import backend, collection_properties, count, fetch, retry_transient
 from jobs.settings import Settings
 from jobs.state.model_registry import ModelChoice, registered_model
-from moon_model.fingerprint import preprocessing_digest
+from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
-    ID,
+    ID_FIELD,
     METRIC,
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
     PROPERTY_PREPROCESSING,
-    VECTOR,
+    VECTOR_FIELD,
     Index,
     UnsupportedIndexError,
+    build_collection_schema,
     choose_index,
-    collection_schema,
 )
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Map
     log.info("making collection %s with a %s index", model.collection, index.type)
     client.create_collection(
         model.collection,
-        schema=collection_schema(model.dimension),
+        schema=build_collection_schema(model.dimension),
         consistency_level=CONSISTENCY,
         properties={**_properties(model), **(extra or {})},
     )
@@ -110,7 +110,7 @@ def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Map
 
 def _build(client: "MilvusClient", name: str, index: Index) -> None:
     params = client.prepare_index_params()
-    params.add_index(VECTOR, index_type=index.type, metric_type=METRIC, params=dict(index.build))
+    params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build))
     client.create_index(name, params)
 
 
@@ -118,7 +118,7 @@ def _properties(model: ModelChoice) -> dict[str, str]:
     return {
         PROPERTY_MODEL: model.model_version,
         PROPERTY_DIMENSION: str(model.dimension),
-        PROPERTY_PREPROCESSING: preprocessing_digest(Path(model.uri)),
+        PROPERTY_PREPROCESSING: compute_preprocessing_digest(Path(model.uri)),
         PROPERTY_CHECKPOINT: model.uri,
     }
 
@@ -192,7 +192,7 @@ def check_held(client: "MilvusClient", name: str, *, rows: int, epoch: int, of_e
             f"{rows:,} and {of_epoch:,}. Another writer is at work that does not take our lease, or Milvus lost rows. "
             "Stop that writer and run the night again: it mends what differs"
         )
-    different = [row[ID] for row in _differing(client, name, written.sample, epoch)]
+    different = [row[ID_FIELD] for row in _differing(client, name, written.sample, epoch)]
     if different:
         raise NightStoppedError(
             f"{len(different)} of {len(written.sample)} rows read back from {name} are not what was written "
@@ -204,9 +204,9 @@ def _differing(client: "MilvusClient", name: str, sample: list[dict[str, Any]], 
     """Return the rows of a sample that the collection does not hold exactly so."""
     if not sample:
         return []
-    rows = fetch(client, name, [row[ID] for row in sample], ["content_hash", "epoch", VECTOR])
-    held = {row[ID]: row for row in rows}
-    return [row for row in sample if not _is_held(row, held.get(row[ID]), epoch)]
+    rows = fetch(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])
+    held = {row[ID_FIELD]: row for row in rows}
+    return [row for row in sample if not _is_held(row, held.get(row[ID_FIELD]), epoch)]
 
 
 def _is_held(row: dict[str, Any], held: dict[str, Any] | None, epoch: int) -> bool:
@@ -214,5 +214,5 @@ def _is_held(row: dict[str, Any], held: dict[str, Any] | None, epoch: int) -> bo
         held is not None
         and held["epoch"] == epoch
         and held["content_hash"] == row["content_hash"]
-        and np.array_equal(np.float32(held[VECTOR]), np.float32(row[VECTOR]))
+        and np.array_equal(np.float32(held[VECTOR_FIELD]), np.float32(row[VECTOR_FIELD]))
     )

@@ -13,9 +13,9 @@ from jobs.errors import MoonError
 from jobs.milvus.client import collection_properties, connect, count, scan, vector_page
 from jobs.serving.search import READER_WAIT_SECONDS, published
 from jobs.settings import Settings
-from schemas.collection import ID, PROPERTIES, PROPERTY_DIMENSION, VECTOR
+from schemas.collection import ID_FIELD, PROPERTIES, PROPERTY_DIMENSION, VECTOR_FIELD
 
-COLUMNS = (ID, "content_hash", "snapshot_date")
+COLUMNS = (ID_FIELD, "content_hash", "snapshot_date")
 
 
 class ExportError(MoonError):
@@ -52,7 +52,7 @@ def export(settings: Settings, out: Path, progress: Callable[[int, int], None] =
         draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
             with pq.ParquetWriter(draft, schema, compression="zstd") as file:
-                for rows in scan(client, collection, [*COLUMNS[1:], VECTOR], page=page):
+                for rows in scan(client, collection, [*COLUMNS[1:], VECTOR_FIELD], page=page):
                     file.write_table(_table(rows, schema))
                     written += len(rows)
                     progress(written, total)
@@ -70,11 +70,11 @@ def export(settings: Settings, out: Path, progress: Callable[[int, int], None] =
 def _schema(dimension: int, collection: str, properties: dict[str, str]) -> pa.Schema:
     metadata = {"moon.collection": collection, **{name: properties.get(name, "") for name in PROPERTIES}}
     texts = [pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
-    vector = pa.field(VECTOR, pa.list_(pa.float32(), dimension), nullable=False)
+    vector = pa.field(VECTOR_FIELD, pa.list_(pa.float32(), dimension), nullable=False)
     return pa.schema([*texts, vector], metadata=metadata)
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    vectors = np.array([row[VECTOR] for row in rows], np.float32)
+    vectors = np.array([row[VECTOR_FIELD] for row in rows], np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     return pa.Table.from_arrays([*(pa.array([row[name] for row in rows]) for name in COLUMNS), column], schema=schema)

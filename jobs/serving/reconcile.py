@@ -30,8 +30,8 @@ from jobs.serving.row_writer import RowWriter, Written
 from jobs.serving.rows import check_rows, digests, entity_digest, joined
 from jobs.state.changes import DELETED
 from jobs.state.ledger import ledger_epoch, vectors_of
-from schemas.collection import FIELDS, ID, VECTOR
-from schemas.tables import KEY
+from schemas.collection import ID_FIELD, SCALAR_FIELDS, VECTOR_FIELD
+from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 HELD = pa.schema(
     [
-        pa.field(ID, pa.string()),
+        pa.field(ID_FIELD, pa.string()),
         pa.field("content_hash", pa.string()),
         pa.field("epoch", pa.int64()),
         pa.field("digest", pa.string()),
@@ -107,10 +107,10 @@ class Mender:
         name = self.writer.collection
         newer = f"epoch > {ledger_epoch(self.lake, name)}"
         with spilled(self.spark, self.lake, scan(self.client, name, ["content_hash", "epoch"], newer)) as held:
-            touched = held.select(ID).unionByName(self._planned_deletes(ledger_version)).distinct()
-            touched = touched.join(ours.select(ID), ID, "left_anti")
-            surplus = touched.join(ledger, ID, "left_anti")
-            return self._bring_back(wanted=ledger.join(touched, ID, "left_semi"), surplus=surplus).rows
+            touched = held.select(ID_FIELD).unionByName(self._planned_deletes(ledger_version)).distinct()
+            touched = touched.join(ours.select(ID_FIELD), ID_FIELD, "left_anti")
+            surplus = touched.join(ledger, ID_FIELD, "left_anti")
+            return self._bring_back(wanted=ledger.join(touched, ID_FIELD, "left_semi"), surplus=surplus).rows
 
     def to(self, target: DataFrame, *, deep: bool = False, look_only: bool = False) -> Mended:
         """Make the collection hold exactly the target, comparing every row.
@@ -127,7 +127,7 @@ class Mender:
             if look_only or not mended.rows:
                 return mended
             log.warning("%s does not hold what it must: %s", self.writer.collection, found)
-            wanted = target.join(judged.where(F.col("kind") != SURPLUS).select(ID), ID, "left_semi")
+            wanted = target.join(judged.where(F.col("kind") != SURPLUS).select(ID_FIELD), ID_FIELD, "left_semi")
             sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == SURPLUS)).sample
             return replace(mended, sample=sample)
 
@@ -136,23 +136,23 @@ class Mender:
         if not deep:
             yield from scan(self.client, self.writer.collection, ["content_hash", "epoch"])
             return
-        fields = [*(name for name in FIELDS if name != ID), VECTOR]
+        fields = [*(name for name in SCALAR_FIELDS if name != ID_FIELD), VECTOR_FIELD]
         for page in scan(self.client, self.writer.collection, fields, page=vector_page(self.dimension)):
             told = [column for column in HELD.names if column != "digest"]
             yield [{**{key: row[key] for key in told}, "digest": entity_digest(row)} for row in page]
 
     def _judged(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
         """Return product_id and kind of every row that differs."""
-        wanted = target.select(ID, "content_hash", "epoch")
+        wanted = target.select(ID_FIELD, "content_hash", "epoch")
         if deep:
-            wanted = wanted.join(digests(self._rows(target)), ID, "left")
-        there = held.select(ID, *(F.col(name).alias(f"held_{name}") for name in HELD.names if name != ID))
-        both = wanted.join(there, ID, "full_outer")
+            wanted = wanted.join(digests(self._rows(target)), ID_FIELD, "left")
+        there = held.select(ID_FIELD, *(F.col(name).alias(f"held_{name}") for name in HELD.names if name != ID_FIELD))
+        both = wanted.join(there, ID_FIELD, "full_outer")
         same = (F.col("content_hash") == F.col("held_content_hash")) & (F.col("epoch") == F.col("held_epoch"))
         if deep:
             same &= F.coalesce(F.col("digest") == F.col("held_digest"), F.lit(True))  # null: no row to compare with
         kind = F.when(F.col("held_epoch").isNull(), MISSING).when(F.col("epoch").isNull(), SURPLUS)
-        return both.withColumn("kind", kind.when(~same, CHANGED)).where("kind is not null").select(ID, "kind")
+        return both.withColumn("kind", kind.when(~same, CHANGED)).where("kind is not null").select(ID_FIELD, "kind")
 
     def _planned_deletes(self, ledger_version: int) -> DataFrame:
         """Return product_id of every delete that was ever planned from this state of the ledger."""
@@ -163,16 +163,18 @@ class Mender:
             if plan["collection"] == self.writer.collection and plan["ledger_version"] == ledger_version
         ]
         frames = [self.lake.read(self.spark, "changes", {"run_id": run}) for run in sorted(set(runs))]
-        ids = self.spark.createDataFrame([], f"{ID} string")
+        ids = self.spark.createDataFrame([], f"{ID_FIELD} string")
         for frame in frames:
-            ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID))
+            ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID_FIELD))
         return ids
 
     def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> Written:
         """Write and delete; return the rows touched, with a sample of those written."""
         rows = self._rows(wanted)
         found = check_rows(rows, self.dimension)
-        lacking = wanted.join(rows.select(ID), ID, "left_anti").agg(F.count("*"), F.min(ID)).collect()[0]
+        lacking = (
+            wanted.join(rows.select(ID_FIELD), ID_FIELD, "left_anti").agg(F.count("*"), F.min(ID_FIELD)).collect()[0]
+        )
         if lacking[0]:
             raise NightStoppedError(
                 f"{lacking[0]:,} products must be brought back into {self.writer.collection} ({lacking[1]!r}, for "
@@ -187,14 +189,14 @@ class Mender:
 
     def _rows(self, wanted: DataFrame) -> DataFrame:
         """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
-        key = wanted.select(*KEY)
+        key = wanted.select(*CONTENT_KEY)
         columns = ["title", "category", "attributes"]
-        told = self.lake.read(self.spark, "products").join(key, KEY, "left_semi")
-        latest = told.groupBy(*KEY).agg(F.max_by(F.struct(*columns), "date").alias("told"))
+        told = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
+        latest = told.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("told"))
         vectors = vectors_of(self.spark, self.lake, self.model_version, key)
         return joined(
-            wanted.select(*KEY, "snapshot_date", "epoch"),
-            latest.select(*KEY, "told.*"),
+            wanted.select(*CONTENT_KEY, "snapshot_date", "epoch"),
+            latest.select(*CONTENT_KEY, "told.*"),
             vectors,
             self.model_version,
         )

@@ -18,7 +18,7 @@ from jobs.milvus.client import backend, connect, ids_expression, retry_transient
 from jobs.serving.rows import Entity, entities, entity_bytes
 from jobs.settings import Settings
 from jobs.state.lease import Guard
-from schemas.collection import ID, VECTOR
+from schemas.collection import ID_FIELD, VECTOR_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -39,9 +39,9 @@ WRITTEN = pa.schema(
             pa.list_(
                 pa.struct(
                     [
-                        pa.field(ID, pa.string()),
+                        pa.field(ID_FIELD, pa.string()),
                         pa.field("content_hash", pa.string()),
-                        pa.field(VECTOR, pa.list_(pa.float32())),
+                        pa.field(VECTOR_FIELD, pa.list_(pa.float32())),
                     ]
                 )
             ),
@@ -108,15 +108,15 @@ class RowWriter:
             _upsert(client, self.collection, request)
             written.rows += len(request)
             if len(written.sample) < SAMPLES_PER_TASK:
-                written.sample.append({name: request[0][name] for name in (ID, "content_hash", VECTOR)})
+                written.sample.append({name: request[0][name] for name in (ID_FIELD, "content_hash", VECTOR_FIELD)})
             log.info("%s: %d rows sent", self.collection, written.rows)
         return written
 
     def delete(self, client: "MilvusClient", ids: DataFrame) -> int:
         """Delete the rows of all ``product_id`` and return how many ids there were."""
         deleted, request = 0, list[str]()
-        for row in ids.select(ID).toLocalIterator():
-            request.append(row[ID])
+        for row in ids.select(ID_FIELD).toLocalIterator():
+            request.append(row[ID_FIELD])
             if len(request) == IDS_PER_DELETE:
                 deleted += self._delete(client, request)
                 request = []

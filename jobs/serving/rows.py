@@ -22,14 +22,14 @@ from jobs.state.run_context import Night
 from schemas.collection import (
     CATEGORY_LEVELS,
     CATEGORY_SEPARATOR,
-    FIELDS,
-    ID,
-    INTEGERS,
-    TEXT_BYTES,
-    VECTOR,
-    fitted,
+    ID_FIELD,
+    INTEGER_FIELDS,
+    MAX_TEXT_BYTES,
+    SCALAR_FIELDS,
+    VECTOR_FIELD,
+    truncate_to_field,
 )
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 UNIT_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
@@ -48,12 +48,14 @@ def upsert_rows(night: Night, plan: Plan, epoch: int) -> DataFrame:
         epoch: of the lease that the rows are written under.
 
     Returns:
-        The columns of `schemas.collection.FIELDS`, the vector, and ``partial`` for the ledger.
+        The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger.
     """
     changes = changes_of(night, plan).where(F.col("op") != DELETED)
     products = night.lake.read(night.spark, "products", night.partition)
-    vectors = vectors_of(night.spark, night.lake, plan.model_version, changes.select(*KEY))
-    wanted = changes.select(*KEY).withColumns({"snapshot_date": F.lit(night.date), "epoch": F.lit(epoch).cast("long")})
+    vectors = vectors_of(night.spark, night.lake, plan.model_version, changes.select(*CONTENT_KEY))
+    wanted = changes.select(*CONTENT_KEY).withColumns(
+        {"snapshot_date": F.lit(night.date), "epoch": F.lit(epoch).cast("long")}
+    )
     return joined(wanted, products, vectors, plan.model_version)
 
 
@@ -71,8 +73,8 @@ def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_ver
         vectors: product_id, content_hash, vector, partial, one row a (product_id, content_hash).
         model_version: whose vectors they are.
     """
-    rows = wanted.join(products.select(*KEY, "title", "category", "attributes"), KEY).join(
-        vectors.select(*KEY, VECTOR, "partial"), KEY
+    rows = wanted.join(products.select(*CONTENT_KEY, "title", "category", "attributes"), CONTENT_KEY).join(
+        vectors.select(*CONTENT_KEY, VECTOR_FIELD, "partial"), CONTENT_KEY
     )
     levels = {name: F.get("category", F.lit(level)) for level, name in enumerate(CATEGORY_LEVELS)}
     columns = {
@@ -81,7 +83,7 @@ def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_ver
         "brand": brand(),
         "model_version": F.lit(model_version),
     }
-    return rows.withColumns(columns).select(*FIELDS, VECTOR, "partial")
+    return rows.withColumns(columns).select(*SCALAR_FIELDS, VECTOR_FIELD, "partial")
 
 
 def brand() -> Column:
@@ -105,13 +107,13 @@ def check_rows(rows: DataFrame, dimension: int) -> int:
             rows. Milvus Lite would take all of it.
     """
     # NaN compares as larger than any number in Spark: it fails the test of the length.
-    squares = F.aggregate(VECTOR, F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
-    is_bad = (F.size(VECTOR) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_TOLERANCE)
+    squares = F.aggregate(VECTOR_FIELD, F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
+    is_bad = (F.size(VECTOR_FIELD) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_TOLERANCE)
     found = rows.agg(
         F.count("*").alias("rows"),
-        F.count_distinct(ID).alias("products"),
+        F.count_distinct(ID_FIELD).alias("products"),
         F.count_if(is_bad).alias("bad"),
-        F.min(F.when(is_bad, F.col(ID))).alias("example"),
+        F.min(F.when(is_bad, F.col(ID_FIELD))).alias("example"),
     ).collect()[0]
     if found.bad:
         raise NightStoppedError(
@@ -144,34 +146,34 @@ def touches(night: Night, plan: Plan) -> bool:
 
 def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
     """Yield the rows as Milvus takes them; texts that are too long for their field are cut."""
-    vectors = vector_matrix(batch[VECTOR])
-    texts = {name: batch[name].to_pylist() for name in TEXT_BYTES}
-    integers = {name: batch[name].to_pylist() for name in INTEGERS}
+    vectors = vector_matrix(batch[VECTOR_FIELD])
+    texts = {name: batch[name].to_pylist() for name in MAX_TEXT_BYTES}
+    integers = {name: batch[name].to_pylist() for name in INTEGER_FIELDS}
     for row, vector in enumerate(vectors):
         yield {
-            **{name: fitted(name, values[row]) for name, values in texts.items()},
+            **{name: truncate_to_field(name, values[row]) for name, values in texts.items()},
             **{name: values[row] for name, values in integers.items()},
-            VECTOR: vector,
+            VECTOR_FIELD: vector,
         }
 
 
 def entity_digest(entity: Mapping[str, Any]) -> str:
     """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
-    digest = hashlib.sha256(np.asarray(entity[VECTOR], np.float32).tobytes())
-    for name in FIELDS:
+    digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
+    for name in SCALAR_FIELDS:
         digest.update(f"{name}={entity[name]}\0".encode())
     return digest.hexdigest()
 
 
 def digests(rows: DataFrame) -> DataFrame:
     """Return product_id and digest of rows as `joined` returns them."""
-    return rows.mapInArrow(_digest_task, f"{ID} string, digest string")
+    return rows.mapInArrow(_digest_task, f"{ID_FIELD} string, digest string")
 
 
 def _digest_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        found = [{ID: entity[ID], "digest": entity_digest(entity)} for entity in entities(batch)]
-        yield pa.RecordBatch.from_pylist(found, pa.schema([(ID, pa.string()), ("digest", pa.string())]))
+        found = [{ID_FIELD: entity[ID_FIELD], "digest": entity_digest(entity)} for entity in entities(batch)]
+        yield pa.RecordBatch.from_pylist(found, pa.schema([(ID_FIELD, pa.string()), ("digest", pa.string())]))
 
 
 def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
@@ -184,4 +186,4 @@ def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 
 def entity_bytes(entity: Mapping[str, Any]) -> int:
     """Return about how many bytes an entity takes in a request."""
-    return int(entity[VECTOR].nbytes) + sum(len(entity[name].encode()) + 8 for name in TEXT_BYTES) + 16
+    return int(entity[VECTOR_FIELD].nbytes) + sum(len(entity[name].encode()) + 8 for name in MAX_TEXT_BYTES) + 16

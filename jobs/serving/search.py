@@ -15,7 +15,7 @@ from jobs.errors import MoonError
 from jobs.milvus.client import connect
 from jobs.settings import Settings
 from moon_model import collection_contract as contract
-from schemas.collection import FIELDS, ID, METRIC, VECTOR, search_params
+from schemas.collection import ID_FIELD, METRIC, SCALAR_FIELDS, VECTOR_FIELD, build_search_params
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -70,7 +70,7 @@ def search(
         text: what is looked for, in words.
         image: path of a photo.
         k: how many products.
-        expression: a Milvus filter over `schemas.collection.FIELDS`.
+        expression: a Milvus filter over `schemas.collection.SCALAR_FIELDS`.
         encoder: loaded already; None loads the one that the collection names.
 
     Returns:
@@ -100,7 +100,7 @@ def published(client: "MilvusClient", alias: str) -> contract.ServedModel:
         NothingPublishedError: there is none.
     """
     try:
-        return contract.served_model(client, alias)
+        return contract.read_served_model(client, alias)
     except contract.NothingServedError as error:
         raise NothingPublishedError(
             f"{error}: run `moon nightly` first, or name the right Milvus with --milvus"
@@ -125,13 +125,13 @@ def nearest(
     """
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
-    index = client.describe_index(collection, VECTOR) or {}
-    params = search_params(index.get("index_type", ""), k)
+    index = client.describe_index(collection, VECTOR_FIELD) or {}
+    params = build_search_params(index.get("index_type", ""), k)
     try:
         hits = client.search(
             collection,
             data=[query],
-            anns_field=VECTOR,
+            anns_field=VECTOR_FIELD,
             limit=k,
             filter=expression,
             output_fields=list(SHOWN),
@@ -142,7 +142,7 @@ def nearest(
             raise
         reason = " ".join(error.message.split())
         raise QueryError(
-            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(FIELDS)}; for "
+            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(SCALAR_FIELDS)}; for "
             'example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
     return [_hit(hit) for hit in hits]
@@ -151,7 +151,7 @@ def nearest(
 def _hit(hit: Any) -> dict[str, Any]:
     """A server names the key ``id``, Milvus Lite names it as its field."""
     entity = hit["entity"]
-    found = {ID: hit.get("id", hit.get(ID)), "score": round(float(hit["distance"]), 6)}
+    found = {ID_FIELD: hit.get("id", hit.get(ID_FIELD)), "score": round(float(hit["distance"]), 6)}
     return found | {name: entity[name] for name in SHOWN}
 
 

@@ -12,7 +12,7 @@ from jobs.serving.search import READER_WAIT_SECONDS
 from jobs.settings import Settings
 from jobs.state.hold import current_hold
 from jobs.state.ledger import highwater
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -82,7 +82,7 @@ def _served(client: "MilvusClient", alias: str) -> dict[str, Any]:
         return found | {"model": None, "dimension": None, "checkpoint": None, "index": None, "rows": 0, "aliases": []}
     properties = collection_properties(client, collection)
     client.load_collection(collection)
-    index = client.describe_index(collection, VECTOR) or {}
+    index = client.describe_index(collection, VECTOR_FIELD) or {}
     return found | {
         "model": properties.get(PROPERTY_MODEL),
         "dimension": int(properties.get(PROPERTY_DIMENSION, 0)) or None,

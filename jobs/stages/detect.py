@@ -18,7 +18,7 @@ from jobs.state.changes import ENCODED_OPS
 from jobs.state.model_registry import registered_model
 from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 STAGE = "detect"
 IMAGES_PER_TASK = 512
@@ -57,7 +57,7 @@ def products_to_encode(night: Night, plan: Plan) -> DataFrame:
     """Return the products whose vectors the plan asks for, with the columns of `products`."""
     changes = night.lake.read(night.spark, "changes", plan.partition).where(F.col("op").isin(*ENCODED_OPS))
     products = night.lake.read(night.spark, "products", night.partition)
-    return products.join(changes, KEY, "left_semi")
+    return products.join(changes, CONTENT_KEY, "left_semi")
 
 
 def images_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:

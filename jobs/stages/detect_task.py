@@ -17,7 +17,7 @@ from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
 from jobs.stages.task_io import Batches, Sinks, ahead, chunks
 from jobs.stages.worker_models import checked_detector, preparers, task_device
-from moon_model.images import BadImage, decode
+from moon_model.images import BadImageError, decode_image
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Photo:
     uses: tuple[tuple[int, str, int], ...]
     """source_row, product_id and image_index of each."""
 
-    def refused_rows(self, error: BadImage) -> list[dict[str, object]]:
+    def refused_rows(self, error: BadImageError) -> list[dict[str, object]]:
         """Return its rows of `quarantine`."""
         row = json.dumps({"uri": self.uri, "version": self.version}, ensure_ascii=False)
         reason = {"reason": error.reason, "detail": error.detail, "row": row}
@@ -80,7 +80,7 @@ def detect_task(batches: Batches, job: DetectJob) -> Batches:
             ]
         )
         for photo, _, error in chunk:
-            if isinstance(error, BadImage):
+            if isinstance(error, BadImageError):
                 sinks["quarantine"].write_rows(photo.refused_rows(error))
     yield sinks.close()
 
@@ -93,10 +93,10 @@ def _photos(batches: Batches) -> Iterator[Photo]:
         yield Photo(uri, version, tuple(places))
 
 
-def _load(photo: Photo, roots: tuple[str, ...], least_side: int) -> tuple[Photo, str, Image | BadImage]:
+def _load(photo: Photo, roots: tuple[str, ...], least_side: int) -> tuple[Photo, str, Image | BadImageError]:
     """Read and decode; a bad image is a value here, because it must spoil only itself."""
     try:
         data = read_image(photo.uri, roots)
-        return photo, hashlib.sha256(data).hexdigest(), decode(data, least_side=least_side)
-    except BadImage as error:
+        return photo, hashlib.sha256(data).hexdigest(), decode_image(data, min_side=least_side)
+    except BadImageError as error:
         return photo, "", error

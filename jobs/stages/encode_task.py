@@ -19,13 +19,13 @@ from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
 from jobs.stages.task_io import Batches, Sinks, ahead, chunks
 from jobs.stages.worker_models import load_encoder, preparers, task_device
-from moon_model.images import BadImage
+from moon_model.images import BadImageError
 from validation.reasons import Reason
 
 if TYPE_CHECKING:
     from moon_model.detection.region import Region
     from moon_model.encoder import MoonEncoder
-    from moon_model.processing_moon import Prepared
+    from moon_model.processing_moon import PreparedProduct
 
 CHUNK = {"cpu": 64, "cuda": 256}
 """Products prepared before the encoder sorts them by length and batches them; a view is 150 KB (compact backbone)."""
@@ -74,7 +74,7 @@ class Item:
     """
 
     row: Row
-    prepared: "Prepared | None"
+    prepared: "PreparedProduct | None"
     refused: list[Row]
     is_partial: bool
 
@@ -119,7 +119,7 @@ def prepare_item(row: Row, encoder: "MoonEncoder", roots: tuple[str, ...], max_i
             continue  # detect could not use it and has said so
         try:
             photos[index] = read_image(image["uri"], roots)
-        except BadImage as error:
+        except BadImageError as error:
             refused.append(_refused_image(row, index, error.reason, error.detail))
     product = Product(
         id=row["product_id"],

@@ -17,7 +17,7 @@ from jobs.state.changes import DELETED, OPS
 from jobs.state.ledger import highwater, ledger_state, ledger_version
 from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
 from jobs.state.run_context import Night
-from schemas.collection import ID
+from schemas.collection import ID_FIELD
 
 
 def late_changes(night: Night, plan: Plan) -> DataFrame:
@@ -27,9 +27,9 @@ def late_changes(night: Night, plan: Plan) -> DataFrame:
         night: the older date.
         plan: of that night, which serves nothing by itself; its vectors are made.
     """
-    kept = to_serve(night, plan).join(_refused_since(night, plan.collection), ID, "left_semi")
+    kept = to_serve(night, plan).join(_refused_since(night, plan.collection), ID_FIELD, "left_semi")
     held = ledger_state(night.spark, night.lake, plan.collection).where(F.col("snapshot_date") >= night.date)
-    return kept.join(held, ID, "left_anti").select(ID, "op", "content_hash", "source_row")
+    return kept.join(held, ID_FIELD, "left_anti").select(ID_FIELD, "op", "content_hash", "source_row")
 
 
 def late_plan(night: Night, plan: Plan) -> Plan:
@@ -50,5 +50,5 @@ def _refused_since(night: Night, collection: str) -> DataFrame:
     dates = {partition["date"] for partition in night.lake.open("products").partitions()}
     later = [date for date in dates if night.date < date <= served]
     rows = night.lake.read(night.spark, "quarantine").where(F.col("date").isin(later) & F.col("image_index").isNull())
-    times = rows.groupBy(ID).agg(F.count_distinct("date").alias("dates"))
-    return times.where(F.col("dates") == len(later)).select(ID)
+    times = rows.groupBy(ID_FIELD).agg(F.count_distinct("date").alias("dates"))
+    return times.where(F.col("dates") == len(later)).select(ID_FIELD)

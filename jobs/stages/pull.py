@@ -24,7 +24,7 @@ from jobs.images.reading import image_version
 from jobs.lake.reading import read_parquet
 from jobs.lake.writing import AddedFile
 from jobs.state.run_context import Night, StageResult
-from schemas.source import ImageRef, MappedRow, SourceMapping, is_of_snapshot, malformed_row, map_record
+from schemas.source import ImageRef, MappedRow, SourceMapping, is_of_snapshot, make_malformed_row, map_record
 from schemas.source_values import as_text
 from schemas.tables import SNAPSHOTS
 
@@ -83,9 +83,9 @@ class SnapshotTask:
             number = self.offsets.get(block, 0) + seen[block]
             seen[block] += 1
             if record is None:
-                yield number, malformed_row(error or "unreadable")
+                yield number, make_malformed_row(error or "unreadable")
             elif self._tells_no_day(record):
-                yield number, malformed_row(f"the snapshot column {self.mapping.snapshot!r} is empty")
+                yield number, make_malformed_row(f"the snapshot column {self.mapping.snapshot!r} is empty")
             elif is_of_snapshot(record, self.mapping, self.day):
                 yield number, map_record(record, self.mapping, self.image_base)
         changed = [file for (file, start), count in seen.items() if count != self.counts.get((file, start))]

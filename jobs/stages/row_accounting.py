@@ -12,7 +12,7 @@ from jobs.state.changes import DELETED, ENCODED_OPS, REUSE
 from jobs.state.ledger import ledger_state, ledger_version
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import Night
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 UNCHANGED, REUSED, ENCODED, QUARANTINED = "unchanged", "reused", "encoded", "quarantined"
 FATES = (UNCHANGED, REUSED, ENCODED, QUARANTINED)
@@ -49,14 +49,14 @@ def fate_of_rows(night: Night, plan: Plan) -> DataFrame:
     lake, spark = night.lake, night.spark
     delivered = lake.read(spark, "snapshots", night.partition).select("source_row", F.lit(True).alias("delivered"))
     changes = lake.read(spark, "changes", plan.partition).where(F.col("op") != DELETED)
-    products = lake.read(spark, "products", night.partition).select("source_row", *KEY)
+    products = lake.read(spark, "products", night.partition).select("source_row", *CONTENT_KEY)
     vectors = lake.read(spark, "vectors", {"model_version": plan.model_version})
-    made = vectors.join(changes.select(*KEY), KEY, "left_semi").groupBy(*KEY)
+    made = vectors.join(changes.select(*CONTENT_KEY), CONTENT_KEY, "left_semi").groupBy(*CONTENT_KEY)
     known = (
         products.join(changes.select("product_id", "op"), "product_id", "left")
-        .join(made.agg(F.bool_and("partial").alias("partial")), KEY, "left")
+        .join(made.agg(F.bool_and("partial").alias("partial")), CONTENT_KEY, "left")
         .withColumn("made", F.col("partial").isNotNull())
-        .join(_served(night, plan), KEY, "left")
+        .join(_served(night, plan), CONTENT_KEY, "left")
     )
     joined = delivered.join(known, "source_row", "full_outer").join(_refused(night), "source_row", "full_outer")
     return joined.select(
@@ -95,9 +95,9 @@ def _served(night: Night, plan: Plan) -> DataFrame:
     """
     if not _can_compare(night, plan):
         products = night.lake.read(night.spark, "products", night.partition)
-        return products.select(*KEY, F.lit(True).alias("served"))
+        return products.select(*CONTENT_KEY, F.lit(True).alias("served"))
     ledger = ledger_state(night.spark, night.lake, plan.collection)
-    return ledger.select(*KEY, F.lit(True).alias("served"))
+    return ledger.select(*CONTENT_KEY, F.lit(True).alias("served"))
 
 
 def _can_compare(night: Night, plan: Plan) -> bool:

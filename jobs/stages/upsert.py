@@ -39,7 +39,7 @@ from jobs.state.ledger import (
 from jobs.state.plan_record import Plan, required_plan
 from jobs.state.run_context import Night, StageResult
 from jobs.state.stop_signal import stopping_on_sigterm
-from schemas.collection import ID
+from schemas.collection import ID_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -138,7 +138,7 @@ class Serving:
         self._writer = RowWriter(night.settings, lease.guard, plan.collection)
         self._mender = Mender(night.spark, night.lake, client, self._writer, plan.model_version, self._dimension)
         self._ledger = ledger_state(night.spark, night.lake, plan.collection)
-        self._deletes = changes_of(night, plan).where(F.col("op") == DELETED).select(ID)
+        self._deletes = changes_of(night, plan).where(F.col("op") == DELETED).select(ID_FIELD)
 
     def run(self) -> StageResult:
         """Do the whole of it and return what was done."""
@@ -177,7 +177,7 @@ class Serving:
         """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
         if not (upserts or self._plan.counts[DELETED]) or self._plan.counts["unchanged"] < LEAST_QUERIES:
             return None
-        touched = rows.select(ID).unionByName(self._deletes)
+        touched = rows.select(ID_FIELD).unionByName(self._deletes)
         return look(self._client, self._plan.collection, unchanged_ids(self._ledger, touched))
 
     def _check_canary(self, canary: Canary | None, written: Written) -> dict[str, str]:
@@ -197,9 +197,9 @@ class Serving:
 
     def _target(self, rows: DataFrame) -> DataFrame:
         """Return what the ledger will say: what it says now, without what this run touches, and this run's rows."""
-        touched = rows.select(ID).unionByName(self._deletes)
+        touched = rows.select(ID_FIELD).unionByName(self._deletes)
         columns = self._ledger.columns
-        return self._ledger.join(touched, ID, "left_anti").unionByName(rows.select(*columns))
+        return self._ledger.join(touched, ID_FIELD, "left_anti").unionByName(rows.select(*columns))
 
     def _check_counts(self, upserts: int, target: DataFrame) -> int:
         """Return how many rows the collection is to hold, if the plan's vectors are all there and Milvus has room.
@@ -247,7 +247,7 @@ class Serving:
         name = self._plan.collection
         upserts = rows.select(*self._ledger.columns, F.lit(UPSERT).alias("op"))
         deletes = self._deletes.select(
-            ID,
+            ID_FIELD,
             F.lit(DELETE).alias("op"),
             F.lit(None).cast("string").alias("content_hash"),
             F.lit(self._night.date).alias("snapshot_date"),

@@ -17,12 +17,12 @@ from jobs.catalog.source import allowed_roots
 from jobs.errors import NightStoppedError
 from jobs.lake.writing import AddedFile
 from jobs.state.run_context import Night, StageResult
-from schemas.product import CANONICALISATION, ImageRef, canonical, content_hash
+from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, SNAPSHOTS
 from validation.gate import check_gate
-from validation.metrics import snapshot_metrics
+from validation.metrics import compute_snapshot_metrics
 from validation.reasons import Reason
-from validation.rules import GateLimits, Limits, faults, reason_of
+from validation.rules import GateLimits, RowLimits, extract_reason, find_faults
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -57,18 +57,18 @@ def validate(night: Night) -> StageResult:
     return StageResult(_counts(night), details)
 
 
-def row_limits(night: Night) -> Limits:
+def row_limits(night: Night) -> RowLimits:
     """Return the numbers of the row rules for this night."""
     settings = night.settings
-    return Limits(settings.max_title, settings.max_description, settings.max_images, allowed_roots(night))
+    return RowLimits(settings.max_title, settings.max_description, settings.max_images, allowed_roots(night))
 
 
-def judge(snapshot: "DataFrame", limits: Limits) -> "DataFrame":
+def judge(snapshot: "DataFrame", limits: RowLimits) -> "DataFrame":
     """Add the columns reason and detail to the rows of a snapshot; both are null for a product to be.
 
     Of the rows that break no rule and share an id, the first one stays.
     """
-    judged = snapshot.withColumn("faults", faults(limits))
+    judged = snapshot.withColumn("faults", find_faults(limits))
     is_good = F.size("faults") == 0
     good = judged.filter(is_good)
     first = F.min("source_row").alias("first_row")
@@ -79,7 +79,7 @@ def judge(snapshot: "DataFrame", limits: Limits) -> "DataFrame":
     found = F.when(repeated, F.array(duplicate)).otherwise(F.col("faults"))
     return joined.select(
         *snapshot.columns,
-        reason_of(F.get(found, F.lit(0))).alias("reason"),
+        extract_reason(F.get(found, F.lit(0))).alias("reason"),
         F.when(F.size(found) > 0, F.array_join(found, "; ")).alias("detail"),
     )
 
@@ -91,7 +91,7 @@ def canonical_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordB
 
 
 def _product(row: dict) -> dict[str, object]:
-    product = canonical(
+    product = canonicalise_product(
         title=row["title"],
         description=row["description"],
         category=row["category"],
@@ -106,7 +106,7 @@ def _product(row: dict) -> dict[str, object]:
         "category": list(product.category),
         "attributes": list(product.attributes.items()),
         "images": row["images"],
-        "content_hash": content_hash(product),
+        "content_hash": compute_content_hash(product),
     }
 
 
@@ -139,10 +139,10 @@ def _mark(night: Night) -> str:
     return f"validated:{night.date}"
 
 
-def _state(night: Night, limits: Limits) -> int:
+def _state(night: Night, limits: RowLimits) -> int:
     """Return a number that stands for everything the outcome depends on."""
     snapshot = night.lake.transaction_version(SNAPSHOTS.name, _scope(night, SNAPSHOTS.name))
-    text = f"{snapshot} {limits.digest()} {CANONICALISATION}"
+    text = f"{snapshot} {limits.digest()} {CANONICALISATION_VERSION}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) + 1
 
 
@@ -181,7 +181,7 @@ def _bring(night: Night, table: str, state: int, again: bool, write: Callable[[]
         night.lake.discard(table, files)
 
 
-def _pass_gate(night: Night, snapshot: "DataFrame", limits: Limits) -> dict[str, str]:
+def _pass_gate(night: Night, snapshot: "DataFrame", limits: RowLimits) -> dict[str, str]:
     """Measure the snapshot, let Great Expectations judge it and keep the page.
 
     Raises:
@@ -191,7 +191,9 @@ def _pass_gate(night: Night, snapshot: "DataFrame", limits: Limits) -> dict[str,
     earlier_date = _earlier_date(night)
     earlier = lake.read(night.spark, SNAPSHOTS.name, {"date": earlier_date}) if earlier_date else None
     columns = _columns(lake.open(SNAPSHOTS.name).schema())
-    metrics = snapshot_metrics(snapshot, earlier, limits, date=night.date, columns=columns, earlier_date=earlier_date)
+    metrics = compute_snapshot_metrics(
+        snapshot, earlier, limits, date=night.date, columns=columns, earlier_date=earlier_date
+    )
     gate = GateLimits(
         row_ratio=settings.min_row_ratio,
         null_share=settings.max_null_share,
@@ -201,7 +203,7 @@ def _pass_gate(night: Night, snapshot: "DataFrame", limits: Limits) -> dict[str,
     )
     result = check_gate(metrics, gate, _columns(DeltaSchema.from_arrow(SNAPSHOTS.schema)))
     page = _keep(night, result.page)
-    if not result.is_open:
+    if not result.has_passed:
         failures = "\n".join(f"  - {failure}" for failure in result.failures)
         raise NightStoppedError(
             f"the snapshot of {night.date} did not pass the gate; nothing of it is served:\n{failures}\nThe whole "

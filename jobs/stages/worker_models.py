@@ -55,10 +55,10 @@ def load_detector(path: str | None, device: str) -> "ProductDetector":
     """Return this process's detector; on a GPU device where ONNX Runtime can use it, else on the CPU."""
     import onnxruntime  # noqa: PLC0415
 
-    from moon_model.detection.detector import CPU, CUDA, ProductDetector  # noqa: PLC0415
+    from moon_model.detection.detector import CPU_PROVIDER, CUDA_PROVIDER, ProductDetector  # noqa: PLC0415
 
-    on_gpu = device != "cpu" and CUDA in onnxruntime.get_available_providers()
-    return ProductDetector.from_pretrained(path, providers=[CUDA, CPU] if on_gpu else [CPU])
+    on_gpu = device != "cpu" and CUDA_PROVIDER in onnxruntime.get_available_providers()
+    return ProductDetector.from_pretrained(path, providers=[CUDA_PROVIDER, CPU_PROVIDER] if on_gpu else [CPU_PROVIDER])
 
 
 def checked_detector(path: str | None, version: str, device: str) -> "ProductDetector":

@@ -7,7 +7,7 @@ Plain DataFrames in, plain DataFrames out; where they come from and what is comm
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 NEW, CHANGED, REUSE, DELETED = "new", "changed", "reuse", "deleted"
 OPS = (NEW, CHANGED, REUSE, DELETED)
@@ -58,9 +58,9 @@ def stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFra
 
 
 def _with_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
-    made = vectors.select(*KEY).distinct().withColumn("made", F.lit(True))
+    made = vectors.select(*CONTENT_KEY).distinct().withColumn("made", F.lit(True))
     op = F.when(F.col("made"), REUSE).otherwise(F.col("op"))
-    return wanted.join(made, KEY, "left").withColumn("op", op).drop("made")
+    return wanted.join(made, CONTENT_KEY, "left").withColumn("op", op).drop("made")
 
 
 def _deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.lake.store import Lake
-from schemas.tables import KEY
+from schemas.tables import CONTENT_KEY
 
 UPSERT, DELETE = "upsert", "delete"
 """Values of ``served.op``."""
@@ -117,7 +117,7 @@ def vectors_of(spark: SparkSession, lake: Lake, model_version: str, wanted: Data
     Returns:
         product_id, content_hash, vector (float array), partial and date.
     """
-    rows = lake.read(spark, "vectors", {"model_version": model_version}).join(wanted, KEY, "left_semi")
+    rows = lake.read(spark, "vectors", {"model_version": model_version}).join(wanted, CONTENT_KEY, "left_semi")
     best = F.max_by(F.struct("vector", "partial", "date"), F.struct(~F.col("partial"), "date"))
-    grouped = rows.groupBy(*KEY).agg(best.alias("best"))
-    return grouped.select(*KEY, "best.vector", "best.partial", "best.date")
+    grouped = rows.groupBy(*CONTENT_KEY).agg(best.alias("best"))
+    return grouped.select(*CONTENT_KEY, "best.vector", "best.partial", "best.date")

@@ -16,8 +16,8 @@ from jobs.lake.writing import FileSink
 from jobs.milvus.client import alias_target, collection_properties
 from jobs.settings import Settings
 from moon_model import checkpoint_dir
-from moon_model.detection.detector import detector_version
-from moon_model.fingerprint import DEFAULT_MODEL, model_shape, version_with
+from moon_model.detection.detector import compute_detector_version
+from moon_model.fingerprint import DEFAULT_MODEL, combine_version, read_model_shape
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_name
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ def checkpoint_at(path: str | None, detector: str | None = None, collection: str
     if not (folder / "config.json").is_file():
         raise NightStoppedError(f"no checkpoint at {folder} (config.json is missing): name its folder with --model")
     try:
-        detector_id, shape = detector_version(detector), model_shape(folder)
-        version = version_with(folder, detector_id)
+        detector_id, shape = compute_detector_version(detector), read_model_shape(folder)
+        version = combine_version(folder, detector_id)
     except (FileNotFoundError, ValueError) as error:
         raise NightStoppedError(f"checkpoint {folder} cannot be used: {error}") from error
     return ModelChoice(

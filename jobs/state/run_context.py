@@ -22,7 +22,7 @@ class Night:
         date: ISO date of the snapshot.
         allow_deletes, allow_refusals, allow_shift: shares that lift a breaker for this run (None: the setting stands).
         reason: why; recorded with the run.
-        apart: a plan of a re-embedding (`jobs.operations.reembed`) or of catching a collection up 
+        apart: a plan of a re-embedding (`jobs.operations.reembed`) or of catching a collection up
             (`jobs.operations.catch_up`), worked on beside the date's own night: detect, encode and upsert take it in the place of the date's current plan.
             None as a rule.
     """

@@ -16,7 +16,7 @@ from moon_model.configuration_moon import MoonConfig
 from moon_model.guided_moe import Guide, GuidedMoE, RouterStats
 
 # Fused kernels only: where none of them takes a batch, torch raises instead of falling back to its slow path.
-FUSED_ATTENTION = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+FUSED_ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 
 
 class Backbone(nn.Module, ABC):
@@ -66,7 +66,7 @@ class Backbone(nn.Module, ABC):
     ) -> tuple[Tensor, list[RouterStats]]:
         """Run the decoder over embeddings [B, L, D]; returns normed hidden states and each MoE layer's stats."""
         rope = self.decoder.rotary_emb(hidden, positions)
-        mask = attention_bias(attention_mask, self.causal, hidden)
+        mask = build_attention_bias(attention_mask, self.causal, hidden)
         stats: list[RouterStats] = []
         for layer in self.decoder.layers:
             step = (layer, hidden, mask, rope, self.causal, guide)
@@ -103,7 +103,7 @@ def run_layer(
     return hidden + layer.mlp(normed), None
 
 
-def attention_bias(attention_mask: Tensor, causal: bool, hidden: Tensor) -> Tensor | None:
+def build_attention_bias(attention_mask: Tensor, causal: bool, hidden: Tensor) -> Tensor | None:
     """Boolean mask [B, 1, L, L] for SDPA (True: may look), or None when the kernel's own rule is enough.
 
     Behind right padding a causal token never sees a padded one, so the flash kernel's causal flag does; a
@@ -123,7 +123,7 @@ def attention_bias(attention_mask: Tensor, causal: bool, hidden: Tensor) -> Tens
     return allowed
 
 
-def sequential_positions(attention_mask: Tensor) -> Tensor:
+def compute_sequential_positions(attention_mask: Tensor) -> Tensor:
     """0, 1, 2 … over the real tokens of each row, int64 [B, L]; 0 at padding."""
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 

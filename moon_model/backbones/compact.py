@@ -7,7 +7,7 @@ Relies on transformers' ``LlamaModel`` for the decoder's pieces (5.17-5.23). Wei
 
 * decoder: SmolLM2's ``model.X`` is ``backbone.decoder.X``; the FFN of a MoE layer goes through
   ``GuidedMoE.copy_dense``.
-* vision.trunk: ``lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
+* vision.trunk: ``convert_lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import LlamaModel
 
-from moon_model.backbones.base import Backbone, install_experts, sequential_positions
+from moon_model.backbones.base import Backbone, compute_sequential_positions, install_experts
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 
 # (repeats, kernel, stride of the first, expansion, channels) of EfficientNet-Lite0's stages
@@ -40,7 +40,7 @@ GREYS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 """From black to white."""
 COLOUR_FEATURES = len(GREYS) + (len(SATURATIONS) - 1) * HUES * len(BRIGHTNESSES)
 GRID_FEATURES = LITE0_FEATURES + COLOUR_FEATURES
-CELL = 32
+CELL_PIXELS = 32
 """Pixels of a cell's side: EfficientNet-Lite0 halves five times."""
 COLOUR_DETAIL = 4
 """Pixels averaged before colours are counted: finer than a stripe of a small pattern, coarser than JPEG's noise."""
@@ -128,8 +128,8 @@ class ColourGrid(nn.Module):
         # Each cell's mean of tint · hue over its pixels is a small matrix product: no pixel's 90 bins are ever written.
         colours = _cells(tints.flatten(1, 2)) @ _cells(_hue_shares(small)).transpose(-1, -2)  # [V, c, c, 6, HUES]
         ordered = colours.unflatten(3, (-1, len(BRIGHTNESSES))).transpose(-1, -2).flatten(3).permute(0, 3, 1, 2)
-        pooled = F.avg_pool2d(greys, CELL // COLOUR_DETAIL)
-        return torch.cat([pooled, ordered / (CELL // COLOUR_DETAIL) ** 2], dim=1) * COLOUR_SCALE
+        pooled = F.avg_pool2d(greys, CELL_PIXELS // COLOUR_DETAIL)
+        return torch.cat([pooled, ordered / (CELL_PIXELS // COLOUR_DETAIL) ** 2], dim=1) * COLOUR_SCALE
 
 
 def _hue_shares(colours: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def _hue_shares(colours: Tensor) -> Tensor:
 
 def _cells(maps: Tensor) -> Tensor:
     """Group maps [V, C, s, s] by cell: [V, c, c, C, pixels of a cell]."""
-    side = CELL // COLOUR_DETAIL
+    side = CELL_PIXELS // COLOUR_DETAIL
     return maps.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(4)
 
 
@@ -216,10 +216,10 @@ class CompactBackbone(Backbone):
 
     def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """Plain positions, int64 [B, L]."""
-        return sequential_positions(attention_mask)
+        return compute_sequential_positions(attention_mask)
 
 
-def lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Turn the package's EfficientNet-Lite0 checkpoint into ``EfficientNetLite0``'s state, norms folded.
 
     Keys in: ``_conv_stem.weight``, ``_bn0.*``, ``_blocks.{i}._expand_conv.weight`` … of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import Qwen2_5_VLModel, Qwen2VLImageProcessorPil
 
-from moon_model.backbones.base import Backbone, install_experts, sequential_positions
+from moon_model.backbones.base import Backbone, compute_sequential_positions, install_experts
 from moon_model.backbones.window_attention import WindowAttention
 from moon_model.configuration_moon import MoonConfig
 
@@ -30,7 +30,7 @@ class Qwen2_5VLBackbone(Backbone):
         self.merge_size = config.base_config.vision_config.spatial_merge_size  # type: ignore[union-attr]
         self._take(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
 
-    def adopt(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
+    def copy_weights(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
         """Replace all weights by those of a loaded model; its FFNs become the experts' copies."""
         self._take(model, config)
 
@@ -53,12 +53,12 @@ class Qwen2_5VLBackbone(Backbone):
     def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """Multimodal RoPE positions, int64 [3, B, L]."""
         if image_grid_thw is None:
-            return sequential_positions(attention_mask).expand(3, -1, -1)
+            return compute_sequential_positions(attention_mask).expand(3, -1, -1)
         image = (input_ids == self.image_token_id) & attention_mask.bool()
-        return mrope_positions(image, attention_mask, image_grid_thw, self.merge_size)
+        return compute_mrope_positions(image, attention_mask, image_grid_thw, self.merge_size)
 
 
-def mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Tensor, merge_size: int) -> Tensor:
+def compute_mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Tensor, merge_size: int) -> Tensor:
     """Positions (time, row, column) of Qwen2.5-VL's rotary embedding, int64 [3, B, L]; 0 at padding.
 
     Text advances all three by one; a view stands at one time, spreads over rows and columns, and moves what
@@ -80,7 +80,7 @@ def mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Tensor, mer
     return positions * attention_mask.long()
 
 
-def backbone_processing(config: MoonConfig) -> Qwen2VLImageProcessorPil:
+def build_image_processor(config: MoonConfig) -> Qwen2VLImageProcessorPil:
     """Image preprocessing of this backbone, to be called by ``MoonProcessor`` with a list of RGB PIL images.
 
     ``backbone_processing(config)(images=views, return_tensors="pt")`` gives ``pixel_values`` and

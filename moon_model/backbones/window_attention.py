@@ -36,13 +36,13 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
         query, key, value = self.qkv(hidden_states).view(patches, 3, self.num_heads, -1).unbind(1)
         query, key = apply_rotary_pos_emb_vision(query, key, *position_embeddings)
         mixed = torch.empty_like(value)
-        for rows in windows_by_length(cu_seqlens):
+        for rows in group_windows_by_length(cu_seqlens):
             q, k, v = (states[rows].transpose(1, 2) for states in (query, key, value))  # [windows, heads, length, d]
             mixed[rows] = F.scaled_dot_product_attention(q, k, v, scale=self.scaling).transpose(1, 2)
         return self.proj(mixed.view(patches, -1))
 
 
-def windows_by_length(cu_seqlens: Tensor) -> Iterator[Tensor]:
+def group_windows_by_length(cu_seqlens: Tensor) -> Iterator[Tensor]:
     """Yield the places int64 [windows, length] of all windows of each length, of cumulated lengths [W + 1]."""
     starts, lengths = cu_seqlens[:-1].long(), cu_seqlens.diff()
     for length in lengths.unique().tolist():

@@ -12,7 +12,9 @@ _CELLS = 64
 """Only the best cells are looked at: a product that fills the photo owns about this many."""
 
 
-def propose(scores: NDArray[np.float32], boxes: NDArray[np.float32], k: int, merge_iou: float) -> list[Candidate]:
+def select_candidates(
+    scores: NDArray[np.float32], boxes: NDArray[np.float32], k: int, merge_iou: float
+) -> list[Candidate]:
     """Greedy non-maximum suppression in which the suppressed boxes vote.
 
     The best cell and all cells whose boxes agree with it (IoU ≥ ``merge_iou``) become one candidate: their
@@ -31,7 +33,7 @@ def propose(scores: NDArray[np.float32], boxes: NDArray[np.float32], k: int, mer
     left, inside = scores[order].astype(np.float64), np.clip(boxes[order].astype(np.float64), 0.0, 1.0)
     found: list[Candidate] = []
     while left.size and len(found) < k:
-        same = overlaps(inside[0], inside) >= merge_iou
+        same = compute_ious(inside[0], inside) >= merge_iou
         same[0] = True
         weights = left[same] ** 2
         total = weights.sum()
@@ -42,7 +44,7 @@ def propose(scores: NDArray[np.float32], boxes: NDArray[np.float32], k: int, mer
     return found
 
 
-def overlaps(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def compute_ious(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """IoU of one box [4] with many [N, 4] → [N]; 0 where the union is empty."""
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = np.clip(sides, 0.0, None).prod(axis=1)

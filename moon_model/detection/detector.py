@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from moon_model import checkpoint_dir
-from moon_model.detection.candidates import Candidate, propose
+from moon_model.detection.candidates import Candidate, select_candidates
 from moon_model.detection.configuration import CONFIG_NAME, DetectorConfig
 from moon_model.detection.region import Box, Region, is_degenerate
-from moon_model.images import decode
+from moon_model.images import decode_image
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-_BATCH = {CUDA: 32}
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+_BATCH = {CUDA_PROVIDER: 32}
 
 
 class ProviderUnavailableError(RuntimeError):
@@ -77,14 +77,14 @@ class ProductDetector:
         """
         folder = Path(path) if path is not None else checkpoint_dir("detector")
         config = DetectorConfig.read(folder)
-        session = _open_session(_weights(folder, config), list(providers or [CPU]), threads)
-        return cls(session, config, detector_version(folder), batch_size)
+        session = _open_session(_weights(folder, config), list(providers or [CPU_PROVIDER]), threads)
+        return cls(session, config, compute_detector_version(folder), batch_size)
 
     def detect(self, images: Iterable[Image.Image]) -> list[Region]:
         """Find the core product of each photo.
 
         Args:
-            images: photos of any size; EXIF orientation is applied and alpha put on white, as in ``decode``.
+            images: photos of any size; EXIF orientation is applied and alpha put on white, as in ``decode_image``.
 
         Returns:
             One region a photo, in order; the whole image where no box is trusted.
@@ -126,7 +126,7 @@ class ProductDetector:
             padding = [np.zeros_like(batch[0])] * (self.batch_size - len(batch))
             scores, boxes = self._look(np.stack(batch + padding))
             for index in range(len(batch)):
-                yield propose(scores[index], boxes[index], k, self.config.merge_iou)
+                yield select_candidates(scores[index], boxes[index], k, self.config.merge_iou)
 
     def _look(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the network on photos and, where the configuration says so, on their mirror images: twice the cells."""
@@ -148,7 +148,7 @@ class ProductDetector:
         return is_degenerate(box, self.config.least_side, self.config.most_area)
 
 
-def detector_version(path: str | Path | None = None) -> str:
+def compute_detector_version(path: str | Path | None = None) -> str:
     """Digest of a detector's weights and configuration, 16 hex digits; reads files, loads nothing.
 
     Raises:
@@ -192,4 +192,4 @@ def _open_session(weights: Path, providers: list[str], threads: int) -> onnxrunt
 
 def _squeeze(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """Upright RGB pixels [size, size, 3]; the aspect ratio is given up, so shares of the sides stay true."""
-    return np.asarray(decode(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    return np.asarray(decode_image(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))

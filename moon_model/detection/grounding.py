@@ -22,9 +22,9 @@ from transformers import (
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.grounding_answer import AnswerError, parse, prompt
+from moon_model.detection.grounding_answer import AnswerError, build_grounding_prompt, parse_grounding_answer
 from moon_model.detection.region import Region, is_degenerate
-from moon_model.images import decode
+from moon_model.images import decode_image
 
 _TURN = "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 _AFTER_IMAGE = "<|vision_end|>"
@@ -108,7 +108,7 @@ class GroundingDetector:
             FileNotFoundError: when the folder holds no safetensors weights.
         """
         folder = Path(path)
-        version = grounding_version(folder, config or GroundingConfig())
+        version = compute_grounding_version(folder, config or GroundingConfig())
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
@@ -129,7 +129,7 @@ class GroundingDetector:
             BadImage: when an image cannot be decoded.
             ValueError: when there are not as many titles as images.
         """
-        photos = [decode(image) for image in images]
+        photos = [decode_image(image) for image in images]
         names = list(titles) if titles is not None else [""] * len(photos)
         if len(names) != len(photos):
             raise ValueError(f"{len(names)} titles for {len(photos)} images")
@@ -142,7 +142,7 @@ class GroundingDetector:
     def _detect_batch(self, photos: list[Image.Image], titles: list[str]) -> list[Region]:
         pixels = self._images(images=photos, return_tensors="pt")
         grids: list[list[int]] = pixels["image_grid_thw"].tolist()
-        answers = self._ask(pixels["pixel_values"], grids, titles)
+        answers = self._generate_answers(pixels["pixel_values"], grids, titles)
         return [
             self._region(answer, score, columns * self._patch, rows * self._patch)
             for (answer, score), (_, rows, columns) in zip(answers, grids, strict=True)
@@ -150,7 +150,7 @@ class GroundingDetector:
 
     def _region(self, answer: str, score: float, width: int, height: int) -> Region:
         try:
-            box = parse(answer, width, height)
+            box = parse_grounding_answer(answer, width, height)
         except AnswerError:
             return Region.whole()
         limits = self.config.limits
@@ -159,9 +159,9 @@ class GroundingDetector:
         return Region(box, score)
 
     @torch.inference_mode()
-    def _ask(self, patches: Tensor, grids: list[list[int]], titles: list[str]) -> list[tuple[str, float]]:
+    def _generate_answers(self, patches: Tensor, grids: list[list[int]], titles: list[str]) -> list[tuple[str, float]]:
         """Greedy answers and the mean probability of their tokens."""
-        prompts = [self._prompt_ids(title, grid) for title, grid in zip(titles, grids, strict=True)]
+        prompts = [self._build_prompt_ids(title, grid) for title, grid in zip(titles, grids, strict=True)]
         batch = self._left_padded(prompts)
         device = self._model.device
         output = self._model.generate(
@@ -182,7 +182,7 @@ class GroundingDetector:
         texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         return list(zip(texts, scores.tolist(), strict=True))
 
-    def _prompt_ids(self, title: str, grid: list[int]) -> list[int]:
+    def _build_prompt_ids(self, title: str, grid: list[int]) -> list[int]:
         """One conversation. Titles come from strangers: special tokens written in them stay plain text."""
         tokens = grid[0] * grid[1] * grid[2] // self._merge**2
         encode = self._tokenizer.encode
@@ -190,7 +190,7 @@ class GroundingDetector:
             *encode(_TURN, add_special_tokens=False),
             *[self._model.config.image_token_id] * tokens,
             *encode(_AFTER_IMAGE, add_special_tokens=False),
-            *encode(prompt(title), add_special_tokens=False, split_special_tokens=True),
+            *encode(build_grounding_prompt(title), add_special_tokens=False, split_special_tokens=True),
             *encode(_AFTER_PROMPT, add_special_tokens=False),
         ]
 
@@ -209,7 +209,7 @@ class GroundingDetector:
         return int(pad if pad is not None else self._tokenizer.eos_token_id)
 
 
-def grounding_version(folder: Path, config: GroundingConfig) -> str:
+def compute_grounding_version(folder: Path, config: GroundingConfig) -> str:
     """Digest of a checkpoint's weights and tokenizer, the prompt and the settings, 16 hex digits.
 
     Reads every byte of the weights (some seconds for 3 billion), since no file's name or time is its identity.
@@ -220,7 +220,7 @@ def grounding_version(folder: Path, config: GroundingConfig) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise FileNotFoundError(f"no safetensors weights in {folder}; name a folder that holds a Qwen2.5-VL checkpoint")
-    digest = hashlib.sha256(f"{config}{_TURN}{prompt('')}{_AFTER_PROMPT}".encode())
+    digest = hashlib.sha256(f"{config}{_TURN}{build_grounding_prompt('')}{_AFTER_PROMPT}".encode())
     for path in [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

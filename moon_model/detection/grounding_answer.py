@@ -6,7 +6,7 @@ import re
 
 from moon_model.detection.region import Box
 
-UNTITLED = "the main product"
+DEFAULT_SUBJECT = "the main product"
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 _LONGEST_TITLE = 300
 
@@ -15,20 +15,20 @@ class AnswerError(ValueError):
     """The model's answer holds no usable box."""
 
 
-def prompt(title: str) -> str:
+def build_grounding_prompt(title: str) -> str:
     """Ask for the box of the product named by a title, in the form that Qwen2.5-VL was trained to answer.
 
     Args:
         title: shortened to 300 characters; white space is folded. Empty: the photo's main product.
     """
-    name = " ".join(title.split())[:_LONGEST_TITLE] or UNTITLED
+    name = " ".join(title.split())[:_LONGEST_TITLE] or DEFAULT_SUBJECT
     return (
         f'Locate the product "{name}" in this photo. Answer with its bounding box only, as JSON: '
         '[{"bbox_2d": [x1, y1, x2, y2], "label": "product"}]. Answer [] when it is not in the photo.'
     )
 
 
-def parse(answer: str, width: int, height: int) -> Box:
+def parse_grounding_answer(answer: str, width: int, height: int) -> Box:
     """Read a box out of an answer; anything but the form asked for is an error, never a guess.
 
     Args:

@@ -8,9 +8,9 @@ from typing import Literal
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 as shares of the photo's width and height."""
 
-Source = Literal["detected", "whole_image"]
+RegionSource = Literal["detected", "whole_image"]
 
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+WHOLE_IMAGE: Box = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Region:
 
     box: Box
     score: float
-    source: Source = "detected"
+    source: RegionSource = "detected"
 
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.box
@@ -43,7 +43,7 @@ class Region:
     @classmethod
     def whole(cls, score: float = 0.0) -> "Region":
         """The fallback: no crop, because none is trusted."""
-        return cls(WHOLE, score, "whole_image")
+        return cls(WHOLE_IMAGE, score, "whole_image")
 
     @property
     def is_whole(self) -> bool:
@@ -51,34 +51,34 @@ class Region:
         return self.source == "whole_image"
 
 
-def clip(box: Sequence[float]) -> Box:
+def clip_box(box: Sequence[float]) -> Box:
     """Cut a box off at the photo's edges; numbers that are not finite become 0, so the box is degenerate."""
     x0, y0, x1, y1 = (min(max(float(v), 0.0), 1.0) if math.isfinite(v) else 0.0 for v in box)
     return x0, y0, x1, y1
 
 
-def area(box: Sequence[float]) -> float:
+def compute_area(box: Sequence[float]) -> float:
     """Share of the photo that a box covers; 0 when it is empty or inside out."""
     x0, y0, x1, y1 = box
     return max(x1 - x0, 0.0) * max(y1 - y0, 0.0)
 
 
-def is_degenerate(box: Sequence[float], least_side: float, most_area: float) -> bool:
+def is_degenerate(box: Sequence[float], min_side: float, max_area: float) -> bool:
     """Whether cropping to a box makes no sense: it shows next to nothing, or next to everything.
 
     Args:
         box: x0, y0, x1, y1 as shares.
-        least_side: shares of width or height below which a side is too thin to show a product.
-        most_area: share of the photo above which a crop would only repeat it.
+        min_side: shares of width or height below which a side is too thin to show a product.
+        max_area: share of the photo above which a crop would only repeat it.
     """
     x0, y0, x1, y1 = box
-    thin = not (x1 - x0 >= least_side and y1 - y0 >= least_side)  # also true for NaN
-    return thin or area(box) > most_area
+    thin = not (x1 - x0 >= min_side and y1 - y0 >= min_side)  # also true for NaN
+    return thin or compute_area(box) > max_area
 
 
-def intersection_over_union(a: Sequence[float], b: Sequence[float]) -> float:
+def compute_iou(a: Sequence[float], b: Sequence[float]) -> float:
     """IoU of two boxes in [0, 1]; 0 when both are empty."""
     left, top, right, bottom = max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-    shared = area((left, top, right, bottom))
-    union = area(a) + area(b) - shared
+    shared = compute_area((left, top, right, bottom))
+    union = compute_area(a) + compute_area(b) - shared
     return shared / union if union > 0.0 else 0.0

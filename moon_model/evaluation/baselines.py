@@ -14,14 +14,14 @@ from moon_model.backbones.compact import LITE0_FEATURES, CompactBackbone
 from moon_model.encoder import MoonEncoder
 from moon_model.evaluation.metrics import Floats
 from moon_model.evaluation.tasks import Products
-from moon_model.images import BadImage, decode
-from moon_model.product import Product, text_of
+from moon_model.images import BadImageError, decode_image
+from moon_model.product import Product, join_text
 
 log = logging.getLogger(__name__)
 
-HUES, SATURATIONS, VALUES = 12, 4, 4
+HUE_BINS, SATURATION_BINS, VALUE_BINS = 12, 4, 4
 IMAGE_SIDE = 256
-WORD = r"(?u)\b\w+\b"
+WORD_PATTERN = r"(?u)\b\w+\b"
 """One letter is a word too: sizes are."""
 
 
@@ -44,7 +44,7 @@ class Embedder(Protocol):
         ...
 
 
-class Moon:
+class MoonEmbedder:
     """The model itself."""
 
     def __init__(self, encoder: MoonEncoder, name: str = "MOON") -> None:
@@ -52,7 +52,7 @@ class Moon:
 
     def embed(self, products: Products, texts: Products) -> Floats:
         """See `Embedder`; a product of which nothing is left to encode gets zeros."""
-        usable = [index for index, one in enumerate(products) if one.images or text_of(one)]
+        usable = [index for index, one in enumerate(products) if one.images or join_text(one)]
         vectors = np.zeros((len(products), self.encoder.dim), dtype=np.float32)
         if usable:
             vectors[usable] = self.encoder.encode([products[index] for index in usable])
@@ -95,14 +95,14 @@ class TextTeacher:
 
     def embed(self, products: Products, texts: Products) -> Floats:
         """See `Embedder`."""
-        said = [index for index, one in enumerate(products) if text_of(one)]
+        said = [index for index, one in enumerate(products) if join_text(one)]
         vectors = np.zeros((len(products), 384), dtype=np.float32)
         if said:
-            vectors[said] = self.model.encode([text_of(products[index]) for index in said])
+            vectors[said] = self.model.encode([join_text(products[index]) for index in said])
         return vectors
 
 
-class Joined:
+class ConcatenatedEmbedder:
     """Two embedders side by side, each of weight one half."""
 
     def __init__(self, first: Embedder, second: Embedder) -> None:
@@ -123,14 +123,16 @@ class WordsAndColours:
         """See `Embedder`."""
         from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415  # seconds, only here
 
-        counted = TfidfVectorizer(sublinear_tf=True, token_pattern=WORD).fit(
-            [text_of(one) for one in texts] + ["empty"]
+        counted = TfidfVectorizer(sublinear_tf=True, token_pattern=WORD_PATTERN).fit(
+            [join_text(one) for one in texts] + ["empty"]
         )
-        words = counted.transform([text_of(one) for one in products]).toarray().astype(np.float32)
-        return _normalised(np.concatenate([words, _rows(map(_colours, products), HUES * SATURATIONS * VALUES)], axis=1))
+        words = counted.transform([join_text(one) for one in products]).toarray().astype(np.float32)
+        return _normalised(
+            np.concatenate([words, _rows(map(_colours, products), HUE_BINS * SATURATION_BINS * VALUE_BINS)], axis=1)
+        )
 
 
-class Chance:
+class RandomEmbedder:
     """Random vectors."""
 
     name = "chance"
@@ -147,8 +149,8 @@ def _images(product: Product) -> list[Image.Image]:
     images = []
     for source in product.images:
         try:
-            images.append(decode(source, least_side=IMAGE_SIDE))
-        except BadImage as error:
+            images.append(decode_image(source, min_side=IMAGE_SIDE))
+        except BadImageError as error:
             log.warning("%s: an image is left out (%s)", product.id, error)
     return images
 
@@ -157,7 +159,7 @@ def _colours(product: Product) -> Floats | None:
     histograms = []
     for image in _images(product):
         pixels = np.asarray(image.convert("HSV").resize((64, 64))).reshape(-1, 3)
-        counts, _ = np.histogramdd(pixels, bins=(HUES, SATURATIONS, VALUES), range=[(0, 256)] * 3)
+        counts, _ = np.histogramdd(pixels, bins=(HUE_BINS, SATURATION_BINS, VALUE_BINS), range=[(0, 256)] * 3)
         histograms.append(np.sqrt(counts.ravel() / counts.sum()))
     return np.mean(histograms, axis=0).astype(np.float32) if histograms else None
 
@@ -171,12 +173,12 @@ def _normalised(vectors: Floats) -> Floats:
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def standard_baselines(encoder: MoonEncoder, minilm: Path | None, seed: int) -> list[Embedder]:
+def build_baselines(encoder: MoonEncoder, minilm: Path | None, seed: int) -> list[Embedder]:
     """Return the baselines that can be had: all of them where all-MiniLM-L6-v2's folder is given."""
     parts: list[Embedder] = []
     if isinstance(encoder.model.backbone, CompactBackbone):
         parts.append(FrozenVision(encoder))
     if minilm is not None:
         parts.append(TextTeacher(minilm))
-    joined: Sequence[Embedder] = [Joined(*parts)] if len(parts) == 2 else []
-    return [*parts, *joined, WordsAndColours(), Chance(seed)]
+    joined: Sequence[Embedder] = [ConcatenatedEmbedder(*parts)] if len(parts) == 2 else []
+    return [*parts, *joined, WordsAndColours(), RandomEmbedder(seed)]

@@ -8,41 +8,41 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from moon_model.evaluation.leakage_masking import hide, images_only, label, texts_only
-from moon_model.evaluation.tasks import Labelling, Products, Retrieval, Task
-from moon_model.product import SEVERAL, Product
+from moon_model.evaluation.leakage_masking import keep_images, keep_texts, make_label_product, mask_field
+from moon_model.evaluation.tasks import LabellingTask, Products, RetrievalTask, Task
+from moon_model.product import VALUE_SEPARATOR, Product
 
-LEAST_PRODUCTS = 10
+MIN_PRODUCTS = 10
 """A retrieval among fewer says nothing, a label set seen on fewer neither."""
 
-MOST_LABELS = 200
-MOST_ATTRIBUTES = 5
+MAX_LABELS = 200
+MAX_ATTRIBUTES = 5
 
 
-def catalogue_tasks(products: Sequence[Product]) -> list[Task]:
+def build_catalogue_tasks(products: Sequence[Product]) -> list[Task]:
     """Return the tasks that the products allow; those with too few products are left out."""
     return [
         task
         for make in (_finding, _neighbours, _categories, _attributes)
         for task in make(products)
-        if len(task.queries if isinstance(task, Retrieval) else task.products) >= LEAST_PRODUCTS
+        if len(task.queries if isinstance(task, RetrievalTask) else task.products) >= MIN_PRODUCTS
     ]
 
 
 def _finding(products: Products) -> Iterator[Task]:
     """A title finds its pictures, a picture its texts, a picture the other pictures; one answer each."""
     both = [one for one in products if one.images and one.title]
-    pictures = [images_only(one) for one in both]
+    pictures = [keep_images(one) for one in both]
     yield _one_each("text → item", [Product(f"{one.id} title", title=one.title) for one in both], pictures)
     yield _one_each("image → item", [Product(f"{one.id} image", images=one.images[:1]) for one in both],
-                    [texts_only(one) for one in both])  # fmt: skip
+                    [keep_texts(one) for one in both])  # fmt: skip
     several = [one for one in products if len(one.images) > 1]
     first = [Product(f"{one.id} first", images=one.images[:1]) for one in several]
     yield _one_each("image → other images", first, [Product(one.id, images=one.images[1:]) for one in several])
 
 
-def _one_each(name: str, queries: Products, items: Products) -> Retrieval:
-    return Retrieval(name, queries, items, [frozenset({index}) for index in range(len(items))])
+def _one_each(name: str, queries: Products, items: Products) -> RetrievalTask:
+    return RetrievalTask(name, queries, items, [frozenset({index}) for index in range(len(items))])
 
 
 def _neighbours(products: Products) -> Iterator[Task]:
@@ -50,7 +50,7 @@ def _neighbours(products: Products) -> Iterator[Task]:
     with_mates = [one for one in products if one.category]
     shelves = Counter(tuple(one.category) for one in with_mates)
     words = {word for shelf in shelves for level in shelf for word in _words_of(level)}
-    items = [hide(one, words, level=0) for one in with_mates]
+    items = [mask_field(one, words, level=0) for one in with_mates]
     mates = [
         frozenset(other for other, two in enumerate(with_mates) if other != index and two.category == one.category)
         for index, one in enumerate(with_mates)
@@ -58,22 +58,22 @@ def _neighbours(products: Products) -> Iterator[Task]:
     if len(shelves) < 2:
         return  # every answer would be right
     asking = [index for index, found in enumerate(mates) if found]
-    yield Retrieval("product → same category", [items[index] for index in asking], items,
-                    [mates[index] for index in asking], own=asking)  # fmt: skip
+    yield RetrievalTask("product → same category", [items[index] for index in asking], items,
+                    [mates[index] for index in asking], self_items=asking)  # fmt: skip
 
 
 def _categories(products: Products) -> Iterator[Task]:
     deepest = max((len(one.category) for one in products), default=0)
     for level in range(deepest):
         told = [one for one in products if len(one.category) > level]
-        yield from probe(
+        yield from build_probes(
             f"category {level + 1}", told, [tuple(one.category)[level] for one in told], _hidden_level(told, level)
         )
 
 
 def _hidden_level(products: Products, level: int) -> Callable[[Product], Product]:
     words = {word for one in products for name in tuple(one.category)[level:] for word in _words_of(name)}
-    return lambda product: hide(product, words, level=level)
+    return lambda product: mask_field(product, words, level=level)
 
 
 def _words_of(level: str) -> set[str]:
@@ -83,20 +83,20 @@ def _words_of(level: str) -> set[str]:
 
 def _attributes(products: Products) -> Iterator[Task]:
     counts = Counter(name for one in products for name in one.attributes)
-    for name, _ in counts.most_common(MOST_ATTRIBUTES):
+    for name, _ in counts.most_common(MAX_ATTRIBUTES):
         told = [one for one in products if name in one.attributes]
         values = [one.attributes[name] for one in told]
-        yield from probe(name, told, values, _hidden_attribute(name, set(values)))
+        yield from build_probes(name, told, values, _hidden_attribute(name, set(values)))
 
 
 def _hidden_attribute(name: str, values: set[str]) -> Callable[[Product], Product]:
-    words = {word for value in values for word in (value, *value.split(SEVERAL))}
-    return lambda product: hide(product, words, attribute=name)
+    words = {word for value in values for word in (value, *value.split(VALUE_SEPARATOR))}
+    return lambda product: mask_field(product, words, attribute=name)
 
 
-def probe(
+def build_probes(
     name: str, products: Products, actual: Sequence[str], hidden: Callable[[Product], Product]
-) -> Iterator[Labelling]:
+) -> Iterator[LabellingTask]:
     """Yield the labelling of a field, from all other fields and from images alone; none if there is nothing to tell.
 
     Args:
@@ -106,11 +106,11 @@ def probe(
         hidden: takes the answer out of a product.
     """
     counts = Counter(actual)
-    if not 1 < len(counts) <= MOST_LABELS:
+    if not 1 < len(counts) <= MAX_LABELS:
         return
-    labels = [label(text) for text in sorted(counts)]
+    labels = [make_label_product(text) for text in sorted(counts)]
     left = [(hidden(one), truth) for one, truth in zip(products, actual, strict=True)]
     told = [(one, truth) for one, truth in left if one.images or one.title or one.description]
-    yield Labelling(name, [one for one, _ in told], [truth for _, truth in told], labels)
-    seen = [(images_only(one), truth) for one, truth in left if one.images]
-    yield Labelling(f"{name}, images only", [one for one, _ in seen], [truth for _, truth in seen], labels)
+    yield LabellingTask(name, [one for one, _ in told], [truth for _, truth in told], labels)
+    seen = [(keep_images(one), truth) for one, truth in left if one.images]
+    yield LabellingTask(f"{name}, images only", [one for one, _ in seen], [truth for _, truth in seen], labels)

@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demo_shop import DemoProduct, DemoWorld, take_photo, to_jpeg
-from demo_shop.queries import Query, ask
-from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
-from demo_shop.vocabulary import COLOURS, PATTERNS, TYPES
-from moon_model.evaluation.catalogue import probe
-from moon_model.evaluation.leakage_masking import hide
-from moon_model.evaluation.tasks import Benchmark, Products, Retrieval, Task
+from demo_shop import DemoProduct, DemoWorld, encode_jpeg, take_photo
+from demo_shop.queries import ShopperQuery, draw_query
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
+from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
+from moon_model.evaluation.catalogue import build_probes
+from moon_model.evaluation.leakage_masking import mask_field
+from moon_model.evaluation.tasks import Benchmark, Products, RetrievalTask, Task
 from moon_model.product import Product
 
-SHOPPERS_PHOTO = 50
+QUERY_PHOTO_NUMBER = 50
 """Number of the photo a shopper takes: on a cluttered ground, no catalogue picture, none that training shows."""
 
 
@@ -26,7 +26,7 @@ class _Shelf:
     items: Products
 
 
-def demo_benchmark(seed: int, products: int) -> Benchmark:
+def build_demo_benchmark(seed: int, products: int) -> Benchmark:
     """Draw a shop and its tasks.
 
     Args:
@@ -46,7 +46,7 @@ def demo_benchmark(seed: int, products: int) -> Benchmark:
 
 
 def _item(product: DemoProduct) -> Product:
-    images = [to_jpeg(take_photo(product, number).image) for number in range(product.images)]
+    images = [encode_jpeg(take_photo(product, number).image) for number in range(product.images)]
     return Product(product.id, product.title, product.description, product.category, dict(product.attributes), images)
 
 
@@ -54,30 +54,30 @@ def _finding(shelf: _Shelf, seed: int) -> Iterator[Task]:
     for apart, chosen in _seen_and_held_out(shelf.facts):
         if not chosen:
             continue
-        asked = [ask(one, np.random.default_rng((seed, one.index, 21))) for one in chosen]
-        photos = [to_jpeg(take_photo(one, SHOPPERS_PHOTO, cluttered=True).image) for one in chosen]
+        asked = [draw_query(one, np.random.default_rng((seed, one.index, 21))) for one in chosen]
+        photos = [encode_jpeg(take_photo(one, QUERY_PHOTO_NUMBER, cluttered=True).image) for one in chosen]
         sizes = [_family(one, shelf) for one in chosen]
         texts = [Product(f"query {one.text}", title=one.text) for one in asked]
         shown = [Product(f"photo {one.id}", images=[photo]) for one, photo in zip(chosen, photos, strict=True)]
         said = [replace(one, title=query.text) for one, query in zip(shown, asked, strict=True)]
-        yield Retrieval(f"text → item{apart}", texts, shelf.items, [_fitting(one, shelf) for one in asked])
-        yield Retrieval(f"image → item{apart}", shown, shelf.items, sizes, alike=True)
-        yield Retrieval(f"image and text → item{apart}", said, shelf.items, sizes, alike=True)
+        yield RetrievalTask(f"text → item{apart}", texts, shelf.items, [_fitting(one, shelf) for one in asked])
+        yield RetrievalTask(f"image → item{apart}", shown, shelf.items, sizes, has_variants=True)
+        yield RetrievalTask(f"image and text → item{apart}", said, shelf.items, sizes, has_variants=True)
     several = [index for index, one in enumerate(shelf.items) if len(one.images) > 1]
     first = [Product(f"{shelf.items[index].id} first", images=shelf.items[index].images[:1]) for index in several]
     rest = [Product(shelf.items[index].id, images=shelf.items[index].images[1:]) for index in several]
     families = [shelf.facts[index].family for index in several]
     same = [frozenset(at for at, two in enumerate(families) if two == one) for one in families]
-    yield Retrieval("image → other images", first, rest, same, alike=True)
+    yield RetrievalTask("image → other images", first, rest, same, has_variants=True)
 
 
 def _seen_and_held_out(facts: Sequence[DemoProduct]) -> Iterator[tuple[str, list[DemoProduct]]]:
-    yield "", [one for one in facts if one.type not in HELD_OUT]
-    yield f" ({' and '.join(HELD_OUT)}, never trained on)", [one for one in facts if one.type in HELD_OUT]
+    yield "", [one for one in facts if one.type not in HELD_OUT_TYPES]
+    yield f" ({' and '.join(HELD_OUT_TYPES)}, never trained on)", [one for one in facts if one.type in HELD_OUT_TYPES]
 
 
-def _fitting(query: Query, shelf: _Shelf) -> frozenset[int]:
-    return frozenset(at for at, one in enumerate(shelf.facts) if query.fits(one))
+def _fitting(query: ShopperQuery, shelf: _Shelf) -> frozenset[int]:
+    return frozenset(at for at, one in enumerate(shelf.facts) if query.matches(one))
 
 
 def _family(product: DemoProduct, shelf: _Shelf) -> frozenset[int]:
@@ -88,15 +88,15 @@ def _family(product: DemoProduct, shelf: _Shelf) -> frozenset[int]:
 def _facts(shelf: _Shelf) -> Iterator[Task]:
     """Type, colour and pattern with their words masked; the truth is what was drawn, told or not."""
     told = {
-        "type": {word for one in TYPES.values() for word in (*one.names, *one.asked)},
+        "type": {word for one in PRODUCT_TYPES.values() for word in (*one.names, *one.asked)},
         "colour": {word for one in COLOURS.values() for word in (*one.names, *one.asked)},
         "pattern": {word for one in PATTERNS.values() for word in (*one.names, *one.asked, *one.phrases)},
     }
     for fact, words in told.items():
         level = 0 if fact == "type" else None
-        known = words | ({part for one in TYPES.values() for part in one.category} if fact == "type" else set())
+        known = words | ({part for one in PRODUCT_TYPES.values() for part in one.category} if fact == "type" else set())
         actual = [getattr(one, fact) for one in shelf.facts]
-        yield from probe(
+        yield from build_probes(
             fact, shelf.items, actual,
-            lambda one, known=known, level=level, fact=fact: hide(one, known, level=level, attribute=fact),  # type: ignore[misc]
+            lambda one, known=known, level=level, fact=fact: mask_field(one, known, level=level, attribute=fact),  # type: ignore[misc]
         )  # fmt: skip

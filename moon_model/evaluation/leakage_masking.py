@@ -13,7 +13,9 @@ UNSPACED = "\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
 LETTER = rf"[^\W{UNSPACED}]"
 
 
-def hide(product: Product, words: Iterable[str], *, level: int | None = None, attribute: str | None = None) -> Product:
+def mask_field(
+    product: Product, words: Iterable[str], *, level: int | None = None, attribute: str | None = None
+) -> Product:
     """Remove a field, and mask its words in title and description.
 
     Args:
@@ -50,16 +52,16 @@ def _with_singulars(word: str) -> set[str]:
     return forms
 
 
-def images_only(product: Product) -> Product:
+def keep_images(product: Product) -> Product:
     """Return the product without a word."""
     return Product(product.id, images=product.images)
 
 
-def texts_only(product: Product) -> Product:
+def keep_texts(product: Product) -> Product:
     """Return the product without a picture."""
     return replace(product, images=())
 
 
-def label(text: str) -> Product:
+def make_label_product(text: str) -> Product:
     """Return a label as it is embedded."""
     return Product(f"label {text}", title=text)

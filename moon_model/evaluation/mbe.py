@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from moon_model.evaluation.catalogue import catalogue_tasks
+from moon_model.evaluation.catalogue import build_catalogue_tasks
 from moon_model.evaluation.photo_sets import BenchmarkDataError
 from moon_model.evaluation.tasks import Benchmark
 from moon_model.product import Product
 
-LEVELS = tuple(f"doc_cate{level}_name" for level in range(1, 5))
+CATEGORY_COLUMNS = tuple(f"doc_cate{level}_name" for level in range(1, 5))
 
 
-def mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
+def build_mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
     """Read MBE's rows and make the tasks of a catalogue from them.
 
     Args:
@@ -34,7 +34,7 @@ def mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):  # noqa: B007  # for the message
             if line.strip():
-                products.append(mbe_product(json.loads(line), folder))
+                products.append(make_mbe_product(json.loads(line), folder))
     except OSError as error:
         raise BenchmarkDataError(f"cannot read {path}: {error}") from error
     except (KeyError, ValueError, AttributeError, TypeError) as error:
@@ -42,10 +42,10 @@ def mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
     pictured = sum(bool(product.images) for product in products)
     if not pictured:
         raise BenchmarkDataError(f"none of the {len(products)} pictures of {path} is in {folder}")
-    return Benchmark("MBE", catalogue_tasks(products), {"products": len(products), "with picture": pictured})
+    return Benchmark("MBE", build_catalogue_tasks(products), {"products": len(products), "with picture": pictured})
 
 
-def mbe_product(row: Mapping[str, Any], images: Path) -> Product:
+def make_mbe_product(row: Mapping[str, Any], images: Path) -> Product:
     """Return a row as a product; a picture that is not in the folder is left out.
 
     Raises:
@@ -54,17 +54,17 @@ def mbe_product(row: Mapping[str, Any], images: Path) -> Product:
     """
     name = PurePosixPath(urlsplit(row["doc_image"] or "").path).name
     picture = images / name
-    category = [row.get(level) for level in LEVELS]
+    category = [row.get(level) for level in CATEGORY_COLUMNS]
     return Product(
         id=str(row["id"]),
         title=row["doc_title"],
         category=[level for level in category if level],
-        attributes=mbe_attributes(row.get("doc_attributes") or ""),
+        attributes=parse_mbe_attributes(row.get("doc_attributes") or ""),
         images=[picture] if name and picture.is_file() else [],
     )
 
 
-def mbe_attributes(text: str) -> dict[str, list[str]]:
+def parse_mbe_attributes(text: str) -> dict[str, list[str]]:
     """Split ``colour:red!!!blue,,brand:x``.
 
     Raises:

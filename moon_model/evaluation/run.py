@@ -11,12 +11,12 @@ import transformers
 from rich.progress import track
 
 from moon_model.evaluation.baselines import Embedder
-from moon_model.evaluation.metrics import Floats, bootstrap
+from moon_model.evaluation.metrics import Floats, bootstrap_mean
 from moon_model.evaluation.tasks import Benchmark, Products, Task
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """One metric of one task for one embedder: mean, bootstrap 95% interval and number of queries behind it.
 
     Macro averages are one value over all products; they have no interval (low = mean = high, count 1).
@@ -48,7 +48,7 @@ class Evaluation:
     model_version: str
     seed: int
     benchmarks: Sequence[dict[str, Any]]
-    rows: Sequence[Row]
+    rows: Sequence[MetricRow]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     environment: dict[str, str] = field(
         default_factory=lambda: {
@@ -64,7 +64,7 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(
+def run_benchmarks(
     benchmarks: Sequence[Benchmark],
     embedders: Sequence[Embedder],
     *,
@@ -91,7 +91,7 @@ def evaluate(
     return Evaluation(model_version, seed, described, rows)
 
 
-def _rows(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterable[Row]:
+def _rows(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterable[MetricRow]:
     kept: dict[tuple[int, int], Floats] = {}
     """Vectors by identity of the sequences, which the benchmark keeps alive."""
 
@@ -106,5 +106,5 @@ def _rows(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterable[Row]:
 
     for task in benchmark.tasks:
         for metric, values in task.score(embed_for(task)):
-            found = bootstrap(values, seed=seed)
-            yield Row(benchmark.name, task.name, metric, embedder.name, **asdict(found))
+            found = bootstrap_mean(values, seed=seed)
+            yield MetricRow(benchmark.name, task.name, metric, embedder.name, **asdict(found))

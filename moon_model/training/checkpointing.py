@@ -22,9 +22,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from moon_model.training.config import TrainingConfig
 
-ABOUT = "about.json"
-FORMAT = 1
-FREE = frozenset({
+CHECKPOINT_ABOUT_FILE = "about.json"
+TRAINING_FORMAT_VERSION = 1
+CHANGEABLE_SETTINGS = frozenset({
     "run.out", "run.log_every", "run.save_every", "run.keep", "run.keep_photos", "run.chunk", "run.workers",
     "data.verify", "data.image_roots", "model.path", "model.cache", "teachers.corpora", "model.gradient_checkpointing",
 })  # fmt: skip
@@ -44,7 +44,7 @@ class TrainingState:
     optimiser: Optimizer
     schedule: LRScheduler
 
-    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def get_trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The model's parameters that training moves; the others are those of the model it started from."""
         return ((name, one) for name, one in self.model.named_parameters() if one.requires_grad)
 
@@ -69,16 +69,24 @@ def save_checkpoint(
     torch.save(_random_state(), draft / f"random-{accelerator.process_index}.pt")
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        save_file({name: one.detach().contiguous() for name, one in state.trained()}, draft / "weights.safetensors")
+        save_file(
+            {name: one.detach().contiguous() for name, one in state.get_trainable_parameters()},
+            draft / "weights.safetensors",
+        )
         if objectives := state.objectives.state_dict():
             save_file({name: one.contiguous() for name, one in objectives.items()}, draft / "objectives.safetensors")
         moving = {"optimiser": state.optimiser.state_dict(), "schedule": state.schedule.state_dict()}
         torch.save(moving, draft / "optimiser.pt")
-        about = {"format": FORMAT, "step": step, "processes": accelerator.num_processes, "config": _flat(config)}
-        (draft / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+        about = {
+            "format": TRAINING_FORMAT_VERSION,
+            "step": step,
+            "processes": accelerator.num_processes,
+            "config": _flat(config),
+        }
+        (draft / CHECKPOINT_ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
         shutil.rmtree(final, ignore_errors=True)  # a step done again after a resume
         draft.rename(final)
-        for old in checkpoints(folder)[: -config.run.keep]:
+        for old in list_checkpoints(folder)[: -config.run.keep]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()
     return final
@@ -90,19 +98,21 @@ def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, ac
     Raises:
         CheckpointError: it was made by other settings or another number of processes.
     """
-    about = json.loads((path / ABOUT).read_text())
-    if about["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {about['format']}; this code reads {FORMAT}")
+    about = json.loads((path / CHECKPOINT_ABOUT_FILE).read_text())
+    if about["format"] != TRAINING_FORMAT_VERSION:
+        raise CheckpointError(f"{path} has format {about['format']}; this code reads {TRAINING_FORMAT_VERSION}")
     then, now = about["config"], _flat(config)
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    if changed := [f"{name}: {then.get(name)!r} → {now.get(name)!r}" for name in changed if name not in FREE]:
+    if changed := [
+        f"{name}: {then.get(name)!r} → {now.get(name)!r}" for name in changed if name not in CHANGEABLE_SETTINGS
+    ]:
         raise CheckpointError(f"{path} was made by other settings ({'; '.join(changed)}); use them, or a new run.out")
     if about["processes"] != accelerator.num_processes:
         raise CheckpointError(
             f"{path} was made by {about['processes']} processes, this run has {accelerator.num_processes}: "
             "the order of the data would differ"
         )
-    _load_weights(path / "weights.safetensors", dict(state.trained()))
+    _load_weights(path / "weights.safetensors", dict(state.get_trainable_parameters()))
     if (path / "objectives.safetensors").is_file():
         state.objectives.load_state_dict(load_file(path / "objectives.safetensors"))
     moving = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
@@ -112,18 +122,18 @@ def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, ac
     return int(about["step"])
 
 
-def checkpoints(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
-    return sorted(path.parent for path in folder.glob(f"step-*/{ABOUT}"))
+    return sorted(path.parent for path in folder.glob(f"step-*/{CHECKPOINT_ABOUT_FILE}"))
 
 
-def latest(folder: Path) -> Path:
+def find_latest_checkpoint(folder: Path) -> Path:
     """The newest checkpoint of a run.
 
     Raises:
         CheckpointError: there is none.
     """
-    found = checkpoints(folder)
+    found = list_checkpoints(folder)
     if not found:
         raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start without --resume")
     return found[-1]

@@ -9,15 +9,15 @@ from torch import Tensor
 from moon_model.training.config import LossSection
 from moon_model.training.examples import Examples
 from moon_model.training.loss import Candidates, ContrastiveLoss
-from moon_model.training.negatives import NegativeQueue, gather
-from moon_model.training.objective import Objective, Work
-from moon_model.training.pairs import Item, Pair, PairSource
+from moon_model.training.negatives import NegativeQueue, gather_candidates
+from moon_model.training.objective import Objective, StepInput
+from moon_model.training.pairs import Pair, PairSource, TrainingItem
 
-NOBODY = -1
+NO_IDENTITY = -1
 """Identity of a place that holds no item: a pair with fewer hard negatives than the others."""
 
 
-class Contrast(Objective):
+class ContrastiveObjective(Objective):
     """InfoNCE over purchases.
 
     Args:
@@ -50,14 +50,14 @@ class Contrast(Objective):
         self._next_step: int | None = None
         self._fresh: Candidates | None = None
 
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Read and prepare the pairs of a step: queries, then items, then hard negatives."""
         pairs = self._pairs(step)
         hard = [pair.negatives[: self.hard_negatives] for pair in pairs]
         items = [pair.query for pair in pairs] + [pair.item for pair in pairs]
         prepared = self.examples.prepare([*items, *(one for row in hard for one in row)])
         ids = torch.tensor([pair.item.identity for pair in pairs])
-        return Work(prepared, partial(self._compare, step=step, ids=ids, hard_ids=self._padded(hard)))
+        return StepInput(prepared, partial(self._compare, step=step, ids=ids, hard_ids=self._padded(hard)))
 
     def after_step(self, step: int) -> None:
         """Remember the step's items, those of other processes too, for later steps."""
@@ -71,10 +71,10 @@ class Contrast(Objective):
         size, device = len(ids), embeddings.device
         ids, hard_ids = ids.to(device), hard_ids.to(device)
         positives = Candidates(embeddings[size : 2 * size], ids)
-        places = torch.nonzero(hard_ids != NOBODY).squeeze(-1)
+        places = torch.nonzero(hard_ids != NO_IDENTITY).squeeze(-1)
         hard = embeddings.new_zeros(len(hard_ids), embeddings.shape[1]).index_copy(0, places, embeddings[2 * size :])
         own = Candidates.join(positives, Candidates(hard, hard_ids))  # equally many on every process
-        gathered = gather(own)
+        gathered = gather_candidates(own)
         self._fresh = _present(Candidates(gathered.embeddings.detach(), gathered.ids))
         negatives = _present(gathered if self.spatial else own)
         if self.queue is not None:
@@ -95,12 +95,14 @@ class Contrast(Objective):
         self._next_step = step + 1
         return next(self._batches)
 
-    def _padded(self, hard: Sequence[Sequence[Item]]) -> Tensor:
-        """Identities int64 [B · H], ``NOBODY`` where a pair has no further negative."""
+    def _padded(self, hard: Sequence[Sequence[TrainingItem]]) -> Tensor:
+        """Identities int64 [B · H], ``NO_IDENTITY`` where a pair has no further negative."""
         ids = [[one.identity for one in row] for row in hard]
-        return torch.tensor([one for row in ids for one in [*row, *[NOBODY] * (self.hard_negatives - len(row))]]).long()
+        return torch.tensor(
+            [one for row in ids for one in [*row, *[NO_IDENTITY] * (self.hard_negatives - len(row))]]
+        ).long()
 
 
 def _present(candidates: Candidates) -> Candidates:
-    kept = candidates.ids != NOBODY
+    kept = candidates.ids != NO_IDENTITY
     return Candidates(candidates.embeddings[kept], candidates.ids[kept])

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.region import Box
-from moon_model.images import BadImage, ImageSource, crop, decode
-from moon_model.processing_moon import ImageFailure, MoonProcessor, Prepared, View
-from moon_model.training.pairs import Item, PairDataError
+from moon_model.images import BadImageError, ImageSource, crop_image, decode_image
+from moon_model.processing_moon import ImageFailure, MoonProcessor, PreparedProduct, View
+from moon_model.training.pairs import PairDataError, TrainingItem
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Examples:
         self._pool = pool
         self._keep, self._kept = keep_photos, dict[tuple[str, Box | None], View]()
 
-    def prepare(self, items: Sequence[Item]) -> list[Prepared]:
+    def prepare(self, items: Sequence[TrainingItem]) -> list[PreparedProduct]:
         """Prepare items in order.
 
         Raises:
@@ -56,7 +56,7 @@ class Examples:
         mapped = self._pool.map(self.prepare_one, items) if self._pool else map(self.prepare_one, items)
         return list(mapped)
 
-    def prepare_one(self, item: Item) -> Prepared:
+    def prepare_one(self, item: TrainingItem) -> PreparedProduct:
         """Prepare one item; an image that cannot be used is left out with a warning."""
         views: list[View] = []
         failures: list[ImageFailure] = []
@@ -65,7 +65,7 @@ class Examples:
             region = item.regions[index] if index < len(item.regions) else None
             try:
                 views.append(self._view(source, region))
-            except BadImage as error:
+            except BadImageError as error:
                 failures.append(ImageFailure(index, error.reason, error.detail))
                 log.warning("%s: image %d is left out of training: %s", item.product.id, index, error)
         prepared = self.processor.prepare(item.product, views, failures)
@@ -78,8 +78,8 @@ class Examples:
         if name in self._kept:
             return self._kept[name]
         place = self._allowed(source) if isinstance(source, str | Path) else source
-        image = decode(place, least_side=self.processor.views.least_side)
-        part = None if region is None else crop(image, region, self.margin)
+        image = decode_image(place, min_side=self.processor.views.least_side)
+        part = None if region is None else crop_image(image, region, self.margin)
         if name is None or len(self._kept) >= self._keep:
             return View(image, part)
         small = self.processor.views.prepare

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from moon_model.backbones.compact import GRID_FEATURES, CompactBackbone, EfficientNetLite0, VisionTower
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import MoonBatch, MoonProcessor, Prepared
+from moon_model.processing_moon import MoonBatch, MoonProcessor, PreparedProduct
 from moon_model.views import Pixels
 
 _KEY = 32
@@ -63,7 +63,7 @@ class FeatureCache:
         self._grids: BinaryIO | None = None
         if folder is not None:
             self._open(
-                folder / tower_digest(backbone.vision, self.side)[:16]
+                folder / compute_tower_digest(backbone.vision, self.side)[:16]
             )  # torch's weights: ONNX Runtime shows none
 
     def __len__(self) -> int:
@@ -75,7 +75,7 @@ class FeatureCache:
         new = {name: view for name, view in zip(names, views, strict=True) if name not in self._places}
         for start in range(0, len(new), _BATCH):
             part = list(new.items())[start : start + _BATCH]
-            self._add([name for name, _ in part], self._compute([view for _, view in part]))
+            self._add([name for name, _ in part], self._compute_grids([view for _, view in part]))
         return torch.from_numpy(np.stack([self._get(self._places[name]) for name in names])).float()
 
     def _name(self, view: Pixels) -> bytes:
@@ -98,7 +98,7 @@ class FeatureCache:
                 file.close()
 
     @torch.no_grad()
-    def _compute(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
+    def _compute_grids(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
         pixels = self._views.collate(views)["pixel_values"].to(self._device)
         grid = F.adaptive_avg_pool2d(self._tower(pixels).float(), self.side)
         return grid.cpu().numpy().astype(np.float16)
@@ -137,7 +137,7 @@ class FeatureCache:
         self._places = {stored[at * _KEY : (at + 1) * _KEY]: at for at in range(whole)}
 
 
-def tower_digest(tower: nn.Module, side: int) -> str:
+def compute_tower_digest(tower: nn.Module, side: int) -> str:
     """Name a tower by its weights, its features and the size its grid is pooled to: 64 hex digits."""
     digest = sha256(f"side {side}, features {GRID_FEATURES}\n".encode())
     for name, tensor in sorted(tower.state_dict().items()):
@@ -159,7 +159,7 @@ def _fast(tower: VisionTower) -> nn.Module:
 
 
 @contextmanager
-def without_tower(model: MoonModel) -> Iterator[None]:
+def bypass_tower(model: MoonModel) -> Iterator[None]:
     """Let the model take pooled grids for ``pixel_values`` while the block runs; the tower comes back afterwards."""
     backbone = model.backbone
     assert isinstance(backbone, CompactBackbone)  # noqa: S101  # FeatureCache refused any other
@@ -171,9 +171,9 @@ def without_tower(model: MoonModel) -> Iterator[None]:
         backbone.vision = tower
 
 
-def cached_batch(processor: MoonProcessor, cache: FeatureCache, prepared: Sequence[Prepared]) -> MoonBatch:
+def collate_cached(processor: MoonProcessor, cache: FeatureCache, prepared: Sequence[PreparedProduct]) -> MoonBatch:
     """Pad prepared products as the processor does, with cached grids in the place of pixels."""
-    bare = [Prepared(item.id, item.input_ids, item.segment_ids) for item in prepared]
+    bare = [PreparedProduct(item.id, item.input_ids, item.segment_ids) for item in prepared]
     batch = processor(bare)
     views = [view for item in prepared for view in item.views]
     if views:

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Embed = Callable[[Any], tuple[Tensor, Tensor]]
+EmbedChunk = Callable[[Any], tuple[Tensor, Tensor]]
 """Chunk → (embeddings [n, D], an extra loss of the chunk, such as the MoE balance term; a scalar)."""
 
 
 def backward_in_chunks(
-    embed: Embed, chunks: Sequence[Any], loss: Callable[[Tensor], Tensor], *, scale: Callable[[Tensor], Tensor]
+    embed: EmbedChunk, chunks: Sequence[Any], loss: Callable[[Tensor], Tensor], *, scale: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Accumulate the gradients of ``loss(all embeddings) + mean extra loss`` in the parameters.
 

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 log = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
-LOG_SECONDS = 15.0
+METRICS_FILE = "metrics.jsonl"
+METRIC_LOG_SECONDS = 15.0
 
 
 class MetricLog:
@@ -34,8 +34,8 @@ class MetricLog:
     def __init__(self, folder: Path, *, first: int, last: int, every: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._every, self._last, self._first = every, last, first
-        keep_until(folder / METRICS, first)
-        self._file = (folder / METRICS).open("a", encoding="utf-8")
+        truncate_curve(folder / METRICS_FILE, first)
+        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
         self._board = _board(folder / "tensorboard", first)
         self._bar = _bar() if sys.stderr.isatty() else None
         self._task = self._bar.add_task("train", total=last, completed=first, said="") if self._bar else None
@@ -52,7 +52,7 @@ class MetricLog:
         said = f"loss {values['loss']:.4f}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=step, said=said)
-        elif due and (time.monotonic() - self._spoke > LOG_SECONDS or step == self._last):
+        elif due and (time.monotonic() - self._spoke > METRIC_LOG_SECONDS or step == self._last):
             self._spoke = time.monotonic()
             left = (self._spoke - self._began) / max(step - self._first, 1) * (self._last - step)
             log.info("step %d of %d: %s, about %.0f s left", step, self._last, said, left)
@@ -72,7 +72,7 @@ class MetricLog:
         self._file.close()
 
 
-def keep_until(path: Path, step: int) -> None:
+def truncate_curve(path: Path, step: int) -> None:
     """Cut a curve after a step; a torn last line goes too."""
     if not path.is_file():
         return
@@ -96,7 +96,7 @@ def _board(folder: Path, first: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  # not in every environment
     except ImportError:
-        log.info("TensorBoard is not installed here (it is in .venv-train): %s alone holds the curve", METRICS)
+        log.info("TensorBoard is not installed here (it is in .venv-train): %s alone holds the curve", METRICS_FILE)
         return None
     return SummaryWriter(str(folder), purge_step=first + 1)
 

@@ -12,7 +12,7 @@ from torch.distributed.nn.functional import all_gather
 from moon_model.training.loss import Candidates
 
 
-def gather(candidates: Candidates) -> Candidates:
+def gather_candidates(candidates: Candidates) -> Candidates:
     """Return the candidates of all ranks, rank 0 first; gradients flow back to the rank that made an embedding.
 
     The backward pass sums what every rank's loss says of an embedding. With each rank's loss a mean over its own

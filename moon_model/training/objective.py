@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from moon_model.processing_moon import Prepared
+from moon_model.processing_moon import PreparedProduct
 
 Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
 """Embeddings float32 [N, D], L2-normalised, in the order of the products → (scalar, scalars to log, detached)."""
 
 
 @dataclass(frozen=True)
-class Work:
+class StepInput:
     """One objective's part of a step.
 
     Attributes:
@@ -21,7 +21,7 @@ class Work:
         loss: called exactly once a step, with a graph.
     """
 
-    prepared: Sequence[Prepared]
+    prepared: Sequence[PreparedProduct]
     loss: Loss
 
 
@@ -37,7 +37,7 @@ class Objective(nn.Module, ABC):
     weight: float = 1.0
 
     @abstractmethod
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Prepare a step: a function of the step and the seed, so that a resumed run does the same.
 
         Called ahead, in another thread than the loss.

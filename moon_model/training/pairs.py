@@ -22,16 +22,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from moon_model.detection.region import Box
 from moon_model.product import Product
 
-SCHEMA_VERSION = 1
-MANIFEST = "manifest.json"
-COLUMNS = ("pair_id", "kind", "identity", "query", "item", "negatives")
+PAIRS_SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+PAIR_COLUMNS = ("pair_id", "kind", "identity", "query", "item", "negatives")
 """int64, string, int64, string (JSON product), string (JSON product), string (JSON list of negatives)."""
 
 SHUFFLE_GROUPS = 8
 """Row groups whose rows are mixed: pairs written side by side end up in different batches."""
 
-Kind = Literal["image", "text", "both"]
-T = TypeVar("T")
+QueryKind = Literal["image", "text", "both"]
+_T = TypeVar("_T")
 
 
 class PairDataError(ValueError):
@@ -39,7 +39,7 @@ class PairDataError(ValueError):
 
 
 @dataclass(frozen=True)
-class Item:
+class TrainingItem:
     """A product in training.
 
     Attributes:
@@ -58,43 +58,43 @@ class Pair:
     """A query, the item bought after it, and other items of the same category (paper, "Training")."""
 
     id: int
-    kind: Kind
-    query: Item
-    item: Item
-    negatives: tuple[Item, ...] = ()
+    kind: QueryKind
+    query: TrainingItem
+    item: TrainingItem
+    negatives: tuple[TrainingItem, ...] = ()
 
 
-def pair_from_row(row: Mapping[str, Any]) -> Pair:
-    """Read one row of the columns ``COLUMNS``.
+def parse_pair(row: Mapping[str, Any]) -> Pair:
+    """Read one row of the columns ``PAIR_COLUMNS``.
 
     Raises:
         PairDataError: a column is missing or holds something else.
     """
     try:
         identity = int(row["identity"])
-        if row["kind"] not in get_args(Kind):
-            raise ValueError(f"kind is one of {', '.join(get_args(Kind))}, not {row['kind']!r}")
+        if row["kind"] not in get_args(QueryKind):
+            raise ValueError(f"kind is one of {', '.join(get_args(QueryKind))}, not {row['kind']!r}")
         return Pair(
             id=int(row["pair_id"]),
             kind=row["kind"],
-            query=item_from_json(identity, json.loads(row["query"])),
-            item=item_from_json(identity, json.loads(row["item"])),
+            query=parse_item(identity, json.loads(row["query"])),
+            item=parse_item(identity, json.loads(row["item"])),
             negatives=tuple(
-                item_from_json(int(other["identity"]), other["product"]) for other in json.loads(row["negatives"])
+                parse_item(int(other["identity"]), other["product"]) for other in json.loads(row["negatives"])
             ),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PairDataError(f"pair {row.get('pair_id', '?')} cannot be read: {error!r}") from error
 
 
-def item_from_json(identity: int, stored: Mapping[str, Any]) -> Item:
+def parse_item(identity: int, stored: Mapping[str, Any]) -> TrainingItem:
     """Read a JSON product: the fields of ``Product`` and ``regions``, empty ones left out."""
     fields = {name: value for name, value in stored.items() if name != "regions"}
     regions = tuple(None if box is None else _box(box) for box in stored.get("regions", ()))
     product = Product.of({"id": str(identity), **fields})
     if len(regions) > len(product.images):
         raise ValueError(f"{product.id}: {len(regions)} regions, but {len(product.images)} images")
-    return Item(identity, product, regions)
+    return TrainingItem(identity, product, regions)
 
 
 def _box(values: Iterable[float]) -> Box:
@@ -115,18 +115,18 @@ class Manifest(BaseModel):
     """What a data set of pairs holds; every row group of every file has exactly ``rows_per_group`` rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = PAIRS_SCHEMA_VERSION
     rows: int = Field(ge=1)
     row_groups: int = Field(ge=1)
     rows_per_group: int = Field(ge=1)
     files: list[PairFile] = Field(min_length=1)
-    kinds: dict[Kind, int]
+    kinds: dict[QueryKind, int]
     seed: int
 
     @model_validator(mode="after")
     def _adds_up(self) -> "Manifest":
-        if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {self.schema_version}; this code reads {SCHEMA_VERSION}")
+        if self.schema_version != PAIRS_SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {self.schema_version}; this code reads {PAIRS_SCHEMA_VERSION}")
         if self.rows != self.row_groups * self.rows_per_group:
             raise ValueError(f"{self.rows} rows are not {self.row_groups} row groups of {self.rows_per_group}")
         if self.rows != sum(file.rows for file in self.files) or self.rows != sum(self.kinds.values()):
@@ -142,9 +142,11 @@ class Manifest(BaseModel):
         Raises:
             PairDataError: it is absent, damaged, or of another schema version.
         """
-        path = folder / MANIFEST
+        path = folder / MANIFEST_FILE
         if not path.is_file():
-            raise PairDataError(f"no training pairs in {folder} ({MANIFEST} is missing); `moon make-pairs` writes them")
+            raise PairDataError(
+                f"no training pairs in {folder} ({MANIFEST_FILE} is missing); `moon make-pairs` writes them"
+            )
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
@@ -175,7 +177,7 @@ def _inside(path: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Share:
+class RankShare:
     """The part of a data set that one rank reads in an epoch.
 
     Row groups are dealt out evenly; the few left over (fewer than ranks, others each epoch) are nobody's, and so is
@@ -215,7 +217,7 @@ class Share:
         """Batches a rank gets in an epoch; the same for all ranks."""
         return self.rows // self.batch_size
 
-    def generator(self, epoch: int, *purpose: int) -> np.random.Generator:
+    def make_generator(self, epoch: int, *purpose: int) -> np.random.Generator:
         """Random numbers that depend on the seed, the epoch and the purpose alone."""
         return np.random.default_rng((self.seed, epoch, *purpose))
 
@@ -233,7 +235,7 @@ class PairSource(Protocol):
         ...
 
 
-def batches(groups: Iterable[list[T]], share: Share, epoch: int, start: int = 0) -> Iterator[list[T]]:
+def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start: int = 0) -> Iterator[list[_T]]:
     """Mix the rows of neighbouring groups, count them, and cut them into batches.
 
     Args:
@@ -245,9 +247,9 @@ def batches(groups: Iterable[list[T]], share: Share, epoch: int, start: int = 0)
     Raises:
         PairDataError: a group or the epoch has not the promised number of rows.
     """
-    draw = share.generator(epoch, 1, share.rank)
-    waiting: list[T] = []
-    rest: list[T] = []
+    draw = share.make_generator(epoch, 1, share.rank)
+    waiting: list[_T] = []
+    rest: list[_T] = []
     seen = number = 0
     for count, group in enumerate(groups, start=1):
         if len(group) != share.manifest.rows_per_group:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from moon_model.training.pairs import COLUMNS, Manifest, Pair, PairDataError, Share, batches, pair_from_row
+from moon_model.training.pairs import PAIR_COLUMNS, Manifest, Pair, PairDataError, RankShare, mix_batches, parse_pair
 
 
 class ArrowPairs:
@@ -26,7 +26,7 @@ class ArrowPairs:
 
     def __init__(self, folder: str | Path, batch_size: int, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> None:
         self.folder = Path(folder)
-        self.share = Share(Manifest.read(self.folder), batch_size, rank, ranks, seed)
+        self.share = RankShare(Manifest.read(self.folder), batch_size, rank, ranks, seed)
         self._groups = _row_groups(self.folder, self.share.manifest)
 
     @property
@@ -40,20 +40,20 @@ class ArrowPairs:
         Raises:
             PairDataError: a row cannot be read, or rows are missing.
         """
-        for rows in batches(self._read(number), self.share, number, start):
-            yield [pair_from_row(row) for row in rows]
+        for rows in mix_batches(self._read(number), self.share, number, start):
+            yield [parse_pair(row) for row in rows]
 
     def _read(self, epoch: int) -> Iterator[list[dict[str, Any]]]:
         """The rank's row groups of an epoch: every rank deals the same deck and takes its own cards."""
         share = self.share
-        order = share.generator(epoch, 0).permutation(len(self._groups))
+        order = share.make_generator(epoch, 0).permutation(len(self._groups))
         open_files: dict[Path, pq.ParquetFile] = {}
         try:
             for index in order[share.rank :: share.ranks][: share.groups]:
                 path, group = self._groups[index]
                 if path not in open_files:
                     open_files[path] = pq.ParquetFile(path)
-                yield open_files[path].read_row_group(group, columns=list(COLUMNS)).to_pylist()
+                yield open_files[path].read_row_group(group, columns=list(PAIR_COLUMNS)).to_pylist()
         finally:
             for file in open_files.values():
                 file.close()
@@ -68,7 +68,7 @@ def _row_groups(folder: Path, manifest: Manifest) -> list[tuple[Path, int]]:
             footer = pq.read_metadata(path)
         except (OSError, ValueError) as error:  # pyarrow's own errors are both
             raise PairDataError(f"{path} cannot be read ({error}); write the pairs again") from error
-        if missing := set(COLUMNS) - set(footer.schema.to_arrow_schema().names):
+        if missing := set(PAIR_COLUMNS) - set(footer.schema.to_arrow_schema().names):
             raise PairDataError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         if footer.num_rows != file.rows:
             raise PairDataError(f"{path} has {footer.num_rows} rows, the manifest says {file.rows}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from petastorm import make_batch_reader
 
-from moon_model.training.pairs import COLUMNS, Manifest, Pair, Share, batches, pair_from_row
+from moon_model.training.pairs import PAIR_COLUMNS, Manifest, Pair, RankShare, mix_batches, parse_pair
 
 
 class PetastormPairs:
@@ -19,7 +19,7 @@ class PetastormPairs:
 
     def __init__(self, folder: str | Path, batch_size: int, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> None:
         self.folder = Path(folder).resolve()
-        self.share = Share(Manifest.read(self.folder), batch_size, rank, ranks, seed)
+        self.share = RankShare(Manifest.read(self.folder), batch_size, rank, ranks, seed)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -32,17 +32,17 @@ class PetastormPairs:
         Raises:
             PairDataError: a row cannot be read, or rows are missing.
         """
-        for rows in batches(self._read(number), self.share, number, start):
-            yield [pair_from_row(row) for row in rows]
+        for rows in mix_batches(self._read(number), self.share, number, start):
+            yield [parse_pair(row) for row in rows]
 
     def _read(self, epoch: int) -> Iterator[list[dict[str, Any]]]:
         share = self.share
         reader = make_batch_reader(
             [f"file://{self.folder / file.path}" for file in share.manifest.files],
-            schema_fields=[f"^{name}$" for name in COLUMNS],
+            schema_fields=[f"^{name}$" for name in PAIR_COLUMNS],
             reader_pool_type="thread",
             workers_count=1,
-            seed=int(share.generator(epoch, 0).integers(2**31)),
+            seed=int(share.make_generator(epoch, 0).integers(2**31)),
             shuffle_row_groups=True,
             num_epochs=1,
             cur_shard=share.rank,
@@ -50,8 +50,8 @@ class PetastormPairs:
         )
         try:
             for count, group in enumerate(reader, start=1):
-                columns = [getattr(group, name).tolist() for name in COLUMNS]
-                yield [dict(zip(COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
+                columns = [getattr(group, name).tolist() for name in PAIR_COLUMNS]
+                yield [dict(zip(PAIR_COLUMNS, row, strict=True)) for row in zip(*columns, strict=True)]
                 if count == share.groups:
                     return
         finally:

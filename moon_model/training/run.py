@@ -12,22 +12,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from moon_model.training.checkpointing import latest
+from moon_model.training.checkpointing import find_latest_checkpoint
 from moon_model.training.config import ConfigError, DataSection, TrainingConfig
-from moon_model.training.contrast import Contrast
+from moon_model.training.contrast import ContrastiveObjective
 from moon_model.training.examples import Examples
-from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
+from moon_model.training.feature_cache import FeatureCache, bypass_tower, collate_cached
 from moon_model.training.objective import Objective
 from moon_model.training.pairs import Manifest, PairSource
-from moon_model.training.trainable_model import Learner, without_layers
+from moon_model.training.trainable_model import TrainableModel, bypass_decoder_layers
 from moon_model.training.trainer import Collate, Trainer
 
 log = logging.getLogger(__name__)
 
-MODEL = "model"
+MODEL_FOLDER = "model"
 
 
-def train(config: TrainingConfig, *, resume: bool = False, steps: int | None = None) -> Path | None:
+def run_training(config: TrainingConfig, *, resume: bool = False, steps: int | None = None) -> Path | None:
     """Run or go on with a training run.
 
     Args:
@@ -45,18 +45,18 @@ def train(config: TrainingConfig, *, resume: bool = False, steps: int | None = N
         TrainingError: the loss is not finite.
     """
     config = _resolved(config)
-    checkpoint = latest(config.run.out / "checkpoints") if resume else None
+    checkpoint = find_latest_checkpoint(config.run.out / "checkpoints") if resume else None
     if checkpoint is None and (config.run.out / "checkpoints").exists():
         raise ConfigError(f"{config.run.out} holds a run already: add --resume, or choose another run.out")
     accelerator = Accelerator(mixed_precision=config.run.precision)
     set_seed(config.seed)  # the same on all processes: LoRA starts alike
-    learner = Learner.load(config.model)
+    learner = TrainableModel.load(config.model)
     learner.model.to(accelerator.device)
     with ExitStack() as stack:
         if config.model.bypass_layers:
-            stack.enter_context(without_layers(learner.model))
+            stack.enter_context(bypass_decoder_layers(learner.model))
         cache = stack.enter_context(_feature_cache(config, learner, accelerator.process_index))
-        collate: Collate = learner.processor if cache is None else partial(cached_batch, learner.processor, cache)
+        collate: Collate = learner.processor if cache is None else partial(collate_cached, learner.processor, cache)
         objectives = _objectives(config, learner, accelerator, cache, stack)
         trainer = Trainer(learner.model, objectives, collate, config, accelerator)
         torch.manual_seed(config.seed + accelerator.process_index)
@@ -66,7 +66,7 @@ def train(config: TrainingConfig, *, resume: bool = False, steps: int | None = N
         trainer.run(steps)
     if trainer.steps_done < config.run.steps:
         return None
-    folder = config.run.out / MODEL
+    folder = config.run.out / MODEL_FOLDER
     if accelerator.is_main_process:
         learner.save(folder)
     accelerator.wait_for_everyone()
@@ -103,7 +103,11 @@ def _resolved(config: TrainingConfig) -> TrainingConfig:
 
 
 def _objectives(
-    config: TrainingConfig, learner: Learner, accelerator: Accelerator, cache: FeatureCache | None, stack: ExitStack
+    config: TrainingConfig,
+    learner: TrainableModel,
+    accelerator: Accelerator,
+    cache: FeatureCache | None,
+    stack: ExitStack,
 ) -> list[Objective]:
     """The objectives that the configuration asks for; ``stack`` closes their threads."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
@@ -115,12 +119,12 @@ def _objectives(
         source = open_pairs(data, rank=rank, ranks=ranks, seed=config.seed)
         dimension = learner.model.config.hidden_size
         objectives.append(
-            Contrast(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
+            ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
         )
     if config.teachers is not None:
-        from recipes.moon_tiny.teachers import build_teachers  # noqa: PLC0415  # few runs have them
+        from recipes.moon_tiny.teachers import build_teacher_objectives  # noqa: PLC0415  # few runs have them
 
-        objectives += build_teachers(
+        objectives += build_teacher_objectives(
             config.teachers,
             learner,
             cache,
@@ -132,7 +136,7 @@ def _objectives(
 
 
 @contextmanager
-def _feature_cache(config: TrainingConfig, learner: Learner, rank: int) -> Iterator[FeatureCache | None]:
+def _feature_cache(config: TrainingConfig, learner: TrainableModel, rank: int) -> Iterator[FeatureCache | None]:
     """The cache that the configuration asks for; each process has its own folder."""
     if config.model.cache is None:
         yield None
@@ -142,7 +146,7 @@ def _feature_cache(config: TrainingConfig, learner: Learner, rank: int) -> Itera
     except ValueError as error:
         raise ConfigError(f"model.cache: {error}") from error
     try:
-        with without_tower(learner.model):
+        with bypass_tower(learner.model):
             yield cache
     finally:
         cache.close()

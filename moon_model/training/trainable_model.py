@@ -20,7 +20,7 @@ from moon_model.training.config import ConfigError, ModelSection
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainableModel:
     """A model in training.
 
     Attributes:
@@ -34,7 +34,7 @@ class Learner:
     adapters: Any = None
 
     @classmethod
-    def load(cls, settings: ModelSection) -> "Learner":
+    def load(cls, settings: ModelSection) -> "TrainableModel":
         """Load a MoonModel, or build one on a Qwen2.5-VL checkpoint, and choose what is trained.
 
         Raises:
@@ -51,7 +51,7 @@ class Learner:
             processor = MoonProcessor.from_pretrained(settings.path, model.config)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(f"model.path {settings.path!r} cannot be trained: {error}") from error
-        if experts_are_copies(model):
+        if has_identical_experts(model):
             model.perturb_experts()
         if settings.amplify != 1.0:
             _amplify(model, settings.amplify)
@@ -79,14 +79,14 @@ class Learner:
         unfinished.replace(folder)
 
 
-def experts_are_copies(model: MoonModel) -> bool:
+def has_identical_experts(model: MoonModel) -> bool:
     """Whether all experts are still one dense FFN: then training must set them apart once."""
     layers = model.moe_layers()
     return bool(layers) and all(bool((one.down_proj[1:] == one.down_proj[:1]).all()) for one in layers)
 
 
 @contextmanager
-def without_layers(model: MoonModel) -> Iterator[None]:
+def bypass_decoder_layers(model: MoonModel) -> Iterator[None]:
     """Let visual and text tokens go straight to the pooling while the block runs; the layers come back afterwards."""
     decoder = model.backbone.decoder
     layers, decoder.layers = decoder.layers, nn.ModuleList()

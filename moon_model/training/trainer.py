@@ -19,19 +19,19 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import MoonBatch, Prepared
+from moon_model.processing_moon import MoonBatch, PreparedProduct
 from moon_model.training.checkpointing import TrainingState, load_checkpoint, save_checkpoint
 from moon_model.training.config import TrainingConfig
 from moon_model.training.grad_cache import backward_in_chunks
 from moon_model.training.metric_log import MetricLog
-from moon_model.training.objective import Objective, Work
+from moon_model.training.objective import Objective, StepInput
 from moon_model.training.optimizer import build_optimiser, build_schedule
 
 log = logging.getLogger(__name__)
 
-Collate = Callable[[Sequence[Prepared]], MoonBatch]
+Collate = Callable[[Sequence[PreparedProduct]], MoonBatch]
 
-_LEAST_CUT = {False: 12, True: 256}
+_MIN_CUT = {False: 12, True: 256}
 """Products of a batch of like lengths, by whether a GPU computes: a pass there costs more than padding."""
 
 
@@ -66,7 +66,7 @@ class Trainer:
         self.steps_done = 0
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoint_folder(self) -> Path:
         """Folder of the run's checkpoints."""
         return self.config.run.out / "checkpoints"
 
@@ -90,23 +90,23 @@ class Trainer:
         if self.steps_done >= last:
             return
         with _stop_requests() as stop, ThreadPoolExecutor(1) as ahead, self._log(last) as metrics:
-            waiting = ahead.submit(self._work, self.steps_done)
+            waiting = ahead.submit(self._prepare_inputs, self.steps_done)
             while self.steps_done < last:
                 step, works = self.steps_done, waiting.result()
                 if step + 1 < last:
-                    waiting = ahead.submit(self._work, step + 1)
-                values = self.step(step, works)
+                    waiting = ahead.submit(self._prepare_inputs, step + 1)
+                values = self.train_step(step, works)
                 self.steps_done = step + 1
                 if metrics is not None:
                     metrics.write(self.steps_done, values)
                 stopped = stop.is_requested and self.accelerator.num_processes == 1
                 if stopped or self.steps_done == last or self.steps_done % self.config.run.save_every == 0:
-                    save_checkpoint(self.checkpoints, self.steps_done, self.state, self.config, self.accelerator)
+                    save_checkpoint(self.checkpoint_folder, self.steps_done, self.state, self.config, self.accelerator)
                 if stopped:
                     log.warning("stopped after step %d as asked; --resume goes on from there", self.steps_done)
                     return
 
-    def step(self, step: int, works: Mapping[str, Work]) -> dict[str, float]:
+    def train_step(self, step: int, works: Mapping[str, StepInput]) -> dict[str, float]:
         """Do one optimiser step and return its scalars, those of objective o named ``o/…``."""
         began = time.monotonic()
         self.state.optimiser.zero_grad(set_to_none=True)
@@ -123,7 +123,7 @@ class Trainer:
                 "optimiser.learning_rate or optimiser.clip"
             )
         self._average_gradients()
-        norm = nn.utils.clip_grad_norm_(self._trained(), self.config.optimiser.clip)
+        norm = nn.utils.clip_grad_norm_(self._get_trained_parameters(), self.config.optimiser.clip)
         rate = self.state.schedule.get_last_lr()[0]
         self.state.optimiser.step()
         self.state.schedule.step()
@@ -136,7 +136,7 @@ class Trainer:
             "seconds": took, "products_per_second": products * self.accelerator.num_processes / took,
         }  # fmt: skip
 
-    def _backward(self, objective: Objective, work: Work) -> tuple[float, float, Mapping[str, Tensor]]:
+    def _backward(self, objective: Objective, work: StepInput) -> tuple[float, float, Mapping[str, Tensor]]:
         """Accumulate one objective's gradients; returns its loss, the weighted balance term and its scalars."""
         order = sorted(range(len(work.prepared)), key=lambda index: work.prepared[index].num_tokens)
         size = self.config.run.chunk
@@ -154,10 +154,10 @@ class Trainer:
         loss = seen.pop("loss")
         return float(loss), float(balance), seen
 
-    def _collate_by_length(self, ordered: Sequence[Prepared]) -> list[MoonBatch]:
+    def _collate_by_length(self, ordered: Sequence[PreparedProduct]) -> list[MoonBatch]:
         lengths = [one.num_tokens for one in ordered]
-        least = _LEAST_CUT[self.accelerator.device.type == "cuda"]
-        return [self.collate(ordered[cut]) for cut in similar_lengths(lengths, least=least)]
+        least = _MIN_CUT[self.accelerator.device.type == "cuda"]
+        return [self.collate(ordered[cut]) for cut in split_by_length(lengths, min_size=least)]
 
     def _embed(self, batches: Sequence[MoonBatch]) -> tuple[Tensor, Tensor]:
         """Embed a chunk, in batches of similar length; the balance term is their mean."""
@@ -172,15 +172,15 @@ class Trainer:
     def _average_gradients(self) -> None:
         if self.accelerator.num_processes == 1:
             return
-        for parameter in self._trained():
+        for parameter in self._get_trained_parameters():
             if parameter.grad is None:  # nothing of it was used on this process
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.copy_(self.accelerator.reduce(parameter.grad, "mean"))
 
-    def _trained(self) -> list[nn.Parameter]:
+    def _get_trained_parameters(self) -> list[nn.Parameter]:
         return [one for group in self.state.optimiser.param_groups for one in group["params"]]
 
-    def _work(self, step: int) -> dict[str, Work]:
+    def _prepare_inputs(self, step: int) -> dict[str, StepInput]:
         return {name: self._objective(name).work(step) for name in self.objectives}
 
     def _objective(self, name: str) -> Objective:
@@ -197,12 +197,12 @@ class Trainer:
             yield metrics
 
 
-def similar_lengths(lengths: Sequence[int], *, least: int, growth: float = 1.3) -> list[slice]:
+def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.3) -> list[slice]:
     """Cut a sorted batch where padding would cost more than another pass: queries of ten words beside photos.
 
     Args:
         lengths: tokens of each product, ascending.
-        least: products of a cut before another one may begin.
+        min_size: products of a cut before another one may begin.
         growth: longest product of a cut, as a multiple of its shortest.
 
     Returns:
@@ -210,7 +210,7 @@ def similar_lengths(lengths: Sequence[int], *, least: int, growth: float = 1.3) 
     """
     cuts = [0]
     for place, length in enumerate(lengths):
-        if place - cuts[-1] >= least and length > growth * lengths[cuts[-1]] and len(lengths) - place >= least:
+        if place - cuts[-1] >= min_size and length > growth * lengths[cuts[-1]] and len(lengths) - place >= min_size:
             cuts.append(place)
     return [slice(start, end) for start, end in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def augment(photos: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augment_batch(photos: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Vary a batch.
 
     Args:

@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from moon_model.images import decode
+from moon_model.images import decode_image
 
-Size = tuple[int, int]
+ImageSize = tuple[int, int]
 HELD_OUT_CLOTHING = 5
 """One clothing photo in five, by checksum of its name, serves for measuring only."""
 
 
 @dataclass(frozen=True)
-class Grounds:
+class Backgrounds:
     """Photos with clutter.
 
     Attributes:
@@ -29,7 +29,7 @@ class Grounds:
     shelves: tuple[Path, ...]
 
     @classmethod
-    def find(cls, data: Path, held_out: bool) -> "Grounds":
+    def find(cls, data: Path, held_out: bool) -> "Backgrounds":
         """List the photos for training, or those for measuring (which training never sees).
 
         Args:
@@ -51,7 +51,7 @@ def _is_held_out(path: Path) -> bool:
     return zlib.crc32(path.name.encode()) % HELD_OUT_CLOTHING == 0
 
 
-def photo_ground(path: Path, size: Size, rng: Random, zoom: tuple[float, float] = (0.3, 0.9)) -> Image.Image:
+def crop_background(path: Path, size: ImageSize, rng: Random, zoom: tuple[float, float] = (0.3, 0.9)) -> Image.Image:
     """A random crop of a photo, stretched to ``size``.
 
     Args:
@@ -61,7 +61,7 @@ def photo_ground(path: Path, size: Size, rng: Random, zoom: tuple[float, float] 
         zoom: range of the crop's sides as shares of the photo's. Small crops turn the photo's own products into
             texture, so that they do not compete with the pasted one.
     """
-    photo = decode(path, least_side=192)
+    photo = decode_image(path, min_side=192)
     share = rng.uniform(*zoom)
     width, height = max(8, int(photo.width * share)), max(8, int(photo.height * share))
     left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
@@ -75,7 +75,7 @@ def photo_ground(path: Path, size: Size, rng: Random, zoom: tuple[float, float] 
     return ground
 
 
-def plain_ground(size: Size, rng: Random) -> Image.Image:
+def draw_plain_background(size: ImageSize, rng: Random) -> Image.Image:
     """A studio's ground: one light tone or a free colour, a gradient, sometimes a floor line, a fine texture."""
     width, height = size
     if rng.random() < 0.55:

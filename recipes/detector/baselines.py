@@ -9,13 +9,13 @@ from moon_model.detection.region import Box
 _SALIENCY_SIZE = 64
 
 
-def centre_crop(share: float) -> Box:
+def make_centre_crop(share: float) -> Box:
     """The middle of any photo, ``share`` of its width and height."""
     edge = (1 - share) / 2
     return edge, edge, 1 - edge, 1 - edge
 
 
-def saliency_box(photo: Image.Image) -> Box:
+def find_salient_box(photo: Image.Image) -> Box:
     """Box around the most salient part: spectral residual (Hou and Zhang, CVPR 2007), per colour channel, with a
     bias to the middle, cut by Otsu's threshold.
 

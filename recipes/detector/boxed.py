@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from moon_model.images import decode
-from recipes.detector.composite import CORE, Labelled
-from recipes.detector.cutouts import UNUSABLE_ESHOP, WORKING_SIZE, product_mask
+from moon_model.images import decode_image
+from recipes.detector.composite import CORE_DOMINANCE, LabelledBox
+from recipes.detector.cutouts import UNUSABLE_ESHOP, WORKING_SIZE, find_product_mask
 
-MEASURED_FRIDGES = 6
-REVIEWED = Path(__file__).with_name("reviewed_boxes.csv")
-MEASURED = Path(__file__).with_name("measured_boxes.csv")
+HELD_OUT_FRIDGES = 6
+REVIEWED_BOXES_CSV = Path(__file__).with_name("reviewed_boxes.csv")
+MEASURED_BOXES_CSV = Path(__file__).with_name("measured_boxes.csv")
 
 
 @dataclass(frozen=True)
@@ -21,49 +21,49 @@ class BoxedPhoto:
     """A photo and the boxes in it."""
 
     path: Path
-    labels: tuple[Labelled, ...]
+    labels: tuple[LabelledBox, ...]
 
     def load(self) -> Image.Image:
         """Decode, at no more than about 700 pixels on the longer side."""
-        image = decode(self.path, least_side=500)
+        image = decode_image(self.path, min_side=500)
         image.thumbnail((700, 700), reducing_gap=2.0)
         return image
 
 
-def fridges(folder: Path, held_out: bool) -> list[BoxedPhoto]:
+def list_fridges(folder: Path, held_out: bool) -> list[BoxedPhoto]:
     """``product_boxes``, split by photo: the first 14 in numerical order for training, 6 for measuring.
 
     Every product is labelled as the core one: none of them stands out.
     """
     photos = sorted(folder.glob("*.jpg"), key=lambda path: int(path.stem))
-    chosen = photos[-MEASURED_FRIDGES:] if held_out else photos[:-MEASURED_FRIDGES]
+    chosen = photos[-HELD_OUT_FRIDGES:] if held_out else photos[:-HELD_OUT_FRIDGES]
     return [BoxedPhoto(path, _read_boxes(path)) for path in chosen]
 
 
-def _read_boxes(path: Path) -> tuple[Labelled, ...]:
+def _read_boxes(path: Path) -> tuple[LabelledBox, ...]:
     with Image.open(path) as image:
         scale = np.array([*image.size, *image.size], float)
     boxes = np.loadtxt(path.with_suffix(".bboxes.tsv"), ndmin=2) / scale
-    return tuple(Labelled((x0, y0, x1, y1), CORE) for x0, y0, x1, y1 in boxes.clip(0, 1).tolist())
+    return tuple(LabelledBox((x0, y0, x1, y1), CORE_DOMINANCE) for x0, y0, x1, y1 in boxes.clip(0, 1).tolist())
 
 
-def catalogue_photos(folder: Path) -> list[BoxedPhoto]:
+def list_catalogue_photos(folder: Path) -> list[BoxedPhoto]:
     """Eshop's odd photos as they are, shadows included, with the box of the product found in each."""
     found = []
     for path in sorted((folder / "Pics").glob("*.webp"), key=lambda path: int(path.stem)):
         if int(path.stem) % 2 == 0 or int(path.stem) in UNUSABLE_ESHOP:
             continue
-        photo = decode(path)
+        photo = decode_image(path)
         photo.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BICUBIC)
-        box = Image.fromarray(product_mask(photo)).getbbox()
+        box = Image.fromarray(find_product_mask(photo)).getbbox()
         if box is not None:
             w, h = photo.size
             shares = (box[0] / w, box[1] / h, box[2] / w, box[3] / h)
-            found.append(BoxedPhoto(path, (Labelled(shares, CORE),)))
+            found.append(BoxedPhoto(path, (LabelledBox(shares, CORE_DOMINANCE),)))
     return found
 
 
-def reviewed_photos(data: Path, held_out: bool) -> list[BoxedPhoto]:
+def list_reviewed_photos(data: Path, held_out: bool) -> list[BoxedPhoto]:
     """Real photos of one dominant product (clothes worn or laid out, groceries in a hand), and heaps without one.
 
     Boxes were proposed by an earlier detector, tightened by a colour model of product and ground, and looked at
@@ -74,11 +74,11 @@ def reviewed_photos(data: Path, held_out: bool) -> list[BoxedPhoto]:
         data: the folder that the paths in the two files start from.
         held_out: the photos for measuring (``measured_boxes.csv``), or those for training (``reviewed_boxes.csv``).
     """
-    with (MEASURED if held_out else REVIEWED).open(newline="") as rows:
+    with (MEASURED_BOXES_CSV if held_out else REVIEWED_BOXES_CSV).open(newline="") as rows:
         return [BoxedPhoto(data / row["photo"], _reviewed_labels(row)) for row in csv.DictReader(rows)]
 
 
-def _reviewed_labels(row: dict[str, str]) -> tuple[Labelled, ...]:
+def _reviewed_labels(row: dict[str, str]) -> tuple[LabelledBox, ...]:
     if not row["x0"]:
         return ()
-    return (Labelled((float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])), CORE),)
+    return (LabelledBox((float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])), CORE_DOMINANCE),)

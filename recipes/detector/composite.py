@@ -15,23 +15,25 @@ from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
 from moon_model.detection.region import Box
 
-CORE = 1.0
-BESIDE = 0.5
+CORE_DOMINANCE = 1.0
+SIDE_DOMINANCE = 0.5
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledBox:
     """A box (shares of width and height) and how much its product dominates the photo, in [0, 1]."""
 
     box: Box
     dominance: float
 
 
-def paste_scene(ground: Image.Image, cutouts: Sequence[Image.Image], rng: Random) -> tuple[Image.Image, list[Labelled]]:
+def paste_scene(
+    background: Image.Image, cutouts: Sequence[Image.Image], rng: Random
+) -> tuple[Image.Image, list[LabelledBox]]:
     """Compose one training photo.
 
     Args:
-        ground: RGB, changed in place.
+        background: RGB, changed in place.
         cutouts: RGBA products to choose from.
         rng: source of chance.
 
@@ -40,24 +42,24 @@ def paste_scene(ground: Image.Image, cutouts: Sequence[Image.Image], rng: Random
     """
     core_area = min(0.9, max(0.05, rng.lognormvariate(-1.35, 0.7)))
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
-        _paste_decoy(ground, rng)
+        _paste_decoy(background, rng)
     labels = []
     for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
         small = core_area * rng.uniform(0.05, 0.4)
-        box = _paste_product(ground, rng.choice(cutouts), small, _anywhere(rng), rng)
-        labels += [Labelled(box, BESIDE)] if box else []
+        box = _paste_product(background, rng.choice(cutouts), small, _anywhere(rng), rng)
+        labels += [LabelledBox(box, SIDE_DOMINANCE)] if box else []
     core = None
     while core is None:
-        core = _paste_product(ground, rng.choice(cutouts), core_area, _near_middle(core_area, rng), rng)
-    labels.insert(0, Labelled(core, CORE))
+        core = _paste_product(background, rng.choice(cutouts), core_area, _near_middle(core_area, rng), rng)
+    labels.insert(0, LabelledBox(core, CORE_DOMINANCE))
     if rng.random() < 0.1:  # something smaller lies in front of it
         small = core_area * rng.uniform(0.04, 0.15)
-        box = _paste_product(ground, rng.choice(cutouts), small, _anywhere(rng), rng)
-        labels += [Labelled(box, BESIDE)] if box else []
-    return ground, labels
+        box = _paste_product(background, rng.choice(cutouts), small, _anywhere(rng), rng)
+        labels += [LabelledBox(box, SIDE_DOMINANCE)] if box else []
+    return background, labels
 
 
-def finish(photo: Image.Image, rng: Random) -> Image.Image:
+def degrade_photo(photo: Image.Image, rng: Random) -> Image.Image:
     """What a camera and a web shop do to a photo, alike to product and ground: light, blur, noise, JPEG."""
     photo = ImageEnhance.Brightness(photo).enhance(rng.uniform(0.7, 1.25))
     photo = ImageEnhance.Contrast(photo).enhance(rng.uniform(0.75, 1.25))

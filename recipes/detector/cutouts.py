@@ -14,9 +14,9 @@ from scipy import ndimage, spatial
 
 from demo_shop.drawing import draw_product
 from demo_shop.world import DemoWorld
-from moon_model.images import decode
+from moon_model.images import decode_image
 
-Floats = NDArray[np.float32]
+_Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WORKING_SIZE = 300
@@ -37,28 +37,28 @@ def cut_out(photo: Image.Image, convex: bool = False) -> Image.Image | None:
     """
     small = photo.convert("RGB")
     small.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BICUBIC)
-    mask = product_mask(small, least_part=0.01 if convex else 0.2)
+    mask = find_product_mask(small, min_part=0.01 if convex else 0.2)
     if not mask.any():
         return None
     if convex:
-        mask = convex_hull(mask)
+        mask = fill_convex_hull(mask)
     cut = small.convert("RGBA")
     cut.putalpha(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.7)))
     return cut.crop(Image.fromarray(mask).getbbox())
 
 
-def product_mask(photo: Image.Image, least_part: float = 0.2) -> Mask:
+def find_product_mask(photo: Image.Image, min_part: float = 0.2) -> Mask:
     """Find the product's pixels.
 
     Args:
         photo: RGB, see ``cut_out``.
-        least_part: separate parts smaller than this share of the largest are dropped.
+        min_part: separate parts smaller than this share of the largest are dropped.
 
     Returns:
         True where the product is, [height, width]; all False when nothing stands out.
     """
     pixels = np.asarray(photo.filter(ImageFilter.GaussianBlur(0.6)), np.float32)
-    ground, fitted = _fit_ground(pixels)
+    ground, fitted = _fit_background(pixels)
     distance = np.abs(pixels - fitted).max(axis=2)
     gradient = ndimage.gaussian_gradient_magnitude(pixels.mean(axis=2), 1.0)
     ground |= _soft_shadow(pixels / fitted, gradient, ground)
@@ -71,10 +71,10 @@ def product_mask(photo: Image.Image, least_part: float = 0.2) -> Mask:
     product = ndimage.watershed_ift(np.clip(gradient * 6, 0, 255).astype(np.uint8), markers) == 2
     # Upright opening: what is left of a cast shadow is flat and wide, straps and poles are not.
     product = ndimage.binary_opening(product, np.ones((7, 1), bool))
-    return _fill(_large_parts(product, least_part), distance)
+    return _fill(_large_parts(product, min_part), distance)
 
 
-def convex_hull(mask: Mask) -> Mask:
+def fill_convex_hull(mask: Mask) -> Mask:
     """The smallest convex area that holds every True pixel."""
     points = np.argwhere(mask)[:, ::-1]
     corners = points[spatial.ConvexHull(points).vertices]
@@ -83,7 +83,7 @@ def convex_hull(mask: Mask) -> Mask:
     return np.array(canvas, bool)
 
 
-def _fit_ground(pixels: Floats, rounds: int = 6) -> tuple[Mask, Floats]:
+def _fit_background(pixels: _Floats, rounds: int = 6) -> tuple[Mask, _Floats]:
     """Which pixels are ground, and the quadratic surface [height, width, 3] that they follow."""
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width] / max(height, width) - 0.5
@@ -105,7 +105,7 @@ def _fit_ground(pixels: Floats, rounds: int = 6) -> tuple[Mask, Floats]:
     return ground, np.clip(fitted, 1, 255).astype(np.float32)
 
 
-def _soft_shadow(ratio: Floats, gradient: Floats, ground: Mask) -> Mask:
+def _soft_shadow(ratio: _Floats, gradient: _Floats, ground: Mask) -> Mask:
     """Ground in shade: equally darker in all colours, smooth, in the lower part, joined to the lit ground."""
     level = ratio.mean(axis=2)
     shade = (np.ptp(ratio, axis=2) < 0.13) & (level > 0.30) & (level < 1.05) & (gradient < 9)
@@ -130,7 +130,7 @@ def _large_parts(mask: Mask, share: float) -> Mask:
     return np.isin(labels, 1 + np.flatnonzero(sizes >= share * sizes.max()))
 
 
-def _fill(mask: Mask, distance: Floats) -> Mask:
+def _fill(mask: Mask, distance: _Floats) -> Mask:
     """Close holes, except wide ones that show the ground (a handle, a strap)."""
     labels, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
     filled = mask.copy()
@@ -141,14 +141,14 @@ def _fill(mask: Mask, distance: Floats) -> Mask:
     return filled
 
 
-def eshop_cutouts(folder: Path, even: bool) -> list[Image.Image]:
+def load_eshop_cutouts(folder: Path, even: bool) -> list[Image.Image]:
     """Cut-outs of eshop's photos: odd ids are for training, even ids for measuring only."""
     paths = sorted((folder / "Pics").glob("*.webp"), key=lambda path: int(path.stem))
     ids = [path for path in paths if (int(path.stem) % 2 == 0) == even]
     return _cut_all((path, False) for path in ids if int(path.stem) not in UNUSABLE_ESHOP)
 
 
-def iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
+def load_iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
     """Cut-outs of grocery's iconic photos; every third, by name, is for measuring only."""
     paths = sorted((folder / "iconic-images-and-descriptions").rglob("*.jpg"))
     chosen = [path for index, path in enumerate(paths) if (index % 3 == 2) == held_out]
@@ -156,7 +156,7 @@ def iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
     return _cut_all((path, "Packages" in path.parts) for path in chosen)
 
 
-def procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
+def draw_procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
     """Products drawn by the demo shop: kinds, patterns and colours that no photo here shows."""
     world = DemoWorld(seed=seed)
     drawn = (draw_product(world.product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
@@ -164,5 +164,5 @@ def procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
 
 
 def _cut_all(photos: Iterable[tuple[Path, bool]]) -> list[Image.Image]:
-    cuts = (cut_out(decode(path), convex) for path, convex in photos)
+    cuts = (cut_out(decode_image(path), convex) for path, convex in photos)
     return [cut for cut in cuts if cut is not None]

@@ -17,25 +17,25 @@ import numpy as np
 
 from moon_model import checkpoint_dir
 from moon_model.detection.detector import ProductDetector
-from moon_model.detection.region import Box, Region, intersection_over_union
-from recipes.detector.baselines import centre_crop, saliency_box
-from recipes.detector.boxed import BoxedPhoto, fridges, reviewed_photos
-from recipes.detector.measured_scenes import Scene, scenes
+from moon_model.detection.region import Box, Region, compute_iou
+from recipes.detector.baselines import find_salient_box, make_centre_crop
+from recipes.detector.boxed import BoxedPhoto, list_fridges, list_reviewed_photos
+from recipes.detector.measured_scenes import MeasuredScene, compose_measured_scenes
 
-EXAMPLE = """
+_EXAMPLE = """
 example:
   python -m recipes.detector.evaluate --data ../shared/data --json benchmarks/results/detector.json
 """
 
 
-TABLES = {
+TABLE_TITLES = {
     "scenes": "Held-out composites",
     "natural": "Real photos of one product, held out: clothes worn or laid out, cartons in a hand",
 }
 
 
 @dataclass(frozen=True)
-class Fit:
+class BoxFit:
     """How well one method's boxes fit: mean IoU, share of photos with IoU ≥ 0.5, ≥ 0.75, share without a crop."""
 
     method: str
@@ -46,7 +46,7 @@ class Fit:
     whole_image: float
 
 
-def measure(method: str, regions: Sequence[Region], truth: Sequence[Box]) -> Fit:
+def measure_fit(method: str, regions: Sequence[Region], truth: Sequence[Box]) -> BoxFit:
     """Compare one region a photo with the one true box.
 
     Raises:
@@ -54,29 +54,31 @@ def measure(method: str, regions: Sequence[Region], truth: Sequence[Box]) -> Fit
     """
     if not truth or len(regions) != len(truth):
         raise ValueError(f"{len(regions)} regions for {len(truth)} photos")
-    overlaps = np.array([intersection_over_union(region.box, box) for region, box in zip(regions, truth, strict=True)])
+    overlaps = np.array([compute_iou(region.box, box) for region, box in zip(regions, truth, strict=True)])
     whole = sum(region.is_whole for region in regions) / len(regions)
     recall_50, recall_75 = (float((overlaps >= limit).mean()) for limit in (0.5, 0.75))
-    return Fit(method, len(truth), float(overlaps.mean()), recall_50, recall_75, whole)
+    return BoxFit(method, len(truth), float(overlaps.mean()), recall_50, recall_75, whole)
 
 
-def compare(detector: ProductDetector, photos: Sequence[Scene]) -> list[Fit]:
+def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) -> list[BoxFit]:
     """The detector beside the whole photo, the best of several centre crops, and saliency."""
     images, truth = [scene.photo for scene in photos], [scene.box for scene in photos]
     centred = [
-        measure(f"centre crop ({share:.0%} of each side)", [Region(centre_crop(share), 1.0)] * len(truth), truth)
+        measure_fit(
+            f"centre crop ({share:.0%} of each side)", [Region(make_centre_crop(share), 1.0)] * len(truth), truth
+        )
         for share in (0.4, 0.5, 0.6, 0.7, 0.8)
     ]
-    salient = [Region(saliency_box(image), 1.0) for image in images]
+    salient = [Region(find_salient_box(image), 1.0) for image in images]
     return [
-        measure("ProductDetector", detector.detect(images), truth),
+        measure_fit("ProductDetector", detector.detect(images), truth),
         max(centred, key=lambda fit: fit.mean_iou),
-        measure("saliency (spectral residual)", salient, truth),
-        measure("whole image", [Region.whole()] * len(truth), truth),
+        measure_fit("saliency (spectral residual)", salient, truth),
+        measure_fit("whole image", [Region.whole()] * len(truth), truth),
     ]
 
 
-def real_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto]) -> dict[str, float]:
+def measure_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto]) -> dict[str, float]:
     """On photos of many equal products: how often the chosen box is one of them.
 
     Returns:
@@ -86,7 +88,7 @@ def real_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto]) 
     images = [photo.load() for photo in photos]
     best = [candidates[:1] for candidates in detector.detect_candidates(images, 1)]
     hits = [
-        any(intersection_over_union(region.box, label.box) >= 0.5 for region in regions for label in photo.labels)
+        any(compute_iou(region.box, label.box) >= 0.5 for region in regions for label in photo.labels)
         for regions, photo in zip(best, photos, strict=True)
     ]
     cropped = [not region.is_whole for region in detector.detect(images)]
@@ -97,7 +99,7 @@ def real_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto]) 
     }
 
 
-def milliseconds(run: Callable[[], object], repeats: int = 100) -> float:
+def measure_milliseconds(run: Callable[[], object], repeats: int = 100) -> float:
     """Median time of a call, after three that do not count."""
     for _ in range(3):
         run()
@@ -109,7 +111,7 @@ def milliseconds(run: Callable[[], object], repeats: int = 100) -> float:
     return float(np.median(times)) * 1e3
 
 
-def markdown(fits: Sequence[Fit]) -> str:
+def render_fits(fits: Sequence[BoxFit]) -> str:
     """A table of the model card."""
     lines = [
         "| method | mean IoU | recall at IoU 0.5 | at 0.75 | left whole |",
@@ -121,26 +123,31 @@ def markdown(fits: Sequence[Fit]) -> str:
     return "\n".join(lines)
 
 
-def report(detector: ProductDetector, data: Path, count: int, seed: int) -> dict[str, Any]:
+def build_detector_report(detector: ProductDetector, data: Path, count: int, seed: int) -> dict[str, Any]:
     """Everything the model card says about quality and speed, as plain values."""
-    made = scenes(data, count, seed)
+    made = compose_measured_scenes(data, count, seed)
     by_ground = {ground: [scene for scene in made if scene.ground == ground] for ground in ("clothing", "shelves")}
-    natural = reviewed_photos(data, held_out=True)
+    natural = list_reviewed_photos(data, held_out=True)
     photo = made[0].photo
     blank = np.zeros((detector.batch_size, detector.config.input_size, detector.config.input_size, 3), np.uint8)
     return {
         "detector": detector.version,
         "provider": detector.provider,
-        "scenes": [asdict(fit) for fit in compare(detector, made)],
+        "scenes": [asdict(fit) for fit in compare_methods(detector, made)],
         "by_ground": {
-            ground: asdict(measure("ProductDetector", detector.detect([s.photo for s in part]), [s.box for s in part]))
+            ground: asdict(
+                measure_fit("ProductDetector", detector.detect([s.photo for s in part]), [s.box for s in part])
+            )
             for ground, part in by_ground.items()
             if part
         },
-        "natural": [asdict(fit) for fit in compare(detector, [Scene(p.load(), p.labels[0].box, "") for p in natural])],
-        "product_boxes": real_product_share(detector, fridges(data / "product_boxes", held_out=True)),
-        "session_ms": milliseconds(lambda: detector.run(blank)) / detector.batch_size,
-        "detect_ms": milliseconds(lambda: detector.detect([photo])),
+        "natural": [
+            asdict(fit)
+            for fit in compare_methods(detector, [MeasuredScene(p.load(), p.labels[0].box, "") for p in natural])
+        ],
+        "product_boxes": measure_product_share(detector, list_fridges(data / "product_boxes", held_out=True)),
+        "session_ms": measure_milliseconds(lambda: detector.run(blank)) / detector.batch_size,
+        "detect_ms": measure_milliseconds(lambda: detector.detect([photo])),
     }
 
 
@@ -149,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m recipes.detector.evaluate",
         description=__doc__,
-        epilog=EXAMPLE,
+        epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of real product data (shared/data)")
@@ -161,13 +168,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
     detector = ProductDetector.from_pretrained(options.detector)
-    figures = report(detector, options.data, options.scenes, options.seed)
+    figures = build_detector_report(detector, options.data, options.scenes, options.seed)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
-    for name, title in TABLES.items():
-        fits = [Fit(**fit) for fit in figures.pop(name)]
-        sys.stdout.write(f"{title} ({fits[0].photos} photos)\n\n{markdown(fits)}\n\n")
+    for name, title in TABLE_TITLES.items():
+        fits = [BoxFit(**fit) for fit in figures.pop(name)]
+        sys.stdout.write(f"{title} ({fits[0].photos} photos)\n\n{render_fits(fits)}\n\n")
     sys.stdout.write(json.dumps(figures, indent=2) + "\n")
     return 0
 

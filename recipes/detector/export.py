@@ -17,11 +17,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from recipes.detector.network import ProductNet
 
 OPSET = 18
-_LEAST_ELEMENTS = 256
+_MIN_ELEMENTS = 256
 """Smaller tensors (biases) stay float: they weigh nothing and would only lose precision."""
 
 
-class Deployed(nn.Module):
+class DeployedNet(nn.Module):
     """The network as the detector calls it: scores in [0, 1] instead of logits."""
 
     def __init__(self, network: ProductNet) -> None:
@@ -34,7 +34,7 @@ class Deployed(nn.Module):
         return logits.sigmoid(), boxes
 
 
-def export(network: ProductNet, path: Path, input_size: int) -> None:
+def export_onnx(network: ProductNet, path: Path, input_size: int) -> None:
     """Write the network as ONNX with int8 weights.
 
     Args:
@@ -42,7 +42,7 @@ def export(network: ProductNet, path: Path, input_size: int) -> None:
         path: file to write.
         input_size: S of the input ``photos``, uint8 [batch, S, S, 3].
     """
-    deployed = Deployed(fold_batch_norms(network)).eval()
+    deployed = DeployedNet(fold_batch_norms(network)).eval()
     example = torch.zeros(2, input_size, input_size, 3, dtype=torch.uint8)
     program = torch.onnx.export(
         deployed,
@@ -55,7 +55,7 @@ def export(network: ProductNet, path: Path, input_size: int) -> None:
         verbose=False,
     )
     assert program is not None  # noqa: S101 (None only without dynamo)
-    model = store_int8(program.model_proto)
+    model = quantise_convolutions(program.model_proto)
     model.metadata_props.clear()
     onnx.checker.check_model(model, full_check=True)
     onnx.save_model(model, path)
@@ -80,7 +80,7 @@ def _fold_sequence(sequence: nn.Sequential) -> None:
             sequence[index + 1] = nn.Identity()
 
 
-def store_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantise_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     """Replace float convolution weights by int8, per output channel, and a node that unpacks them.
 
     Args:
@@ -90,9 +90,9 @@ def store_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     unpacking = []
     for tensor in list(model.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if tensor.name not in kernels or values.size < _LEAST_ELEMENTS:
+        if tensor.name not in kernels or values.size < _MIN_ELEMENTS:
             continue
-        packed, scale = quantise(values)
+        packed, scale = quantise_channels(values)
         name = tensor.name
         model.graph.initializer.remove(tensor)
         model.graph.initializer.extend(
@@ -108,7 +108,7 @@ def store_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def quantise(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+def quantise_channels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 with one scale per output channel (axis 0): the error is at most half a scale."""
     peak = np.abs(values).reshape(len(values), -1).max(axis=1)
     scale = np.maximum(peak / 127.0, np.finfo(np.float32).tiny).astype(np.float32)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recipes.detector.augment import augment
-from recipes.detector.loss import detection_loss
+from recipes.detector.augment import augment_batch
+from recipes.detector.loss import compute_detection_loss
 from recipes.detector.network import FROZEN_BLOCKS, STRIDE, ProductNet
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ REPORT_EVERY = 50
 
 
 @dataclass(frozen=True)
-class Recipe:
+class FitConfig:
     """How to train.
 
     Attributes:
@@ -94,42 +94,42 @@ class RenderedSet:
             yield torch.from_numpy(photos), torch.from_numpy(labels)
 
 
-def fit(network: ProductNet, data: RenderedSet, recipe: Recipe, checkpoint: Path) -> ProductNet:
+def fit_network(network: ProductNet, data: RenderedSet, config: FitConfig, checkpoint: Path) -> ProductNet:
     """Train and return the moving average of the weights.
 
     Args:
         network: trained in place.
         data: rendered samples, all of one size.
-        recipe: see ``Recipe``.
+        config: see ``FitConfig``.
         checkpoint: file that gets the averaged weights every ``REPORT_EVERY`` steps and at the end.
 
     Raises:
         ValueError: when the data holds less than one batch.
     """
-    steps_an_epoch = len(data) // recipe.batch_size
+    steps_an_epoch = len(data) // config.batch_size
     if steps_an_epoch == 0:
-        raise ValueError(f"{len(data)} samples are less than one batch of {recipe.batch_size}; render more")
-    total = steps_an_epoch * recipe.epochs
-    optimizer, schedule = _optimizer(network, recipe, total)
+        raise ValueError(f"{len(data)} samples are less than one batch of {config.batch_size}; render more")
+    total = steps_an_epoch * config.epochs
+    optimizer, schedule = _optimizer(network, config, total)
     average = copy.deepcopy(network)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(config.seed)
     step, started = 0, monotonic()
-    for epoch in range(recipe.epochs):
+    for epoch in range(config.epochs):
         network.train()
-        size = recipe.coarse_size if epoch < recipe.coarse_epochs else None
-        for rendered, labels in data.batches(recipe.batch_size, recipe.seed + epoch):
-            photos, moved = augment(rendered, labels, generator)
-            losses = _step(network, optimizer, shrink(photos, size) if size else photos, moved)
+        size = config.coarse_size if epoch < config.coarse_epochs else None
+        for rendered, labels in data.batches(config.batch_size, config.seed + epoch):
+            photos, moved = augment_batch(rendered, labels, generator)
+            losses = _step(network, optimizer, shrink_photos(photos, size) if size else photos, moved)
             schedule.step()
             step += 1
-            _update_average(average, network, min(recipe.averaging, step / (step + 10)))
+            _update_average(average, network, min(config.averaging, step / (step + 10)))
             if step % REPORT_EVERY == 0 or step == total:
                 _report(step, total, losses, monotonic() - started)
                 torch.save({"network": average.state_dict()}, checkpoint)
     return average
 
 
-def shrink(photos: Tensor, size: int) -> Tensor:
+def shrink_photos(photos: Tensor, size: int) -> Tensor:
     """Float photos [B, S, S, 3] → [B, size, size, 3], never enlarged; labels are shares and stay as they are."""
     if size >= photos.shape[1]:
         return photos
@@ -138,7 +138,7 @@ def shrink(photos: Tensor, size: int) -> Tensor:
 
 
 def _optimizer(
-    network: ProductNet, recipe: Recipe, total: int
+    network: ProductNet, recipe: FitConfig, total: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     for part in [network.trunk.stem, *list(network.trunk.blocks)[:FROZEN_BLOCKS]]:
         part.requires_grad_(False)
@@ -159,7 +159,7 @@ def _optimizer(
 def _step(network: ProductNet, optimizer: torch.optim.Optimizer, photos: Tensor, labels: Tensor) -> dict[str, Tensor]:
     logits, boxes = network(photos)
     grid = (photos.shape[1] // STRIDE, photos.shape[2] // STRIDE)
-    losses = detection_loss(logits, boxes, labels, grid)
+    losses = compute_detection_loss(logits, boxes, labels, grid)
     optimizer.zero_grad(set_to_none=True)
     losses["loss"].backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipes.detector.network import cell_centres
+from recipes.detector.network import compute_cell_centres
 
 MIDDLE = 0.35
 """A cell belongs to a product when it lies in this central share of the box's half sides."""
@@ -12,7 +12,7 @@ MIDDLE = 0.35
 BOX_WEIGHT = 2.0
 
 
-def assign(labels: Tensor, height: int, width: int) -> Tensor:
+def assign_cells(labels: Tensor, height: int, width: int) -> Tensor:
     """Give every cell of a grid the product it must find.
 
     Args:
@@ -24,7 +24,7 @@ def assign(labels: Tensor, height: int, width: int) -> Tensor:
         Index of a label row for each cell, [B, cells]; -1 for background. Where middles overlap the more dominant
         product wins, then the smaller. A product smaller than a cell owns the cell its centre lies in.
     """
-    centres = cell_centres(height, width, labels.device)  # [cells, 2]
+    centres = compute_cell_centres(height, width, labels.device)  # [cells, 2]
     middle = (labels[..., :2] + labels[..., 2:4]) / 2
     half = (labels[..., 2:4] - labels[..., :2]) / 2
     reach = torch.maximum(half * MIDDLE, torch.tensor([0.5 / width, 0.5 / height], device=labels.device))
@@ -36,22 +36,22 @@ def assign(labels: Tensor, height: int, width: int) -> Tensor:
     return torch.where(best >= 0, owner, -1)
 
 
-def detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
+def compute_detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
     """Quality focal loss on the scores, GIoU and L1 on the boxes of the cells that own a product.
 
     Args:
         logits: [B, cells].
         boxes: [B, cells, 4] in shares, not clipped.
-        labels: [B, K, 5], see ``assign``.
+        labels: [B, K, 5], see ``assign_cells``.
         grid: height and width of the grid in cells.
 
     Returns:
         ``loss`` to minimise, and its parts ``score`` and ``box``, scalars.
     """
-    owner = assign(labels, *grid)
+    owner = assign_cells(labels, *grid)
     owned = owner >= 0
     truth = labels.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, 5))  # [B, cells, 5]
-    overlap, generalised = paired_iou(boxes[owned], truth[owned][:, :4])
+    overlap, generalised = compute_paired_iou(boxes[owned], truth[owned][:, :4])
     quality = torch.zeros_like(logits)
     quality[owned] = (overlap.detach() * truth[owned][:, 4]).clamp(0, 1)
     certainty = (logits.sigmoid() - quality).detach().abs().square()
@@ -65,7 +65,7 @@ def detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: tuple[in
     return {"loss": score + BOX_WEIGHT * box, "score": score.detach(), "box": box.detach()}
 
 
-def paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def compute_paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """IoU and generalised IoU (arXiv 1902.09630) of boxes paired row by row: [N, 4] each → [N], [N]."""
 
     def area(box: Tensor) -> Tensor:

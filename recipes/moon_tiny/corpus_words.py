@@ -14,13 +14,13 @@ class Department:
     Attributes:
         nouns: what it sells.
         kinds: materials or kinds.
-        said: what titles say behind the noun.
+        phrases: what titles say behind the noun.
         features: what descriptions praise.
     """
 
     nouns: str
     kinds: str
-    said: str
+    phrases: str
     features: str
 
 
@@ -31,7 +31,7 @@ DEPARTMENTS: dict[str, Department] = {
             "camisole, wrap top, bodysuit, culottes, pencil skirt, evening gown, saree, kurta, poncho, bolero"
         ),
         kinds="cotton, linen, silk, chiffon, viscose, satin, lace, wool, denim, polyester",
-        said="for summer, for the office, with long sleeves, with v-neck, slim fit, high waist, party wear",
+        phrases="for summer, for the office, with long sleeves, with v-neck, slim fit, high waist, party wear",
         features=(
             "a flattering waistline, a concealed side zip, softly gathered sleeves, an airy drape, a lined bodice, "
             "delicate embroidery at the neckline, a fabric that falls beautifully, adjustable straps, a scalloped "
@@ -44,7 +44,7 @@ DEPARTMENTS: dict[str, Department] = {
             "overcoat, parka, bomber jacket, swim shorts, boxer shorts, undershirt, tracksuit, pyjamas, turtleneck"
         ),
         kinds="cotton, linen, denim, wool, corduroy, fleece, jersey, flannel, polyester, merino",
-        said="regular fit, slim fit, casual, formal, with pockets, solid, half sleeves",
+        phrases="regular fit, slim fit, casual, formal, with pockets, solid, half sleeves",
         features=(
             "a button-down collar, a tailored fit, a chest pocket, ribbed cuffs, reinforced seams, a straight leg, a "
             "drawstring waist, a breathable weave, two side pockets, easy-iron fabric"
@@ -53,7 +53,7 @@ DEPARTMENTS: dict[str, Department] = {
     "Kids/Clothing": Department(
         nouns="romper, baby bodysuit, dungarees, school skirt, raincoat, snowsuit, bib, mittens, baby booties, tutu",
         kinds="organic cotton, fleece, jersey, muslin",
-        said="for girls, for boys, for newborns, with dinosaurs, with stars",
+        phrases="for girls, for boys, for newborns, with dinosaurs, with stars",
         features=(
             "snap fasteners, soft seams that do not scratch, an elastic waistband, cheerful prints, room to grow, a "
             "fluffy lining"
@@ -65,7 +65,7 @@ DEPARTMENTS: dict[str, Department] = {
             "flats, slippers, hiking boots, clogs, football boots, espadrilles, derby shoes"
         ),
         kinds="leather, suede, canvas, mesh, rubber, synthetic",
-        said="for women, for men, for children, waterproof, lightweight, with laces",
+        phrases="for women, for men, for children, waterproof, lightweight, with laces",
         features=(
             "a springy outsole, a removable footbed, a reinforced toe cap, a knitted upper, a waterproof membrane, "
             "pull tabs, arch support, a sturdy heel counter, a rounded toe, quick lacing"
@@ -78,7 +78,7 @@ DEPARTMENTS: dict[str, Department] = {
             "bag"
         ),
         kinds="leather, canvas, silk, wool, steel, silver, gold plated, nylon",
-        said="unisex, for travel, with zip, gift boxed, adjustable",
+        phrases="unisex, for travel, with zip, gift boxed, adjustable",
         features=(
             "a secure zip pocket, an adjustable strap, a polished buckle, a scratch-resistant crystal, room for cards "
             "and coins, a hypoallergenic finish, a padded laptop sleeve, a magnetic clasp"
@@ -90,7 +90,7 @@ DEPARTMENTS: dict[str, Department] = {
             "nightstand, tv stand, shoe rack, bench, ottoman, shelf, chest of drawers, office chair, crib"
         ),
         kinds="oak, walnut, pine, velvet, rattan, metal, glass, leather, plywood",
-        said="scandinavian, mid-century, foldable, with storage, for small rooms",
+        phrases="scandinavian, mid-century, foldable, with storage, for small rooms",
         features=(
             "solid legs, deep seat cushions, soft-close drawers, a scratch-resistant top, a generous backrest, "
             "tool-free assembly, adjustable shelves, rounded edges that are safe for children, hidden storage"
@@ -102,7 +102,7 @@ DEPARTMENTS: dict[str, Department] = {
             "tablecloth, napkin, bath mat, sofa throw, pillowcase"
         ),
         kinds="cotton, linen, wool, jute, microfibre, velvet, bamboo",
-        said="machine washable, king size, set of two, european vintage, soft",
+        phrases="machine washable, king size, set of two, european vintage, soft",
         features=(
             "a soft touch, colours that stay bright after many washes, a hidden zip, a high thread count, a non-slip "
             "backing, excellent absorbency, a breathable filling, hand-knotted fringes"
@@ -114,7 +114,7 @@ DEPARTMENTS: dict[str, Department] = {
             "candle, lantern, basket, plant pot, table lamp, floor lamp, pendant light, string lights, lampshade"
         ),
         kinds="ceramic, glass, brass, wood, concrete, paper, rattan",
-        said="handmade, for the living room, minimalist, boho",
+        phrases="handmade, for the living room, minimalist, boho",
         features=(
             "a warm and gentle glow, a hand-glazed surface, a silent movement, a shatterproof front, ready to hang "
             "fittings, an organic silhouette, a long burning time, a weighted base"
@@ -127,7 +127,7 @@ DEPARTMENTS: dict[str, Department] = {
             "bottle, wine glass, tumbler, spoon, cutlery set, spice rack, storage jar, apron"
         ),
         kinds="stainless steel, ceramic, glass, cast iron, bamboo, silicone, enamel, porcelain, plastic",
-        said="dishwasher safe, set of four, non-stick, 1 litre, microwave safe",
+        phrases="dishwasher safe, set of four, non-stick, 1 litre, microwave safe",
         features=(
             "an even heat distribution, a comfortable handle, a tight-fitting lid, a razor-sharp blade, a drip-free "
             "spout, measuring marks inside, a stackable shape, suitable for all hobs including induction"
@@ -141,7 +141,7 @@ DEPARTMENTS: dict[str, Department] = {
             "grapefruit, satsumas"
         ),
         kinds="organic, fresh, ripe, imported, local",
-        said="per kilo, bag of six, sweet and crisp, loose",
+        phrases="per kilo, bag of six, sweet and crisp, loose",
         features=(
             "a juicy and aromatic flesh, a naturally sweet taste, a crisp bite, plenty of vitamin C, hand-picked at "
             "its best, a thin edible skin, a mild flavour that children love"
@@ -153,7 +153,7 @@ DEPARTMENTS: dict[str, Department] = {
             "orange juice, apple juice, grapefruit juice, ruby red juice, iced tea, lemonade, coffee beans, green tea"
         ),
         kinds="organic, low fat, lactose free, fresh, fair trade",
-        said="1 litre carton, without added sugar, family pack",
+        phrases="1 litre carton, without added sugar, family pack",
         features=(
             "a rich creamy taste, made from fresh whole milk, no concentrate, a refreshing acidity, a high share of "
             "calcium, a resealable carton, pasteurised and homogenised"
@@ -166,7 +166,7 @@ DEPARTMENTS: dict[str, Department] = {
             "noodles"
         ),
         kinds="organic, wholegrain, gluten free, vegan, classic",
-        said="500 g, family size, no additives",
+        phrases="500 g, family size, no additives",
         features=(
             "slowly roasted, ground on stone, cold pressed, no artificial colours, a long shelf life, ready in ten "
             "minutes, a crunchy texture, a source of fibre"
@@ -179,7 +179,7 @@ DEPARTMENTS: dict[str, Department] = {
             "projector, microphone, game controller, drone, phone case, screen protector, remote control"
         ),
         kinds="wireless, 4k, portable, rechargeable, compact, aluminium",
-        said="with fast charging, with noise cancelling, 128 GB, waterproof",
+        phrases="with fast charging, with noise cancelling, 128 GB, waterproof",
         features=(
             "a battery that lasts all day, a crisp high-resolution display, low latency, fast wireless pairing, a "
             "detachable cable, active cooling, voice control, a slim metal housing, dust and splash protection"
@@ -191,7 +191,7 @@ DEPARTMENTS: dict[str, Department] = {
             "dryer, electric shaver, air purifier, humidifier, dishwasher, rice cooker, juicer, sewing machine"
         ),
         kinds="cordless, digital, stainless steel, compact, energy saving",
-        said="1200 W, with timer, quiet",
+        phrases="1200 W, with timer, quiet",
         features=(
             "a washable filter, an automatic shut-off, several power levels, a transparent tank, a whisper-quiet "
             "motor, a clear control panel, a child lock, a retractable cord"
@@ -205,7 +205,7 @@ DEPARTMENTS: dict[str, Department] = {
             "bra"
         ),
         kinds="foam, carbon, nylon, rubber, steel, neoprene",
-        said="for beginners, for the gym, professional, outdoor, adjustable",
+        phrases="for beginners, for the gym, professional, outdoor, adjustable",
         features=(
             "a non-slip grip, a shock-absorbing core, balanced weight, sweat-wicking fabric, double stitching, a "
             "foldable frame, air vents, a wide and stable base, quick-release buckles, high visibility in the dark, "
@@ -218,7 +218,7 @@ DEPARTMENTS: dict[str, Department] = {
             "yo-yo, colouring book, play tent, water gun, model aeroplane, rocking horse, plush rabbit, spinning top"
         ),
         kinds="wooden, plush, plastic, magnetic, cardboard",
-        said="from three years, educational, 100 pieces, for toddlers",
+        phrases="from three years, educational, 100 pieces, for toddlers",
         features=(
             "smooth rounded edges, bright non-toxic paint, pieces that fit little hands, light and sound, hours of "
             "creative play, a sturdy storage box"
@@ -230,7 +230,7 @@ DEPARTMENTS: dict[str, Department] = {
             "hair brush, toothbrush, beard oil, eyeshadow palette, hand cream, shower gel, deodorant, face mask"
         ),
         kinds="vegan, natural, matte, rose, lavender, argan",
-        said="50 ml, for dry skin, long lasting, fragrance free",
+        phrases="50 ml, for dry skin, long lasting, fragrance free",
         features=(
             "a velvety texture, a fresh floral scent, a formula without parabens, hyaluronic acid, a precise "
             "applicator, intense pigments, protection from the sun, quick absorption"
@@ -242,7 +242,7 @@ DEPARTMENTS: dict[str, Department] = {
             "set, cordless drill, ladder, tape measure, toolbox, paint roller, barbecue grill, parasol, garden chair"
         ),
         kinds="steel, galvanised, wooden, aluminium, plastic",
-        said="heavy duty, with handle, weatherproof",
+        phrases="heavy duty, with handle, weatherproof",
         features=(
             "a hardened blade, a rust-free coating, a telescopic handle, a soft-grip handle, a keyless chuck, "
             "UV-stable fabric, a non-kink tube, drought-tolerant seeds"
@@ -254,7 +254,7 @@ DEPARTMENTS: dict[str, Department] = {
             "carrier, dog collar, food bowl, scratching post, hamster wheel"
         ),
         kinds="nylon, plush, sisal, steel, grain free",
-        said="for small dogs, for large dogs, for kittens, washable",
+        phrases="for small dogs, for large dogs, for kittens, washable",
         features=(
             "a removable cover, a chew-proof seam, a reflective stitching, a non-tip base, natural ingredients, a "
             "cosy hollow to curl up in, an escape-proof lock"
@@ -267,7 +267,7 @@ DEPARTMENTS: dict[str, Department] = {
             "stand, harmonica"
         ),
         kinds="wooden, leather, recycled paper, metal, plastic",
-        said="a5, pack of ten, for students, refillable",
+        phrases="a5, pack of ten, for students, refillable",
         features=(
             "a warm resonant tone, smooth ink flow, acid-free paper, a lay-flat binding, precise tuning pegs, a "
             "refillable cartridge, plenty of compartments"
@@ -279,7 +279,7 @@ DEPARTMENTS: dict[str, Department] = {
             "bathrobe, swimsuit, bikini"
         ),
         kinds="cotton, lace, satin, modal, microfibre, silk",
-        said="seamless, wireless, padded, full coverage, for sensitive skin",
+        phrases="seamless, wireless, padded, full coverage, for sensitive skin",
         features=(
             "soft elastic edges, a removable padding, an invisible seam, a delicate lace trim, a tie belt, moulded cups"
         ),
@@ -290,7 +290,7 @@ DEPARTMENTS: dict[str, Department] = {
             "hijab"
         ),
         kinds="cotton, georgette, silk, chanderi, rayon, crepe",
-        said="for festivals, for weddings, with a round neck, straight cut, three quarter sleeves",
+        phrases="for festivals, for weddings, with a round neck, straight cut, three quarter sleeves",
         features="golden zari work, block printed borders, mirror work, a flared hem, a contrasting lining",
     ),
     "Jewellery and watches": Department(
@@ -299,7 +299,7 @@ DEPARTMENTS: dict[str, Department] = {
             "bangle, engagement ring, cufflinks, charm, jewellery box, nose ring"
         ),
         kinds="stainless steel, sterling silver, gold, rose gold, pearl, leather",
-        said="water resistant, with date display, nickel free, with gift box",
+        phrases="water resistant, with date display, nickel free, with gift box",
         features=(
             "a luminous dial, a sapphire crystal, a folding clasp, hand-set stones, a quartz movement, a tarnish-free "
             "plating"
@@ -312,7 +312,7 @@ DEPARTMENTS: dict[str, Department] = {
             "lock, cycling jersey, surfboard, wetsuit, sleeping pad, multi-tool, rain poncho"
         ),
         kinds="aluminium, nylon, carbon, ripstop, titanium, plastic",
-        said="ultralight, for winter, for long tours, waterproof, packable",
+        phrases="ultralight, for winter, for long tours, waterproof, packable",
         features=(
             "sealed seams, a long runtime, a compact packed size, cold-resistant electronics, a wide field of view, "
             "welded joints"
@@ -324,7 +324,7 @@ DEPARTMENTS: dict[str, Department] = {
             "seat, teether, nursing pillow, playpen, potty, swaddle blanket"
         ),
         kinds="organic cotton, silicone, bpa-free plastic, wood",
-        said="from birth, for six months and older, washable, foldable",
+        phrases="from birth, for six months and older, washable, foldable",
         features="a five-point belt, rounded corners, a soft washable cover, one-hand folding, a gentle night light",
     ),
     "Home/Bath and laundry": Department(
@@ -333,7 +333,7 @@ DEPARTMENTS: dict[str, Department] = {
             "head, washbasin, bathroom cabinet, clothes drying rack, ironing board, bathroom scale, waste bin"
         ),
         kinds="bamboo, chrome, ceramic, polyester, stainless steel, plastic",
-        said="wall mounted, without drilling, water repellent, space saving",
+        phrases="wall mounted, without drilling, water repellent, space saving",
         features=(
             "strong suction cups, a soft-close lid, rust-proof fittings, a quick-drying surface, a removable inner "
             "bucket"
@@ -345,7 +345,7 @@ DEPARTMENTS: dict[str, Department] = {
             "lights, reading lamp, bedside lamp"
         ),
         kinds="glass, brass, paper, fabric, metal, concrete",
-        said="dimmable, warm white, for the hallway, industrial style, with remote control",
+        phrases="dimmable, warm white, for the hallway, industrial style, with remote control",
         features="a flicker-free light, a swivel head, a textile cable, a memory function, a low power draw",
     ),
     "Car and motorcycle": Department(
@@ -354,7 +354,7 @@ DEPARTMENTS: dict[str, Department] = {
             "blades, motorcycle helmet, car charger, roof box, air freshener"
         ),
         kinds="rubber, leather, plastic, aluminium",
-        said="universal fit, for all seasons, heavy duty, compact",
+        phrases="universal fit, for all seasons, heavy duty, compact",
         features="a quick-release holder, a wide lens, an anti-slip underside, an integrated cable, a tough shell",
     ),
     "Home/Storage and cleaning": Department(
@@ -363,32 +363,32 @@ DEPARTMENTS: dict[str, Department] = {
             "duster, sponge, spray bottle, step stool, hook rail, wine rack, room divider"
         ),
         kinds="plastic, felt, bamboo, metal, cotton, wire",
-        said="stackable, with lid, set of three, for the wardrobe, folding",
+        phrases="stackable, with lid, set of three, for the wardrobe, folding",
         features="a label holder, a reinforced bottom, a comfortable grip, washable pads, a clever folding mechanism",
     ),
 }
 
-COLOURS = (
+COLOUR_WORDS = (
     "red, dark red, crimson, burgundy, orange, apricot, yellow, mustard, gold, green, olive, emerald, mint, teal, "
     "turquoise, aqua, blue, navy, sky blue, cobalt, purple, violet, lilac, pink, rose, blush, brown, chocolate, tan, "
     "beige, cream, ivory, white, black, charcoal, grey, silver, multicolour"
 )
 
-PATTERNS = (
+PATTERN_WORDS = (
     "plain, striped, stripy, dotted, polka dot, checked, plaid, tartan, floral, flowery, paisley, zigzag, "
     "chevron, starry, leopard print, camouflage, geometric, marbled, tie dye, embroidered, printed, solid"
 )
 
-ADJECTIVES = (
+ADJECTIVE_WORDS = (
     "classic, modern, vintage, premium, everyday, handmade, elegant, sturdy, lightweight, new, cosy, small, large"
 )
 
-WHOSE = "women's, men's, kids, unisex, women, men, girls, boys, baby, home"
+AUDIENCE_WORDS = "women's, men's, kids, unisex, women, men, girls, boys, baby, home"
 
-SYLLABLES = "nor, vel, tar, lum, kes, bri, mon, ada, ro, sil, fen, ost, hal, ira, quin, bel, zan, mar, tho, wick"
+BRAND_SYLLABLES = "nor, vel, tar, lum, kes, bri, mon, ada, ro, sil, fen, ost, hal, ira, quin, bel, zan, mar, tho, wick"
 """Of invented brands: a brand must not teach what a product is."""
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Split a list of words as the vocabularies hold them."""
     return [word.strip() for word in text.split(",")]

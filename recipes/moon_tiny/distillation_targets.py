@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from moon_model.backbones.compact import LITE0_FEATURES
 from moon_model.training.config import ConfigError
 
-VISUAL = "visual.npz"
+VISUAL_BASIS_FILE = "visual.npz"
 COLOUR_WEIGHT = 0.6
 """Of a view's colours beside its EfficientNet features, both of length 1, before principal axes are sought."""
 
@@ -53,49 +53,49 @@ class VisualBasis:
             ConfigError: it is not there.
         """
         try:
-            with np.load(folder / VISUAL, allow_pickle=False) as stored:
+            with np.load(folder / VISUAL_BASIS_FILE, allow_pickle=False) as stored:
                 return cls(torch.from_numpy(stored["mean"]), torch.from_numpy(stored["axes"]))
         except (OSError, KeyError, ValueError) as error:
             raise ConfigError(
-                f"teachers.corpora: {folder} holds no {VISUAL} ({error}); `python -m recipes.weight_import` finds "
-                "the axes"
+                f"teachers.corpora: {folder} holds no {VISUAL_BASIS_FILE} ({error}); `python -m recipes.weight_import` "
+                "finds the axes"
             ) from error
 
     def save(self, folder: Path) -> None:
         """Write the axes beside the corpora."""
-        np.savez(folder / VISUAL, mean=self.mean.numpy(), axes=self.axes.numpy())
+        np.savez(folder / VISUAL_BASIS_FILE, mean=self.mean.numpy(), axes=self.axes.numpy())
 
     def vectors(self, summaries: Tensor) -> Tensor:
         """Express summaries [N, C] along the axes: float32 [N, V], of length 1."""
         return F.normalize((summaries - self.mean) @ self.axes, dim=-1)
 
 
-def summary(grids: Tensor) -> Tensor:
+def summarise_grids(grids: Tensor) -> Tensor:
     """Summarise a photo's views, pooled grids [V, 1376, s, s]: mean features and mean colours, float32 [1376]."""
     mean = grids.mean((0, 2, 3))
     colours = mean[LITE0_FEATURES:].clamp(min=0).sqrt()
     return torch.cat([F.normalize(mean[:LITE0_FEATURES], dim=0), COLOUR_WEIGHT * F.normalize(colours, dim=0)])
 
 
-def text_anchors(vectors: NDArray[np.float16] | Tensor, dimension: int) -> Tensor:
+def build_text_targets(vectors: NDArray[np.float16] | Tensor, dimension: int) -> Tensor:
     """Place text vectors [N, T] in the space: float32 [N, dimension], of length 1."""
     texts = torch.as_tensor(np.asarray(vectors, dtype=np.float32))
     return F.normalize(F.pad(texts, (0, dimension - texts.shape[1])), dim=-1)
 
 
-def product_anchors(texts: Tensor, visual: Tensor, dimension: int) -> Tensor:
+def build_product_targets(texts: Tensor, visual: Tensor, dimension: int) -> Tensor:
     """Place products by their text vectors [N, T] and visual vectors [N, V], both of length 1."""
     both = torch.cat([texts, visual], dim=1)
     return F.normalize(F.pad(both, (0, dimension - both.shape[1])), dim=-1)
 
 
-def anchor_loss(anchors: Tensor, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def compute_distillation_loss(targets: Tensor, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     """One minus the mean cosine of embeddings and anchors, both [N, D]; 0 where all are reached."""
-    cosine = (embeddings * anchors.to(embeddings)).sum(-1)
+    cosine = (embeddings * targets.to(embeddings)).sum(-1)
     return 1.0 - cosine.mean(), {"cosine": cosine.mean().detach()}
 
 
-def check_room(dimension: int, parts: Sequence[int]) -> None:
+def check_target_dimensions(dimension: int, parts: Sequence[int]) -> None:
     """Make sure that the halves of an anchor fit into an embedding.
 
     Raises:

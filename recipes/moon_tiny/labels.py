@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from moon_model.product import Product
 from moon_model.training.config import ConfigError, TeacherSection
 from moon_model.training.examples import Examples
-from moon_model.training.objective import Objective, Work
-from moon_model.training.pairs import Item, item_from_json
+from moon_model.training.objective import Objective, StepInput
+from moon_model.training.pairs import TrainingItem, parse_item
 
-LABELLED, LABELS = "labelled.jsonl", "labels.json"
+LABELLED_FILE, LABELS_FILE = "labelled.jsonl", "labels.json"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Facet:
     """
 
     texts: Sequence[Sequence[str]]
-    items: Sequence[Item]
+    items: Sequence[TrainingItem]
     labels: Sequence[int]
 
 
@@ -49,13 +49,13 @@ def read_facets(folder: Path) -> dict[str, Facet]:
         ConfigError: it is missing or damaged.
     """
     try:
-        texts = json.loads((folder / LABELS).read_text(encoding="utf-8"))
-        items: dict[str, list[Item]] = defaultdict(list)
+        texts = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
+        items: dict[str, list[TrainingItem]] = defaultdict(list)
         labels: dict[str, list[int]] = defaultdict(list)
         places = {facet: {label: place for place, label in enumerate(known)} for facet, known in texts.items()}
-        for line in (folder / LABELLED).read_text(encoding="utf-8").splitlines():
+        for line in (folder / LABELLED_FILE).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            items[row["facet"]].append(item_from_json(0, row["product"]))
+            items[row["facet"]].append(parse_item(0, row["product"]))
             labels[row["facet"]].append(places[row["facet"]][row["label"]])
         return {facet: Facet(list(known.values()), items[facet], labels[facet]) for facet, known in texts.items()}
     except (OSError, ValueError, KeyError) as error:
@@ -65,7 +65,7 @@ def read_facets(folder: Path) -> dict[str, Facet]:
         ) from error
 
 
-class LabelTexts(Objective):
+class LabelTextObjective(Objective):
     """A product lies nearest to the words for it, of all words of one facet."""
 
     name = "labels"
@@ -75,10 +75,10 @@ class LabelTexts(Objective):
         self.facets, self.examples, self.settings, self.seed = facets, examples, settings, seed
         self.weight = settings.weight
 
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Draw products of every facet, and one wording of every label."""
         rng = np.random.default_rng((self.seed, step, 3))
-        items: list[Item] = []
+        items: list[TrainingItem] = []
         truths: list[Tensor] = []
         sizes: list[int] = []
         for name in sorted(self.facets):
@@ -86,22 +86,25 @@ class LabelTexts(Objective):
             rows = rng.choice(len(facet.items), size=min(self.settings.labelled, len(facet.items)), replace=False)
             words = [str(rng.choice(list(texts))) for texts in facet.texts]
             items += [facet.items[row] for row in rows]
-            items += [Item(0, Product(f"label {word}", title=word)) for word in words]
+            items += [TrainingItem(0, Product(f"label {word}", title=word)) for word in words]
             truths.append(torch.tensor([facet.labels[row] for row in rows]))
             sizes.append(len(rows) + len(words))
-        return Work(self.examples.prepare(items), partial(self._loss, sorted(self.facets), truths, sizes))
+        return StepInput(self.examples.prepare(items), partial(self._loss, sorted(self.facets), truths, sizes))
 
     def _loss(
         self, names: Sequence[str], truths: Sequence[Tensor], sizes: Sequence[int], embeddings: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the facets' losses, and each facet's accuracy."""
         parts = embeddings.split(list(sizes))
-        found = [label_loss(truth, self.settings.temperature, part) for truth, part in zip(truths, parts, strict=True)]
+        found = [
+            compute_label_loss(truth, self.settings.temperature, part)
+            for truth, part in zip(truths, parts, strict=True)
+        ]
         seen = {f"{name}_accuracy": accuracy for name, (_, accuracy) in zip(names, found, strict=True)}
         return torch.stack([loss for loss, _ in found]).sum(), seen
 
 
-def label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+def compute_label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of each product's label against all labels.
 
     Args:

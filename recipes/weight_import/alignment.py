@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from moon_model.evaluation.minilm import DIMENSION
+from moon_model.evaluation.minilm import MINILM_DIMENSION
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import Prepared
+from moon_model.processing_moon import PreparedProduct
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
-from recipes.moon_tiny.distillation_targets import VisualBasis, product_anchors, summary
-from recipes.moon_tiny.teachers import Photo
-from recipes.weight_import.decoder import compact_backbone
+from recipes.moon_tiny.distillation_targets import VisualBasis, build_product_targets, summarise_grids
+from recipes.moon_tiny.teachers import CaptionedPhoto
+from recipes.weight_import.decoder import get_compact_backbone
 
 _RIDGE = 0.01
 _RIDGE_LINEAR = 1e-4
@@ -28,41 +28,41 @@ FIT_CELLS = 100_000
 
 
 @dataclass(frozen=True)
-class Measured:
+class PhotoFeatures:
     """Photos after the vision tower.
 
     Attributes:
         cells: pooled grid of each photo's original view, float16 [N, tokens_per_view, 1376].
         summaries: of all its views (``anchors.summary``), float32 [N, 1376].
-        words: mean text vector of what is said of it, of length 1, float32 [N, 384].
+        text_vectors: mean text vector of what is said of it, of length 1, float32 [N, 384].
     """
 
     cells: Tensor
     summaries: Tensor
-    words: Tensor
+    text_vectors: Tensor
 
-    def targets(self, basis: VisualBasis, dimension: int) -> Tensor:
+    def compute_targets(self, basis: VisualBasis, dimension: int) -> Tensor:
         """Anchors of the photos, float32 [N, dimension]."""
-        return product_anchors(self.words, basis.vectors(self.summaries), dimension)
+        return build_product_targets(self.text_vectors, basis.vectors(self.summaries), dimension)
 
 
 @torch.inference_mode()
-def measure(photos: Sequence[Photo], examples: Examples, cache: FeatureCache) -> Measured:
+def extract_photo_features(photos: Sequence[CaptionedPhoto], examples: Examples, cache: FeatureCache) -> PhotoFeatures:
     """Run the vision tower over photos; what the cache holds is not computed again."""
     cells, summaries = [], []
     for batch in tqdm(_prepared(photos, examples), desc="vision tower", unit="batch", total=-(-len(photos) // _BATCH)):
         for one in batch:
             grids = cache.features(one.views)
             cells.append(grids[0].flatten(1).T.half())
-            summaries.append(summary(grids))
+            summaries.append(summarise_grids(grids))
     words = [torch.from_numpy(photo.vectors).float().mean(0) for photo in photos]
-    return Measured(torch.stack(cells), torch.stack(summaries), F.normalize(torch.stack(words), dim=-1))
+    return PhotoFeatures(torch.stack(cells), torch.stack(summaries), F.normalize(torch.stack(words), dim=-1))
 
 
-def _prepared(photos: Sequence[Photo], examples: Examples) -> Iterator[list[Prepared]]:
+def _prepared(photos: Sequence[CaptionedPhoto], examples: Examples) -> Iterator[list[PreparedProduct]]:
     """Yield photos ready for the tower, the next batch being decoded meanwhile."""
     batches = [[photo.item for photo in photos[at : at + _BATCH]] for at in range(0, len(photos), _BATCH)]
-    waiting: deque[Future[list[Prepared]]] = deque()
+    waiting: deque[Future[list[PreparedProduct]]] = deque()
     with ThreadPoolExecutor(1) as ahead:
         for batch in batches:
             waiting.append(ahead.submit(examples.prepare, batch))
@@ -87,7 +87,7 @@ def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
     Returns:
         Share of the targets' variance that is explained on these photos.
     """
-    projector = compact_backbone(model).projector
+    projector = get_compact_backbone(model).projector
     flat = cells.flatten(0, 1)
     flat = flat[torch.linspace(0, len(flat) - 1, min(len(flat), FIT_CELLS)).long()].double()
     mean = flat.mean(0)
@@ -99,7 +99,7 @@ def fit_projector(model: MoonModel, cells: Tensor, targets: Tensor) -> float:
     seen = cells.float().mean(1).double()
     hidden = torch.cat([F.gelu(projector.fc1(part.float())).mean(1) for part in cells.split(256)]).double()
     visual = targets.double().clone()
-    visual[:, :DIMENSION] = 0
+    visual[:, :MINILM_DIMENSION] = 0
     linear = _ridge(seen, visual, _RIDGE_LINEAR)
     left = targets.double() - seen @ linear.T
     second = _ridge(hidden, left, _RIDGE)

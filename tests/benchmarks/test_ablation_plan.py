@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation_plan import VARIANTS, Plan, Variant
+from benchmarks.ablation_plan import ABLATION_VARIANTS, AblationPlan, AblationVariant
 from moon_model.configuration_moon import MoonConfig
 from moon_model.training.config import LossSection
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "full"])
+@pytest.mark.parametrize("name", [name for name in ABLATION_VARIANTS if name != "full"])
 def test_a_variant_changes_one_thing(name: str) -> None:
-    full, one = Variant(), VARIANTS[name]
+    full, one = AblationVariant(), ABLATION_VARIANTS[name]
     changed = [field for field in vars(full) if getattr(one, field) != getattr(full, field)]
     assert len(changed) == 1
     assert set(one.model) <= set(MoonConfig().to_dict())
@@ -19,8 +19,8 @@ def test_a_variant_changes_one_thing(name: str) -> None:
 
 
 def test_runs_of_other_settings_are_kept_apart(tmp_path: Path) -> None:
-    def plan(steps: int) -> Plan:
+    def plan(steps: int) -> AblationPlan:
         roots = (tmp_path,)
-        return Plan(tmp_path, roots, tmp_path, tmp_path, 4, 8, steps=steps, products=20)
+        return AblationPlan(tmp_path, roots, tmp_path, tmp_path, 4, 8, steps=steps, products=20)
 
     assert plan(10).runs != plan(20).runs

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.encode_stage import _medians, _ratios, markdown
+from benchmarks.encode_stage import _compute_medians, _compute_ratios, render_stage_page
 
 
 def speed(products_per_second, cpu):
@@ -19,7 +19,7 @@ RUNS = [
 
 
 def test_ratios_are_of_medians_and_the_plain_loop_is_compared_with_one_process():
-    ratios = _ratios(RUNS)
+    ratios = _compute_ratios(RUNS)
     assert ratios["stage_warm"] == pytest.approx(0.9)
     assert ratios["stage_cold"] == pytest.approx(0.75)
     assert ratios["plain"] == pytest.approx(0.9)
@@ -27,9 +27,9 @@ def test_ratios_are_of_medians_and_the_plain_loop_is_compared_with_one_process()
 
 
 def test_page_shows_speeds_memory_and_conditions():
-    text = markdown(
+    text = render_stage_page(
         {
-            "products": 2000, "runs": RUNS, "medians": _medians(RUNS), "ratios": _ratios(RUNS),
+            "products": 2000, "runs": RUNS, "medians": _compute_medians(RUNS), "ratios": _compute_ratios(RUNS),
             "peak_mib": {500: {"driver": 1, "jvm": 2, "worker": 3}}, "command": "the command", "started": "then",
             "machine": {"cpu": "a processor", "cores": 2, "load_average_before": [0.1, 0, 0]},
             "versions": {"torch": "2.13"},

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from demo_shop.drawing import draw_product
-from demo_shop.vocabulary import COLOURS, TYPES
+from demo_shop.vocabulary import COLOURS, PRODUCT_TYPES
 from demo_shop.world import DemoProduct, DemoWorld
 
 
@@ -14,7 +14,7 @@ def colours(pixels: np.ndarray) -> np.ndarray:
     return pixels[pixels[..., 3] > 200][:, :3]
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", PRODUCT_TYPES)
 def test_every_type_is_a_tight_opaque_cutout(kind: str) -> None:
     for index in range(4):
         pixels = drawn(DemoWorld(1, types=(kind,)).product(index), view=index)

@@ -1,15 +1,15 @@
 import numpy as np
 import pytest
 
-from demo_shop.patterns import Print, print_sheet
+from demo_shop.patterns import PatternStyle, draw_pattern_sheet
 from demo_shop.vocabulary import PATTERNS
 
 RED, WHITE, GOLD = (200, 30, 30), (240, 240, 240), (250, 200, 60)
 
 
 def sheet(pattern: str, seed: int = 0, angle: float = 10.0) -> np.ndarray:
-    how = Print(RED, WHITE, GOLD, 20.0, angle, np.random.default_rng(seed))
-    return np.asarray(print_sheet(pattern, how, 160, 120)).astype(int)
+    how = PatternStyle(RED, WHITE, GOLD, 20.0, angle, np.random.default_rng(seed))
+    return np.asarray(draw_pattern_sheet(pattern, how, 160, 120)).astype(int)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

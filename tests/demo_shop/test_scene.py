@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from demo_shop.scene import compose, develop, save_jpeg, to_jpeg
+from demo_shop.scene import compose_scene, encode_jpeg, save_jpeg, simulate_camera
 
 
 def patch(width: int, height: int) -> Image.Image:
@@ -25,7 +25,7 @@ def patch(width: int, height: int) -> Image.Image:
 )
 def test_the_box_is_exactly_where_the_product_is(w, h, ground_w, ground_h, seed, free) -> None:
     ground = Image.new("RGB", (ground_w, ground_h), "white")
-    picture, (x0, y0, x1, y1) = compose(
+    picture, (x0, y0, x1, y1) = compose_scene(
         patch(w, h), ground, np.random.default_rng(seed), scale=(0.3, 0.9) if free else None
     )
     red = np.asarray(picture).astype(int)
@@ -38,13 +38,13 @@ def test_the_box_is_exactly_where_the_product_is(w, h, ground_w, ground_h, seed,
 def test_scale_is_a_share_of_the_shorter_side() -> None:
     ground = Image.new("RGB", (300, 200), "white")
     for seed in range(10):
-        _, (x0, _, x1, _) = compose(patch(50, 20), ground, np.random.default_rng(seed), scale=(0.5, 0.6))
+        _, (x0, _, x1, _) = compose_scene(patch(50, 20), ground, np.random.default_rng(seed), scale=(0.5, 0.6))
         assert 0.48 * 200 <= (x1 - x0) * 300 <= 0.6 * 200
 
 
 def test_the_product_casts_a_shadow_and_the_ground_is_left_alone() -> None:
     ground = Image.new("RGB", (100, 100), "white")
-    picture, _ = compose(patch(40, 40), ground, np.random.default_rng(1), scale=None)
+    picture, _ = compose_scene(patch(40, 40), ground, np.random.default_rng(1), scale=None)
     grey = np.asarray(picture)[np.asarray(picture)[..., 1] > 60]
     assert grey.min() < 235
     assert np.asarray(ground).min() == 255
@@ -53,33 +53,33 @@ def test_the_product_casts_a_shadow_and_the_ground_is_left_alone() -> None:
 def test_transparent_margins_do_not_count() -> None:
     cutout = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     cutout.paste((255, 0, 0, 255), (10, 10, 20, 30))
-    _, (x0, y0, x1, y1) = compose(cutout, Image.new("RGB", (80, 80)), np.random.default_rng(0), scale=None)
+    _, (x0, y0, x1, y1) = compose_scene(cutout, Image.new("RGB", (80, 80)), np.random.default_rng(0), scale=None)
     assert ((x1 - x0) * 80, (y1 - y0) * 80) == pytest.approx((10, 20))
 
 
 def test_an_empty_cutout_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
-        compose(Image.new("RGBA", (9, 9)), Image.new("RGB", (50, 50)), np.random.default_rng(0))
+        compose_scene(Image.new("RGBA", (9, 9)), Image.new("RGB", (50, 50)), np.random.default_rng(0))
 
 
 def test_developing_keeps_the_picture_recognisable() -> None:
     picture = Image.linear_gradient("L").convert("RGB").resize((64, 64))
     for seed in range(20):
-        out = develop(picture, np.random.default_rng(seed))
+        out = simulate_camera(picture, np.random.default_rng(seed))
         assert out.size == picture.size
         assert np.corrcoef(np.asarray(out).ravel(), np.asarray(picture).ravel())[0, 1] > 0.97
 
 
 def test_jpeg_bytes_repeat_and_decode() -> None:
     picture = Image.linear_gradient("L").convert("RGB")
-    assert to_jpeg(picture) == to_jpeg(picture.copy())
-    assert Image.open(io.BytesIO(to_jpeg(picture))).format == "JPEG"
+    assert encode_jpeg(picture) == encode_jpeg(picture.copy())
+    assert Image.open(io.BytesIO(encode_jpeg(picture))).format == "JPEG"
 
 
 def test_a_saved_picture_is_whole_and_leaves_nothing_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture, path = Image.new("RGB", (20, 30), "red"), tmp_path / "a.jpg"
     save_jpeg(picture, path)
-    assert path.read_bytes() == to_jpeg(picture)
+    assert path.read_bytes() == encode_jpeg(picture)
     assert list(tmp_path.iterdir()) == [path]
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from demo_shop.shading import Light, grain_tile, shade
+from demo_shop.shading import Light, compute_shading, draw_grain_tile
 from demo_shop.vocabulary import MATERIALS, Material
 
 FOLDS = np.zeros((64, 64), dtype=np.float32)
@@ -18,15 +18,15 @@ def disc() -> Image.Image:
 
 @pytest.mark.parametrize("form", ["puff", "turned", "ball"])
 def test_the_side_towards_the_light_is_brighter(disc: Image.Image, form: str) -> None:
-    dark, _ = shade(disc, form, 0.9, Material(0.0, 4), LEFT, FOLDS)
+    dark, _ = compute_shading(disc, form, 0.9, Material(0.0, 4), LEFT, FOLDS)
     pixels = np.asarray(dark).astype(int)
     assert pixels.shape == (120, 120)
     assert pixels[60, 25] > pixels[60, 95] + 10
 
 
 def test_gloss_makes_a_highlight_and_matt_none(disc: Image.Image) -> None:
-    _, none = shade(disc, "ball", 1.0, Material(0.0, 4), LEFT, FOLDS)
-    _, glint = shade(disc, "ball", 1.0, Material(0.9, 30), LEFT, FOLDS)
+    _, none = compute_shading(disc, "ball", 1.0, Material(0.0, 4), LEFT, FOLDS)
+    _, glint = compute_shading(disc, "ball", 1.0, Material(0.9, 30), LEFT, FOLDS)
     assert none is None
     assert glint is not None
     values = np.asarray(glint)
@@ -35,10 +35,10 @@ def test_gloss_makes_a_highlight_and_matt_none(disc: Image.Image) -> None:
 
 
 def test_flat_parts_are_evenly_lit_and_tiny_parts_do_not_fail(disc: Image.Image) -> None:
-    assert len(shade(disc, "flat", 1.0, Material(0.9, 30), LEFT, FOLDS)[0].getcolors()) == 1
+    assert len(compute_shading(disc, "flat", 1.0, Material(0.9, 30), LEFT, FOLDS)[0].getcolors()) == 1
     for size in ((1, 1), (2, 40), (40, 2), (5, 5)):
         for form in ("puff", "sheet", "turned", "ball"):
-            dark, _ = shade(Image.new("L", size, 255), form, 1.0, Material(0.3, 9), LEFT, FOLDS)
+            dark, _ = compute_shading(Image.new("L", size, 255), form, 1.0, Material(0.3, 9), LEFT, FOLDS)
             assert dark.size == size
 
 
@@ -51,7 +51,7 @@ def test_random_light_is_a_unit_vector_from_above() -> None:
 
 @pytest.mark.parametrize("kind", sorted({m.grain for m in MATERIALS.values()} - {"none"}))
 def test_grain_darkens_a_little_and_never_everything(kind: str) -> None:
-    values = np.asarray(grain_tile(kind, 0.2)).astype(int)
+    values = np.asarray(draw_grain_tile(kind, 0.2)).astype(int)
     assert values.shape == (512, 512)
     assert values.min() >= 255 * 0.79
     assert values.max() > 240

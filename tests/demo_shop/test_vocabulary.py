@@ -1,24 +1,24 @@
 from itertools import chain
 
 from demo_shop import vocabulary as words
-from demo_shop.shapes import SHAPES
+from demo_shop.shapes import SHAPE_BUILDERS
 
 
 def test_there_is_enough_to_choose_from() -> None:
-    assert len(words.TYPES) >= 18
-    assert len({kind.category[0] for kind in words.TYPES.values()}) >= 3
+    assert len(words.PRODUCT_TYPES) >= 18
+    assert len({kind.category[0] for kind in words.PRODUCT_TYPES.values()}) >= 3
     assert len(words.COLOURS) >= 12
     assert len(words.PATTERNS) >= 8
-    assert set(SHAPES) == set(words.TYPES)
+    assert set(SHAPE_BUILDERS) == set(words.PRODUCT_TYPES)
 
 
 def test_every_material_has_a_look() -> None:
-    used = set(chain.from_iterable(kind.materials for kind in words.TYPES.values()))
+    used = set(chain.from_iterable(kind.materials for kind in words.PRODUCT_TYPES.values()))
     assert used <= set(words.MATERIALS)
 
 
 def test_no_word_means_two_things() -> None:
-    for table in (words.TYPES, words.COLOURS, words.PATTERNS):
+    for table in (words.PRODUCT_TYPES, words.COLOURS, words.PATTERNS):
         said = list(chain.from_iterable(entry.names + entry.asked for entry in table.values()))
         assert len(said) == len(set(said))
 

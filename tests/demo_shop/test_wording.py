@@ -5,17 +5,17 @@ import numpy as np
 import pytest
 
 from demo_shop import vocabulary as words
-from demo_shop.wording import Wording, describe, name_product
+from demo_shop.wording import TextFacts, write_description, write_title
 
 ASKED = list(
     chain.from_iterable(
-        entry.asked for table in (words.TYPES, words.COLOURS, words.PATTERNS) for entry in table.values()
+        entry.asked for table in (words.PRODUCT_TYPES, words.COLOURS, words.PATTERNS) for entry in table.values()
     )
 )
 
 
-def wording(silent_about: str = "", misleading: bool = False, kind: str = "armchair") -> Wording:
-    return Wording(kind, words.BRANDS[0], "red", "striped", "leather", "80 cm wide", silent_about, misleading)
+def wording(silent_about: str = "", misleading: bool = False, kind: str = "armchair") -> TextFacts:
+    return TextFacts(kind, words.BRANDS[0], "red", "striped", "leather", "80 cm wide", silent_about, misleading)
 
 
 def says(text: str, options: tuple[str, ...]) -> bool:
@@ -25,33 +25,33 @@ def says(text: str, options: tuple[str, ...]) -> bool:
 @pytest.mark.parametrize("silent", ["", "colour", "pattern"])
 def test_titles_tell_everything_but_what_they_are_silent_about(silent: str) -> None:
     for seed in range(40):
-        title, misleading = name_product(wording(silent), np.random.default_rng(seed))
+        title, misleading = write_title(wording(silent), np.random.default_rng(seed))
         assert misleading == ""
         assert says(title, words.COLOURS["red"].names) == (silent != "colour")
         assert says(title, words.PATTERNS["striped"].names) == (silent != "pattern")
-        assert says(title, words.TYPES["armchair"].names)
+        assert says(title, words.PRODUCT_TYPES["armchair"].names)
         assert not re.search(r",\s*[,–]|\s\s|^[,\s]|[,\s]$", title)
 
 
 def test_misleading_titles_name_something_else() -> None:
-    others = tuple(n for t, k in words.TYPES.items() if t != "armchair" for n in k.names)
+    others = tuple(n for t, k in words.PRODUCT_TYPES.items() if t != "armchair" for n in k.names)
     others += tuple(c for c in words.COLOURS if c != "red")
     for seed in range(40):
-        title, misleading = name_product(wording(misleading=True), np.random.default_rng(seed))
+        title, misleading = write_title(wording(misleading=True), np.random.default_rng(seed))
         assert title.endswith(misleading)
         assert says(misleading, others)
 
 
 def test_descriptions_never_tell_colour_or_pattern() -> None:
     for seed in range(60):
-        text = describe(wording(), np.random.default_rng(seed))
+        text = write_description(wording(), np.random.default_rng(seed))
         assert says(text, ("armchair",))
         assert not says(text, words.COLOURS["red"].names + words.PATTERNS["striped"].names)
         assert not re.search(r"\b[Aa] armchair", text)
 
 
 def test_no_title_uses_a_shoppers_word() -> None:
-    for kind in words.TYPES:
+    for kind in words.PRODUCT_TYPES:
         for seed in range(30):
-            title, _ = name_product(wording(kind=kind, misleading=seed % 2 == 0), np.random.default_rng(seed))
+            title, _ = write_title(wording(kind=kind, misleading=seed % 2 == 0), np.random.default_rng(seed))
             assert not [word for word in ASKED if says(title, (word,))]

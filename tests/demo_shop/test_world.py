@@ -4,7 +4,7 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from demo_shop.vocabulary import COLOURS, PATTERNS, TYPES
+from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
 from demo_shop.world import VARIANT_EVERY, DemoWorld
 
 WORLD = DemoWorld(3)
@@ -18,7 +18,7 @@ def test_products_depend_on_seed_and_index_alone() -> None:
 
 
 def test_everything_occurs() -> None:
-    assert {p.type for p in PRODUCTS} == set(TYPES)
+    assert {p.type for p in PRODUCTS} == set(PRODUCT_TYPES)
     assert {p.colour for p in PRODUCTS} == set(COLOURS)
     assert {p.pattern for p in PRODUCTS} == set(PATTERNS)
     assert {p.images for p in PRODUCTS} == {1, 2, 3}
@@ -70,7 +70,7 @@ def test_revisions_reword_but_keep_looks() -> None:
 
 
 def test_types_can_be_held_out() -> None:
-    kept = [kind for kind in TYPES if kind not in ("teapot", "umbrella")]
+    kept = [kind for kind in PRODUCT_TYPES if kind not in ("teapot", "umbrella")]
     counts = Counter(DemoWorld(3, types=kept).product(i).type for i in range(300))
     assert set(counts) == set(kept)
 

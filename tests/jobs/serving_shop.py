@@ -25,7 +25,7 @@ from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import Plan, commit_header, required_plan
 from jobs.state.run_context import Night
 from schemas.collection import collection_name
-from schemas.product import canonical, content_hash
+from schemas.product import canonicalise_product, compute_content_hash
 
 DIMENSION = 16
 VERSION = "ab12" * 16
@@ -42,8 +42,8 @@ class Item:
 
     @property
     def content_hash(self) -> str:
-        return content_hash(
-            canonical(
+        return compute_content_hash(
+            canonicalise_product(
                 title=self.title,
                 description="",
                 category=self.category,
@@ -87,7 +87,7 @@ class Shop:
             "registered_model",
             lambda lake, settings, version, name: replace(self.model, model_version=version, collection=name),
         )
-        monkeypatch.setattr("jobs.serving.collection.preprocessing_digest", lambda path: "0" * 64)
+        monkeypatch.setattr("jobs.serving.collection.compute_preprocessing_digest", lambda path: "0" * 64)
 
     def night(self, date: str, **options: Any) -> Night:
         return self._make_night(date, **{**self._options, **options})

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moon_model.checkpoint import (
-    BLOCK,
-    FORMAT,
     INDEX_FILE,
-    INT8_ERROR,
+    MAX_INT8_ERROR,
     MAX_SHARD_BYTES,
-    folder_bytes,
+    SCALE_BLOCK,
+    STORAGE_FORMAT,
+    count_folder_bytes,
     load_state_dict,
+    measure_parts,
     save_state,
-    size_table,
 )
 from moon_model.configuration_moon import MoonConfig
-from moon_model.fingerprint import weight_files
+from moon_model.fingerprint import list_weight_files
 from moon_model.modeling_moon import MoonModel
 
 Factory = Callable[..., MoonConfig]
@@ -46,7 +46,7 @@ def test_a_matrix_comes_back_nearly(
     weight = torch.randn(rows, columns, generator=draw) * torch.logspace(-3, 3, rows)[:, None]
     restored = stored(tmp_path_factory.mktemp("w"), {"a.weight": weight})["a.weight"]
     assert (restored.shape, restored.dtype) == (weight.shape, torch.float32)
-    assert relative_error(restored, weight) <= INT8_ERROR
+    assert relative_error(restored, weight) <= MAX_INT8_ERROR
     assert ((restored - weight).abs().amax(1) <= weight.abs().amax(1) / 100).all()
 
 
@@ -58,21 +58,21 @@ def test_vectors_and_zeros_come_back_exactly(tmp_path: Path) -> None:
 
 def test_bfloat16_is_used_where_int8_hurts(tmp_path: Path) -> None:
     save_state({"a.smooth.weight": torch.randn(8, 1000)}, CONFIG, tmp_path)
-    assert size_table(tmp_path)[0].kinds == "int8"
+    assert measure_parts(tmp_path)[0].kinds == "int8"
     heavy = torch.full((8, 1000), 0.4)
     heavy[:, 0] = 127.0
     save_state({"a.heavy.weight": heavy}, CONFIG, tmp_path)
-    assert size_table(tmp_path)[0].kinds == "bfloat16"
+    assert measure_parts(tmp_path)[0].kinds == "bfloat16"
     assert relative_error(load_state_dict(tmp_path)["a.heavy.weight"], heavy) <= 0.004
 
 
 def test_blocks_have_scales_of_their_own_where_a_few_columns_are_loud(tmp_path: Path) -> None:
-    rows = torch.randn(50, 4 * BLOCK, generator=torch.Generator().manual_seed(0))
+    rows = torch.randn(50, 4 * SCALE_BLOCK, generator=torch.Generator().manual_seed(0))
     rows[:, -1] = 12.0
     restored = stored(tmp_path, {"a.rows.weight": rows})["a.rows.weight"]
-    assert size_table(tmp_path)[0].kinds == "int8"
-    assert relative_error(restored[:, :-BLOCK], rows[:, :-BLOCK]) <= INT8_ERROR
-    assert relative_error(restored, rows) <= INT8_ERROR
+    assert measure_parts(tmp_path)[0].kinds == "int8"
+    assert relative_error(restored[:, :-SCALE_BLOCK], rows[:, :-SCALE_BLOCK]) <= MAX_INT8_ERROR
+    assert relative_error(restored, rows) <= MAX_INT8_ERROR
 
 
 def test_copies_of_one_expert_are_stored_once(tmp_path: Path) -> None:
@@ -80,8 +80,8 @@ def test_copies_of_one_expert_are_stored_once(tmp_path: Path) -> None:
     state = {"same": one.repeat(6, 1, 1), "different": torch.randn(6, 64, 64)}
     restored = stored(tmp_path, state)
     assert restored["same"].shape == (6, 64, 64)
-    assert relative_error(restored["same"], state["same"]) <= INT8_ERROR
-    rows = {row.part: row for row in size_table(tmp_path)}
+    assert relative_error(restored["same"], state["same"]) <= MAX_INT8_ERROR
+    rows = {row.part: row for row in measure_parts(tmp_path)}
     assert rows["same"].parameters == rows["different"].parameters == 6 * 64 * 64
     assert rows["same"].stored * 6 == rows["different"].stored
 
@@ -91,10 +91,10 @@ def test_files_stay_under_the_limit_and_old_ones_go(tmp_path: Path) -> None:
     files = save_state(state, CONFIG, tmp_path, max_shard_bytes=25_000)
     assert len(files) == 3
     assert MAX_SHARD_BYTES < 15 * 2**20
-    assert weight_files(tmp_path) == sorted(files)
-    assert folder_bytes([tmp_path]) == sum(file.stat().st_size for file in tmp_path.iterdir())
+    assert list_weight_files(tmp_path) == sorted(files)
+    assert count_folder_bytes([tmp_path]) == sum(file.stat().st_size for file in tmp_path.iterdir())
     save_state({"layer.weight": torch.randn(3, 3)}, CONFIG, tmp_path)
-    assert len(weight_files(tmp_path)) == 1
+    assert len(list_weight_files(tmp_path)) == 1
     with pytest.raises(ValueError, match=r"layer\.0\.weight alone"):
         save_state(state, CONFIG, tmp_path, max_shard_bytes=5_000)
 
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_says_so(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     config["moon_storage"]["version"] = 99
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=f"reads {FORMAT} 1"):
+    with pytest.raises(ValueError, match=f"reads {STORAGE_FORMAT} 1"):
         load_state_dict(tmp_path)
 
 

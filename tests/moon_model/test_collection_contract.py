@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from moon_model import checkpoint_dir
-from moon_model.collection_contract import NothingServedError, ServedModel, WrongEncoderError, served_model
+from moon_model.collection_contract import NothingServedError, ServedModel, WrongEncoderError, read_served_model
 from moon_model.encoder import MoonEncoder
-from moon_model.fingerprint import model_version
+from moon_model.fingerprint import compute_model_version
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL
 
 TINY = checkpoint_dir("moon-tiny")
@@ -39,12 +39,12 @@ def described(version: str, checkpoint: str) -> Described:
 
 
 def test_the_right_encoder_is_loaded_and_knows_its_collection() -> None:
-    client = described(model_version(TINY), str(TINY))
+    client = described(compute_model_version(TINY), str(TINY))
     encoder = MoonEncoder.for_collection(client, threads=1)
-    assert encoder.model_version == model_version(TINY)
+    assert encoder.model_version == compute_model_version(TINY)
     assert encoder.collection(client) == "moon_products"
-    assert served_model(client, "other") == ServedModel("other", "moon_other", encoder.model_version, str(TINY))
-    assert served_model(client, "moon_scratch_1").collection == "moon_scratch_1", "a collection's own name will do"
+    assert read_served_model(client, "other") == ServedModel("other", "moon_other", encoder.model_version, str(TINY))
+    assert read_served_model(client, "moon_scratch_1").collection == "moon_scratch_1", "a collection's own name will do"
     client.properties[PROPERTY_MODEL] = "f" * 64
     with pytest.raises(WrongEncoderError, match=r"alias products serves model f{12}, this encoder is"):
         encoder.collection(client)
@@ -54,17 +54,17 @@ def test_another_checkpoint_at_that_place_is_refused(tmp_path: Path) -> None:
     folder = copytree(TINY, tmp_path / "tiny")
     processing = folder / "processor_config.json"
     processing.write_text(processing.read_text().replace('"lowercase": true', '"lowercase": false'))
-    assert model_version(folder) != model_version(TINY)
-    client = described(model_version(TINY), str(folder))
-    with pytest.raises(WrongEncoderError, match=f"this encoder is {model_version(folder)[:12]}"):
+    assert compute_model_version(folder) != compute_model_version(TINY)
+    client = described(compute_model_version(TINY), str(folder))
+    with pytest.raises(WrongEncoderError, match=f"this encoder is {compute_model_version(folder)[:12]}"):
         MoonEncoder.for_collection(client, threads=1)
-    assert MoonEncoder.for_collection(client, path=TINY, threads=1).model_version == model_version(TINY)
+    assert MoonEncoder.for_collection(client, path=TINY, threads=1).model_version == compute_model_version(TINY)
 
 
 def test_what_is_not_here_is_said() -> None:
     with pytest.raises(WrongEncoderError, match=r"is not here .*/nowhere.*copy it to this machine"):
         MoonEncoder.for_collection(described("a" * 64, "/nowhere"))
     with pytest.raises(NothingServedError, match=r"no alias 'shop' .*other, products"):
-        served_model(described("a" * 64, "/nowhere"), "shop")
+        read_served_model(described("a" * 64, "/nowhere"), "shop")
     with pytest.raises(NothingServedError, match="moon_products, which is not a collection of ours"):
-        served_model(Described(foreign="1"), "products")
+        read_served_model(Described(foreign="1"), "products")

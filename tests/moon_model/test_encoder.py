@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from moon_model import checkpoint_dir
-from moon_model.checkpoint import folder_bytes
+from moon_model.checkpoint import count_folder_bytes
 from moon_model.configuration_moon import Segment
 from moon_model.detection.region import Region
-from moon_model.encoder import LENGTH_STEP, MoonEncoder, token_batches
-from moon_model.fingerprint import model_version, version_with
+from moon_model.encoder import LENGTH_STEP, MoonEncoder, split_token_batches
+from moon_model.fingerprint import combine_version, compute_model_version
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import MoonProcessor, Prepared
+from moon_model.processing_moon import MoonProcessor, PreparedProduct
 from moon_model.product import Product
 from moon_model.runtime import has_fast_bfloat16
 
@@ -51,7 +51,7 @@ PRODUCTS = [
 ]
 
 
-def segments(prepared: Prepared) -> set[Segment]:
+def segments(prepared: PreparedProduct) -> set[Segment]:
     return set(map(Segment, prepared.segment_ids)) - {Segment.NONE}
 
 
@@ -173,7 +173,7 @@ def test_the_detector_is_asked_unless_regions_are_known(encoder: MoonEncoder) ->
 def test_the_shipped_detector_works_with_the_shipped_model() -> None:
     complete = MoonEncoder.from_pretrained(device="cpu")
     assert complete.encode(PRODUCTS[:2]).shape == (2, complete.dim)
-    assert complete.model_version == model_version()
+    assert complete.model_version == compute_model_version()
 
 
 def test_prepare_is_safe_in_threads(encoder: MoonEncoder) -> None:
@@ -213,7 +213,7 @@ def test_texts_already_find_texts(encoder: MoonEncoder) -> None:
 
 
 def test_the_version_says_whether_there_are_crops(encoder: MoonEncoder) -> None:
-    assert encoder.model_version == version_with(TINY, "none") != model_version()
+    assert encoder.model_version == combine_version(TINY, "none") != compute_model_version()
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_batches_have_few_lengths(encoder: MoonEncoder) -> None:
 
 @given(st.lists(st.integers(1, 500), max_size=60), st.integers(1, 2000))
 def test_token_batches_take_everyone_once_and_keep_to_the_budget(lengths: list[int], budget: int) -> None:
-    batches = list(token_batches(lengths, budget))
+    batches = list(split_token_batches(lengths, budget))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= budget
@@ -271,5 +271,5 @@ def _fold(tokenizer: object) -> _FoldedTokenizer:
 
 def test_the_shipped_files_are_small_enough() -> None:
     assert all(path.stat().st_size <= 15 * 2**20 for path in TINY.iterdir())
-    assert folder_bytes([TINY, checkpoint_dir("detector")]) <= 36 * 2**20
+    assert count_folder_bytes([TINY, checkpoint_dir("detector")]) <= 36 * 2**20
     assert not [path for path in TINY.iterdir() if path.suffix in {".bin", ".pt", ".pth", ".pkl"}]

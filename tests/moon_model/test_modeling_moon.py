@@ -226,7 +226,7 @@ def test_refuses_another_attention_and_another_base(tiny_compact_config, tmp_pat
 
 
 def test_a_slow_attention_path_is_an_error_not_a_fallback(tiny_compact_config, make_world, monkeypatch):
-    monkeypatch.setattr("moon_model.modeling_moon.FUSED_ATTENTION", [])
+    monkeypatch.setattr("moon_model.modeling_moon.FUSED_ATTENTION_BACKENDS", [])
     model = MoonModel(tiny_compact_config())
     world = make_world(model.config)
     with pytest.raises(RuntimeError):

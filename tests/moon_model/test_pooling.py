@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from moon_model.pooling import normalise, pool, truncate
+from moon_model.pooling import normalise_vectors, pool, truncate_embedding
 
 SEGMENTS = torch.tensor([[0, 1, 1, 1, 2, 3, 0, 4, 5, 0], [0, 3, 3, 0, 0, 0, 0, 0, 0, 0], [0] * 10])
 
@@ -26,13 +26,13 @@ def test_segments_is_the_mean_of_segment_means(hidden):
 
 def test_modalities_weigh_words_against_pictures(hidden):
     pooled = pool(hidden, SEGMENTS, "modalities", 0.7)
-    visual, words = normalise(hidden[0, [1, 2, 3, 4]].mean(0)), normalise(hidden[0, [5, 7, 8]].mean(0))
+    visual, words = normalise_vectors(hidden[0, [1, 2, 3, 4]].mean(0)), normalise_vectors(hidden[0, [5, 7, 8]].mean(0))
     torch.testing.assert_close(pooled[0], 0.3 * visual + 0.7 * words)
 
 
 def test_a_modality_alone_is_its_mean_whatever_its_share(hidden):
-    vectors = normalise(pool(hidden, SEGMENTS, "modalities", 0.7))
-    torch.testing.assert_close(vectors[1], normalise(hidden[1, 1:3].mean(0)))
+    vectors = normalise_vectors(pool(hidden, SEGMENTS, "modalities", 0.7))
+    torch.testing.assert_close(vectors[1], normalise_vectors(hidden[1, 1:3].mean(0)))
 
 
 def test_a_loud_modality_does_not_drown_the_other(hidden):
@@ -42,7 +42,7 @@ def test_a_loud_modality_does_not_drown_the_other(hidden):
 
 @pytest.mark.parametrize("how", ["tokens", "segments", "modalities"])
 def test_a_row_without_tokens_gives_zeros_not_nan(hidden, how):
-    assert torch.equal(normalise(pool(hidden, SEGMENTS, how))[2], torch.zeros(8))
+    assert torch.equal(normalise_vectors(pool(hidden, SEGMENTS, how))[2], torch.zeros(8))
 
 
 def test_pools_bfloat16_in_float32(hidden):
@@ -51,8 +51,8 @@ def test_pools_bfloat16_in_float32(hidden):
 
 
 def test_truncate_keeps_the_head_and_renormalises():
-    vector = normalise(torch.tensor([[3.0, 4.0, 12.0]]))
-    torch.testing.assert_close(truncate(vector, 2), torch.tensor([[0.6, 0.8]]))
+    vector = normalise_vectors(torch.tensor([[3.0, 4.0, 12.0]]))
+    torch.testing.assert_close(truncate_embedding(vector, 2), torch.tensor([[0.6, 0.8]]))
     for dim in (0, 4):
         with pytest.raises(ValueError, match=r"1\.\.3"):
-            truncate(vector, dim)
+            truncate_embedding(vector, dim)

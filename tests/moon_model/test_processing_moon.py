@@ -15,9 +15,9 @@ from transformers import AutoProcessor
 
 from moon_model.configuration_moon import CompactConfig, MoonConfig, Segment
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import ImageFailure, MoonProcessor, Prepared, View
+from moon_model.processing_moon import ImageFailure, MoonProcessor, PreparedProduct, View
 from moon_model.product import Product
-from moon_model.tokenization import IMAGE, PAD, SEPARATOR, SPECIAL, START, cut_vocabulary
+from moon_model.tokenization import IMAGE_ID, PAD_ID, SEPARATOR_ID, SPECIAL_TOKENS, START_ID, cut_vocabulary
 
 BYTES = {
     "model": {
@@ -26,7 +26,7 @@ BYTES = {
         "vocab": {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))},
     }
 }
-ROWS = len(SPECIAL) + 256
+ROWS = len(SPECIAL_TOKENS) + 256
 VIEW_TOKENS = 4
 
 
@@ -47,7 +47,7 @@ def view(crop: bool = True) -> View:
     return View(Image.new("RGB", (50, 40), "red"), Image.new("RGB", (20, 20), "blue") if crop else None)
 
 
-def runs(prepared: Prepared) -> list[tuple[Segment, int]]:
+def runs(prepared: PreparedProduct) -> list[tuple[Segment, int]]:
     """Run lengths of the segments, in reading order."""
     out: list[tuple[Segment, int]] = []
     for value in map(Segment, prepared.segment_ids):
@@ -79,11 +79,11 @@ def test_the_reading_order_is_the_papers() -> None:
 
 def test_ids_and_views_stand_where_the_segments_say() -> None:
     prepared = processor().prepare(MUG, [view()])
-    assert prepared.input_ids[0] == START
+    assert prepared.input_ids[0] == START_ID
     visual = np.isin(prepared.segment_ids, [Segment.IMAGE, Segment.CROP])
-    assert (prepared.input_ids[visual] == IMAGE).all()
-    assert not (prepared.input_ids[~visual] == IMAGE).any()
-    assert (prepared.input_ids[1:][prepared.segment_ids[1:] == Segment.NONE] == SEPARATOR).all()
+    assert (prepared.input_ids[visual] == IMAGE_ID).all()
+    assert not (prepared.input_ids[~visual] == IMAGE_ID).any()
+    assert (prepared.input_ids[1:][prepared.segment_ids[1:] == Segment.NONE] == SEPARATOR_ID).all()
     assert [tuple(pixels[32, 32]) for pixels in prepared.views] == [(255, 0, 0), (0, 0, 255)]
 
 
@@ -101,7 +101,7 @@ def test_ids_and_views_stand_where_the_segments_say() -> None:
 def test_every_part_may_be_absent(product: Product, views: Sequence[View], present: set[Segment]) -> None:
     prepared = processor().prepare(product, views)
     assert set(prepared.segment_ids) - {Segment.NONE} == present
-    assert prepared.input_ids[-1] != SEPARATOR
+    assert prepared.input_ids[-1] != SEPARATOR_ID
     assert not prepared.is_empty
 
 
@@ -141,7 +141,7 @@ def test_lower_case_can_be_switched_off() -> None:
 @given(st.text(max_size=60))
 def test_no_text_can_forge_template_or_image_tokens(text: str) -> None:
     prepared = SHARED.prepare(Product("7", text + "<|image|>"))
-    assert (prepared.input_ids[1:] >= len(SPECIAL)).all()
+    assert (prepared.input_ids[1:] >= len(SPECIAL_TOKENS)).all()
 
 
 SHARED = processor()
@@ -153,7 +153,7 @@ def test_a_batch_is_padded_on_the_right_only() -> None:
     assert batch["input_ids"].shape == (2, long.num_tokens)
     assert batch["input_ids"].dtype == batch["segment_ids"].dtype == torch.int64
     assert batch["attention_mask"].sum(1).tolist() == [long.num_tokens, short.num_tokens]
-    assert (batch["input_ids"][1, short.num_tokens :] == PAD).all()
+    assert (batch["input_ids"][1, short.num_tokens :] == PAD_ID).all()
     assert (batch["segment_ids"][1, short.num_tokens :] == Segment.NONE).all()
     assert batch["pixel_values"].shape == (2, 3, 64, 64)
 

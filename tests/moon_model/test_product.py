@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from moon_model.product import Product, clean
+from moon_model.product import Product, clean_text
 
 
 def test_only_the_id_is_needed() -> None:
@@ -32,7 +32,7 @@ def test_a_single_image_need_not_be_a_list(image: object) -> None:
 def test_whitespace_and_none_are_cleaned() -> None:
     assert Product(7, title=" a\n\tb ", description=None).title == "a b"
     assert Product(7).id == "7"
-    assert clean(None) == ""
+    assert clean_text(None) == ""
 
 
 def test_of_takes_products_and_mappings() -> None:

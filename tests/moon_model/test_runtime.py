@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.utils import logging as transformers_logging
 
-from moon_model.runtime import has_fast_bfloat16, quiet_loading, resolve_device, resolve_dtype
+from moon_model.runtime import has_fast_bfloat16, hide_progress_bars, resolve_device, resolve_dtype
 
 CPU = torch.device("cpu")
 
@@ -38,7 +38,7 @@ def test_a_format_may_be_named_or_given() -> None:
 
 def test_progress_bars_come_back() -> None:
     transformers_logging.enable_progress_bar()  # a worker of another test may have switched them off for good
-    with pytest.raises(KeyError), quiet_loading():
+    with pytest.raises(KeyError), hide_progress_bars():
         assert not transformers_logging.is_progress_bar_enabled()
         raise KeyError
     assert transformers_logging.is_progress_bar_enabled()

@@ -9,18 +9,18 @@ from tokenizers import Tokenizer, pre_tokenizers
 
 from moon_model import checkpoint_dir
 from moon_model.tokenization import (
-    IMAGE,
-    PAD,
-    SEPARATOR,
-    SPECIAL,
-    START,
-    VOCABULARY,
+    IMAGE_ID,
+    PAD_ID,
+    SEPARATOR_ID,
+    SPECIAL_TOKENS,
+    START_ID,
+    VOCABULARY_SIZE,
     cut_vocabulary,
-    source_rows,
+    find_source_rows,
 )
 
 MERGES = [["Ġ", "r"], ["e", "d"], ["Ġr", "ed"], ["Ġ", "m"], ["u", "g"], ["Ġm", "ug"]]
-FIRST_MERGE = len(SPECIAL) + 256
+FIRST_MERGE = len(SPECIAL_TOKENS) + 256
 
 
 def source(old_style: bool = False) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def test_old_and_new_merge_notation_agree() -> None:
 
 def test_special_ids_are_fixed_and_out_of_reach_of_text() -> None:
     tokenizer = cut_vocabulary(source(), FIRST_MERGE + 6)
-    assert [tokenizer.token_to_id(text) for text in SPECIAL[:4]] == [PAD, IMAGE, START, SEPARATOR]
-    for text in SPECIAL:
-        assert min(tokenizer.encode(text).ids) >= len(SPECIAL)
+    assert [tokenizer.token_to_id(text) for text in SPECIAL_TOKENS[:4]] == [PAD_ID, IMAGE_ID, START_ID, SEPARATOR_ID]
+    for text in SPECIAL_TOKENS:
+        assert min(tokenizer.encode(text).ids) >= len(SPECIAL_TOKENS)
 
 
 def test_numbers_fall_into_digits() -> None:
@@ -58,10 +58,10 @@ def test_numbers_fall_into_digits() -> None:
 
 def test_source_rows_find_every_kept_token() -> None:
     tokenizer, given_source = cut_vocabulary(source(), FIRST_MERGE + 6), source()
-    rows = source_rows(tokenizer, given_source)
+    rows = find_source_rows(tokenizer, given_source)
     assert len(rows) == tokenizer.get_vocab_size()
-    assert rows[: len(SPECIAL)] == [None] * len(SPECIAL)
-    assert sum(row is None for row in rows[len(SPECIAL) :]) == 21
+    assert rows[: len(SPECIAL_TOKENS)] == [None] * len(SPECIAL_TOKENS)
+    assert sum(row is None for row in rows[len(SPECIAL_TOKENS) :]) == 21
     names = {index: text for text, index in given_source["model"]["vocab"].items()}
     for index, row in enumerate(rows):
         assert row is None or names[row] == tokenizer.id_to_token(index)
@@ -99,6 +99,6 @@ def test_every_code_point_round_trips(shipped: Tokenizer) -> None:
 
 
 def test_the_shipped_vocabulary(shipped: Tokenizer) -> None:
-    assert shipped.get_vocab_size() == VOCABULARY
+    assert shipped.get_vocab_size() == VOCABULARY_SIZE
     assert shipped.encode(" red juice 12").tokens == ["Ġred", "Ġjuice", "Ġ", "1", "2"]
-    assert min(shipped.encode("".join(SPECIAL)).ids) >= len(SPECIAL)
+    assert min(shipped.encode("".join(SPECIAL_TOKENS)).ids) >= len(SPECIAL_TOKENS)

@@ -6,16 +6,16 @@ from hypothesis import strategies as st
 from pymilvus import DataType
 
 from schemas.collection import (
-    FIELDS,
     HNSW_MAX_ROWS,
-    TEXT_BYTES,
+    MAX_TEXT_BYTES,
+    SCALAR_FIELDS,
     UnsupportedIndexError,
+    build_collection_schema,
+    build_search_params,
     choose_index,
     collection_name,
-    collection_schema,
-    fitted,
     pinned_alias,
-    search_params,
+    truncate_to_field,
 )
 
 VERSION = "0123456789abcdef" * 4
@@ -27,10 +27,10 @@ def test_names_follow_from_the_model_version() -> None:
 
 
 def test_schema_uses_only_what_every_backend_has() -> None:
-    schema = collection_schema(576)
+    schema = build_collection_schema(576)
     assert [field.name for field in schema.fields if field.is_primary] == ["product_id"]
     assert not schema.auto_id and not schema.enable_dynamic_field
-    assert {field.name for field in schema.fields} == {*FIELDS, "vector"}
+    assert {field.name for field in schema.fields} == {*SCALAR_FIELDS, "vector"}
     assert {field.dtype for field in schema.fields} == {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
     assert not any(field.nullable or field.is_partition_key for field in schema.fields)
 
@@ -66,19 +66,19 @@ def test_ivf_lists_stay_within_what_milvus_takes(rows: int) -> None:
 
 @pytest.mark.parametrize("k", [1, 10, 16_384])
 def test_a_search_looks_at_least_k_far(k: int) -> None:
-    assert search_params("HNSW", k)["ef"] >= k
-    assert search_params("DISKANN", k)["search_list"] >= k
-    assert search_params("FLAT", k) == {}
+    assert build_search_params("HNSW", k)["ef"] >= k
+    assert build_search_params("DISKANN", k)["search_list"] >= k
+    assert build_search_params("FLAT", k) == {}
 
 
-@given(st.sampled_from(sorted(TEXT_BYTES)), st.text(max_size=400) | st.text("né😀", min_size=200, max_size=400))
+@given(st.sampled_from(sorted(MAX_TEXT_BYTES)), st.text(max_size=400) | st.text("né😀", min_size=200, max_size=400))
 def test_a_fitted_text_is_the_longest_start_that_fits(name: str, text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
-    cut = fitted(name, text)
+    cut = truncate_to_field(name, text)
     assert text.startswith(cut)
-    assert len(cut.encode()) <= TEXT_BYTES[name]
-    assert cut == text or len(text[: len(cut) + 1].encode()) > TEXT_BYTES[name]
+    assert len(cut.encode()) <= MAX_TEXT_BYTES[name]
+    assert cut == text or len(text[: len(cut) + 1].encode()) > MAX_TEXT_BYTES[name]
 
 
 def test_nothing_is_an_empty_text() -> None:
-    assert fitted("brand", None) == ""
+    assert truncate_to_field("brand", None) == ""

@@ -5,12 +5,12 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.product import CatalogProduct, ImageRef, canonical, canonical_text, content_hash
+from schemas.product import CatalogProduct, ImageRef, canonicalise_product, canonicalise_text, compute_content_hash
 
 texts = st.text(max_size=20)
 images = st.builds(ImageRef, uri=texts, version=st.none() | texts)
 products = st.builds(
-    canonical,
+    canonicalise_product,
     title=texts,
     description=st.none() | texts,
     category=st.lists(texts, max_size=3),
@@ -21,7 +21,7 @@ products = st.builds(
 
 @given(products)
 def test_canonical_form_is_stable(product: CatalogProduct) -> None:
-    again = canonical(
+    again = canonicalise_product(
         title=product.title,
         description=product.description,
         category=product.category,
@@ -29,12 +29,12 @@ def test_canonical_form_is_stable(product: CatalogProduct) -> None:
         images=product.images,
     )
     assert again == product
-    assert content_hash(again) == content_hash(product)
+    assert compute_content_hash(again) == compute_content_hash(product)
 
 
 @given(products, products)
 def test_equal_hashes_mean_equal_products(one: CatalogProduct, other: CatalogProduct) -> None:
-    assert (content_hash(one) == content_hash(other)) == (one == other)
+    assert (compute_content_hash(one) == compute_content_hash(other)) == (one == other)
 
 
 @given(products)
@@ -46,12 +46,12 @@ def test_every_field_reaches_the_hash(product: CatalogProduct) -> None:
         replace(product, attributes={**product.attributes, "new key": "x"}),
         replace(product, images=(*product.images, ImageRef("x", None))),
     ]
-    assert len({content_hash(item) for item in (product, *changed)}) == len(changed) + 1
+    assert len({compute_content_hash(item) for item in (product, *changed)}) == len(changed) + 1
 
 
 def test_spelling_that_no_reader_sees_is_folded() -> None:
-    assert canonical_text(" re\u0301d \n mug ") == "réd mug"
-    one = canonical(
+    assert canonicalise_text(" re\u0301d \n mug ") == "réd mug"
+    one = canonicalise_product(
         title="Mug",
         description=None,
         category=["Home", ""],
@@ -64,4 +64,4 @@ def test_spelling_that_no_reader_sees_is_folded() -> None:
 
 def test_the_hash_never_moves_by_accident() -> None:
     product = CatalogProduct("Red mug", "", ("Home",), {"colour": "red"}, (ImageRef("file:///a.jpg", "1"),))
-    assert content_hash(product) == "845bf4261404d9d392e81fcc360b9eb352606e41ca9f4122ec53bd651aa2972d"
+    assert compute_content_hash(product) == "845bf4261404d9d392e81fcc360b9eb352606e41ca9f4122ec53bd651aa2972d"

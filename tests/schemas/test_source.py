@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.product import ImageRef
-from schemas.source import SourceMapping, is_of_snapshot, malformed_row, map_record
+from schemas.source import SourceMapping, is_of_snapshot, make_malformed_row, map_record
 
 BASE = "file:///shop"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -89,7 +89,7 @@ def test_snapshots() -> None:
 
 
 def test_a_malformed_row_says_so() -> None:
-    row = malformed_row("not a JSON object \ud800")
+    row = make_malformed_row("not a JSON object \ud800")
     assert row.row_error == "not a JSON object \ufffd"
     assert row.product_id is None
 

@@ -28,7 +28,7 @@ def test_a_whole_mapping() -> None:
     assert mapping.category.separator == "/"
     assert mapping.attributes is not None
     assert mapping.attributes.named_columns == {"colour": "Farbe, Ton"}
-    assert mapping.columns_used() == [
+    assert mapping.list_columns() == [
         "Artikel-Nr. (SKU)", 'Name "DE"', "Text", "Tag", "Waren;gruppe", "Farbe, Ton", "Bild 1", "Bild 2", "Stand",
     ]  # fmt: skip
 
@@ -97,8 +97,8 @@ def test_a_missing_or_binary_file_says_what_to_do(tmp_path: Path) -> None:
 
 def test_missing_columns_come_with_the_likeliest_name() -> None:
     mapping = SourceMapping.parse('id = "Id"\ntitle = "Titel"\n[images]\ntemplate = "{Bild}/{Id}.jpg"\n')
-    assert mapping.missing_columns(["id ", "Title", "x"]) == {"Id": "id ", "Titel": "Title", "Bild": None}
-    assert mapping.missing_columns(["Id", "Titel", "Bild"]) == {}
+    assert mapping.find_missing_columns(["id ", "Title", "x"]) == {"Id": "id ", "Titel": "Title", "Bild": None}
+    assert mapping.find_missing_columns(["Id", "Titel", "Bild"]) == {}
 
 
 @pytest.mark.parametrize("name", ["eshop", "parquet_example", "mbe"])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.source_values import as_link, as_list, as_text, json_text, parse_attributes
+from schemas.source_values import as_json_line, as_link, as_list, as_text, parse_attributes
 
 SEPARATORS = {"pair": ",,", "key": ":", "multi": "!!!"}
 
@@ -29,7 +29,7 @@ def test_structures_that_json_cannot_write_still_become_text() -> None:
     loop.append(loop)
     assert isinstance(as_text(loop), str)
     assert isinstance(as_text({(1, 2): 3}), str)
-    assert json_text({"day": date(2026, 1, 2)}) == '{"day": "2026-01-02"}'
+    assert as_json_line({"day": date(2026, 1, 2)}) == '{"day": "2026-01-02"}'
 
 
 class Hostile:

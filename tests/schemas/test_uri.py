@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.uri import canonical_uri, folder_uri, is_under, local_path
+from schemas.uri import canonicalise_uri, folder_uri, is_under, local_path
 
 BASE = "file:///shop/catalog"
 
@@ -31,31 +31,31 @@ EXAMPLES = {
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_examples(text: str) -> None:
-    assert canonical_uri(text, BASE) == EXAMPLES[text]
+    assert canonicalise_uri(text, BASE) == EXAMPLES[text]
 
 
 def test_relative_paths_against_an_object_store() -> None:
-    assert canonical_uri("a/../b.jpg", "s3://bucket/shop") == "s3://bucket/shop/b.jpg"
-    assert canonical_uri("/top.jpg", "s3://bucket/shop/") == "s3://bucket/top.jpg"
-    assert canonical_uri("../../../x.jpg", "s3://bucket/shop") == "s3://bucket/x.jpg"
+    assert canonicalise_uri("a/../b.jpg", "s3://bucket/shop") == "s3://bucket/shop/b.jpg"
+    assert canonicalise_uri("/top.jpg", "s3://bucket/shop/") == "s3://bucket/top.jpg"
+    assert canonicalise_uri("../../../x.jpg", "s3://bucket/shop") == "s3://bucket/x.jpg"
 
 
 @given(st.text(max_size=40))
 def test_any_text_becomes_one_clean_line_that_stays_as_it_is(text: str) -> None:
-    uri = canonical_uri(text, BASE)
+    uri = canonicalise_uri(text, BASE)
     assert not any(ord(c) < 32 or ord(c) == 127 for c in uri)
     path = local_path(uri)
     if path is not None:
         assert path == posixpath.normpath(path)
         assert path.startswith("/")
         if "%" not in path and path == path.strip():
-            assert canonical_uri(uri, "file:///elsewhere") == uri
+            assert canonicalise_uri(uri, "file:///elsewhere") == uri
 
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "%2e%2e", "%2E.", "", "b c"]), max_size=8), st.booleans())
 def test_nothing_climbs_out_of_a_root_and_still_counts_as_inside(parts: list[str], remote: bool) -> None:
     base = "https://host/shop" if remote else BASE
-    uri = canonical_uri("/".join(parts) or "x", base)
+    uri = canonicalise_uri("/".join(parts) or "x", base)
     decoded = uri.lower().replace("%2e", ".") if remote else uri
     path = decoded.split("://")[1].partition("/")[2]
     assert ".." not in path.split("/")

@@ -2,12 +2,13 @@ import pandas as pd
 import pytest
 
 from validation.gate import check_gate
-from validation.metrics import METRICS
+from validation.metrics import METRIC_MEANINGS
 from validation.rules import GATE_RULES, GateLimits
 
 LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, floor=10)
 GOOD = {
-    **dict.fromkeys(METRICS, 0.0), "snapshot_date": "2026-01-02", "earlier_date": "2026-01-01", "columns": "a string",
+    **dict.fromkeys(METRIC_MEANINGS, 0.0), "snapshot_date": "2026-01-02", "earlier_date": "2026-01-01",
+    "columns": "a string",
     "rows": 900, "earlier_rows": 1000, "row_ratio": 0.9, "categories": 3, "category_coverage": 1.0,
 }  # fmt: skip
 
@@ -18,7 +19,7 @@ def check(**metrics):
 
 def test_a_good_snapshot_passes_and_its_page_stands_alone(caplog):
     result = check()
-    assert result.is_open
+    assert result.has_passed
     assert not [record for record in caplog.records if record.name.startswith("great_expectations")]
     page = result.page
     assert "row_ratio" in page and "category_coverage" in page and "Succeeded" in page
@@ -61,11 +62,11 @@ def test_several_failures_are_all_named():
 
 
 def test_a_small_catalogue_may_move_in_large_shares():
-    assert check(rows=10, earlier_rows=20, row_ratio=0.5, duplicate_share=0.9, null_title_share=0.5).is_open
+    assert check(rows=10, earlier_rows=20, row_ratio=0.5, duplicate_share=0.9, null_title_share=0.5).has_passed
 
 
 def test_every_gate_rule_tests_a_metric_and_names_a_setting_that_exists(make_settings):
     settings = make_settings()
     for rule in GATE_RULES:
-        assert rule.metric in METRICS
+        assert rule.metric in METRIC_MEANINGS
         assert not rule.setting or hasattr(settings, rule.setting.removeprefix("MOON_").lower())

@@ -2,10 +2,10 @@ import pytest
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from schemas.tables import SNAPSHOTS
-from validation.metrics import METRICS, snapshot_metrics
-from validation.rules import Limits
+from validation.metrics import METRIC_MEANINGS, compute_snapshot_metrics
+from validation.rules import RowLimits
 
-LIMITS = Limits(title=20, description=30, images=3, roots=("file:///shop",))
+LIMITS = RowLimits(title=20, description=30, images=3, roots=("file:///shop",))
 IMAGE = [{"uri": "file:///shop/a.jpg", "version": None}]
 GOOD = {
     "source_row": 0, "product_id": "p", "title": "Mug", "description": "d", "category": ["Home", "Mugs"],
@@ -29,8 +29,10 @@ def test_one_row_measures_the_snapshot_and_compares_it(frame):
         ]
     )
     earlier = frame([{**GOOD, "category": [root]} for root in ("Home", "Home", "Garden", "Food", "Tools")] * 2)
-    metrics = snapshot_metrics(tonight, earlier, LIMITS, date="2026-01-02", columns="c", earlier_date="2026-01-01")
-    assert list(metrics.columns) == list(METRICS)
+    metrics = compute_snapshot_metrics(
+        tonight, earlier, LIMITS, date="2026-01-02", columns="c", earlier_date="2026-01-01"
+    )
+    assert list(metrics.columns) == list(METRIC_MEANINGS)
     assert metrics.iloc[0].to_dict() == {
         "snapshot_date": "2026-01-02",
         "earlier_date": "2026-01-01",
@@ -51,11 +53,11 @@ def test_one_row_measures_the_snapshot_and_compares_it(frame):
 
 
 def test_a_first_night_compares_with_nothing(frame):
-    row = snapshot_metrics(frame([GOOD]), None, LIMITS, date="2026-01-02", columns="c").iloc[0]
+    row = compute_snapshot_metrics(frame([GOOD]), None, LIMITS, date="2026-01-02", columns="c").iloc[0]
     assert (row["earlier_rows"], row["row_ratio"], row["category_coverage"]) == (0, 1.0, 1.0)
     assert row["refused_share"] == row["duplicate_share"] == 0.0
 
 
 def test_an_empty_snapshot_has_metrics_too(frame):
-    row = snapshot_metrics(frame([]), frame([GOOD]), LIMITS, date="2026-01-02", columns="c").iloc[0]
+    row = compute_snapshot_metrics(frame([]), frame([GOOD]), LIMITS, date="2026-01-02", columns="c").iloc[0]
     assert (row["rows"], row["row_ratio"], row["category_coverage"]) == (0, 0.0, 0.0)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from schemas.product import canonical_text
+from schemas.product import canonicalise_text
 from schemas.tables import SNAPSHOTS
 from schemas.uri import is_under
 from validation.reasons import Reason
@@ -18,17 +18,17 @@ from validation.rules import (
     ROW_RULES,
     WHITE_SPACE,
     GateLimits,
-    Limits,
-    faults,
-    reason_of,
+    RowLimits,
+    extract_reason,
+    find_faults,
 )
 
-LIMITS = Limits(title=12, description=30, images=3, roots=("file:///shop", "s3://bucket/pictures"))
+LIMITS = RowLimits(title=12, description=30, images=3, roots=("file:///shop", "s3://bucket/pictures"))
 
 
 def is_destroyed(text: str) -> bool:
     """Canonical text of it still has a control character, or a character that stands for lost bytes."""
-    return any(unicodedata.category(char) == "Cc" or char in "\ufffd\ufffe\uffff" for char in canonical_text(text))
+    return any(unicodedata.category(char) == "Cc" or char in "\ufffd\ufffe\uffff" for char in canonicalise_text(text))
 
 
 def is_unseen(text: str | None) -> bool:
@@ -131,7 +131,7 @@ def test_every_rule_is_its_plain_statement(spark):
     assert len(rows) >= 500
     frame = spark.createDataFrame(rows, from_arrow_schema(SNAPSHOTS.columns))
     every = [rule.fault(LIMITS).isNotNull().alias(rule.reason) for rule in ROW_RULES]
-    judged = frame.select(faults(LIMITS).alias("faults"), *every).collect()
+    judged = frame.select(find_faults(LIMITS).alias("faults"), *every).collect()
     seen = {}
     for row, found in zip(rows, judged, strict=True):
         broken = [rule.reason for rule in ROW_RULES if PLAIN[rule.reason](row)]
@@ -163,7 +163,7 @@ def test_details_tell_what_to_mend(spark):
         "missing_id: the id is ''; empty_title: the title is null": {"product_id": "", "title": None},
     }
     frame = spark.createDataFrame([{**base, **case} for case in cases.values()], from_arrow_schema(SNAPSHOTS.columns))
-    found = frame.select(F.array_join(faults(LIMITS), "; "), reason_of(faults(LIMITS)[0])).collect()
+    found = frame.select(F.array_join(find_faults(LIMITS), "; "), extract_reason(find_faults(LIMITS)[0])).collect()
     assert [row[0] for row in found] == list(cases)
     assert [row[1] for row in found] == [words.split(":")[0] for words in cases]
 
@@ -181,13 +181,13 @@ def test_the_character_classes_are_what_python_folds_and_hides():
 
 def test_every_row_rule_has_its_own_reason_and_limits_have_a_digest():
     assert [rule.reason for rule in ROW_RULES] == list(PLAIN)
-    assert LIMITS.digest() == Limits(12, 30, 3, LIMITS.roots).digest()
-    assert len({Limits(12, 30, images, LIMITS.roots).digest() for images in range(5)}) == 5
+    assert LIMITS.digest() == RowLimits(12, 30, 3, LIMITS.roots).digest()
+    assert len({RowLimits(12, 30, images, LIMITS.roots).digest() for images in range(5)}) == 5
 
 
 def test_without_roots_every_image_is_forbidden(spark):
     rows = spark.createDataFrame([([("file:///a", None)],)], "images array<struct<uri: string, version: string>>")
-    limits = Limits(1, 1, 1, ())
+    limits = RowLimits(1, 1, 1, ())
     rule = next(rule for rule in ROW_RULES if rule.reason == Reason.FORBIDDEN_URI)
     assert rows.select(rule.fault(limits)).head()[0] == "file:///a not under "
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from demo_shop.sketch import Part, Sketch
+from demo_shop.sketch import Sketch, SketchPart
 
 Shape = Callable[[Sketch], None]
 
@@ -20,13 +20,13 @@ def assert_finite_and_mostly_main(shape: Shape) -> None:
     """Every variant has a size and a part that takes the product's own colour."""
     for seed in range(12):
         sketch = built(shape, seed)
-        low, high = sketch.bounds()
+        low, high = sketch.compute_bounds()
         assert np.isfinite([low, high]).all()
         assert ((high - low) > 0.3).all()
-        assert any(isinstance(item, Part) and item.paint == "main" for item in sketch.items)
+        assert any(isinstance(item, SketchPart) and item.paint == "main" for item in sketch.items)
 
 
 def proportions(shape: Shape) -> set[float]:
     """Width by height of twelve variants, rounded."""
-    bounds = (built(shape, seed).bounds() for seed in range(12))
+    bounds = (built(shape, seed).compute_bounds() for seed in range(12))
     return {round(float((high - low)[0] / (high - low)[1]), 4) for low, high in bounds}

@@ -1,10 +1,10 @@
 import pytest
 
-from demo_shop.shapes.bags import backpack, handbag, umbrella, watch
+from demo_shop.shapes.bags import sketch_backpack, sketch_handbag, sketch_umbrella, sketch_watch
 from demo_shop.sketch import Stroke
 from tests.demo_shop.shapes.building import Shape, assert_finite_and_mostly_main, built, proportions
 
-SHAPES = [backpack, handbag, watch, umbrella]
+SHAPES = [sketch_backpack, sketch_handbag, sketch_watch, sketch_umbrella]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -14,5 +14,5 @@ def test_shapes_are_finite_varied_and_mostly_main(shape: Shape) -> None:
 
 
 def test_a_watch_shows_twelve_hours_and_two_hands() -> None:
-    cords = [i for i in built(watch, 2).items if isinstance(i, Stroke) and i.paint is not None]
+    cords = [i for i in built(sketch_watch, 2).items if isinstance(i, Stroke) and i.paint is not None]
     assert len(cords) == 14

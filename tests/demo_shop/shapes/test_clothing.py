@@ -1,9 +1,16 @@
 import pytest
 
-from demo_shop.shapes.clothing import boot, cap, dress, sneaker, t_shirt, trousers
+from demo_shop.shapes.clothing import (
+    sketch_boot,
+    sketch_cap,
+    sketch_dress,
+    sketch_sneaker,
+    sketch_t_shirt,
+    sketch_trousers,
+)
 from tests.demo_shop.shapes.building import Shape, assert_finite_and_mostly_main, built, proportions
 
-SHAPES = [t_shirt, dress, trousers, sneaker, boot, cap]
+SHAPES = [sketch_t_shirt, sketch_dress, sketch_trousers, sketch_sneaker, sketch_boot, sketch_cap]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -13,6 +20,6 @@ def test_shapes_are_finite_varied_and_mostly_main(shape: Shape) -> None:
 
 
 def test_clothes_are_symmetric() -> None:
-    for shape in (t_shirt, dress, trousers):
-        low, high = built(shape, 1).bounds()
+    for shape in (sketch_t_shirt, sketch_dress, sketch_trousers):
+        low, high = built(shape, 1).compute_bounds()
         assert low[0] == pytest.approx(-high[0], abs=0.06)

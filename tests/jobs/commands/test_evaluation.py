@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from moon_model.evaluation.catalogue import LEAST_PRODUCTS
+from moon_model.evaluation.catalogue import MIN_PRODUCTS
 from tests.moon_model.evaluation.test_mbe import SAMPLE
 
 
@@ -75,9 +75,9 @@ def test_what_is_missing_is_named(moon, arguments, says):
 
 
 def test_too_few_products_are_no_benchmark(moon, tmp_path):
-    few = (SAMPLE / "rows.jsonl").read_text("utf-8").splitlines()[: LEAST_PRODUCTS - 1]
+    few = (SAMPLE / "rows.jsonl").read_text("utf-8").splitlines()[: MIN_PRODUCTS - 1]
     (tmp_path / "few.jsonl").write_text("\n".join(few), encoding="utf-8")
     (tmp_path / "images").symlink_to(SAMPLE / "images")
     failed = moon("--data", "mbe=few.jsonl")
-    assert f"MBE: nothing to ask; a task needs {LEAST_PRODUCTS} products" in str(failed.exception)
+    assert f"MBE: nothing to ask; a task needs {MIN_PRODUCTS} products" in str(failed.exception)
     assert not (tmp_path / "var").exists()

@@ -15,7 +15,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
-from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import write
 
@@ -33,16 +33,16 @@ def stores(make_settings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
     encoder = MoonEncoder.from_pretrained(tiny_checkpoint)
     vectors = encoder.encode_queries(texts=list(TITLES.values()))
     rows = [
-        {**entity(name, title=title, category="Home"), VECTOR: vector}
+        {**entity(name, title=title, category="Home"), VECTOR_FIELD: vector}
         for (name, title), vector in zip(TITLES.items(), vectors, strict=True)
     ]
     values = [encoder.model_version, str(encoder.dim), "c" * 64, str(tiny_checkpoint)]
     with connect(settings) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="FLAT", metric_type="IP")
+        params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type="IP")
         client.create_collection(
             "moon_a",
-            schema=collection_schema(encoder.dim),
+            schema=build_collection_schema(encoder.dim),
             index_params=params,
             properties=dict(zip(PROPERTIES, values, strict=True)),
         )

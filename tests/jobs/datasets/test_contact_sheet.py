@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from demo_shop import DemoWorld
-from demo_shop.vocabulary import TYPES
+from demo_shop.vocabulary import PRODUCT_TYPES
 from jobs.datasets.contact_sheet import CELL, GAP, choose_photos, write_contact_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def entry(index: int, cluttered: bool) -> dict[str, object]:
 def test_the_first_photo_of_each_kind_is_taken() -> None:
     entries = [entry(index, cluttered) for index in range(300) for cluttered in (False, True)]
     chosen = choose_photos(entries, WORLD)
-    assert set(chosen) == {(kind, cluttered) for kind in TYPES for cluttered in (False, True)}
+    assert set(chosen) == {(kind, cluttered) for kind in PRODUCT_TYPES for cluttered in (False, True)}
     assert chosen[WORLD.product(0).type, True] == entries[1]
 
 
@@ -35,7 +35,7 @@ def test_photos_lie_in_their_cells_and_the_sheet_is_written_once(tmp_path: Path)
     sheet = tmp_path / "contact_sheet.png"
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    place = list(TYPES).index(WORLD.product(0).type)
+    place = list(PRODUCT_TYPES).index(WORLD.product(0).type)
     x, y = GAP + place % 10 * (CELL + GAP), GAP + (place // 10 * 2 + 1) * (CELL + GAP)
     red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
     assert red[y : y + CELL, x : x + CELL].all()

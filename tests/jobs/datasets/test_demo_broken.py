@@ -16,7 +16,7 @@ from jobs.datasets.demo_broken import (
     write_broken_images,
 )
 from jobs.images.reading import read_image
-from moon_model.images import BadImage, decode
+from moon_model.images import BadImageError, decode_image
 from schemas.source import SourceMapping, map_record
 from validation.reasons import Reason
 
@@ -62,8 +62,8 @@ def test_image_reasons_spoil_one_image_of_three(tmp_path: Path) -> None:
         assert len(images) == 3
         assert broken.entry(7)["served"] is True
         uri = f"file://{tmp_path}/{images[broken.image_index or 0]}"
-        with pytest.raises(BadImage) as caught:
-            decode(read_image(uri, (f"file://{tmp_path}",)))
+        with pytest.raises(BadImageError) as caught:
+            decode_image(read_image(uri, (f"file://{tmp_path}",)))
         assert caught.value.reason == reason.value
 
 

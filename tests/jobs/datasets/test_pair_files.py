@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from jobs.datasets import pair_files
 from jobs.datasets.pair_files import product_json, write_pairs
-from moon_model.training.pairs import MANIFEST, Manifest
+from moon_model.training.pairs import MANIFEST_FILE, Manifest
 
 COLUMNS = (
     "pair_id long, kind string, identity long, "
@@ -34,7 +34,7 @@ def test_files_hold_whole_groups_in_order(spark, tmp_path, monkeypatch):
     manifest = write_pairs(pairs(spark, 20), out, rows_per_group=4, kinds={"text": 20}, seed=3)
     assert (manifest.rows, manifest.row_groups) == (20, 5)
     assert [file.rows for file in manifest.files] == [8, 8, 4]
-    assert sorted(path.name for path in out.iterdir()) == [MANIFEST, *(file.path for file in manifest.files)]
+    assert sorted(path.name for path in out.iterdir()) == [MANIFEST_FILE, *(file.path for file in manifest.files)]
     assert Manifest.read(out) == manifest
     found = []
     for file in manifest.files:

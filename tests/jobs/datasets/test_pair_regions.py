@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.datasets.pair_regions import DETECTED, RegionJob, regions_of
-from moon_model.detection.detector import detector_version
+from moon_model.detection.detector import compute_detector_version
 from schemas.uri import folder_uri
 
 KNOWN = "uri string, version string, source string, box array<float>"
@@ -30,7 +30,7 @@ def test_every_image_has_one_answer(spark, root):
         ],
         KNOWN,
     )
-    found = regions_of(images, known, RegionJob((root,), None, detector_version(None))).collect()
+    found = regions_of(images, known, RegionJob((root,), None, compute_detector_version(None))).collect()
     rows = {Path(row.uri).stem: row for row in found}
     assert len(found) == len(rows) == 5
     assert rows["held"].box == pytest.approx([0.1, 0.2, 0.3, 0.4])
@@ -43,6 +43,6 @@ def test_every_image_has_one_answer(spark, root):
 
 def test_no_root_no_image(spark, root, tmp_path):
     images = spark.createDataFrame([(f"{root}/new.jpg", None)], "uri string, version string")
-    job = RegionJob((folder_uri(str(tmp_path / "elsewhere")),), None, detector_version(None))
+    job = RegionJob((folder_uri(str(tmp_path / "elsewhere")),), None, compute_detector_version(None))
     (row,) = regions_of(images, spark.createDataFrame([], KNOWN), job).collect()
     assert row.failure.startswith("image_forbidden")

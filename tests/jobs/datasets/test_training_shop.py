@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from jobs.datasets.training_shop import training_world, write_training_shop
 from jobs.errors import MoonError
 
@@ -35,7 +35,7 @@ def test_catalogue_log_and_variants_fit_together(tmp_path):
 
 def test_held_out_types_are_never_shown():
     for seed in TRAIN_SEEDS:
-        assert not {training_world(seed).product(index).type for index in range(200)} & set(HELD_OUT)
+        assert not {training_world(seed).product(index).type for index in range(200)} & set(HELD_OUT_TYPES)
 
 
 def test_grocery_gives_its_train_list_only(shared_data, tmp_path):

@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from jobs.images.reading import image_version, read_image
-from moon_model.images import BadImage
+from moon_model.images import BadImageError
 from schemas.uri import folder_uri
 
 
@@ -20,7 +20,7 @@ def shop(tmp_path):
 
 
 def refusal(uri, roots, **limits) -> str:
-    with pytest.raises(BadImage) as caught:
+    with pytest.raises(BadImageError) as caught:
         read_image(uri, roots, **limits)
     assert pickle.loads(pickle.dumps(caught.value)).reason == caught.value.reason  # noqa: S301
     return str(caught.value.reason)

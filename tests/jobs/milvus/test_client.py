@@ -22,7 +22,7 @@ from jobs.milvus.client import (
     scan,
     without_credentials,
 )
-from schemas.collection import TEXT_BYTES, collection_schema
+from schemas.collection import MAX_TEXT_BYTES, build_collection_schema
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -35,13 +35,13 @@ def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
     with connect(make_settings(milvus=milvus)) as client:
         params = client.prepare_index_params()
         params.add_index("vector", index_type="FLAT", metric_type="IP")
-        client.create_collection("c", schema=collection_schema(4), index_params=params)
+        client.create_collection("c", schema=build_collection_schema(4), index_params=params)
         yield client
 
 
 def rows(ids: list[str], epoch: int = 1) -> list[dict]:
     vector = np.array([1, 0, 0, 0], np.float32)
-    texts = dict.fromkeys(TEXT_BYTES, "x")
+    texts = dict.fromkeys(MAX_TEXT_BYTES, "x")
     return [{**texts, "product_id": name, "epoch": epoch, "vector": vector} for name in ids]
 
 

@@ -8,7 +8,7 @@ from jobs.catalog.records import Parsed
 from jobs.operations.check_report import check_document, print_check
 from jobs.operations.check_source import Check, Thumbnail
 from schemas.product import ImageRef
-from schemas.source import MappedRow, malformed_row
+from schemas.source import MappedRow, make_malformed_row
 
 
 def example() -> Check:
@@ -28,7 +28,7 @@ def example() -> Check:
             [Thumbnail("file:///s/a.jpg", 80, 60, "JPEG"), Thumbnail("file:///s/b.jpg", problem="image_missing: no")],
         ),
         (bad, []),
-        (malformed_row("has 2 fields"), []),
+        (make_malformed_row("has 2 fields"), []),
     ]
     check.say("note", "read all 1 records")
     check.say("error", "files of [several] formats")

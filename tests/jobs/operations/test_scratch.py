@@ -18,8 +18,8 @@ from jobs.stages.upsert import upsert
 from jobs.state.lease import hold_lease
 from jobs.state.model_registry import ModelChoice
 from jobs.state.run_context import Night
-from moon_model.collection_contract import served_model
-from schemas.collection import PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, collection_schema, is_scratch
+from moon_model.collection_contract import read_served_model
+from schemas.collection import PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, build_collection_schema, is_scratch
 from tests.jobs.operations.test_rollback import know
 from tests.jobs.serving_shop import Item, Shop, expected, items, vector_of
 
@@ -74,7 +74,7 @@ def test_it_holds_each_products_latest_row_and_says_when_it_ends(
     with connect(embedded.settings) as client:
         properties = collection_properties(client, made.collection)
         assert (properties[PROPERTY_EXPIRES], properties[PROPERTY_TTL]) == (made.expires_at, str(7 * 86_400))
-        assert served_model(client, made.collection).model_version == OTHER
+        assert read_served_model(client, made.collection).model_version == OTHER
         client.load_collection(made.collection)  # Milvus Lite forgets that with every process
         query = vector_of(Item("old").content_hash)
         assert nearest(client, made.collection, query, 1)[0]["product_id"] == "old"
@@ -122,7 +122,7 @@ def test_what_a_killed_backfill_left_is_dropped_too(shop: Shop, embedded: Night)
     name = f"{SCRATCH_PREFIX}dead"
     with connect(embedded.settings) as client:
         client.create_collection(
-            name, schema=collection_schema(4), properties={PROPERTY_EXPIRES: "2026-01-01T00:00:00"}
+            name, schema=build_collection_schema(4), properties={PROPERTY_EXPIRES: "2026-01-01T00:00:00"}
         )
         assert [one.collection for one in drop_expired(client, embedded.lake, embedded.settings)] == [name]
         assert not client.has_collection(name)

@@ -11,7 +11,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import alias_target, connect
 from jobs.serving.alias import Move, create_alias, model_of, move_alias, moves, operator, previous_collection
 from jobs.settings import Settings
-from schemas.collection import METRIC, PROPERTY_MODEL, VECTOR, collection_schema
+from schemas.collection import METRIC, PROPERTY_MODEL, VECTOR_FIELD, build_collection_schema
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -35,9 +35,9 @@ def client(settings: Settings) -> "Iterator[MilvusClient]":
     with connect(settings) as client:
         for name in NAMES:
             params = client.prepare_index_params()
-            params.add_index(VECTOR, index_type="FLAT", metric_type=METRIC)
+            params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type=METRIC)
             client.create_collection(
-                name, schema=collection_schema(4), index_params=params, properties={PROPERTY_MODEL: name[-1] * 64}
+                name, schema=build_collection_schema(4), index_params=params, properties={PROPERTY_MODEL: name[-1] * 64}
             )
         yield client
 

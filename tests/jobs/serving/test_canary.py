@@ -14,7 +14,7 @@ from jobs.serving.canary import LEAST_QUERIES, Canary, check_found, look, shift_
 from jobs.stages.upsert import upsert
 from jobs.state.ledger import ledger_version
 from jobs.state.run_context import Night
-from schemas.collection import METRIC, VECTOR, collection_schema
+from schemas.collection import METRIC, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import Item, Shop, expected, items, vector_of, write
 
@@ -38,8 +38,8 @@ def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
     """A ring of products: each is nearest to those beside it."""
     with connect(make_settings(milvus=milvus)) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="FLAT", metric_type=METRIC)
-        client.create_collection("ring", schema=collection_schema(4), index_params=params)
+        params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type=METRIC)
+        client.create_collection("ring", schema=build_collection_schema(4), index_params=params)
         client.upsert("ring", [row(f"p{n:02d}", around(2 * np.pi * n / COUNT)) for n in range(COUNT)])
         client.flush("ring")
         yield client

@@ -11,7 +11,7 @@ from jobs.milvus.client import collection_properties, connect
 from jobs.serving.collection import check_held, ensure_collection, flush, registered_dimension
 from jobs.serving.row_writer import Written
 from jobs.state.run_context import Night
-from schemas.collection import PROPERTIES, TEXT_BYTES, collection_schema
+from schemas.collection import MAX_TEXT_BYTES, PROPERTIES, build_collection_schema
 from tests.jobs.serving_shop import DIMENSION, Shop, items
 
 if TYPE_CHECKING:
@@ -33,17 +33,19 @@ def client(night: Night) -> "Iterator[MilvusClient]":
 
 def rows(epoch: int, *ids: str) -> list[dict]:
     vector = np.eye(1, DIMENSION, dtype=np.float32)[0]
-    return [{**dict.fromkeys(TEXT_BYTES, "x"), "product_id": name, "epoch": epoch, "vector": vector} for name in ids]
+    return [
+        {**dict.fromkeys(MAX_TEXT_BYTES, "x"), "product_id": name, "epoch": epoch, "vector": vector} for name in ids
+    ]
 
 
 def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make_settings) -> None:
     properties = {name: f'{name} é "quoted", {"x" * 300}' for name in PROPERTIES}
     with connect(make_settings(milvus=milvus)) as client:
-        client.create_collection("c", schema=collection_schema(8), properties=properties)
+        client.create_collection("c", schema=build_collection_schema(8), properties=properties)
     with connect(make_settings(milvus=milvus)) as client:
         assert collection_properties(client, "c") == properties
         described = {field["name"]: field["params"] for field in client.describe_collection("c")["fields"]}
-    assert {name: described[name]["max_length"] for name in TEXT_BYTES} == dict(TEXT_BYTES)
+    assert {name: described[name]["max_length"] for name in MAX_TEXT_BYTES} == dict(MAX_TEXT_BYTES)
     assert described["vector"]["dim"] == 8
 
 
@@ -57,7 +59,7 @@ def test_it_is_made_once_and_completed(shop: Shop, night: Night, client: "Milvus
         "moon.checkpoint": "/checkpoints/test",
     }
     client.create_collection(  # all that a run killed here had done
-        plan.collection, schema=collection_schema(DIMENSION), properties=properties
+        plan.collection, schema=build_collection_schema(DIMENSION), properties=properties
     )
     for _ in range(2):
         ensure_collection(client, night, plan, DIMENSION, 10)
@@ -68,7 +70,7 @@ def test_it_is_made_once_and_completed(shop: Shop, night: Night, client: "Milvus
 
 def test_another_models_collection_is_refused(shop: Shop, night: Night, client: "MilvusClient") -> None:
     plan = shop.plan(night)
-    client.create_collection(plan.collection, schema=collection_schema(DIMENSION))
+    client.create_collection(plan.collection, schema=build_collection_schema(DIMENSION))
     with pytest.raises(NightStoppedError, match=r"moon\.model_version is missing and not ab12"):
         ensure_collection(client, night, plan, DIMENSION, 10)
 

@@ -11,7 +11,7 @@ from jobs.milvus.client import connect
 from jobs.serving.export import ExportError, export
 from jobs.serving.search import NothingPublishedError
 from jobs.settings import Settings
-from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 
 STRANGE = ["it's", 'a "b"', "back\\slash", "grün 😀"]
@@ -23,18 +23,20 @@ def served(milvus: str, make_settings, monkeypatch: pytest.MonkeyPatch) -> tuple
     draw = np.random.default_rng(0).normal(size=(54, 4)).astype(np.float32)
     names = [*(f"p{number:02d}" for number in range(50)), *STRANGE]
     rows = [
-        {**entity(name, content_hash=f"h {name}", snapshot_date="2026-01-02"), VECTOR: vector}
+        {**entity(name, content_hash=f"h {name}", snapshot_date="2026-01-02"), VECTOR_FIELD: vector}
         for name, vector in zip(names, draw, strict=True)
     ]
     with connect(settings) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="FLAT", metric_type="IP")
+        params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type="IP")
         properties = dict(zip(PROPERTIES, ["a" * 64, "4", "b" * 64, "/m"], strict=True))
-        client.create_collection("moon_a", schema=collection_schema(4), index_params=params, properties=properties)
+        client.create_collection(
+            "moon_a", schema=build_collection_schema(4), index_params=params, properties=properties
+        )
         client.upsert("moon_a", rows)
         client.create_alias("moon_a", "products")
     monkeypatch.setattr(jobs.milvus.client, "PAGE_BYTES", 4 * 4 * 20)
-    return settings, {row["product_id"]: row[VECTOR].tolist() for row in rows}
+    return settings, {row["product_id"]: row[VECTOR_FIELD].tolist() for row in rows}
 
 
 def test_everything_that_is_served(served: tuple[Settings, dict], tmp_path: Path) -> None:

@@ -14,23 +14,25 @@ from hypothesis import strategies as st
 from jobs.milvus.client import connect, count
 from jobs.serving.row_writer import WRITTEN, RowWriter, local_batches, requests
 from jobs.serving.rows import entity_bytes
-from schemas.collection import FIELDS, TEXT_BYTES, VECTOR, collection_schema
+from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-TEXTS = st.fixed_dictionaries({name: st.text(max_size=40) for name in TEXT_BYTES})
+TEXTS = st.fixed_dictionaries({name: st.text(max_size=40) for name in MAX_TEXT_BYTES})
 
 
 def entity(name: str, **texts: str) -> dict[str, Any]:
     vector = np.array([0, 1, 0, 0], np.float32)
-    return {**dict.fromkeys(TEXT_BYTES, ""), **texts, "product_id": name, "epoch": 1, VECTOR: vector}
+    return {**dict.fromkeys(MAX_TEXT_BYTES, ""), **texts, "product_id": name, "epoch": 1, VECTOR_FIELD: vector}
 
 
 def batch(*names: str) -> pa.RecordBatch:
     rows = [{**entity(name), "partial": False} for name in names]
-    types = {"epoch": pa.int64(), VECTOR: pa.list_(pa.float32()), "partial": pa.bool_()}
-    schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in (*FIELDS, VECTOR, "partial")])
+    types = {"epoch": pa.int64(), VECTOR_FIELD: pa.list_(pa.float32()), "partial": pa.bool_()}
+    schema = pa.schema(
+        [pa.field(name, types.get(name, pa.string())) for name in (*SCALAR_FIELDS, VECTOR_FIELD, "partial")]
+    )
     return pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
@@ -63,8 +65,8 @@ def test_requests_keep_order_and_stay_below_the_limit(texts: list[dict[str, str]
 def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
     with connect(make_settings(milvus=milvus)) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="FLAT", metric_type="IP")
-        client.create_collection("c", schema=collection_schema(4), index_params=params)
+        params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type="IP")
+        client.create_collection("c", schema=build_collection_schema(4), index_params=params)
         yield client
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import NightStoppedError
 from jobs.serving.rows import check_rows, entities, entity_bytes, joined, vector_matrix
-from schemas.collection import FIELDS, TEXT_BYTES, VECTOR
+from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD
 
 FLOATS = st.floats(-1, 1, width=32)
 
@@ -22,17 +22,17 @@ def test_vectors_come_out_as_they_went_in(rows: int, dimension: int, data: st.Da
     assert matrix.tolist() == np.float32(vectors).tolist()
 
 
-@given(st.fixed_dictionaries({name: st.none() | st.text('a"\\é😀', max_size=300) for name in TEXT_BYTES}))
+@given(st.fixed_dictionaries({name: st.none() | st.text('a"\\é😀', max_size=300) for name in MAX_TEXT_BYTES}))
 def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
-    row = {**texts, "epoch": 7, VECTOR: [0.6, 0.8], "partial": True}
-    types = {"epoch": pa.int64(), VECTOR: pa.list_(pa.float32()), "partial": pa.bool_()}
+    row = {**texts, "epoch": 7, VECTOR_FIELD: [0.6, 0.8], "partial": True}
+    types = {"epoch": pa.int64(), VECTOR_FIELD: pa.list_(pa.float32()), "partial": pa.bool_()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in row])
     (entity,) = entities(pa.RecordBatch.from_pylist([row], schema=schema))
-    assert entity.keys() == {*FIELDS, VECTOR}, "what the ledger alone needs stays here"
-    assert all(len(entity[name].encode()) <= limit for name, limit in TEXT_BYTES.items())
+    assert entity.keys() == {*SCALAR_FIELDS, VECTOR_FIELD}, "what the ledger alone needs stays here"
+    assert all(len(entity[name].encode()) <= limit for name, limit in MAX_TEXT_BYTES.items())
     assert all((text or "").startswith(entity[name]) for name, text in texts.items())
-    assert entity["epoch"] == 7 and entity[VECTOR].tolist() == np.float32([0.6, 0.8]).tolist()
-    assert entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in TEXT_BYTES)
+    assert entity["epoch"] == 7 and entity[VECTOR_FIELD].tolist() == np.float32([0.6, 0.8]).tolist()
+    assert entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in MAX_TEXT_BYTES)
 
 
 def test_a_row_is_a_product_with_its_vector(spark) -> None:
@@ -54,7 +54,7 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
         "product_id string, content_hash string, vector array<float>, partial boolean",
     )
     rows = joined(wanted, products, vectors, "m")
-    assert rows.columns == [*FIELDS, VECTOR, "partial"]
+    assert rows.columns == [*SCALAR_FIELDS, VECTOR_FIELD, "partial"]
     found = {row.product_id: row for row in rows.collect()}
     assert found.keys() == {"a", "b"}
     a, b = found["a"], found["b"]

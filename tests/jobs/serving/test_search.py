@@ -16,7 +16,7 @@ from jobs.serving.search import (
 )
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, VECTOR, collection_schema
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 
 TITLES = {"mug": "blue mug", "boot": "red hiking boot", "lamp": "brass lamp"}
@@ -37,15 +37,15 @@ def served(
     rows = [
         {
             **entity(name, title=title, category=f"Home/{name}", category_1="Home", brand=f'"{name}"'),
-            VECTOR: vector,
+            VECTOR_FIELD: vector,
         }
         for (name, title), vector in zip([*TITLES.items(), ("square", "a square")], vectors, strict=True)
     ]
     properties = {PROPERTY_MODEL: encoder.model_version, PROPERTY_CHECKPOINT: str(tiny_checkpoint)}
     with connect(settings) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
-        schema = collection_schema(encoder.dim)
+        params.add_index(VECTOR_FIELD, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
+        schema = build_collection_schema(encoder.dim)
         client.create_collection(
             "moon_c", schema=schema, index_params=params, properties=properties, consistency_level="Strong"
         )

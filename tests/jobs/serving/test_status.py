@@ -8,7 +8,7 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.serving.status import AgeError, age, is_fresh, status
-from schemas.collection import PROPERTIES, VECTOR, collection_schema
+from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import write
 
@@ -40,8 +40,10 @@ def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
     properties = dict(zip(PROPERTIES, ["a" * 64, "4", "b" * 64, "/models/tiny"], strict=True))
     with connect(settings) as client:
         params = client.prepare_index_params()
-        params.add_index(VECTOR, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
-        client.create_collection("moon_a", schema=collection_schema(4), index_params=params, properties=properties)
+        params.add_index(VECTOR_FIELD, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
+        client.create_collection(
+            "moon_a", schema=build_collection_schema(4), index_params=params, properties=properties
+        )
         client.upsert("moon_a", [entity("p1"), entity("p2")])
         for alias in ("products", "products_aaaaaaaa"):
             client.create_alias("moon_a", alias)

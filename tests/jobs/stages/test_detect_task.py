@@ -11,8 +11,8 @@ from jobs.lake.storage import Storage
 from jobs.lake.writing import AddedFile
 from jobs.stages.detect_task import DetectJob, detect_task
 from jobs.stages.worker_models import ModelChangedError
-from moon_model.detection.detector import ProductDetector, detector_version
-from moon_model.images import decode
+from moon_model.detection.detector import ProductDetector, compute_detector_version
+from moon_model.images import decode_image
 from schemas.uri import folder_uri
 
 SCHEMA = pa.schema(
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 
 @pytest.fixture
 def job(tmp_path):
-    version = detector_version()
+    version = compute_detector_version()
     partitions = {
         "quarantine": {"date": "2026-01-02", "stage": "detect"},
         "regions": {"detector_version": version},
@@ -54,7 +54,7 @@ def test_regions_are_the_detectors_own(job, tmp_path, photo):
     assert not refused
     for n in range(3):
         data = (tmp_path / f"{n}.jpg").read_bytes()
-        (expected,) = detector.detect([decode(data)])
+        (expected,) = detector.detect([decode_image(data)])
         found = regions[f"{n}.jpg"]
         assert found["box"] == pytest.approx(expected.box, abs=1e-6)
         assert (found["score"], found["source"]) == (pytest.approx(expected.score), expected.source)

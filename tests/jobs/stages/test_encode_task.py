@@ -14,7 +14,7 @@ from jobs.lake.writing import AddedFile
 from jobs.stages.encode_task import BrokenVectorError, EncodeJob, encode_task, prepare_item
 from jobs.stages.worker_models import load_encoder
 from jobs.state.model_registry import checkpoint_at
-from moon_model.detection.region import WHOLE
+from moon_model.detection.region import WHOLE_IMAGE
 from schemas.tables import PRODUCTS
 from schemas.uri import folder_uri
 
@@ -131,7 +131,7 @@ def test_the_region_decides_the_crop(folder, encoder):
     roots = (folder_uri(str(folder)),)
     item = row(folder, "p", "a.jpg")
     with_crop = prepare_item(item, encoder, roots, 2).prepared
-    whole = {"image_index": 0, "image_sha256": "b", "box": list(WHOLE), "score": 0.1, "source": "whole_image"}
+    whole = {"image_index": 0, "image_sha256": "b", "box": list(WHOLE_IMAGE), "score": 0.1, "source": "whole_image"}
     for regions in ([whole], [whole, *item["regions"]], [*item["regions"], whole]):  # of two always the same
         without = prepare_item({**item, "regions": regions}, encoder, roots, 2).prepared
         assert (len(with_crop.views), len(without.views)) == (2, 1)

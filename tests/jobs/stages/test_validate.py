@@ -9,7 +9,7 @@ from jobs.errors import NightStoppedError
 from jobs.lake.writing import FileSink
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
-from schemas.product import ImageRef, canonical, content_hash
+from schemas.product import ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import SNAPSHOTS
 from schemas.uri import folder_uri
 from validation.reasons import Reason
@@ -72,11 +72,11 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
     assert {name: one["source_row"] for name, one in good.items()} == {"p0": 0, "p5": 6, "p1": 8}
     assert good["p0"]["title"] == "Café mug"
     assert good["p0"]["attributes"] == [("a", "1"), ("b", "2")]
-    expected = canonical(
+    expected = canonicalise_product(
         title="Café mug", description=None, category=["Home"], attributes={"b": "2", "a": "1"},
         images=[ImageRef(f"{ROOT}/0.jpg", "1")],
     )  # fmt: skip
-    assert good["p0"]["content_hash"] == content_hash(expected)
+    assert good["p0"]["content_hash"] == compute_content_hash(expected)
     bad = refused(night)
     assert {number: one["reason"] for number, one in bad.items()} == {
         1: Reason.EMPTY_TITLE,

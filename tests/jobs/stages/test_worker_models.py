@@ -17,7 +17,7 @@ from jobs.stages.worker_models import (
     task_device,
 )
 from jobs.state.model_registry import checkpoint_at
-from moon_model.detection.detector import detector_version
+from moon_model.detection.detector import compute_detector_version
 
 
 def test_an_encoder_is_loaded_once_with_the_planned_detector(tiny_checkpoint):
@@ -25,7 +25,7 @@ def test_an_encoder_is_loaded_once_with_the_planned_detector(tiny_checkpoint):
     encoder = load_encoder(str(tiny_checkpoint), None, version, "cpu")
     assert load_encoder(str(tiny_checkpoint), None, version, "cpu") is encoder
     assert encoder.model_version == version
-    assert encoder.detector is checked_detector(None, detector_version(), "cpu")
+    assert encoder.detector is checked_detector(None, compute_detector_version(), "cpu")
     assert torch.get_num_threads() == 1
 
 

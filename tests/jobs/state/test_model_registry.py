@@ -8,7 +8,7 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.state.model_registry import checkpoint_at, choose_model, register_model, registered_model
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_schema
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, build_collection_schema
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def client(make_settings):
 
 
 def serve(client, name, properties, alias="products"):
-    client.create_collection(name, schema=collection_schema(4), properties=properties)
+    client.create_collection(name, schema=build_collection_schema(4), properties=properties)
     client.create_alias(name, alias)
 
 

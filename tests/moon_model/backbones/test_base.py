@@ -3,24 +3,24 @@ import torch
 from transformers import LlamaModel
 
 from moon_model.backbones import BACKBONES, build_backbone
-from moon_model.backbones.base import attention_bias, install_experts, sequential_positions
+from moon_model.backbones.base import build_attention_bias, compute_sequential_positions, install_experts
 from moon_model.guided_moe import GuidedMoE
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
 
 
 def test_positions_count_real_tokens():
-    assert sequential_positions(MASK)[0].tolist()[:3] == [0, 1, 2]
-    assert sequential_positions(MASK)[2].tolist() == [0, 0, 0, 0]
+    assert compute_sequential_positions(MASK)[0].tolist()[:3] == [0, 1, 2]
+    assert compute_sequential_positions(MASK)[2].tolist() == [0, 0, 0, 0]
 
 
 def test_causal_needs_no_mask_behind_right_padding():
-    assert attention_bias(MASK, causal=True, hidden=torch.zeros(1)) is None
+    assert build_attention_bias(MASK, causal=True, hidden=torch.zeros(1)) is None
 
 
 def test_bidirectional_masks_only_what_is_padded():
-    assert attention_bias(torch.ones(2, 3), causal=False, hidden=torch.zeros(1)) is None
-    bias = attention_bias(MASK, causal=False, hidden=torch.zeros(1))
+    assert build_attention_bias(torch.ones(2, 3), causal=False, hidden=torch.zeros(1)) is None
+    bias = build_attention_bias(MASK, causal=False, hidden=torch.zeros(1))
     assert bias.shape == (3, 1, 4, 4)
     assert bias[0, 0, 1].tolist() == [True, True, True, False]
     assert bias[2, 0, 0].any(), "an empty row must look at something"
@@ -28,7 +28,7 @@ def test_bidirectional_masks_only_what_is_padded():
 
 def test_the_mask_of_the_caller_is_left_alone():
     before = MASK.clone()
-    attention_bias(MASK, causal=False, hidden=torch.zeros(1))
+    build_attention_bias(MASK, causal=False, hidden=torch.zeros(1))
     assert torch.equal(MASK, before)
 
 

@@ -12,7 +12,7 @@ from moon_model.backbones import compact
 from moon_model.backbones.base import install_experts
 from moon_model.backbones.compact import (
     BRIGHTNESSES,
-    CELL,
+    CELL_PIXELS,
     COLOUR_SCALE,
     GREYS,
     GRID_FEATURES,
@@ -23,7 +23,7 @@ from moon_model.backbones.compact import (
     Projector,
     SameConv,
     VisionTower,
-    lite0_state_dict,
+    convert_lite0_state_dict,
 )
 from moon_model.configuration_moon import CompactConfig
 from moon_model.modeling_moon import MoonModel
@@ -86,7 +86,7 @@ def unfolded(state: dict[str, Tensor], pixels: Tensor) -> Tensor:
 def test_folded_trunk_equals_the_package_s_network():
     checkpoint = random_checkpoint()
     trunk = EfficientNetLite0()
-    trunk.load_state_dict(lite0_state_dict(checkpoint), strict=True)
+    trunk.load_state_dict(convert_lite0_state_dict(checkpoint), strict=True)
     pixels = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         got, want = trunk(pixels), unfolded(checkpoint, pixels)
@@ -154,7 +154,7 @@ def _place(saturation: int, hue: int, brightness: int) -> int:
 
 def _plain(colour: tuple[float, float, float]) -> torch.Tensor:
     """One cell of one colour, red, green and blue from 0 to 1: normalised pixels [1, 3, 32, 32]."""
-    return (torch.tensor(colour) * 2.0 - 1.0).view(1, 3, 1, 1).expand(1, 3, CELL, CELL)
+    return (torch.tensor(colour) * 2.0 - 1.0).view(1, 3, 1, 1).expand(1, 3, CELL_PIXELS, CELL_PIXELS)
 
 
 def test_the_tower_puts_colours_behind_the_features():

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 
-from moon_model.backbones.qwen2_5_vl import backbone_processing, mrope_positions
+from moon_model.backbones.qwen2_5_vl import build_image_processor, compute_mrope_positions
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 from moon_model.modeling_moon import MoonModel
 
@@ -80,7 +80,7 @@ def test_positions_equal_transformers(reference, rows):
     mask = torch.tensor([[1] * len(line) + [0] * (length - len(line)) for line in types])
     grid = torch.tensor(grids, dtype=torch.long).reshape(-1, 3)
     before = mask.clone()
-    got = mrope_positions(image.bool(), mask, grid, 2)
+    got = compute_mrope_positions(image.bool(), mask, grid, 2)
     want, _ = reference.get_rope_index(image, image, image_grid_thw=grid, attention_mask=mask)
     assert torch.equal(got, want)
     assert torch.equal(mask, before)
@@ -88,7 +88,7 @@ def test_positions_equal_transformers(reference, rows):
 
 def test_positions_keep_views_apart_that_touch():
     image = torch.tensor([[True] * 6 + [False]])
-    got = mrope_positions(image, torch.ones(1, 7), torch.tensor([[1, 4, 2], [1, 2, 8]]), 2)
+    got = compute_mrope_positions(image, torch.ones(1, 7), torch.tensor([[1, 4, 2], [1, 2, 8]]), 2)
     assert got[:, 0].T.tolist() == [
         [0, 0, 0], [0, 1, 0],
         [2, 2, 2], [2, 2, 3], [2, 2, 4], [2, 2, 5],
@@ -99,7 +99,7 @@ def test_positions_keep_views_apart_that_touch():
 def test_processing_gives_what_the_forward_takes(qwen_dir, tiny_qwen_config):
     config = tiny_qwen_config(max_pixels=112 * 112)
     views = [Image.new("RGB", size, "red") for size in ((640, 480), (30, 200), (56, 56))]
-    batch = backbone_processing(config)(images=views, return_tensors="pt")
+    batch = build_image_processor(config)(images=views, return_tensors="pt")
     grid = batch["image_grid_thw"]
     assert (grid.prod(-1) * 14 * 14 <= 112 * 112).all()
     assert batch["pixel_values"].shape == (int(grid.prod(-1).sum()), 3 * 2 * 14 * 14)

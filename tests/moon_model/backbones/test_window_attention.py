@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from moon_model.backbones.window_attention import WindowAttention, windows_by_length
+from moon_model.backbones.window_attention import WindowAttention, group_windows_by_length
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,6 @@ def test_weights_are_the_same_objects(tower: torch.nn.Module) -> None:
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
 def test_every_place_belongs_to_its_own_window(lengths: list[int]) -> None:
     ends = torch.tensor([0, *lengths]).cumsum(0)
-    found = sorted(rows.tolist() for part in windows_by_length(ends.int()) for rows in part)
+    found = sorted(rows.tolist() for part in group_windows_by_length(ends.int()) for rows in part)
     places = range(sum(lengths))
     assert found == [list(places[a:b]) for a, b in pairwise(ends) if a < b]

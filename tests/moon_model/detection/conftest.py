@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from moon_model.detection.configuration import DetectorConfig
-from recipes.detector.export import export
+from recipes.detector.export import export_onnx
 from recipes.detector.network import ProductNet
 
 SMALL = 64
@@ -31,6 +31,6 @@ def small_detector_dir(small_network: ProductNet, tmp_path_factory: pytest.TempP
     """The small network as a folder that ``ProductDetector`` opens; it trusts every score."""
     folder = tmp_path_factory.mktemp("small-detector")
     config = DetectorConfig(input_size=SMALL, score_threshold=0.0)
-    export(small_network, folder / config.weights, SMALL)
+    export_onnx(small_network, folder / config.weights, SMALL)
     config.write(folder)
     return folder

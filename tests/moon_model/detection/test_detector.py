@@ -8,8 +8,14 @@ from PIL import Image
 
 from moon_model import checkpoint_dir
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.detector import CPU, CUDA, ProductDetector, ProviderUnavailableError, detector_version
-from moon_model.detection.region import intersection_over_union
+from moon_model.detection.detector import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    ProductDetector,
+    ProviderUnavailableError,
+    compute_detector_version,
+)
+from moon_model.detection.region import compute_iou
 
 
 class FixedAnswers:
@@ -20,7 +26,7 @@ class FixedAnswers:
         self.shapes = []
 
     def get_providers(self):
-        return [CPU]
+        return [CPU_PROVIDER]
 
     def run(self, names, feeds):
         (photos,) = feeds.values()
@@ -97,7 +103,7 @@ def test_candidates_are_separate_best_first_and_not_thresholded():
     detector, _ = answering([0.6, 0.2, 0.5, 0.1], boxes)
     ((first, second),) = detector.detect_candidates(photos(1), k=5)
     assert (first.score, second.score) == pytest.approx((0.6, 0.2))
-    assert intersection_over_union(first.box, second.box) == 0.0
+    assert compute_iou(first.box, second.box) == 0.0
     assert [len(found) for found in detector.detect_candidates(photos(2), k=1)] == [1, 1]
 
 
@@ -112,35 +118,37 @@ def test_exif_orientation_and_alpha_are_seen_as_a_shop_page_shows_them(small):
 
 
 def test_the_provider_in_use_is_reported(small):
-    assert small.provider == CPU
+    assert small.provider == CPU_PROVIDER
 
 
-@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA")
+@pytest.mark.skipif(CUDA_PROVIDER in onnxruntime.get_available_providers(), reason="this ONNX Runtime has CUDA")
 def test_cuda_is_refused_where_there_is_none_instead_of_falling_back(small_detector_dir):
     with pytest.raises(ProviderUnavailableError, match="onnxruntime-gpu"):
-        ProductDetector.from_pretrained(small_detector_dir, providers=[CUDA, CPU])
+        ProductDetector.from_pretrained(small_detector_dir, providers=[CUDA_PROVIDER, CPU_PROVIDER])
 
 
 def test_a_silent_fallback_inside_onnxruntime_is_refused(small_detector_dir, monkeypatch):
     # A GPU build on a machine without a driver lists CUDA, fails to start it, and runs on the CPU.
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA_PROVIDER, CPU_PROVIDER])
     real = onnxruntime.InferenceSession
-    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, [CPU]))
+    monkeypatch.setattr(
+        onnxruntime, "InferenceSession", lambda path, options, providers: real(path, options, [CPU_PROVIDER])
+    )
     with pytest.raises(ProviderUnavailableError, match="fell back"):
-        ProductDetector.from_pretrained(small_detector_dir, providers=[CUDA, CPU])
+        ProductDetector.from_pretrained(small_detector_dir, providers=[CUDA_PROVIDER, CPU_PROVIDER])
 
 
 def test_the_version_follows_weights_and_configuration(small_detector_dir, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(small_detector_dir, folder)
-    first = detector_version(folder)
-    assert first == detector_version(small_detector_dir) == ProductDetector.from_pretrained(folder).version
+    first = compute_detector_version(folder)
+    assert first == compute_detector_version(small_detector_dir) == ProductDetector.from_pretrained(folder).version
     assert len(first) == 16
     int(first, 16)
     replace(DetectorConfig.read(folder), score_threshold=0.5).write(folder)
-    second = detector_version(folder)
+    second = compute_detector_version(folder)
     (folder / "detector.onnx").write_bytes((folder / "detector.onnx").read_bytes() + b"\0")
-    assert len({first, second, detector_version(folder)}) == 3
+    assert len({first, second, compute_detector_version(folder)}) == 3
 
 
 def test_missing_weights_are_named(small_detector_dir, tmp_path):
@@ -154,7 +162,7 @@ def test_the_shipped_detector_is_small_and_finds_a_product_on_a_plain_ground(dem
     assert sum(path.stat().st_size for path in folder.iterdir()) < 3 * 2**20
     photo, box = demo_photo
     (region,) = ProductDetector.from_pretrained().detect([photo])
-    assert intersection_over_union(region.box, box) > 0.7
+    assert compute_iou(region.box, box) > 0.7
 
 
 def test_a_mirrored_photo_has_the_mirrored_region(demo_photo):

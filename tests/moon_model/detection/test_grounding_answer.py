@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moon_model.detection.grounding_answer import UNTITLED, AnswerError, parse, prompt
+from moon_model.detection.grounding_answer import (
+    DEFAULT_SUBJECT,
+    AnswerError,
+    build_grounding_prompt,
+    parse_grounding_answer,
+)
 
 GOOD = '[{"bbox_2d": [10, 20, 110, 220], "label": "mug"}]'
 
@@ -13,11 +18,11 @@ GOOD = '[{"bbox_2d": [10, 20, 110, 220], "label": "mug"}]'
     "answer", [GOOD, GOOD[1:-1], f"```json\n{GOOD}\n```", f" ```\n{GOOD}\n``` ", GOOD[:-1] + ', {"bbox_2d": "x"}]']
 )
 def test_the_first_box_is_read_in_shares_of_the_resized_photo(answer):
-    assert parse(answer, 200, 400) == pytest.approx((0.05, 0.05, 0.55, 0.55))
+    assert parse_grounding_answer(answer, 200, 400) == pytest.approx((0.05, 0.05, 0.55, 0.55))
 
 
 def test_a_box_a_little_outside_is_drawn_in():
-    assert parse('[{"bbox_2d": [-2, 0, 202, 400]}]', 200, 400) == (0.0, 0.0, 1.0, 1.0)
+    assert parse_grounding_answer('[{"bbox_2d": [-2, 0, 202, 400]}]', 200, 400) == (0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +48,13 @@ def test_a_box_a_little_outside_is_drawn_in():
 )
 def test_anything_else_is_an_error(answer):
     with pytest.raises(AnswerError):
-        parse(answer, 200, 400)
+        parse_grounding_answer(answer, 200, 400)
 
 
 @given(st.text() | st.recursive(st.none() | st.floats() | st.text(), st.lists).map(json.dumps))
 def test_no_answer_raises_anything_but_answer_error(answer):
     try:
-        x0, y0, x1, y1 = parse(answer, 200, 400)
+        x0, y0, x1, y1 = parse_grounding_answer(answer, 200, 400)
     except AnswerError:
         return
     assert 0 <= x0 < x1 <= 1
@@ -57,6 +62,6 @@ def test_no_answer_raises_anything_but_answer_error(answer):
 
 
 def test_the_prompt_names_the_product_in_one_line():
-    assert '"Blue mug 0.3 l"' in prompt("  Blue\nmug   0.3 l ")
-    assert UNTITLED in prompt(" ")
-    assert len(prompt("x" * 10_000)) < 600
+    assert '"Blue mug 0.3 l"' in build_grounding_prompt("  Blue\nmug   0.3 l ")
+    assert DEFAULT_SUBJECT in build_grounding_prompt(" ")
+    assert len(build_grounding_prompt("x" * 10_000)) < 600

@@ -11,13 +11,13 @@ from PIL import Image
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from moon_model.evaluation.baselines import (
-    Chance,
+    ConcatenatedEmbedder,
     FrozenVision,
-    Joined,
-    Moon,
+    MoonEmbedder,
+    RandomEmbedder,
     TextTeacher,
     WordsAndColours,
-    standard_baselines,
+    build_baselines,
     text_of,
 )
 from moon_model.product import Product
@@ -51,7 +51,7 @@ def minilm(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def embedders(encoder, minilm):
-    return {one.name: one for one in [Moon(encoder), *standard_baselines(encoder, minilm, 0)]}
+    return {one.name: one for one in [MoonEmbedder(encoder), *build_baselines(encoder, minilm, 0)]}
 
 
 def test_all_of_them_are_in_the_table(embedders, encoder, minilm):
@@ -63,10 +63,10 @@ def test_all_of_them_are_in_the_table(embedders, encoder, minilm):
         "chance",
     ]
     assert list(embedders) == ["MOON", *names]
-    without = [one.name for one in standard_baselines(encoder, None, 0)]
+    without = [one.name for one in build_baselines(encoder, None, 0)]
     assert without == [names[0], *names[3:]]
     with pytest.raises(FileNotFoundError, match="holds no all-MiniLM-L6-v2; get it with"):
-        standard_baselines(encoder, minilm / "nothing", 0)
+        build_baselines(encoder, minilm / "nothing", 0)
 
 
 def test_vectors_have_length_one_or_nothing_to_say(embedders):
@@ -83,7 +83,7 @@ def test_vectors_have_length_one_or_nothing_to_say(embedders):
 
 
 def test_the_model_column_is_the_model_itself(encoder):
-    assert np.array_equal(Moon(encoder).embed(PRODUCTS[:3], []), encoder.encode(PRODUCTS[:3]))
+    assert np.array_equal(MoonEmbedder(encoder).embed(PRODUCTS[:3], []), encoder.encode(PRODUCTS[:3]))
 
 
 def test_the_vision_tower_sees_pixels_only(encoder):
@@ -106,7 +106,7 @@ def test_the_text_teacher_reads_every_word_and_no_pixel(minilm):
 
 def test_two_side_by_side_weigh_the_same(minilm, encoder):
     first, second = FrozenVision(encoder), TextTeacher(minilm)
-    joined = Joined(first, second).embed([FULL], [])[0]
+    joined = ConcatenatedEmbedder(first, second).embed([FULL], [])[0]
     parts = [part.embed([FULL], [])[0] for part in (first, second)]
     assert joined == pytest.approx(np.concatenate(parts) / np.sqrt(2), abs=1e-3)
 
@@ -131,7 +131,7 @@ def test_a_broken_image_is_left_out_and_said(encoder, caplog):
 
 
 def test_chance_is_of_a_seed():
-    draws = [Chance(seed).embed(PRODUCTS, []) for seed in (1, 1, 2)]
+    draws = [RandomEmbedder(seed).embed(PRODUCTS, []) for seed in (1, 1, 2)]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])
 
@@ -140,4 +140,4 @@ def test_only_a_compact_model_has_a_tower_of_its_own():
     other = SimpleNamespace(model=SimpleNamespace(backbone=object()))
     with pytest.raises(ValueError, match="only a compact model"):
         FrozenVision(other)
-    assert [one.name for one in standard_baselines(other, None, 0)] == ["TF-IDF + colours", "chance"]
+    assert [one.name for one in build_baselines(other, None, 0)] == ["TF-IDF + colours", "chance"]

@@ -2,8 +2,14 @@
 
 import pytest
 
-from moon_model.evaluation.catalogue import LEAST_PRODUCTS, MOST_ATTRIBUTES, MOST_LABELS, catalogue_tasks, probe
-from moon_model.evaluation.tasks import Labelling, Retrieval
+from moon_model.evaluation.catalogue import (
+    MAX_ATTRIBUTES,
+    MAX_LABELS,
+    MIN_PRODUCTS,
+    build_catalogue_tasks,
+    build_probes,
+)
+from moon_model.evaluation.tasks import LabellingTask, RetrievalTask
 from moon_model.product import Product
 from tests.moon_model.evaluation.knowing import Knowing
 
@@ -18,12 +24,12 @@ def product(number: int) -> Product:
     )  # fmt: skip
 
 
-SHOP = [product(number) for number in range(2 * LEAST_PRODUCTS)]
+SHOP = [product(number) for number in range(2 * MIN_PRODUCTS)]
 
 
 @pytest.fixture(scope="module")
 def tasks():
-    return {task.name: task for task in catalogue_tasks(SHOP)}
+    return {task.name: task for task in build_catalogue_tasks(SHOP)}
 
 
 def test_every_part_of_a_product_is_asked_about(tasks):
@@ -49,7 +55,7 @@ def test_a_part_finds_its_own_product(tasks, name):
 def test_neighbours_are_of_the_category_and_never_the_product_itself(tasks):
     task = tasks["product → same category"]
     assert len(task.queries) == len(SHOP)
-    for own, right in zip(task.own, task.relevant, strict=True):
+    for own, right in zip(task.self_items, task.relevant, strict=True):
         assert {SHOP[at].category for at in right} == {SHOP[own].category}
         assert own not in right
         assert len(right) == len(SHOP) // 2 - 1
@@ -59,14 +65,14 @@ def test_neighbours_are_of_the_category_and_never_the_product_itself(tasks):
 
 def test_a_product_without_a_neighbour_is_found_but_does_not_ask():
     lonely = Product("lonely", "One of a kind", category=("Garden",))
-    task = next(one for one in catalogue_tasks([*SHOP, lonely]) if one.name == "product → same category")
+    task = next(one for one in build_catalogue_tasks([*SHOP, lonely]) if one.name == "product → same category")
     assert (len(task.queries), len(task.items)) == (len(SHOP), len(SHOP) + 1)
 
 
 def test_a_hidden_field_cannot_be_read(tasks):
     for name, words in (("category 2", TYPES), ("colour", COLOURS)):
         task = tasks[name]
-        assert isinstance(task, Labelling)
+        assert isinstance(task, LabellingTask)
         assert [one.title for one in task.labels] == sorted(set(task.actual))
         said = [f"{one.title} {one.description} {one.attributes.get('colour', '')}".lower() for one in task.products]
         assert not [text for text in said if name == "colour" and any(word in text.split() for word in words)]
@@ -80,7 +86,7 @@ def test_a_hidden_field_cannot_be_read(tasks):
 def test_a_level_may_name_several_things():
     shelves = [("Bags & Purses",), ("Shoes, Boots and Laces",)] * 10
     shop = [Product(str(i), f"Purse, boot, lace {i}", category=shelf) for i, shelf in enumerate(shelves)]
-    task = next(task for task in catalogue_tasks(shop) if task.name == "category 1")
+    task = next(task for task in build_catalogue_tasks(shop) if task.name == "category 1")
     assert {one.title for one in task.products} == {f", , {number}" for number in range(20)}
 
 
@@ -88,34 +94,36 @@ def test_several_values_are_masked_each():
     shop = [
         Product(str(i), f"Red and blue cup {i}", attributes={"colour": ["red", "blue"][: 1 + i % 2]}) for i in range(20)
     ]
-    task = next(task for task in catalogue_tasks(shop) if task.name == "colour")
+    task = next(task for task in build_catalogue_tasks(shop) if task.name == "colour")
     assert [one.title for one in task.labels] == ["red", "red, blue"]
     assert {one.title for one in task.products} == {f"and cup {number}" for number in range(20)}
 
 
 def test_what_says_nothing_is_left_out():
-    assert catalogue_tasks([]) == []
-    assert catalogue_tasks(SHOP[: LEAST_PRODUCTS - 1]) == []
+    assert build_catalogue_tasks([]) == []
+    assert build_catalogue_tasks(SHOP[: MIN_PRODUCTS - 1]) == []
     wordless = [Product(one.id, images=one.images[:1]) for one in SHOP]
-    assert catalogue_tasks(wordless) == []
-    one_label = list(probe("x", SHOP, ["same"] * len(SHOP), lambda one: one))
-    too_many = list(probe("x", [SHOP[0]] * (MOST_LABELS + 1), list(map(str, range(MOST_LABELS + 1))), lambda one: one))
+    assert build_catalogue_tasks(wordless) == []
+    one_label = list(build_probes("x", SHOP, ["same"] * len(SHOP), lambda one: one))
+    too_many = list(
+        build_probes("x", [SHOP[0]] * (MAX_LABELS + 1), list(map(str, range(MAX_LABELS + 1))), lambda one: one)
+    )
     assert one_label == too_many == []
 
 
 def test_of_many_attributes_the_commonest_are_asked():
-    names = [f"a{number}" for number in range(MOST_ATTRIBUTES + 1)]
+    names = [f"a{number}" for number in range(MAX_ATTRIBUTES + 1)]
     told = [{name: str(i % 2) for name in names[i % 4 == 0 :]} for i in range(40)]
     shop = [Product(str(i), "x", attributes=attributes) for i, attributes in enumerate(told)]
-    asked = [task.name for task in catalogue_tasks(shop) if isinstance(task, Labelling)]
-    assert len(asked) == MOST_ATTRIBUTES
+    asked = [task.name for task in build_catalogue_tasks(shop) if isinstance(task, LabellingTask)]
+    assert len(asked) == MAX_ATTRIBUTES
     assert "a0" not in asked
 
 
 def test_products_of_which_nothing_is_left_are_not_asked_about():
     shop = [Product(str(i), COLOURS[i % 3], attributes={"colour": COLOURS[i % 3]}) for i in range(20)]
     shop += [Product(f"b{i}", f"{COLOURS[i % 3]} mug", attributes={"colour": COLOURS[i % 3]}) for i in range(12)]
-    (task,) = (task for task in catalogue_tasks(shop) if isinstance(task, Labelling))
+    (task,) = (task for task in build_catalogue_tasks(shop) if isinstance(task, LabellingTask))
     assert {one.title for one in task.products} == {"mug"}
     assert len(task.actual) == 12
-    assert not [task for task in catalogue_tasks(shop) if isinstance(task, Retrieval)]
+    assert not [task for task in build_catalogue_tasks(shop) if isinstance(task, RetrievalTask)]

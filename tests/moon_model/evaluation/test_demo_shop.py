@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from demo_shop import DemoWorld
-from demo_shop.splits import HELD_OUT, TRAIN_SEEDS
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import COLOURS
-from moon_model.evaluation.demo_shop import demo_benchmark
-from moon_model.evaluation.tasks import Labelling, Retrieval
+from moon_model.evaluation.demo_shop import build_demo_benchmark
+from moon_model.evaluation.tasks import LabellingTask, RetrievalTask
 from tests.moon_model.evaluation.knowing import Knowing
 
 SEED, COUNT = 905, 30
@@ -24,7 +24,7 @@ def facts():
 
 @pytest.fixture(scope="module")
 def benchmark():
-    return demo_benchmark(SEED, COUNT)
+    return build_demo_benchmark(SEED, COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def tasks(benchmark):
 @pytest.mark.parametrize("seed", TRAIN_SEEDS)
 def test_a_seed_of_training_is_refused(seed):
     with pytest.raises(ValueError, match=f"seed {seed} is used in training"):
-        demo_benchmark(seed, 1)
+        build_demo_benchmark(seed, 1)
 
 
 def test_types_that_training_never_saw_are_apart(tasks, facts):
     apart = " (umbrella and armchair, never trained on)"
-    held_out = [one.id for one in facts if one.type in HELD_OUT]
+    held_out = [one.id for one in facts if one.type in HELD_OUT_TYPES]
     assert held_out
     for name in ("text → item", "image → item", "image and text → item"):
         seen, unseen = tasks[name], tasks[name + apart]
@@ -52,7 +52,7 @@ def test_types_that_training_never_saw_are_apart(tasks, facts):
 
 def test_a_text_asks_for_all_products_that_fit(tasks, facts):
     task = tasks["text → item"]
-    wanted = [one for one in facts if one.type not in HELD_OUT]
+    wanted = [one for one in facts if one.type not in HELD_OUT_TYPES]
     for query, right, one in zip(task.queries, task.relevant, wanted, strict=True):
         alike = {at for at, two in enumerate(facts) if all(
             getattr(one, fact) == getattr(two, fact) for fact in ("type", "colour", "pattern"))}  # fmt: skip
@@ -87,7 +87,7 @@ def test_one_picture_finds_the_others(tasks, facts):
 
 def test_colours_are_hidden_in_every_word_and_known_from_what_was_drawn(tasks, facts):
     task = tasks["colour"]
-    assert isinstance(task, Labelling)
+    assert isinstance(task, LabellingTask)
     actual = {one.id: one.colour for one in facts}
     assert [actual[one.id] for one in task.products] == list(task.actual)
     words = {word for one in COLOURS.values() for word in (*one.names, *one.asked)}
@@ -100,7 +100,7 @@ def test_colours_are_hidden_in_every_word_and_known_from_what_was_drawn(tasks, f
 
 
 def test_the_same_seed_draws_the_same_shop(benchmark):
-    small = demo_benchmark(SEED, 4)
+    small = build_demo_benchmark(SEED, 4)
     assert small.about == {"products": 4, "seed": SEED}
-    assert small.digest() == demo_benchmark(SEED, 4).digest() != demo_benchmark(SEED + 1, 4).digest()
-    assert len(benchmark.tasks) == len([one for one in benchmark.tasks if isinstance(one, Retrieval)]) + 6
+    assert small.digest() == build_demo_benchmark(SEED, 4).digest() != build_demo_benchmark(SEED + 1, 4).digest()
+    assert len(benchmark.tasks) == len([one for one in benchmark.tasks if isinstance(one, RetrievalTask)]) + 6

@@ -2,7 +2,7 @@
 
 import pytest
 
-from moon_model.evaluation.leakage_masking import hide, images_only, label, texts_only
+from moon_model.evaluation.leakage_masking import keep_images, keep_texts, make_label_product, mask_field
 from moon_model.product import Product
 
 PRODUCT = Product(
@@ -29,11 +29,11 @@ PRODUCT = Product(
     ],
 )
 def test_whole_words_are_masked(title, words, left):
-    assert hide(Product("1", title), words).title == left
+    assert mask_field(Product("1", title), words).title == left
 
 
 def test_the_field_goes_and_the_words_for_it():
-    hidden = hide(PRODUCT, {"red"}, attribute="colour")
+    hidden = mask_field(PRODUCT, {"red"}, attribute="colour")
     assert (hidden.title, hidden.description) == ("mug, reddish", "A one beside redcurrants.")
     assert hidden.attributes == {"size": "L"}
     assert hidden.category == PRODUCT.category
@@ -42,14 +42,14 @@ def test_the_field_goes_and_the_words_for_it():
 
 @pytest.mark.parametrize(("level", "left"), [(0, ()), (1, ("Kitchen",)), (None, ("Kitchen", "Mugs", "Tea"))])
 def test_deeper_levels_give_the_category_away(level, left):
-    hidden = hide(PRODUCT, ["mug"], level=level)
+    hidden = mask_field(PRODUCT, ["mug"], level=level)
     assert hidden.category == left
     assert "mug" not in hidden.title
     assert hidden.attributes == PRODUCT.attributes
 
 
 def test_half_a_product():
-    assert images_only(PRODUCT) == Product("1", images=[b"photo"])
-    bare = texts_only(PRODUCT)
+    assert keep_images(PRODUCT) == Product("1", images=[b"photo"])
+    bare = keep_texts(PRODUCT)
     assert (bare.images, bare.title, bare.attributes) == ((), PRODUCT.title, PRODUCT.attributes)
-    assert label("very red") == Product("label very red", title="very red")
+    assert make_label_product("very red") == Product("label very red", title="very red")

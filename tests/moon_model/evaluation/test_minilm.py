@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from moon_model.evaluation.minilm import DIMENSION, MiniLM
+from moon_model.evaluation.minilm import MINILM_DIMENSION, MiniLM
 
 WORDS = ("[PAD]", "[UNK]", "red", "blue", "mug", "a", "very", "long", "title")
 
@@ -17,7 +17,11 @@ WORDS = ("[PAD]", "[UNK]", "red", "blue", "mug", "a", "very", "long", "title")
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=DIMENSION, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+        vocab_size=len(WORDS),
+        hidden_size=MINILM_DIMENSION,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=8,
     )
     BertModel(config).save_pretrained(tmp_path)
     pad, unknown = WORDS[:2]
@@ -31,7 +35,7 @@ def test_vectors_come_in_order_and_do_not_depend_on_the_batch(folder: Path) -> N
     teacher = MiniLM(folder)
     texts = ["a very long red title", "mug", "blue mug", "red"]
     found = teacher.encode(texts, batch=2)
-    assert (found.shape, found.dtype) == ((4, DIMENSION), np.float16)
+    assert (found.shape, found.dtype) == ((4, MINILM_DIMENSION), np.float16)
     assert np.linalg.norm(found.astype(np.float32), axis=1) == pytest.approx(np.ones(4), abs=1e-2)
     alone = np.concatenate([teacher.encode([text]) for text in texts])
     np.testing.assert_allclose(found, alone, atol=2e-3)

@@ -6,9 +6,9 @@ import pytest
 
 from moon_model.evaluation.photo_sets import (
     BenchmarkDataError,
-    clothing_benchmark,
-    eshop_benchmark,
-    grocery_benchmark,
+    build_clothing_benchmark,
+    build_eshop_benchmark,
+    build_grocery_benchmark,
 )
 from tests.moon_model.evaluation.knowing import Knowing
 
@@ -42,7 +42,7 @@ def grocery(tmp_path):
 
 
 def test_grocery_photos_find_their_product(grocery):
-    found = grocery_benchmark(grocery)
+    found = build_grocery_benchmark(grocery)
     assert found.about == {"photos": 6, "products": 3}
     item, name, coarse = found.tasks
     axes = {f"{number}.jpg": number % 3 for number in range(6)} | {str(number): number for number in range(3)}
@@ -62,12 +62,12 @@ def test_clothing_leaves_out_what_nobody_could_label(tmp_path):
     labels = ["T-Shirt", "Dress", "Not sure", "Skip", "Other"] * 8
     rows = [f"id{number},1,{label},False" for number, label in enumerate(labels)]
     (tmp_path / "images.csv").write_text("image,sender_id,label,kids\n" + "\n".join(rows))
-    found = clothing_benchmark(tmp_path)
+    found = build_clothing_benchmark(tmp_path)
     assert found.about == {"photos": 16}
     (task,) = (task for task in found.tasks if task.name == "category 1, images only")
     assert [one.title for one in task.labels] == ["Dress", "T-Shirt"]
     assert task.products[0].images == (tmp_path / "images" / "id0.jpg",)
-    assert clothing_benchmark(tmp_path, most=12).about == {"photos": 12}
+    assert build_clothing_benchmark(tmp_path, max_photos=12).about == {"photos": 12}
 
 
 def test_eshop_is_read_field_by_field(tmp_path):
@@ -77,7 +77,7 @@ def test_eshop_is_read_field_by_field(tmp_path):
         for number in range(1, 21)
     ]
     (tmp_path / "catalog.json").write_text(json.dumps(rows))
-    found = eshop_benchmark(tmp_path)
+    found = build_eshop_benchmark(tmp_path)
     assert found.about == {"products": 20}
     (task,) = (task for task in found.tasks if task.name == "category 1")
     assert set(task.actual) == set(kinds)
@@ -88,9 +88,9 @@ def test_eshop_is_read_field_by_field(tmp_path):
 @pytest.mark.parametrize(
     ("load", "says"),
     [
-        (grocery_benchmark, "is not the GroceryStoreDataset"),
-        (clothing_benchmark, "is not the clothing-dataset"),
-        (eshop_benchmark, "is not eShop's catalogue"),
+        (build_grocery_benchmark, "is not the GroceryStoreDataset"),
+        (build_clothing_benchmark, "is not the clothing-dataset"),
+        (build_eshop_benchmark, "is not eShop's catalogue"),
     ],
 )
 def test_another_folder_is_named(tmp_path, load, says):
@@ -103,11 +103,11 @@ def test_another_folder_is_named(tmp_path, load, says):
 
 
 def test_the_real_sets(shared_data):
-    grocery = grocery_benchmark(shared_data / "grocery")
+    grocery = build_grocery_benchmark(shared_data / "grocery")
     assert grocery.about == {"photos": 296, "products": 81}
-    eshop = eshop_benchmark(shared_data / "eshop")
+    eshop = build_eshop_benchmark(shared_data / "eshop")
     assert eshop.about == {"products": 101}
-    clothing = clothing_benchmark(shared_data / "clothing", most=40)
+    clothing = build_clothing_benchmark(shared_data / "clothing", max_photos=40)
     assert clothing.about == {"photos": 40}
     for one in (grocery, eshop, clothing):
         assert len(one.digest()) == 16  # reads every image that is named

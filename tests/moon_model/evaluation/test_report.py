@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moon_model.evaluation.report import markdown, plot
-from moon_model.evaluation.run import Evaluation, Row
+from moon_model.evaluation.report import plot_evaluation, render_evaluation
+from moon_model.evaluation.run import Evaluation, MetricRow
 
 ROWS = [
-    Row("my shop", "text → item", "R@1", "MOON", 0.5, 0.4, 0.65, 100),
-    Row("my shop", "text → item", "R@1", "chance", 0.01, 0.0, 0.02, 100),
-    Row("my shop", "colour", "macro f1", "MOON", 0.25, 0.25, 0.25, 1),
-    Row("my shop", "colour", "macro f1", "chance", 0.25, 0.25, 0.25, 1),
-    Row("other", "image → item", "hit@10", "MOON", 0.125, 0.1, 0.2, 8),
-    Row("other", "image → item", "hit@10", "chance", 0.75, 0.5, 1.0, 8),
+    MetricRow("my shop", "text → item", "R@1", "MOON", 0.5, 0.4, 0.65, 100),
+    MetricRow("my shop", "text → item", "R@1", "chance", 0.01, 0.0, 0.02, 100),
+    MetricRow("my shop", "colour", "macro f1", "MOON", 0.25, 0.25, 0.25, 1),
+    MetricRow("my shop", "colour", "macro f1", "chance", 0.25, 0.25, 0.25, 1),
+    MetricRow("other", "image → item", "hit@10", "MOON", 0.125, 0.1, 0.2, 8),
+    MetricRow("other", "image → item", "hit@10", "chance", 0.75, 0.5, 1.0, 8),
 ]
 
 
@@ -27,7 +27,7 @@ def evaluation():
 
 
 def test_a_table_for_each_data_set(evaluation):
-    text = markdown(evaluation)
+    text = render_evaluation(evaluation)
     assert text.startswith("Model `abcdef123456`, seed 7, 2026-01-02T03:04:05+00:00, torch 2.13.\n")
     shop, other = text.split("\n## ")[1:]
     assert "digest d1, products 100" in shop
@@ -40,7 +40,7 @@ def test_a_table_for_each_data_set(evaluation):
 
 
 def test_a_plot_for_each_data_set(evaluation, tmp_path):
-    files = plot(evaluation, tmp_path)
+    files = plot_evaluation(evaluation, tmp_path)
     assert [file.name for file in files] == ["1-my-shop.png", "2-other.png"]
     for file in files:
         pixels = np.asarray(Image.open(file).convert("RGB"))

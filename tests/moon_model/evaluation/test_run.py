@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from moon_model.evaluation.run import evaluate
-from moon_model.evaluation.tasks import Benchmark, Labelling, Retrieval
+from moon_model.evaluation.run import run_benchmarks
+from moon_model.evaluation.tasks import Benchmark, LabellingTask, RetrievalTask
 from moon_model.product import Product
 from tests.moon_model.evaluation.knowing import Knowing
 
@@ -14,8 +14,8 @@ QUERIES = [Product(f"q{number}", f"query {number}") for number in range(10)]
 LABELS = [Product(f"label {name}", name) for name in ("even", "odd")]
 PARITY = ["even", "odd"] * 5
 FINDING = [
-    Retrieval("first", QUERIES, ITEMS, [frozenset({number}) for number in range(10)]),
-    Retrieval("second", QUERIES[:4], ITEMS, [frozenset({number}) for number in range(4)]),
+    RetrievalTask("first", QUERIES, ITEMS, [frozenset({number}) for number in range(10)]),
+    RetrievalTask("second", QUERIES[:4], ITEMS, [frozenset({number}) for number in range(4)]),
 ]
 
 
@@ -41,9 +41,9 @@ def embedder():
 def found(embedder):
     benchmarks = [
         Benchmark("shop", FINDING, {"products": 10}),
-        Benchmark("labels", [Labelling("parity", ITEMS, PARITY, LABELS)], {"seed": 3}),
+        Benchmark("labels", [LabellingTask("parity", ITEMS, PARITY, LABELS)], {"seed": 3}),
     ]
-    return evaluate(benchmarks, [embedder, Counting("other")], model_version="m" * 64, seed=1)
+    return run_benchmarks(benchmarks, [embedder, Counting("other")], model_version="m" * 64, seed=1)
 
 
 def test_every_figure_is_there_once(found):
@@ -81,7 +81,7 @@ def test_the_document_says_what_was_measured_with_what(found):
 
 
 def test_the_seed_decides_the_intervals_and_nothing_else():
-    many = Benchmark("b", [Retrieval("t", QUERIES * 9, ITEMS, [frozenset({number}) for number in range(10)] * 9)])
-    runs = [evaluate([many], [Counting("x")], model_version="m", seed=seed).rows for seed in (1, 1, 2)]
+    many = Benchmark("b", [RetrievalTask("t", QUERIES * 9, ITEMS, [frozenset({number}) for number in range(10)] * 9)])
+    runs = [run_benchmarks([many], [Counting("x")], model_version="m", seed=seed).rows for seed in (1, 1, 2)]
     assert runs[0] == runs[1] != runs[2]
     assert [row.mean for row in runs[0]] == [row.mean for row in runs[2]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from moon_model.evaluation.tasks import Benchmark, Labelling, Retrieval
+from moon_model.evaluation.tasks import Benchmark, LabellingTask, RetrievalTask
 from moon_model.product import Product
 from tests.moon_model.evaluation.knowing import Knowing
 
@@ -21,7 +21,7 @@ def score(task, *answers):
 
 
 def asking(count, relevant, **more):
-    return Retrieval("t", [Product(f"q{i}", title="?") for i in range(count)], ITEMS, relevant, **more)
+    return RetrievalTask("t", [Product(f"q{i}", title="?") for i in range(count)], ITEMS, relevant, **more)
 
 
 def test_one_right_answer_gives_recall():
@@ -43,19 +43,19 @@ def test_sizes_of_one_product_are_one_answer():
 
 
 def test_a_query_does_not_find_itself():
-    task = Retrieval("t", ITEMS[:2], ITEMS, [frozenset({0}), frozenset({0})], own=[0, 1])
+    task = RetrievalTask("t", ITEMS[:2], ITEMS, [frozenset({0}), frozenset({0})], self_items=[0, 1])
     # 0 may not find itself and every other item is as far: it never counts; 1 finds 0, the first of those left
     assert list(score(task)["R@1"]) == [0, 1]
 
 
 def test_few_items_cut_the_metrics():
-    task = Retrieval("t", ITEMS[:2], ITEMS[:6], [frozenset({0}), frozenset({1})])
+    task = RetrievalTask("t", ITEMS[:2], ITEMS[:6], [frozenset({0}), frozenset({1})])
     assert set(score(task)) == {"R@1", "R@5"}
 
 
 def test_labels_are_predicted_by_the_nearest_text():
     labels = [Product(f"label {name}", title=name) for name in ("a", "b")]
-    task = Labelling("t", [Product(str(i), title="?") for i in range(4)], ["a", "a", "b", "b"], labels)
+    task = LabellingTask("t", [Product(str(i), title="?") for i in range(4)], ["a", "a", "b", "b"], labels)
     known = {"label a": 0, "label b": 1, "0": 0, "1": 1, "2": 1, "3": 1}
     found = {name: list(values) for name, values in task.score(lambda each: Knowing(known, 2).embed(each, []))}
     assert found["accuracy"] == [1, 0, 1, 1]
@@ -71,7 +71,7 @@ def test_the_digest_covers_every_word_and_pixel(tmp_path: Path):
     product = Product("1", "title", "words", ("A",), {"b": "c"}, [tmp_path / "a.jpg"])
 
     def digest(one: Product, name: str = "t") -> str:
-        return Benchmark("x", [Retrieval(name, [one], ITEMS, [frozenset({0})])]).digest()
+        return Benchmark("x", [RetrievalTask(name, [one], ITEMS, [frozenset({0})])]).digest()
 
     same = digest(product)
     assert digest(replace(product, id="2", images=[b"one"])) == same  # bytes count, not where they lie

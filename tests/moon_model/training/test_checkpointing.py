@@ -11,8 +11,8 @@ from torch import nn
 from moon_model.training.checkpointing import (
     CheckpointError,
     TrainingState,
-    checkpoints,
-    latest,
+    find_latest_checkpoint,
+    list_checkpoints,
     load_checkpoint,
     save_checkpoint,
 )
@@ -56,7 +56,9 @@ def test_weights_optimiser_schedule_queue_and_random_numbers_come_back(tmp_path:
     for _ in range(3):
         advance(state)
     other = make_state(config, seed=0)  # frozen weights come from the model a run starts from
-    assert load_checkpoint(latest(tmp_path), other, make_config(tmp_path / "moved", log_every=5), CPU) == 3
+    assert (
+        load_checkpoint(find_latest_checkpoint(tmp_path), other, make_config(tmp_path / "moved", log_every=5), CPU) == 3
+    )
     for _ in range(3):
         advance(other)  # draws its inputs from the restored generator
     for mine, theirs in zip(other.model.parameters(), state.model.parameters(), strict=True):
@@ -72,8 +74,8 @@ def test_only_the_newest_are_kept_and_a_torn_one_does_not_count(tmp_path: Path) 
         save_checkpoint(tmp_path, step, state, config, CPU)
     (tmp_path / "step-00000009").mkdir()
     (tmp_path / ".step-00000010.part").mkdir()
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
-    assert latest(tmp_path).name == "step-00000003"
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
+    assert find_latest_checkpoint(tmp_path).name == "step-00000003"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path, change: dict[st
     about = save_checkpoint(tmp_path, 1, state, config, CPU) / "about.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | change))
     with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(latest(tmp_path), state, config, CPU)
+        load_checkpoint(find_latest_checkpoint(tmp_path), state, config, CPU)
 
 
 def test_other_settings_are_named(tmp_path: Path) -> None:
@@ -98,7 +100,7 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, state, config, CPU)
     other = make_config(tmp_path, steps=20, rate=0.2)
     with pytest.raises(CheckpointError, match=r"optimiser.learning_rate: 0.1 → 0.2; run.steps: 10 → 20"):
-        load_checkpoint(latest(tmp_path), state, other, CPU)
+        load_checkpoint(find_latest_checkpoint(tmp_path), state, other, CPU)
 
 
 def test_other_trained_parameters_are_refused(tmp_path: Path) -> None:
@@ -107,9 +109,9 @@ def test_other_trained_parameters_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, 1, state, config, CPU)
     state.model[0].weight.requires_grad_(True)
     with pytest.raises(CheckpointError, match=r"differ in what is trained: 0.weight"):
-        load_checkpoint(latest(tmp_path), state, config, CPU)
+        load_checkpoint(find_latest_checkpoint(tmp_path), state, config, CPU)
 
 
 def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        latest(tmp_path)
+        find_latest_checkpoint(tmp_path)

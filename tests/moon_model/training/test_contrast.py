@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from moon_model.processing_moon import MoonProcessor
 from moon_model.product import Product
 from moon_model.training.config import LossSection
-from moon_model.training.contrast import Contrast
+from moon_model.training.contrast import ContrastiveObjective
 from moon_model.training.examples import Examples
 from moon_model.training.loss import Candidates, ContrastiveLoss
-from moon_model.training.pairs import Item, Pair
+from moon_model.training.pairs import Pair, TrainingItem
 
 
 class Pairs:
@@ -31,8 +31,8 @@ class Pairs:
             yield [self.pair(10 * number + 2 * batch + place, place) for place in (0, 1)]
 
     def pair(self, number: int, place: int) -> Pair:
-        def item(identity: int, title: str) -> Item:
-            return Item(identity, Product(title, title=title))
+        def item(identity: int, title: str) -> TrainingItem:
+            return TrainingItem(identity, Product(title, title=title))
 
         hard = tuple(item(100 + number * 5 + one, f"hard {number} {one}") for one in range(self.negatives * place))
         return Pair(number, "text", item(number, f"query {number}"), item(number, f"item {number}"), hard)
@@ -40,9 +40,9 @@ class Pairs:
 
 @pytest.fixture
 def make(shop: Path):
-    def build(source: Pairs, **settings) -> Contrast:
+    def build(source: Pairs, **settings) -> ContrastiveObjective:
         examples = Examples(MoonProcessor.from_pretrained(shop / "model"), [shop / "images"])
-        return Contrast(source, examples, LossSection(**settings), hard_negatives=2, dimension=8)
+        return ContrastiveObjective(source, examples, LossSection(**settings), hard_negatives=2, dimension=8)
 
     return build
 

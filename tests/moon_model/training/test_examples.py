@@ -11,7 +11,7 @@ from moon_model.configuration_moon import Segment
 from moon_model.processing_moon import MoonProcessor
 from moon_model.product import Product
 from moon_model.training.examples import Examples
-from moon_model.training.pairs import Item, PairDataError
+from moon_model.training.pairs import PairDataError, TrainingItem
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def save(path: Path) -> Path:
     return path
 
 
-def item(image: object, title: str = "") -> Item:
-    return Item(1, Product("p", title=title, images=[image]))
+def item(image: object, title: str = "") -> TrainingItem:
+    return TrainingItem(1, Product("p", title=title, images=[image]))
 
 
 def test_a_region_makes_a_crop_and_order_is_kept(processor: MoonProcessor, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_region_makes_a_crop_and_order_is_kept(processor: MoonProcessor, tmp_p
     with ThreadPoolExecutor(2) as pool:
         examples = Examples(processor, [tmp_path], pool=pool)
         bare, cropped = examples.prepare(
-            [item("a.png"), Item(2, Product("q", images=[tmp_path / "a.png"]), ((0.1, 0.1, 0.6, 0.6),))]
+            [item("a.png"), TrainingItem(2, Product("q", images=[tmp_path / "a.png"]), ((0.1, 0.1, 0.6, 0.6),))]
         )
     assert (bare.id, len(bare.views), cropped.id, len(cropped.views)) == ("p", 1, "q", 2)
     assert Segment.CROP in cropped.segment_ids
@@ -42,7 +42,7 @@ def test_a_region_makes_a_crop_and_order_is_kept(processor: MoonProcessor, tmp_p
 
 def test_kept_photos_are_read_once_and_stay_the_same_arrays(processor: MoonProcessor, tmp_path: Path) -> None:
     photo = save(tmp_path / "a.png")
-    cropped = Item(1, Product("p", images=["a.png"]), ((0.1, 0.1, 0.6, 0.6),))
+    cropped = TrainingItem(1, Product("p", images=["a.png"]), ((0.1, 0.1, 0.6, 0.6),))
     (fresh,) = Examples(processor, [tmp_path]).prepare([cropped])
     examples = Examples(processor, [tmp_path], keep_photos=1)
     (first,) = examples.prepare([cropped])

@@ -14,7 +14,7 @@ from moon_model.processing_moon import MoonProcessor
 from moon_model.training import feature_cache
 from moon_model.training.config import DataSection
 from moon_model.training.examples import Examples
-from moon_model.training.feature_cache import FeatureCache, cached_batch, without_tower
+from moon_model.training.feature_cache import FeatureCache, bypass_tower, collate_cached
 from moon_model.training.run import open_pairs
 
 
@@ -35,9 +35,9 @@ def test_the_model_answers_the_same_with_cached_features(shop: Path, parts: tupl
     cache = FeatureCache(model, processor)
     with torch.inference_mode():
         wanted = model(**processor(prepared)).embedding
-        with without_tower(model):
-            found = model(**cached_batch(processor, cache, prepared)).embedding
-            again = model(**cached_batch(processor, cache, prepared)).embedding
+        with bypass_tower(model):
+            found = model(**collate_cached(processor, cache, prepared)).embedding
+            again = model(**collate_cached(processor, cache, prepared)).embedding
     torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)  # float16 features
     assert torch.equal(found, again)
     assert isinstance(model.backbone.vision, VisionTower)
@@ -48,7 +48,7 @@ def test_each_view_is_computed_once_also_by_a_later_process(
 ) -> None:
     model, processor = parts
     seen: list[int] = []
-    real = FeatureCache._compute
+    real = FeatureCache._compute_grids
     monkeypatch.setattr(FeatureCache, "_compute", lambda self, new: (seen.append(len(new)), real(self, new))[1])
     first, second = views(5), views(3, seed=1)
     cache = FeatureCache(model, processor, tmp_path)
@@ -111,7 +111,7 @@ def test_a_tower_with_other_features_has_another_folder(
 def test_the_tower_comes_back_after_an_error(parts: tuple[MoonModel, MoonProcessor]) -> None:
     model, _ = parts
     tower = model.backbone.vision
-    with pytest.raises(KeyError), without_tower(model):
+    with pytest.raises(KeyError), bypass_tower(model):
         assert model.backbone.vision is not tower
         raise KeyError
     assert model.backbone.vision is tower

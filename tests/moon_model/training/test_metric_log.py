@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from moon_model.training.metric_log import METRICS, MetricLog, keep_until, read_curve
+from moon_model.training.metric_log import METRICS_FILE, MetricLog, read_curve, truncate_curve
 
 
 def test_one_line_a_step(tmp_path: Path) -> None:
     with MetricLog(tmp_path, first=0, last=2, every=1) as metrics:
         metrics.write(1, {"loss": 2.0, "contrast/accuracy": 0.5})
         metrics.write(2, {"loss": 1.0, "contrast/accuracy": 0.75})
-    assert read_curve(tmp_path / METRICS) == [
+    assert read_curve(tmp_path / METRICS_FILE) == [
         {"step": 1, "loss": 2.0, "contrast/accuracy": 0.5},
         {"step": 2, "loss": 1.0, "contrast/accuracy": 0.75},
     ]
@@ -23,16 +23,20 @@ def test_a_resumed_run_drops_what_it_will_do_again(tmp_path: Path) -> None:
     with MetricLog(tmp_path, first=0, last=9, every=1) as metrics:
         for step in (1, 2, 3):
             metrics.write(step, {"loss": float(step)})
-    with (tmp_path / METRICS).open("a") as file:
+    with (tmp_path / METRICS_FILE).open("a") as file:
         file.write('{"step": 4, "lo')  # killed while writing
     with MetricLog(tmp_path, first=2, last=9, every=1) as metrics:
         metrics.write(3, {"loss": 30.0})
-    assert [(line["step"], line["loss"]) for line in read_curve(tmp_path / METRICS)] == [(1, 1.0), (2, 2.0), (3, 30.0)]
+    assert [(line["step"], line["loss"]) for line in read_curve(tmp_path / METRICS_FILE)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 30.0),
+    ]
 
 
 def test_no_curve_yet_is_fine(tmp_path: Path) -> None:
-    keep_until(tmp_path / METRICS, 3)
-    assert not (tmp_path / METRICS).exists()
+    truncate_curve(tmp_path / METRICS_FILE, 3)
+    assert not (tmp_path / METRICS_FILE).exists()
 
 
 def test_a_log_gets_lines_and_the_last_step_always(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -50,7 +54,7 @@ def test_without_tensorboard_the_curve_is_still_written(
     with caplog.at_level(logging.INFO), MetricLog(tmp_path, first=0, last=1, every=1) as metrics:
         metrics.write(1, {"loss": 1.0})
     assert "TensorBoard is not installed here" in caplog.text
-    assert len(read_curve(tmp_path / METRICS)) == 1
+    assert len(read_curve(tmp_path / METRICS_FILE)) == 1
 
 
 def test_tensorboard_events_hold_the_scalars(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from moon_model.training.loss import Candidates, ContrastiveLoss
-from moon_model.training.negatives import NegativeQueue, gather
+from moon_model.training.negatives import NegativeQueue, gather_candidates
 
 
 def candidates(*ids: int, value: float = 1.0) -> Candidates:
@@ -50,7 +50,7 @@ def test_the_queue_holds_no_graph_and_survives_a_checkpoint() -> None:
 def gradients(model: nn.Module, inputs: torch.Tensor, ids: torch.Tensor) -> list[torch.Tensor]:
     queries = F.normalize(model(inputs[:, 0]), dim=-1)
     positives = Candidates(F.normalize(model(inputs[:, 1]), dim=-1), ids)
-    ContrastiveLoss(0.1)(queries, positives, gather(positives)).loss.backward()
+    ContrastiveLoss(0.1)(queries, positives, gather_candidates(positives)).loss.backward()
     return [parameter.grad for parameter in model.parameters()]
 
 
@@ -86,7 +86,7 @@ def test_two_ranks_give_one_ranks_gradients(tmp_path: Path) -> None:
 
 def test_alone_gather_is_the_identity() -> None:
     own = candidates(1, 2)
-    assert gather(own) is own
+    assert gather_candidates(own) is own
 
 
 @pytest.mark.parametrize("count", [0, 1])

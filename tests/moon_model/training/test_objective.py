@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from moon_model.training.objective import Objective, Work
+from moon_model.training.objective import Objective, StepInput
 
 
 class Scaled(Objective):
@@ -13,8 +13,8 @@ class Scaled(Objective):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.5))
 
-    def work(self, step: int) -> Work:
-        return Work([], self._loss)
+    def work(self, step: int) -> StepInput:
+        return StepInput([], self._loss)
 
     def _loss(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return embeddings.sum() * self.scale, {}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moon_model.training.pairs import Manifest, PairDataError, Share, batches, pair_from_row
+from moon_model.training.pairs import Manifest, PairDataError, RankShare, mix_batches, parse_pair
 from tests.moon_model.training.pair_files import row, write_pairs
 
 
@@ -29,7 +29,7 @@ def manifest(groups: int, per_group: int) -> Manifest:
 
 def test_a_row_becomes_a_pair_with_regions() -> None:
     product = {"id": "p", "images": ["a.jpg", "b.jpg"], "regions": [[0.1, 0.2, 0.9, 1], None]}
-    pair = pair_from_row({**row(4), "item": json.dumps(product)})
+    pair = parse_pair({**row(4), "item": json.dumps(product)})
     assert pair.item.regions == ((0.1, 0.2, 0.9, 1.0), None)
     assert pair.item.product.images == ("a.jpg", "b.jpg")
     assert (pair.kind, pair.item.identity, pair.query.identity) == ("text", 2, 2)
@@ -47,7 +47,7 @@ def test_a_row_becomes_a_pair_with_regions() -> None:
 )
 def test_a_bad_row_is_named(change: dict[str, Any], message: str) -> None:
     with pytest.raises(PairDataError, match=f"pair 4 cannot be read.*{message}"):
-        pair_from_row({**row(4), **change})
+        parse_pair({**row(4), **change})
 
 
 def test_a_manifest_must_add_up(tmp_path: Path) -> None:
@@ -85,19 +85,19 @@ def test_every_rank_has_the_same_number_of_batches(groups: int, per_group: int, 
     data = manifest(groups, per_group)
     if groups // ranks * per_group < batch:
         with pytest.raises(ValueError, match="no batch"):
-            Share(data, batch, 0, ranks)
+            RankShare(data, batch, 0, ranks)
         return
     for rank in range(ranks):
-        share = Share(data, batch, rank, ranks)
+        share = RankShare(data, batch, rank, ranks)
         read = [list(range(number * per_group, (number + 1) * per_group)) for number in range(share.groups)]
-        found = list(batches(read, share, epoch=1))
-        assert len(found) == share.batches == Share(data, batch, 0, ranks).batches
+        found = list(mix_batches(read, share, epoch=1))
+        assert len(found) == share.batches == RankShare(data, batch, 0, ranks).batches
         flat = [one for part in found for one in part]
         assert len(set(flat)) == len(flat) == share.batches * batch
         assert set(flat) <= set(range(share.rows))
-        assert list(batches(read, share, epoch=1, start=1)) == found[1:]
+        assert list(mix_batches(read, share, epoch=1, start=1)) == found[1:]
 
 
 def test_a_rank_out_of_range_is_refused() -> None:
     with pytest.raises(ValueError, match="rank 2 of 2"):
-        Share(manifest(4, 4), 2, rank=2, ranks=2)
+        RankShare(manifest(4, 4), 2, rank=2, ranks=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from moon_model.evaluation.metrics import hits, top_k
+from moon_model.evaluation.metrics import compute_hits, search_top_k
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.training import trainer
@@ -18,7 +18,7 @@ from moon_model.training.config import ConfigError, TrainingConfig
 from moon_model.training.examples import Examples
 from moon_model.training.metric_log import read_curve
 from moon_model.training.pairs import PairDataError
-from moon_model.training.run import open_pairs, train
+from moon_model.training.run import open_pairs, run_training
 from tests.moon_model.training.tiny_run import tiny_config
 
 
@@ -34,7 +34,7 @@ def recall_at_1(shop: Path, model_folder: Path) -> float:
             model(**processor(examples.prepare(part))).embedding.numpy()
             for part in ([pair.query for pair in pairs], [pair.item for pair in pairs])
         )
-    return float(np.mean(hits(top_k(queries, items, 1), [{index} for index in range(len(pairs))], 1)))
+    return float(np.mean(compute_hits(search_top_k(queries, items, 1), [{index} for index in range(len(pairs))], 1)))
 
 
 def curve(config: TrainingConfig) -> list[float]:
@@ -48,7 +48,7 @@ def test_sixty_steps_lower_the_loss_and_raise_recall(shop: Path, tmp_path: Path)
         loss={"queue_warm_up": 40, "queue_size": 24}, optimiser={"learning_rate": 1e-3}, run={"steps": 60, "chunk": 24},
     )  # fmt: skip
     before = recall_at_1(shop, shop / "model")
-    folder = train(config)
+    folder = run_training(config)
     assert folder is not None
     losses = curve(config)
     assert len(losses) == 60
@@ -61,11 +61,11 @@ def test_killed_and_resumed_the_curve_is_the_same(shop: Path, tmp_path: Path) ->
     """The kill falls between two checkpoints: steps 6 and 7 are done again, from the state after step 5."""
     model = {"frozen": ["backbone.vision"], "cache": tmp_path / "features"}
     whole = tiny_config(shop, tmp_path / "whole", model=model)
-    assert train(whole) is not None
+    assert run_training(whole) is not None
     killed = tiny_config(shop, tmp_path / "killed", model=model)
-    assert train(killed, steps=7) is None
+    assert run_training(killed, steps=7) is None
     shutil.rmtree(killed.run.out / "checkpoints" / "step-00000007")  # as if the process had died before writing it
-    folder = train(killed, resume=True)
+    folder = run_training(killed, resume=True)
     assert folder is not None
     assert curve(killed) == pytest.approx(curve(whole), abs=1e-6)
     assert len(curve(killed)) == 12
@@ -78,7 +78,7 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny_config(shop, tmp_path / "out")
-    real = trainer.Trainer.step
+    real = trainer.Trainer.train_step
 
     def step(self: trainer.Trainer, number: int, works: dict) -> dict[str, float]:
         if number == 2:
@@ -86,7 +86,7 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
         return real(self, number, works)
 
     monkeypatch.setattr(trainer.Trainer, "step", step)
-    assert train(config) is None
+    assert run_training(config) is None
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000003"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -94,13 +94,13 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
 def test_a_run_is_never_overwritten_nor_resumed_from_nothing(shop: Path, tmp_path: Path) -> None:
     config = tiny_config(shop, tmp_path / "out")
     with pytest.raises(CheckpointError, match=r"no checkpoint in .* start without --resume"):
-        train(config, resume=True)
-    train(config, steps=1)
+        run_training(config, resume=True)
+    run_training(config, steps=1)
     with pytest.raises(ConfigError, match="holds a run already: add --resume"):
-        train(config)
+        run_training(config)
     other = tiny_config(shop, tmp_path / "out", optimiser={"learning_rate": 1e-4})
     with pytest.raises(CheckpointError, match=r"optimiser.learning_rate: 0.005 → 0.0001"):
-        train(other, resume=True)
+        run_training(other, resume=True)
 
 
 def test_damaged_pairs_stop_the_run_before_it_starts(shop: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_damaged_pairs_stop_the_run_before_it_starts(shop: Path, tmp_path: Path)
     with next((tmp_path / "pairs").glob("*.parquet")).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(PairDataError, match="differs from the manifest"):
-        train(tiny_config(shop, tmp_path / "out", data={"pairs": tmp_path / "pairs"}))
+        run_training(tiny_config(shop, tmp_path / "out", data={"pairs": tmp_path / "pairs"}))
 
 
 def test_petastorm_asked_for_but_absent_is_explained(
@@ -116,4 +116,4 @@ def test_petastorm_asked_for_but_absent_is_explained(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "moon_model.training.reader_petastorm", None)
     with pytest.raises(ConfigError, match=r"data.reader 'petastorm'.*\.venv-train"):
-        train(tiny_config(shop, tmp_path / "out", data={"reader": "petastorm"}))
+        run_training(tiny_config(shop, tmp_path / "out", data={"reader": "petastorm"}))

@@ -8,11 +8,11 @@ import torch
 
 from moon_model.modeling_moon import MoonModel
 from moon_model.training.config import ConfigError, ModelSection
-from moon_model.training.trainable_model import Learner, experts_are_copies, without_layers
+from moon_model.training.trainable_model import TrainableModel, bypass_decoder_layers, has_identical_experts
 
 
 def test_frozen_parts_need_no_gradient(shop: Path) -> None:
-    model = Learner.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"])).model
+    model = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"])).model
     trained = {name for name, one in model.named_parameters() if one.requires_grad}
     assert trained
     assert not any(name.startswith("backbone.vision") for name in trained)
@@ -21,12 +21,12 @@ def test_frozen_parts_need_no_gradient(shop: Path) -> None:
 
 def test_a_misspelt_part_lists_the_parts(shop: Path) -> None:
     with pytest.raises(ConfigError, match=r"'vision'; parts are backbone.decoder, backbone.projector, backbone.vision"):
-        Learner.load(ModelSection(path=str(shop / "model"), frozen=["vision"]))
+        TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["vision"]))
 
 
 def test_no_model_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model.path .* cannot be trained"):
-        Learner.load(ModelSection(path=str(tmp_path)))
+        TrainableModel.load(ModelSection(path=str(tmp_path)))
 
 
 def test_copied_experts_are_set_apart_once(shop: Path, tmp_path: Path) -> None:
@@ -34,18 +34,18 @@ def test_copied_experts_are_set_apart_once(shop: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         for moe in model.moe_layers():
             moe.down_proj.copy_(moe.down_proj[:1].expand_as(moe.down_proj))
-    assert experts_are_copies(model)
-    Learner.load(ModelSection(path=str(shop / "model"))).processor.save_pretrained(tmp_path)
+    assert has_identical_experts(model)
+    TrainableModel.load(ModelSection(path=str(shop / "model"))).processor.save_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
-    first, second = (Learner.load(ModelSection(path=str(tmp_path))).model for _ in range(2))
-    assert not experts_are_copies(first)
+    first, second = (TrainableModel.load(ModelSection(path=str(tmp_path))).model for _ in range(2))
+    assert not has_identical_experts(first)
     for mine, theirs in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
 def test_amplified_embeddings_make_the_layers_softer_and_change_nothing_without_them(shop: Path) -> None:
     plain, loud = (
-        Learner.load(ModelSection(path=str(shop / "model"), amplify=factor)).model.eval() for factor in (1, 1000)
+        TrainableModel.load(ModelSection(path=str(shop / "model"), amplify=factor)).model.eval() for factor in (1, 1000)
     )
     batch = {
         "input_ids": torch.tensor([[2, 40, 41, 42]]), "attention_mask": torch.ones(1, 4, dtype=torch.long),
@@ -53,7 +53,7 @@ def test_amplified_embeddings_make_the_layers_softer_and_change_nothing_without_
     }  # fmt: skip
     with torch.inference_mode():
         soft = loud(**batch).embedding
-        with without_layers(plain), without_layers(loud):
+        with bypass_decoder_layers(plain), bypass_decoder_layers(loud):
             bare = plain(**batch).embedding
             torch.testing.assert_close(loud(**batch).embedding, bare, atol=1e-3, rtol=0)  # but for the norm's epsilon
         torch.testing.assert_close(soft, bare, atol=0.01, rtol=0)
@@ -62,9 +62,9 @@ def test_amplified_embeddings_make_the_layers_softer_and_change_nothing_without_
 
 
 def test_what_is_saved_loads_whole(shop: Path, tmp_path: Path) -> None:
-    learner = Learner.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
+    learner = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
     learner.save(tmp_path)
-    again = Learner.load(ModelSection(path=str(tmp_path)))
+    again = TrainableModel.load(ModelSection(path=str(tmp_path)))
     for (name, mine), theirs in zip(again.model.named_parameters(), learner.model.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
     assert again.processor.lowercase == learner.processor.lowercase
@@ -72,11 +72,11 @@ def test_what_is_saved_loads_whole(shop: Path, tmp_path: Path) -> None:
 
 def test_lora_trains_adapters_and_what_is_named_and_merges(shop: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft", reason="peft is in .venv-train")
-    Learner.load(ModelSection(path=str(shop / "model"))).save(tmp_path / "base")  # experts set apart
+    TrainableModel.load(ModelSection(path=str(shop / "model"))).save(tmp_path / "base")  # experts set apart
     settings = ModelSection(
         path=str(tmp_path / "base"), lora_rank=2, lora_targets=r".*\.(q_proj|v_proj)", full=[r"\.router\."]
     )
-    learner = Learner.load(settings)
+    learner = TrainableModel.load(settings)
     trained = [name for name, one in learner.model.named_parameters() if one.requires_grad]
     assert trained
     assert all("lora_" in name or ".router." in name for name in trained)
@@ -95,4 +95,4 @@ def test_lora_trains_adapters_and_what_is_named_and_merges(shop: Path, tmp_path:
 def test_lora_without_peft_says_where_it_is(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ConfigError, match=r"needs peft, which is in \.venv-train"):
-        Learner.load(ModelSection(path=str(shop / "model"), lora_rank=2))
+        TrainableModel.load(ModelSection(path=str(shop / "model"), lora_rank=2))

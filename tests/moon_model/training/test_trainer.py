@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moon_model.processing_moon import Prepared
+from moon_model.processing_moon import PreparedProduct
 from moon_model.product import Product
 from moon_model.training.config import TrainingConfig
-from moon_model.training.contrast import Contrast
+from moon_model.training.contrast import ContrastiveObjective
 from moon_model.training.examples import Examples
-from moon_model.training.objective import Objective, Work
-from moon_model.training.pairs import Item
+from moon_model.training.objective import Objective, StepInput
+from moon_model.training.pairs import TrainingItem
 from moon_model.training.run import open_pairs
-from moon_model.training.trainable_model import Learner
-from moon_model.training.trainer import Trainer, TrainingError, similar_lengths
+from moon_model.training.trainable_model import TrainableModel
+from moon_model.training.trainer import Trainer, TrainingError, split_by_length
 from tests.moon_model.training.tiny_run import tiny_config
 
 
@@ -28,13 +28,13 @@ class Sum(Objective):
 
     name = "sum"
 
-    def __init__(self, prepared: list[Prepared], factor: float, weight: float = 1.0) -> None:
+    def __init__(self, prepared: list[PreparedProduct], factor: float, weight: float = 1.0) -> None:
         super().__init__()
         self.prepared, self.factor, self.weight = prepared, factor, weight
         self.finished: list[int] = []
 
-    def work(self, step: int) -> Work:
-        return Work(self.prepared, self._loss)
+    def work(self, step: int) -> StepInput:
+        return StepInput(self.prepared, self._loss)
 
     def _loss(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         weights = torch.arange(1, len(embeddings) + 1)[:, None]  # the order of the products matters
@@ -44,10 +44,10 @@ class Sum(Objective):
         self.finished.append(step)
 
 
-def start(shop: Path, out: Path, chunk: int = 3) -> tuple[TrainingConfig, Learner, list[Prepared]]:
+def start(shop: Path, out: Path, chunk: int = 3) -> tuple[TrainingConfig, TrainableModel, list[PreparedProduct]]:
     config = tiny_config(shop, out, run={"chunk": chunk})
     assert config.data is not None
-    learner = Learner.load(config.model)
+    learner = TrainableModel.load(config.model)
     pairs = next(open_pairs(config.data).epoch(0))
     prepared = Examples(learner.processor, config.data.image_roots).prepare([pair.item for pair in pairs])
     return config, learner, prepared
@@ -64,7 +64,7 @@ def test_a_step_has_the_gradients_of_the_plain_computation(shop: Path, tmp_path:
     model.config.router_aux_loss_coef = 0.0
     objective = Sum(prepared, 0.5, weight=2.0)
     trainer = Trainer(model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.step(0, {"sum": objective.work(0)})
+    values = trainer.train_step(0, {"sum": objective.work(0)})
     assert values["sum/loss"] == pytest.approx(loss.item() / 2, rel=1e-4)
     assert values["loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
@@ -80,7 +80,7 @@ def test_the_balance_term_reaches_the_routers(shop: Path, tmp_path: Path) -> Non
     learner.model.config.router_aux_loss_coef = 0.5
     objective = Sum(prepared, 0.0)
     trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.step(0, {"sum": objective.work(0)})
+    values = trainer.train_step(0, {"sum": objective.work(0)})
     assert values["balance"] >= 0.5 * 0.99
     assert learner.model.moe_layers()[0].router.weight.grad.abs().sum() > 0
 
@@ -91,7 +91,7 @@ def test_a_loss_that_is_no_number_stops_training(shop: Path, tmp_path: Path) -> 
     objective = Sum(prepared, float("nan"))
     trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 5; resume .* lower optimiser.learning_rate"):
-        trainer.step(4, {"sum": objective.work(4)})
+        trainer.train_step(4, {"sum": objective.work(4)})
     for name, one in learner.model.state_dict().items():
         assert torch.equal(one, before[name])
 
@@ -99,39 +99,39 @@ def test_a_loss_that_is_no_number_stops_training(shop: Path, tmp_path: Path) -> 
 def test_a_learnable_temperature_moves_with_the_model(shop: Path, tmp_path: Path) -> None:
     config = tiny_config(shop, tmp_path, loss={"learn_temperature": True}, optimiser={"warm_up": 0.0})
     assert config.data is not None
-    learner = Learner.load(config.model)
+    learner = TrainableModel.load(config.model)
     examples = Examples(learner.processor, config.data.image_roots)
-    contrast = Contrast(open_pairs(config.data), examples, config.loss, hard_negatives=1, dimension=32)
+    contrast = ContrastiveObjective(open_pairs(config.data), examples, config.loss, hard_negatives=1, dimension=32)
     trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, Accelerator(cpu=True))
     before = contrast.loss.temperature.item()
-    trainer.step(0, {"contrast": contrast.work(0)})
+    trainer.train_step(0, {"contrast": contrast.work(0)})
     assert contrast.loss.temperature.item() != before
 
 
 @given(st.lists(st.integers(1, 200), max_size=80).map(sorted))
 def test_cuts_of_similar_length_cover_the_batch_in_order(lengths: list[int]) -> None:
-    cuts = similar_lengths(lengths, least=12)
+    cuts = split_by_length(lengths, min_size=12)
     assert [length for cut in cuts for length in lengths[cut]] == lengths
     assert all(cut.stop - cut.start >= 12 for cut in cuts[:-1])
 
 
 def test_short_queries_are_not_padded_to_the_length_of_photos() -> None:
-    assert similar_lengths([9] * 20 + [33] * 20, least=12) == [slice(0, 20), slice(20, 40)]
-    assert similar_lengths([9] * 20 + [33] * 3, least=12) == [slice(0, 23)]
+    assert split_by_length([9] * 20 + [33] * 20, min_size=12) == [slice(0, 20), slice(20, 40)]
+    assert split_by_length([9] * 20 + [33] * 3, min_size=12) == [slice(0, 23)]
 
 
 def test_a_batch_cut_by_length_gives_the_gradients_of_the_whole(shop: Path, tmp_path: Path) -> None:
     config, learner, prepared = start(shop, tmp_path, chunk=100)
-    texts = [Item(0, Product("query", title="mug " * (1 + place % 2))) for place in range(16)]
+    texts = [TrainingItem(0, Product("query", title="mug " * (1 + place % 2))) for place in range(16)]
     examples = Examples(learner.processor, [tmp_path])
     many = [*prepared, *examples.prepare(texts), *prepared]
     lengths = sorted(one.num_tokens for one in many)
-    assert len(similar_lengths(lengths, least=12)) > 1
+    assert len(split_by_length(lengths, min_size=12)) > 1
     output = learner.model(**learner.processor(many))
     (output.embedding * torch.arange(1, len(many) + 1)[:, None]).sum().backward()
     norm = torch.nn.utils.get_total_norm(one.grad for one in learner.model.parameters() if one.grad is not None)
     learner.model.config.router_aux_loss_coef = 0.0
     objective = Sum(many, 1.0)
     trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.step(0, {"sum": objective.work(0)})
+    values = trainer.train_step(0, {"sum": objective.work(0)})
     assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)

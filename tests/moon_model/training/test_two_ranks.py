@@ -12,11 +12,11 @@ import torch.multiprocessing as mp
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 
-from moon_model.training.contrast import Contrast
+from moon_model.training.contrast import ContrastiveObjective
 from moon_model.training.examples import Examples
 from moon_model.training.pairs import Pair
 from moon_model.training.run import open_pairs
-from moon_model.training.trainable_model import Learner
+from moon_model.training.trainable_model import TrainableModel
 from moon_model.training.trainer import Trainer
 from tests.moon_model.training.tiny_run import tiny_config
 
@@ -48,16 +48,16 @@ def train(rank: int, ranks: int, shop: Path, out: Path, port: int) -> None:
     assert config.data is not None
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == ranks
-    learner = Learner.load(config.model)
+    learner = TrainableModel.load(config.model)
     learner.model.config.router_aux_loss_coef = 0.0  # a mean over chunks, which the processes cut differently
     source = Half(open_pairs(config.data), rank, ranks)
     examples = Examples(learner.processor, config.data.image_roots)
-    contrast = Contrast(source, examples, config.loss, hard_negatives=1, dimension=32)
+    contrast = ContrastiveObjective(source, examples, config.loss, hard_negatives=1, dimension=32)
     trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, accelerator)
     for step in range(STEPS):
-        trainer.step(step, {"contrast": contrast.work(step)})
+        trainer.train_step(step, {"contrast": contrast.work(step)})
     if rank == 0:
-        trained = {name: one.detach() for name, one in trainer.state.trained()}
+        trained = {name: one.detach() for name, one in trainer.state.get_trainable_parameters()}
         save_file({**trained, "queue": contrast.queue.embeddings}, out / f"{ranks}.safetensors")
     if ranks > 1:
         torch.distributed.barrier()

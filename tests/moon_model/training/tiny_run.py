@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from demo_shop import DemoProduct, DemoWorld, take_photo, to_jpeg
-from demo_shop.queries import ask
+from demo_shop import DemoProduct, DemoWorld, encode_jpeg, take_photo
+from demo_shop.queries import draw_query
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
@@ -37,7 +37,7 @@ def photo(folder: Path, product: DemoProduct, number: int) -> tuple[str, list[fl
     """Take a plain photo; returns its path below the folder and the true box."""
     name = f"{product.index}-{number}.jpg"
     taken = take_photo(product, number, size=80, cluttered=False)
-    (folder / name).write_bytes(to_jpeg(taken.image))
+    (folder / name).write_bytes(encode_jpeg(taken.image))
     return name, list(taken.box)
 
 
@@ -57,7 +57,7 @@ def demo_rows(folder: Path, count: int) -> list[dict[str, Any]]:
     rows = []
     for number, one in enumerate(chosen[:count]):
         by_photo = number % 2 == 0
-        query = {"images": [photo(folder, one, 7)[0]]} if by_photo else {"title": ask(one, rng).text}
+        query = {"images": [photo(folder, one, 7)[0]]} if by_photo else {"title": draw_query(one, rng).text}
         other = (number + 1) % len(stored)
         rows.append({
             "pair_id": number, "kind": "image" if by_photo else "text", "identity": one.index,

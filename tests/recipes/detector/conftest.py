@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from recipes.detector.backgrounds import Grounds
-from recipes.detector.samples import Sources
+from recipes.detector.backgrounds import Backgrounds
+from recipes.detector.samples import SampleSources
 
 
 def disc(colour: str, size: int = 120) -> Image.Image:
@@ -56,6 +56,6 @@ def fake_data(tmp_path_factory: pytest.TempPathFactory, cutouts: list[Image.Imag
 
 
 @pytest.fixture(scope="session")
-def sources(fake_data: Path, cutouts: list[Image.Image]) -> Sources:
+def sources(fake_data: Path, cutouts: list[Image.Image]) -> SampleSources:
     """Composites only."""
-    return Sources(cutouts=cutouts, grounds=Grounds.find(fake_data, held_out=False))
+    return SampleSources(cutouts=cutouts, backgrounds=Backgrounds.find(fake_data, held_out=False))

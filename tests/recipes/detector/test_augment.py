@@ -1,6 +1,6 @@
 import torch
 
-from recipes.detector.augment import augment, mirror_labels
+from recipes.detector.augment import augment_batch, mirror_labels
 
 
 def batch(count=64):
@@ -12,7 +12,7 @@ def batch(count=64):
 
 
 def test_labels_follow_their_product_and_unused_rows_stay_empty():
-    photos, labels = augment(*batch(), torch.Generator().manual_seed(0))
+    photos, labels = augment_batch(*batch(), torch.Generator().manual_seed(0))
     starts = set()
     for photo, rows in zip(photos, labels, strict=True):
         bright = (photo.mean(-1) > photo.mean() + 20).nonzero()
@@ -31,11 +31,11 @@ def test_mirroring_twice_changes_nothing():
 def test_pixels_stay_in_range_and_the_input_unchanged():
     photos, labels = batch()
     kept = photos.clone()
-    varied, _ = augment(photos, labels, torch.Generator().manual_seed(1))
+    varied, _ = augment_batch(photos, labels, torch.Generator().manual_seed(1))
     assert varied.min() >= 0 and varied.max() <= 255
     assert torch.equal(photos, kept)
 
 
 def test_the_same_seed_gives_the_same_variation():
-    first, second = (augment(*batch(8), torch.Generator().manual_seed(5))[0] for _ in range(2))
+    first, second = (augment_batch(*batch(8), torch.Generator().manual_seed(5))[0] for _ in range(2))
     assert torch.equal(first, second)

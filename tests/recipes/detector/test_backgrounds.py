@@ -3,11 +3,11 @@ from random import Random
 import numpy as np
 import pytest
 
-from recipes.detector.backgrounds import Grounds, photo_ground, plain_ground
+from recipes.detector.backgrounds import Backgrounds, crop_background, draw_plain_background
 
 
 def test_grounds_for_measuring_are_never_trained_on(fake_data):
-    training, measuring = (Grounds.find(fake_data, held_out) for held_out in (False, True))
+    training, measuring = (Backgrounds.find(fake_data, held_out) for held_out in (False, True))
     assert not set(training.clothing) & set(measuring.clothing)
     assert len(training.clothing) + len(measuring.clothing) == 20
     assert {path.parts[-3] for path in training.shelves} == {"train"}
@@ -16,18 +16,18 @@ def test_grounds_for_measuring_are_never_trained_on(fake_data):
 
 def test_missing_photos_are_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="clothing"):
-        Grounds.find(tmp_path, held_out=False)
+        Backgrounds.find(tmp_path, held_out=False)
 
 
 def test_a_ground_has_the_size_asked_for_and_depends_on_the_seed_only(fake_data):
-    path = Grounds.find(fake_data, held_out=False).clothing[0]
-    first, again, other = (photo_ground(path, (70, 50), Random(seed)) for seed in (1, 1, 2))
+    path = Backgrounds.find(fake_data, held_out=False).clothing[0]
+    first, again, other = (crop_background(path, (70, 50), Random(seed)) for seed in (1, 1, 2))
     assert first.size == (70, 50)
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
 def test_plain_grounds_differ_and_are_mostly_bright():
-    grounds = [np.asarray(plain_ground((40, 30), Random(seed))) for seed in range(40)]
+    grounds = [np.asarray(draw_plain_background((40, 30), Random(seed))) for seed in range(40)]
     assert all(ground.shape == (30, 40, 3) for ground in grounds)
     levels = [ground.mean() for ground in grounds]
     assert np.median(levels) > 150

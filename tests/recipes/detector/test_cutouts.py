@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from moon_model.detection.region import intersection_over_union
+from moon_model.detection.region import compute_iou
 from recipes.detector.cutouts import (
-    convex_hull,
     cut_out,
-    eshop_cutouts,
-    iconic_cutouts,
-    procedural_cutouts,
-    product_mask,
+    draw_procedural_cutouts,
+    fill_convex_hull,
+    find_product_mask,
+    load_eshop_cutouts,
+    load_iconic_cutouts,
 )
 
 
@@ -31,8 +31,8 @@ def studio(shadow=True):
 @pytest.mark.parametrize("shadow", [False, True])
 def test_the_mask_is_the_product_without_its_shadow(shadow):
     photo, truth = studio(shadow)
-    found = Image.fromarray(product_mask(photo)).getbbox()
-    assert intersection_over_union(found, truth) > 0.9
+    found = Image.fromarray(find_product_mask(photo)).getbbox()
+    assert compute_iou(found, truth) > 0.9
 
 
 def test_a_cutout_is_tight_and_transparent_outside_the_product():
@@ -59,23 +59,23 @@ def test_a_convex_product_keeps_its_white_face():
 def test_the_hull_holds_the_mask_and_adds_no_corner():
     mask = np.zeros((20, 20), bool)
     mask[5, 5] = mask[5, 15] = mask[15, 5] = True
-    hull = convex_hull(mask)
+    hull = fill_convex_hull(mask)
     assert (hull | mask == hull).all()
     assert hull[8, 8] and not hull[15, 15]
 
 
 def test_odd_and_even_ids_never_mix(fake_data):
-    assert len(eshop_cutouts(fake_data / "eshop", even=False)) == 3  # 1, 3, 7; 5 is on the list of unusable ones
-    assert len(eshop_cutouts(fake_data / "eshop", even=True)) == 3  # 2, 4, 8; so is 6
+    assert len(load_eshop_cutouts(fake_data / "eshop", even=False)) == 3  # 1, 3, 7; 5 is on the list of unusable ones
+    assert len(load_eshop_cutouts(fake_data / "eshop", even=True)) == 3  # 2, 4, 8; so is 6
 
 
 def test_every_third_iconic_photo_is_held_out(fake_data):
-    assert len(iconic_cutouts(fake_data / "grocery", held_out=True)) == 2
-    assert len(iconic_cutouts(fake_data / "grocery", held_out=False)) == 6
+    assert len(load_iconic_cutouts(fake_data / "grocery", held_out=True)) == 2
+    assert len(load_iconic_cutouts(fake_data / "grocery", held_out=False)) == 6
 
 
 def test_procedural_products_are_tight_and_repeatable():
-    first, again = (procedural_cutouts(3, seed=4) for _ in range(2))
+    first, again = (draw_procedural_cutouts(3, seed=4) for _ in range(2))
     for a, b in zip(first, again, strict=True):
         assert a.getchannel("A").getbbox() == (0, 0, *a.size)
         assert a.tobytes() == b.tobytes()

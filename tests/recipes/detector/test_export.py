@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from onnx import numpy_helper
 
 from moon_model.detection.detector import ProductDetector
-from recipes.detector.export import fold_batch_norms, quantise
-from recipes.detector.train import parity
+from recipes.detector.export import fold_batch_norms, quantise_channels
+from recipes.detector.train import measure_parity
 
 
 def photos(count, seed=0):
@@ -26,7 +26,7 @@ def test_folding_batch_norms_changes_no_answer_and_leaves_none(small_network):
 
 
 def test_the_file_answers_like_the_network(small_network, small_detector_dir):
-    errors = parity(small_network, ProductDetector.from_pretrained(small_detector_dir), photos(8))
+    errors = measure_parity(small_network, ProductDetector.from_pretrained(small_detector_dir), photos(8))
     assert errors["score"] < 0.02
     assert errors["box"] < 0.02
 
@@ -37,7 +37,7 @@ def test_the_file_does_exactly_what_its_rounded_weights_say(small_network, small
     with torch.no_grad():
         for module in rounded.modules():
             if isinstance(module, torch.nn.Conv2d) and module.weight.numel() >= 256:
-                packed, scale = quantise(module.weight.numpy())
+                packed, scale = quantise_channels(module.weight.numpy())
                 module.weight.copy_(torch.from_numpy(packed * scale.reshape(-1, 1, 1, 1)))
         logits, boxes = rounded(torch.from_numpy(photos(2)))
     session = onnxruntime.InferenceSession(small_detector_dir / "detector.onnx")
@@ -55,7 +55,7 @@ def test_weights_are_stored_as_int8(small_detector_dir):
 
 @given(hnp.arrays(np.float32, (3, 4, 1, 1), elements=st.floats(-100, 100, width=32)))
 def test_rounding_errs_by_half_a_step_at_most(values):
-    packed, scale = quantise(values)
+    packed, scale = quantise_channels(values)
     assert packed.dtype == np.int8
     error = np.abs(packed * scale.reshape(-1, 1, 1, 1) - values)
     assert (error <= 0.5001 * scale.reshape(-1, 1, 1, 1)).all()

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.detector.fit import Recipe, RenderedSet, fit, shrink
-from recipes.detector.loss import detection_loss
+from recipes.detector.fit import FitConfig, RenderedSet, fit_network, shrink_photos
+from recipes.detector.loss import compute_detection_loss
 from recipes.detector.network import FROZEN_BLOCKS, ProductNet
 
-QUICK = Recipe(epochs=2, coarse_epochs=1, coarse_size=32, batch_size=4)
+QUICK = FitConfig(epochs=2, coarse_epochs=1, coarse_size=32, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -46,17 +46,17 @@ def test_photos_and_labels_stay_together(squares):
 
 def test_shrinking_keeps_the_average_and_never_enlarges():
     photos = torch.rand(2, 64, 64, 3) * 255
-    small = shrink(photos, 32)
+    small = shrink_photos(photos, 32)
     assert small.shape == (2, 32, 32, 3)
     assert small.mean() == pytest.approx(photos.mean().item(), rel=0.02)
-    assert shrink(photos, 96) is photos
+    assert shrink_photos(photos, 96) is photos
 
 
 def test_training_lowers_the_loss_moves_the_head_and_spares_the_frozen_blocks(squares, tmp_path, caplog):
     torch.manual_seed(0)
     network = ProductNet(width=16)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    average = fit(network, squares, QUICK, tmp_path / "last.pt")
+    average = fit_network(network, squares, QUICK, tmp_path / "last.pt")
     after = network.state_dict()
     frozen = ("trunk.stem", *(f"trunk.blocks.{index}." for index in range(FROZEN_BLOCKS)))
     assert all(torch.equal(value, after[name]) for name, value in before.items() if name.startswith(frozen))
@@ -67,11 +67,11 @@ def test_training_lowers_the_loss_moves_the_head_and_spares_the_frozen_blocks(sq
 
 def test_too_little_data_and_nonsense_recipes_are_refused(squares, tmp_path):
     with pytest.raises(ValueError, match="render more"):
-        fit(ProductNet(16), squares, Recipe(batch_size=64), tmp_path / "last.pt")
+        fit_network(ProductNet(16), squares, FitConfig(batch_size=64), tmp_path / "last.pt")
     with pytest.raises(ValueError, match="epochs"):
-        Recipe(epochs=0)
+        FitConfig(epochs=0)
     with pytest.raises(ValueError, match="coarse_size"):
-        Recipe(coarse_size=100)
+        FitConfig(coarse_size=100)
 
 
 @pytest.mark.long
@@ -82,8 +82,8 @@ def test_training_lowers_the_loss(squares, tmp_path):
 
     def loss() -> float:
         with torch.no_grad():
-            return detection_loss(*network(photos), labels, (8, 8))["loss"].item()
+            return compute_detection_loss(*network(photos), labels, (8, 8))["loss"].item()
 
     before = loss()
-    fit(network, squares, Recipe(epochs=60, coarse_epochs=0, batch_size=12), tmp_path / "last.pt")
+    fit_network(network, squares, FitConfig(epochs=60, coarse_epochs=0, batch_size=12), tmp_path / "last.pt")
     assert loss() < 0.6 * before

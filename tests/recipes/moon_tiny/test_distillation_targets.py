@@ -12,11 +12,11 @@ from moon_model.training.config import ConfigError
 from recipes.moon_tiny.distillation_targets import (
     COLOUR_WEIGHT,
     VisualBasis,
-    anchor_loss,
-    check_room,
-    product_anchors,
-    summary,
-    text_anchors,
+    build_product_targets,
+    build_text_targets,
+    check_target_dimensions,
+    compute_distillation_loss,
+    summarise_grids,
 )
 
 
@@ -26,23 +26,23 @@ def unit(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_text_anchors_keep_every_cosine_of_the_teacher() -> None:
     teacher = unit(6, 5)
-    anchors = text_anchors(teacher.numpy().astype(np.float16), 12)
+    anchors = build_text_targets(teacher.numpy().astype(np.float16), 12)
     assert anchors.shape == (6, 12)
     torch.testing.assert_close(anchors @ anchors.T, teacher @ teacher.T, atol=2e-3, rtol=0)
 
 
 def test_two_products_are_as_alike_as_their_words_and_pictures_on_average() -> None:
     texts, visual = unit(6, 5), unit(6, 4, seed=1)
-    anchors = product_anchors(texts, visual, 10)
+    anchors = build_product_targets(texts, visual, 10)
     torch.testing.assert_close(anchors @ anchors.T, (texts @ texts.T + visual @ visual.T) / 2)
-    torch.testing.assert_close(text_anchors(texts, 10) @ anchors.T * 2**0.5, texts @ texts.T)
+    torch.testing.assert_close(build_text_targets(texts, 10) @ anchors.T * 2**0.5, texts @ texts.T)
 
 
 def test_the_loss_is_zero_at_the_anchors_and_leads_there() -> None:
     anchors = unit(4, 6)
-    assert anchor_loss(anchors, anchors)[0].item() == pytest.approx(0, abs=1e-6)
+    assert compute_distillation_loss(anchors, anchors)[0].item() == pytest.approx(0, abs=1e-6)
     student = unit(4, 6, seed=1).requires_grad_()
-    loss, seen = anchor_loss(anchors, student)
+    loss, seen = compute_distillation_loss(anchors, student)
     assert loss.item() == pytest.approx(1 - F.cosine_similarity(student, anchors).mean().item(), abs=1e-6)
     assert seen["cosine"].item() == pytest.approx(1 - loss.item())
     loss.backward()
@@ -69,13 +69,13 @@ def test_absent_axes_are_explained(tmp_path: Path) -> None:
 
 def test_a_summary_is_the_mean_of_all_views_features_and_colours() -> None:
     grids = torch.rand(2, GRID_FEATURES, 3, 3, generator=torch.Generator().manual_seed(0))
-    found = summary(grids)
+    found = summarise_grids(grids)
     mean = grids.mean((0, 2, 3))
     torch.testing.assert_close(found[:1280], F.normalize(mean[:1280], dim=0))
     torch.testing.assert_close(found[1280:], COLOUR_WEIGHT * F.normalize(mean[1280:].sqrt(), dim=0))
 
 
 def test_anchors_that_do_not_fit_are_refused() -> None:
-    check_room(10, [6, 4])
+    check_target_dimensions(10, [6, 4])
     with pytest.raises(ConfigError, match=r"6 \+ 5 dimensions do not fit into embeddings of 10"):
-        check_room(10, [6, 5])
+        check_target_dimensions(10, [6, 5])

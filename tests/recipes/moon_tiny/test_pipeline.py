@@ -36,20 +36,20 @@ def stages(shop: Path, tmp_path: Path) -> list[TrainingConfig]:
 def test_all_stages_run_once_and_the_checkpoint_loads(
     stages: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe.check_stages(stages)
-    trained = [recipe.run_stage(stage) for stage in stages]
-    monkeypatch.setattr(recipe, "train", None)  # a second call must not train
-    assert [recipe.run_stage(stage) for stage in stages] == trained
-    made = recipe.describe(stages)
+    recipe.check_training_stages(stages)
+    trained = [recipe.run_training_stage(stage) for stage in stages]
+    monkeypatch.setattr(recipe, "run_training", None)  # a second call must not train
+    assert [recipe.run_training_stage(stage) for stage in stages] == trained
+    made = recipe.describe_stages(stages)
     assert made.startswith("Stage 1, teachers, token embeddings and projector alone: 2 steps")
     assert "alignment" in made
     assert "Stage 3, contrast on purchases, with teachers, all layers: 2 steps" in made
-    header, *rows = recipe.curve_table(stages).splitlines()
+    header, *rows = recipe.render_curve_table(stages).splitlines()
     assert header.startswith("| stage | steps | text anchors | ")
     assert header.endswith("| contrast |")
     assert [row.split(" | ")[:2] for row in rows[1:]] == [[f"| {n}", f"{s}–{s}"] for n in (1, 2, 3) for s in (1, 2)]
     assert [float(row.split(" | ")[-1].strip("| ")) > 0 for row in rows[3:]] == [True] * 4
-    folder = recipe.store(trained[-1], tmp_path / "stored", made)
+    folder = recipe.store_model(trained[-1], tmp_path / "stored", made)
     assert made.split(";")[0] in (folder / "README.md").read_text()
     stored, whole = MoonModel.from_pretrained(folder), MoonModel.from_pretrained(trained[-1])
     for (name, mine), theirs in zip(stored.named_parameters(), whole.parameters(), strict=True):
@@ -66,10 +66,10 @@ def test_a_start_that_was_broken_off_is_made_again(
     (start / "config.json").write_text("{}")  # what a killed run had written
     monkeypatch.setattr(recipe, "import_compact", lambda **given: made.append(given["out"]))
     first = stages[0].model_copy(update={"model": stages[0].model.model_copy(update={"path": str(start)})})
-    recipe.make_start(first, tmp_path, tmp_path, tmp_path)
+    recipe.build_start_model(first, tmp_path, tmp_path, tmp_path)
     assert made == [start]
     (start / "README.md").write_text("# start")
-    recipe.make_start(first, tmp_path, tmp_path, tmp_path)
+    recipe.build_start_model(first, tmp_path, tmp_path, tmp_path)
     assert made == [start]
 
 
@@ -77,18 +77,18 @@ def test_stages_that_do_not_fit_are_refused_before_training(stages: list[Trainin
     first, second, last = stages
     elsewhere = second.model_copy(update={"model": second.model.model_copy(update={"path": "other"})})
     with pytest.raises(ConfigError, match="a stage starts from other, the one before writes"):
-        recipe.check_stages([first, elsewhere, last])
+        recipe.check_training_stages([first, elsewhere, last])
     assert last.data is not None
     absent = last.data.model_copy(update={"pairs": Path("nowhere")})
     with pytest.raises(ConfigError, match=r"no training pairs in nowhere; `moon make-pairs --help`"):
-        recipe.check_stages([first, second, last.model_copy(update={"data": absent})])
+        recipe.check_training_stages([first, second, last.model_copy(update={"data": absent})])
     with pytest.raises(ConfigError, match=r"every stage needs \[teachers\]"):
-        recipe.check_stages([last.model_copy(update={"teachers": None})])
+        recipe.check_training_stages([last.model_copy(update={"teachers": None})])
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_shipped_stages_fit_together(device: str) -> None:
-    stages = [TrainingConfig.read(recipe.CONFIGS / name) for name in recipe.STAGES[device]]
+    stages = [TrainingConfig.read(recipe.CONFIG_FOLDER / name) for name in recipe.STAGE_CONFIGS[device]]
     for before, stage in pairwise(stages):
         assert Path(stage.model.path) == before.run.out / "model"
     assert len({stage.teachers.corpora for stage in stages if stage.teachers}) == 1

@@ -14,21 +14,28 @@ from moon_model.configuration_moon import Segment
 from moon_model.training.config import ConfigError, ModelSection, TrainingConfig
 from moon_model.training.feature_cache import FeatureCache
 from moon_model.training.metric_log import read_curve
-from moon_model.training.pairs import item_from_json
-from moon_model.training.run import train
-from moon_model.training.trainable_model import Learner
-from recipes.moon_tiny.distillation_targets import VisualBasis, product_anchors, summary
-from recipes.moon_tiny.teachers import RUN, Corpora, Photo, PhotoAnchors, build_teachers, draw
+from moon_model.training.pairs import parse_item
+from moon_model.training.run import run_training
+from moon_model.training.trainable_model import TrainableModel
+from recipes.moon_tiny.distillation_targets import VisualBasis, build_product_targets, summarise_grids
+from recipes.moon_tiny.teachers import (
+    NEIGHBOUR_RUN,
+    CaptionedPhoto,
+    Corpora,
+    PhotoDistillation,
+    build_teacher_objectives,
+    draw_rows,
+)
 
 WORDS = ("red mug", "blue mug", "red bowl", "blue bowl", "green lamp", "white lamp", "green vase", "white vase")
 
 
 @given(total=st.integers(1, 60), count=st.integers(1, 60), seed=st.integers(0, 5))
 def test_rows_are_drawn_once_and_in_runs(total: int, count: int, seed: int) -> None:
-    rows = draw(total, min(count, total), np.random.default_rng(seed))
+    rows = draw_rows(total, min(count, total), np.random.default_rng(seed))
     assert len(rows) == len(set(rows.tolist())) == min(count, total)
     assert set(rows.tolist()) <= set(range(total))
-    first = rows[: RUN if rows[0] + RUN <= total else 1]
+    first = rows[: NEIGHBOUR_RUN if rows[0] + NEIGHBOUR_RUN <= total else 1]
     assert (np.diff(first) == 1).all()
 
 
@@ -40,7 +47,7 @@ def test_half_of_the_photos_of_a_step_are_real_as_far_as_there_are(
     drawn: int, real: int, expected: tuple[int, int]
 ) -> None:
     vectors = np.zeros((0, 2), dtype=np.float16)
-    photos = [Photo(item_from_json(n, {"id": str(n)}), [], vectors, drawn=n < drawn) for n in range(drawn + real)]
+    photos = [CaptionedPhoto(parse_item(n, {"id": str(n)}), [], vectors, drawn=n < drawn) for n in range(drawn + real)]
     found = Corpora([], vectors, photos, []).draw_photos(8, np.random.default_rng(0))
     assert (sum(one.drawn for one in found), sum(not one.drawn for one in found)) == expected
     assert len({one.item.identity for one in found}) == 8
@@ -80,7 +87,7 @@ def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> Training
 
 def test_a_run_without_purchases_learns_texts_and_their_photos(shop: Path, tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path / "corpora", shop)
-    assert train(config(shop, corpora, tmp_path / "out", anchor_weight=1.0)) is not None
+    assert run_training(config(shop, corpora, tmp_path / "out", anchor_weight=1.0)) is not None
     lines = read_curve(tmp_path / "out" / "metrics.jsonl")
     for name in ("text_anchors", "photo_anchors", "alignment"):
         losses = [line[f"{name}/loss"] for line in lines]
@@ -92,7 +99,7 @@ def test_corpora_that_do_not_fit_are_explained(shop: Path, tmp_path: Path) -> No
         Corpora.read(tmp_path / "none")
     corpora = write_corpora(tmp_path / "corpora", shop)
     with pytest.raises(ConfigError, match=r"teachers\.texts is 9, but the corpora hold 8"):
-        train(config(shop, corpora, tmp_path / "a", texts=9))
+        run_training(config(shop, corpora, tmp_path / "a", texts=9))
     (corpora / "texts.jsonl").write_text('{"title": "one"}')
     with pytest.raises(ConfigError, match="has 1 texts, but 8 vectors"):
         Corpora.read(corpora)
@@ -106,23 +113,27 @@ def test_photos_need_the_tower_as_teacher(shop: Path, tmp_path: Path) -> None:
     changed = config(shop, corpora, tmp_path / "out")
     changed = changed.model_copy(update={"model": changed.model.model_copy(update={"cache": None})})
     with pytest.raises(ConfigError, match=r"teachers.images needs .* set model.cache"):
-        train(changed)
+        run_training(changed)
 
 
 def test_photos_are_led_to_their_words_and_to_what_is_seen_in_all_their_views(shop: Path, tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path / "corpora", shop)
     settings = config(shop, corpora, tmp_path / "out").teachers
     assert settings is not None
-    learner = Learner.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
+    learner = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
     cache = FeatureCache(learner.model, learner.processor)
-    photos = next(one for one in build_teachers(settings, learner, cache, seed=1) if isinstance(one, PhotoAnchors))
+    photos = next(
+        one for one in build_teacher_objectives(settings, learner, cache, seed=1) if isinstance(one, PhotoDistillation)
+    )
     work = photos.work(5)
     assert [len(one.views) for one in work.prepared].count(2) == 4
     wordless = [set(one.segment_ids.tolist()) <= {Segment.NONE, Segment.IMAGE, Segment.CROP} for one in work.prepared]
     assert 0 < sum(wordless) < 8
     words = work.loss.args[1]
-    seen = VisualBasis.read(corpora).vectors(torch.stack([summary(cache.features(one.views)) for one in work.prepared]))
-    assert work.loss(product_anchors(words, seen, 32))[0].item() == pytest.approx(0, abs=1e-5)
+    seen = VisualBasis.read(corpora).vectors(
+        torch.stack([summarise_grids(cache.features(one.views)) for one in work.prepared])
+    )
+    assert work.loss(build_product_targets(words, seen, 32))[0].item() == pytest.approx(0, abs=1e-5)
     known = Corpora.read(corpora)
     own = {one.item.product.id: torch.from_numpy(one.vectors[0]).float() for one in known.photos}
     strange = [not torch.equal(vector, own[one.id]) for one, vector in zip(work.prepared, words, strict=True)]

@@ -15,10 +15,10 @@ from moon_model.product import Product
 from moon_model.tokenization import cut_vocabulary
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
-from moon_model.training.pairs import item_from_json
+from moon_model.training.pairs import parse_item
 from recipes.moon_tiny.distillation_targets import VisualBasis
-from recipes.moon_tiny.teachers import Photo
-from recipes.weight_import.alignment import fit_projector, measure
+from recipes.moon_tiny.teachers import CaptionedPhoto
+from recipes.weight_import.alignment import extract_photo_features, fit_projector
 
 BYTES = {"model": {"type": "BPE", "merges": [], "vocab": {}}}
 
@@ -43,10 +43,10 @@ def small_model(hidden_size: int) -> MoonModel:
     return MoonModel(MoonConfig(base_config=base, num_experts=4)).eval()
 
 
-def photo(folder: Path, name: str, colour: str, vectors: np.ndarray) -> Photo:
+def photo(folder: Path, name: str, colour: str, vectors: np.ndarray) -> CaptionedPhoto:
     Image.new("RGB", (30, 40), colour).save(folder / name)
-    item = item_from_json(1, {"id": name, "images": [name], "regions": [[0.2, 0.2, 0.8, 0.8]]})
-    return Photo(item, [Product("", colour)] * len(vectors), vectors)
+    item = parse_item(1, {"id": name, "images": [name], "regions": [[0.2, 0.2, 0.8, 0.8]]})
+    return CaptionedPhoto(item, [Product("", colour)] * len(vectors), vectors)
 
 
 def test_photos_are_measured_with_the_mean_of_what_is_said(model: MoonModel, tmp_path: Path) -> None:
@@ -54,15 +54,17 @@ def test_photos_are_measured_with_the_mean_of_what_is_said(model: MoonModel, tmp
     photos = [photo(tmp_path, "a.png", "red", eye[:2]), photo(tmp_path, "b.png", "blue", eye[2:])]
     processor = MoonProcessor(model.config, cut_vocabulary(BYTES, 264))
     cache = FeatureCache(model, processor)
-    found = measure(photos, Examples(processor, [tmp_path]), cache)
+    found = extract_photo_features(photos, Examples(processor, [tmp_path]), cache)
     assert found.cells.shape == (2, 4, GRID_FEATURES)
     assert len(cache) == 4  # original and crop of each
     assert not torch.equal(found.summaries[0], found.summaries[1])
     half = 0.5**0.5
-    torch.testing.assert_close(found.words, torch.tensor([[half, half, 0.0], [0.0, 0.0, 1.0]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        found.text_vectors, torch.tensor([[half, half, 0.0], [0.0, 0.0, 1.0]]), atol=1e-3, rtol=0
+    )
     basis = VisualBasis(torch.zeros(GRID_FEATURES), torch.eye(GRID_FEATURES)[:, :5])
-    anchors = found.targets(basis, 16)
-    torch.testing.assert_close(anchors[:, :3] * 2**0.5, found.words)
+    anchors = found.compute_targets(basis, 16)
+    torch.testing.assert_close(anchors[:, :3] * 2**0.5, found.text_vectors)
     assert anchors[:, 8:].abs().sum() == 0
 
 

@@ -6,16 +6,16 @@ from transformers import LlamaModel
 
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 from moon_model.modeling_moon import MoonModel
-from moon_model.tokenization import SEPARATOR, START
+from moon_model.tokenization import SEPARATOR_ID, START_ID
 from recipes.weight_import.decoder import (
-    WRITES,
-    Passage,
-    compact_backbone,
+    INITIAL_OUTPUT_SCALE,
+    LinearMap,
+    build_token_rows,
     cut_embedding,
     fill_decoder,
-    soften,
-    strongest_channels,
-    token_rows,
+    get_compact_backbone,
+    scale_outputs,
+    select_channels,
 )
 
 SHAPE = {
@@ -46,7 +46,7 @@ BATCH = {
 }
 
 
-SAME = Passage(torch.eye(32), torch.eye(32))
+SAME = LinearMap(torch.eye(32), torch.eye(32))
 
 
 @torch.inference_mode()
@@ -63,10 +63,10 @@ def test_uncut_and_in_its_own_space_the_decoder_computes_the_sources_states() ->
 def test_in_a_rotated_space_it_computes_the_rotated_states() -> None:
     llama, model = source(), compact()
     old, rotation = llama.embed_tokens.weight.detach(), torch.linalg.qr(torch.randn(32, 32))[0]
-    passage = Passage.fit(old, old @ rotation.T)
+    passage = LinearMap.fit(old, old @ rotation.T)
     torch.testing.assert_close(passage.back, rotation, atol=0.02, rtol=0)
-    torch.testing.assert_close(passage.there, rotation.T, atol=0.02, rtol=0)
-    exact = Passage(rotation.T, rotation)
+    torch.testing.assert_close(passage.read, rotation.T, atol=0.02, rtol=0)
+    exact = LinearMap(rotation.T, rotation)
     fill_decoder(model, llama.state_dict(), old @ rotation.T, exact)
     expected = llama(input_ids=BATCH["input_ids"]).last_hidden_state / llama.norm.weight @ rotation.T
     assert torch.allclose(model(**BATCH).last_hidden_state[..., :-1], expected[..., :-1], atol=1e-4)
@@ -75,7 +75,7 @@ def test_in_a_rotated_space_it_computes_the_rotated_states() -> None:
 def test_rows_hold_the_teachers_vectors_and_are_equally_long() -> None:
     vectors = torch.nn.functional.normalize(torch.randn(5, 6, generator=torch.Generator().manual_seed(0)), dim=1)
     vectors[2] = 0.0  # a token that is no text by itself
-    rows = token_rows(vectors, 10)
+    rows = build_token_rows(vectors, 10)
     assert rows.norm(dim=1) == pytest.approx(torch.ones(5))
     torch.testing.assert_close(torch.nn.functional.normalize(rows[:, :6], dim=1), vectors)
     assert rows[2].nonzero().flatten().tolist() == [9]
@@ -86,11 +86,11 @@ def test_rows_hold_the_teachers_vectors_and_are_equally_long() -> None:
 def test_softened_layers_change_little() -> None:
     llama, model = source(), compact()
     fill_decoder(model, llama.state_dict(), llama.embed_tokens.weight.detach(), SAME)
-    embedded = compact_backbone(model).decoder.norm(llama.embed_tokens(BATCH["input_ids"]))
+    embedded = get_compact_backbone(model).decoder.norm(llama.embed_tokens(BATCH["input_ids"]))
     before = model(**BATCH).last_hidden_state
-    soften(model, BATCH)
+    scale_outputs(model, BATCH)
     after = model(**BATCH).last_hidden_state
-    assert (after - embedded).norm() < 3 * WRITES * embedded.norm()
+    assert (after - embedded).norm() < 3 * INITIAL_OUTPUT_SCALE * embedded.norm()
     assert (before - embedded).norm() > 2 * (after - embedded).norm()
 
 
@@ -98,16 +98,16 @@ def test_softened_layers_change_little() -> None:
 def test_cut_it_has_the_first_layers_and_the_strongest_channels() -> None:
     llama, model = source(), compact(layers=2, width=16)
     fill_decoder(model, llama.state_dict(), llama.embed_tokens.weight.detach(), SAME)
-    keep = strongest_channels(llama.state_dict(), "layers.0.mlp.", 16)
+    keep = select_channels(llama.state_dict(), "layers.0.mlp.", 16)
     folded = llama.layers[0].mlp.up_proj.weight[keep] * llama.layers[0].post_attention_layernorm.weight
-    assert torch.equal(compact_backbone(model).decoder.layers[0].mlp.up_proj.weight, folded)
+    assert torch.equal(get_compact_backbone(model).decoder.layers[0].mlp.up_proj.weight, folded)
     assert model(**BATCH).embedding.isfinite().all()
 
 
 def test_strong_channels_are_found() -> None:
     weights = {f"mlp.{name}_proj.weight": torch.ones(6, 4) for name in ("gate", "up")}
     weights["mlp.down_proj.weight"] = torch.ones(4, 6) * torch.tensor([1.0, 5, 2, 0, 4, 3])
-    assert strongest_channels(weights, "mlp.", 3).tolist() == [1, 4, 5]
+    assert select_channels(weights, "mlp.", 3).tolist() == [1, 4, 5]
 
 
 def test_embedding_rows() -> None:
@@ -115,11 +115,11 @@ def test_embedding_rows() -> None:
     rows = [None] * 8 + [None, 20, 299]
     cut = cut_embedding(weight, rows, {"Ċ": 208})
     assert cut[:, 0].tolist() == [0, 0, 1, 208, 0, 0, 0, 0, weight[17:252].mean(), 20, 299]
-    assert (START, SEPARATOR) == (2, 3)
+    assert (START_ID, SEPARATOR_ID) == (2, 3)
 
 
 def test_only_compact_models_are_taken(tiny_qwen_config: object) -> None:
     with torch.device("meta"):
         qwen = MoonModel(tiny_qwen_config())
     with pytest.raises(TypeError, match="compact"):
-        compact_backbone(qwen)
+        get_compact_backbone(qwen)

@@ -10,24 +10,24 @@ from typer.testing import CliRunner
 
 from moon_model.configuration_moon import Segment
 from moon_model.encoder import MoonEncoder
-from moon_model.evaluation.minilm import DIMENSION
+from moon_model.evaluation.minilm import MINILM_DIMENSION
 from moon_model.modeling_moon import MoonModel
-from moon_model.tokenization import SPECIAL, cut_vocabulary
+from moon_model.tokenization import SPECIAL_TOKENS, cut_vocabulary
 from recipes.moon_tiny import corpora
-from recipes.weight_import.__main__ import main, moon_tiny_config, token_vectors, visual_dimensions
+from recipes.weight_import.__main__ import build_moon_tiny_config, count_visual_dimensions, encode_token_texts, main
 
 WHEELS = Path(__file__).resolve().parents[3] / "var" / "wheels"
 
 
 def test_moon_tiny_fits_its_budget_at_one_byte_a_weight() -> None:
     with torch.device("meta"):
-        model = MoonModel(moon_tiny_config())
+        model = MoonModel(build_moon_tiny_config())
     assert sum(weight.numel() for weight in model.parameters()) < 33 * 2**20
 
 
 def test_the_space_holds_both_teachers_and_a_silent_dimension() -> None:
-    config = moon_tiny_config()
-    assert DIMENSION + visual_dimensions(config) + 1 == config.hidden_size
+    config = build_moon_tiny_config()
+    assert MINILM_DIMENSION + count_visual_dimensions(config) + 1 == config.hidden_size
 
 
 def test_tokens_are_asked_of_the_teacher_by_their_text_alone() -> None:
@@ -37,12 +37,12 @@ def test_tokens_are_asked_of_the_teacher_by_their_text_alone() -> None:
     class Teacher:
         def encode(self, texts: list[str]) -> np.ndarray:
             asked.extend(texts)
-            return np.ones((len(texts), DIMENSION), dtype=np.float16)
+            return np.ones((len(texts), MINILM_DIMENSION), dtype=np.float16)
 
-    vectors = token_vectors(tokenizer, Teacher())  # type: ignore[arg-type]
+    vectors = encode_token_texts(tokenizer, Teacher())  # type: ignore[arg-type]
     assert {"re", "r", "a", "7"} <= set(asked)
     assert all(text == text.strip() and text.isprintable() for text in asked)
-    assert not vectors[: len(SPECIAL)].any()
+    assert not vectors[: len(SPECIAL_TOKENS)].any()
     assert vectors[tokenizer.token_to_id("Ġre")].all()
     assert not vectors[tokenizer.token_to_id("Ċ")].any()  # a line feed says nothing
 
