@@ -27,7 +27,7 @@ from benchmarks.loops import measure_bare_loops, measure_plain_loop
 from benchmarks.processes import measure_cpu_seconds, watch_memory
 from benchmarks.workload import copy_workload, make_workload, open_workload_run
 from jobs.stages.encode import encode
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 WORK_FOLDER = Path(__file__).resolve().parent.parent / "var" / "bench"
@@ -131,7 +131,7 @@ def _stage(folder: Path, products: int) -> dict[str, Any]:
         return {"stage_cold": cold, "stage_warm": _timed(night, products)}
 
 
-def _timed(night: Night, products: int) -> dict[str, float]:
+def _timed(night: RunContext, products: int) -> dict[str, float]:
     wall, cpu = time.monotonic(), measure_cpu_seconds()
     counts = encode(night).counts
     seconds = time.monotonic() - wall

@@ -16,15 +16,15 @@ from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.settings import Settings
-from jobs.spark.session import spark_session
+from jobs.spark.session import open_spark_session
 from jobs.stages.detect import detect
-from jobs.stages.encode import rows_to_encode
+from jobs.stages.encode import select_rows_to_encode
 from jobs.stages.plan import plan
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
-from jobs.state.model_registry import checkpoint_at, registered_model
-from jobs.state.plan_record import required_plan
-from jobs.state.run_context import Night
+from jobs.state.model_registry import describe_checkpoint, read_registered_model
+from jobs.state.plan_record import require_plan
+from jobs.state.run_context import RunContext
 
 WORKLOAD_DATE = "2026-01-02"
 DRAWN_PRODUCTS = 400
@@ -43,17 +43,17 @@ def build_workload_settings(folder: Path) -> Settings:
 
 
 @contextmanager
-def open_workload_run(folder: Path) -> Iterator[Night]:
+def open_workload_run(folder: Path) -> Iterator[RunContext]:
     """Yield the night of a folder in a Spark session of its own."""
     settings = build_workload_settings(folder)
-    with spark_session(settings, f"benchmark {folder.name}") as spark:
-        yield Night(spark, Lake(Storage(settings.lake)), settings, WORKLOAD_DATE)
+    with open_spark_session(settings, f"benchmark {folder.name}") as spark:
+        yield RunContext(spark, Lake(Storage(settings.lake)), settings, WORKLOAD_DATE)
 
 
 def make_workload(work_folder: Path, products: int) -> Path:
     """Return the folder of a night of so many products that waits for `encode`; made once a model."""
     settings = Settings()
-    model = checkpoint_at(settings.model, settings.detector).model_version
+    model = describe_checkpoint(settings.model, settings.detector).model_version
     folder = work_folder / f"night-{products}-{model[:8]}"
     if (folder / "done").exists():
         return folder
@@ -96,7 +96,7 @@ def _write_catalog(shop: Path, folder: Path, products: int) -> None:
     (folder / "mapping.toml").write_text(mapping.replace('base = "."', f"base = {json.dumps(str(shop))}"))
 
 
-def _write_rows(night: Night, folder: Path) -> None:
-    tonight = required_plan(night.lake, night.date)
-    model = registered_model(night.lake, night.settings, tonight.model_version, tonight.collection)
-    rows_to_encode(night, tonight, model.max_images).write.parquet(str(folder))
+def _write_rows(night: RunContext, folder: Path) -> None:
+    tonight = require_plan(night.lake, night.date)
+    model = read_registered_model(night.lake, night.settings, tonight.model_version, tonight.collection)
+    select_rows_to_encode(night, tonight, model.max_images).write.parquet(str(folder))

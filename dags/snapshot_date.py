@@ -29,7 +29,7 @@ def snapshot_date(params: Mapping[str, Any], dag_run: DatedRun) -> str:
     given = params.get("date")
     if given:
         return date.fromisoformat(given).isoformat()
-    return Settings().snapshot_date(dag_run.logical_date or dag_run.run_after).isoformat()
+    return Settings().compute_snapshot_date(dag_run.logical_date or dag_run.run_after).isoformat()
 
 
 MACROS = {"snapshot_date": snapshot_date}

@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from pydantic import SecretStr
 
 from jobs.settings import REPOSITORY, Settings
-from jobs.spark.session import session_configuration
+from jobs.spark.session import build_session_configuration
 
 CONNECTION = "moon_spark"
 """Airflow connection that names the Spark master; where it is not defined, the setting ``spark_master`` stands."""
@@ -105,7 +105,7 @@ def submit_stages(
 
 def local_configuration(settings: Settings) -> dict[str, str]:
     """Return the session's configuration less what is an argument of spark-submit itself."""
-    configuration = session_configuration(settings)
+    configuration = build_session_configuration(settings)
     return {name: value for name, value in configuration.items() if name not in SUBMIT_ARGUMENTS}
 
 

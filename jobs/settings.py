@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         """Whether the Milvus URI is a path, which means the embedded Milvus Lite."""
         return "://" not in self.milvus
 
-    def snapshot_date(self, moment: datetime) -> date:
+    def compute_snapshot_date(self, moment: datetime) -> date:
         """Return the snapshot date of a night that starts at a moment: the shop's local day minus the offset."""
         return moment.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.snapshot_offset_days)
 

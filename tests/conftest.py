@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jobs.lake.storage import Storage
     from jobs.settings import Settings
-    from jobs.state.run_context import Night
+    from jobs.state.run_context import RunContext
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -60,26 +60,26 @@ def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[
 def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
     """One local session (the jobs' own configuration, few shuffle partitions) for the whole test run."""
     from jobs.settings import Settings
-    from jobs.spark.session import spark_session
+    from jobs.spark.session import open_spark_session
 
     settings = Settings(_env_file=None, lake=str(tmp_path_factory.mktemp("spark") / "lake"), spark_memory="1g")
-    with spark_session(settings, "tests") as session:
+    with open_spark_session(settings, "tests") as session:
         session.conf.set("spark.sql.shuffle.partitions", "2")
         yield session
 
 
 @pytest.fixture
-def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") -> "Callable[..., Night]":
+def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") -> "Callable[..., RunContext]":
     """Make a night on the test's own lake: ``make_night("2026-01-02", catalog=…, max_images=3)``.
 
-    Keyword arguments are settings, except the fields of `Night` that lift a breaker. Nights of one test share
+    Keyword arguments are settings, except the fields of `RunContext` that lift a breaker. Nights of one test share
     one lake unless ``lake=`` is given.
     """
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.state.run_context import Night
+    from jobs.state.run_context import RunContext
 
-    def make(date: str = "2026-01-02", **options: Any) -> Night:
+    def make(date: str = "2026-01-02", **options: Any) -> RunContext:
         of_night = {
             name: options.pop(name)
             for name in ("allow_deletes", "allow_refusals", "allow_shift", "reason")
@@ -87,7 +87,7 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
         }
         settings = make_settings(**options)
         lake = Lake(Storage(settings.lake, settings.storage_options()))
-        return Night(spark, lake, settings, date, **of_night)
+        return RunContext(spark, lake, settings, date, **of_night)
 
     return make
 

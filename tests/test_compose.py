@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from jobs.settings import Settings
-from jobs.spark.gpus import EXECUTOR_GPUS
+from jobs.spark.gpus import EXECUTOR_GPUS_KEY
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text()
@@ -89,7 +89,7 @@ def test_what_is_built_and_mounted_in_exists():
         lines = (REPOSITORY / "docker" / f"spark-{profile}" / "spark-defaults.conf").read_text().splitlines()
         assert all(line.startswith(("#", "spark.")) for line in lines)
         settings = dict(line.split(maxsplit=1) for line in lines if line.startswith("spark."))
-        assert settings.get(EXECUTOR_GPUS) == ("1" if profile == "gpu" else None)
+        assert settings.get(EXECUTOR_GPUS_KEY) == ("1" if profile == "gpu" else None)
         assert "spark.task.resource.gpu.amount" not in settings  # or every task of every stage would wait for a GPU
     for path in re.findall(r"(?:COPY --chown=moon|python3?(?:\.11)?) (scripts/\S+)", dockerfile):
         assert (REPOSITORY / path).is_file()

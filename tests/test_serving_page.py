@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.milvus.lite import lite_server
+from jobs.milvus.lite import run_lite_server
 from moon_model.encoder import MoonEncoder
 from schemas.collection import (
     MAX_TEXT_BYTES,
@@ -38,7 +38,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "server":
         yield request.getfixturevalue("milvus_server")
         return
-    with lite_server(str(tmp_path / "milvus.db"), 0) as uri:
+    with run_lite_server(str(tmp_path / "milvus.db"), 0) as uri:
         yield uri
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
-from jobs.catalog.records import CatalogFormat, CsvRecords, Parsed, parse_json_array, parse_json_line
+from jobs.catalog.records import CatalogFormat, CsvRecords, ParsedRecord, parse_json_array, parse_json_line
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-Block = tuple[str, int]
+CatalogBlock = tuple[str, int]
 """A file's URI and the byte offset of a split in it (0 where files are not split)."""
 
 MAX_ARRAY_BYTES = 128 << 20
@@ -33,14 +33,14 @@ class UnreadableFileError(ValueError):
 class RawRecord(NamedTuple):
     """One record as the source has it, or what is wrong with it, and the block it lies in."""
 
-    block: Block
-    parsed: Parsed
+    block: CatalogBlock
+    parsed: ParsedRecord
 
 
 RecordReader = Callable[[Iterable[pa.RecordBatch]], Iterator[RawRecord]]
 
 
-def scan(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat) -> "DataFrame":
+def scan_blocks(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat) -> "DataFrame":
     """Return a DataFrame of file, block and what the format's reader needs, in file order within each block.
 
     Args:
@@ -67,36 +67,36 @@ def scan(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat) -> "D
     return lines.select(*place, F.col("value").cast("binary"))
 
 
-def reader_of(kind: CatalogFormat) -> RecordReader:
-    """Return the function that reads records from the batches of `scan`."""
+def get_record_reader(kind: CatalogFormat) -> RecordReader:
+    """Return the function that reads records from the batches of `scan_blocks`."""
     readers: dict[CatalogFormat, RecordReader] = {
-        "parquet": read_parquet, "jsonl": read_json_lines, "json": read_json_arrays, "csv": read_csv,
+        "parquet": read_parquet_files, "jsonl": read_json_lines, "json": read_json_arrays, "csv": read_csv,
     }  # fmt: skip
     return readers[kind]
 
 
-def project(rows: "DataFrame", columns: Iterable[str]) -> "DataFrame":
+def select_columns(rows: "DataFrame", columns: Iterable[str]) -> "DataFrame":
     """Return the rows of a Parquet scan with only the columns that are needed."""
     return rows.select(_FILE, _BLOCK, *(_quoted(name) for name in columns))
 
 
-def columns_of(rows: "DataFrame") -> list[str]:
+def list_source_columns(rows: "DataFrame") -> list[str]:
     """Return the source's columns of a Parquet scan."""
     return rows.columns[2:]
 
 
-def count_rows(rows: "DataFrame") -> dict[Block, int]:
+def count_parquet_rows(rows: "DataFrame") -> dict[CatalogBlock, int]:
     """Return how many rows each block has, where each row is one record."""
     counted = rows.groupBy(_FILE, _BLOCK).count().collect()
     return {(row[0], row[1]): row[2] for row in counted}
 
 
-def read_parquet(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+def read_parquet_files(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
     """Read one record a row; values are Python's own (dates, decimals, lists, maps as lists of pairs)."""
     for batch in batches:
         names = batch.schema.names[2:]
         for block, row in zip(_blocks(batch), batch.select(names).to_pylist(), strict=True):
-            yield RawRecord(block, Parsed(row, None))
+            yield RawRecord(block, ParsedRecord(row, None))
 
 
 def read_json_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
@@ -138,12 +138,12 @@ def read_csv(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
             yield RawRecord(block, record)
 
 
-def _values(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Block, bytes]]:
+def _values(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[CatalogBlock, bytes]]:
     for batch in batches:
         yield from zip(_blocks(batch), batch.column(2).to_pylist(), strict=True)
 
 
-def _blocks(batch: pa.RecordBatch) -> Iterator[Block]:
+def _blocks(batch: pa.RecordBatch) -> Iterator[CatalogBlock]:
     return zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
 

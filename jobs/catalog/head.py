@@ -16,23 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.catalog.records import (
-    SUFFIXES,
+    FORMAT_SUFFIXES,
     CatalogFormat,
     CsvRecords,
-    Parsed,
-    catalog_format,
+    ParsedRecord,
+    guess_catalog_format,
     is_blank,
+    is_json_array,
     parse_json_line,
-    starts_array,
 )
 from jobs.errors import MoonError
 
-CHUNK = 1 << 16
-MAX_OBJECT = 8 << 20  # a JSON record longer than this is no product
+READ_CHUNK_BYTES = 1 << 16
+MAX_OBJECT_BYTES = 8 << 20  # a JSON record longer than this is no product
 
 
 @dataclass(frozen=True)
-class Head:
+class CatalogHead:
     """What the beginning of a catalogue shows.
 
     Attributes:
@@ -46,12 +46,12 @@ class Head:
     files: list[str]
     format: CatalogFormat
     columns: list[str]
-    records: list[Parsed]
+    records: list[ParsedRecord]
     whole: bool
     duplicate_columns: list[str] = field(default_factory=list)
 
 
-def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> Head:
+def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> CatalogHead:
     """Read the first records of a catalogue.
 
     Args:
@@ -62,22 +62,22 @@ def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> Head:
     Raises:
         MoonError: There is no such file, or it cannot be read as what it claims to be.
     """
-    files = catalog_files(catalog)
+    files = list_catalog_files(catalog)
     try:
         with fsspec.open(files[0], "rb", compression="infer") as file:
-            chosen = _format(files[0], kind, file)
+            chosen = _detect_format(files[0], kind, file)
             columns, records, whole = _READERS[chosen](file, limit)
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:
         raise MoonError(f"cannot read {files[0]}: {' '.join(str(error).split()) or type(error).__name__}") from error
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if chosen == "parquet":
-        columns, records = _with_partitions(files[0], catalog, columns, records)
+        columns, records = _add_partition_columns(files[0], catalog, columns, records)
     elif chosen != "csv":
         columns = list(dict.fromkeys(name for parsed in records for name in parsed.record or ()))
-    return Head(files, chosen, list(dict.fromkeys(columns)), records, whole, twice)
+    return CatalogHead(files, chosen, list(dict.fromkeys(columns)), records, whole, twice)
 
 
-def catalog_files(catalog: str) -> list[str]:
+def list_catalog_files(catalog: str) -> list[str]:
     """Return the data files behind a catalogue's name, sorted.
 
     Raises:
@@ -87,61 +87,63 @@ def catalog_files(catalog: str) -> list[str]:
         return [catalog]
     name = catalog.removeprefix("file://")
     if "{date}" in name:
-        days = _matches(name.replace("{date}", "????-??-??"))
+        days = _list_matches(name.replace("{date}", "????-??-??"))
         if not days:
             raise MoonError(f"there is no {name} for any date")
         name = days[-1]
     path = Path(name)
-    found = [str(p) for p in _in_folder(path)] if path.is_dir() else _matches(name)
+    found = [str(p) for p in _list_folder(path)] if path.is_dir() else _list_matches(name)
     if path.is_file():  # its name may hold characters of a glob
         found = [name]
     if not found:
-        why = f"no file in it ends in {', '.join(SUFFIXES)}" if path.is_dir() else "no such file or folder"
+        why = f"no file in it ends in {', '.join(FORMAT_SUFFIXES)}" if path.is_dir() else "no such file or folder"
         raise MoonError(f"there is no catalogue at {name}: {why}")
     return found
 
 
-def _matches(pattern: str) -> list[str]:
+def _list_matches(pattern: str) -> list[str]:
     path = Path(pattern).absolute()
     return sorted(str(p) for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     """Return a folder's data files as Spark sees them: also in ``name=value`` folders, no hidden ones."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(("_", ".")):
             continue
         if path.is_dir() and "=" in path.name:
-            found += _in_folder(path)
-        elif path.is_file() and catalog_format(path.name):
+            found += _list_folder(path)
+        elif path.is_file() and guess_catalog_format(path.name):
             found.append(path)
     return found
 
 
-def _with_partitions(
-    file: str, catalog: str, columns: list[str], records: list[Parsed]
-) -> tuple[list[str], list[Parsed]]:
+def _add_partition_columns(
+    file: str, catalog: str, columns: list[str], records: list[ParsedRecord]
+) -> tuple[list[str], list[ParsedRecord]]:
     """Add the columns that ``name=value`` folders between the catalogue and the file stand for."""
     if "://" in file or not Path(catalog).is_dir():
         return columns, records
     folders = Path(file).parent.relative_to(catalog).parts
     values = dict(part.split("=", 1) for part in folders)
-    return [*columns, *values], [Parsed({**(p.record or {}), **values}, p.error) for p in records]
+    return [*columns, *values], [ParsedRecord({**(p.record or {}), **values}, p.error) for p in records]
 
 
-def _format(name: str, kind: str, file: IO[bytes]) -> CatalogFormat:
-    promised = catalog_format(name) if kind == "auto" else kind
+def _detect_format(name: str, kind: str, file: IO[bytes]) -> CatalogFormat:
+    promised = guess_catalog_format(name) if kind == "auto" else kind
     if promised is None:
-        raise ValueError(f'unknown format; known are {", ".join(SUFFIXES)}, or say format = "csv" in the mapping')
+        raise ValueError(
+            f'unknown format; known are {", ".join(FORMAT_SUFFIXES)}, or say format = "csv" in the mapping'
+        )
     if promised == "json" and kind == "auto":
         start = file.read(64)
         file.seek(0)
-        return "json" if starts_array(start) else "jsonl"
+        return "json" if is_json_array(start) else "jsonl"
     return promised  # type: ignore[return-value]
 
 
-_Read = tuple[list[str], list[Parsed], bool]
+_Read = tuple[list[str], list[ParsedRecord], bool]
 
 
 def _read_parquet(file: IO[bytes], limit: int) -> _Read:
@@ -152,23 +154,23 @@ def _read_parquet(file: IO[bytes], limit: int) -> _Read:
         if len(rows) >= limit:
             break
     whole = table.metadata.num_rows <= limit
-    return table.schema_arrow.names, [Parsed(row, None) for row in rows[:limit]], whole
+    return table.schema_arrow.names, [ParsedRecord(row, None) for row in rows[:limit]], whole
 
 
 def _read_json_lines(file: IO[bytes], limit: int) -> _Read:
-    return _cut([], (parse_json_line(line) for line in file if not is_blank(line)), limit)
+    return _take_head([], (parse_json_line(line) for line in file if not is_blank(line)), limit)
 
 
 def _read_csv(file: IO[bytes], limit: int) -> _Read:
     records = CsvRecords(line.removesuffix(b"\n") for line in file)
-    return _cut(records.columns, iter(records), limit)
+    return _take_head(records.columns, iter(records), limit)
 
 
 def _read_json_array(file: IO[bytes], limit: int) -> _Read:
-    return _cut([], iter(_Array(file)), limit)
+    return _take_head([], iter(_Array(file)), limit)
 
 
-def _cut(columns: list[str], records: Iterator[Parsed], limit: int) -> _Read:
+def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) -> _Read:
     found = list(islice(records, limit + 1))
     return columns, found[:limit], len(found) <= limit
 
@@ -184,7 +186,7 @@ class _Array:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""
 
-    def __iter__(self) -> Iterator[Parsed]:
+    def __iter__(self) -> Iterator[ParsedRecord]:
         """Yield the items.
 
         Raises:
@@ -195,12 +197,16 @@ class _Array:
             return
         while True:
             item = self._item()
-            yield Parsed(item, None) if isinstance(item, dict) else Parsed(None, f"holds {item!r}, not an object")
+            yield (
+                ParsedRecord(item, None)
+                if isinstance(item, dict)
+                else ParsedRecord(None, f"holds {item!r}, not an object")
+            )
             if self._expect(",]") == "]":
                 return
 
     def _more(self) -> bool:
-        chunk = self._file.read(CHUNK)
+        chunk = self._file.read(READ_CHUNK_BYTES)
         self._text += self._decode.decode(chunk, final=not chunk)
         return bool(chunk)
 
@@ -224,7 +230,7 @@ class _Array:
             try:
                 item, end = json.JSONDecoder().raw_decode(self._text)
             except ValueError as error:
-                if len(self._text) > MAX_OBJECT or not self._more():
+                if len(self._text) > MAX_OBJECT_BYTES or not self._more():
                     raise ValueError(f"not a JSON array: {error}, in {self._text[:40]!r}") from error
             else:
                 # a number at the very end of the text may go on in the next chunk

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 CatalogFormat = Literal["parquet", "jsonl", "json", "csv"]
 
-SUFFIXES: dict[str, CatalogFormat] = {
+FORMAT_SUFFIXES: dict[str, CatalogFormat] = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -25,25 +25,25 @@ SUFFIXES: dict[str, CatalogFormat] = {
 MAX_CSV_RECORD_LINES = 1_000
 """A quote that stays open for more lines than this is taken for a stray one."""
 
-DELIMITERS = (",", ";", "\t")
+CSV_DELIMITERS = (",", ";", "\t")
 
 _BOM = "\ufeff"
 
 
-class Parsed(NamedTuple):
+class ParsedRecord(NamedTuple):
     """One raw record: its fields by the source's own names, or what is wrong with it."""
 
     record: dict[str, Any] | None
     error: str | None
 
 
-def catalog_format(name: str) -> CatalogFormat | None:
-    """Return the format that a file's name promises; ``json`` may turn out to be JSON Lines (`starts_array`)."""
+def guess_catalog_format(name: str) -> CatalogFormat | None:
+    """Return the format that a file's name promises; ``json`` may turn out to be JSON Lines (`is_json_array`)."""
     lowered = name.lower().removesuffix(".gz")
-    return next((kind for suffix, kind in SUFFIXES.items() if lowered.endswith(suffix)), None)
+    return next((kind for suffix, kind in FORMAT_SUFFIXES.items() if lowered.endswith(suffix)), None)
 
 
-def starts_array(head: bytes) -> bool:
+def is_json_array(head: bytes) -> bool:
     """Return whether the first bytes of a ``.json`` file open an array."""
     return head.removeprefix(_BOM.encode()).lstrip()[:1] == b"["
 
@@ -53,15 +53,15 @@ def is_blank(line: bytes) -> bool:
     return not line.removeprefix(_BOM.encode()).strip()
 
 
-def parse_json_line(line: bytes) -> Parsed:
+def parse_json_line(line: bytes) -> ParsedRecord:
     """Read one line of a JSON Lines file."""
     try:
         return _object(json.loads(_text(line)))
     except (ValueError, RecursionError) as error:
-        return Parsed(None, f"not a JSON object: {error}")
+        return ParsedRecord(None, f"not a JSON object: {error}")
 
 
-def parse_json_array(document: bytes) -> list[Parsed]:
+def parse_json_array(document: bytes) -> list[ParsedRecord]:
     """Read a whole JSON file that is an array of objects.
 
     Raises:
@@ -101,14 +101,14 @@ class CsvRecords:
         self.delimiter = ","
         self.columns = self._headings()
 
-    def __iter__(self) -> Iterator[Parsed]:
+    def __iter__(self) -> Iterator[ParsedRecord]:
         while (parsed := self._next()) is not None:
             yield parsed
 
     def _headings(self) -> list[str]:
         candidates: dict[str, list[str]] = {}
         problem: Exception | None = None
-        for self.delimiter in DELIMITERS:
+        for self.delimiter in CSV_DELIMITERS:
             try:
                 candidates[self.delimiter] = self._record() or []
             except (ValueError, csv.Error) as error:
@@ -119,20 +119,20 @@ class CsvRecords:
         self.delimiter = max(candidates, key=lambda delimiter: len(candidates[delimiter]))
         return self._record() or []
 
-    def _next(self) -> Parsed | None:
+    def _next(self) -> ParsedRecord | None:
         try:
             fields = self._record()
         except (ValueError, csv.Error) as error:
             self._again.extendleft(reversed(self._taken[1:]))
-            return Parsed(None, f"not a CSV record: {error}")
+            return ParsedRecord(None, f"not a CSV record: {error}")
         if fields is None:
             return None
         if len(fields) != len(self.columns):
-            return Parsed(None, f"has {len(fields)} fields where the heading has {len(self.columns)}")
+            return ParsedRecord(None, f"has {len(fields)} fields where the heading has {len(self.columns)}")
         record: dict[str, Any] = {}
         for column, value in zip(self.columns, fields, strict=True):
             record.setdefault(column, value)  # a heading that occurs twice: whoever maps it refuses the file
-        return Parsed(record, None)
+        return ParsedRecord(record, None)
 
     def _record(self) -> list[str] | None:
         """Return the next record's fields; None at the end of the file. Blank lines are skipped."""
@@ -162,10 +162,10 @@ def _text(data: bytes) -> str:
         raise ValueError(f"not UTF-8 at byte {error.start}: {data[error.start : error.end]!r}") from error
 
 
-def _object(item: Any) -> Parsed:
+def _object(item: Any) -> ParsedRecord:
     if isinstance(item, dict):
-        return Parsed(item, None)
-    return Parsed(None, f"holds {_kind(item)} where a JSON object is expected")
+        return ParsedRecord(item, None)
+    return ParsedRecord(None, f"holds {_kind(item)} where a JSON object is expected")
 
 
 def _kind(item: Any) -> str:

@@ -24,18 +24,18 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.formats import (
     MAX_ARRAY_BYTES,
-    Block,
+    CatalogBlock,
     RecordReader,
     UnreadableFileError,
-    columns_of,
-    count_rows,
-    project,
-    reader_of,
-    scan,
+    count_parquet_rows,
+    get_record_reader,
+    list_source_columns,
+    scan_blocks,
+    select_columns,
 )
-from jobs.catalog.records import SUFFIXES, CatalogFormat, catalog_format, starts_array
+from jobs.catalog.records import FORMAT_SUFFIXES, CatalogFormat, guess_catalog_format, is_json_array
 from jobs.errors import NightStoppedError
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from schemas.source import MappingError, SourceMapping
 from schemas.uri import FILE_SCHEME, folder_uri
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SAMPLE = 100
+SAMPLED_RECORDS = 100
 """Records of a JSON Lines catalogue that are looked at for the columns the mapping names."""
 
 _GLOB = re.compile(r"[*?\[\]{}]")
@@ -53,7 +53,7 @@ _SUMMARY = "file string, block long, records long, columns string, problem strin
 
 
 @dataclass(frozen=True)
-class Source:
+class CatalogSource:
     """A catalogue that can be read.
 
     Attributes:
@@ -66,11 +66,11 @@ class Source:
 
     rows: "DataFrame"
     read: RecordReader
-    counts: Mapping[Block, int]
+    counts: Mapping[CatalogBlock, int]
     mapping: SourceMapping
     image_base: str
 
-    def offsets(self) -> dict[Block, int]:
+    def offsets(self) -> dict[CatalogBlock, int]:
         """Return the number of each block's first record: files by name, then blocks by place."""
         numbers, total = {}, 0
         for block in sorted(self.counts):
@@ -79,16 +79,16 @@ class Source:
         return numbers
 
 
-def catalog_path(night: Night) -> str:
+def resolve_catalog_path(context: RunContext) -> str:
     """Return the catalogue of the night's date: an absolute path or a URI, perhaps a glob.
 
     Raises:
         NightStoppedError: no catalogue was named.
     """
-    catalog = night.settings.catalog
+    catalog = context.settings.catalog
     if not catalog:
         raise NightStoppedError("no catalogue: name it with --catalog PATH or MOON_CATALOG")
-    path = catalog.replace("{date}", night.date).removeprefix(FILE_SCHEME)
+    path = catalog.replace("{date}", context.date).removeprefix(FILE_SCHEME)
     return path if "://" in path else os.path.abspath(path)  # noqa: PTH100  (Path would fold a glob's //)
 
 
@@ -98,21 +98,21 @@ def catalog_folder(path: str) -> str:
     names = PurePosixPath(parts).parts
     globs = [index for index, name in enumerate(names) if _GLOB.search(name)]
     fixed = globs[0] if globs and not Path(path).exists() else len(names)
-    if fixed == len(names) and (catalog_format(names[-1]) or Path(path).is_file()):
+    if fixed == len(names) and (guess_catalog_format(names[-1]) or Path(path).is_file()):
         fixed -= 1
     folder = str(PurePosixPath(*names[:fixed]))
     return f"{scheme}://{folder}" if scheme else folder
 
 
-def load_mapping(night: Night) -> SourceMapping:
+def load_mapping(context: RunContext) -> SourceMapping:
     """Return the mapping that was named, else ``mapping.toml`` beside the catalogue or one folder above.
 
     Raises:
         NightStoppedError: there is none, or it cannot be used.
     """
-    catalog = catalog_path(night)
+    catalog = resolve_catalog_path(context)
     folder = Path(catalog_folder(catalog))
-    named = night.settings.mapping
+    named = context.settings.mapping
     candidates = [Path(named)] if named else [folder / "mapping.toml", folder.parent / "mapping.toml"]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
@@ -126,30 +126,30 @@ def load_mapping(night: Night) -> SourceMapping:
         raise NightStoppedError(str(error)) from error
 
 
-def allowed_roots(night: Night) -> tuple[str, ...]:
+def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
     """Return the canonical URIs of the folders that images may come from.
 
     Raises:
         NightStoppedError: neither roots nor a catalogue were named, or a root's store cannot be reached from here.
     """
-    if night.settings.allowed_roots:
-        roots = tuple(folder_uri(root) for root in night.settings.allowed_roots)
+    if context.settings.allowed_roots:
+        roots = tuple(folder_uri(root) for root in context.settings.allowed_roots)
     else:
-        roots = (load_mapping(night).image_base(catalog_folder(catalog_path(night))),)
+        roots = (load_mapping(context).image_base(catalog_folder(resolve_catalog_path(context))),)
     for root in roots:
         _check_store(root)
     return roots
 
 
-def open_source(night: Night) -> Source:
+def open_source(context: RunContext) -> CatalogSource:
     """Find the catalogue, count its records and check that it has what the mapping names.
 
     Raises:
         NightStoppedError: no such catalogue or mapping, an unknown or broken format, a missing column, no records.
     """
-    path, mapping = catalog_path(night), load_mapping(night)
+    path, mapping = resolve_catalog_path(context), load_mapping(context)
     try:
-        rows, kind = _scan(night.spark, path, mapping)
+        rows, kind = _scan(context.spark, path, mapping)
         survey = _survey(rows, kind)
     except (AnalysisException, SparkRuntimeException, Py4JJavaError) as error:
         raise NightStoppedError(f"cannot read the catalogue {path}: {_first_line(error)}") from error
@@ -159,16 +159,18 @@ def open_source(night: Night) -> Source:
         raise NightStoppedError(f"the catalogue {path} has no records; nothing was changed")
     _check_columns(path, mapping, survey)
     if kind == "parquet":
-        rows = project(rows, mapping.list_columns())
-    return Source(rows, reader_of(kind), survey.counts, mapping, mapping.image_base(catalog_folder(path)))
+        rows = select_columns(rows, mapping.list_columns())
+    return CatalogSource(
+        rows, get_record_reader(kind), survey.counts, mapping, mapping.image_base(catalog_folder(path))
+    )
 
 
 def _scan(spark: "SparkSession", path: str, mapping: SourceMapping) -> "tuple[DataFrame, CatalogFormat]":
     """Tell the catalogue's format by its files' names and return its rows."""
     where = _spark_path(path)
     found = spark.read.format("binaryFile").load(where).select("path", "length").collect()
-    files = _data_files(path, {row.path: row.length for row in found}, mapping)
-    kind = _format(path, files, mapping)
+    files = _select_data_files(path, {row.path: row.length for row in found}, mapping)
+    kind = _detect_format(path, files, mapping)
     suffixes = sorted({_SUFFIX.sub(r"\1", name) for name in files})
     glob = "*{" + ",".join(suffixes) + "}" if all(suffixes) else "*"
     if mapping.format == "auto" and kind == "json" and not _is_array(spark, where, glob):
@@ -179,25 +181,25 @@ def _scan(spark: "SparkSession", path: str, mapping: SourceMapping) -> "tuple[Da
             f"{largest} is a JSON array of {files[largest]:,} bytes, and one task parses an array in one piece: at "
             f"most {MAX_ARRAY_BYTES:,}. Deliver it as JSON Lines (one object a line) or Parquet"
         )
-    return scan(spark, where, glob, kind), kind
+    return scan_blocks(spark, where, glob, kind), kind
 
 
-def _data_files(path: str, files: dict[str, int], mapping: SourceMapping) -> dict[str, int]:
+def _select_data_files(path: str, files: dict[str, int], mapping: SourceMapping) -> dict[str, int]:
     """Leave out what is no data: a mapping or a licence beside it. A format that the mapping names needs no suffix."""
-    known = {name: size for name, size in files.items() if catalog_format(name)}
+    known = {name: size for name, size in files.items() if guess_catalog_format(name)}
     found = known or (files if mapping.format != "auto" else {})
     if not found:
         raise UnreadableFileError(
-            f"{path} holds no file that ends in {', '.join(SUFFIXES)} (.gz allowed); rename it, or say which it is "
+            f"{path} holds no file that ends in {', '.join(FORMAT_SUFFIXES)} (.gz allowed); rename it, or say which it is "
             'with format = "…" in the mapping'
         )
     return found
 
 
-def _format(path: str, files: Iterable[str], mapping: SourceMapping) -> CatalogFormat:
+def _detect_format(path: str, files: Iterable[str], mapping: SourceMapping) -> CatalogFormat:
     if mapping.format != "auto":
         return mapping.format
-    kinds = {kind for name in files if (kind := catalog_format(name))}
+    kinds = {kind for name in files if (kind := guess_catalog_format(name))}
     if len(kinds) > 1:
         raise UnreadableFileError(
             f"{path} holds files of several formats ({', '.join(sorted(kinds))}): name files of one format, with a "
@@ -207,25 +209,25 @@ def _format(path: str, files: Iterable[str], mapping: SourceMapping) -> CatalogF
 
 
 def _is_array(spark: "SparkSession", where: str, glob: str) -> bool:
-    lines = scan(spark, where, glob, "jsonl")
+    lines = scan_blocks(spark, where, glob, "jsonl")
     head = lines.select(F.substring(lines.columns[2], 1, 64).alias("head")).head()
-    return head is not None and starts_array(bytes(head.head))
+    return head is not None and is_json_array(bytes(head.head))
 
 
 @dataclass(frozen=True)
 class _Survey:
     """What one look at the whole catalogue found; `complete`: no record can have a column that is not listed."""
 
-    counts: dict[Block, int]
+    counts: dict[CatalogBlock, int]
     columns: list[str]
     complete: bool
 
 
 def _survey(rows: "DataFrame", kind: CatalogFormat) -> _Survey:
     if kind == "parquet":
-        return _Survey(count_rows(rows), columns_of(rows), complete=True)
-    looked_at = rows.limit(SAMPLE) if kind == "jsonl" else rows
-    summaries = looked_at.mapInArrow(partial(summarise, read=reader_of(kind)), _SUMMARY).collect()
+        return _Survey(count_parquet_rows(rows), list_source_columns(rows), complete=True)
+    looked_at = rows.limit(SAMPLED_RECORDS) if kind == "jsonl" else rows
+    summaries = looked_at.mapInArrow(partial(summarise_blocks, read=get_record_reader(kind)), _SUMMARY).collect()
     problem = next((row.problem for row in summaries if row.problem), None)
     if problem:
         raise UnreadableFileError(problem)
@@ -234,11 +236,11 @@ def _survey(rows: "DataFrame", kind: CatalogFormat) -> _Survey:
         columns = [[name for name in names if all(name in other for other in columns)] for names in columns]
     union = list(dict.fromkeys(name for names in columns for name in names))
     if kind == "jsonl":
-        return _Survey(count_rows(rows), union, complete=False)
+        return _Survey(count_parquet_rows(rows), union, complete=False)
     return _Survey({(row.file, row.block): row.records for row in summaries}, union, complete=True)
 
 
-def summarise(batches: Iterable[pa.RecordBatch], read: RecordReader) -> Iterator[pa.RecordBatch]:
+def summarise_blocks(batches: Iterable[pa.RecordBatch], read: RecordReader) -> Iterator[pa.RecordBatch]:
     """Count a task's records by block and list their columns, as rows of (file, block, records, columns, problem)."""
     names = ["file", "block", "records", "columns", "problem"]
     try:
@@ -269,7 +271,7 @@ def _check_columns(path: str, mapping: SourceMapping, survey: _Survey) -> None:
             f"{', '.join(map(repr, survey.columns[:50]))}. Correct the mapping; `moon check-source` shows both"
         )
     if missing:
-        log.warning("no record among the first %d of %s has %s", SAMPLE, path, ", ".join(map(repr, missing)))
+        log.warning("no record among the first %d of %s has %s", SAMPLED_RECORDS, path, ", ".join(map(repr, missing)))
 
 
 def _check_store(root: str) -> None:

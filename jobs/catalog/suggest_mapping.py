@@ -9,7 +9,7 @@ from typing import Any
 from schemas.source_mapping import SourceMapping
 from schemas.source_values import as_link, as_list, as_text, parse_attributes
 
-Record = Mapping[str, Any]
+SampleRecord = Mapping[str, Any]
 
 ID_NAMES = ("id", "productid", "itemid", "sku", "articlenumber", "articleno", "productcode", "asin", "gtin", "ean",
             "artikelnr", "artikelnummer", "code", "uid", "docid", "handle")  # fmt: skip
@@ -28,23 +28,25 @@ IMAGE_NAMES = ("images", "image", "imageurls", "imageurl", "imagelink", "imagepa
 VERSION_NAMES = ("imageversions", "imageversion", "imageetag", "imagehash", "imagesha256", "imageupdatedat",
                  "imagemodified")  # fmt: skip
 SNAPSHOT_NAMES = ("snapshotdate", "snapshot", "ds", "dt", "partitiondate", "exportdate")
-NO_ATTRIBUTE = re.compile(
+NO_ATTRIBUTE_PATTERN = re.compile(
     r"\b_?id\b|price|cost|stock|quantity|qty|rating|review|url|link|date|time|created|updated|version|currency|position|rank",
     re.IGNORECASE,
 )
 """Columns that change without the product changing: as attributes they would re-encode it every night."""
 
-LEVEL = re.compile(r"^(?P<stem>.*?(?:cat|level|lvl|department|class).*?)(?P<level>\d)(?P<rest>\D*)$", re.IGNORECASE)
+LEVEL_PATTERN = re.compile(
+    r"^(?P<stem>.*?(?:cat|level|lvl|department|class).*?)(?P<level>\d)(?P<rest>\D*)$", re.IGNORECASE
+)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-SEPARATORS = (" > ", ">", "/", "|", ";", ",")
-MAX_FILES = 2_000  # names of images looked at for a template
+PATH_SEPARATORS = (" > ", ">", "/", "|", ";", ",")
+MAX_LISTED_FILES = 2_000  # names of images looked at for a template
 
 
 class NoMappingError(ValueError):
     """The columns give no hint which of them holds the id or the title; the message says what to write."""
 
 
-def suggest_mapping(columns: Sequence[str], records: Sequence[Record], folder: Path | None) -> str:
+def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str:
     """Return the TOML text of a mapping that fits the columns and sample values.
 
     Args:
@@ -56,21 +58,21 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[Record], folder: P
         NoMappingError: no column looks like an id, or none like a title.
     """
     free = list(columns)
-    product_id = _take(free, ID_NAMES, lambda c: _filled(c, records) and _distinct(c, records))
-    title = _take(free, TITLE_NAMES, lambda c: _filled(c, records))
+    product_id = _take(free, ID_NAMES, lambda c: _is_filled(c, records) and _is_distinct(c, records))
+    title = _take(free, TITLE_NAMES, lambda c: _is_filled(c, records))
     if product_id is None or title is None:
         missing = "product id" if product_id is None else "title"
         raise NoMappingError(
             f"no column looks like the {missing} (columns: {', '.join(columns)}); write a mapping by hand, see "
             "docs/mapping.md"
         )
-    lines = [f"id = {quoted(product_id)}", f"title = {quoted(title)}"]
-    description = _take(free, DESCRIPTION_NAMES, lambda c: _mostly(c, records, _is_prose))
+    lines = [f"id = {quote_toml(product_id)}", f"title = {quote_toml(title)}"]
+    description = _take(free, DESCRIPTION_NAMES, lambda c: _holds_for_most(c, records, _is_prose))
     if description is not None:
-        lines.append(f"description = {quoted(description)}")
-    snapshot = _take(free, SNAPSHOT_NAMES, lambda c: _mostly(c, records, _is_day))
+        lines.append(f"description = {quote_toml(description)}")
+    snapshot = _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))
     if snapshot is not None:
-        lines.append(f"snapshot = {quoted(snapshot)}")
+        lines.append(f"snapshot = {quote_toml(snapshot)}")
     images = _images(free, columns, records, folder)
     lines += _category(free, records)
     lines += _attributes(free, records)
@@ -79,12 +81,12 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[Record], folder: P
     return text
 
 
-def quoted(text: str) -> str:
+def quote_toml(text: str) -> str:
     """Return the text as a TOML string."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def plain(name: str) -> str:
+def normalise_column_name(name: str) -> str:
     """Return a column name without case, punctuation, and remarks in brackets."""
     return re.sub(r"[\W_]+", "", re.sub(r"\(.*?\)|\[.*?\]", "", name)).lower()
 
@@ -100,7 +102,7 @@ def _take(free: list[str], names: Sequence[str], fits: Callable[[str], bool]) ->
 
 def _rank(column: str, names: Sequence[str]) -> int:
     """Return how likely a name is: its place in the list, later when the name only contains a known one."""
-    name = plain(column)
+    name = normalise_column_name(column)
     if name in names:
         return names.index(name)
     if names is ID_NAMES and re.search(r"(_|\W|[a-z])I[dD]\s*(\(.*)?$|[_\W]id\s*(\(.*)?$", column):
@@ -113,50 +115,50 @@ def _rank(column: str, names: Sequence[str]) -> int:
     return len(names) + min(inside, default=len(names))
 
 
-def _category(free: list[str], records: Sequence[Record]) -> list[str]:
-    levels = sorted((match["stem"].lower(), match["level"], c) for c in free if (match := LEVEL.match(c)))
+def _category(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
+    levels = sorted((match["stem"].lower(), match["level"], c) for c in free if (match := LEVEL_PATTERN.match(c)))
     stems = [stem for stem, _, _ in levels]
     best = max(stems, key=stems.count, default="")
     columns = [column for stem, _, column in levels if stem == best]
     if len(columns) > 1:
         for column in columns:
             free.remove(column)
-        return [f"category = [{', '.join(map(quoted, columns))}]"]
-    path = _take(free, CATEGORY_NAMES, lambda c: _filled(c, records))
+        return [f"category = [{', '.join(map(quote_toml, columns))}]"]
+    path = _take(free, CATEGORY_NAMES, lambda c: _is_filled(c, records))
     if path is None:
         return []
     cut = _separator(path, records)
     if cut is None:
-        return [f"category = {quoted(path)}"]
-    return [f"category = {{ column = {quoted(path)}, separator = {quoted(cut)} }}"]
+        return [f"category = {quote_toml(path)}"]
+    return [f"category = {{ column = {quote_toml(path)}, separator = {quote_toml(cut)} }}"]
 
 
-def _separator(column: str, records: Sequence[Record]) -> str | None:
+def _separator(column: str, records: Sequence[SampleRecord]) -> str | None:
     """Return what separates the levels of a path: found in most values, never a list column."""
     values = [value for value in _values(column, records) if isinstance(value, str)]
-    for separator in SEPARATORS[:4]:
+    for separator in PATH_SEPARATORS[:4]:
         if values and sum(separator in value for value in values) > len(values) / 2:
             return separator
     return None
 
 
-def _attributes(free: list[str], records: Sequence[Record]) -> list[str]:
+def _attributes(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
     column = _take(free, ATTRIBUTE_NAMES, lambda c: _is_map(c, records))
     if column is None:
         column = next((c for c in free if _is_map(c, records)), None)
     if column is not None:
-        return [f"attributes = {{ column = {quoted(column)} }}"]
-    shared = [c for c in free if not NO_ATTRIBUTE.search(c) and _is_attribute(c, records)]
-    return [f"attributes = [{', '.join(map(quoted, shared))}]"] if shared else []
+        return [f"attributes = {{ column = {quote_toml(column)} }}"]
+    shared = [c for c in free if not NO_ATTRIBUTE_PATTERN.search(c) and _is_attribute(c, records)]
+    return [f"attributes = [{', '.join(map(quote_toml, shared))}]"] if shared else []
 
 
-def _is_map(column: str, records: Sequence[Record]) -> bool:
+def _is_map(column: str, records: Sequence[SampleRecord]) -> bool:
     values = _values(column, records)
     parsed = [parse_attributes(value, "auto", pair=",,", key=":", multi="!!!") for value in values]
     return bool(values) and sum(bool(found) for found, _ in parsed) > len(values) / 2
 
 
-def _is_attribute(column: str, records: Sequence[Record]) -> bool:
+def _is_attribute(column: str, records: Sequence[SampleRecord]) -> bool:
     """Tell whether a column holds short facts that products share."""
     texts = [as_text(value) or "" for value in _values(column, records) if not isinstance(value, dict | list)]
     if not texts or max(map(len, texts)) > 60:
@@ -164,41 +166,41 @@ def _is_attribute(column: str, records: Sequence[Record]) -> bool:
     return len(set(texts)) < max(len(texts) * 0.8, 2)
 
 
-def _images(free: list[str], columns: Sequence[str], records: Sequence[Record], folder: Path | None) -> list[str]:
+def _images(free: list[str], columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
     many = [
         c for c in free if re.search(r"\d+$", c) and _rank(re.sub(r"\d+$", "", c), IMAGE_NAMES) < len(IMAGE_NAMES) * 2
     ]
     lines: list[str] = []
     if len(many) > 1:
-        lines = [f"columns = [{', '.join(map(quoted, many))}]"]
+        lines = [f"columns = [{', '.join(map(quote_toml, many))}]"]
         for one in many:
             free.remove(one)
-    elif (column := _take(free, IMAGE_NAMES, lambda c: _mostly(c, records, _is_link))) is not None:
+    elif (column := _take(free, IMAGE_NAMES, lambda c: _holds_for_most(c, records, _is_link))) is not None:
         lines = _column(column, records, folder)
     elif (template := _template(columns, records, folder)) is not None:
-        lines = [f"template = {quoted(template)}"]
+        lines = [f"template = {quote_toml(template)}"]
     if not lines:
         return []
-    version = _take(free, VERSION_NAMES, lambda c: _filled(c, records))
-    return ["", "[images]", *lines, *([f"version_column = {quoted(version)}"] if version else [])]
+    version = _take(free, VERSION_NAMES, lambda c: _is_filled(c, records))
+    return ["", "[images]", *lines, *([f"version_column = {quote_toml(version)}"] if version else [])]
 
 
-def _column(column: str, records: Sequence[Record], folder: Path | None) -> list[str]:
+def _column(column: str, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
     """Return the lines for a column of image addresses; relative paths are tried on the disk."""
-    separator = next((s for s in ("|", ";", ",", " ") if _joins_links(column, records, s)), None)
-    lines = [f"column = {quoted(column)}"] + ([f"separator = {quoted(separator)}"] if separator else [])
+    separator = next((s for s in ("|", ";", ",", " ") if _has_joined_links(column, records, s)), None)
+    lines = [f"column = {quote_toml(column)}"] + ([f"separator = {quote_toml(separator)}"] if separator else [])
     values = _values(column, records)
     link = as_link(next(iter(as_list(values[0], separator)), None)) if values else None
     if folder is None or not link or "://" in link:
         return lines
     if link.startswith("/") and separator is None and (folder / link.lstrip("/")).is_file():
-        return [f"template = {quoted(f'.{{{column}}}')}  # the paths begin with / but mean this folder"]
+        return [f"template = {quote_toml(f'.{{{column}}}')}  # the paths begin with / but mean this folder"]
     places = (folder, *folder.absolute().parents[:2])
     found = next((place for place in places if (place / link).is_file()), folder)
-    return lines if found == folder else [*lines, f"base = {quoted(str(found))}"]
+    return lines if found == folder else [*lines, f"base = {quote_toml(str(found))}"]
 
 
-def _joins_links(column: str, records: Sequence[Record], separator: str) -> bool:
+def _has_joined_links(column: str, records: Sequence[SampleRecord], separator: str) -> bool:
     """Tell whether some values are several image addresses joined by a separator."""
     for value in _values(column, records):
         if isinstance(value, str) and not value.lstrip().startswith("["):
@@ -208,7 +210,7 @@ def _joins_links(column: str, records: Sequence[Record], separator: str) -> bool
     return False
 
 
-def _template(columns: Sequence[str], records: Sequence[Record], folder: Path | None) -> str | None:
+def _template(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str | None:
     """Find image files named after a column's values, in the catalogue's folder or one below it."""
     if folder is None:
         return None
@@ -231,25 +233,25 @@ def _image_files(folder: Path) -> list[Path]:
         for path in place.iterdir():
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 found.append(path)
-            if len(found) >= MAX_FILES:
+            if len(found) >= MAX_LISTED_FILES:
                 return found
     return found
 
 
-def _values(column: str, records: Iterable[Record]) -> list[Any]:
+def _values(column: str, records: Iterable[SampleRecord]) -> list[Any]:
     return [record[column] for record in records if record.get(column) not in (None, "", [], {})]
 
 
-def _filled(column: str, records: Sequence[Record]) -> bool:
+def _is_filled(column: str, records: Sequence[SampleRecord]) -> bool:
     return len(_values(column, records)) > len(records) / 2
 
 
-def _distinct(column: str, records: Sequence[Record]) -> bool:
+def _is_distinct(column: str, records: Sequence[SampleRecord]) -> bool:
     values = [as_text(value) for value in _values(column, records)]
     return len(set(values)) > len(values) * 0.9
 
 
-def _mostly(column: str, records: Sequence[Record], test: Callable[[Any], bool]) -> bool:
+def _holds_for_most(column: str, records: Sequence[SampleRecord], test: Callable[[Any], bool]) -> bool:
     values = _values(column, records)
     return bool(values) and sum(map(test, values)) > len(values) / 2
 

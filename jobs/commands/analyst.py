@@ -11,11 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from jobs.commands import options
-from jobs.commands.nightly import overrides, snapshot_date
+from jobs.commands.nightly import collect_overrides, parse_snapshot_date
 from jobs.errors import MoonError, NightStoppedError
 
 if TYPE_CHECKING:
-    from jobs.operations.backfill import Outlook
+    from jobs.operations.backfill import BackfillPlan
     from jobs.settings import Settings
 
 PANEL = "Past snapshots"
@@ -30,10 +30,10 @@ def register(app: typer.Typer) -> None:
 def backfill(
     first: Annotated[str, typer.Option("--from", metavar="YYYY-MM-DD", help="First snapshot date.")],
     last: Annotated[str, typer.Option("--to", metavar="YYYY-MM-DD", help="Last snapshot date, included.")],
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="DIR", help="Re-embed with this checkpoint; nothing is served."),
@@ -51,11 +51,11 @@ def backfill(
         bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes, then stop.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however long it takes.")] = False,
-    allow_deletes: options.AllowDeletes = None,
-    allow_refusals: options.AllowRefusals = None,
-    allow_shift: options.AllowShift = None,
-    reason: options.Reason = "",
-    as_json: options.Json = False,
+    allow_deletes: options.AllowDeletesOption = None,
+    allow_refusals: options.AllowRefusalsOption = None,
+    allow_shift: options.AllowShiftOption = None,
+    reason: options.OverrideReasonOption = "",
+    as_json: options.JsonOption = False,
 ) -> None:
     """Run missed nights in their order, or re-embed past snapshots with another model.
 
@@ -85,9 +85,9 @@ def backfill(
     if model and (allow_deletes, allow_refusals, allow_shift) != (None, None, None):
         raise MoonError("--model re-embeds and serves nothing: there is no breaker to lift")
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
-    dates = snapshot_date(first, settings), snapshot_date(last, settings)
-    lifted = overrides(allow_deletes, allow_refusals, allow_shift, reason)
-    asked = _Asked(model, where, scratch, dry_run=dry_run, yes=yes)
+    dates = parse_snapshot_date(first, settings), parse_snapshot_date(last, settings)
+    lifted = collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
+    asked = _BackfillOptions(model, where, scratch, dry_run=dry_run, yes=yes)
     document = _backfill(settings, dates, asked, lifted, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(document))
@@ -98,14 +98,14 @@ def compare(
         list[str],
         typer.Option("--model", metavar="MODEL", help="Twice: checkpoint folders, or first digits of model versions."),
     ],
-    date: options.Date = None,
+    date: options.DateOption = None,
     k: Annotated[int, typer.Option("--k", min=1, max=1000, help="Neighbours of each product.")] = 10,
     sample: Annotated[
         int, typer.Option("--sample", min=2, max=200_000, help="Products that are searched; both sets fit into memory.")
     ] = 10_000,
     seed: Annotated[int, typer.Option("--seed", help="Of the sample; the same seed is the same sample.")] = 0,
-    lake: options.Lake = None,
-    as_json: options.Json = False,
+    lake: options.LakeOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show how differently two models see the products of one date.
 
@@ -117,19 +117,19 @@ def compare(
     """
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.operations.compare import compare as work
-    from jobs.operations.compare import model_version
+    from jobs.operations.compare import compare_models as work
+    from jobs.operations.compare import resolve_model_version
     from jobs.settings import Settings
-    from jobs.spark.session import spark_session
+    from jobs.spark.session import open_spark_session
 
     if len(models) != 2:
         raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
     settings = Settings().replace(lake=lake)
-    day = snapshot_date(date, settings)
+    day = parse_snapshot_date(date, settings)
     store = Lake(Storage(settings.lake, settings.storage_options()))
-    versions = (model_version(store, settings, models[0]), model_version(store, settings, models[1]))
-    with spark_session(settings, f"moon compare {day}") as spark:
-        found = work(spark, store, versions, day, k=k, sample=sample, seed=seed)
+    versions = (resolve_model_version(store, settings, models[0]), resolve_model_version(store, settings, models[1]))
+    with open_spark_session(settings, f"moon compare {day}") as spark:
+        found = work(spark, store, versions, day, k=k, sample_size=sample, seed=seed)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
@@ -137,7 +137,7 @@ def compare(
 
 
 def print_comparison(found: dict[str, Any], console: Console) -> None:
-    """Show what `jobs.operations.compare.compare` found."""
+    """Show what `jobs.operations.compare.compare_models` found."""
     first, second = (version[:12] for version in found["models"])
     console.print(
         f"{found['date']}: {found['products']:,} products have vectors of both models "
@@ -159,7 +159,7 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _BackfillOptions:
     """What `moon backfill` was asked for, besides the range; the fields are its options."""
 
     model: str | None
@@ -170,29 +170,29 @@ class _Asked:
 
 
 def _backfill(
-    settings: "Settings", dates: tuple[str, str], asked: _Asked, lifted: dict[str, Any], *, quiet: bool
+    settings: "Settings", dates: tuple[str, str], asked: _BackfillOptions, lifted: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.operations.backfill import backfill as work
-    from jobs.operations.backfill import date_range, outlook
+    from jobs.operations.backfill import list_dates, plan_backfill
+    from jobs.operations.backfill import run_backfill as work
     from jobs.operations.scratch import fill_scratch
-    from jobs.spark.session import spark_session
-    from jobs.state.run_context import Night
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
 
-    days = date_range(*dates)
+    days = list_dates(*dates)
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet)
-    with spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
-        base = Night(spark, lake, settings, days[0], **lifted)
-        ahead = outlook(base, days, asked.model, asked.where)
-        console.print(_days_table(ahead))
+    with open_spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
+        base = RunContext(spark, lake, settings, days[0], **lifted)
+        ahead = plan_backfill(base, days, asked.model, asked.where)
+        console.print(_build_days_table(ahead))
         document: dict[str, Any] = {**ahead.document(), "dry_run": asked.dry_run, "seconds_taken": {}, "scratch": None}
-        console.print(_summary(document))
+        console.print(_summarise_days(document))
         if asked.dry_run:
             return document
-        if ahead.due and not asked.yes:
-            _ask(ahead, settings.backfill_ask_hours, is_silent=quiet)
+        if ahead.due_dates and not asked.yes:
+            _confirm_long_work(ahead, settings.backfill_ask_hours, is_silent=quiet)
         for date, outcome in work(base, ahead, asked.model, asked.where):
             document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
             console.print(f"{date} done in {document['seconds_taken'][date]:.1f} s")
@@ -207,16 +207,16 @@ def _backfill(
     return document
 
 
-def _ask(ahead: "Outlook", hours: float, *, is_silent: bool) -> None:
+def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -> None:
     """Ask before long work; where nobody can answer, stop and say how to go on.
 
     Raises:
         NightStoppedError: nobody is there to ask.
         typer.Abort: the answer was no.
     """
-    if ahead.seconds is not None and ahead.seconds <= hours * 3600:
+    if plan.seconds is not None and plan.seconds <= hours * 3600:
         return
-    length = "an unknown time" if ahead.seconds is None else f"about {ahead.seconds / 3600:.1f} hours"
+    length = "an unknown time" if plan.seconds is None else f"about {plan.seconds / 3600:.1f} hours"
     if is_silent or not sys.stdin.isatty():
         raise NightStoppedError(
             f"this takes {length} (asked for above {hours:g} hours, MOON_BACKFILL_ASK_HOURS): add --yes to go on"
@@ -224,15 +224,15 @@ def _ask(ahead: "Outlook", hours: float, *, is_silent: bool) -> None:
     typer.confirm(f"This takes {length}. Go on?", abort=True)
 
 
-def _days_table(ahead: "Outlook") -> Table:
+def _build_days_table(plan: "BackfillPlan") -> Table:
     table = Table("date", "", "products", "images", "seconds", title="Backfill", title_justify="left")
-    for day in ahead.days:
+    for day in plan.days:
         seconds = "unknown" if day.seconds is None else f"{day.seconds:,.0f}"
         table.add_row(day.date, day.state, f"{day.products:,}", f"{day.images:,}", seconds)
     return table
 
 
-def _summary(document: dict[str, Any]) -> str:
+def _summarise_days(document: dict[str, Any]) -> str:
     work = f"{document['due']:,} days, {document['products']:,} products with {document['images']:,} images to encode"
     if document["seconds"] is None:
         return f"{work}; no run of this model was measured yet, so no time is known"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from moon_model.evaluation.tasks import Benchmark
 
 PANEL = "Learning"
-FOLDERS = ("grocery", "clothing", "eshop", "mbe")
+BENCHMARK_FOLDERS = ("grocery", "clothing", "eshop", "mbe")
 """Data sets that lie in a folder or file."""
 
 
@@ -43,11 +43,11 @@ def evaluate(
         Path | None, typer.Option("--minilm", metavar="DIR", help="all-MiniLM-L6-v2, for the baselines with texts.")
     ] = None,
     baselines: Annotated[bool, typer.Option("--baselines/--no-baselines", help="Measure them as well.")] = True,
-    date: options.Date = None,
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
-    as_json: options.Json = False,
+    date: options.DateOption = None,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measure a model zero-shot: retrieval, categories, attributes, each beside its baselines.
 
@@ -68,7 +68,7 @@ def evaluate(
 
     settings = Settings().replace(model=model, lake=lake, catalog=catalog, mapping=mapping)
     try:
-        benchmarks = [_benchmark(one, settings, date, products, seed) for one in data]
+        benchmarks = [_build_benchmark(one, settings, date, products, seed) for one in data]
         if empty := [one.name for one in benchmarks if not one.tasks]:
             raise MoonError(f"{', '.join(empty)}: nothing to ask; a task needs {MIN_PRODUCTS} products that allow it")
         encoder = MoonEncoder.from_pretrained(settings.model)
@@ -92,7 +92,7 @@ def evaluate(
         Console(highlight=False, soft_wrap=True).print(render_evaluation(found), markup=False)
 
 
-def _benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
+def _build_benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
     from moon_model.evaluation.demo_shop import build_demo_benchmark
     from moon_model.evaluation.mbe import build_mbe_benchmark
     from moon_model.evaluation.photo_sets import (
@@ -102,7 +102,7 @@ def _benchmark(wanted: str, settings: "Settings", date: str | None, products: in
     )
 
     name, _, path = wanted.partition("=")
-    if name in FOLDERS:
+    if name in BENCHMARK_FOLDERS:
         if not path:
             raise typer.BadParameter(f"say where it is: --data {name}=PATH", param_hint="--data")
         loaders: tuple[Callable[[Path], Benchmark], ...] = (
@@ -111,27 +111,30 @@ def _benchmark(wanted: str, settings: "Settings", date: str | None, products: in
             build_eshop_benchmark,
             build_mbe_benchmark,
         )
-        return dict(zip(FOLDERS, loaders, strict=True))[name](Path(path))
+        return dict(zip(BENCHMARK_FOLDERS, loaders, strict=True))[name](Path(path))
     if path or name not in ("demo", "lake"):
         raise typer.BadParameter(
-            f"{wanted!r} is none of demo, lake, {', '.join(f'{one}=PATH' for one in FOLDERS)}", param_hint="--data"
+            f"{wanted!r} is none of demo, lake, {', '.join(f'{one}=PATH' for one in BENCHMARK_FOLDERS)}",
+            param_hint="--data",
         )
     if name == "lake":
-        return _lake_benchmark(settings, date, products, seed)
+        return _build_lake_benchmark(settings, date, products, seed)
     try:
         return build_demo_benchmark(seed, products)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--seed") from error
 
 
-def _lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
-    from jobs.commands.nightly import snapshot_date
-    from jobs.datasets.benchmark_products import lake_benchmark
+def _build_lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
+    from jobs.commands.nightly import parse_snapshot_date
+    from jobs.datasets.benchmark_products import build_lake_benchmark
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.spark.session import spark_session
-    from jobs.state.run_context import Night
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
 
     store = Lake(Storage(settings.lake, settings.storage_options()))
-    with spark_session(settings, "moon evaluate") as spark:
-        return lake_benchmark(Night(spark, store, settings, snapshot_date(date, settings)), products, seed)
+    with open_spark_session(settings, "moon evaluate") as spark:
+        return build_lake_benchmark(
+            RunContext(spark, store, settings, parse_snapshot_date(date, settings)), products, seed
+        )

@@ -15,7 +15,7 @@ from jobs.errors import MoonError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
-    from jobs.stages.runner import Outcome
+    from jobs.stages.runner import RunOutcome
 
 STAGE_HELP = {
     "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
@@ -39,72 +39,72 @@ def register(app: typer.Typer) -> None:
     app.command("nightly", help="Run one whole night in one process: every stage, with progress.")(nightly)
     for names, panel in ((GROUP_HELP, "Groups of stages"), (STAGE_HELP, "Single stages")):
         for name, text in names.items():
-            app.command(name, help=text, rich_help_panel=panel)(_command(name))
+            app.command(name, help=text, rich_help_panel=panel)(_make_stage_command(name))
 
 
 def nightly(
-    date: options.Date = None,
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    model: options.Model = None,
+    date: options.DateOption = None,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    model: options.ModelOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Stop after the plan: print what tonight would do.")
     ] = False,
-    allow_deletes: options.AllowDeletes = None,
-    allow_refusals: options.AllowRefusals = None,
-    allow_shift: options.AllowShift = None,
-    reason: options.Reason = "",
-    as_json: options.Json = False,
+    allow_deletes: options.AllowDeletesOption = None,
+    allow_refusals: options.AllowRefusalsOption = None,
+    allow_shift: options.AllowShiftOption = None,
+    reason: options.OverrideReasonOption = "",
+    as_json: options.JsonOption = False,
 ) -> None:
     """Run one whole night in one process."""
     from jobs.settings import Settings
-    from jobs.stages.runner import GROUPS, NIGHT
+    from jobs.stages.runner import NIGHTLY_STAGES, STAGE_GROUPS
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
-    stages = GROUPS["prepare"] if dry_run else NIGHT
-    night_date = snapshot_date(date, settings)
-    outcome = _run(settings, night_date, stages, overrides(allow_deletes, allow_refusals, allow_shift, reason))
-    document = night_document(night_date, outcome)
+    stages = STAGE_GROUPS["prepare"] if dry_run else NIGHTLY_STAGES
+    night_date = parse_snapshot_date(date, settings)
+    outcome = _run(settings, night_date, stages, collect_overrides(allow_deletes, allow_refusals, allow_shift, reason))
+    document = build_run_document(night_date, outcome)
     if as_json:
         typer.echo(json.dumps(document))
     else:
         _print(document, outcome)
 
 
-def _command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)
+def _make_stage_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)
     def command(
-        date: options.Date = None,
-        catalog: options.Catalog = None,
-        mapping: options.Mapping = None,
-        lake: options.Lake = None,
-        milvus: options.Milvus = None,
-        model: options.Model = None,
-        allow_deletes: options.AllowDeletes = None,
-        allow_refusals: options.AllowRefusals = None,
-        allow_shift: options.AllowShift = None,
-        reason: options.Reason = "",
+        date: options.DateOption = None,
+        catalog: options.CatalogOption = None,
+        mapping: options.MappingOption = None,
+        lake: options.LakeOption = None,
+        milvus: options.MilvusOption = None,
+        model: options.ModelOption = None,
+        allow_deletes: options.AllowDeletesOption = None,
+        allow_refusals: options.AllowRefusalsOption = None,
+        allow_shift: options.AllowShiftOption = None,
+        reason: options.OverrideReasonOption = "",
     ) -> None:
         from jobs.settings import Settings
-        from jobs.stages.runner import GROUPS
+        from jobs.stages.runner import STAGE_GROUPS
 
         settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
-        stages = GROUPS.get(name, (name,))
-        lifted = overrides(allow_deletes, allow_refusals, allow_shift, reason)
-        _run(settings, snapshot_date(date, settings), stages, lifted)
+        stages = STAGE_GROUPS.get(name, (name,))
+        lifted = collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
+        _run(settings, parse_snapshot_date(date, settings), stages, lifted)
 
     return command
 
 
-def snapshot_date(given: str | None, settings: "Settings") -> str:
+def parse_snapshot_date(given: str | None, settings: "Settings") -> str:
     """Return the ISO date of the night: the given one, else today's by the settings.
 
     Raises:
         typer.BadParameter: the text is no date.
     """
     if given is None:
-        return settings.snapshot_date(datetime.now(UTC)).isoformat()
+        return settings.compute_snapshot_date(datetime.now(UTC)).isoformat()
     try:
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", given):
             raise ValueError(given)
@@ -113,8 +113,10 @@ def snapshot_date(given: str | None, settings: "Settings") -> str:
         raise typer.BadParameter(f"{given!r} is no date; write it as 2026-11-22", param_hint="--date") from error
 
 
-def overrides(deletes: float | None, refusals: float | None, shift: float | None, reason: str) -> dict[str, Any]:
-    """Return the breakers that are lifted, and why, as `jobs.state.run_context.Night` takes them.
+def collect_overrides(
+    deletes: float | None, refusals: float | None, shift: float | None, reason: str
+) -> dict[str, Any]:
+    """Return the breakers that are lifted, and why, as `jobs.state.run_context.RunContext` takes them.
 
     Args:
         deletes, refusals, shift: share up to which each is lifted; None where it stands.
@@ -129,7 +131,7 @@ def overrides(deletes: float | None, refusals: float | None, shift: float | None
     return {**lifted, "reason": reason}
 
 
-def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
+def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, object]:
     """Return what ``--json`` prints for a night."""
     last = outcome.results.get("report") or outcome.results["plan"]
     return {
@@ -142,19 +144,19 @@ def night_document(night_date: str, outcome: "Outcome") -> dict[str, object]:
     }
 
 
-def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "Outcome":
+def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.spark.session import spark_session
+    from jobs.spark.session import open_spark_session
     from jobs.stages.runner import run_stages
-    from jobs.state.run_context import Night
+    from jobs.state.run_context import RunContext
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
-    with spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
-        return run_stages(Night(spark, lake, settings, night_date, **lifted), stages)
+    with open_spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
+        return run_stages(RunContext(spark, lake, settings, night_date, **lifted), stages)
 
 
-def _print(document: dict[str, object], outcome: "Outcome") -> None:
+def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
     console = Console()
     rows = Table("rows", "", title=f"Night {document['date']} ({document['run_id']})", title_justify="left")
     for name, count in document["rows"].items():  # type: ignore[attr-defined]

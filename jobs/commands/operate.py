@@ -9,16 +9,16 @@ import typer
 from rich.console import Console
 
 from jobs.commands import options
-from jobs.commands.nightly import snapshot_date
+from jobs.commands.nightly import parse_snapshot_date
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
-    from jobs.state.run_context import Night
+    from jobs.state.run_context import RunContext
 
 PANEL = "When something went wrong"
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-Why = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the lake's history.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the lake's history.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,13 +29,13 @@ def register(app: typer.Typer) -> None:
 
 
 def repair(
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every field and vector, not only id, hash and epoch; reads all.")
     ] = False,
-    dry_run: DryRun = False,
-    as_json: options.Json = False,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Compare the served collection with the ledger and mend rows that were deleted, changed or added.
 
@@ -44,11 +44,11 @@ def repair(
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
     """
-    from jobs.operations.repair import repair as mend
+    from jobs.operations.repair import repair_collection as mend
     from jobs.settings import Settings
 
-    with _means(Settings().replace(lake=lake, milvus=milvus), "repair") as night:
-        done = mend(night, deep=deep, dry_run=dry_run)
+    with _open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
+        done = mend(context, deep=deep, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(done.as_dict()))
         return
@@ -60,11 +60,11 @@ def repair(
 
 def restore(
     date: Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="The date whose state is to come back.")],
-    reason: Why,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    dry_run: DryRun = False,
-    as_json: options.Json = False,
+    reason: ReasonOption,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
 
@@ -74,12 +74,12 @@ def restore(
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
     """
-    from jobs.operations.restore import restore as bring_back
+    from jobs.operations.restore import restore_date as bring_back
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with _means(settings, "restore", snapshot_date(date, settings), reason) as night:
-        done = bring_back(night, dry_run=dry_run)
+    with _open_context(settings, "restore", parse_snapshot_date(date, settings), reason) as context:
+        done = bring_back(context, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(done.as_dict()))
         return
@@ -93,7 +93,7 @@ def restore(
         Console().print("Nights are held until `moon release`.")
 
 
-def release(lake: options.Lake = None, as_json: options.Json = False) -> None:
+def release(lake: options.LakeOption = None, as_json: options.JsonOption = False) -> None:
     """Let nights go on after `moon restore`.
 
     [dim]moon release[/]
@@ -102,16 +102,16 @@ def release(lake: options.Lake = None, as_json: options.Json = False) -> None:
 
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.operations.operator_session import note
-    from jobs.serving.alias import operator
+    from jobs.operations.operator_session import record_operation
+    from jobs.serving.alias import current_operator
     from jobs.settings import Settings
-    from jobs.state.hold import release as let_go
+    from jobs.state.hold import release_hold as let_go
 
     settings = Settings().replace(lake=lake)
     store, began = Lake(Storage(settings.lake, settings.storage_options())), time.monotonic()
-    ended = let_go(store, operator())
+    ended = let_go(store, current_operator())
     if ended:
-        note(store, "release", ended.restored, {}, {"reason": ended.reason, "held_by": ended.by}, began)
+        record_operation(store, "release", ended.restored, {}, {"reason": ended.reason, "held_by": ended.by}, began)
     if as_json:
         typer.echo(json.dumps({"released": ended.as_dict() if ended else None}))
     else:
@@ -119,16 +119,16 @@ def release(lake: options.Lake = None, as_json: options.Json = False) -> None:
 
 
 def rollback(
-    reason: Why = "",
+    reason: ReasonOption = "",
     to: Annotated[
         str, typer.Option("--to", metavar="MODEL", help="First digits of a model version. Default: the one before.")
     ] = "",
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    dry_run: DryRun = False,
-    as_json: options.Json = False,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Give readers the model back that they had before, caught up with the nights that have passed since.
 
@@ -139,15 +139,15 @@ def rollback(
     [dim]moon rollback --dry-run[/]
     [dim]moon rollback --reason "worse for shoes"[/]
     """
-    from jobs.operations.rollback import rollback as go_back
-    from jobs.operations.rollback import way_back
+    from jobs.operations.rollback import plan_rollback
+    from jobs.operations.rollback import run_rollback as go_back
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
-    with _means(settings, "rollback", reason=reason) as night:
-        way = way_back(night, to)
+    with _open_context(settings, "rollback", reason=reason) as context:
+        way = plan_rollback(context, to)
         if not dry_run:
-            go_back(night, way)
+            go_back(context, way)
     if as_json:
         typer.echo(json.dumps({**way.as_dict(), "dry_run": dry_run}))
         return
@@ -162,11 +162,11 @@ def rollback(
 
 def retire(
     model: Annotated[str, typer.Option("--model", metavar="MODEL", help="First digits of its model version.")],
-    reason: Why,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    dry_run: DryRun = False,
-    as_json: options.Json = False,
+    reason: ReasonOption,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Drop the collection of a model that readers have left, and its pinned alias; free Milvus of it.
 
@@ -175,11 +175,11 @@ def retire(
 
     [dim]moon retire --model 3f9a1c --reason "a month without complaints" --dry-run[/]
     """
-    from jobs.operations.retire import retire as drop
+    from jobs.operations.retire import retire_collection as drop
     from jobs.settings import Settings
 
-    with _means(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as night:
-        done = drop(night, model, dry_run=dry_run)
+    with _open_context(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as context:
+        done = drop(context, model, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps({**done.as_dict(), "dry_run": dry_run}))
         return
@@ -192,13 +192,13 @@ def retire(
 
 
 @contextmanager
-def _means(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[Night]":
+def _open_context(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[RunContext]":
     """Yield what the work needs; without a date where it does not matter."""
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.spark.session import spark_session
-    from jobs.state.run_context import Night
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
-    with spark_session(settings, f"moon {verb}") as spark:
-        yield Night(spark, lake, settings, date, reason=reason)
+    with open_spark_session(settings, f"moon {verb}") as spark:
+        yield RunContext(spark, lake, settings, date, reason=reason)

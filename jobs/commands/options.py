@@ -4,26 +4,30 @@ from typing import Annotated
 
 import typer
 
-Date = Annotated[
+DateOption = Annotated[
     str | None,
     typer.Option("--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: today in the shop's time zone."),
 ]
-Catalog = Annotated[
+CatalogOption = Annotated[
     str | None,
     typer.Option(
         "--catalog",
         help="Catalogue file, folder or URI (Parquet, JSON Lines, JSON, CSV); {date} is replaced.",
     ),
 ]
-Mapping = Annotated[
+MappingOption = Annotated[
     str | None,
     typer.Option("--mapping", help="Mapping file (TOML). Default: mapping.toml beside the catalogue."),
 ]
-Lake = Annotated[str | None, typer.Option("--lake", help="Folder or object-store URI of the lake.")]
-Milvus = Annotated[str | None, typer.Option("--milvus", help="Milvus Lite path, or http://host:port of a server.")]
-Model = Annotated[str | None, typer.Option("--model", help="Checkpoint folder. Default: the model behind the alias.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
-AllowDeletes = Annotated[
+LakeOption = Annotated[str | None, typer.Option("--lake", help="Folder or object-store URI of the lake.")]
+MilvusOption = Annotated[
+    str | None, typer.Option("--milvus", help="Milvus Lite path, or http://host:port of a server.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Checkpoint folder. Default: the model behind the alias.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+AllowDeletesOption = Annotated[
     float | None,
     typer.Option(
         "--allow-deletes",
@@ -33,7 +37,7 @@ AllowDeletes = Annotated[
         help="Let this run delete up to this share; with --reason.",
     ),
 ]
-AllowRefusals = Annotated[
+AllowRefusalsOption = Annotated[
     float | None,
     typer.Option(
         "--allow-refusals",
@@ -43,7 +47,7 @@ AllowRefusals = Annotated[
         help="Let this run refuse up to this share; with --reason.",
     ),
 ]
-AllowShift = Annotated[
+AllowShiftOption = Annotated[
     float | None,
     typer.Option(
         "--allow-shift",
@@ -53,4 +57,6 @@ AllowShift = Annotated[
         help="Let untouched products lose up to this share of their neighbours; with --reason.",
     ),
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why a breaker is lifted; kept in the run's record.")]
+OverrideReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why a breaker is lifted; kept in the run's record.")
+]

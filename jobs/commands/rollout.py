@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs.commands import options
 from jobs.commands.analyst import print_comparison
-from jobs.commands.nightly import overrides
+from jobs.commands.nightly import collect_overrides
 
 if TYPE_CHECKING:
     from jobs.operations.rollout import Rollout
@@ -43,11 +43,11 @@ def rollout(
             help="Switch though up to this share of products has no vector of the new model; with --reason.",
         ),
     ] = None,
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    as_json: options.Json = False,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Give the readers another model: re-embed beside the nights, compare, ask, move the alias.
 
@@ -64,7 +64,7 @@ def rollout(
 
     if approve and yes:
         raise typer.BadParameter("--approve switches what was prepared, --yes does both steps: say one")
-    lifted = overrides(allow_deletes, None, None, reason)
+    lifted = collect_overrides(allow_deletes, None, None, reason)
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
     document = _rollout(settings, model, lifted, sample, approve=approve, yes=yes, quiet=as_json)
     if as_json:
@@ -84,43 +84,43 @@ def _rollout(
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
     from jobs.operations import rollout as work
-    from jobs.spark.session import spark_session
-    from jobs.state.run_context import Night
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
 
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
-    with spark_session(settings, "moon rollout") as spark:
-        night = Night(spark, lake, settings, "", **lifted)
-        ours = work.begin(night, folder, night.reason)
+    with open_spark_session(settings, "moon rollout") as spark:
+        context = RunContext(spark, lake, settings, "", **lifted)
+        ours = work.begin_rollout(context, folder, context.reason)
         document: dict[str, Any] = {
             "alias": settings.alias,
             "before": ours.served,
             "after": ours.model.collection,
             "model": ours.model.model_version,
-            "state": work.SERVES,
+            "state": work.ROLLOUT_ALREADY_SERVED,
         }
         if ours.is_done:
             console.print(f"{settings.alias} serves {ours.model.model_version[:12]} already: nothing to do")
             return document
         if not approve:
-            prepared = work.prepare(ours, sample=sample)
-            document |= {"state": work.PREPARED, **vars(prepared)}
+            prepared = work.prepare_rollout(ours, sample=sample)
+            document |= {"state": work.ROLLOUT_PREPARED, **vars(prepared)}
             _print_prepared(console, document)
-            if not (yes or _is_confirmed(ours, is_silent=quiet)):
+            if not (yes or _confirm_switch(ours, is_silent=quiet)):
                 console.print("Readers see nothing of it yet. To switch: the same command with --approve")
                 return document
-        work.switch(ours)
+        work.switch_rollout(ours)
         console.print(f"{settings.alias} → {ours.model.collection}, model {ours.model.model_version[:12]}")
         if settings.model:
             console.print(f"MOON_MODEL names {settings.model}: unset it, or nights will stop at another model")
-        return document | {"state": work.SWITCHED}
+        return document | {"state": work.ROLLOUT_SWITCHED}
 
 
-def _is_confirmed(ours: "Rollout", *, is_silent: bool) -> bool:
+def _confirm_switch(rollout_plan: "Rollout", *, is_silent: bool) -> bool:
     """Ask in a terminal; elsewhere nobody has approved."""
     if is_silent or not sys.stdin.isatty():
         return False
-    return typer.confirm(f"Shall {ours.model.uri} serve the readers of {ours.night.settings.alias}?")
+    return typer.confirm(f"Shall {rollout_plan.model.uri} serve the readers of {rollout_plan.context.settings.alias}?")
 
 
 def _print_prepared(console: Console, document: dict[str, Any]) -> None:

@@ -34,10 +34,10 @@ def search(
         str | None,
         typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
     ] = None,
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
-    model: options.Model = None,
-    as_json: options.Json = False,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    model: options.ModelOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Find the products nearest to a text, a photo, or both.
 
@@ -49,7 +49,7 @@ def search(
     [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
     [dim]moon search "waterproof" --collection moon_scratch_1f2e3d4c_5b6a7988   # of `moon backfill --scratch`[/]
     """
-    from jobs.serving.search import search as find
+    from jobs.serving.search import search_products as find
     from jobs.settings import Settings
 
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
@@ -65,13 +65,13 @@ def search(
 
 
 def status(
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
     max_age: Annotated[
         str | None,
         typer.Option("--max-age", metavar="AGE", help="Exit with 1 when the served state is older: 26h, 90m, 2d."),
     ] = None,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Say what is served, by which model, and how fresh it is.
 
@@ -79,11 +79,11 @@ def status(
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
     """
-    from jobs.serving.status import age, is_fresh
-    from jobs.serving.status import status as look
+    from jobs.serving.status import is_fresh, parse_age
+    from jobs.serving.status import read_status as look
     from jobs.settings import Settings
 
-    most = age(max_age) if max_age else None
+    most = parse_age(max_age) if max_age else None
     found = look(Settings().replace(lake=lake, milvus=milvus))
     fresh = most is None or is_fresh(found, most)
     if as_json:
@@ -97,14 +97,14 @@ def status(
 
 def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet file to write; replaced if there.")],
-    milvus: options.Milvus = None,
-    as_json: options.Json = False,
+    milvus: options.MilvusOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Write everything that is served into one Parquet file: product_id, content_hash, snapshot_date, vector.
 
     [dim]moon export --out served.parquet[/]
     """
-    from jobs.serving.export import export as write
+    from jobs.serving.export import export_collection as write
     from jobs.settings import Settings
 
     settings = Settings().replace(milvus=milvus)
@@ -118,10 +118,10 @@ def export(
 
 
 def maintain(
-    lake: options.Lake = None,
-    milvus: options.Milvus = None,
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Keep the lake small and quick; best run every week, beside the nights or between them.
 
@@ -134,12 +134,12 @@ def maintain(
     """
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
-    from jobs.operations.maintain import maintain as keep
+    from jobs.operations.maintain import maintain_lake as keep
     from jobs.settings import Settings
-    from jobs.spark.session import spark_session
+    from jobs.spark.session import open_spark_session
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with spark_session(settings, "moon maintain") as spark:
+    with open_spark_session(settings, "moon maintain") as spark:
         storage = Storage(settings.lake, settings.storage_options())
         actions = [action.as_dict() for action in keep(spark, Lake(storage), settings, dry_run=dry_run)]
     if as_json:

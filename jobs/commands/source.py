@@ -16,18 +16,18 @@ PANEL = "Catalogues"
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    app.command("check-source", rich_help_panel=PANEL)(check)
+    app.command("check-source", rich_help_panel=PANEL)(check_catalog)
     app.command("demo-catalog", rich_help_panel=PANEL)(demo_catalog)
 
 
-def check(
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
+def check_catalog(
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Save the suggested mapping here (TOML).")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="Rows to show.")] = 5,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Show how a catalogue would be read, suggest a mapping when there is none, and say what is wrong.
 
@@ -35,21 +35,21 @@ def check(
 
     [dim]moon check-source --catalog shop/products.csv --out shop/mapping.toml[/]
     """
-    from jobs.operations.check_report import check_document, print_check
+    from jobs.operations.check_report import build_check_document, print_check
     from jobs.operations.check_source import check_source
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping)
     if not settings.catalog:
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
-    found = check_source(settings.catalog, settings.mapping, allowed_roots=settings.allowed_roots, show=rows)
+    found = check_source(settings.catalog, settings.mapping, allowed_roots=settings.allowed_roots, max_rows=rows)
     if as_json:
-        typer.echo(json.dumps(check_document(found), ensure_ascii=False))
+        typer.echo(json.dumps(build_check_document(found), ensure_ascii=False))
     else:
         print_check(found, Console())
     if out is not None:
         _save(out, found.mapping_text, found.mapping_file)
-    if not found.ok:
+    if not found.is_usable:
         raise typer.Exit(1)
 
 
@@ -77,7 +77,7 @@ def demo_catalog(
         str | None, typer.Option("--start", metavar="YYYY-MM-DD", help="First day. Default: so that the last is today.")
     ] = None,
     broken: Annotated[bool, typer.Option("--broken/--no-broken", help="Put in rows that must be refused.")] = True,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Draw a made-up shop: products of 20 types with photos, snapshots for several days, true boxes beside them.
 
@@ -89,7 +89,7 @@ def demo_catalog(
 
     from jobs.datasets.demo_catalog import write_demo_catalog
 
-    first = _day(start) if start else datetime.now(UTC).date() - timedelta(days=days - 1)
+    first = _parse_day(start) if start else datetime.now(UTC).date() - timedelta(days=days - 1)
     summary = write_demo_catalog(
         out, products=products, days=days, seed=seed, start=first, broken=broken, progress=not as_json
     )
@@ -105,7 +105,7 @@ def demo_catalog(
     )
 
 
-def _day(text: str) -> date:
+def _parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:

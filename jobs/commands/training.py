@@ -28,14 +28,14 @@ def make_pairs(
     variants: Annotated[
         Path | None, typer.Option("--variants", metavar="FILE", help="product_id and family: sizes of one product.")
     ] = None,
-    date: options.Date = None,
-    catalog: options.Catalog = None,
-    mapping: options.Mapping = None,
-    lake: options.Lake = None,
+    date: options.DateOption = None,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
     hard_negatives: Annotated[int, typer.Option("--hard-negatives", min=0, help="Of each pair, at most.")] = 2,
     rows_per_group: Annotated[int, typer.Option("--rows-per-group", min=1, help="Pairs of a row group.")] = 64,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides everything drawn by chance.")] = 0,
-    as_json: options.Json = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Turn a purchase log into training pairs: query, purchased product, hard negatives of its category.
 
@@ -44,22 +44,22 @@ def make_pairs(
 
     [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop/catalog.jsonl --out pairs[/]
     """
-    from jobs.commands.nightly import snapshot_date
+    from jobs.commands.nightly import parse_snapshot_date
     from jobs.datasets.make_pairs import PairOptions
-    from jobs.datasets.make_pairs import make_pairs as run
+    from jobs.datasets.make_pairs import write_training_pairs as run
     from jobs.datasets.purchases import PurchaseLog
     from jobs.lake.storage import Storage
     from jobs.lake.store import Lake
     from jobs.settings import Settings
-    from jobs.spark.session import spark_session
-    from jobs.state.run_context import Night
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
     chosen = PairOptions(hard_negatives=hard_negatives, rows_per_group=rows_per_group, seed=seed)
-    with spark_session(settings, "moon make-pairs") as spark:
+    with open_spark_session(settings, "moon make-pairs") as spark:
         kept = Lake(Storage(settings.lake, settings.storage_options()))
-        night = Night(spark, kept, settings, snapshot_date(date, settings))
-        summary = run(night, PurchaseLog(purchases, variants), out, chosen)
+        context = RunContext(spark, kept, settings, parse_snapshot_date(date, settings))
+        summary = run(context, PurchaseLog(purchases, variants), out, chosen)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **vars(summary)}))
         return
@@ -84,11 +84,13 @@ def training_shop(
 
     [dim]moon training-shop --out var/train/shop --grocery ../shared/data/grocery[/]
     """
-    from jobs.datasets.training_shop import CATALOG, write_training_shop
+    from jobs.datasets.training_shop import CATALOG_FILE, write_training_shop
 
-    counts = write_training_shop(out, products=products, purchases_each=purchases_each, grocery=grocery, progress=True)
+    counts = write_training_shop(
+        out, products=products, purchases_per_product=purchases_each, grocery=grocery, progress=True
+    )
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    Console(highlight=False).print(f"{said} in {out}; next: moon prepare and moon make-pairs with {out / CATALOG}")
+    Console(highlight=False).print(f"{said} in {out}; next: moon prepare and moon make-pairs with {out / CATALOG_FILE}")
 
 
 def train(

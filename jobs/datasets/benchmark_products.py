@@ -2,33 +2,33 @@
 
 from pyspark.sql import functions as F
 
-from jobs.catalog.source import allowed_roots
+from jobs.catalog.source import list_allowed_roots
 from jobs.errors import MoonError
 from jobs.images.reading import read_image
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from moon_model.evaluation.catalogue import build_catalogue_tasks
 from moon_model.evaluation.tasks import Benchmark
 from moon_model.images import BadImageError
 from moon_model.product import Product
 
 
-def lake_benchmark(night: Night, most: int, seed: int) -> Benchmark:
+def build_lake_benchmark(context: RunContext, max_products: int, seed: int) -> Benchmark:
     """Return the tasks that a night's validated products allow.
 
     Args:
-        night: whose products.
-        most: a seeded sample of so many; their images are held in memory.
+        context: whose products.
+        max_products: a seeded sample of so many; their images are held in memory.
         seed: of the sample.
 
     Raises:
         MoonError: the lake holds no products of the date.
     """
-    products = night.lake.read(night.spark, "products", night.partition)
+    products = context.lake.read(context.spark, "products", context.partition)
     order = F.xxhash64(F.lit(seed), "product_id")
-    rows = products.orderBy(order, "product_id").limit(most).collect()
+    rows = products.orderBy(order, "product_id").limit(max_products).collect()
     if not rows:
-        raise MoonError(f"no products for {night.date} in {night.settings.lake}: run `moon prepare` first")
-    roots = allowed_roots(night)
+        raise MoonError(f"no products for {context.date} in {context.settings.lake}: run `moon prepare` first")
+    roots = list_allowed_roots(context)
     sample = [
         Product(
             row["product_id"], row["title"], row["description"] or "", row["category"] or (),
@@ -36,7 +36,7 @@ def lake_benchmark(night: Night, most: int, seed: int) -> Benchmark:
         )
         for row in rows
     ]  # fmt: skip
-    return Benchmark(f"lake {night.date}", build_catalogue_tasks(sample), {"products": len(sample), "seed": seed})
+    return Benchmark(f"lake {context.date}", build_catalogue_tasks(sample), {"products": len(sample), "seed": seed})
 
 
 def _images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:

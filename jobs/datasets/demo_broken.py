@@ -14,13 +14,16 @@ from typing import Any
 from demo_shop import DemoWorld, encode_jpeg, take_photo
 from validation.reasons import Reason
 
-FIRST_BROKEN = 900_000  # indices of broken products: far from those of good ones, the same every day
-FEW_ROWS = 200  # below this many products a day gets only some of the reasons, or every breaker would trip
-FEW_REASONS = 8
-FORBIDDEN = "/etc/hostname"  # stands for every file that is none of the shop's
-SPOILERS = (Reason.EMPTY_TITLE, Reason.MALFORMED_ATTRIBUTES)  # these spoil products that were good the day before
+FIRST_BROKEN_INDEX = 900_000  # indices of broken products: far from those of good ones, the same every day
+SMALL_SHOP_PRODUCTS = 200  # below this many products a day gets only some of the reasons, or every breaker would trip
+SMALL_SHOP_REASONS = 8
+FORBIDDEN_PATH = "/etc/hostname"  # stands for every file that is none of the shop's
+SPOILING_REASONS = (
+    Reason.EMPTY_TITLE,
+    Reason.MALFORMED_ATTRIBUTES,
+)  # these spoil products that were good the day before
 
-Row = dict[str, Any]
+CatalogRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class BrokenLine:
     product_id: str | None
     image_index: int | None
 
-    def entry(self, source_row: int) -> dict[str, Any]:
+    def to_expected(self, source_row: int) -> dict[str, Any]:
         """Return the line of expected.jsonl; `served` is whether the product is served with its other images."""
         return {
             "source_row": source_row, "product_id": self.product_id, "image_index": self.image_index,
@@ -47,26 +50,26 @@ class BrokenLine:
         }  # fmt: skip
 
 
-def reasons_of_day(products: int, day: int) -> list[Reason]:
+def choose_reasons(products: int, day: int) -> list[Reason]:
     """Return the reasons that occur on a day: all of them, in a small shop eight, taking turns from day to day."""
-    if products >= FEW_ROWS:
+    if products >= SMALL_SHOP_PRODUCTS:
         return list(Reason)
-    at = day * FEW_REASONS
-    return [list(Reason)[(at + k) % len(Reason)] for k in range(FEW_REASONS)]
+    at = day * SMALL_SHOP_REASONS
+    return [list(Reason)[(at + k) % len(Reason)] for k in range(SMALL_SHOP_REASONS)]
 
 
-def spoiled_rows(rows: list[Row], reasons: list[Reason], day: int) -> dict[Reason, int]:
+def choose_spoiled_rows(rows: list[CatalogRow], reasons: list[Reason], day: int) -> dict[Reason, int]:
     """Return which good rows of a day are spoiled for which reasons, so that something is served stale.
 
     None on the first day, and never the first row, whose id the duplicate takes.
     """
-    if day == 0 or len(rows) < 1 + len(SPOILERS):
+    if day == 0 or len(rows) < 1 + len(SPOILING_REASONS):
         return {}
-    chosen = [reason for reason in SPOILERS if reason in reasons]
-    return {reason: 1 + (day * len(SPOILERS) + k) % (len(rows) - 1) for k, reason in enumerate(chosen)}
+    chosen = [reason for reason in SPOILING_REASONS if reason in reasons]
+    return {reason: 1 + (day * len(SPOILING_REASONS) + k) % (len(rows) - 1) for k, reason in enumerate(chosen)}
 
 
-def broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Row | None = None) -> BrokenLine:
+def make_broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: CatalogRow | None = None) -> BrokenLine:
     """Return a line that must be refused for a reason.
 
     Args:
@@ -75,7 +78,7 @@ def broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Row | None
         taken_id: The id of an earlier good row, for the duplicate.
         row: The good row to spoil; None makes a product of its own.
     """
-    row = dict(row) if row is not None else _new_row(reason, world)
+    row = dict(row) if row is not None else _make_row(reason, world)
     image_index = None
     if reason.value.startswith("image_"):
         row["images"][1] = f"images/broken-{reason.value}.jpg"
@@ -91,20 +94,20 @@ def broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Row | None
     return BrokenLine(line, reason, None if unread else row["id"], image_index)
 
 
-def good_photos(reason: Reason) -> list[tuple[int, int]]:
+def list_sound_photos(reason: Reason) -> list[tuple[int, int]]:
     """Return (product index, picture number) of the sound photos that the broken row of a reason names."""
-    index = FIRST_BROKEN + list(Reason).index(reason)
+    index = FIRST_BROKEN_INDEX + list(Reason).index(reason)
     return [(index, 0), (index, 2)] if reason.value.startswith("image_") else [(index, 0)]
 
 
 def write_broken_images(folder: Path, world: DemoWorld) -> None:
     """Write the files behind the image reasons into the shop's folder; ``image_missing`` has none."""
     images = folder / "images"
-    sound = encode_jpeg(take_photo(world.product(FIRST_BROKEN), 0).image)
+    sound = encode_jpeg(take_photo(world.product(FIRST_BROKEN_INDEX), 0).image)
     contents = {
         Reason.IMAGE_UNREADABLE: sound[: len(sound) // 2],
         Reason.NO_READABLE_IMAGE: sound[: len(sound) // 3],
-        Reason.IMAGE_TOO_LARGE: _huge_png(),
+        Reason.IMAGE_TOO_LARGE: _make_huge_png(),
         Reason.IMAGE_FORMAT: b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>\n',
     }
     for reason, content in contents.items():
@@ -114,11 +117,11 @@ def write_broken_images(folder: Path, world: DemoWorld) -> None:
     link = images / f"broken-{Reason.IMAGE_FORBIDDEN.value}.jpg"
     if not link.is_symlink():
         link.unlink(missing_ok=True)
-        link.symlink_to(FORBIDDEN)
+        link.symlink_to(FORBIDDEN_PATH)
 
 
-def _new_row(reason: Reason, world: DemoWorld) -> Row:
-    product = world.product(FIRST_BROKEN + list(Reason).index(reason))
+def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
+    product = world.product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]
@@ -129,28 +132,28 @@ def _new_row(reason: Reason, world: DemoWorld) -> Row:
     }  # fmt: skip
 
 
-def _without_images(row: Row) -> None:
+def _remove_images(row: CatalogRow) -> None:
     row.update(images=[], image_versions=[])
 
 
-def _too_many_images(row: Row) -> None:
+def _add_too_many_images(row: CatalogRow) -> None:
     row.update(images=row["images"] * 60, image_versions=["1"] * 60)
 
 
-_BREAK: dict[Reason, Callable[[Row], None]] = {
+_BREAK: dict[Reason, Callable[[CatalogRow], None]] = {
     Reason.MISSING_ID: lambda row: row.update(id=None),
     Reason.INVALID_CHARACTERS: lambda row: row.update(title=row["title"] + " \ufffd\x07"),
     Reason.EMPTY_TITLE: lambda row: row.update(title="  "),
     Reason.TEXT_TOO_LONG: lambda row: row.update(description=row["description"] * 1_000),
     Reason.MALFORMED_ATTRIBUTES: lambda row: row.update(attributes="red, striped"),
-    Reason.NO_IMAGE: _without_images,
-    Reason.TOO_MANY_IMAGES: _too_many_images,
-    Reason.FORBIDDEN_URI: lambda row: row.update(images=[f"file://{FORBIDDEN}"]),
+    Reason.NO_IMAGE: _remove_images,
+    Reason.TOO_MANY_IMAGES: _add_too_many_images,
+    Reason.FORBIDDEN_URI: lambda row: row.update(images=[f"file://{FORBIDDEN_PATH}"]),
     Reason.NO_READABLE_IMAGE: lambda row: row.update(images=["images/broken-no_readable_image.jpg"]),
 }
 
 
-def _huge_png() -> bytes:
+def _make_huge_png() -> bytes:
     """Return a PNG of a few bytes whose header promises 60,000 × 60,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:

@@ -24,22 +24,22 @@ from demo_shop import DemoWorld, save_jpeg, take_photo
 from jobs.datasets.contact_sheet import write_contact_sheet
 from jobs.datasets.demo_broken import (
     BrokenLine,
-    broken_line,
-    good_photos,
-    reasons_of_day,
-    spoiled_rows,
+    choose_reasons,
+    choose_spoiled_rows,
+    list_sound_photos,
+    make_broken_line,
     write_broken_images,
 )
-from jobs.datasets.demo_days import Listing, PhotoRef, Shares, listed_days
+from jobs.datasets.demo_days import DailyShares, Listing, PhotoRef, iter_listings
 from jobs.errors import MoonError
 from validation.reasons import Reason
 
-EDITION = 1
+DEMO_EDITION = 1
 """Raise this when the drawing changes: older folders are then refused instead of mixed with new photos."""
 
-ALONE = 48  # photos that one process draws faster than a second one starts
+MAX_SERIAL_PHOTOS = 48  # photos that one process draws faster than a second one starts
 
-MAPPING = """\
+DEMO_MAPPING = """\
 # The demo shop's mapping, written by `moon demo-catalog`. docs/mapping.md explains the keys.
 format = "jsonl"
 id = "id"
@@ -56,7 +56,7 @@ base = "."  # paths start at this file's folder
 
 
 @dataclass(frozen=True)
-class Summary:
+class DemoSummary:
     """What was written.
 
     Attributes:
@@ -82,11 +82,11 @@ def write_demo_catalog(
     days: int,
     seed: int,
     start: date,
-    shares: Shares | None = None,
+    shares: DailyShares | None = None,
     broken: bool = True,
     workers: int | None = None,
     progress: bool = False,
-) -> Summary:
+) -> DemoSummary:
     """Write the shop; again with the same arguments changes nothing, with more days adds to it.
 
     Args:
@@ -105,19 +105,21 @@ def write_demo_catalog(
     began = time.monotonic()
     if products < 1 or days < 1:
         raise MoonError(f"a demo shop needs at least one product and one day, not {products} and {days}")
-    shares = shares or Shares()
-    _claim(out, {"edition": EDITION, "seed": seed, "products": products, "broken": broken, **vars(shares)}, start)
+    shares = shares or DailyShares()
+    _claim_folder(
+        out, {"edition": DEMO_EDITION, "seed": seed, "products": products, "broken": broken, **vars(shares)}, start
+    )
     world = DemoWorld(seed)
     photos: set[PhotoRef] = set()
     expected: list[dict[str, Any]] = []
     rows = {}
-    for day, listings in enumerate(listed_days(world, products, days, shares)):
+    for day, listings in enumerate(iter_listings(world, products, days, shares)):
         name = (start + timedelta(days=day)).isoformat()
-        lines, refused = _day(world, listings, reasons_of_day(products, day) if broken else [], day)
+        lines, refused = _make_day(world, listings, choose_reasons(products, day) if broken else [], day)
         photos.update(chain.from_iterable(listing.photos(world) for listing in listings))
-        photos.update(PhotoRef(i, n, 0) for _, broken_row in refused for i, n in good_photos(broken_row.reason))
+        photos.update(PhotoRef(i, n, 0) for _, broken_row in refused for i, n in list_sound_photos(broken_row.reason))
         _write(out / name / "catalog.jsonl", lines)
-        expected += [{"date": name, **broken_row.entry(at)} for at, broken_row in refused]
+        expected += [{"date": name, **broken_row.to_expected(at)} for at, broken_row in refused]
         rows[name] = len(lines)
     if broken:
         write_broken_images(out, world)
@@ -125,10 +127,10 @@ def write_demo_catalog(
     _write(out / "expected.jsonl", [json.dumps(entry, ensure_ascii=False) for entry in expected])
     write_contact_sheet(out, world)
     counts = dict(Counter(entry["reason"] for entry in expected))
-    return Summary(out, rows, counts, len(photos), drawn, time.monotonic() - began)
+    return DemoSummary(out, rows, counts, len(photos), drawn, time.monotonic() - began)
 
 
-def _claim(out: Path, settings: dict[str, Any], start: date) -> None:
+def _claim_folder(out: Path, settings: dict[str, Any], start: date) -> None:
     """Make the folder this shop's, or refuse one that holds something else."""
     settings = {**settings, "start": start.isoformat()}
     note = out / "demo.json"
@@ -141,21 +143,21 @@ def _claim(out: Path, settings: dict[str, Any], start: date) -> None:
         raise MoonError(f"{out} holds files that are no demo shop; take another --out")
     (out / "images").mkdir(parents=True, exist_ok=True)
     _write(note, [json.dumps(settings)])
-    _write(out / "mapping.toml", MAPPING.splitlines())
+    _write(out / "mapping.toml", DEMO_MAPPING.splitlines())
 
 
-def _day(
+def _make_day(
     world: DemoWorld, listings: list[Listing], reasons: list[Reason], day: int
 ) -> tuple[list[str], list[tuple[int, BrokenLine]]]:
     """Return the lines of a day's catalogue, broken ones spread over it, and (source row, line) of those."""
     rows = [listing.row(world) for listing in listings]
-    spoilers = spoiled_rows(rows, reasons, day)
+    spoilers = choose_spoiled_rows(rows, reasons, day)
     after: dict[int, list[BrokenLine]] = {}
     for place, reason in enumerate(reasons):
         if reason not in spoilers:
             at = place * len(rows) // len(reasons)
-            after.setdefault(at, []).append(broken_line(reason, world, rows[0]["id"]))
-    spoiled = {at: broken_line(reason, world, "", rows[at]) for reason, at in spoilers.items()}
+            after.setdefault(at, []).append(make_broken_line(reason, world, rows[0]["id"]))
+    spoiled = {at: make_broken_line(reason, world, "", rows[at]) for reason, at in spoilers.items()}
     lines: list[str] = []
     refused: list[tuple[int, BrokenLine]] = []
     for at, row in enumerate(rows):
@@ -169,19 +171,19 @@ def _day(
 
 def _draw_all(out: Path, world: DemoWorld, photos: list[PhotoRef], workers: int, progress: bool) -> int:
     """Draw the photos that are not there yet, write boxes.jsonl, and return how many were drawn."""
-    boxes = _known_boxes(out / "boxes.jsonl")
+    boxes = _read_boxes(out / "boxes.jsonl")
     missing = [p for p in photos if p.path(world) not in boxes or not (out / p.path(world)).is_file()]
     jobs = [(out, world.seed, photo) for photo in missing]
     columns = (TextColumn("drawing photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not (progress and jobs)) as bar:
-        for name, entry in bar.track(_drawn(jobs, workers), total=len(jobs)):
+        for name, entry in bar.track(_draw_in_processes(jobs, workers), total=len(jobs)):
             boxes[name] = entry
     _write(out / "boxes.jsonl", [json.dumps(boxes[photo.path(world)]) for photo in photos])
     return len(jobs)
 
 
-def _drawn(jobs: list[tuple[Path, int, PhotoRef]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if workers == 1 or len(jobs) < ALONE:
+def _draw_in_processes(jobs: list[tuple[Path, int, PhotoRef]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    if workers == 1 or len(jobs) < MAX_SERIAL_PHOTOS:
         yield from map(_draw, jobs)
         return
     # spawn, not fork: a caller may hold threads (Spark's gateway, a progress bar) that a fork would freeze
@@ -205,7 +207,7 @@ def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def _known_boxes(path: Path) -> dict[str, dict[str, Any]]:
+def _read_boxes(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     entries = map(json.loads, path.read_text(encoding="utf-8").splitlines())

@@ -10,7 +10,7 @@ from demo_shop import DemoProduct, DemoWorld
 
 
 @dataclass(frozen=True)
-class Shares:
+class DailyShares:
     """Shares of the products listed on a day that are different on the next; each 0..1."""
 
     change: float = 0.06
@@ -68,7 +68,7 @@ class Listing:
         }
 
 
-def listed_days(world: DemoWorld, products: int, days: int, shares: Shares) -> Iterator[list[Listing]]:
+def iter_listings(world: DemoWorld, products: int, days: int, shares: DailyShares) -> Iterator[list[Listing]]:
     """Yield the listings of each day; the first day lists products 0 to `products` - 1.
 
     Day d is the same however many days follow.
@@ -78,32 +78,32 @@ def listed_days(world: DemoWorld, products: int, days: int, shares: Shares) -> I
     yield list(today.values())
     for day in range(1, days):
         rng = np.random.default_rng((world.seed, 4, day))
-        leaving = _some(today, shares.disappear, rng)
-        changing = _some(sorted(set(today) - set(leaving)), shares.change, rng)
+        leaving = _sample_indices(today, shares.disappear, rng)
+        changing = _sample_indices(sorted(set(today) - set(leaving)), shares.change, rng)
         for index in leaving:
             del today[index]
         for place, index in enumerate(changing):
-            today[index] = _changed(today[index], place, world, rng)
-        for index in range(unused, unused + _count(products, shares.appear)):
+            today[index] = _change_listing(today[index], place, world, rng)
+        for index in range(unused, unused + _count_share(products, shares.appear)):
             today[index] = Listing(index)
             unused = index + 1
         yield list(today.values())
 
 
-def _some(indices: Any, share: float, rng: np.random.Generator) -> list[int]:
+def _sample_indices(indices: Any, share: float, rng: np.random.Generator) -> list[int]:
     indices = list(indices)
-    return sorted(int(i) for i in rng.choice(indices, size=_count(len(indices), share), replace=False))
+    return sorted(int(i) for i in rng.choice(indices, size=_count_share(len(indices), share), replace=False))
 
 
-def _count(total: int, share: float) -> int:
+def _count_share(total: int, share: float) -> int:
     """Return the share as a number of products: at least one where there is any share and any product."""
     return min(max(round(total * share), 1), total) if share > 0 and total else 0
 
 
-def _changed(listing: Listing, place: int, world: DemoWorld, rng: np.random.Generator) -> Listing:
+def _change_listing(listing: Listing, place: int, world: DemoWorld, rng: np.random.Generator) -> Listing:
     """Return the listing with a new title, size or photo, in turn, so that each kind occurs every day."""
     if place % 3 == 0:
-        return _retitled(listing, world)
+        return _change_title(listing, world)
     if place % 3 == 1:
         return replace(listing, attribute_revision=listing.attribute_revision + 1)
     number = int(rng.integers(world.product(listing.index).images))
@@ -111,7 +111,7 @@ def _changed(listing: Listing, place: int, world: DemoWorld, rng: np.random.Gene
     return replace(listing, photo_revisions={**listing.photo_revisions, number: revision})
 
 
-def _retitled(listing: Listing, world: DemoWorld) -> Listing:
+def _change_title(listing: Listing, world: DemoWorld) -> Listing:
     """Return the listing under the next title that differs from today's."""
     old = listing.product(world).title
     new = replace(listing, title_revision=listing.title_revision + 1)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from jobs.catalog.source import allowed_roots
+from jobs.catalog.source import list_allowed_roots
 from jobs.datasets.pair_files import write_pairs
-from jobs.datasets.pair_mix import MIX, shares_of
-from jobs.datasets.pair_regions import RegionJob, regions_of
+from jobs.datasets.pair_mix import QUERY_MIX, fit_query_mix
+from jobs.datasets.pair_regions import RegionJob, find_regions
 from jobs.datasets.purchases import PurchaseLog
 from jobs.errors import MoonError
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from moon_model.detection.detector import compute_detector_version
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IDENTITIES = 1 << 62
+IDENTITY_RANGE = 1 << 62
 """Identities are hashes below this: never negative, the trainer's mark of an empty place."""
 
 
@@ -69,11 +69,11 @@ class PairSummary:
     kinds: Mapping[str, int] = field(default_factory=dict)
 
 
-def make_pairs(night: Night, source: PurchaseLog, out: Path, options: PairOptions) -> PairSummary:
+def write_training_pairs(context: RunContext, source: PurchaseLog, out: Path, options: PairOptions) -> PairSummary:
     """Write the training pairs of a log.
 
     Args:
-        night: whose validated products are the items.
+        context: whose validated products are the items.
         source: the purchases.
         out: folder to write.
         options: how pairs are drawn.
@@ -81,31 +81,31 @@ def make_pairs(night: Night, source: PurchaseLog, out: Path, options: PairOption
     Raises:
         MoonError: no products for the date, no log, or too few purchases to fill a row group.
     """
-    products = _products(night, source)
-    purchases = source.purchases(night.spark)
+    products = _read_products(context, source)
+    purchases = source.purchases(context.spark)
     known = purchases.join(products.select("product_id", "identity"), "product_id")
-    roots = (*allowed_roots(night), source.image_root)
-    views = _views(night, products, known, roots, options).persist()
-    asked = _asked(known, views).persist()
-    kept, kinds = _mixed(asked, options)
-    pairs = _assembled(kept, products, views, options)
+    roots = (*list_allowed_roots(context), source.image_root)
+    views = _build_views(context, products, known, roots, options).persist()
+    asked = _classify_purchases(known, views).persist()
+    kept, kinds = _apply_mix(asked, options)
+    pairs = _assemble_pairs(kept, products, views, options)
     manifest = write_pairs(pairs, out, rows_per_group=options.rows_per_group, kinds=kinds, seed=options.seed)
     total, joined, usable = purchases.count(), known.count(), asked.count()
     return PairSummary(total, total - joined, joined - usable, usable - manifest.rows, manifest.rows, kinds)
 
 
-def _products(night: Night, source: PurchaseLog) -> DataFrame:
+def _read_products(context: RunContext, source: PurchaseLog) -> DataFrame:
     """The night's products with identity (one for all variants) and their shelf.
 
     A shelf is a category; products alone in theirs share one with those of the parent category who are alone too.
     """
-    products = night.lake.read(night.spark, "products", night.partition)
+    products = context.lake.read(context.spark, "products", context.partition)
     if products.isEmpty():
-        raise MoonError(f"no products for {night.date} in {night.settings.lake}: run `moon prepare` first")
+        raise MoonError(f"no products for {context.date} in {context.settings.lake}: run `moon prepare` first")
     family = F.coalesce(F.col("family"), F.col("product_id"))
     return (
-        products.join(source.variants(night.spark), "product_id", "left")
-        .withColumn("identity", F.pmod(F.xxhash64(family), F.lit(IDENTITIES)))
+        products.join(source.read_variants(context.spark), "product_id", "left")
+        .withColumn("identity", F.pmod(F.xxhash64(family), F.lit(IDENTITY_RANGE)))
         .withColumn("parent", F.expr("slice(category, 1, greatest(size(category) - 1, 0))"))
         .withColumn("mates", F.count("*").over(Window.partitionBy("category")))
         .withColumn("shelf", F.to_json(F.when(F.col("mates") > 1, F.col("category")).otherwise(F.col("parent"))))
@@ -113,18 +113,18 @@ def _products(night: Night, source: PurchaseLog) -> DataFrame:
     )
 
 
-def _views(
-    night: Night, products: DataFrame, purchases: DataFrame, roots: tuple[str, ...], options: PairOptions
+def _build_views(
+    context: RunContext, products: DataFrame, purchases: DataFrame, roots: tuple[str, ...], options: PairOptions
 ) -> DataFrame:
     shown = products.select(F.explode(F.slice("images", 1, options.max_images)).alias("image"))
     asked = purchases.where("query_image is not null").select("query_image", F.lit(None).cast("string"))
-    version = compute_detector_version(night.settings.detector)
-    held = night.lake.read(night.spark, "regions", {"detector_version": version})
-    job = RegionJob(roots, night.settings.detector, version)
-    return regions_of(shown.select("image.uri", "image.version").union(asked), held, job)
+    version = compute_detector_version(context.settings.detector)
+    held = context.lake.read(context.spark, "regions", {"detector_version": version})
+    job = RegionJob(roots, context.settings.detector, version)
+    return find_regions(shown.select("image.uri", "image.version").union(asked), held, job)
 
 
-def _asked(purchases: DataFrame, views: DataFrame) -> DataFrame:
+def _classify_purchases(purchases: DataFrame, views: DataFrame) -> DataFrame:
     """Purchases that can be asked for, and how: ``asked`` is image, text, or free (both, so any kind)."""
     photo = views.where("failure is null").select(F.col("uri").alias("query_image"), "box")
     seen = purchases.join(photo.withColumn("seen", F.lit(True)), "query_image", "left").withColumn(
@@ -135,7 +135,7 @@ def _asked(purchases: DataFrame, views: DataFrame) -> DataFrame:
     return seen.withColumn("asked", asked).where("asked is not null").drop("box", "seen")
 
 
-def _mixed(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[str, int]]:
+def _apply_mix(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[str, int]]:
     """Give every purchase a kind so that most of them fit the mix; shuffle, number, and cut at a whole row group.
 
     Returns:
@@ -144,8 +144,8 @@ def _mixed(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[str,
     found = {"free": 0, "image": 0, "text": 0} | {
         row["asked"]: row["count"] for row in asked.groupBy("asked").count().collect()
     }
-    wanted, borrowed = shares_of(**found)
-    if missing := sorted(MIX.keys() - wanted.keys()):
+    wanted, borrowed = fit_query_mix(**found)
+    if missing := sorted(QUERY_MIX.keys() - wanted.keys()):
         log.warning("no purchase was asked for by %s: the mix is that of the others", " or ".join(missing))
     total = sum(wanted.values()) // options.rows_per_group * options.rows_per_group
     if not total:
@@ -154,16 +154,16 @@ def _mixed(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[str,
             "mix 12 image : 3 text : 2 both; deliver more, or lower --rows-per-group"
         )
     place = F.row_number().over(
-        Window.partitionBy("asked").orderBy(_uniform(options.seed, "kind", "purchase"), "purchase")
+        Window.partitionBy("asked").orderBy(_uniform_column(options.seed, "kind", "purchase"), "purchase")
     )
-    given = asked.select("purchase", "asked", place.alias("place")).withColumn("kind", _kind(wanted, borrowed))
-    number = F.row_number().over(Window.orderBy(_uniform(options.seed, "shuffle", "purchase"), "purchase")) - 1
+    given = asked.select("purchase", "asked", place.alias("place")).withColumn("kind", _kind_column(wanted, borrowed))
+    number = F.row_number().over(Window.orderBy(_uniform_column(options.seed, "shuffle", "purchase"), "purchase")) - 1
     chosen = given.where("kind is not null").select("purchase", "kind", number.cast("long").alias("pair_id"))
     kept = asked.drop("asked").join(chosen.where(F.col("pair_id") < total), "purchase").persist()
     return kept, {row["kind"]: row["count"] for row in kept.groupBy("kind").count().collect()}
 
 
-def _kind(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Column":
+def _kind_column(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Column":
     """The kind of a purchase by its place among those asked alike; null for those that are too many."""
     asked, place = F.col("asked"), F.col("place")
     kind, end = F.when(F.lit(False), "image"), 0
@@ -175,20 +175,20 @@ def _kind(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Column":
     return kind
 
 
-def _assembled(kept: DataFrame, products: DataFrame, views: DataFrame, options: PairOptions) -> DataFrame:
+def _assemble_pairs(kept: DataFrame, products: DataFrame, views: DataFrame, options: PairOptions) -> DataFrame:
     """Pairs as nested rows: pair_id, kind, identity, query, item, negatives."""
-    items = _items(products, views, options.max_images).persist()
+    items = _build_items(products, views, options.max_images).persist()
     text = F.when(F.col("kind") != "image", F.col("query")).otherwise("")
     photo = F.filter(F.array("photo"), lambda one: one.isNotNull() & (F.col("kind") != "text"))
     query = F.struct(F.concat(F.lit("query "), "pair_id").alias("id"), text.alias("title"), photo.alias("views"))
     pairs = kept.select("pair_id", "kind", "product_id", query.alias("query"))
     whole = pairs.join(items, "product_id")
-    return whole.join(_negatives(whole, items, options), "pair_id", "left").select(
+    return whole.join(_choose_negatives(whole, items, options), "pair_id", "left").select(
         "pair_id", "kind", "identity", "query", "item", "negatives"
     )
 
 
-def _items(products: DataFrame, views: DataFrame, max_images: int) -> DataFrame:
+def _build_items(products: DataFrame, views: DataFrame, max_images: int) -> DataFrame:
     """product_id, identity, shelf, place and count on the shelf, and the item as pairs hold it."""
     good = views.where("failure is null").select("uri", F.struct("uri", "box").alias("view"))
     shown = products.select("product_id", F.posexplode(F.slice("images", 1, max_images)).alias("at", "image"))
@@ -209,10 +209,10 @@ def _items(products: DataFrame, views: DataFrame, max_images: int) -> DataFrame:
     )
 
 
-def _negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) -> DataFrame:
+def _choose_negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) -> DataFrame:
     """pair_id and other products of its shelf, none of its own identity; fewer where the shelf has no more."""
     tries = 3 * options.hard_negatives
-    start = 1 + F.floor(_uniform(options.seed, "negative", "pair_id") * F.col("count"))
+    start = 1 + F.floor(_uniform_column(options.seed, "negative", "pair_id") * F.col("count"))
     offsets = F.explode(F.sequence(F.lit(0), F.lit(tries - 1))).alias("try")
     drawn = (
         pairs.where("count > 1")
@@ -235,6 +235,6 @@ def _negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) -> Data
     return listed.select("pair_id", picked.alias("negatives"))
 
 
-def _uniform(seed: int, purpose: str, key: str) -> "Column":
+def _uniform_column(seed: int, purpose: str, key: str) -> "Column":
     """A number in [0, 1) that depends on seed, purpose and key alone."""
     return F.pmod(F.xxhash64(F.lit(seed), F.lit(purpose), key), F.lit(1 << 40)) / F.lit(float(1 << 40))

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
-from jobs.stages.task_io import Batches, spread
+from jobs.stages.task_io import RecordBatches, repartition_by_key
 from moon_model.training.pairs import MANIFEST_FILE, Manifest, PairFile
 
 GROUPS_PER_FILE = 64
-COLUMNS = pa.schema(
+PAIR_FILE_SCHEMA = pa.schema(
     [
         pa.field("pair_id", pa.int64()),
         pa.field("kind", pa.string()),
@@ -48,7 +48,7 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
     placed = pairs.withColumn("file", (pairs.pair_id / per_file).cast("int"))
     tasks = max(1, -(-sum(kinds.values()) // per_file))
     task = partial(_write, out=str(out), rows_per_group=rows_per_group)
-    rows = spread(placed, tasks, ["file"], ["pair_id"]).mapInArrow(task, "file string").collect()
+    rows = repartition_by_key(placed, tasks, ["file"], ["pair_id"]).mapInArrow(task, "file string").collect()
     files = sorted((PairFile.model_validate_json(row["file"]) for row in rows), key=lambda file: file.path)
     manifest = Manifest(
         rows=sum(file.rows for file in files),
@@ -62,36 +62,37 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
     return manifest
 
 
-def _write(batches: Batches, out: str, rows_per_group: int) -> Iterator[pa.RecordBatch]:
+def _write(batches: RecordBatches, out: str, rows_per_group: int) -> Iterator[pa.RecordBatch]:
     """Write the files of one task; its rows come in order of pair_id, so a file is a run of neighbours."""
     waiting: dict[int, list[dict[str, Any]]] = {}
     for batch in batches:
         for row in batch.to_pylist():
-            waiting.setdefault(row["file"], []).append(_flat(row))
+            waiting.setdefault(row["file"], []).append(_flatten_row(row))
     described = []
     for number, rows in waiting.items():
         path = Path(out) / f"part-{number:05d}.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, COLUMNS), path, row_group_size=rows_per_group)
+        pq.write_table(pa.Table.from_pylist(rows, PAIR_FILE_SCHEMA), path, row_group_size=rows_per_group)
         digest = sha256(path.read_bytes()).hexdigest()
         described.append(PairFile(path=path.name, rows=len(rows), sha256=digest).model_dump_json())
     yield pa.RecordBatch.from_arrays([pa.array(described, pa.string())], ["file"])
 
 
-def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:
     negatives = [
-        {"identity": other["identity"], "product": product_json(other["product"])} for other in row["negatives"] or ()
+        {"identity": other["identity"], "product": build_pair_product(other["product"])}
+        for other in row["negatives"] or ()
     ]
     return {
         "pair_id": row["pair_id"],
         "kind": row["kind"],
         "identity": row["identity"],
-        "query": json.dumps(product_json(row["query"]), ensure_ascii=False),
-        "item": json.dumps(product_json(row["item"]), ensure_ascii=False),
+        "query": json.dumps(build_pair_product(row["query"]), ensure_ascii=False),
+        "item": json.dumps(build_pair_product(row["item"]), ensure_ascii=False),
         "negatives": json.dumps(negatives, ensure_ascii=False),
     }
 
 
-def product_json(product: Mapping[str, Any]) -> dict[str, Any]:
+def build_pair_product(product: Mapping[str, Any]) -> dict[str, Any]:
     """Return a product as pairs hold it: empty fields left out, regions beside the images."""
     fields = {name: value for name, value in product.items() if value and name != "views"}
     if "attributes" in fields:

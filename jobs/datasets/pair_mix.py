@@ -3,10 +3,10 @@
 from bisect import bisect_right
 from collections.abc import Mapping
 
-MIX: Mapping[str, int] = {"image": 12, "text": 3, "both": 2}
+QUERY_MIX: Mapping[str, int] = {"image": 12, "text": 3, "both": 2}
 
 
-def shares_of(free: int, image: int, text: int) -> tuple[dict[str, int], dict[str, int]]:
+def fit_query_mix(free: int, image: int, text: int) -> tuple[dict[str, int], dict[str, int]]:
     """Find the most pairs in the mix that the purchases allow.
 
     Args:
@@ -19,7 +19,7 @@ def shares_of(free: int, image: int, text: int) -> tuple[dict[str, int], dict[st
         left out; the others keep their proportion.
     """
     own = {"image": image, "text": text, "both": 0}
-    possible = {kind: MIX[kind] for kind in MIX if own[kind] + free}
+    possible = {kind: QUERY_MIX[kind] for kind in QUERY_MIX if own[kind] + free}
     parts = sum(possible.values())
 
     def wanted(pairs: int) -> dict[str, int]:

@@ -9,12 +9,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.images.reading import read_image
-from jobs.stages.task_io import Batches, chunks, spread
-from jobs.stages.worker_models import checked_detector, task_device
+from jobs.stages.task_io import RecordBatches, repartition_by_key, split_chunks
+from jobs.stages.worker_models import load_checked_detector, task_device
 from moon_model.images import BadImageError, decode_image
 
-DETECTED = "detected"
-SCHEMA = "uri string, box array<float>, failure string"
+DETECTED_SOURCE = "detected"
+REGION_TASK_SCHEMA = "uri string, box array<float>, failure string"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RegionJob:
     detector_version: str
 
 
-def regions_of(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFrame:
+def find_regions(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFrame:
     """Return the region of every image.
 
     Args:
@@ -44,18 +44,20 @@ def regions_of(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFrame
         uri, box (null: the whole image is the core) and failure (null, or why the image cannot be used).
     """
     wanted = images.dropDuplicates(["uri"])
-    box = F.when(F.col("source") == DETECTED, F.col("box")).alias("box")
+    box = F.when(F.col("source") == DETECTED_SOURCE, F.col("box")).alias("box")
     held = wanted.join(known.dropDuplicates(["uri", "version"]), ["uri", "version"]).select("uri", box)
     missing = wanted.join(held, "uri", "left_anti").select("uri")
     tasks = images.sparkSession.sparkContext.defaultParallelism * 4
-    found = spread(missing, tasks, ["uri"], ["uri"]).mapInArrow(partial(_detect, job=job), SCHEMA)
+    found = repartition_by_key(missing, tasks, ["uri"], ["uri"]).mapInArrow(
+        partial(_detect, job=job), REGION_TASK_SCHEMA
+    )
     return held.withColumn("failure", F.lit(None).cast("string")).unionByName(found)
 
 
-def _detect(batches: Batches, job: RegionJob) -> Iterator[pa.RecordBatch]:
-    detector = checked_detector(job.detector, job.detector_version, task_device())
+def _detect(batches: RecordBatches, job: RegionJob) -> Iterator[pa.RecordBatch]:
+    detector = load_checked_detector(job.detector, job.detector_version, task_device())
     uris = (uri for batch in batches for uri in batch.column(0).to_pylist())
-    for chunk in chunks(uris, detector.batch_size):
+    for chunk in split_chunks(uris, detector.batch_size):
         images, failures = {}, {}
         for uri in chunk:
             try:

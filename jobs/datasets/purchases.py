@@ -56,7 +56,7 @@ class PurchaseLog:
             uri("query_image").alias("query_image"),
         )
 
-    def variants(self, spark: SparkSession) -> DataFrame:
+    def read_variants(self, spark: SparkSession) -> DataFrame:
         """Read product_id and family, one row a product; empty where no file was named.
 
         Raises:
@@ -80,9 +80,9 @@ def _read(spark: SparkSession, path: Path, columns: tuple[str, ...], needed: tup
         raise MoonError(f"{path}: a purchase log is JSON Lines (.jsonl) or Parquet (.parquet)")
     if missing := [name for name in needed if name not in rows.columns]:
         raise MoonError(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows.columns)}")
-    return rows.select(*(_text(rows, name) for name in columns))
+    return rows.select(*(_text_column(rows, name) for name in columns))
 
 
-def _text(rows: DataFrame, name: str) -> Column:
+def _text_column(rows: DataFrame, name: str) -> Column:
     column = F.col(name) if name in rows.columns else F.lit(None)
     return column.cast("string").alias(name)

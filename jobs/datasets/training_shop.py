@@ -20,24 +20,24 @@ from demo_shop import DemoWorld, save_jpeg, take_photo
 from demo_shop.purchases import draw_purchases
 from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import PRODUCT_TYPES
-from jobs.datasets.demo_catalog import MAPPING
+from jobs.datasets.demo_catalog import DEMO_MAPPING
 from jobs.errors import MoonError
 
-CATALOG, PURCHASES, VARIANTS = "catalog.jsonl", "purchases.jsonl", "variants.jsonl"
+CATALOG_FILE, PURCHASES_FILE, VARIANTS_FILE = "catalog.jsonl", "purchases.jsonl", "variants.jsonl"
 
-Photo = tuple[Path, int, int, int]
+PhotoJob = tuple[Path, int, int, int]
 """File, seed, product, number."""
 
 
 def write_training_shop(
-    out: Path, *, products: int, purchases_each: int, grocery: Path | None, progress: bool = False
+    out: Path, *, products: int, purchases_per_product: int, grocery: Path | None, progress: bool = False
 ) -> dict[str, int]:
     """Write the shop; photos that are there already are kept.
 
     Args:
         out: folder; images of the demo products lie in it, grocery's stay where they are.
         products: demo products of each seed.
-        purchases_each: purchases with each demo product in mind.
+        purchases_per_product: purchases with each demo product in mind.
         grocery: GroceryStoreDataset; None: demo products alone.
         progress: show a bar on stderr.
 
@@ -51,28 +51,28 @@ def write_training_shop(
     rows: list[dict[str, Any]] = []
     bought: list[dict[str, Any]] = []
     families: list[dict[str, str]] = []
-    photos: list[Photo] = []
+    photos: list[PhotoJob] = []
     for seed in TRAIN_SEEDS:
-        world = training_world(seed)
-        rows += [_row(world, index, out, photos) for index in range(products)]
+        world = make_training_world(seed)
+        rows += [_make_row(world, index, out, photos) for index in range(products)]
         families += [{"product_id": p.id, "family": p.family} for p in map(world.product, range(products))]
-        bought += _bought(world, products, purchases_each, out, photos)
+        bought += _draw_purchases(world, products, purchases_per_product, out, photos)
     if grocery is not None:
-        rows += _grocery_rows(grocery)
-        bought += _grocery_purchases(grocery)
+        rows += _iter_grocery_rows(grocery)
+        bought += _iter_grocery_purchases(grocery)
     _draw_all(photos, progress)
-    for name, lines in ((CATALOG, rows), (PURCHASES, bought), (VARIANTS, families)):
+    for name, lines in ((CATALOG_FILE, rows), (PURCHASES_FILE, bought), (VARIANTS_FILE, families)):
         (out / name).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
-    (out / "mapping.toml").write_text(MAPPING.replace('version_column = "image_versions"\n', ""), encoding="utf-8")
+    (out / "mapping.toml").write_text(DEMO_MAPPING.replace('version_column = "image_versions"\n', ""), encoding="utf-8")
     return {"products": len(rows), "purchases": len(bought), "photos drawn": len(photos)}
 
 
-def training_world(seed: int) -> DemoWorld:
+def make_training_world(seed: int) -> DemoWorld:
     """Return the demo world of a seed without the types that the benchmark holds out."""
     return DemoWorld(seed, [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES])
 
 
-def _row(world: DemoWorld, index: int, out: Path, photos: list[Photo]) -> dict[str, Any]:
+def _make_row(world: DemoWorld, index: int, out: Path, photos: list[PhotoJob]) -> dict[str, Any]:
     product = world.product(index)
     names = [f"images/{product.id}-{number}.jpg" for number in range(product.images)]
     photos += [(out / name, world.seed, index, number) for number, name in enumerate(names)]
@@ -86,9 +86,11 @@ def _row(world: DemoWorld, index: int, out: Path, photos: list[Photo]) -> dict[s
     }
 
 
-def _bought(world: DemoWorld, products: int, each: int, out: Path, photos: list[Photo]) -> Iterator[dict[str, Any]]:
+def _draw_purchases(
+    world: DemoWorld, products: int, each: int, out: Path, photos: list[PhotoJob]
+) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(draw_purchases(world, products, each)):
-        line = {"product_id": world.product_id(one.product), "time": _time(number), "query": one.query}
+        line = {"product_id": world.product_id(one.product), "time": _format_time(number), "query": one.query}
         if one.photo is not None:
             name = f"images/{world.product_id(one.wanted)}-{one.photo}.jpg"
             photos.append((out / name, world.seed, one.wanted, one.photo))
@@ -96,7 +98,7 @@ def _bought(world: DemoWorld, products: int, each: int, out: Path, photos: list[
         yield line
 
 
-def _grocery_classes(folder: Path) -> dict[int, dict[str, str]]:
+def _read_grocery_classes(folder: Path) -> dict[int, dict[str, str]]:
     try:
         with (folder / "classes.csv").open(encoding="utf-8") as stream:
             return {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
@@ -104,8 +106,8 @@ def _grocery_classes(folder: Path) -> dict[int, dict[str, str]]:
         raise MoonError(f"{folder} is not the GroceryStoreDataset ({error!r})") from error
 
 
-def _grocery_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    for number, row in _grocery_classes(folder).items():
+def _iter_grocery_rows(folder: Path) -> Iterator[dict[str, Any]]:
+    for number, row in _read_grocery_classes(folder).items():
         iconic = folder / row["Iconic Image Path (str)"].strip("/")
         about = Path(row["Product Description Path (str)"].strip("/"))
         yield {
@@ -118,23 +120,23 @@ def _grocery_rows(folder: Path) -> Iterator[dict[str, Any]]:
         }
 
 
-def _grocery_purchases(folder: Path) -> Iterator[dict[str, Any]]:
-    classes = _grocery_classes(folder)
+def _iter_grocery_purchases(folder: Path) -> Iterator[dict[str, Any]]:
+    classes = _read_grocery_classes(folder)
     for number, line in enumerate((folder / "train.txt").read_text().splitlines()):
         path, fine, _ = (part.strip() for part in line.split(","))
         name, coarse = (classes[int(fine)][f"{key} Name (str)"] for key in ("Class", "Coarse Class"))
         rng = np.random.default_rng((6, number))
         words = str(rng.choice((name, name, coarse))).replace("-", " ").lower()
         image = str((folder / path).resolve())
-        yield {"product_id": f"grocery-{int(fine)}", "time": _time(number), "query": words, "query_image": image}
+        yield {"product_id": f"grocery-{int(fine)}", "time": _format_time(number), "query": words, "query_image": image}
 
 
-def _time(number: int) -> str:
+def _format_time(number: int) -> str:
     """A purchase a minute, from the start of a year that no test looks at."""
     return str(np.datetime64("2026-01-01T00:00") + np.timedelta64(number, "m"))
 
 
-def _draw_all(photos: Iterable[Photo], progress: bool) -> None:
+def _draw_all(photos: Iterable[PhotoJob], progress: bool) -> None:
     missing = [photo for photo in dict.fromkeys(photos) if not photo[0].is_file()]
     with get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
         drawn = pool.imap_unordered(_draw, missing, chunksize=16)
@@ -142,7 +144,7 @@ def _draw_all(photos: Iterable[Photo], progress: bool) -> None:
             continue
 
 
-def _draw(photo: Photo) -> None:
+def _draw(photo: PhotoJob) -> None:
     path, seed, index, number = photo
     # Shoppers' photos and later catalogue pictures have their own ground; see `take_photo`.
-    save_jpeg(take_photo(training_world(seed).product(index), number).image, path)
+    save_jpeg(take_photo(make_training_world(seed).product(index), number).image, path)

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 TASKS_PER_CORE = 4
-ROWS_PER_BATCH = 4096
+READ_BATCH_ROWS = 4096
 
 
-def read_parquet(
+def read_lake_files(
     spark: "SparkSession",
     storage: Storage,
     uris: Sequence[str],
@@ -45,7 +45,7 @@ def read_parquet(
     columns = from_arrow_schema(schema)
     if not uris:
         return spark.createDataFrame([], columns)
-    if storage.is_local or spark_reads(spark, storage.spark_uri(base)):
+    if storage.is_local or can_spark_read(spark, storage.spark_uri(base)):
         reader = spark.read.schema(columns)
         reader = reader.option("basePath", storage.spark_uri(base)) if partition_by else reader
         return reader.parquet(*map(storage.spark_uri, uris))
@@ -56,7 +56,7 @@ def read_parquet(
     return spark.createDataFrame(names, "name string").repartition(tasks).mapInArrow(read, columns)
 
 
-def spark_reads(spark: "SparkSession", uri: str) -> bool:
+def can_spark_read(spark: "SparkSession", uri: str) -> bool:
     """Return whether this session has a Hadoop connector for the URI's scheme."""
     from py4j.protocol import Py4JJavaError  # noqa: PLC0415
 
@@ -69,13 +69,13 @@ def spark_reads(spark: "SparkSession", uri: str) -> bool:
     return True
 
 
-def open_files(
+def open_dataset(
     storage: Storage, names: Sequence[str], schema: pa.Schema, base: str, partition_by: Sequence[str] = ()
 ) -> ds.Dataset:
     """Return Parquet files as a pyarrow dataset.
 
     Args:
-        storage, schema, base, partition_by: as for `read_parquet`.
+        storage, schema, base, partition_by: as for `read_lake_files`.
         names: the files, relative to ``base``.
     """
     filesystem, root = storage.open()
@@ -98,5 +98,5 @@ def _read(
     for batch in batches:
         names = batch.column("name").to_pylist()
         if names:
-            files = open_files(storage, names, schema, base, partition_by)
-            yield from files.to_batches(batch_size=ROWS_PER_BATCH, batch_readahead=2, fragment_readahead=1)
+            files = open_dataset(storage, names, schema, base, partition_by)
+            yield from files.to_batches(batch_size=READ_BATCH_ROWS, batch_readahead=2, fragment_readahead=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-SCRATCH = "_scratch"
+SCRATCH_FOLDER = "_scratch"
 """Folder under the lake's root for what a run leaves for a while; `moon maintain` sweeps leftovers."""
 
 

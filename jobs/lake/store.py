@@ -22,9 +22,9 @@ from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from jobs.errors import FenceError, SchemaVersionError
-from jobs.lake.reading import open_files, read_parquet
+from jobs.lake.reading import open_dataset, read_lake_files
 from jobs.lake.storage import Storage
-from jobs.lake.writing import DESCRIPTION, AddedFile, Transform, write_batches
+from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
 from schemas.tables import LAKE_SCHEMA_VERSION, TABLES, Table
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["append", "overwrite"]
+CommitMode = Literal["append", "overwrite"]
 
 
 class Lake:
@@ -83,21 +83,21 @@ class Lake:
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return the URIs of a table's live files, of one partition if values are given."""
-        return self.open(name).file_uris(file_pruning_predicate=_conjunction(partition))
+        return self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
 
     def read(self, spark: "SparkSession", name: str, partition: Mapping[str, str] | None = None) -> "DataFrame":
         """Return the committed rows of a table with all its columns, of one partition if values are given."""
         table, uris = TABLES[name], self.files(name, partition)
-        return read_parquet(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
+        return read_lake_files(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
 
     def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
         """Return the committed rows of a small table (plans, runs, leases, models) without Spark."""
         table, base = TABLES[name], self.storage.uri(name)
         names = [uri[len(base) + 1 :] for uri in self.files(name, partition)]
-        return open_files(self.storage, names, table.schema, base, table.partition_by).to_table()
+        return open_dataset(self.storage, names, table.schema, base, table.partition_by).to_table()
 
     def write(
-        self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: Transform | None = None
+        self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: BatchTransform | None = None
     ) -> list[AddedFile]:
         """Let the tasks of a DataFrame write their rows as files of one partition; nothing is visible yet.
 
@@ -109,7 +109,7 @@ class Lake:
         """
         task = partial(write_batches, storage=self.storage, table=name, partition=dict(partition), transform=transform)
         selected = rows if transform else rows.select(*TABLES[name].columns.names)
-        described = selected.mapInArrow(task, DESCRIPTION).collect()
+        described = selected.mapInArrow(task, FILE_DESCRIPTION_SCHEMA).collect()
         return [AddedFile.from_json(row.file) for row in described]
 
     def discard(self, name: str, files: Sequence[AddedFile]) -> None:
@@ -127,13 +127,13 @@ class Lake:
             if all(row[f"partition.{key}"] == value for key, value in partition.items())
         )
 
-    def transaction_version(self, name: str, app_id: str) -> int:
+    def read_transaction_version(self, name: str, app_id: str) -> int:
         """Return how often an application transaction was committed to a table (0: never)."""
         return self.open(name).transaction_version(app_id) or 0
 
-    def done(self, name: str, attempt: str) -> bool:
+    def is_committed(self, name: str, attempt: str) -> bool:
         """Return whether this attempt (stage and run) is committed already."""
-        return self.transaction_version(name, f"attempt:{attempt}") > 0
+        return self.read_transaction_version(name, f"attempt:{attempt}") > 0
 
     @retry(
         retry=retry_if_exception_type(CommitFailedError),
@@ -148,7 +148,7 @@ class Lake:
         *,
         attempt: str | None,
         partition: Mapping[str, str],
-        mode: Mode = "append",
+        mode: CommitMode = "append",
         remove: Sequence[str] = (),
         counter: tuple[str, int] | None = None,
         marks: Mapping[str, int] | None = None,
@@ -188,7 +188,7 @@ class Lake:
             *([Transaction(counter[0], counter[1] + 1)] if counter else []),
             *(Transaction(name, value) for name, value in (marks or {}).items()),
         ]
-        live = _live_files(delta, partition)
+        live = _list_live_files(delta, partition)
         gone = list(live.values()) if mode == "overwrite" else [live[path] for path in remove]
         self._transact(delta, TABLES[name], files, gone, transactions)
         return True
@@ -202,7 +202,9 @@ class Lake:
         transactions: list[Transaction],
     ) -> None:
         now = int(time.time() * 1000)
-        adds = [AddAction(file.path, file.size, dict(file.partition), now, True, file.statistics()) for file in files]
+        adds = [
+            AddAction(file.path, file.size, dict(file.partition), now, True, file.build_statistics()) for file in files
+        ]
         try:
             delta.create_write_transaction(
                 [*adds, *gone],
@@ -218,11 +220,11 @@ class Lake:
             raise
 
 
-def _conjunction(partition: Mapping[str, str] | None) -> list[tuple[str, str, str]] | None:
+def _build_conjunction(partition: Mapping[str, str] | None) -> list[tuple[str, str, str]] | None:
     return [(name, "=", value) for name, value in partition.items()] if partition else None
 
 
-def _live_files(delta: DeltaTable, partition: Mapping[str, str]) -> dict[str, RemoveAction]:
+def _list_live_files(delta: DeltaTable, partition: Mapping[str, str]) -> dict[str, RemoveAction]:
     """Return the partition's live files by relative path, each as the action that would remove it."""
     actions = pa.table(delta.get_add_actions(flatten=True))
     now = int(time.time() * 1000)

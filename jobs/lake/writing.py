@@ -19,7 +19,7 @@ from schemas.tables import TABLES
 
 ROWS_PER_FILE = 500_000
 ROWS_PER_GROUP = 20_000
-DESCRIPTION = "file string"
+FILE_DESCRIPTION_SCHEMA = "file string"
 """Spark's schema of what a writing task returns: one `AddedFile` as JSON a row."""
 
 
@@ -44,7 +44,7 @@ class AddedFile:
         """Read what `to_json` wrote."""
         return cls(**json.loads(text))
 
-    def statistics(self) -> str:
+    def build_statistics(self) -> str:
         """Return the statistics of a Delta add action."""
         bounds = (
             {}
@@ -142,12 +142,12 @@ class FileSink:
         self._writer, self._rows, self._bounds = None, 0, []
 
 
-def describe(files: Iterable[AddedFile]) -> pa.RecordBatch:
-    """Return the descriptions as the batch that a writing task yields (schema `DESCRIPTION`)."""
+def describe_files(files: Iterable[AddedFile]) -> pa.RecordBatch:
+    """Return the descriptions as the batch that a writing task yields (schema `FILE_DESCRIPTION_SCHEMA`)."""
     return pa.RecordBatch.from_arrays([pa.array([file.to_json() for file in files], pa.string())], ["file"])
 
 
-Transform = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+BatchTransform = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 """What a task may do to its batches on their way to the files; picklable."""
 
 
@@ -156,10 +156,10 @@ def write_batches(
     storage: Storage,
     table: str,
     partition: Mapping[str, str],
-    transform: Transform | None = None,
+    transform: BatchTransform | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Write all batches of one Spark task to the table and yield the files' descriptions."""
     sink = FileSink(storage, table, partition)
     for batch in transform(batches) if transform else batches:
         sink.write(batch)
-    yield describe(sink.close())
+    yield describe_files(sink.close())

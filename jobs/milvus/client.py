@@ -3,8 +3,8 @@
 What the care is for (measured with pymilvus 3.0.2 on Milvus Lite 3.2.2 and the 2.3.5 server):
 
 * pymilvus pastes ids into expressions unescaped: ``get(ids=)``, ``delete(ids=)`` and its query iterator fail or match
-  the wrong row for ids with quotes or backslashes. Every expression here is built by `ids_expression`.
-* The query iterator also ignores Strong consistency on a server: right after an upsert, rows were missing. `scan`
+  the wrong row for ids with quotes or backslashes. Every expression here is built by `build_ids_filter`.
+* The query iterator also ignores Strong consistency on a server: right after an upsert, rows were missing. `scan_rows`
   pages through plain queries at Strong consistency instead.
 * Every error that pymilvus logs with a traceback is raised as well; its logger is silenced.
 """
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from jobs.errors import MoonError
-from jobs.milvus.lite import lite_server
+from jobs.milvus.lite import run_lite_server
 from jobs.settings import Settings
 from schemas.collection import ID_FIELD, Backend
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE_ROWS = 10_000
-"""Rows of one page of `scan`; servers refuse more than 16,384."""
+"""Rows of one page of `scan_rows`; servers refuse more than 16,384."""
 
 PAGE_BYTES = 16 << 20
 """Vectors that one page of a scan holds."""
 
-STRONG = "Strong"
+STRONG_CONSISTENCY = "Strong"
 
 
 class MilvusUnreachableError(MoonError):
@@ -61,7 +61,7 @@ def connect(settings: Settings, wait_seconds: float | None = None) -> Iterator["
         with _client(settings.milvus, settings) as client:
             yield client
         return
-    with lite_server(settings.milvus, wait) as uri, _client(uri, settings) as client:
+    with run_lite_server(settings.milvus, wait) as uri, _client(uri, settings) as client:
         yield client
 
 
@@ -76,7 +76,7 @@ def _client(uri: str, settings: Settings) -> Iterator["MilvusClient"]:
         )
     except MilvusException as error:
         raise MilvusUnreachableError(
-            f"no Milvus lets us in at {without_credentials(uri)} ({error.message}): start it, or name another with "
+            f"no Milvus lets us in at {strip_credentials(uri)} ({error.message}): start it, or name another with "
             "--milvus (a path is the embedded Milvus Lite); a server with users needs MOON_MILVUS_TOKEN"
         ) from error
     try:
@@ -85,13 +85,13 @@ def _client(uri: str, settings: Settings) -> Iterator["MilvusClient"]:
         client.close()
 
 
-def without_credentials(uri: str) -> str:
+def strip_credentials(uri: str) -> str:
     """Return the URI as it may be shown: without user and password."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]))
 
 
-def backend(client: "MilvusClient") -> Backend:
+def detect_backend(client: "MilvusClient") -> Backend:
     """Return what answers: Milvus Lite (embedded, or its own small server) or a real server."""
     return "lite" if "milvus_lite" in client.get_server_version() else "server"
 
@@ -127,7 +127,7 @@ retry_transient = retry(
 """Decorator of single calls that may be sent twice: up to six attempts on transient errors, half a minute in all."""
 
 
-def alias_target(client: "MilvusClient", alias: str) -> str | None:
+def read_alias_target(client: "MilvusClient", alias: str) -> str | None:
     """Return the collection an alias points at; None if there is no such alias."""
     if alias not in client.list_aliases()["aliases"]:
         return None
@@ -135,39 +135,42 @@ def alias_target(client: "MilvusClient", alias: str) -> str | None:
     return target
 
 
-def collection_properties(client: "MilvusClient", collection: str) -> dict[str, str]:
+def read_collection_properties(client: "MilvusClient", collection: str) -> dict[str, str]:
     """Return the properties of a collection (`schemas.collection.PROPERTIES`)."""
     return dict(client.describe_collection(collection).get("properties") or {})
 
 
-def ids_expression(ids: Iterable[str]) -> str:
+def build_ids_filter(ids: Iterable[str]) -> str:
     """Return the filter that matches exactly these ids, whatever characters are in them."""
     return f"{ID_FIELD} in {json.dumps(list(ids), ensure_ascii=False)}"
 
 
 @retry_transient
-def count(client: "MilvusClient", collection: str, expression: str = "") -> int:
+def count_rows(client: "MilvusClient", collection: str, expression: str = "") -> int:
     """Return how many rows match, at Strong consistency: everything acknowledged counts."""
-    rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG)
+    rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG_CONSISTENCY)
     return int(rows[0]["count(*)"])
 
 
 @retry_transient
-def fetch(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> list[dict[str, Any]]:
+def fetch_rows(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> list[dict[str, Any]]:
     """Return the rows of some ids at Strong consistency, in any order."""
     rows = client.query(
-        collection, filter=ids_expression(ids), output_fields=[ID_FIELD, *fields], consistency_level=STRONG
+        collection,
+        filter=build_ids_filter(ids),
+        output_fields=[ID_FIELD, *fields],
+        consistency_level=STRONG_CONSISTENCY,
     )
     return [dict(row) for row in rows]
 
 
-def vector_page(dimension: int) -> int:
-    """Return how many rows a page of `scan` has when it brings the vectors along."""
+def vector_page_size(dimension: int) -> int:
+    """Return how many rows a page of `scan_rows` has when it brings the vectors along."""
     return max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * dimension)))
 
 
-def scan(
-    client: "MilvusClient", collection: str, fields: list[str], expression: str = "", page: int = PAGE_ROWS
+def scan_rows(
+    client: "MilvusClient", collection: str, fields: list[str], expression: str = "", page_rows: int = PAGE_ROWS
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield all matching rows, a page at a time, in order of their ids, at Strong consistency.
 
@@ -178,13 +181,15 @@ def scan(
         client, collection: where.
         fields: fields wanted besides the id.
         expression: a Milvus filter; empty for all rows.
-        page: rows of a page, at most 16,384.
+        page_rows: rows of a page, at most 16,384.
     """
-    ordered = {"iterator": "True"} if backend(client) == "lite" else {}  # servers order limited queries by id
+    ordered = {"iterator": "True"} if detect_backend(client) == "lite" else {}  # servers order limited queries by id
     last: str | None = None
     while True:
         after = f"{ID_FIELD} > {json.dumps(last, ensure_ascii=False)}" if last is not None else f'{ID_FIELD} != ""'
-        rows = _page(client, collection, f"{after} and ({expression})" if expression else after, fields, page, ordered)
+        rows = _fetch_page(
+            client, collection, f"{after} and ({expression})" if expression else after, fields, page_rows, ordered
+        )
         if not rows:
             return
         last = rows[-1][ID_FIELD]
@@ -192,7 +197,7 @@ def scan(
 
 
 @retry_transient
-def _page(
+def _fetch_page(
     client: "MilvusClient", collection: str, expression: str, fields: list[str], page: int, options: dict[str, str]
 ) -> list[dict[str, Any]]:
     rows = client.query(
@@ -200,7 +205,7 @@ def _page(
         filter=expression,
         output_fields=[ID_FIELD, *fields],
         limit=page,
-        consistency_level=STRONG,
+        consistency_level=STRONG_CONSISTENCY,
         **options,
     )
     return [dict(row) for row in rows]

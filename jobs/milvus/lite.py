@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # a traceback for every call that Milvus Lite lacks
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which builds of itself it does not find
 
-POLL_SECONDS = 0.5
-LOG_SECONDS = 15.0
+LITE_POLL_SECONDS = 0.5
+LITE_LOG_SECONDS = 15.0
 
 
 class LiteBusyError(MoonError):
@@ -52,7 +52,7 @@ _servers_lock = threading.Lock()
 
 
 @contextmanager
-def lite_server(path: str, wait_seconds: float) -> Iterator[str]:
+def run_lite_server(path: str, wait_seconds: float) -> Iterator[str]:
     """Yield the loopback URI of a Milvus Lite serving a path; the path is free again afterwards.
 
     Args:
@@ -91,14 +91,14 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
             waited = time.monotonic() - start
             if waited >= wait_seconds:
                 raise LiteBusyError(
-                    f"Milvus Lite at {folder} is open in {_holder(folder)}, for over {waited:.0f} s now. Only one "
+                    f"Milvus Lite at {folder} is open in {_find_holder(folder)}, for over {waited:.0f} s now. Only one "
                     "process at a time can have it: let that one finish or end it (MOON_WAIT_SECONDS waits longer), "
                     "or use a Milvus server for several (--milvus http://HOST:19530)"
                 ) from error
-            if waited - logged >= LOG_SECONDS or not logged:
-                logged = max(waited, POLL_SECONDS)
-                log.info("waiting for Milvus Lite at %s, open in %s", folder, _holder(folder))
-            time.sleep(POLL_SECONDS)
+            if waited - logged >= LITE_LOG_SECONDS or not logged:
+                logged = max(waited, LITE_POLL_SECONDS)
+                log.info("waiting for Milvus Lite at %s, open in %s", folder, _find_holder(folder))
+            time.sleep(LITE_POLL_SECONDS)
         except OSError as error:
             raise LitePathError(
                 f"{folder} cannot be a Milvus Lite database ({error}): name a folder that does not exist yet, or one "
@@ -106,7 +106,7 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
             ) from error
 
 
-def _holder(folder: Path) -> str:
+def _find_holder(folder: Path) -> str:
     """Return who has the path open, as far as this machine tells."""
     inode = (folder / "LOCK").stat().st_ino
     try:

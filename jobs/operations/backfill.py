@@ -17,25 +17,25 @@ from pyspark.sql import functions as F
 from jobs.catalog.source import load_mapping
 from jobs.errors import MoonError, NightStoppedError
 from jobs.milvus.client import connect
-from jobs.operations.reembed import is_done as is_made
-from jobs.operations.reembed import reembed, without_vector
-from jobs.operations.row_filter import where
-from jobs.stages.estimate import seconds_per_unit
-from jobs.stages.runner import NIGHT, Outcome, run_stages
-from jobs.state.ledger import highwater
-from jobs.state.model_registry import ModelChoice, checkpoint_at, choose_model
-from jobs.state.run_context import Night
+from jobs.operations.reembed import is_reembedded as is_made
+from jobs.operations.reembed import reembed, select_without_vector
+from jobs.operations.row_filter import parse_filter
+from jobs.stages.estimate import measure_seconds_per_unit
+from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
+from jobs.state.ledger import read_highwater_date
+from jobs.state.model_registry import ModelChoice, choose_model, describe_checkpoint
+from jobs.state.run_context import RunContext
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DUE, FINISHED, ABSENT = "due", "finished", "no snapshot"
+DAY_DUE, DAY_FINISHED, DAY_ABSENT = "due", "finished", "no snapshot"
 MAX_DAYS = 3700
 """Ten years: more is a slip of the pen."""
 
 
 @dataclass(frozen=True)
-class Day:
+class BackfillDay:
     """One date of the range.
 
     Attributes:
@@ -52,7 +52,7 @@ class Day:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class BackfillPlan:
     """What a backfill will do.
 
     Attributes:
@@ -62,13 +62,13 @@ class Outlook:
     """
 
     model: ModelChoice
-    days: tuple[Day, ...]
+    days: tuple[BackfillDay, ...]
     gpus: int
 
     @property
-    def due(self) -> list[str]:
+    def due_dates(self) -> list[str]:
         """The dates that are worked on, in order."""
-        return [day.date for day in self.days if day.state == DUE]
+        return [day.date for day in self.days if day.state == DAY_DUE]
 
     @property
     def seconds(self) -> float | None:
@@ -82,7 +82,7 @@ class Outlook:
         return {
             "model": self.model.model_version,
             "days": [asdict(day) for day in self.days],
-            "due": len(self.due),
+            "due": len(self.due_dates),
             "products": sum(day.products for day in self.days),
             "images": sum(day.images for day in self.days),
             "seconds": None if self.seconds is None else round(self.seconds, 1),
@@ -91,7 +91,7 @@ class Outlook:
         }
 
 
-def date_range(first: str, last: str) -> list[str]:
+def list_dates(first: str, last: str) -> list[str]:
     """Return the ISO dates from one to another, both included.
 
     Raises:
@@ -104,11 +104,13 @@ def date_range(first: str, last: str) -> list[str]:
     return [(start + timedelta(days=number)).isoformat() for number in range(days)]
 
 
-def outlook(base: Night, dates: Sequence[str], model_folder: str | None = None, expression: str = "") -> Outlook:
+def plan_backfill(
+    context: RunContext, dates: Sequence[str], model_folder: str | None = None, expression: str = ""
+) -> BackfillPlan:
     """Return what is to do, after bringing the snapshots that are missing into the lake (pull, validate).
 
     Args:
-        base: a night of any date: the means.
+        context: a night of any date: the means.
         dates: the range, in order.
         model_folder: re-embed with this checkpoint; None: run missed nights with the served model.
         expression: see `jobs.operations.row_filter`; with a model only.
@@ -118,66 +120,66 @@ def outlook(base: Night, dates: Sequence[str], model_folder: str | None = None, 
         WhereError: the expression is not understood.
     """
     if expression:
-        where(expression)  # before any work
-    model = _model(base, model_folder)
-    finished = set() if model_folder else finished_nights(base, model)
+        parse_filter(expression)  # before any work
+    model = _model(context, model_folder)
+    finished = set() if model_folder else find_finished_dates(context, model)
     wanted = [date for date in dates if date not in finished]
-    _gather(base, wanted, is_optional=bool(model_folder) and not base.settings.catalog)
-    held = _held(base)
+    _prepare_snapshots(context, wanted, is_optional=bool(model_folder) and not context.settings.catalog)
+    held = _list_kept_dates(context)
     present = [date for date in wanted if date in held]
     if model_folder and not present:
         raise NightStoppedError(
             f"the lake holds no snapshot from {dates[0]} to {dates[-1]}: name the catalogue with --catalog, or run "
             "`moon status` and look which dates were served"
         )
-    work = _work(base, present, model, expression) if present else {}
-    rates = seconds_per_unit(base.lake, model.model_version)
+    work = _count_work(context, present, model, expression) if present else {}
+    rates = measure_seconds_per_unit(context.lake, model.model_version)
     days = []
     for date in dates:
         if date in present:
             products, images = work.get(date, (0, 0))
-            night = replace(base, date=date)
-            is_done = bool(model_folder) and (not products or is_made(night, model, expression))
+            context = replace(context, date=date)
+            is_done = bool(model_folder) and (not products or is_made(context, model, expression))
             if is_done:
-                days.append(Day(date, FINISHED, seconds=0.0))
+                days.append(BackfillDay(date, DAY_FINISHED, seconds=0.0))
             else:
-                days.append(Day(date, DUE, products, images, _seconds(rates, products, images)))
+                days.append(BackfillDay(date, DAY_DUE, products, images, _seconds(rates, products, images)))
         else:
-            days.append(Day(date, FINISHED if date in finished else ABSENT, seconds=0.0))
-    return Outlook(model, tuple(days), gpus(base.spark))
+            days.append(BackfillDay(date, DAY_FINISHED if date in finished else DAY_ABSENT, seconds=0.0))
+    return BackfillPlan(model, tuple(days), count_gpus(context.spark))
 
 
-def backfill(
-    base: Night, ahead: Outlook, model_folder: str | None = None, expression: str = ""
-) -> Iterator[tuple[str, Outcome]]:
+def run_backfill(
+    context: RunContext, plan: BackfillPlan, model_folder: str | None = None, expression: str = ""
+) -> Iterator[tuple[str, RunOutcome]]:
     """Work through the days that are due, in order; yield each date with what was done.
 
     Args:
-        base, model_folder, expression: as given to `outlook`.
-        ahead: what that returned.
+        context, model_folder, expression: as given to `plan_backfill`.
+        plan: what that returned.
 
     Raises:
         MoonError: a night stopped, as raised by its stage; the days before it are finished and stay so.
     """
-    for date in ahead.due:
-        night = replace(base, date=date)
-        yield date, reembed(night, ahead.model, expression) if model_folder else run_stages(night, NIGHT)
+    for date in plan.due_dates:
+        context = replace(context, date=date)
+        yield date, reembed(context, plan.model, expression) if model_folder else run_stages(context, NIGHTLY_STAGES)
 
 
-def finished_nights(base: Night, model: ModelChoice) -> set[str]:
+def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
     """Return the dates whose night ended with a successful report, by the model and collection that serve now.
 
     A date later than what is served was undone by `moon restore`: its night is due again.
     """
-    rows = base.lake.read_arrow("runs").to_pylist()
+    rows = context.lake.read_arrow("runs").to_pylist()
     reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
     ours = {"model": model.model_version, "collection": model.collection}
     finished = {row["date"] for row in reports if ours.items() <= dict(row["details"]).items()}
-    latest = highwater(base.lake, model.collection)
+    latest = read_highwater_date(context.lake, model.collection)
     return {date for date in finished if latest is None or date <= latest.isoformat()}
 
 
-def gpus(spark: "SparkSession") -> int:
+def count_gpus(spark: "SparkSession") -> int:
     """Return how many GPUs encode at once: those the cluster gives, else the first of this machine, if any."""
     configuration = spark.sparkContext.getConf()
     each = int(configuration.get("spark.executor.resource.gpu.amount", "0") or 0)
@@ -188,41 +190,43 @@ def gpus(spark: "SparkSession") -> int:
     return int(torch.cuda.is_available())
 
 
-def _model(base: Night, folder: str | None) -> ModelChoice:
+def _model(context: RunContext, folder: str | None) -> ModelChoice:
     if folder:
-        return checkpoint_at(folder, base.settings.detector)
-    with connect(base.settings) as client:
-        return choose_model(base.settings, client)
+        return describe_checkpoint(folder, context.settings.detector)
+    with connect(context.settings) as client:
+        return choose_model(context.settings, client)
 
 
-def _held(base: Night) -> set[str]:
+def _list_kept_dates(context: RunContext) -> set[str]:
     """Return the dates whose products the lake holds; retention forgets old ones."""
-    return {partition["date"] for partition in base.lake.open("products").partitions()}
+    return {partition["date"] for partition in context.lake.open("products").partitions()}
 
 
-def _gather(base: Night, dates: Sequence[str], *, is_optional: bool) -> None:
+def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional: bool) -> None:
     """Pull and validate the dates that the lake does not hold; where that is optional they stay absent."""
-    held = _held(base)
+    held = _list_kept_dates(context)
     missing = [date for date in dates if date not in held]
     if is_optional or not missing:
         return
-    if len(missing) > 1 and "{date}" not in (base.settings.catalog or "{date}"):
-        mapping = load_mapping(replace(base, date=missing[0]))
+    if len(missing) > 1 and "{date}" not in (context.settings.catalog or "{date}"):
+        mapping = load_mapping(replace(context, date=missing[0]))
         if mapping.snapshot is None:
             raise NightStoppedError(
-                f"the catalogue {base.settings.catalog} is one snapshot, but {len(missing)} dates are missing: write "
+                f"the catalogue {context.settings.catalog} is one snapshot, but {len(missing)} dates are missing: write "
                 "{date} where its path names the date, or map the column that does (`snapshot`)"
             )
     for date in missing:
-        run_stages(replace(base, date=date), ("pull", "validate"))
+        run_stages(replace(context, date=date), ("pull", "validate"))
 
 
-def _work(base: Night, dates: Sequence[str], model: ModelChoice, expression: str) -> dict[str, tuple[int, int]]:
+def _count_work(
+    context: RunContext, dates: Sequence[str], model: ModelChoice, expression: str
+) -> dict[str, tuple[int, int]]:
     """Return products and images to encode of each date; content that several dates share counts for the first."""
-    products = base.lake.read(base.spark, "products").where(F.col("date").isin(list(dates)))
+    products = context.lake.read(context.spark, "products").where(F.col("date").isin(list(dates)))
     shown = F.least(F.size("images"), F.lit(model.max_images))
     first = (
-        without_vector(base, products, model, expression)
+        select_without_vector(context, products, model, expression)
         .groupBy("product_id", "content_hash")
         .agg(F.min("date").alias("date"), F.max(shown).alias("images"))
     )

@@ -10,49 +10,49 @@ from dataclasses import replace
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.spark.row_counts import count_rows
+from jobs.spark.row_counts import count_frames
 from jobs.stages.runner import run_stages
-from jobs.state.changes import OPS, compare
-from jobs.state.ledger import ledger_state, ledger_version
+from jobs.state.changes import OPS, compare_with_ledger
+from jobs.state.ledger import read_ledger, read_ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import COUNTS, Plan, commit_changes, run_name
-from jobs.state.run_context import Night
+from jobs.state.plan_record import COUNTS, Plan, commit_changes, make_run_id
+from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
 
-STAGES = ("detect", "encode", "upsert")
+OUT_OF_BAND_STAGES = ("detect", "encode", "upsert")
 """What work beside a night runs, here and in `jobs.operations.catch_up`."""
 
 
-def carry_over(night: Night, model: ModelChoice, served: str) -> int:
+def carry_over_products(context: RunContext, model: ModelChoice, served: str) -> int:
     """Bring over what a served collection holds, tonight does not deliver, and the model's own collection lacks.
 
     The collection's high-water date falls back to the dates of those rows meanwhile: catch it up afterwards
     (`jobs.operations.catch_up`). Done already, it changes nothing; interrupted, it continues.
 
     Args:
-        night: the date that is served.
+        context: the date that is served.
         model: of the collection that follows.
         served: the collection that is followed.
 
     Returns:
         How many products were lacking.
     """
-    lacking = _lacking(night, model, served)
+    lacking = _find_missing(context, model, served)
     dates = {row.date: row["count"] for row in lacking.groupBy("date").count().collect()}
     for date in sorted(dates):
-        past = replace(night, date=date, settings=night.settings.replace(model=model.uri))
-        register_model(night.lake, model)
-        plan = _frozen(past, model, served, lacking.where(F.col("date") == date).select(*CONTENT_KEY))
-        run_stages(replace(past, apart=plan), STAGES)
+        past = replace(context, date=date, settings=context.settings.replace(model=model.uri))
+        register_model(context.lake, model)
+        plan = _freeze_carry_over_plan(past, model, served, lacking.where(F.col("date") == date).select(*CONTENT_KEY))
+        run_stages(replace(past, apart=plan), OUT_OF_BAND_STAGES)
     return sum(dates.values())
 
 
-def _lacking(night: Night, model: ModelChoice, served: str) -> DataFrame:
+def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
     """Return product_id, content_hash and the latest date that delivered it."""
-    lake, spark = night.lake, night.spark
-    tonight = lake.read(spark, "products", night.partition).select("product_id")
-    held = ledger_state(spark, lake, served).join(tonight, "product_id", "left_anti")
-    wanted = held.join(ledger_state(spark, lake, model.collection), CONTENT_KEY, "left_anti").select(*CONTENT_KEY)
+    lake, spark = context.lake, context.spark
+    tonight = lake.read(spark, "products", context.partition).select("product_id")
+    held = read_ledger(spark, lake, served).join(tonight, "product_id", "left_anti")
+    wanted = held.join(read_ledger(spark, lake, model.collection), CONTENT_KEY, "left_anti").select(*CONTENT_KEY)
     return (
         lake.read(spark, "products")
         .join(wanted, CONTENT_KEY, "left_semi")
@@ -61,31 +61,31 @@ def _lacking(night: Night, model: ModelChoice, served: str) -> DataFrame:
     )
 
 
-def _frozen(past: Night, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
+def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
     """Freeze one date's part of the work, or find it frozen."""
-    lake, spark = past.lake, past.spark
-    versions = (ledger_version(lake, model.collection), served, ledger_version(lake, served))
+    lake, spark = context.lake, context.spark
+    versions = (read_ledger_version(lake, model.collection), served, read_ledger_version(lake, served))
     inputs = f"carry-over/{model.model_version}/{'/'.join(map(str, versions))}"
     plan = Plan(
-        date=past.date,
-        run_id=run_name(past.date, inputs),
+        date=context.date,
+        run_id=make_run_id(context.date, inputs),
         model_version=model.model_version,
         detector_version=model.detector_version,
         collection=model.collection,
         ledger_version=versions[0],
         serve=True,
     )
-    products = lake.read(spark, "products", past.partition)
+    products = lake.read(spark, "products", context.partition)
     attempt = f"carry-over/{plan.run_id}"
-    if not lake.done("changes", attempt):
-        ledger = ledger_state(spark, lake, model.collection)
+    if not lake.is_committed("changes", attempt):
+        ledger = read_ledger(spark, lake, model.collection)
         whole = lake.read(spark, "vectors", {"model_version": model.model_version}).where(~F.col("partial"))
         nobody = spark.createDataFrame([], "product_id string")
         mine = products.join(wanted, CONTENT_KEY, "left_semi")
-        changes = compare(mine, ledger, nobody, whole, date=past.date, deletes=False)
+        changes = compare_with_ledger(mine, ledger, nobody, whole, date=context.date, with_deletes=False)
         commit_changes(lake, plan, changes, attempt)
     changes = lake.read(spark, "changes", plan.partition)
     shown = F.explode(F.slice("images", 1, model.max_images))
     images = products.join(changes, CONTENT_KEY, "left_semi").select(shown)
-    counts = count_rows({**{op: changes.where(F.col("op") == op) for op in OPS}, "images": images, "valid": changes})
+    counts = count_frames({**{op: changes.where(F.col("op") == op) for op in OPS}, "images": images, "valid": changes})
     return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})

@@ -2,8 +2,8 @@
 
 The served collection's high-water date says what readers see. The other collection gets the products of that date
 from the lake: compared with its own ledger, encoded by its own model where a vector is missing, upserted, verified. The
-work is a plan of its own, kept beside the night (`Night.apart`); interrupted, it continues, and when a night passes
-meanwhile it is done again for the new date (`Follower`).
+work is a plan of its own, kept beside the night (`RunContext.apart`); interrupted, it continues, and when a night passes
+meanwhile it is done again for the new date (`CatchUp`).
 
 No breaker stands here: the night that served the date has passed them. The collection may also be ahead of what is
 served, when the served one was restored: then it goes back with it.
@@ -15,30 +15,30 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.operations.carry_over import STAGES, carry_over
-from jobs.stages.estimate import Estimate, estimate
-from jobs.stages.plan import counted, drafted, freeze_changes
-from jobs.stages.runner import Outcome, run_stages
+from jobs.operations.carry_over import OUT_OF_BAND_STAGES, carry_over_products
+from jobs.stages.estimate import WorkEstimate, estimate_run
+from jobs.stages.plan import count_plan, draft_plan, freeze_changes
+from jobs.stages.runner import RunOutcome, run_stages
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import highwater, ledger_version
+from jobs.state.ledger import read_highwater_date, read_ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import COUNTS, Plan, commit_header
-from jobs.state.run_context import Night
+from jobs.state.plan_record import COUNTS, Plan, commit_plan_header
+from jobs.state.run_context import RunContext
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-MOST_ROUNDS = 20
+MAX_ROUNDS = 20
 """So many nights may pass during one catching up; each round after the first is as short as the nights between."""
 
 
-def served_date(lake: Lake, collection: str) -> str:
+def read_served_date(lake: Lake, collection: str) -> str:
     """Return the date that a collection serves.
 
     Raises:
         NightStoppedError: it never served one.
     """
-    date = highwater(lake, collection)
+    date = read_highwater_date(lake, collection)
     if date is None:
         raise NightStoppedError(
             f"the ledger of this lake knows nothing of the served collection {collection}: name the lake that its "
@@ -47,74 +47,74 @@ def served_date(lake: Lake, collection: str) -> str:
     return date.isoformat()
 
 
-def plan_of(night: Night, model: ModelChoice) -> Plan:
+def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
     """Freeze what a collection lacks of the products of a date, or find it frozen; nothing is encoded or served.
 
     Args:
-        night: the date that is served.
+        context: the date that is served.
         model: of the collection (`ModelChoice.collection`).
 
     Raises:
         NightStoppedError: the lake does not hold the date's products.
     """
-    draft = replace(drafted(night, model, "catch-up/"), serve=True)
+    draft = replace(draft_plan(context, model, "catch-up/"), serve=True)
     attempt, beside = f"catch-up/{draft.run_id}", model.model_version[:8]
-    if not night.lake.done("changes", attempt):
-        freeze_changes(night, draft, attempt)
-    counts = counted(night, draft, model.max_images)
+    if not context.lake.is_committed("changes", attempt):
+        freeze_changes(context, draft, attempt)
+    counts = count_plan(context, draft, model.max_images)
     plan = replace(draft, counts={name: counts[name] for name in COUNTS})
-    commit_header(night.lake, plan, attempt, beside)  # whoever mends after us asks which deletes were planned
+    commit_plan_header(context.lake, plan, attempt, beside)  # whoever mends after us asks which deletes were planned
     return plan
 
 
-def lacks(plan: Plan) -> int:
+def count_differing_rows(plan: Plan) -> int:
     """Return how many rows of a collection differ from what the plan makes of it."""
     return sum(plan.counts[op] for op in ("new", "changed", "reuse", "deleted"))
 
 
-def expected_work(night: Night, plan: Plan) -> Estimate:
+def estimate_work(context: RunContext, plan: Plan) -> WorkEstimate:
     """Return the encoding that a plan costs, with its time where this model was measured."""
-    return estimate(night.lake, plan.model_version, plan.to_encode, plan.counts["images"])
+    return estimate_run(context.lake, plan.model_version, plan.to_encode, plan.counts["images"])
 
 
-def catch_up(night: Night, model: ModelChoice) -> Outcome:
+def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
     """Make a collection hold the products of one date: encode what has no vector, upsert, verify, note in the ledger.
 
     Done already, it changes nothing. Recorded in `runs` stage by stage, under the plan's own run id.
 
     Args:
-        night: the date that is served, and the means.
+        context: the date that is served, and the means.
         model: whose collection is brought there; made if it is missing.
 
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
     """
-    ours = replace(night, settings=night.settings.replace(model=model.uri))
+    ours = replace(context, settings=context.settings.replace(model=model.uri))
     register_model(ours.lake, model)
-    return run_stages(replace(ours, apart=plan_of(ours, model)), STAGES)
+    return run_stages(replace(ours, apart=plan_catch_up(ours, model)), OUT_OF_BAND_STAGES)
 
 
 @dataclass(frozen=True)
-class Follower:
+class CatchUp:
     """Brings a collection to what another serves and keeps it there while something is done with both.
 
     Attributes:
-        night: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date does not matter.
         model: the model of the collection that follows.
         served: the collection that is followed, which goes on being written by its nights.
     """
 
-    night: Night
+    context: RunContext
     model: ModelChoice
     served: str
 
-    def catch_up(self) -> Outcome:
+    def run(self) -> RunOutcome:
         """Catch up with the date that is served now, and with what its nights kept from earlier dates."""
-        night = replace(self.night, date=served_date(self.night.lake, self.served))
-        carry_over(night, self.model, self.served)
-        return catch_up(night, self.model)
+        context = replace(self.context, date=read_served_date(self.context.lake, self.served))
+        carry_over_products(context, self.model, self.served)
+        return catch_up_collection(context, self.model)
 
-    def then(self, client: "MilvusClient", act: "Callable[[MilvusClient], None]") -> None:
+    def run_while_locked(self, client: "MilvusClient", act: "Callable[[MilvusClient], None]") -> None:
         """Catch up, then act while no night can come between: the lease of the served collection is held meanwhile.
 
         Args:
@@ -125,14 +125,14 @@ class Follower:
             NightStoppedError: nights passed faster than the collection could follow.
             LeaseBusyError: a night kept the served collection for longer than we wait.
         """
-        for _ in range(MOST_ROUNDS):
-            before = ledger_version(self.night.lake, self.served)
-            self.catch_up()
-            with hold_lease(self.night.lake, self.served, self.night.settings):
-                if ledger_version(self.night.lake, self.served) == before:
+        for _ in range(MAX_ROUNDS):
+            before = read_ledger_version(self.context.lake, self.served)
+            self.run()
+            with hold_lease(self.context.lake, self.served, self.context.settings):
+                if read_ledger_version(self.context.lake, self.served) == before:
                     act(client)
                     return
         raise NightStoppedError(
-            f"{self.model.collection} has caught up {MOST_ROUNDS} times and {self.served} was further each time: "
+            f"{self.model.collection} has caught up {MAX_ROUNDS} times and {self.served} was further each time: "
             "nights follow one another too closely. Run this between two nights"
         )

@@ -7,14 +7,14 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from jobs.operations.check_source import Check, Thumbnail
+from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.source import MappedRow
 
-STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-MAX_CELL = 60
+LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+MAX_CELL_CHARACTERS = 60
 
 
-def print_check(check: Check, console: Console) -> None:
+def print_check(check: CheckResult, console: Console) -> None:
     """Print the mapping, the first rows and the findings."""
     if check.mapping_text is not None:
         console.print("[bold]Suggested mapping[/] (save it with --out FILE, then correct it by hand)")
@@ -24,16 +24,20 @@ def print_check(check: Check, console: Console) -> None:
     if check.rows:
         console.print(_rows_table(check.rows))
     for finding in check.findings:
-        console.print(Text(f"{finding.level:>7}  ", STYLES[finding.level]) + Text(finding.text, "default"))
-    verdict = "[green]A night can use this catalogue.[/]" if check.ok else "[red]A night would stop; see the errors.[/]"
+        console.print(Text(f"{finding.level:>7}  ", LEVEL_STYLES[finding.level]) + Text(finding.text, "default"))
+    verdict = (
+        "[green]A night can use this catalogue.[/]"
+        if check.is_usable
+        else "[red]A night would stop; see the errors.[/]"
+    )
     console.print(verdict)
 
 
-def check_document(check: Check) -> dict[str, Any]:
+def build_check_document(check: CheckResult) -> dict[str, Any]:
     """Return everything as plain data for ``--json``."""
     head = check.head
     return {
-        "ok": check.ok,
+        "ok": check.is_usable,
         "catalog": check.catalog,
         "files": head.files if head else [],
         "format": head.format if head else None,
@@ -49,7 +53,7 @@ def _row_document(row: MappedRow) -> dict[str, Any]:
     return {name: value for name, value in vars(row).items() if name != "images"}
 
 
-def _rows_table(rows: list[tuple[MappedRow, list[Thumbnail]]]) -> Table:
+def _rows_table(rows: list[tuple[MappedRow, list[ImageHeader]]]) -> Table:
     table = Table(title="First rows as mapped", show_lines=True, title_justify="left")
     for name in ("id", "title and description", "category", "attributes", "images (pixels)"):
         table.add_column(name, overflow="fold")
@@ -70,13 +74,13 @@ def _attributes(row: MappedRow) -> RenderableType:
     return Text("\n".join(f"{name}: {_short(value)}" for name, value in row.attributes.items()) or "–")
 
 
-def _images(images: list[Thumbnail]) -> RenderableType:
+def _images(images: list[ImageHeader]) -> RenderableType:
     lines = [_image_line(image) for image in images]
     return Text("\n").join(lines) if lines else Text("none", "red")
 
 
-def _image_line(image: Thumbnail) -> Text:
-    name = image.uri.rsplit("/", 1)[-1][-MAX_CELL:]
+def _image_line(image: ImageHeader) -> Text:
+    name = image.uri.rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
     if image.problem is not None:
         return Text(f"{name}  {image.problem.split(':')[0]}", "red")
     return Text(f"{name}  {image.width}×{image.height} {image.format}")
@@ -84,4 +88,4 @@ def _image_line(image: Thumbnail) -> Text:
 
 def _short(text: str | None) -> str:
     text = " ".join((text or "–").split())
-    return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
+    return text if len(text) <= MAX_CELL_CHARACTERS else text[: MAX_CELL_CHARACTERS - 1] + "…"

@@ -12,32 +12,32 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from jobs.catalog.head import Head, read_head
-from jobs.catalog.records import Parsed, catalog_format
+from jobs.catalog.head import CatalogHead, read_head
+from jobs.catalog.records import ParsedRecord, guess_catalog_format
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
-from jobs.images.reading import image_version, read_image
+from jobs.images.reading import read_image, read_image_version
 from moon_model.images import IMAGE_FORMATS, BadImageError
 from schemas.source import MappedRow, MappingError, SourceMapping, make_malformed_row, map_record
 from schemas.source_values import as_text
 from schemas.uri import folder_uri, is_under
 
-SAMPLE = 100
+CHECKED_RECORDS = 100
 """Records that are looked at."""
 
-Level = Literal["error", "warning", "note"]
+FindingLevel = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """Something worth saying; an "error" means that a night cannot use the catalogue like this."""
 
-    level: Level
+    level: FindingLevel
     text: str
 
 
 @dataclass(frozen=True)
-class Thumbnail:
+class ImageHeader:
     """An image as its header describes it: pixels and format, or `problem`, why it cannot be used."""
 
     uri: str
@@ -48,7 +48,7 @@ class Thumbnail:
 
 
 @dataclass
-class Check:
+class CheckResult:
     """Everything that was found.
 
     Attributes:
@@ -61,40 +61,40 @@ class Check:
     """
 
     catalog: str
-    head: Head | None = None
+    head: CatalogHead | None = None
     mapping_text: str | None = None
     mapping_file: str | None = None
-    rows: list[tuple[MappedRow, list[Thumbnail]]] = field(default_factory=list)
+    rows: list[tuple[MappedRow, list[ImageHeader]]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def ok(self) -> bool:
+    def is_usable(self) -> bool:
         """Whether a night could use the catalogue."""
         return all(finding.level != "error" for finding in self.findings)
 
-    def say(self, level: Level, text: str) -> None:
+    def say(self, level: FindingLevel, text: str) -> None:
         """Add a finding, errors before warnings before notes."""
         self.findings.append(Finding(level, text))
         self.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
 
 
 def check_source(
-    catalog: str, mapping_file: str | None = None, *, allowed_roots: Sequence[str] = (), show: int = 5
-) -> Check:
+    catalog: str, mapping_file: str | None = None, *, allowed_roots: Sequence[str] = (), max_rows: int = 5
+) -> CheckResult:
     """Look at a catalogue.
 
     Args:
         catalog: file, folder, glob or URI; ``{date}`` stands for the latest there is.
         mapping_file: mapping to use; None: mapping.toml beside the catalogue or one folder above, else a suggestion.
         allowed_roots: where images may come from; empty: the mapping's image base.
-        show: rows to show with the pixel sizes of their images.
+        max_rows: rows to show with the pixel sizes of their images.
     """
-    check = Check(catalog)
+    check = CheckResult(catalog)
     try:
-        given = _mapping_given(catalog, mapping_file)
+        given = _find_mapping(catalog, mapping_file)
         mapping = SourceMapping.load(given) if given is not None else None
         check.mapping_file = None if given is None else str(given)
-        check.head = read_head(catalog, SAMPLE, mapping.format if mapping else "auto")
+        check.head = read_head(catalog, CHECKED_RECORDS, mapping.format if mapping else "auto")
         folder = _folder(check.head.files[0] if "{date}" in catalog else catalog)
         if mapping is None:
             check.mapping_text = _suggest(check.head, folder)
@@ -106,26 +106,26 @@ def check_source(
     if _check_columns(check, check.head, mapping):
         base = mapping.image_base(folder)
         roots = tuple(folder_uri(root) for root in allowed_roots) or (base,)
-        rows = [_mapped(parsed, mapping, base) for parsed in check.head.records]
-        check.rows = [(row, [thumbnail(image.uri, roots) for image in row.images]) for row in rows[:show]]
+        rows = [_map_record(parsed, mapping, base) for parsed in check.head.records]
+        check.rows = [(row, [read_image_header(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
         _check_rows(check, rows)
         _check_snapshot(check, check.head, mapping)
         _check_images(check, rows, roots, mapping)
     return check
 
 
-def thumbnail(uri: str, roots: tuple[str, ...]) -> Thumbnail:
+def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
     """Return what an image's header says; nothing is decoded."""
     try:
         with Image.open(io.BytesIO(read_image(uri, roots)), formats=IMAGE_FORMATS) as image:
-            return Thumbnail(uri, *image.size, image.format)
+            return ImageHeader(uri, *image.size, image.format)
     except BadImageError as error:
-        return Thumbnail(uri, problem=f"{error.reason}: {error.detail}")
+        return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, ImportError) as error:
-        return Thumbnail(uri, problem=f"image_unreadable: {' '.join(str(error).split())[:200]}")
+        return ImageHeader(uri, problem=f"image_unreadable: {' '.join(str(error).split())[:200]}")
 
 
-def _mapping_given(catalog: str, mapping_file: str | None) -> Path | None:
+def _find_mapping(catalog: str, mapping_file: str | None) -> Path | None:
     """Return the mapping that was named, else one that lies where a night would look for it."""
     if mapping_file is not None:
         return Path(mapping_file)
@@ -143,19 +143,19 @@ def _folder(catalog: str) -> str:
     return catalog_folder(catalog if "://" in catalog else str(Path(catalog).absolute()))
 
 
-def _suggest(head: Head, folder: str) -> str:
+def _suggest(head: CatalogHead, folder: str) -> str:
     records = [parsed.record for parsed in head.records if parsed.record is not None]
     return suggest_mapping(head.columns, records, None if "://" in folder else Path(folder))
 
 
-def _mapped(parsed: Parsed, mapping: SourceMapping, base: str) -> MappedRow:
+def _map_record(parsed: ParsedRecord, mapping: SourceMapping, base: str) -> MappedRow:
     if parsed.record is None:
         return make_malformed_row(parsed.error or "unreadable")
     return map_record(parsed.record, mapping, base)
 
 
-def _check_files(check: Check, head: Head) -> None:
-    kinds = sorted({str(catalog_format(name)) for name in head.files})
+def _check_files(check: CheckResult, head: CatalogHead) -> None:
+    kinds = sorted({str(guess_catalog_format(name)) for name in head.files})
     if len(kinds) > 1:
         check.say("error", f"files of several formats ({', '.join(kinds)}): name files of one format, with a glob")
     if head.duplicate_columns:
@@ -167,7 +167,7 @@ def _check_files(check: Check, head: Head) -> None:
     check.say("note", f"read {extent} records of {head.files[0]}{more} as {head.format}")
 
 
-def _check_columns(check: Check, head: Head, mapping: SourceMapping) -> bool:
+def _check_columns(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> bool:
     """Say which mapped columns are not there; return whether the rows can be mapped all the same."""
     missing = mapping.find_missing_columns(head.columns)
     for name, near in missing.items():
@@ -183,7 +183,7 @@ def _check_columns(check: Check, head: Head, mapping: SourceMapping) -> bool:
     return mapping.id not in missing and mapping.title not in missing
 
 
-def _check_rows(check: Check, rows: list[MappedRow]) -> None:
+def _check_rows(check: CheckResult, rows: list[MappedRow]) -> None:
     """Say which rows a night would refuse, and why."""
     blank: Callable[[str | None], bool] = lambda text: not (text or "").strip()  # noqa: E731
     read = [row for row in rows if row.row_error is None]
@@ -203,7 +203,7 @@ def _check_rows(check: Check, rows: list[MappedRow]) -> None:
         check.say("warning", f"product ids read like {read[0].product_id!r}: the source stores them as decimal numbers")
 
 
-def _check_snapshot(check: Check, head: Head, mapping: SourceMapping) -> None:
+def _check_snapshot(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> None:
     """Say which dates the snapshot column holds; a night takes the rows of one."""
     if mapping.snapshot is None:
         return
@@ -214,11 +214,11 @@ def _check_snapshot(check: Check, head: Head, mapping: SourceMapping) -> None:
         check.say("note", f"the snapshot column {mapping.snapshot!r} holds {shown}; a night takes the rows of its date")
     empty = sum(not (value or "").strip() for value in values)
     if empty:
-        level: Level = "error" if empty == len(values) else "warning"
+        level: FindingLevel = "error" if empty == len(values) else "warning"
         check.say(level, f"the snapshot column {mapping.snapshot!r} is empty in {empty} of {len(values)} records")
 
 
-def _count(check: Check, what: str, rows: list[MappedRow], faults: Sequence[Any]) -> None:
+def _count(check: CheckResult, what: str, rows: list[MappedRow], faults: Sequence[Any]) -> None:
     found = [fault for fault in faults if fault]
     if found:
         detail = f": {found[0]}" if isinstance(found[0], str) else ""
@@ -226,17 +226,17 @@ def _count(check: Check, what: str, rows: list[MappedRow], faults: Sequence[Any]
         check.say("error" if everywhere else "warning", f"{len(found)} of {len(rows)} records {what}{detail}")
 
 
-def _check_images(check: Check, rows: list[MappedRow], roots: tuple[str, ...], mapping: SourceMapping) -> None:
+def _check_images(check: CheckResult, rows: list[MappedRow], roots: tuple[str, ...], mapping: SourceMapping) -> None:
     """Say how many images lie outside the roots, are not there, or cannot be opened."""
     uris = [image.uri for row in rows for image in row.images]
     outside = [uri for uri in uris if not is_under(uri, roots)]
     inside = [uri for uri in uris if is_under(uri, roots)]
     if outside:
-        level: Level = "error" if len(outside) == len(uris) else "warning"
+        level: FindingLevel = "error" if len(outside) == len(uris) else "warning"
         where = ", ".join(roots)
         check.say(level, f"{len(outside)} of {len(uris)} images lie outside {where}, such as {outside[0]}; "
                          "set images.base in the mapping, or MOON_ALLOWED_ROOTS")  # fmt: skip
-    absent = [uri for uri in inside if uri.startswith("file://") and image_version(uri, roots) is None]
+    absent = [uri for uri in inside if uri.startswith("file://") and read_image_version(uri, roots) is None]
     if absent:
         level = "error" if len(absent) == len(uris) else "warning"
         check.say(level, f"{len(absent)} of {len(uris)} images are not there, such as {absent[0]}")

@@ -17,22 +17,22 @@ from pyspark.sql import functions as F
 
 from jobs.errors import MoonError
 from jobs.lake.store import Lake
-from jobs.serving.rows import vector_matrix
+from jobs.serving.rows import stack_vectors
 from jobs.settings import Settings
-from jobs.state.model_registry import checkpoint_at
+from jobs.state.model_registry import describe_checkpoint
 from schemas.collection import CATEGORY_SEPARATOR
 from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-QUERIES = 1000
+COMPARED_QUERIES = 1000
 """Products whose neighbours are compared; their neighbours are looked for in the whole sample."""
-EXAMPLES = 5
-CHUNK = 256
+COMPARED_EXAMPLES = 5
+QUERY_CHUNK = 256
 """Queries searched at once: a block of similarities is CHUNK × sample × 4 bytes."""
 
-Matrix = NDArray[np.float32]
+VectorMatrix = NDArray[np.float32]
 
 
 class CompareError(MoonError):
@@ -40,25 +40,25 @@ class CompareError(MoonError):
 
 
 @dataclass(frozen=True)
-class Sample:
+class SharedSample:
     """The products that both models have a vector of, or a seeded sample of them.
 
     Attributes:
         ids, titles, categories: of N products; a category is the whole path, "" where the catalogue has none.
         vectors: of each model, float32 [N, D] (D may differ), of length 1.
-        shared, only: products with vectors of both models, and of one model alone (per model).
+        shared, unshared: products with vectors of both models, and of one model alone (per model).
     """
 
     ids: list[str]
     titles: list[str]
     categories: list[str]
-    vectors: tuple[Matrix, Matrix]
+    vectors: tuple[VectorMatrix, VectorMatrix]
     shared: int
-    only: tuple[int, int]
+    unshared: tuple[int, int]
 
 
-def compare(
-    spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, *, k: int, sample: int, seed: int
+def compare_models(
+    spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, *, k: int, sample_size: int, seed: int
 ) -> dict[str, Any]:
     """Return how far the neighbours of two models agree.
 
@@ -67,7 +67,7 @@ def compare(
         models: two model versions, in full.
         date: snapshot date whose products count.
         k: neighbours of each product.
-        sample: so many products at most; with both models' vectors they must fit into the driver's memory.
+        sample_size: so many products at most; with both models' vectors they must fit into the driver's memory.
         seed: of the sample; the same seed is the same sample.
 
     Returns:
@@ -80,39 +80,43 @@ def compare(
     Raises:
         CompareError: fewer than two products have vectors of both models.
     """
-    taken = take_sample(spark, lake, models, date, sample, seed)
+    taken = draw_comparison_sample(spark, lake, models, date, sample_size, seed)
     if len(taken.ids) < 2:
         raise CompareError(
-            f"{taken.shared} products of {date} have vectors of both models ({taken.only[0]:,} of the first alone, "
-            f"{taken.only[1]:,} of the second): `moon backfill --from {date} --to {date} --model DIR` makes the "
+            f"{taken.shared} products of {date} have vectors of both models ({taken.unshared[0]:,} of the first alone, "
+            f"{taken.unshared[1]:,} of the second): `moon backfill --from {date} --to {date} --model DIR` makes the "
             "missing ones"
         )
     k = min(k, len(taken.ids) - 1)
-    nearest = tuple(neighbours(vectors, min(QUERIES, len(taken.ids)), k) for vectors in taken.vectors)
-    shares = overlap(nearest[0], nearest[1])
+    nearest = tuple(find_neighbours(vectors, min(COMPARED_QUERIES, len(taken.ids)), k) for vectors in taken.vectors)
+    shares = measure_overlap(nearest[0], nearest[1])
     return {
         "date": date,
         "models": list(models),
         "products": taken.shared,
-        "only_first": taken.only[0],
-        "only_second": taken.only[1],
+        "only_first": taken.unshared[0],
+        "only_second": taken.unshared[1],
         "sample": len(taken.ids),
         "queries": len(shares),
         "k": k,
         "overlap": round(float(shares.mean()), 4),
         "overlap_p10": round(float(np.quantile(shares, 0.1)), 4),
         "first": round(float((nearest[0][:, 0] == nearest[1][:, 0]).mean()), 4),
-        "same_category": [same_category(taken.categories, found) for found in nearest],
-        "changed": _changed(taken, nearest[0], nearest[1], shares),
+        "same_category": [share_same_category(taken.categories, found) for found in nearest],
+        "changed": _list_changed_neighbours(taken, nearest[0], nearest[1], shares),
     }
 
 
-def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int) -> Sample:
+def draw_comparison_sample(
+    spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int
+) -> SharedSample:
     """Read the sample; products are drawn by a hash of their id and the seed, whatever order the files have."""
     products = lake.read(spark, "products", {"date": date}).select(
         *CONTENT_KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
     )
-    first, second = (_vectors(spark, lake, version, name) for version, name in zip(models, ("a", "b"), strict=True))
+    first, second = (
+        _read_vectors(spark, lake, version, name) for version, name in zip(models, ("a", "b"), strict=True)
+    )
     joined = (
         products.join(first, CONTENT_KEY, "left").join(second, CONTENT_KEY, "left").withColumn("drawn", _draw(seed))
     )
@@ -123,21 +127,21 @@ def take_sample(spark: "SparkSession", lake: Lake, models: tuple[str, str], date
         F.count_if(~has_a & has_b).alias("b"),
     ).collect()[0]
     table: pa.Table = joined.where(has_a & has_b).orderBy("drawn", "product_id").limit(size).toArrow()
-    return Sample(
+    return SharedSample(
         ids=table["product_id"].to_pylist(),
         titles=table["title"].to_pylist(),
         categories=table["category"].to_pylist(),
-        vectors=(vector_matrix(table["a"]), vector_matrix(table["b"])),
+        vectors=(stack_vectors(table["a"]), stack_vectors(table["b"])),
         shared=counts.both,
-        only=(counts.a, counts.b),
+        unshared=(counts.a, counts.b),
     )
 
 
-def neighbours(vectors: Matrix, queries: int, k: int) -> NDArray[np.int64]:
+def find_neighbours(vectors: VectorMatrix, queries: int, k: int) -> NDArray[np.int64]:
     """Return the k nearest of the first rows by inner product, nearest first, [queries, k]; never the row itself."""
     found = []
-    for start in range(0, queries, CHUNK):
-        rows = np.arange(start, min(start + CHUNK, queries))
+    for start in range(0, queries, QUERY_CHUNK):
+        rows = np.arange(start, min(start + QUERY_CHUNK, queries))
         scores = vectors[rows] @ vectors.T
         scores[np.arange(len(rows)), rows] = -np.inf
         # Stable, so that equal products (the same photo and text) keep one order under both models.
@@ -145,12 +149,12 @@ def neighbours(vectors: Matrix, queries: int, k: int) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+def measure_overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the share of each row's k neighbours that both name, [queries]."""
     return np.array([len(np.intersect1d(mine, theirs)) / len(mine) for mine, theirs in zip(one, other, strict=True)])
 
 
-def same_category(categories: list[str], found: NDArray[np.int64]) -> float | None:
+def share_same_category(categories: list[str], found: NDArray[np.int64]) -> float | None:
     """Return the mean share of neighbours with the product's own category; products without one are left out.
 
     Args:
@@ -164,14 +168,14 @@ def same_category(categories: list[str], found: NDArray[np.int64]) -> float | No
     return round(float((names[found[labelled]] == names[labelled, None]).mean()), 4)
 
 
-def model_version(lake: Lake, settings: Settings, named: str) -> str:
+def resolve_model_version(lake: Lake, settings: Settings, named: str) -> str:
     """Return the full version of a model named by its checkpoint's folder or by the first digits of its version.
 
     Raises:
         CompareError: no model of this lake is meant, or several are.
     """
     if Path(named).is_dir():
-        return checkpoint_at(named, settings.detector).model_version
+        return describe_checkpoint(named, settings.detector).model_version
     known = sorted({partition["model_version"] for partition in lake.open("vectors").partitions()})
     meant = [version for version in known if version.startswith(named)] if re.fullmatch("[0-9a-f]{4,64}", named) else []
     if len(meant) == 1:
@@ -182,7 +186,7 @@ def model_version(lake: Lake, settings: Settings, named: str) -> str:
     )
 
 
-def _vectors(spark: "SparkSession", lake: Lake, version: str, name: str) -> DataFrame:
+def _read_vectors(spark: "SparkSession", lake: Lake, version: str, name: str) -> DataFrame:
     """One vector a product: a whole one goes before a partial one, then the latest."""
     vectors = lake.read(spark, "vectors", {"model_version": version})
     rank = F.struct(~F.col("partial"), "date")
@@ -193,10 +197,10 @@ def _draw(seed: int) -> Any:
     return F.xxhash64(F.lit(seed), F.col("product_id"))
 
 
-def _changed(
-    taken: Sample, one: NDArray[np.int64], other: NDArray[np.int64], shares: NDArray[np.float64]
+def _list_changed_neighbours(
+    taken: SharedSample, one: NDArray[np.int64], other: NDArray[np.int64], shares: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
-    worst = [row for row in np.argsort(shares, kind="stable")[:EXAMPLES] if shares[row] < 1]
+    worst = [row for row in np.argsort(shares, kind="stable")[:COMPARED_EXAMPLES] if shares[row] < 1]
 
     def named(rows: NDArray[np.int64]) -> list[dict[str, str]]:
         return [{"product_id": taken.ids[row], "title": taken.titles[row]} for row in rows]

@@ -13,15 +13,20 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
-from jobs.lake.reading import read_parquet
-from jobs.lake.storage import SCRATCH
+from jobs.lake.reading import read_lake_files
+from jobs.lake.storage import SCRATCH_FOLDER
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.operations.retention import Forgotten, cutoff, old_dates, superseded_vectors
-from jobs.operations.scratch import drop_expired, has_scratch
+from jobs.operations.retention import (
+    ForgottenPartition,
+    find_expired_partitions,
+    find_first_kept_date,
+    find_superseded_vectors,
+)
+from jobs.operations.scratch import drop_expired_scratch, has_scratch
 from jobs.settings import Settings
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import folded, history_mark
+from jobs.state.ledger import compact_history, history_mark
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -32,16 +37,16 @@ log = logging.getLogger(__name__)
 SAFE_AGE = timedelta(hours=48)
 """Files that no table refers to are left alone for so long: a running stage may be about to commit them."""
 
-COMPACTED = ("served", "regions", "runs")
-MAX_FILES = 8
+COMPACTED_TABLES = ("served", "regions", "runs")
+MAX_PARTITION_FILES = 8
 """A partition of these tables is compacted when it has more files."""
 
-LEASE = "maintenance"
+MAINTENANCE_LEASE = "maintenance"
 """Name under which runs of maintain exclude each other in `leases`; no collection is called so."""
 
 
 @dataclass(frozen=True)
-class Action:
+class MaintenanceAction:
     """Something done, or to be done in a dry run.
 
     Attributes:
@@ -60,15 +65,15 @@ class Action:
         return asdict(self)
 
 
-def maintain(
+def maintain_lake(
     spark: "SparkSession",
     lake: Lake,
     settings: Settings,
     *,
     dry_run: bool = False,
     safe_age: timedelta = SAFE_AGE,
-    max_files: int = MAX_FILES,
-) -> list[Action]:
+    max_files: int = MAX_PARTITION_FILES,
+) -> list[MaintenanceAction]:
     """Do what is due and return what was done.
 
     Args:
@@ -84,73 +89,73 @@ def maintain(
             the lake is done.
     """
     if dry_run:
-        return _due(spark, lake, settings, safe_age, max_files, dry_run=True)
-    with hold_lease(lake, LEASE, settings):
-        return _due(spark, lake, settings, safe_age, max_files, dry_run=False)
+        return _run_due_actions(spark, lake, settings, safe_age, max_files, dry_run=True)
+    with hold_lease(lake, MAINTENANCE_LEASE, settings):
+        return _run_due_actions(spark, lake, settings, safe_age, max_files, dry_run=False)
 
 
-def _due(
+def _run_due_actions(
     spark: "SparkSession", lake: Lake, settings: Settings, safe_age: timedelta, max_files: int, *, dry_run: bool
-) -> list[Action]:
-    first_kept = cutoff(lake, settings.retention_days)
-    actions = [_forget(lake, part, dry_run) for part in old_dates(spark, lake, first_kept)]
-    actions += [_forget(lake, part, dry_run) for part in superseded_vectors(spark, lake, first_kept)]
-    for table in COMPACTED:
+) -> list[MaintenanceAction]:
+    first_kept = find_first_kept_date(lake, settings.retention_days)
+    actions = [_forget(lake, part, dry_run) for part in find_expired_partitions(spark, lake, first_kept)]
+    actions += [_forget(lake, part, dry_run) for part in find_superseded_vectors(spark, lake, first_kept)]
+    for table in COMPACTED_TABLES:
         actions += _compact(spark, lake, table, max_files, first_kept, dry_run)
     for table in TABLES:
         actions += _sweep(lake, table, safe_age, dry_run)
     actions += _sweep_scratch(lake, safe_age, dry_run)
-    return [*actions, *_expired_collections(lake, settings, dry_run)]
+    return [*actions, *_drop_expired_collections(lake, settings, dry_run)]
 
 
-def _forget(lake: Lake, part: Forgotten, dry_run: bool) -> Action:
+def _forget(lake: Lake, part: ForgottenPartition, dry_run: bool) -> MaintenanceAction:
     files = [] if dry_run or part.kept is None else lake.write(part.kept, part.table, part.partition)
     before = len(lake.files(part.table, part.partition))
     if not dry_run:
         lake.commit(part.table, files, attempt=None, partition=part.partition, mode="overwrite")
     what = "date past retention" if part.kept is None else "superseded vectors"
-    return Action(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
+    return MaintenanceAction(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
 
 
 def _compact(
     spark: "SparkSession", lake: Lake, table: str, max_files: int, first_kept: str, dry_run: bool
-) -> list[Action]:
+) -> list[MaintenanceAction]:
     """Merge the files of partitions that have many; the ledger goes on telling what every retained date served."""
     actions = []
     for partition in lake.open(table).partitions():
-        paths = _paths(lake, table, partition)
+        paths = _list_paths(lake, table, partition)
         if len(paths) <= max_files:
             continue
         rows = lake.count(table, partition)
         if not dry_run:
-            files = lake.write(_merged(spark, lake, table, paths, first_kept), table, partition)
+            files = lake.write(_merge_rows(spark, lake, table, paths, first_kept), table, partition)
             marks = {}
             if table == "served" and first_kept:
                 marks = {history_mark(partition["collection"]): Date.fromisoformat(first_kept).toordinal()}
             lake.commit(table, files, attempt=None, partition=partition, remove=paths, marks=marks)
             rows -= sum(file.rows for file in files)
         what = f"compacted: {'/'.join(partition.values())}"
-        actions.append(Action(table, what, len(paths), rows if not dry_run else 0))
+        actions.append(MaintenanceAction(table, what, len(paths), rows if not dry_run else 0))
     return actions
 
 
-def _merged(spark: "SparkSession", lake: Lake, table: str, paths: list[str], first_kept: str) -> "DataFrame":
+def _merge_rows(spark: "SparkSession", lake: Lake, table: str, paths: list[str], first_kept: str) -> "DataFrame":
     """Return the rows of some files of a partition; of the ledger without the history before a date.
 
     Exactly those files are read, because exactly those are removed: a night may append another meanwhile. What a new
     file of the ledger says has a higher epoch, so folding the others does no harm.
     """
     uris = [lake.storage.uri(table, path) for path in paths]
-    rows = read_parquet(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))
-    return folded(rows, first_kept) if table == "served" else rows.coalesce(1)
+    rows = read_lake_files(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))
+    return compact_history(rows, first_kept) if table == "served" else rows.coalesce(1)
 
 
-def _paths(lake: Lake, table: str, partition: dict[str, str]) -> list[str]:
+def _list_paths(lake: Lake, table: str, partition: dict[str, str]) -> list[str]:
     prefix = len(lake.storage.uri(table)) + 1
     return [uri[prefix:] for uri in lake.files(table, partition)]
 
 
-def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[Action]:
+def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:
     """Delete files that no commit refers to, write a checkpoint, drop log entries that it replaces."""
     delta = lake.open(table)
     swept = delta.vacuum(
@@ -163,25 +168,29 @@ def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[A
         delta.update_incremental()
         delta.create_checkpoint()
         delta.cleanup_metadata()
-    return [Action(table, "files that nothing refers to", len(swept))] if swept else []
+    return [MaintenanceAction(table, "files that nothing refers to", len(swept))] if swept else []
 
 
-def _expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> list[Action]:
+def _drop_expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> list[MaintenanceAction]:
     """Drop the scratch collections of backfills whose time is over."""
     if not has_scratch(lake):
         return []
     with connect(settings) as client:
-        dropped = drop_expired(client, lake, settings, dry_run=dry_run)
-    return [Action("Milvus", f"scratch collection expired: {one.collection}", rows=one.rows) for one in dropped]
+        dropped = drop_expired_scratch(client, lake, settings, dry_run=dry_run)
+    return [
+        MaintenanceAction("Milvus", f"scratch collection expired: {one.collection}", rows=one.rows) for one in dropped
+    ]
 
 
-def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[Action]:
+def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:
     """Delete what killed runs spilled."""
     filesystem, root = lake.storage.open()
     oldest = datetime.now(UTC) - safe_age
-    listed: Iterable[fs.FileInfo] = filesystem.get_file_info(fs.FileSelector(f"{root}/{SCRATCH}", allow_not_found=True))
+    listed: Iterable[fs.FileInfo] = filesystem.get_file_info(
+        fs.FileSelector(f"{root}/{SCRATCH_FOLDER}", allow_not_found=True)
+    )
     old = [info for info in listed if info.mtime is not None and info.mtime < oldest]
     if not dry_run:
         for info in old:
             filesystem.delete_file(info.path)
-    return [Action(SCRATCH, "spilled by runs that were killed", len(old))] if old else []
+    return [MaintenanceAction(SCRATCH_FOLDER, "spilled by runs that were killed", len(old))] if old else []

@@ -13,44 +13,44 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.alias import operator
-from jobs.serving.collection import flush, open_collection, registered_dimension
-from jobs.serving.reconcile import Mender
+from jobs.serving.alias import current_operator
+from jobs.serving.collection import flush_collection, open_collection, read_dimension
+from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
-from jobs.serving.search import published
+from jobs.serving.search import read_served_collection
 from jobs.state.lease import Lease, hold_lease
-from jobs.state.ledger import ledger_version
-from jobs.state.run_context import Night
-from jobs.state.run_log import record
+from jobs.state.ledger import read_ledger_version
+from jobs.state.run_context import RunContext
+from jobs.state.run_log import record_runs
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 
 @dataclass(frozen=True)
-class Bench:
+class OperatorSession:
     """The served collection, ours for a while.
 
     Attributes:
         client, collection: where.
         lease: the right to write it.
-        mender: writes it.
+        reconciler: writes it.
         ledger_version: of its ledger, which nobody else writes meanwhile.
     """
 
     client: "MilvusClient"
     collection: str
     lease: Lease
-    mender: Mender
+    reconciler: Reconciler
     ledger_version: int
 
     def flush(self) -> None:
         """Make what was written searchable at full speed."""
-        flush(self.client, self.collection)
+        flush_collection(self.client, self.collection)
 
 
 @contextmanager
-def at_the_bench(night: Night) -> Iterator[Bench]:
+def operator_session(context: RunContext) -> Iterator[OperatorSession]:
     """Hold the lease of the collection behind the alias.
 
     Raises:
@@ -58,38 +58,38 @@ def at_the_bench(night: Night) -> Iterator[Bench]:
         NightStoppedError: this lake does not know the collection.
         LeaseBusyError: a night kept it for longer than we wait.
     """
-    with connect(night.settings) as client:
-        served = published(client, night.settings.alias)
+    with connect(context.settings) as client:
+        served = read_served_collection(client, context.settings.alias)
         name, version = served.collection, served.model_version
-        if not ledger_version(night.lake, name):
+        if not read_ledger_version(context.lake, name):
             raise NightStoppedError(
-                f"the ledger of this lake knows nothing of {name}, which alias {night.settings.alias} names: name the "
+                f"the ledger of this lake knows nothing of {name}, which alias {context.settings.alias} names: name the "
                 "lake that its nights are kept in (--lake)"
             )
-        dimension = registered_dimension(night.lake, version)
-        with hold_lease(night.lake, name, night.settings) as lease:
+        dimension = read_dimension(context.lake, version)
+        with hold_lease(context.lake, name, context.settings) as lease:
             open_collection(client, name)
-            writer = RowWriter(night.settings, lease.guard, name)
-            mender = Mender(night.spark, night.lake, client, writer, version, dimension)
-            yield Bench(client, name, lease, mender, ledger_version(night.lake, name))
+            writer = RowWriter(context.settings, lease.guard, name)
+            mender = Reconciler(context.spark, context.lake, client, writer, version, dimension)
+            yield OperatorSession(client, name, lease, mender, read_ledger_version(context.lake, name))
 
 
-def note(
-    lake: Lake, stage: str, date: str, counts: Mapping[str, int], details: Mapping[str, str], began: float
+def record_operation(
+    lake: Lake, stage: str, date: str, counts: Mapping[str, int], details: Mapping[str, str], started: float
 ) -> None:
     """Append what was done by hand to `runs`, with who did it.
 
     Args:
         lake, stage, date: where, what, and the snapshot date that it concerns.
         counts, details: as of a stage.
-        began: `time.monotonic` of its beginning.
+        started: `time.monotonic` of its beginning.
     """
     row: dict[str, object] = {
         "stage": stage,
         "outcome": "success",
         "counts": list(counts.items()),
-        "seconds": round(time.monotonic() - began, 3),
-        "details": [*details.items(), ("by", operator())],
+        "seconds": round(time.monotonic() - started, 3),
+        "details": [*details.items(), ("by", current_operator())],
         "finished_at": datetime.now(UTC),
     }
-    record(lake, date, "", [row])
+    record_runs(lake, date, "", [row])

@@ -8,18 +8,18 @@ import time
 from dataclasses import dataclass
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import count
-from jobs.operations.catch_up import served_date
-from jobs.operations.operator_session import at_the_bench, note
-from jobs.serving.reconcile import Mended
-from jobs.state.ledger import ledger_state
-from jobs.state.run_context import Night
+from jobs.milvus.client import count_rows
+from jobs.operations.catch_up import read_served_date
+from jobs.operations.operator_session import operator_session, record_operation
+from jobs.serving.reconcile import ReconcileResult
+from jobs.state.ledger import read_ledger
+from jobs.state.run_context import RunContext
 
-STAGE = "repair"
+_STAGE = "repair"
 
 
 @dataclass(frozen=True)
-class Repaired:
+class RepairResult:
     """What was found, and mended unless only looked at.
 
     Attributes:
@@ -31,7 +31,7 @@ class Repaired:
 
     collection: str
     rows: int
-    found: Mended
+    found: ReconcileResult
     dry_run: bool
 
     def as_dict(self) -> dict[str, object]:
@@ -41,11 +41,11 @@ class Repaired:
         return {"collection": self.collection, "rows": self.rows, **kinds, "mended": mended, "dry_run": self.dry_run}
 
 
-def repair(night: Night, *, deep: bool = False, dry_run: bool = False) -> Repaired:
+def repair_collection(context: RunContext, *, deep: bool = False, dry_run: bool = False) -> RepairResult:
     """Compare every row of the served collection with the ledger and bring back what differs.
 
     Args:
-        night: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date does not matter.
         deep: compare all fields and vectors too; reads the whole collection.
         dry_run: only look.
 
@@ -54,14 +54,14 @@ def repair(night: Night, *, deep: bool = False, dry_run: bool = False) -> Repair
         NothingPublishedError, LeaseBusyError: there is nothing to repair, or a night writes it.
     """
     began = time.monotonic()
-    with at_the_bench(night) as bench:
-        ledger = ledger_state(night.spark, night.lake, bench.collection)
+    with operator_session(context) as bench:
+        ledger = read_ledger(context.spark, context.lake, bench.collection)
         rows = ledger.count()
-        found = bench.mender.to(ledger, deep=deep, look_only=dry_run)
-        done = Repaired(bench.collection, rows, found, dry_run)
+        found = bench.reconciler.to(ledger, deep=deep, dry_run=dry_run)
+        done = RepairResult(bench.collection, rows, found, dry_run)
         if not dry_run and found.rows:
             bench.flush()
-            held = count(bench.client, bench.collection)
+            held = count_rows(bench.client, bench.collection)
             if held != rows:
                 raise NightStoppedError(
                     f"{bench.collection} holds {held:,} rows after the repair and not {rows:,}: somebody writes it "
@@ -70,5 +70,5 @@ def repair(night: Night, *, deep: bool = False, dry_run: bool = False) -> Repair
     if not dry_run:
         counts = {"rows": rows, "missing": found.missing, "changed": found.changed, "surplus": found.surplus}
         details = {"collection": done.collection, "deep": str(deep).lower()}
-        note(night.lake, STAGE, served_date(night.lake, done.collection), counts, details, began)
+        record_operation(context.lake, _STAGE, read_served_date(context.lake, done.collection), counts, details, began)
     return done

@@ -15,30 +15,30 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.operations.catch_up import served_date
-from jobs.operations.operator_session import Bench, at_the_bench, note
-from jobs.serving.alias import operator
-from jobs.serving.collection import check_held
-from jobs.serving.row_writer import Written
-from jobs.spark.row_counts import count_rows
-from jobs.state.hold import hold
+from jobs.operations.catch_up import read_served_date
+from jobs.operations.operator_session import OperatorSession, operator_session, record_operation
+from jobs.serving.alias import current_operator
+from jobs.serving.collection import verify_collection
+from jobs.serving.row_writer import WriteResult
+from jobs.spark.row_counts import count_frames
+from jobs.state.hold import hold_runs
 from jobs.state.ledger import (
     DELETE,
     UPSERT,
     epoch_mark,
     highwater_mark,
-    history_start,
     ledger_counter,
-    ledger_state,
+    read_history_start,
+    read_ledger,
 )
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from schemas.collection import ID_FIELD
 
-STAGE = "restore"
+_STAGE = "restore"
 
 
 @dataclass(frozen=True)
-class Restored:
+class RestoreResult:
     """What was brought back, or would be.
 
     Attributes:
@@ -64,27 +64,27 @@ class Restored:
 
 
 @dataclass(frozen=True)
-class Way:
+class RestorePlan:
     """From what the ledger says to what it is to say.
 
     Attributes:
         target: every row that is to be held, with the epoch that it has or will have.
         back: those of the target that change.
-        gone: product_id of rows that go.
+        ids_to_delete: product_id of rows that go.
         counts: rows, brought_back, deleted.
     """
 
     target: DataFrame
     back: DataFrame
-    gone: DataFrame
+    ids_to_delete: DataFrame
     counts: dict[str, int]
 
 
-def restore(night: Night, *, dry_run: bool = False) -> Restored:
+def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult:
     """Serve what the night's date served, and hold the nights until `moon release`.
 
     Args:
-        night: the date to go back to, the reason, and the means.
+        context: the date to go back to, the reason, and the means.
         dry_run: only count.
 
     Raises:
@@ -93,79 +93,79 @@ def restore(night: Night, *, dry_run: bool = False) -> Restored:
         NothingPublishedError, LeaseBusyError: there is nothing to restore, or a night writes it.
     """
     began = time.monotonic()
-    with at_the_bench(night) as bench:
-        before = served_date(night.lake, bench.collection)
-        _check_date(night, bench.collection, before)
-        way = _way(night, bench)
-        done = Restored(bench.collection, night.date, before, **way.counts, dry_run=dry_run)
+    with operator_session(context) as bench:
+        before = read_served_date(context.lake, bench.collection)
+        _check_date(context, bench.collection, before)
+        way = _plan_restore(context, bench)
+        done = RestoreResult(bench.collection, context.date, before, **way.counts, dry_run=dry_run)
         if dry_run:
             return done
-        hold(night.lake, night.date, night.reason, operator())
-        mended = bench.mender.to(way.target)
+        hold_runs(context.lake, context.date, context.reason, current_operator())
+        mended = bench.reconciler.to(way.target)
         bench.flush()
-        check_held(
+        verify_collection(
             bench.client,
             bench.collection,
             rows=way.counts["rows"],
             epoch=bench.lease.epoch,
-            of_epoch=way.counts["brought_back"],
-            written=Written(mended.rows, mended.sample if mended.written == way.counts["brought_back"] else []),
+            epoch_rows=way.counts["brought_back"],
+            written=WriteResult(mended.rows, mended.sample if mended.written == way.counts["brought_back"] else []),
         )
-        _commit(night, bench, way)
+        _commit(context, bench, way)
     counts = {**way.counts, "mended": mended.rows}
-    details = {"collection": done.collection, "before": before, "reason": night.reason}
-    note(night.lake, STAGE, night.date, counts, details, began)
+    details = {"collection": done.collection, "before": before, "reason": context.reason}
+    record_operation(context.lake, _STAGE, context.date, counts, details, began)
     return done
 
 
-def _check_date(night: Night, collection: str, before: str) -> None:
-    if night.date >= before:
+def _check_date(context: RunContext, collection: str, before: str) -> None:
+    if context.date >= before:
         raise NightStoppedError(
-            f"{collection} serves {before}: there is nothing later than {night.date} to undo (`moon repair` mends rows "
+            f"{collection} serves {before}: there is nothing later than {context.date} to undo (`moon repair` mends rows "
             "that were changed behind our back)"
         )
-    first = history_start(night.lake, collection)
-    if first is not None and Date.fromisoformat(night.date) < first:
+    first = read_history_start(context.lake, collection)
+    if first is not None and Date.fromisoformat(context.date) < first:
         raise NightStoppedError(
             f"the ledger of {collection} tells what was served from {first} on; older dates were compacted (`moon "
             "maintain`, MOON_RETENTION_DAYS). Restore a later date"
         )
 
 
-def _way(night: Night, bench: Bench) -> Way:
-    spark, lake, name = night.spark, night.lake, bench.collection
-    now, then = ledger_state(spark, lake, name), ledger_state(spark, lake, name, night.date)
+def _plan_restore(context: RunContext, session: OperatorSession) -> RestorePlan:
+    spark, lake, name = context.spark, context.lake, session.collection
+    now, then = read_ledger(spark, lake, name), read_ledger(spark, lake, name, context.date)
     same = [ID_FIELD, "content_hash", "snapshot_date"]
     kept = now.join(then.select(*same), same, "left_semi")
-    back = then.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(bench.lease.epoch).cast("long"))
+    back = then.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(session.lease.epoch).cast("long"))
     target = kept.unionByName(back)
     gone = now.join(then, ID_FIELD, "left_anti").select(ID_FIELD)
-    counts = count_rows({"rows": target, "brought_back": back, "deleted": gone})
+    counts = count_frames({"rows": target, "brought_back": back, "deleted": gone})
     if not counts["rows"]:
-        raise NightStoppedError(f"{name} served nothing on {night.date} yet: name a date from its first night on")
-    return Way(target, back, gone, counts)
+        raise NightStoppedError(f"{name} served nothing on {context.date} yet: name a date from its first night on")
+    return RestorePlan(target, back, gone, counts)
 
 
-def _commit(night: Night, bench: Bench, way: Way) -> None:
+def _commit(context: RunContext, session: OperatorSession, plan: RestorePlan) -> None:
     """Write what Milvus holds now into the ledger; deletes carry the restored date, as its night would have."""
-    name, date = bench.collection, night.date
-    deletes = way.gone.select(
+    name, date = session.collection, context.date
+    deletes = plan.ids_to_delete.select(
         ID_FIELD,
         F.lit(DELETE).alias("op"),
         F.lit(None).cast("string").alias("content_hash"),
         F.lit(date).alias("snapshot_date"),
-        F.lit(bench.lease.epoch).cast("long").alias("epoch"),
+        F.lit(session.lease.epoch).cast("long").alias("epoch"),
         F.lit(False).alias("partial"),
     )
-    rows = way.back.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
-    night.lake.commit(
+    rows = plan.back.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
+    context.lake.commit(
         "served",
-        night.lake.write(rows, "served", {"collection": name}),
+        context.lake.write(rows, "served", {"collection": name}),
         attempt=None,
         partition={"collection": name},
-        counter=(ledger_counter(name), bench.ledger_version),
+        counter=(ledger_counter(name), session.ledger_version),
         marks={
             highwater_mark(name): Date.fromisoformat(date).toordinal(),
-            epoch_mark(name): bench.lease.epoch,
+            epoch_mark(name): session.lease.epoch,
         },
     )

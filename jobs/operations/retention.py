@@ -12,14 +12,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake.store import Lake
-from jobs.state.ledger import told
+from jobs.state.ledger import keys_held_since
 from schemas.collection import collection_name
 from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DATED = ("snapshots", "quarantine", "plans", "changes", "products")
+DATED_TABLES = ("snapshots", "quarantine", "plans", "changes", "products")
 """Tables that forget whole dates."""
 
 SUPERSEDED_SHARE = 0.2
@@ -27,7 +27,7 @@ SUPERSEDED_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class ForgottenPartition:
     """A partition that retention drops or thins.
 
     Attributes:
@@ -42,69 +42,69 @@ class Forgotten:
     kept: DataFrame | None = None
 
 
-def cutoff(lake: Lake, days: int) -> str:
+def find_first_kept_date(lake: Lake, days: int) -> str:
     """Return the first date that is kept; empty for a lake without snapshots."""
     dates = [partition["date"] for partition in lake.open("snapshots").partitions()]
     return (Date.fromisoformat(max(dates)) - timedelta(days=days)).isoformat() if dates else ""
 
 
-def old_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgotten]:
-    """Return the partitions of `DATED` before a date.
+def find_expired_partitions(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
+    """Return the partitions of `DATED_TABLES` before a date.
 
     Products stay as long as a collection serves one whose row no later date holds (its rows have been refused since):
     mending a collection needs them.
     """
-    needed = _dates_still_served(spark, lake, first_kept)
+    needed = _list_served_dates(spark, lake, first_kept)
     found = []
-    for table in DATED:
+    for table in DATED_TABLES:
         for partition in lake.open(table).partitions():
             date = partition["run_id"][:10] if table == "changes" else partition["date"]
             if date < first_kept and not (table == "products" and date in needed):
-                found.append(Forgotten(table, partition, lake.count(table, partition)))
+                found.append(ForgottenPartition(table, partition, lake.count(table, partition)))
     return found
 
 
-def _dates_still_served(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
+def _list_served_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
     """Return the old dates that hold the last row of a product which some collection serves."""
     products = lake.read(spark, "products").select(*CONTENT_KEY, "date")
     if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
         return set()
     latest = (
-        products.join(_held(spark, lake, first_kept), CONTENT_KEY, "left_semi")
+        products.join(_load_held_keys(spark, lake, first_kept), CONTENT_KEY, "left_semi")
         .groupBy(*CONTENT_KEY)
         .agg(F.max("date").alias("date"))
     )
     return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
 
 
-def _held(spark: "SparkSession", lake: Lake, first_kept: str) -> DataFrame:
+def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str) -> DataFrame:
     """Return product_id and content_hash of everything that any collection serves, or may be restored to."""
     held = spark.createDataFrame([], "product_id string, content_hash string")
     for partition in lake.open("served").partitions():
-        held = held.unionByName(told(spark, lake, partition["collection"], first_kept))
+        held = held.unionByName(keys_held_since(spark, lake, partition["collection"], first_kept))
     return held.distinct()
 
 
-def superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> list[Forgotten]:
+def find_superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
     """Return old partitions of vectors, thinned: each product's latest stays, and what is served or may be restored."""
     found = []
     for model in sorted({partition["model_version"] for partition in lake.open("vectors").partitions()}):
-        judged = _judged(spark, lake, model, first_kept)
+        judged = _classify_vectors(spark, lake, model, first_kept)
         counts = judged.groupBy("date").agg(F.count("*").alias("rows"), F.count_if(~F.col("keep")).alias("gone"))
         for row in counts.where("gone > 0").orderBy("date").collect():
-            if row.gone >= SUPERSEDED_SHARE * row.rows:
+            if row.ids_to_delete >= SUPERSEDED_SHARE * row.rows:
                 partition = {"model_version": model, "date": row.date}
                 keep = judged.where((F.col("date") == row.date) & F.col("keep")).select(*CONTENT_KEY)
                 kept = lake.read(spark, "vectors", partition).join(keep, CONTENT_KEY, "left_semi")
-                found.append(Forgotten("vectors", partition, row.gone, kept))
+                found.append(ForgottenPartition("vectors", partition, row.ids_to_delete, kept))
     return found
 
 
-def _judged(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> DataFrame:
+def _classify_vectors(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> DataFrame:
     """Return product_id, content_hash, date and keep of every vector of a model."""
     vectors = lake.read(spark, "vectors", {"model_version": model}).select(*CONTENT_KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
-    served = told(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
+    served = keys_held_since(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
     joined = vectors.join(latest, "product_id").join(served, CONTENT_KEY, "left")
     keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
     return joined.select(*CONTENT_KEY, "date", keep.alias("keep"))

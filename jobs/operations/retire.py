@@ -10,22 +10,22 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import alias_target, connect, count
-from jobs.operations.operator_session import note
-from jobs.serving.alias import model_of, unserved_collection
+from jobs.milvus.client import connect, count_rows, read_alias_target
+from jobs.operations.operator_session import record_operation
+from jobs.serving.alias import find_unserved_collection, read_model_version
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import highwater
-from jobs.state.run_context import Night
+from jobs.state.ledger import read_highwater_date
+from jobs.state.run_context import RunContext
 from schemas.collection import pinned_alias
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-VERB = "retire"
+RETIRE_VERB = "retire"
 
 
 @dataclass(frozen=True)
-class Retired:
+class RetireResult:
     """What was dropped, or would be.
 
     Attributes:
@@ -44,11 +44,11 @@ class Retired:
         return asdict(self)
 
 
-def retire(night: Night, name: str, *, dry_run: bool = False) -> Retired:
+def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) -> RetireResult:
     """Drop a collection and its model's pinned alias.
 
     Args:
-        night: lake, settings and the reason, which is kept in the lake's history; its date does not matter.
+        context: lake, settings and the reason, which is kept in the lake's history; its date does not matter.
         name: the collection, or first digits of its model version.
         dry_run: only look.
 
@@ -57,26 +57,33 @@ def retire(night: Night, name: str, *, dry_run: bool = False) -> Retired:
         LeaseBusyError: a rollout or a rollback works on it.
     """
     began = time.monotonic()
-    with connect(night.settings) as client:
-        served = alias_target(client, night.settings.alias)
-        target = unserved_collection(client, served, name, option="--model")
-        version = model_of(client, target)
-        with hold_lease(night.lake, target, night.settings):
-            pinned = _check_left(client, target, pinned_alias(night.settings.alias, version))
+    with connect(context.settings) as client:
+        served = read_alias_target(client, context.settings.alias)
+        target = find_unserved_collection(client, served, name, option="--model")
+        version = read_model_version(client, target)
+        with hold_lease(context.lake, target, context.settings):
+            pinned = _check_unserved(client, target, pinned_alias(context.settings.alias, version))
             client.load_collection(target)
-            held = highwater(night.lake, target)
-            found = Retired(target, version, held.isoformat() if held else None, count(client, target))
+            held = read_highwater_date(context.lake, target)
+            found = RetireResult(target, version, held.isoformat() if held else None, count_rows(client, target))
             if dry_run:
                 return found
             for alias in pinned:
                 client.drop_alias(alias)
             client.drop_collection(target)
         date = found.date or datetime.now(UTC).date().isoformat()
-        note(night.lake, VERB, date, {"rows": found.rows}, {"collection": target, "reason": night.reason}, began)
+        record_operation(
+            context.lake,
+            RETIRE_VERB,
+            date,
+            {"rows": found.rows},
+            {"collection": target, "reason": context.reason},
+            began,
+        )
         return found
 
 
-def _check_left(client: "MilvusClient", collection: str, pinned: str) -> list[str]:
+def _check_unserved(client: "MilvusClient", collection: str, pinned: str) -> list[str]:
     """Return the pinned alias if it names the collection; refuse if another one does, of whatever service."""
     aliases = list(client.list_aliases(collection)["aliases"])
     if others := sorted(set(aliases) - {pinned}):

@@ -10,23 +10,29 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
-from jobs.operations.catch_up import Follower, expected_work, lacks, plan_of, served_date
-from jobs.serving.alias import Move, model_of, move_alias, previous_collection, unserved_collection
-from jobs.serving.search import published
-from jobs.stages.estimate import Estimate
-from jobs.state.ledger import highwater
-from jobs.state.model_registry import ModelChoice, registered_model
-from jobs.state.run_context import Night
+from jobs.operations.catch_up import CatchUp, count_differing_rows, estimate_work, plan_catch_up, read_served_date
+from jobs.serving.alias import (
+    AliasMove,
+    find_previous_collection,
+    find_unserved_collection,
+    move_alias,
+    read_model_version,
+)
+from jobs.serving.search import read_served_collection
+from jobs.stages.estimate import WorkEstimate
+from jobs.state.ledger import read_highwater_date
+from jobs.state.model_registry import ModelChoice, read_registered_model
+from jobs.state.run_context import RunContext
 from schemas.collection import is_scratch
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-VERB = "rollback"
+ROLLBACK_VERB = "rollback"
 
 
 @dataclass(frozen=True)
-class Way:
+class RollbackPlan:
     """From which collection back to which.
 
     Attributes:
@@ -43,7 +49,7 @@ class Way:
     date: str
     to_date: str | None
     behind: int
-    work: Estimate
+    work: WorkEstimate
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields, for JSON."""
@@ -60,59 +66,70 @@ class Way:
         }
 
 
-def way_back(night: Night, to: str = "") -> Way:
+def plan_rollback(context: RunContext, to: str = "") -> RollbackPlan:
     """Look where a rollback leads and how far that collection is behind; nothing is encoded or moved.
 
     Args:
-        night: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date does not matter.
         to: a collection, or first digits of its model version; empty: the one that the alias named before.
 
     Raises:
         NightStoppedError: there is no such collection, or its checkpoint is not where it was.
     """
-    with connect(night.settings) as client:
-        served = published(client, night.settings.alias).collection
-        target = _target(night, client, served, to)
-        version = model_of(client, target)
-    own = night.settings.model_copy(update={"model": None})
-    model = registered_model(night.lake, own, version, target)
-    there = replace(night, date=served_date(night.lake, served))
-    plan = plan_of(there, model)
-    held = highwater(night.lake, target)
-    return Way(served, model, there.date, held.isoformat() if held else None, lacks(plan), expected_work(there, plan))
+    with connect(context.settings) as client:
+        served = read_served_collection(client, context.settings.alias).collection
+        target = _resolve_target(context, client, served, to)
+        version = read_model_version(client, target)
+    own = context.settings.model_copy(update={"model": None})
+    model = read_registered_model(context.lake, own, version, target)
+    there = replace(context, date=read_served_date(context.lake, served))
+    plan = plan_catch_up(there, model)
+    held = read_highwater_date(context.lake, target)
+    return RollbackPlan(
+        served,
+        model,
+        there.date,
+        held.isoformat() if held else None,
+        count_differing_rows(plan),
+        estimate_work(there, plan),
+    )
 
 
-def rollback(night: Night, way: Way) -> Move:
+def run_rollback(context: RunContext, plan: RollbackPlan) -> AliasMove:
     """Catch the collection up and move the alias; done already, it changes nothing.
 
     Args:
-        night: the means, and the reason, which is kept in the history of moves.
-        way: from `way_back`.
+        context: the means, and the reason, which is kept in the history of moves.
+        plan: from `plan_rollback`.
 
     Raises:
         MoonError: as raised by the stages detect, encode and upsert, or by `jobs.serving.alias.move_alias`.
     """
-    made: list[Move] = []
+    made: list[AliasMove] = []
 
     def act(client: "MilvusClient") -> None:
-        made.append(move_alias(client, night.settings, night.lake, way.to.collection, verb=VERB, reason=night.reason))
+        made.append(
+            move_alias(
+                client, context.settings, context.lake, plan.to.collection, verb=ROLLBACK_VERB, reason=context.reason
+            )
+        )
 
-    with connect(night.settings) as client:
-        Follower(night, way.to, way.served).then(client, act)
+    with connect(context.settings) as client:
+        CatchUp(context, plan.to, plan.served).run_while_locked(client, act)
     return made[0]
 
 
-def _target(night: Night, client: "MilvusClient", served: str, to: str) -> str:
-    alias = night.settings.alias
+def _resolve_target(context: RunContext, client: "MilvusClient", served: str, to: str) -> str:
+    alias = context.settings.alias
     if not to:
-        found = previous_collection(night.lake, client, alias)
+        found = find_previous_collection(context.lake, client, alias)
         if found is None:
             raise NightStoppedError(
                 f"alias {alias} has named no other collection before {served}, as far as one is left: name one with "
                 f"--to ({', '.join(client.list_collections())})"
             )
         return found
-    target = unserved_collection(client, served, to, option="--to")
+    target = find_unserved_collection(client, served, to, option="--to")
     if is_scratch(target):
         raise NightStoppedError(f"{target} is a scratch collection of a backfill and will expire: readers never get it")
     return target

@@ -1,7 +1,7 @@
 """rollout: another model for the readers, in two steps with a person between them.
 
-`prepare` fills the new model's collection beside the nights, which go on and serve the old one, and compares both. A
-person reads the comparison. `switch` catches up with the nights that passed and moves the alias while no night can come
+`prepare_rollout` fills the new model's collection beside the nights, which go on and serve the old one, and compares both. A
+person reads the comparison. `switch_rollout` catches up with the nights that passed and moves the alias while no night can come
 between. Either step, killed anywhere and run again, goes on where it was; done already, it changes nothing.
 """
 
@@ -17,35 +17,35 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyspark.sql import functions as F
 
 from jobs.errors import MoonError, NightStoppedError
-from jobs.milvus.client import alias_target, connect
-from jobs.operations.catch_up import MOST_ROUNDS, Follower, served_date
-from jobs.operations.compare import CompareError, compare
+from jobs.milvus.client import connect, read_alias_target
+from jobs.operations.catch_up import MAX_ROUNDS, CatchUp, read_served_date
+from jobs.operations.compare import CompareError, compare_models
 from jobs.operations.reembed import reembed_in_parts
-from jobs.serving.alias import Move, model_of, move_alias, operator
-from jobs.spark.row_counts import count_rows
+from jobs.serving.alias import AliasMove, current_operator, move_alias, read_model_version
+from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_breakers
-from jobs.stages.report import REPORTS
+from jobs.stages.report import REPORTS_FOLDER
 from jobs.state.changes import OPS
-from jobs.state.ledger import ledger_state, ledger_version
-from jobs.state.model_registry import ModelChoice, checkpoint_at
-from jobs.state.run_context import Night
-from jobs.state.run_log import record
+from jobs.state.ledger import read_ledger, read_ledger_version
+from jobs.state.model_registry import ModelChoice, describe_checkpoint
+from jobs.state.run_context import RunContext
+from jobs.state.run_log import record_runs
 from schemas.collection import ID_FIELD
 
 log = logging.getLogger(__name__)
 
 STAGE = "rollout"
 """Name of both steps in `runs`; the detail ``state`` tells them apart."""
-PREPARED, SWITCHED, SERVES = "prepared", "switched", "serves already"
+ROLLOUT_PREPARED, ROLLOUT_SWITCHED, ROLLOUT_ALREADY_SERVED = "prepared", "switched", "serves already"
 
 PRODUCTS_PER_PART = 100_000
 """Products that are encoded before their vectors are committed: what a killed rollout loses at most."""
 
 
-NIGHT_LASTS = timedelta(hours=12)
+MAX_NIGHT_DURATION = timedelta(hours=12)
 """A plan that is older and was never served (a failed night, a dry run) is no reason to wait."""
 
-POLL_SECONDS = 5.0
+NIGHT_POLL_SECONDS = 5.0
 
 
 class NothingPreparedError(MoonError):
@@ -61,22 +61,22 @@ class Rollout:
     """From which collection to which model.
 
     Attributes:
-        night: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date does not matter.
         served, served_model: collection behind the alias and its model version.
         model: the new one, with the collection that it gets.
         reason: why; for the record.
     """
 
-    night: Night
+    context: RunContext
     served: str
     served_model: str
     model: ModelChoice
     reason: str
 
     @property
-    def follower(self) -> Follower:
+    def catch_up(self) -> CatchUp:
         """The new collection, following the served one."""
-        return Follower(self.night, self.model, self.served)
+        return CatchUp(self.context, self.model, self.served)
 
     @property
     def is_done(self) -> bool:
@@ -85,14 +85,14 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RolloutPreview:
     """What a person decides by.
 
     Attributes:
         date: snapshot date that both collections were compared on.
         rows: products that the old collection serves ("served"), that the new one has ("ready"), and that readers would
             lose ("missing": the new model could not encode them).
-        comparison: see `jobs.operations.compare.compare`; empty where the catalogue is too small for one.
+        comparison: see `jobs.operations.compare.compare_models`; empty where the catalogue is too small for one.
         page: where the page for people lies.
     """
 
@@ -102,63 +102,63 @@ class Prepared:
     page: str = ""
 
 
-def begin(night: Night, folder: str, reason: str = "") -> Rollout:
+def begin_rollout(context: RunContext, folder: str, reason: str = "") -> Rollout:
     """Look what is served and which model is to come.
 
     Args:
-        night: the means; its settings name the alias, not the new model.
+        context: the means; its settings name the alias, not the new model.
         folder: the new checkpoint.
         reason: why.
 
     Raises:
         NightStoppedError: nothing is served yet, or there is no checkpoint at that place.
     """
-    with connect(night.settings) as client:
-        served = alias_target(client, night.settings.alias)
+    with connect(context.settings) as client:
+        served = read_alias_target(client, context.settings.alias)
         if served is None:
             raise NightStoppedError(
-                f"alias {night.settings.alias} serves nothing yet, so there is nothing to roll out over: the first "
+                f"alias {context.settings.alias} serves nothing yet, so there is nothing to roll out over: the first "
                 f"night brings its model with it (`moon nightly --model {folder}`)"
             )
-        version = model_of(client, served)
-    model = checkpoint_at(folder, night.settings.detector)
+        version = read_model_version(client, served)
+    model = describe_checkpoint(folder, context.settings.detector)
     if version == model.model_version:
         model = replace(model, collection=served)
-    return Rollout(night, served, version, model, reason)
+    return Rollout(context, served, version, model, reason)
 
 
-def prepare(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed: int = 0) -> Prepared:
+def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed: int = 0) -> RolloutPreview:
     """Fill the new collection up to the date that is served now, compare both, write the page; readers see nothing.
 
     Args:
         rollout: not done yet (`Rollout.is_done`).
-        sample, k, seed: of the comparison (`jobs.operations.compare.compare`).
+        sample, k, seed: of the comparison (`jobs.operations.compare.compare_models`).
 
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
     """
-    lake, follower = rollout.night.lake, rollout.follower
-    for _ in range(MOST_ROUNDS):
-        before = ledger_version(lake, rollout.served)
-        night = replace(rollout.night, date=served_date(lake, rollout.served))
-        for part, outcome in reembed_in_parts(night, rollout.model, PRODUCTS_PER_PART):
+    lake, follower = rollout.context.lake, rollout.catch_up
+    for _ in range(MAX_ROUNDS):
+        before = read_ledger_version(lake, rollout.served)
+        context = replace(rollout.context, date=read_served_date(lake, rollout.served))
+        for part, outcome in reembed_in_parts(context, rollout.model, PRODUCTS_PER_PART):
             log.info("part %d of %d: %s", part.number + 1, part.of, dict(outcome.results["encode"].counts))
-        follower.catch_up()
-        if ledger_version(lake, rollout.served) == before:  # no night has passed meanwhile
+        follower.run()
+        if read_ledger_version(lake, rollout.served) == before:  # no night has passed meanwhile
             break
     models = (rollout.served_model, rollout.model.model_version)
     comparison: dict[str, Any] = {}
     try:
-        comparison = compare(night.spark, lake, models, night.date, k=k, sample=sample, seed=seed)
+        comparison = compare_models(context.spark, lake, models, context.date, k=k, sample_size=sample, seed=seed)
     except CompareError as error:
         log.warning("nothing to compare: %s", error)
-    prepared = Prepared(night.date, held(rollout), comparison)
-    prepared = replace(prepared, page=_keep(rollout, prepared))
-    _record(rollout, PREPARED, prepared.date, prepared.rows, {"page": prepared.page})
+    prepared = RolloutPreview(context.date, count_held(rollout), comparison)
+    prepared = replace(prepared, page=_write_page(rollout, prepared))
+    _record_state(rollout, ROLLOUT_PREPARED, prepared.date, prepared.rows, {"page": prepared.page})
     return prepared
 
 
-def switch(rollout: Rollout) -> Move | None:
+def switch_rollout(rollout: Rollout) -> AliasMove | None:
     """Catch up and move the alias, if this very rollout was prepared; None where readers have the model already.
 
     Raises:
@@ -174,39 +174,39 @@ def switch(rollout: Rollout) -> Move | None:
             f"no rollout from {rollout.served} to {rollout.model.collection} was prepared in this lake: run `moon "
             f"rollout --model {rollout.model.uri}` first and read its comparison"
         )
-    night, made = rollout.night, []
+    context, made = rollout.context, []
 
     def act(client: Any) -> None:
         _check_no_night(rollout)
-        rows = held(rollout)
-        check_breakers(night, deleted=rows["missing"], served=rows["served"], refused=0, delivered=0)
+        rows = count_held(rollout)
+        check_breakers(context, deleted=rows["missing"], served=rows["served"], refused=0, delivered=0)
         to, reason = rollout.model.collection, rollout.reason
-        made.append(move_alias(client, night.settings, night.lake, to, verb=STAGE, reason=reason))
-        _record(rollout, SWITCHED, served_date(night.lake, to), rows, {})
+        made.append(move_alias(client, context.settings, context.lake, to, verb=STAGE, reason=reason))
+        _record_state(rollout, ROLLOUT_SWITCHED, read_served_date(context.lake, to), rows, {})
 
     _wait_for_night(rollout)
-    with connect(night.settings) as client:
-        rollout.follower.then(client, act)
+    with connect(context.settings) as client:
+        rollout.catch_up.run_while_locked(client, act)
     return made[0]
 
 
-def held(rollout: Rollout) -> dict[str, int]:
-    """Count what both collections hold by their ledgers: served, ready and missing (`Prepared.rows`)."""
-    spark, lake = rollout.night.spark, rollout.night.lake
-    served, ready = (ledger_state(spark, lake, name) for name in (rollout.served, rollout.model.collection))
+def count_held(rollout: Rollout) -> dict[str, int]:
+    """Count what both collections hold by their ledgers: served, ready and missing (`RolloutPreview.rows`)."""
+    spark, lake = rollout.context.spark, rollout.context.lake
+    served, ready = (read_ledger(spark, lake, name) for name in (rollout.served, rollout.model.collection))
     missing = served.join(ready.select(F.col(ID_FIELD)), ID_FIELD, "left_anti")
-    return count_rows({"served": served, "ready": ready, "missing": missing})
+    return count_frames({"served": served, "ready": ready, "missing": missing})
 
 
 def _wait_for_night(rollout: Rollout) -> None:
     """Give a night that is underway the time to end; Milvus Lite is free for it meanwhile."""
-    deadline = time.monotonic() + rollout.night.settings.wait_seconds
+    deadline = time.monotonic() + rollout.context.settings.wait_seconds
     while time.monotonic() < deadline:
         try:
             _check_no_night(rollout)
         except NightUnderwayError as error:
             log.info("waiting: %s", error)
-            time.sleep(POLL_SECONDS)
+            time.sleep(NIGHT_POLL_SECONDS)
         else:
             return
 
@@ -217,8 +217,8 @@ def _check_no_night(rollout: Rollout) -> None:
     Raises:
         NightUnderwayError: there is one.
     """
-    lake, since = rollout.night.lake, datetime.now(UTC) - NIGHT_LASTS
-    version = ledger_version(lake, rollout.served)
+    lake, since = rollout.context.lake, datetime.now(UTC) - MAX_NIGHT_DURATION
+    version = read_ledger_version(lake, rollout.served)
     for plan in lake.read_arrow("plans").to_pylist():
         counts = dict(plan["counts"])
         is_ours = (plan["collection"], plan["ledger_version"], plan["serve"]) == (rollout.served, version, True)
@@ -230,24 +230,24 @@ def _check_no_night(rollout: Rollout) -> None:
 
 
 def _is_prepared(rollout: Rollout) -> bool:
-    wanted = {"state": PREPARED, "before": rollout.served, "after": rollout.model.collection}
-    rows = rollout.night.lake.read_arrow("runs").to_pylist()
+    wanted = {"state": ROLLOUT_PREPARED, "before": rollout.served, "after": rollout.model.collection}
+    rows = rollout.context.lake.read_arrow("runs").to_pylist()
     return any(row["stage"] == STAGE and wanted.items() <= dict(row["details"]).items() for row in rows)
 
 
-def _record(rollout: Rollout, state: str, date: str, rows: Mapping[str, int], details: Mapping[str, str]) -> None:
+def _record_state(rollout: Rollout, state: str, date: str, rows: Mapping[str, int], details: Mapping[str, str]) -> None:
     told = {
         "state": state, "before": rollout.served, "after": rollout.model.collection,
-        "model": rollout.model.model_version, "reason": rollout.reason, "by": operator(), **details,
+        "model": rollout.model.model_version, "reason": rollout.reason, "by": current_operator(), **details,
     }  # fmt: skip
     row: dict[str, object] = {
         "stage": STAGE, "outcome": "success", "counts": list(rows.items()), "seconds": 0.0,
         "details": list(told.items()), "finished_at": datetime.now(UTC),
     }  # fmt: skip
-    record(rollout.night.lake, date, "", [row])
+    record_runs(rollout.context.lake, date, "", [row])
 
 
-def _keep(rollout: Rollout, prepared: Prepared) -> str:
+def _write_page(rollout: Rollout, prepared: RolloutPreview) -> str:
     """Write the page of a prepared rollout under ``_reports/rollouts`` of the lake; return where it lies."""
     environment = Environment(
         loader=PackageLoader("jobs.pages"),
@@ -257,12 +257,12 @@ def _keep(rollout: Rollout, prepared: Prepared) -> str:
         lstrip_blocks=True,
     )
     page = environment.get_template("rollout.html.j2").render(
-        rollout=rollout, prepared=prepared, found=prepared.comparison, alias=rollout.night.settings.alias
+        rollout=rollout, prepared=prepared, found=prepared.comparison, alias=rollout.context.settings.alias
     )
-    folder = f"{REPORTS}/rollouts"
+    folder = f"{REPORTS_FOLDER}/rollouts"
     name = f"{folder}/{prepared.date}-{rollout.model.collection}-{uuid.uuid4().hex[:8]}.html"
-    filesystem, root = rollout.night.lake.storage.open()
+    filesystem, root = rollout.context.lake.storage.open()
     filesystem.create_dir(f"{root}/{folder}", recursive=True)
     with filesystem.open_output_stream(f"{root}/{name}") as stream:
         stream.write(page.encode())
-    return rollout.night.lake.storage.uri(name)
+    return rollout.context.lake.storage.uri(name)

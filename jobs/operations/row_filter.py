@@ -14,12 +14,12 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import MoonError
-from jobs.serving.rows import brand
+from jobs.serving.rows import brand_column
 from schemas.collection import CATEGORY_LEVELS, CATEGORY_SEPARATOR
 
-MAX_CHARACTERS = 2000
+MAX_EXPRESSION_CHARACTERS = 2000
 
-TEXTS: dict[str, Callable[[], Column]] = {
+TEXT_FIELDS: dict[str, Callable[[], Column]] = {
     "product_id": lambda: F.col("product_id"),
     "title": lambda: F.col("title"),
     "description": lambda: F.col("description"),
@@ -28,14 +28,14 @@ TEXTS: dict[str, Callable[[], Column]] = {
         name: lambda level=level: F.get("category", F.lit(level))  # type: ignore[misc]
         for level, name in enumerate(CATEGORY_LEVELS)
     },
-    "brand": brand,
+    "brand": brand_column,
 }
 """Fields that hold a text; an absent one is the empty text, as it is in Milvus."""
 
-NUMBERS: dict[str, Callable[[], Column]] = {"images": lambda: F.size("images")}
+NUMBER_FIELDS: dict[str, Callable[[], Column]] = {"images": lambda: F.size("images")}
 """Fields that hold a number: `images` is how many a product has."""
 
-FIELDS = (*TEXTS, *NUMBERS)
+FILTER_FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS)
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -47,26 +47,26 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 }
 
 
-class WhereError(MoonError):
+class RowFilterError(MoonError):
     """An expression that is not understood; the message shows what would be."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            f"--where: {problem}. Fields: {', '.join(FIELDS)}. Write, for example: "
+            f"--where: {problem}. Fields: {', '.join(FILTER_FIELDS)}. Write, for example: "
             'category_1 == "Shoes" and brand in ["A", "B"] and not ("outlet" in title) and images >= 2'
         )
 
 
-def matching(products: DataFrame, text: str) -> DataFrame:
+def filter_products(products: DataFrame, text: str) -> DataFrame:
     """Return the rows of `products` that an expression takes; an empty one takes all.
 
     Raises:
         WhereError: the text is no such expression.
     """
-    return products.where(where(text)) if text else products
+    return products.where(parse_filter(text)) if text else products
 
 
-def where(text: str) -> Column:
+def parse_filter(text: str) -> Column:
     """Return the condition that an expression means, over the columns of the table `products`.
 
     ``==  !=  <  <=  >  >=`` compare a field with a text or number, ``in [...]`` with several, ``"word" in field`` looks
@@ -75,75 +75,75 @@ def where(text: str) -> Column:
     Raises:
         WhereError: the text is no such expression.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise WhereError(f"the expression has {len(text):,} characters, more than {MAX_CHARACTERS:,}")
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise RowFilterError(f"the expression has {len(text):,} characters, more than {MAX_EXPRESSION_CHARACTERS:,}")
     try:
         tree = ast.parse(text.strip(), mode="eval")
-        return _condition(tree.body)
+        return _build_condition(tree.body)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         hint = "; compare with ==" if "=" in text and "==" not in text else ""
-        raise WhereError(f"{text!r} cannot be read ({getattr(error, 'msg', None) or error}{hint})") from error
+        raise RowFilterError(f"{text!r} cannot be read ({getattr(error, 'msg', None) or error}{hint})") from error
 
 
-def _condition(node: ast.expr) -> Column:
+def _build_condition(node: ast.expr) -> Column:
     match node:
         case ast.BoolOp(op=ast.And()):
-            return _joined([_condition(value) for value in node.values], operator.and_)
+            return _join_conditions([_build_condition(value) for value in node.values], operator.and_)
         case ast.BoolOp(op=ast.Or()):
-            return _joined([_condition(value) for value in node.values], operator.or_)
+            return _join_conditions([_build_condition(value) for value in node.values], operator.or_)
         case ast.UnaryOp(op=ast.Not()):
-            return ~_condition(node.operand)
+            return ~_build_condition(node.operand)
         case ast.Compare():
             sides = [node.left, *node.comparators]
-            pairs = [_compared(*part) for part in zip(sides[:-1], node.ops, sides[1:], strict=True)]
-            return _joined(pairs, operator.and_)
-    raise WhereError(f"{ast.unparse(node)!r} is no condition")
+            pairs = [_build_comparison(*part) for part in zip(sides[:-1], node.ops, sides[1:], strict=True)]
+            return _join_conditions(pairs, operator.and_)
+    raise RowFilterError(f"{ast.unparse(node)!r} is no condition")
 
 
-def _joined(parts: list[Column], join: Callable[[Column, Column], Column]) -> Column:
+def _join_conditions(parts: list[Column], join: Callable[[Column, Column], Column]) -> Column:
     condition = parts[0]
     for part in parts[1:]:
         condition = join(condition, part)
     return condition
 
 
-def _compared(left: ast.expr, comparison: ast.cmpop, right: ast.expr) -> Column:
+def _build_comparison(left: ast.expr, comparison: ast.cmpop, right: ast.expr) -> Column:
     if isinstance(comparison, ast.In):
-        return _within(left, right)
+        return _build_membership(left, right)
     if isinstance(comparison, ast.NotIn):
-        return ~_within(left, right)
+        return ~_build_membership(left, right)
     compare = COMPARISONS.get(type(comparison))
     if compare is None:
-        raise WhereError(f"{type(comparison).__name__.lower()!r} is no comparison here")
+        raise RowFilterError(f"{type(comparison).__name__.lower()!r} is no comparison here")
     if isinstance(left, ast.Constant):  # 2 <= images
-        field, kind = _field(right)
-        return compare(F.lit(_value(left, kind)), field)
-    field, kind = _field(left)
-    return compare(field, F.lit(_value(right, kind)))
+        field, kind = _read_field(right)
+        return compare(F.lit(_read_value(left, kind)), field)
+    field, kind = _read_field(left)
+    return compare(field, F.lit(_read_value(right, kind)))
 
 
-def _within(left: ast.expr, right: ast.expr) -> Column:
+def _build_membership(left: ast.expr, right: ast.expr) -> Column:
     """``field in [values]`` or ``"part" in field``."""
     if isinstance(right, ast.List | ast.Tuple):
-        field, kind = _field(left)
-        return field.isin([_value(item, kind) for item in right.elts])
-    field, kind = _field(right)
+        field, kind = _read_field(left)
+        return field.isin([_read_value(item, kind) for item in right.elts])
+    field, kind = _read_field(right)
     if kind is not str:
-        raise WhereError(f"{ast.unparse(right)} is a number: nothing is in it")
-    return field.contains(F.lit(_value(left, str)))
+        raise RowFilterError(f"{ast.unparse(right)} is a number: nothing is in it")
+    return field.contains(F.lit(_read_value(left, str)))
 
 
-def _field(node: ast.expr) -> tuple[Column, type]:
+def _read_field(node: ast.expr) -> tuple[Column, type]:
     name = node.id if isinstance(node, ast.Name) else None
-    if name in TEXTS:
-        return F.coalesce(TEXTS[name](), F.lit("")), str
-    if name in NUMBERS:
-        return NUMBERS[name](), int
-    raise WhereError(f"{ast.unparse(node)!r} is no field")
+    if name in TEXT_FIELDS:
+        return F.coalesce(TEXT_FIELDS[name](), F.lit("")), str
+    if name in NUMBER_FIELDS:
+        return NUMBER_FIELDS[name](), int
+    raise RowFilterError(f"{ast.unparse(node)!r} is no field")
 
 
-def _value(node: ast.expr, kind: type) -> str | int:
+def _read_value(node: ast.expr, kind: type) -> str | int:
     value = node.value if isinstance(node, ast.Constant) else None
     if type(value) is not kind:  # a bool is an int to isinstance
-        raise WhereError(f"{ast.unparse(node)!r} is no {'text in quotes' if kind is str else 'whole number'}")
+        raise RowFilterError(f"{ast.unparse(node)!r} is no {'text in quotes' if kind is str else 'whole number'}")
     return value  # type: ignore[return-value]

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.milvus.client import collection_properties, connect
-from jobs.operations.row_filter import matching
-from jobs.serving.collection import check_held, check_room, flush, make_collection
-from jobs.serving.row_writer import RowWriter, Written
-from jobs.serving.rows import check_rows, joined
+from jobs.milvus.client import connect, read_collection_properties
+from jobs.operations.row_filter import filter_products
+from jobs.serving.collection import check_capacity, flush_collection, recreate_collection, verify_collection
+from jobs.serving.row_writer import RowWriter, WriteResult
+from jobs.serving.rows import check_serving_rows, join_rows
 from jobs.state.lease import Lease, LeaseBusyError, hold_lease
-from jobs.state.ledger import vectors_of
+from jobs.state.ledger import read_vectors
 from jobs.state.model_registry import ModelChoice
-from jobs.state.run_context import Night
-from jobs.state.stop_signal import stopping_on_sigterm
+from jobs.state.run_context import RunContext
+from jobs.state.stop_signal import stop_on_sigterm
 from schemas.collection import ID_FIELD, PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, is_scratch
 from schemas.tables import CONTENT_KEY
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Scratch:
+class ScratchCollection:
     """A scratch collection that was filled, or one that has expired.
 
     Attributes:
@@ -62,11 +62,13 @@ def scratch_name(model: ModelChoice, dates: Sequence[str], expression: str = "")
     return f"{SCRATCH_PREFIX}{model.model_version[:8]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
 
-def fill_scratch(base: Night, model: ModelChoice, dates: Sequence[str], expression: str, days: int) -> Scratch:
+def fill_scratch(
+    context: RunContext, model: ModelChoice, dates: Sequence[str], expression: str, days: int
+) -> ScratchCollection:
     """Make the scratch collection of a range anew, after dropping those that have expired.
 
     Args:
-        base: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date does not matter.
         model: whose vectors the range was embedded with (`jobs.operations.reembed`).
         dates: the range, in order.
         expression: see `jobs.operations.row_filter`; empty takes every product.
@@ -77,20 +79,24 @@ def fill_scratch(base: Night, model: ModelChoice, dates: Sequence[str], expressi
         LeaseBusyError: the same backfill runs somewhere else.
     """
     name = scratch_name(model, dates, expression)
-    with connect(base.settings) as client:
-        drop_expired(client, base.lake, base.settings)
+    with connect(context.settings) as client:
+        drop_expired_scratch(client, context.lake, context.settings)
         with (
-            hold_lease(base.lake, name, base.settings) as lease,
-            stopping_on_sigterm(lease.guard.stop, name),
+            hold_lease(context.lake, name, context.settings) as lease,
+            stop_on_sigterm(lease.guard.stop, name),
         ):
-            rows = _latest_rows(base, model, dates, expression, lease.epoch).persist()
+            rows = _build_latest_rows(context, model, dates, expression, lease.epoch).persist()
             try:
-                return _fill(base, client, replace(model, collection=name), rows, lease, timedelta(days=days))
+                return _fill_collection(
+                    context, client, replace(model, collection=name), rows, lease, timedelta(days=days)
+                )
             finally:
                 rows.unpersist()
 
 
-def drop_expired(client: "MilvusClient", lake: "Lake", settings: "Settings", *, dry_run: bool = False) -> list[Scratch]:
+def drop_expired_scratch(
+    client: "MilvusClient", lake: "Lake", settings: "Settings", *, dry_run: bool = False
+) -> list[ScratchCollection]:
     """Drop the scratch collections whose time is over; one that is being filled again stays.
 
     Args:
@@ -101,11 +107,11 @@ def drop_expired(client: "MilvusClient", lake: "Lake", settings: "Settings", *, 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     dropped = []
     for name in filter(is_scratch, sorted(client.list_collections())):
-        expires = collection_properties(client, name).get(PROPERTY_EXPIRES, "")
+        expires = read_collection_properties(client, name).get(PROPERTY_EXPIRES, "")
         if not expires or expires > now:
             continue
         rows = client.get_collection_stats(name)["row_count"]  # a killed backfill may have left no index to count by
-        found = Scratch(name, int(rows), expires)
+        found = ScratchCollection(name, int(rows), expires)
         try:
             with hold_lease(lake, name, settings.replace(wait_seconds=0)):
                 if not dry_run:
@@ -122,26 +128,28 @@ def has_scratch(lake: "Lake") -> bool:
     return any(is_scratch(partition["collection"]) for partition in lake.open("leases").partitions())
 
 
-def _latest_rows(base: Night, model: ModelChoice, dates: Sequence[str], expression: str, epoch: int) -> DataFrame:
-    """Return whole rows (`jobs.serving.rows.joined`) of each product's latest date; without vector, none."""
-    products = base.lake.read(base.spark, "products").where(F.col("date").isin(list(dates)))
-    taken = matching(products, expression)
+def _build_latest_rows(
+    context: RunContext, model: ModelChoice, dates: Sequence[str], expression: str, epoch: int
+) -> DataFrame:
+    """Return whole rows (`jobs.serving.rows.join_rows`) of each product's latest date; without vector, none."""
+    products = context.lake.read(context.spark, "products").where(F.col("date").isin(list(dates)))
+    taken = filter_products(products, expression)
     latest = taken.groupBy(ID_FIELD).agg(F.max("date").alias("snapshot_date"))
     dated = taken.withColumnRenamed("date", "snapshot_date").join(latest, [ID_FIELD, "snapshot_date"])
     wanted = dated.select(*CONTENT_KEY, "snapshot_date").withColumn("epoch", F.lit(epoch).cast("long"))
-    vectors = vectors_of(base.spark, base.lake, model.model_version, wanted.select(*CONTENT_KEY))
-    return joined(wanted, dated, vectors, model.model_version)
+    vectors = read_vectors(context.spark, context.lake, model.model_version, wanted.select(*CONTENT_KEY))
+    return join_rows(wanted, dated, vectors, model.model_version)
 
 
-def _fill(
-    base: Night, client: "MilvusClient", model: ModelChoice, rows: DataFrame, lease: Lease, lives: timedelta
-) -> Scratch:
-    name, total = model.collection, check_rows(rows, model.dimension)
-    check_room(client, base.settings, total)
+def _fill_collection(
+    context: RunContext, client: "MilvusClient", model: ModelChoice, rows: DataFrame, lease: Lease, lives: timedelta
+) -> ScratchCollection:
+    name, total = model.collection, check_serving_rows(rows, model.dimension)
+    check_capacity(client, context.settings, total)
     expires = (datetime.now(UTC) + lives).isoformat(timespec="seconds")
     lifetime = {PROPERTY_EXPIRES: expires, PROPERTY_TTL: str(int(lives.total_seconds()))}
-    make_collection(client, base.settings, model, total, lifetime)  # an earlier run's, perhaps killed, goes
-    written = RowWriter(base.settings, lease.guard, name).write(client, rows) if total else Written()
-    flush(client, name)
-    check_held(client, name, rows=total, epoch=lease.epoch, of_epoch=total, written=written)
-    return Scratch(name, total, expires)
+    recreate_collection(client, context.settings, model, total, lifetime)  # an earlier run's, perhaps killed, goes
+    written = RowWriter(context.settings, lease.guard, name).write(client, rows) if total else WriteResult()
+    flush_collection(client, name)
+    verify_collection(client, name, rows=total, epoch=lease.epoch, epoch_rows=total, written=written)
+    return ScratchCollection(name, total, expires)

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.milvus.client import alias_target, collection_properties, connect, retry_transient
+from jobs.milvus.client import connect, read_alias_target, read_collection_properties, retry_transient
 from jobs.settings import Settings
-from jobs.state.ledger import highwater
-from jobs.state.run_log import record
+from jobs.state.ledger import read_highwater_date
+from jobs.state.run_log import record_runs
 from schemas.collection import PROPERTY_MODEL, pinned_alias
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ STAGE = "alias"
 
 
 @dataclass(frozen=True)
-class Move:
+class AliasMove:
     """A move of an alias.
 
     Attributes:
@@ -54,20 +54,22 @@ def create_alias(client: "MilvusClient", alias: str, collection: str) -> bool:
 
     A twin that is faster leaves nothing to do. An alias that exists is left where it points.
     """
-    if alias_target(client, alias) is not None:
+    if read_alias_target(client, alias) is not None:
         return False
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
     try:
         client.create_alias(collection, alias)
     except MilvusException:
-        if alias_target(client, alias) is None:
+        if read_alias_target(client, alias) is None:
             raise
         return False
     return True
 
 
-def move_alias(client: "MilvusClient", settings: Settings, lake: Lake, to: str, *, verb: str, reason: str) -> Move:
+def move_alias(
+    client: "MilvusClient", settings: Settings, lake: Lake, collection: str, *, verb: str, reason: str
+) -> AliasMove:
     """Make the readers' alias name another collection, whose model gets its pinned alias; verify with a fresh client.
 
     Where the alias names that collection already, nothing is moved or noted. The caller has brought the collection up
@@ -77,30 +79,30 @@ def move_alias(client: "MilvusClient", settings: Settings, lake: Lake, to: str, 
         client: of the Milvus of the settings.
         settings: the alias.
         lake: keeps the history of moves.
-        to: the collection.
+        collection: the collection.
         verb, reason: what moves it and why; for the history.
 
     Raises:
         NightStoppedError: the collection is not one of ours, or a fresh client sees the alias elsewhere.
     """
-    before = alias_target(client, settings.alias)
-    version = model_of(client, to)
-    move = Move(settings.alias, before or "", to, version, verb, reason)
+    before = read_alias_target(client, settings.alias)
+    version = read_model_version(client, collection)
+    move = AliasMove(settings.alias, before or "", collection, version, verb, reason)
     pinned = pinned_alias(settings.alias, version)
-    if before != to:
+    if before != collection:
         _note(lake, move, "started")
-        client.load_collection(to)  # readers find it ready
-        create_alias(client, settings.alias, to)
-        _alter(client, settings.alias, to)
-    create_alias(client, pinned, to)
+        client.load_collection(collection)  # readers find it ready
+        create_alias(client, settings.alias, collection)
+        _alter(client, settings.alias, collection)
+    create_alias(client, pinned, collection)
     for alias in (settings.alias, pinned):
-        _verify(settings, alias, to)
-    if before != to:
+        _verify(settings, alias, collection)
+    if before != collection:
         _note(lake, move, "success")
     return move
 
 
-def model_of(client: "MilvusClient", collection: str) -> str:
+def read_model_version(client: "MilvusClient", collection: str) -> str:
     """Return the model version of a collection.
 
     Raises:
@@ -110,20 +112,23 @@ def model_of(client: "MilvusClient", collection: str) -> str:
         raise NightStoppedError(
             f"there is no collection {collection} in this Milvus (it has {', '.join(client.list_collections())})"
         )
-    version = collection_properties(client, collection).get(PROPERTY_MODEL)
+    version = read_collection_properties(client, collection).get(PROPERTY_MODEL)
     if version is None:
         raise NightStoppedError(f"collection {collection} is not one of ours: it has no {PROPERTY_MODEL}")
     return version
 
 
-def previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
+def find_previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
     """Return the collection that an alias named before the one it names now, as far as it still exists.
 
     Moves are a stack: back from B to A forgets B, so that two rollbacks in a row never end where they began.
     """
-    current = alias_target(client, alias)
+    current = read_alias_target(client, alias)
     stack: list[str] = []
-    for move in [*moves(lake, alias), None]:  # None: where the alias really is, whatever the last move came to
+    for move in [
+        *read_alias_moves(lake, alias),
+        None,
+    ]:  # None: where the alias really is, whatever the last move came to
         at = move.after if move else current
         if move and (not stack or stack[-1] != move.before) and move.before:
             stack = [*_until(stack, move.before), move.before]
@@ -132,7 +137,7 @@ def previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str |
     return next((name for name in reversed(stack[:-1]) if client.has_collection(name)), None)
 
 
-def unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
+def find_unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
     """Return the collection of that name, or of the model version that begins like it.
 
     Args:
@@ -153,15 +158,15 @@ def unserved_collection(client: "MilvusClient", served: str | None, name: str, *
     return found[0]
 
 
-def moves(lake: Lake, alias: str) -> list[Move]:
+def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
     """Return the moves of an alias, the oldest first; one that was made is there twice (begun and done)."""
     rows = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == STAGE]
     found = [dict(row["details"]) for row in sorted(rows, key=lambda row: row["finished_at"])]
-    names = Move.__dataclass_fields__
-    return [Move(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
+    names = AliasMove.__dataclass_fields__
+    return [AliasMove(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
 
 
-def operator() -> str:
+def current_operator() -> str:
     """Return who runs this process, for the record: ``user@host``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"
 
@@ -177,7 +182,7 @@ def _alter(client: "MilvusClient", alias: str, collection: str) -> None:
 
 def _verify(settings: Settings, alias: str, collection: str) -> None:
     with connect(settings) as fresh:
-        found = alias_target(fresh, alias)
+        found = read_alias_target(fresh, alias)
     if found != collection:
         raise NightStoppedError(
             f"alias {alias} was to name {collection}, but a fresh client finds it at {found}: somebody else moves it "
@@ -185,11 +190,11 @@ def _verify(settings: Settings, alias: str, collection: str) -> None:
         )
 
 
-def _note(lake: Lake, move: Move, outcome: str) -> None:
-    date = highwater(lake, move.after) or datetime.now(UTC).date()
-    record(
+def _note(lake: Lake, move: AliasMove, outcome: str) -> None:
+    date = read_highwater_date(lake, move.after) or datetime.now(UTC).date()
+    record_runs(
         lake, date.isoformat(), "", [{
             "stage": STAGE, "outcome": outcome, "counts": [], "seconds": 0.0,
-            "details": [*vars(move).items(), ("by", operator())], "finished_at": datetime.now(UTC),
+            "details": [*vars(move).items(), ("by", current_operator())], "finished_at": datetime.now(UTC),
         }],
     )  # fmt: skip

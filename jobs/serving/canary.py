@@ -16,30 +16,30 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import STRONG, fetch, retry_transient
+from jobs.milvus.client import STRONG_CONSISTENCY, fetch_rows, retry_transient
 from schemas.collection import ID_FIELD, METRIC, VECTOR_FIELD, build_search_params
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-K = 10
+CANARY_NEIGHBOURS = 10
 """Neighbours of a product that are looked at."""
 
-QUERIES = 64
-LEAST_QUERIES = 20
+CANARY_QUERIES = 64
+MIN_QUERIES = 20
 """With fewer products that stay as they are, a shift says nothing; small catalogues are exempt."""
 
-TIE = 1e-4
+SCORE_TIE = 1e-4
 """Scores this close are one: products of equal content find each other as well as themselves."""
 
-LOST_SHARE = 0.05
+MAX_LOST_SHARE = 0.05
 """Rows that an approximate index may fail to find; an exact one finds all."""
 
-Hits = list[tuple[str, float]]
+SearchHits = list[tuple[str, float]]
 
 
 @dataclass(frozen=True)
-class Canary:
+class CanaryBaseline:
     """Products that a run leaves alone, and their neighbours before it.
 
     Attributes:
@@ -52,28 +52,28 @@ class Canary:
     neighbours: list[set[str]]
 
 
-def unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
+def sample_unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
     """Choose products that a run does not touch; the same ones for the same rows."""
     rows = (
         ledger.join(touched, ID_FIELD, "left_anti")
         .select(ID_FIELD)
         .orderBy(F.xxhash64(ID_FIELD), ID_FIELD)
-        .limit(QUERIES)
+        .limit(CANARY_QUERIES)
         .collect()
     )
     return [row[ID_FIELD] for row in rows]
 
 
-def look(client: "MilvusClient", collection: str, ids: Sequence[str]) -> Canary | None:
+def record_neighbours(client: "MilvusClient", collection: str, ids: Sequence[str]) -> CanaryBaseline | None:
     """Ask for the neighbours of some products; None where they are too few to tell."""
-    rows = fetch(client, collection, ids, [VECTOR_FIELD]) if len(ids) >= LEAST_QUERIES else []
-    if len(rows) < LEAST_QUERIES:
+    rows = fetch_rows(client, collection, ids, [VECTOR_FIELD]) if len(ids) >= MIN_QUERIES else []
+    if len(rows) < MIN_QUERIES:
         return None
     names, vectors = [row[ID_FIELD] for row in rows], np.array([row[VECTOR_FIELD] for row in rows], np.float32)
-    return Canary(names, vectors, _neighbours(client, collection, names, vectors))
+    return CanaryBaseline(names, vectors, _search_neighbours(client, collection, names, vectors))
 
 
-def shift_of(client: "MilvusClient", collection: str, canary: Canary, epoch: int) -> float:
+def measure_neighbour_churn(client: "MilvusClient", collection: str, canary: CanaryBaseline, epoch: int) -> float:
     """Return the share of neighbours that were lost, of those that this run did not touch; 0 is no change.
 
     Args:
@@ -82,9 +82,9 @@ def shift_of(client: "MilvusClient", collection: str, canary: Canary, epoch: int
         epoch: of the run: rows that carry it were written by it.
     """
     before = sorted(set().union(*canary.neighbours))
-    left = {row[ID_FIELD] for row in fetch(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
+    left = {row[ID_FIELD] for row in fetch_rows(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
     lost = []
-    now = _neighbours(client, collection, canary.ids, canary.vectors)
+    now = _search_neighbours(client, collection, canary.ids, canary.vectors)
     for was, found in zip(canary.neighbours, now, strict=True):
         stayed = was & left
         if stayed:
@@ -92,19 +92,19 @@ def shift_of(client: "MilvusClient", collection: str, canary: Canary, epoch: int
     return float(np.mean(lost)) if lost else 0.0
 
 
-def check_found(client: "MilvusClient", collection: str, sample: Sequence[dict[str, Any]]) -> None:
+def check_self_retrieval(client: "MilvusClient", collection: str, sample: Sequence[dict[str, Any]]) -> None:
     """Check that rows which were just written find themselves first.
 
     Raises:
         NightStoppedError: too many do not.
     """
-    rows = list(sample)[:QUERIES]
+    rows = list(sample)[:CANARY_QUERIES]
     if not rows:
         return
-    found = _search(client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), K)
-    lost = [row[ID_FIELD] for row, hits in zip(rows, found, strict=True) if not _finds(row[ID_FIELD], hits)]
+    found = _search(client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), CANARY_NEIGHBOURS)
+    lost = [row[ID_FIELD] for row, hits in zip(rows, found, strict=True) if not _is_found_first(row[ID_FIELD], hits)]
     kind = _index(client, collection)
-    if len(lost) > (0 if kind == "FLAT" else max(1, LOST_SHARE * len(rows))):
+    if len(lost) > (0 if kind == "FLAT" else max(1, MAX_LOST_SHARE * len(rows))):
         raise NightStoppedError(
             f"{len(lost)} of {len(rows)} rows that were just written to {collection} do not find themselves "
             f"({lost[0]!r}, for one): its {kind} index is broken. The ledger was not written. Drop and make the index "
@@ -112,18 +112,18 @@ def check_found(client: "MilvusClient", collection: str, sample: Sequence[dict[s
         )
 
 
-def _neighbours(
+def _search_neighbours(
     client: "MilvusClient", collection: str, ids: Sequence[str], vectors: NDArray[np.float32]
 ) -> list[set[str]]:
     """Return the K nearest of each product, itself left out."""
-    found = _search(client, collection, vectors, K + 1)
+    found = _search(client, collection, vectors, CANARY_NEIGHBOURS + 1)
     return [{name for name, _ in hits} - {own} for own, hits in zip(ids, found, strict=True)]
 
 
-def _finds(name: str, hits: Hits) -> bool:
+def _is_found_first(name: str, hits: SearchHits) -> bool:
     """Return whether a row comes first, alone or beside others of the same vector (there may be more than K)."""
     best = hits[0][1] if hits else 0.0
-    return best >= 1 - TIE or dict(hits).get(name, -1.0) >= best - TIE
+    return best >= 1 - SCORE_TIE or dict(hits).get(name, -1.0) >= best - SCORE_TIE
 
 
 def _index(client: "MilvusClient", collection: str) -> str:
@@ -131,7 +131,7 @@ def _index(client: "MilvusClient", collection: str) -> str:
 
 
 @retry_transient
-def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[Hits]:
+def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[SearchHits]:
     """Return the hits of each vector, best first, at Strong consistency."""
     answers = client.search(
         collection,
@@ -139,6 +139,6 @@ def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32
         anns_field=VECTOR_FIELD,
         limit=k,
         search_params={"metric_type": METRIC, "params": build_search_params(_index(client, collection), k)},
-        consistency_level=STRONG,
+        consistency_level=STRONG_CONSISTENCY,
     )
     return [[(hit.get("id", hit.get(ID_FIELD)), float(hit["distance"])) for hit in hits] for hits in answers]

@@ -9,9 +9,9 @@ import numpy as np
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.milvus.client import backend, collection_properties, count, fetch, retry_transient
+from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties, retry_transient
 from jobs.settings import Settings
-from jobs.state.model_registry import ModelChoice, registered_model
+from jobs.state.model_registry import ModelChoice, read_registered_model
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
     from pyspark.sql import DataFrame
 
-    from jobs.serving.row_writer import Written
+    from jobs.serving.row_writer import WriteResult
     from jobs.state.plan_record import Plan
-    from jobs.state.run_context import Night
+    from jobs.state.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
 
-def registered_dimension(lake: Lake, model_version: str) -> int:
+def read_dimension(lake: Lake, model_version: str) -> int:
     """Return the dimension of a model version that is registered in `models`."""
     rows = lake.read_arrow("models").to_pylist()
     return next(int(row["dimension"]) for row in rows if row["model_version"] == model_version)
 
 
-def ensure_collection(client: "MilvusClient", night: "Night", plan: "Plan", dimension: int, rows: int) -> None:
+def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan", dimension: int, rows: int) -> None:
     """Make the plan's collection, its index and its loaded state, whichever of them is missing.
 
     Args:
         client: where.
-        night: settings (the index wanted) and lake (where the model lies).
+        context: settings (the index wanted) and lake (where the model lies).
         plan: model version and name of the collection.
         dimension: of its vectors.
         rows: how many it will hold, for the choice of the index.
@@ -59,16 +59,16 @@ def ensure_collection(client: "MilvusClient", night: "Night", plan: "Plan", dime
         NightStoppedError: the index is one that the backend lacks, or a collection of that name is not this model's.
     """
     name = plan.collection
-    index = _index(client, night.settings, rows)
+    index = _choose_index(client, context.settings, rows)
     if not client.has_collection(name):
-        _create(client, registered_model(night.lake, night.settings, plan.model_version, name), index)
-    _check_identity(collection_properties(client, name), plan.model_version, dimension, name)
+        _create(client, read_registered_model(context.lake, context.settings, plan.model_version, name), index)
+    _check_identity(read_collection_properties(client, name), plan.model_version, dimension, name)
     if not client.list_indexes(name):
         _build(client, name, index)
     open_collection(client, name)
 
 
-def make_collection(
+def recreate_collection(
     client: "MilvusClient", settings: Settings, model: ModelChoice, rows: int, properties: Mapping[str, str]
 ) -> None:
     """Make a collection of a model anew, with its index, and load it; one of that name is dropped.
@@ -83,7 +83,7 @@ def make_collection(
     Raises:
         NightStoppedError: the index is one that the backend lacks.
     """
-    name, index = model.collection, _index(client, settings, rows)
+    name, index = model.collection, _choose_index(client, settings, rows)
     if client.has_collection(name):
         client.drop_collection(name)
     _create(client, model, index, properties)
@@ -91,9 +91,9 @@ def make_collection(
     open_collection(client, name)
 
 
-def _index(client: "MilvusClient", settings: Settings, rows: int) -> Index:
+def _choose_index(client: "MilvusClient", settings: Settings, rows: int) -> Index:
     try:
-        return choose_index(backend(client), rows, settings.index)
+        return choose_index(detect_backend(client), rows, settings.index)
     except UnsupportedIndexError as error:
         raise NightStoppedError(f"{error} (MOON_INDEX)") from error
 
@@ -104,7 +104,7 @@ def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Map
         model.collection,
         schema=build_collection_schema(model.dimension),
         consistency_level=CONSISTENCY,
-        properties={**_properties(model), **(extra or {})},
+        properties={**_build_properties(model), **(extra or {})},
     )
 
 
@@ -114,7 +114,7 @@ def _build(client: "MilvusClient", name: str, index: Index) -> None:
     client.create_index(name, params)
 
 
-def _properties(model: ModelChoice) -> dict[str, str]:
+def _build_properties(model: ModelChoice) -> dict[str, str]:
     return {
         PROPERTY_MODEL: model.model_version,
         PROPERTY_DIMENSION: str(model.dimension),
@@ -134,14 +134,14 @@ def _check_identity(found: dict[str, str], model_version: str, dimension: int, n
         )
 
 
-def check_room(client: "MilvusClient", settings: Settings, rows: int) -> None:
+def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> None:
     """Return if a collection of so many rows may be written.
 
     Raises:
         NightStoppedError: they are too many for Milvus Lite.
     """
     most = settings.lite_max_rows
-    if rows > most and backend(client) == "lite":
+    if rows > most and detect_backend(client) == "lite":
         raise NightStoppedError(
             f"{rows:,} products are too many for Milvus Lite, which is good for {most:,} (MOON_LITE_MAX_ROWS). Nothing "
             "was served: start a Milvus server and run the same again with --milvus http://HOST:19530. The vectors are "
@@ -155,7 +155,7 @@ def open_collection(client: "MilvusClient", name: str) -> None:
 
 
 @retry_transient
-def flush(client: "MilvusClient", name: str) -> None:
+def flush_collection(client: "MilvusClient", name: str) -> None:
     """Make what was acknowledged searchable at full speed, and safe in Milvus Lite's files."""
     client.flush(name)
 
@@ -167,32 +167,34 @@ def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
 
     Args:
         client, name: what to look at.
-        ledger: what it should hold (`jobs.state.ledger.ledger_state`).
+        ledger: what it should hold (`jobs.state.ledger.read_ledger`).
     """
     newest = ledger.groupBy("epoch").count().orderBy("epoch", ascending=False).limit(1).collect()
-    return any(count(client, name, f"epoch == {row['epoch']}") != row["count"] for row in newest)
+    return any(count_rows(client, name, f"epoch == {row['epoch']}") != row["count"] for row in newest)
 
 
-def check_held(client: "MilvusClient", name: str, *, rows: int, epoch: int, of_epoch: int, written: "Written") -> None:
+def verify_collection(
+    client: "MilvusClient", name: str, *, rows: int, epoch: int, epoch_rows: int, written: "WriteResult"
+) -> None:
     """Compare the collection with what it must hold now.
 
     Args:
         client, name: what to look at.
         rows: rows in all.
-        epoch, of_epoch: how many rows carry this run's epoch.
+        epoch, epoch_rows: how many rows carry this run's epoch.
         written: tells a few rows, which are read back and compared.
 
     Raises:
         NightStoppedError: it holds something else. The ledger is not written then, and the next run mends it.
     """
-    found = {"rows": count(client, name), "of_epoch": count(client, name, f"epoch == {epoch}")}
-    if found != {"rows": rows, "of_epoch": of_epoch}:
+    found = {"rows": count_rows(client, name), "of_epoch": count_rows(client, name, f"epoch == {epoch}")}
+    if found != {"rows": rows, "of_epoch": epoch_rows}:
         raise NightStoppedError(
             f"collection {name} holds {found['rows']:,} rows, {found['of_epoch']:,} of them from this run; it must be "
-            f"{rows:,} and {of_epoch:,}. Another writer is at work that does not take our lease, or Milvus lost rows. "
+            f"{rows:,} and {epoch_rows:,}. Another writer is at work that does not take our lease, or Milvus lost rows. "
             "Stop that writer and run the night again: it mends what differs"
         )
-    different = [row[ID_FIELD] for row in _differing(client, name, written.sample, epoch)]
+    different = [row[ID_FIELD] for row in _find_differing(client, name, written.sample, epoch)]
     if different:
         raise NightStoppedError(
             f"{len(different)} of {len(written.sample)} rows read back from {name} are not what was written "
@@ -200,11 +202,13 @@ def check_held(client: "MilvusClient", name: str, *, rows: int, epoch: int, of_e
         )
 
 
-def _differing(client: "MilvusClient", name: str, sample: list[dict[str, Any]], epoch: int) -> list[dict[str, Any]]:
+def _find_differing(
+    client: "MilvusClient", name: str, sample: list[dict[str, Any]], epoch: int
+) -> list[dict[str, Any]]:
     """Return the rows of a sample that the collection does not hold exactly so."""
     if not sample:
         return []
-    rows = fetch(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])
+    rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])
     held = {row[ID_FIELD]: row for row in rows}
     return [row for row in sample if not _is_held(row, held.get(row[ID_FIELD]), epoch)]
 

@@ -10,19 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import MoonError
-from jobs.milvus.client import collection_properties, connect, count, scan, vector_page
-from jobs.serving.search import READER_WAIT_SECONDS, published
+from jobs.milvus.client import connect, count_rows, read_collection_properties, scan_rows, vector_page_size
+from jobs.serving.search import READER_WAIT_SECONDS, read_served_collection
 from jobs.settings import Settings
 from schemas.collection import ID_FIELD, PROPERTIES, PROPERTY_DIMENSION, VECTOR_FIELD
 
-COLUMNS = (ID_FIELD, "content_hash", "snapshot_date")
+EXPORT_COLUMNS = (ID_FIELD, "content_hash", "snapshot_date")
 
 
 class ExportError(MoonError):
     """The collection changed while it was read, or the file cannot be written."""
 
 
-def export(settings: Settings, out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> int:
+def export_collection(
+    settings: Settings, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> int:
     """Write what the alias serves into a Parquet file.
 
     Columns: product_id, content_hash, snapshot_date and vector (float32, fixed size); the file's metadata carries the
@@ -43,20 +45,20 @@ def export(settings: Settings, out: Path, progress: Callable[[int, int], None] =
     if not out.parent.is_dir():
         raise ExportError(f"there is no folder {out.parent} to export into")
     with connect(settings, READER_WAIT_SECONDS) as client:
-        collection = published(client, settings.alias).collection
+        collection = read_served_collection(client, settings.alias).collection
         client.load_collection(collection)
-        properties = collection_properties(client, collection)
-        total, written = count(client, collection), 0
-        schema = _schema(int(properties[PROPERTY_DIMENSION]), collection, properties)
-        page = vector_page(int(properties[PROPERTY_DIMENSION]))
+        properties = read_collection_properties(client, collection)
+        total, written = count_rows(client, collection), 0
+        schema = _build_schema(int(properties[PROPERTY_DIMENSION]), collection, properties)
+        page = vector_page_size(int(properties[PROPERTY_DIMENSION]))
         draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
             with pq.ParquetWriter(draft, schema, compression="zstd") as file:
-                for rows in scan(client, collection, [*COLUMNS[1:], VECTOR_FIELD], page=page):
-                    file.write_table(_table(rows, schema))
+                for rows in scan_rows(client, collection, [*EXPORT_COLUMNS[1:], VECTOR_FIELD], page_rows=page):
+                    file.write_table(_build_table(rows, schema))
                     written += len(rows)
                     progress(written, total)
-            if written != total or count(client, collection) != total:
+            if written != total or count_rows(client, collection) != total:
                 raise ExportError(
                     f"{collection} changed while it was exported ({written:,} of {total:,} rows read): run it again "
                     "when no night is running"
@@ -67,14 +69,16 @@ def export(settings: Settings, out: Path, progress: Callable[[int, int], None] =
     return written
 
 
-def _schema(dimension: int, collection: str, properties: dict[str, str]) -> pa.Schema:
+def _build_schema(dimension: int, collection: str, properties: dict[str, str]) -> pa.Schema:
     metadata = {"moon.collection": collection, **{name: properties.get(name, "") for name in PROPERTIES}}
-    texts = [pa.field(name, pa.string(), nullable=False) for name in COLUMNS]
+    texts = [pa.field(name, pa.string(), nullable=False) for name in EXPORT_COLUMNS]
     vector = pa.field(VECTOR_FIELD, pa.list_(pa.float32(), dimension), nullable=False)
     return pa.schema([*texts, vector], metadata=metadata)
 
 
-def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+def _build_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     vectors = np.array([row[VECTOR_FIELD] for row in rows], np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    return pa.Table.from_arrays([*(pa.array([row[name] for row in rows]) for name in COLUMNS), column], schema=schema)
+    return pa.Table.from_arrays(
+        [*(pa.array([row[name] for row in rows]) for name in EXPORT_COLUMNS), column], schema=schema
+    )

@@ -22,14 +22,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.lake.reading import read_parquet
-from jobs.lake.storage import SCRATCH
+from jobs.lake.reading import read_lake_files
+from jobs.lake.storage import SCRATCH_FOLDER
 from jobs.lake.store import Lake
-from jobs.milvus.client import scan, vector_page
-from jobs.serving.row_writer import RowWriter, Written
-from jobs.serving.rows import check_rows, digests, entity_digest, joined
+from jobs.milvus.client import scan_rows, vector_page_size
+from jobs.serving.row_writer import RowWriter, WriteResult
+from jobs.serving.rows import check_serving_rows, compute_entity_digest, compute_row_digests, join_rows
 from jobs.state.changes import DELETED
-from jobs.state.ledger import ledger_epoch, vectors_of
+from jobs.state.ledger import read_ledger_epoch, read_vectors
 from schemas.collection import ID_FIELD, SCALAR_FIELDS, VECTOR_FIELD
 from schemas.tables import CONTENT_KEY
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HELD = pa.schema(
+SCANNED_ROW = pa.schema(
     [
         pa.field(ID_FIELD, pa.string()),
         pa.field("content_hash", pa.string()),
@@ -46,18 +46,18 @@ HELD = pa.schema(
         pa.field("digest", pa.string()),
     ]
 )
-"""What a scan keeps of a row; the digest (`jobs.serving.rows.entity_digest`) only in a deep look."""
+"""What a scan keeps of a row; the digest (`jobs.serving.rows.compute_entity_digest`) only in a deep look."""
 
-MISSING, CHANGED, SURPLUS = "missing", "changed", "surplus"
+ROW_MISSING, ROW_CHANGED, ROW_SURPLUS = "missing", "changed", "surplus"
 
 
 @dataclass(frozen=True)
-class Mended:
+class ReconcileResult:
     """What differed, and was mended unless only looked at.
 
     Attributes:
         missing, changed, surplus: rows that were lacking, other than they should be, or not to be there.
-        sample: a few of the rows written (`Written.sample`).
+        sample: a few of the rows written (`WriteResult.sample`).
     """
 
     missing: int = 0
@@ -77,7 +77,7 @@ class Mended:
 
 
 @dataclass(frozen=True)
-class Mender:
+class Reconciler:
     """What mending needs.
 
     Attributes:
@@ -93,11 +93,11 @@ class Mender:
     model_version: str
     dimension: int
 
-    def after_unfinished_run(self, ledger: DataFrame, ours: DataFrame, ledger_version: int) -> int:
+    def reconcile_after_crash(self, ledger: DataFrame, ours: DataFrame, ledger_version: int) -> int:
         """Bring back what runs that never wrote the ledger have touched, except what this run writes anyway.
 
         Args:
-            ledger: what the collection should hold (`jobs.state.ledger.ledger_state`).
+            ledger: what the collection should hold (`jobs.state.ledger.read_ledger`).
             ours: product_id that this run upserts or deletes.
             ledger_version: of the ledger that those runs and this one started from.
 
@@ -105,56 +105,58 @@ class Mender:
             How many rows were written or deleted.
         """
         name = self.writer.collection
-        newer = f"epoch > {ledger_epoch(self.lake, name)}"
-        with spilled(self.spark, self.lake, scan(self.client, name, ["content_hash", "epoch"], newer)) as held:
-            touched = held.select(ID_FIELD).unionByName(self._planned_deletes(ledger_version)).distinct()
+        newer = f"epoch > {read_ledger_epoch(self.lake, name)}"
+        with spill_rows(self.spark, self.lake, scan_rows(self.client, name, ["content_hash", "epoch"], newer)) as held:
+            touched = held.select(ID_FIELD).unionByName(self._read_planned_deletes(ledger_version)).distinct()
             touched = touched.join(ours.select(ID_FIELD), ID_FIELD, "left_anti")
             surplus = touched.join(ledger, ID_FIELD, "left_anti")
             return self._bring_back(wanted=ledger.join(touched, ID_FIELD, "left_semi"), surplus=surplus).rows
 
-    def to(self, target: DataFrame, *, deep: bool = False, look_only: bool = False) -> Mended:
+    def to(self, target: DataFrame, *, deep: bool = False, dry_run: bool = False) -> ReconcileResult:
         """Make the collection hold exactly the target, comparing every row.
 
         Args:
             target: product_id, content_hash, snapshot_date, epoch.
             deep: compare all fields and the vector instead of the hash and epoch alone.
-            look_only: write nothing.
+            dry_run: write nothing.
         """
-        with spilled(self.spark, self.lake, self._held(deep)) as held:
-            judged = self._judged(target, held, deep)
+        with spill_rows(self.spark, self.lake, self._read_collection(deep)) as held:
+            judged = self._classify_rows(target, held, deep)
             found = {row.kind: row["count"] for row in judged.groupBy("kind").count().collect()}
-            mended = Mended(**found)
-            if look_only or not mended.rows:
+            mended = ReconcileResult(**found)
+            if dry_run or not mended.rows:
                 return mended
             log.warning("%s does not hold what it must: %s", self.writer.collection, found)
-            wanted = target.join(judged.where(F.col("kind") != SURPLUS).select(ID_FIELD), ID_FIELD, "left_semi")
-            sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == SURPLUS)).sample
+            wanted = target.join(judged.where(F.col("kind") != ROW_SURPLUS).select(ID_FIELD), ID_FIELD, "left_semi")
+            sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == ROW_SURPLUS)).sample
             return replace(mended, sample=sample)
 
-    def _held(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
-        """Yield what the collection holds, page by page (`HELD`)."""
+    def _read_collection(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
+        """Yield what the collection holds, page by page (`SCANNED_ROW`)."""
         if not deep:
-            yield from scan(self.client, self.writer.collection, ["content_hash", "epoch"])
+            yield from scan_rows(self.client, self.writer.collection, ["content_hash", "epoch"])
             return
         fields = [*(name for name in SCALAR_FIELDS if name != ID_FIELD), VECTOR_FIELD]
-        for page in scan(self.client, self.writer.collection, fields, page=vector_page(self.dimension)):
-            told = [column for column in HELD.names if column != "digest"]
-            yield [{**{key: row[key] for key in told}, "digest": entity_digest(row)} for row in page]
+        for page in scan_rows(self.client, self.writer.collection, fields, page_rows=vector_page_size(self.dimension)):
+            told = [column for column in SCANNED_ROW.names if column != "digest"]
+            yield [{**{key: row[key] for key in told}, "digest": compute_entity_digest(row)} for row in page]
 
-    def _judged(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
+    def _classify_rows(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
         """Return product_id and kind of every row that differs."""
         wanted = target.select(ID_FIELD, "content_hash", "epoch")
         if deep:
-            wanted = wanted.join(digests(self._rows(target)), ID_FIELD, "left")
-        there = held.select(ID_FIELD, *(F.col(name).alias(f"held_{name}") for name in HELD.names if name != ID_FIELD))
+            wanted = wanted.join(compute_row_digests(self._rows(target)), ID_FIELD, "left")
+        there = held.select(
+            ID_FIELD, *(F.col(name).alias(f"held_{name}") for name in SCANNED_ROW.names if name != ID_FIELD)
+        )
         both = wanted.join(there, ID_FIELD, "full_outer")
         same = (F.col("content_hash") == F.col("held_content_hash")) & (F.col("epoch") == F.col("held_epoch"))
         if deep:
             same &= F.coalesce(F.col("digest") == F.col("held_digest"), F.lit(True))  # null: no row to compare with
-        kind = F.when(F.col("held_epoch").isNull(), MISSING).when(F.col("epoch").isNull(), SURPLUS)
-        return both.withColumn("kind", kind.when(~same, CHANGED)).where("kind is not null").select(ID_FIELD, "kind")
+        kind = F.when(F.col("held_epoch").isNull(), ROW_MISSING).when(F.col("epoch").isNull(), ROW_SURPLUS)
+        return both.withColumn("kind", kind.when(~same, ROW_CHANGED)).where("kind is not null").select(ID_FIELD, "kind")
 
-    def _planned_deletes(self, ledger_version: int) -> DataFrame:
+    def _read_planned_deletes(self, ledger_version: int) -> DataFrame:
         """Return product_id of every delete that was ever planned from this state of the ledger."""
         plans = self.lake.read_arrow("plans").to_pylist()
         runs = [
@@ -168,10 +170,10 @@ class Mender:
             ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID_FIELD))
         return ids
 
-    def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> Written:
+    def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> WriteResult:
         """Write and delete; return the rows touched, with a sample of those written."""
         rows = self._rows(wanted)
-        found = check_rows(rows, self.dimension)
+        found = check_serving_rows(rows, self.dimension)
         lacking = (
             wanted.join(rows.select(ID_FIELD), ID_FIELD, "left_anti").agg(F.count("*"), F.min(ID_FIELD)).collect()[0]
         )
@@ -181,11 +183,11 @@ class Mender:
                 "one), but the lake has no vector or no product row of them any more (`moon maintain` keeps both): "
                 "restore the tables `vectors` and `products` from a backup, or start a new lake"
             )
-        written = self.writer.write(self.client, rows) if found else Written()
+        written = self.writer.write(self.client, rows) if found else WriteResult()
         deleted = self.writer.delete(self.client, surplus)
         if written.rows or deleted:
             log.warning("%s mended: %d rows written, %d deleted", self.writer.collection, written.rows, deleted)
-        return Written(written.rows + deleted, written.sample)
+        return WriteResult(written.rows + deleted, written.sample)
 
     def _rows(self, wanted: DataFrame) -> DataFrame:
         """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
@@ -193,8 +195,8 @@ class Mender:
         columns = ["title", "category", "attributes"]
         told = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
         latest = told.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("told"))
-        vectors = vectors_of(self.spark, self.lake, self.model_version, key)
-        return joined(
+        vectors = read_vectors(self.spark, self.lake, self.model_version, key)
+        return join_rows(
             wanted.select(*CONTENT_KEY, "snapshot_date", "epoch"),
             latest.select(*CONTENT_KEY, "told.*"),
             vectors,
@@ -203,16 +205,16 @@ class Mender:
 
 
 @contextmanager
-def spilled(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]]]) -> Iterator[DataFrame]:
+def spill_rows(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]]]) -> Iterator[DataFrame]:
     """Yield rows that the driver receives page by page as a DataFrame, kept in a file meanwhile."""
     filesystem, root = lake.storage.open()
-    name = f"{SCRATCH}/{uuid.uuid4()}.parquet"
-    filesystem.create_dir(f"{root}/{SCRATCH}", recursive=True)
-    with pq.ParquetWriter(f"{root}/{name}", HELD, filesystem=filesystem) as file:
+    name = f"{SCRATCH_FOLDER}/{uuid.uuid4()}.parquet"
+    filesystem.create_dir(f"{root}/{SCRATCH_FOLDER}", recursive=True)
+    with pq.ParquetWriter(f"{root}/{name}", SCANNED_ROW, filesystem=filesystem) as file:
         for page in pages:
-            file.write_table(pa.Table.from_pylist(page, schema=HELD))
+            file.write_table(pa.Table.from_pylist(page, schema=SCANNED_ROW))
     try:
-        uri, base = lake.storage.uri(name), lake.storage.uri(SCRATCH)
-        yield read_parquet(spark, lake.storage, [uri], HELD, base)
+        uri, base = lake.storage.uri(name), lake.storage.uri(SCRATCH_FOLDER)
+        yield read_lake_files(spark, lake.storage, [uri], SCANNED_ROW, base)
     finally:
         filesystem.delete_file(f"{root}/{name}")

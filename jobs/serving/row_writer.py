@@ -14,10 +14,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from jobs.errors import StoppedError
-from jobs.milvus.client import backend, connect, ids_expression, retry_transient
-from jobs.serving.rows import Entity, entities, entity_bytes
+from jobs.milvus.client import build_ids_filter, connect, detect_backend, retry_transient
+from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
-from jobs.state.lease import Guard
+from jobs.state.lease import LeaseGuard
 from schemas.collection import ID_FIELD, VECTOR_FIELD
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ SAMPLES_PER_TASK = 8
 
 IDS_PER_DELETE = 1000
 
-WRITTEN = pa.schema(
+WRITTEN_SCHEMA = pa.schema(
     [
         pa.field("rows", pa.int64()),
         pa.field("stopped", pa.string()),
@@ -53,7 +53,7 @@ where one that fails would have the others killed."""
 
 
 @dataclass
-class Written:
+class WriteResult:
     """What was sent.
 
     Attributes:
@@ -76,20 +76,20 @@ class RowWriter:
     """
 
     settings: Settings
-    guard: Guard
+    guard: LeaseGuard
     collection: str
 
-    def write(self, client: "MilvusClient", rows: DataFrame) -> Written:
+    def write(self, client: "MilvusClient", rows: DataFrame) -> WriteResult:
         """Upsert all rows (`jobs.serving.rows`) and return when every one is acknowledged.
 
         Raises:
             LeaseLostError: another writer took over; what was sent is mended by it.
             StoppedError: we were asked to end; nothing is on its way any more.
         """
-        if backend(client) == "lite":
-            return self.send(client, local_batches(rows))
+        if detect_backend(client) == "lite":
+            return self.send(client, iter_local_batches(rows))
         try:
-            answers = rows.mapInArrow(partial(_write_task, writer=self), _spark_type(WRITTEN)).collect()
+            answers = rows.mapInArrow(partial(_write_task, writer=self), _spark_type(WRITTEN_SCHEMA)).collect()
         except Exception:
             self.guard.check()  # a lost lease ends the tasks: say so, not how Spark saw it
             raise
@@ -97,13 +97,13 @@ class RowWriter:
         if stopped:
             raise StoppedError(stopped)
         sample = [row.asDict() for answer in answers for row in answer.sample]
-        return Written(sum(answer.rows for answer in answers), sample)
+        return WriteResult(sum(answer.rows for answer in answers), sample)
 
-    def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> Written:
+    def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> WriteResult:
         """Upsert the rows of some batches through one connection."""
-        written = Written()
-        rows = (entity for batch in batches for entity in entities(batch))
-        for request in requests(rows, self.settings.upsert_batch_bytes):
+        written = WriteResult()
+        rows = (entity for batch in batches for entity in iter_entities(batch))
+        for request in split_requests(rows, self.settings.upsert_batch_bytes):
             self.guard.check()
             _upsert(client, self.collection, request)
             written.rows += len(request)
@@ -129,28 +129,28 @@ class RowWriter:
         return len(ids)
 
 
-def requests(rows: Iterable[Entity], most_bytes: int) -> Iterator[list[Entity]]:
+def split_requests(rows: Iterable[Entity], max_bytes: int) -> Iterator[list[Entity]]:
     """Yield the rows in lists whose size stays below a number of bytes; a larger row goes alone."""
     request, size = list[Entity](), 0
     for row in rows:
-        grown = size + entity_bytes(row)
-        if request and grown > most_bytes:
+        grown = size + estimate_entity_bytes(row)
+        if request and grown > max_bytes:
             yield request
-            request, grown = [], entity_bytes(row)
+            request, grown = [], estimate_entity_bytes(row)
         request.append(row)
         size = grown
     if request:
         yield request
 
 
-def local_batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
+def iter_local_batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
     """Bring a DataFrame's batches to the driver one after the other, as Arrow throughout."""
-    for row in rows.mapInArrow(_pack, "batch binary").toLocalIterator():
+    for row in rows.mapInArrow(_pack_entities, "batch binary").toLocalIterator():
         with pa.ipc.open_stream(row.batch) as stream:
             yield from stream
 
 
-def _pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _pack_entities(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema) as stream:
@@ -159,14 +159,14 @@ def _pack(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _write_task(batches: Iterable[pa.RecordBatch], writer: RowWriter) -> Iterator[pa.RecordBatch]:
-    written, stopped = Written(), None
+    written, stopped = WriteResult(), None
     with connect(writer.settings) as client:
         try:
             written = writer.send(client, batches)
         except StoppedError as error:
             stopped = str(error)
     answer = {"rows": written.rows, "sample": written.sample, "stopped": stopped}
-    yield pa.RecordBatch.from_pylist([answer], schema=WRITTEN)
+    yield pa.RecordBatch.from_pylist([answer], schema=WRITTEN_SCHEMA)
 
 
 def _spark_type(schema: pa.Schema) -> Any:
@@ -182,4 +182,4 @@ def _upsert(client: "MilvusClient", collection: str, rows: list[Entity]) -> None
 
 @retry_transient
 def _delete(client: "MilvusClient", collection: str, ids: list[str]) -> None:
-    client.delete(collection, filter=ids_expression(ids))
+    client.delete(collection, filter=build_ids_filter(ids))

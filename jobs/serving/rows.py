@@ -1,7 +1,7 @@
 """What Milvus is to be told: whole rows for tonight's upserts, and the check that they may be served.
 
 A row of a collection is a product of the lake with its vector; rows are built as DataFrames and turned into Milvus's
-entities by the task that sends them (`entities`).
+entities by the task that sends them (`iter_entities`).
 """
 
 import hashlib
@@ -16,9 +16,9 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.state.changes import DELETED, OPS
-from jobs.state.ledger import vectors_of
+from jobs.state.ledger import read_vectors
 from jobs.state.plan_record import Plan
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from schemas.collection import (
     CATEGORY_LEVELS,
     CATEGORY_SEPARATOR,
@@ -31,40 +31,40 @@ from schemas.collection import (
 )
 from schemas.tables import CONTENT_KEY
 
-UNIT_TOLERANCE = 1e-3
+UNIT_NORM_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
 
 
 Entity = dict[str, Any]
 
 
-def upsert_rows(night: Night, plan: Plan, epoch: int) -> DataFrame:
+def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
     """Return one whole row for every product that tonight's plan brings into the collection.
 
     Products that encode refused have no vector and no row: they stay in Milvus as they are.
 
     Args:
-        night, plan: what to serve.
+        context, plan: what to serve.
         epoch: of the lease that the rows are written under.
 
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger.
     """
-    changes = changes_of(night, plan).where(F.col("op") != DELETED)
-    products = night.lake.read(night.spark, "products", night.partition)
-    vectors = vectors_of(night.spark, night.lake, plan.model_version, changes.select(*CONTENT_KEY))
+    changes = read_changes(context, plan).where(F.col("op") != DELETED)
+    products = context.lake.read(context.spark, "products", context.partition)
+    vectors = read_vectors(context.spark, context.lake, plan.model_version, changes.select(*CONTENT_KEY))
     wanted = changes.select(*CONTENT_KEY).withColumns(
-        {"snapshot_date": F.lit(night.date), "epoch": F.lit(epoch).cast("long")}
+        {"snapshot_date": F.lit(context.date), "epoch": F.lit(epoch).cast("long")}
     )
-    return joined(wanted, products, vectors, plan.model_version)
+    return join_rows(wanted, products, vectors, plan.model_version)
 
 
-def changes_of(night: Night, plan: Plan) -> DataFrame:
+def read_changes(context: RunContext, plan: Plan) -> DataFrame:
     """Return the rows of a frozen plan."""
-    return night.lake.read(night.spark, "changes", plan.partition)
+    return context.lake.read(context.spark, "changes", plan.partition)
 
 
-def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_version: str) -> DataFrame:
+def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_version: str) -> DataFrame:
     """Join what is wanted with what it says and looks like.
 
     Args:
@@ -80,23 +80,23 @@ def joined(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_ver
     columns = {
         **levels,
         "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
-        "brand": brand(),
+        "brand": brand_column(),
         "model_version": F.lit(model_version),
     }
     return rows.withColumns(columns).select(*SCALAR_FIELDS, VECTOR_FIELD, "partial")
 
 
-def brand() -> Column:
+def brand_column() -> Column:
     """The attribute of that name, however it is capitalised."""
     pairs = F.map_entries("attributes")
     return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]
 
 
-def check_rows(rows: DataFrame, dimension: int) -> int:
+def check_serving_rows(rows: DataFrame, dimension: int) -> int:
     """Check every row before the first is sent.
 
     Args:
-        rows: as `joined` returns them.
+        rows: as `join_rows` returns them.
         dimension: of the collection's vectors.
 
     Returns:
@@ -108,7 +108,7 @@ def check_rows(rows: DataFrame, dimension: int) -> int:
     """
     # NaN compares as larger than any number in Spark: it fails the test of the length.
     squares = F.aggregate(VECTOR_FIELD, F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
-    is_bad = (F.size(VECTOR_FIELD) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_TOLERANCE)
+    is_bad = (F.size(VECTOR_FIELD) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_NORM_TOLERANCE)
     found = rows.agg(
         F.count("*").alias("rows"),
         F.count_distinct(ID_FIELD).alias("products"),
@@ -129,24 +129,24 @@ def check_rows(rows: DataFrame, dimension: int) -> int:
     return int(found.rows)
 
 
-def to_serve(night: Night, plan: Plan) -> DataFrame:
+def select_to_serve(context: RunContext, plan: Plan) -> DataFrame:
     """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
-    of_plan = {"date": night.quarantine("encode")["date"]}
-    quarantine = night.lake.read(night.spark, "quarantine", of_plan)
+    of_plan = {"date": context.quarantine("encode")["date"]}
+    quarantine = context.lake.read(context.spark, "quarantine", of_plan)
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
-    return changes_of(night, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
+    return read_changes(context, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
 
 
-def touches(night: Night, plan: Plan) -> bool:
+def has_changes(context: RunContext, plan: Plan) -> bool:
     """Return whether the plan changes Milvus at all; it does not where encode refused all that is new."""
     if plan.counts[DELETED]:
         return True
-    return any(plan.counts[op] for op in OPS) and not to_serve(night, plan).isEmpty()
+    return any(plan.counts[op] for op in OPS) and not select_to_serve(context, plan).isEmpty()
 
 
-def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
+def iter_entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
     """Yield the rows as Milvus takes them; texts that are too long for their field are cut."""
-    vectors = vector_matrix(batch[VECTOR_FIELD])
+    vectors = stack_vectors(batch[VECTOR_FIELD])
     texts = {name: batch[name].to_pylist() for name in MAX_TEXT_BYTES}
     integers = {name: batch[name].to_pylist() for name in INTEGER_FIELDS}
     for row, vector in enumerate(vectors):
@@ -157,7 +157,7 @@ def entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
         }
 
 
-def entity_digest(entity: Mapping[str, Any]) -> str:
+def compute_entity_digest(entity: Mapping[str, Any]) -> str:
     """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
     digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
     for name in SCALAR_FIELDS:
@@ -165,18 +165,20 @@ def entity_digest(entity: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def digests(rows: DataFrame) -> DataFrame:
-    """Return product_id and digest of rows as `joined` returns them."""
+def compute_row_digests(rows: DataFrame) -> DataFrame:
+    """Return product_id and digest of rows as `join_rows` returns them."""
     return rows.mapInArrow(_digest_task, f"{ID_FIELD} string, digest string")
 
 
 def _digest_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        found = [{ID_FIELD: entity[ID_FIELD], "digest": entity_digest(entity)} for entity in entities(batch)]
+        found = [
+            {ID_FIELD: entity[ID_FIELD], "digest": compute_entity_digest(entity)} for entity in iter_entities(batch)
+        ]
         yield pa.RecordBatch.from_pylist(found, pa.schema([(ID_FIELD, pa.string()), ("digest", pa.string())]))
 
 
-def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
+def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
     """Return a column of equally long lists as a float32 matrix [rows, dimension]."""
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not len(lists):
@@ -184,6 +186,6 @@ def vector_matrix(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
     return lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(lists), -1)
 
 
-def entity_bytes(entity: Mapping[str, Any]) -> int:
+def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:
     """Return about how many bytes an entity takes in a request."""
     return int(entity[VECTOR_FIELD].nbytes) + sum(len(entity[name].encode()) + 8 for name in MAX_TEXT_BYTES) + 16

@@ -26,7 +26,7 @@ READER_WAIT_SECONDS = 30.0
 MAX_HITS = 16_384
 """Milvus answers with no more."""
 
-SHOWN = ("title", "category", "brand", "snapshot_date")
+HIT_FIELDS = ("title", "category", "brand", "snapshot_date")
 """Fields of a hit besides product_id and score."""
 
 
@@ -46,7 +46,7 @@ class NothingPublishedError(MoonError):
     """The alias names no collection, or one that is not ours."""
 
 
-class WrongEncoderError(MoonError):
+class CollectionEncoderError(MoonError):
     """The encoder is another model than the one whose vectors the collection holds."""
 
 
@@ -54,7 +54,7 @@ class QueryError(MoonError):
     """The query itself cannot be used."""
 
 
-def search(
+def search_products(
     settings: Settings,
     *,
     text: str | None = None,
@@ -74,7 +74,7 @@ def search(
         encoder: loaded already; None loads the one that the collection names.
 
     Returns:
-        Dicts of product_id, score (cosine, 1 is identical) and `SHOWN`, best first.
+        Dicts of product_id, score (cosine, 1 is identical) and `HIT_FIELDS`, best first.
 
     Raises:
         NothingPublishedError, WrongEncoderError, QueryError: see there.
@@ -82,18 +82,18 @@ def search(
     """
     _check_query(text, image, k)
     with connect(settings, READER_WAIT_SECONDS) as client:
-        served = published(client, settings.alias)
+        served = read_served_collection(client, settings.alias)
         try:
             encoder = encoder or _load(settings, client)
             served.check(encoder.model_version)
         except contract.WrongEncoderError as error:
-            raise WrongEncoderError(str(error)) from error
+            raise CollectionEncoderError(str(error)) from error
         query = _encode(encoder, text, image)
         client.load_collection(served.collection)
-        return nearest(client, served.collection, query, k, expression)
+        return search_nearest(client, served.collection, query, k, expression)
 
 
-def published(client: "MilvusClient", alias: str) -> contract.ServedModel:
+def read_served_collection(client: "MilvusClient", alias: str) -> contract.ServedModel:
     """Return the collection and model behind an alias.
 
     Raises:
@@ -115,7 +115,7 @@ def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
     return MoonEncoder.for_collection(client, settings.alias, path=settings.model, detector=detector)
 
 
-def nearest(
+def search_nearest(
     client: "MilvusClient", collection: str, query: NDArray[np.float32], k: int, expression: str = ""
 ) -> list[dict[str, Any]]:
     """Return the rows of a collection nearest to one vector, best first.
@@ -134,7 +134,7 @@ def nearest(
             anns_field=VECTOR_FIELD,
             limit=k,
             filter=expression,
-            output_fields=list(SHOWN),
+            output_fields=list(HIT_FIELDS),
             search_params={"metric_type": METRIC, "params": params},
         )[0]
     except MilvusException as error:
@@ -145,14 +145,14 @@ def nearest(
             f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(SCALAR_FIELDS)}; for "
             'example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
-    return [_hit(hit) for hit in hits]
+    return [_read_hit(hit) for hit in hits]
 
 
-def _hit(hit: Any) -> dict[str, Any]:
+def _read_hit(hit: Any) -> dict[str, Any]:
     """A server names the key ``id``, Milvus Lite names it as its field."""
     entity = hit["entity"]
     found = {ID_FIELD: hit.get("id", hit.get(ID_FIELD)), "score": round(float(hit["distance"]), 6)}
-    return found | {name: entity[name] for name in SHOWN}
+    return found | {name: entity[name] for name in HIT_FIELDS}
 
 
 def _check_query(text: str | None, image: Path | None, k: int) -> None:

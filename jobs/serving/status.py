@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 from jobs.errors import MoonError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.milvus.client import alias_target, collection_properties, connect, count, without_credentials
+from jobs.milvus.client import connect, count_rows, read_alias_target, read_collection_properties, strip_credentials
 from jobs.serving.search import READER_WAIT_SECONDS
 from jobs.settings import Settings
-from jobs.state.hold import current_hold
-from jobs.state.ledger import highwater
+from jobs.state.hold import read_hold
+from jobs.state.ledger import read_highwater_date
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class AgeError(MoonError):
     """An age that cannot be read."""
 
 
-def age(text: str) -> timedelta:
+def parse_age(text: str) -> timedelta:
     """Read an age such as ``26h``, ``90m`` or ``2d``.
 
     Raises:
@@ -33,10 +33,10 @@ def age(text: str) -> timedelta:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not found:
         raise AgeError(f"{text!r} is no age: write a number and s, m, h or d, such as 26h")
-    return timedelta(**{UNITS[found[2]]: float(found[1])})
+    return timedelta(**{AGE_UNITS[found[2]]: float(found[1])})
 
 
-def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
+def read_status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """Return what is served and how fresh it is.
 
     Args:
@@ -51,36 +51,36 @@ def status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
     """
     lake = Lake(Storage(settings.lake, settings.storage_options()))
     with connect(settings, READER_WAIT_SECONDS) as client:
-        served = _served(client, settings.alias)
-    held = current_hold(lake)
-    latest = highwater(lake, served["collection"]) if served["collection"] else None
+        served = _read_served(client, settings.alias)
+    held = read_hold(lake)
+    latest = read_highwater_date(lake, served["collection"]) if served["collection"] else None
     runs = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == "report"]
-    served_at = max((row["finished_at"] for row in runs if _served_latest(row, served, latest)), default=None)
+    served_at = max((row["finished_at"] for row in runs if _is_run_of_latest(row, served, latest)), default=None)
     elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
     return {
         **served,
         "snapshot_date": latest.isoformat() if latest else None,
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
-        "last_run": _last_run(runs),
+        "last_run": _find_last_run(runs),
         "hold": held.as_dict() if held else None,
         "lake": lake.storage.uri() if lake.storage.is_local else settings.lake,
-        "milvus": without_credentials(settings.milvus),
+        "milvus": strip_credentials(settings.milvus),
     }
 
 
-def is_fresh(found: dict[str, Any], most: timedelta) -> bool:
+def is_fresh(status: dict[str, Any], max_age: timedelta) -> bool:
     """Return whether the served state is at most so old; a state that was never served is not."""
-    seconds = found["age_seconds"]
-    return seconds is not None and timedelta(seconds=seconds) <= most
+    seconds = status["age_seconds"]
+    return seconds is not None and timedelta(seconds=seconds) <= max_age
 
 
-def _served(client: "MilvusClient", alias: str) -> dict[str, Any]:
-    collection = alias_target(client, alias)
+def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
+    collection = read_alias_target(client, alias)
     found: dict[str, Any] = {"alias": alias, "collection": collection}
     if collection is None:
         return found | {"model": None, "dimension": None, "checkpoint": None, "index": None, "rows": 0, "aliases": []}
-    properties = collection_properties(client, collection)
+    properties = read_collection_properties(client, collection)
     client.load_collection(collection)
     index = client.describe_index(collection, VECTOR_FIELD) or {}
     return found | {
@@ -88,18 +88,18 @@ def _served(client: "MilvusClient", alias: str) -> dict[str, Any]:
         "dimension": int(properties.get(PROPERTY_DIMENSION, 0)) or None,
         "checkpoint": properties.get(PROPERTY_CHECKPOINT),
         "index": index.get("index_type"),
-        "rows": count(client, collection),
+        "rows": count_rows(client, collection),
         "aliases": sorted(client.list_aliases(collection)["aliases"]),
     }
 
 
-def _served_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
+def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
     """Return whether a record is of a run that brought, or confirmed, the latest served date."""
     of_collection = dict(row["details"]).get("collection") == served["collection"]
     return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest.isoformat()
 
 
-def _last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+def _find_last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not runs:
         return None
     row = max(runs, key=lambda row: row["finished_at"])

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5
-LOG_SECONDS = 15.0
+PROGRESS_POLL_SECONDS = 0.5
+PROGRESS_LOG_SECONDS = 15.0
 
 
-def tasks_done(spark: "SparkSession") -> tuple[int, int]:
+def count_tasks(spark: "SparkSession") -> tuple[int, int]:
     """Return (completed, all) tasks of the Spark stages that run at this moment."""
     tracker = spark.sparkContext.statusTracker()
     stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
@@ -33,7 +33,7 @@ def tasks_done(spark: "SparkSession") -> tuple[int, int]:
 
 
 @contextmanager
-def stage_progress(spark: "SparkSession", stage: str) -> Iterator[None]:
+def show_stage_progress(spark: "SparkSession", stage: str) -> Iterator[None]:
     """Show a stage's progress while the block runs.
 
     Args:
@@ -41,7 +41,7 @@ def stage_progress(spark: "SparkSession", stage: str) -> Iterator[None]:
         stage: the stage's name, shown in front.
     """
     stop = threading.Event()
-    show = _bar if sys.stderr.isatty() else _lines
+    show = _show_bar if sys.stderr.isatty() else _log_lines
     thread = threading.Thread(target=show, args=(spark, stage, stop), daemon=True, name=f"progress-{stage}")
     thread.start()
     try:
@@ -51,20 +51,20 @@ def stage_progress(spark: "SparkSession", stage: str) -> Iterator[None]:
         thread.join()
 
 
-def _bar(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
+def _show_bar(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
     columns = (TextColumn("{task.description:<9}"), BarColumn(), TextColumn("{task.fields[tasks]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(stage, total=None, tasks="")
-        while not stop.wait(POLL_SECONDS):
-            done, total = tasks_done(spark)
+        while not stop.wait(PROGRESS_POLL_SECONDS):
+            done, total = count_tasks(spark)
             if total:
                 progress.update(task, completed=done, total=total, tasks=f"{done}/{total} tasks")
         progress.update(task, completed=1, total=1, tasks="done")
 
 
-def _lines(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
+def _log_lines(spark: "SparkSession", stage: str, stop: threading.Event) -> None:
     start = time.monotonic()
-    while not stop.wait(LOG_SECONDS):
-        done, total = tasks_done(spark)
+    while not stop.wait(PROGRESS_LOG_SECONDS):
+        done, total = count_tasks(spark)
         tasks = f"{done} of {total} tasks of the running Spark jobs done" if total else "between Spark jobs"
         log.info("%s: %s after %.0f s", stage, tasks, time.monotonic() - start)

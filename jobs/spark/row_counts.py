@@ -7,7 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 
-def count_rows(frames: Mapping[str, DataFrame]) -> dict[str, int]:
+def count_frames(frames: Mapping[str, DataFrame]) -> dict[str, int]:
     """Return the number of rows of each DataFrame, by its name.
 
     One job instead of one each: on a small night the jobs' own overhead is most of what counting costs.

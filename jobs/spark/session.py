@@ -43,7 +43,7 @@ def _use_java() -> None:
 
 
 @contextmanager
-def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
+def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
     """Yield a Spark session and stop it afterwards.
 
     Args:
@@ -60,7 +60,7 @@ def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
-    for key, value in session_configuration(settings).items():
+    for key, value in build_session_configuration(settings).items():
         builder = builder.config(key, value)
     try:
         session = builder.getOrCreate()
@@ -73,7 +73,7 @@ def spark_session(settings: Settings, name: str) -> Iterator["SparkSession"]:
         session.stop()
 
 
-def session_configuration(settings: Settings) -> dict[str, str]:
+def build_session_configuration(settings: Settings) -> dict[str, str]:
     """Return the Spark configuration of a job."""
     from jobs.lake.storage import Storage  # noqa: PLC0415  (pyarrow: too slow for a DAG file that imports this module)
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from jobs.errors import NightStoppedError
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 
 
 @dataclass(frozen=True)
@@ -17,24 +17,24 @@ class Breaker:
     """One limit on what a night may do.
 
     Attributes:
-        does: what tripped it, for the message ("would delete").
+        action: what tripped it, for the message ("would delete").
         what: the things counted, for the message ("served products").
         count: how many tonight.
         total: of how many.
         share: the largest share that passes.
         floor: so many pass whatever their share.
         override: the option that lifts it.
-        likely: what usually lies behind it.
+        likely_cause: what usually lies behind it.
     """
 
-    does: str
+    action: str
     what: str
     count: int
     total: int
     share: float
     floor: int
     override: str
-    likely: str
+    likely_cause: str
 
     @property
     def is_tripped(self) -> bool:
@@ -51,17 +51,17 @@ class Breaker:
             return
         found = self.count / max(self.total, 1)
         raise NightStoppedError(
-            f"this night {self.does} {self.count:,} of {self.total:,} {self.what} ({found:.1%}); the limit is "
-            f"{self.share:.1%} and more than {self.floor:,}. Nothing was served. {self.likely} If it is right, run "
-            f"again with {self.override} {min(1.0, _rounded_up(found))} --reason TEXT"
+            f"this night {self.action} {self.count:,} of {self.total:,} {self.what} ({found:.1%}); the limit is "
+            f"{self.share:.1%} and more than {self.floor:,}. Nothing was served. {self.likely_cause} If it is right, run "
+            f"again with {self.override} {min(1.0, _round_up_percent(found))} --reason TEXT"
         )
 
 
-def check_breakers(night: Night, *, deleted: int, served: int, refused: int, delivered: int) -> str:
+def check_breakers(context: RunContext, *, deleted: int, served: int, refused: int, delivered: int) -> str:
     """Stop a night that deletes or refuses too much; the first night of a collection passes.
 
     Args:
-        night: limits (settings) and overrides.
+        context: limits (settings) and overrides.
         deleted: products of the ledger that tonight's plan deletes.
         served: products in the ledger; 0 makes it a first night.
         refused: rows that validation refused.
@@ -73,9 +73,9 @@ def check_breakers(night: Night, *, deleted: int, served: int, refused: int, del
     Raises:
         NightStoppedError: a breaker tripped.
     """
-    settings = night.settings
-    deletes = settings.max_deletes if night.allow_deletes is None else night.allow_deletes
-    refusals = settings.max_refusals if night.allow_refusals is None else night.allow_refusals
+    settings = context.settings
+    deletes = settings.max_deletes if context.allow_deletes is None else context.allow_deletes
+    refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
     floor = settings.breaker_floor
     breakers = (
         Breaker(
@@ -90,12 +90,12 @@ def check_breakers(night: Night, *, deleted: int, served: int, refused: int, del
     if served:
         for breaker in breakers:
             breaker.check()
-    given = {"--allow-deletes": night.allow_deletes, "--allow-refusals": night.allow_refusals}
+    given = {"--allow-deletes": context.allow_deletes, "--allow-refusals": context.allow_refusals}
     words = [f"{option} {share:g}" for option, share in given.items() if share is not None]
-    return " ".join((*words, f"({night.reason})")) if words else ""
+    return " ".join((*words, f"({context.reason})")) if words else ""
 
 
-def check_shift(night: Night, shift: float) -> str:
+def check_neighbour_churn(context: RunContext, churn: float) -> str:
     """Stop a night after which untouched products have lost too many of their neighbours (`jobs.serving.canary`).
 
     Returns:
@@ -104,17 +104,17 @@ def check_shift(night: Night, shift: float) -> str:
     Raises:
         NightStoppedError: the breaker tripped.
     """
-    most = night.settings.max_shift if night.allow_shift is None else night.allow_shift
-    if shift > most:
+    most = context.settings.max_shift if context.allow_shift is None else context.allow_shift
+    if churn > most:
         raise NightStoppedError(
-            f"products that this night does not touch lost {shift:.1%} of their neighbours; the limit is {most:.1%}. "
+            f"products that this night does not touch lost {churn:.1%} of their neighbours; the limit is {most:.1%}. "
             "The rows were taken back. Usually the new vectors are wrong: black or exchanged photos, a broken "
             "detector. Look at what they crowd around (`moon search`). If it is right, run again with --allow-shift "
-            f"{min(1.0, _rounded_up(shift))} --reason TEXT"
+            f"{min(1.0, _round_up_percent(churn))} --reason TEXT"
         )
-    return f"--allow-shift {night.allow_shift:g} ({night.reason})" if night.allow_shift is not None else ""
+    return f"--allow-shift {context.allow_shift:g} ({context.reason})" if context.allow_shift is not None else ""
 
 
-def _rounded_up(share: float) -> float:
+def _round_up_percent(share: float) -> float:
     """Return the share rounded up to whole percents, so that the advised override suffices."""
     return math.ceil(round(share * 100, 9)) / 100

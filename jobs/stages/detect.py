@@ -9,22 +9,22 @@ from functools import partial
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.catalog.source import allowed_roots
+from jobs.catalog.source import list_allowed_roots
 from jobs.lake.writing import AddedFile
-from jobs.spark.gpus import task_slots
-from jobs.stages.detect_task import DetectJob, detect_task
-from jobs.stages.task_io import run_tasks, spread, task_count
+from jobs.spark.gpus import count_task_slots
+from jobs.stages.detect_task import DetectJob, run_detect_task
+from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.state.changes import ENCODED_OPS
-from jobs.state.model_registry import registered_model
-from jobs.state.plan_record import Plan, required_plan
-from jobs.state.run_context import Night, StageResult
+from jobs.state.model_registry import read_registered_model
+from jobs.state.plan_record import Plan, require_plan
+from jobs.state.run_context import RunContext, StageResult
 from schemas.tables import CONTENT_KEY
 
 STAGE = "detect"
 IMAGES_PER_TASK = 512
 
 
-def detect(night: Night) -> StageResult:
+def detect(context: RunContext) -> StageResult:
     """Find and commit the missing regions of tonight's images.
 
     Commits refused images (`quarantine`) first and `regions` last: they are the mark. What an earlier run of the date
@@ -33,34 +33,34 @@ def detect(night: Night) -> StageResult:
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
     """
-    plan = night.apart or required_plan(night.lake, night.date)
+    plan = context.apart or require_plan(context.lake, context.date)
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
-    if night.lake.done("regions", attempt):
+    if context.lake.is_committed("regions", attempt):
         return StageResult({}, {**details, "note": "found committed"})
     partitions = {
-        "quarantine": night.quarantine(STAGE),
+        "quarantine": context.quarantine(STAGE),
         "regions": {"detector_version": plan.detector_version},
     }
-    files = _run(night, plan, partitions) if plan.counts["images"] else {}
+    files = _run(context, plan, partitions) if plan.counts["images"] else {}
     refused, regions = files.get("quarantine", []), files.get("regions", [])
-    standing = _still_refused(night, plan, partitions["quarantine"])
-    night.lake.commit(
+    standing = _rewrite_refused(context, plan, partitions["quarantine"])
+    context.lake.commit(
         "quarantine", [*refused, *standing], attempt=attempt, partition=partitions["quarantine"], mode="overwrite"
     )
-    night.lake.commit("regions", regions, attempt=attempt, partition=partitions["regions"])
+    context.lake.commit("regions", regions, attempt=attempt, partition=partitions["regions"])
     counts = {"images": sum(file.rows for file in regions), "refused": sum(file.rows for file in refused)}
     return StageResult(counts, details)
 
 
-def products_to_encode(night: Night, plan: Plan) -> DataFrame:
+def select_products_to_encode(context: RunContext, plan: Plan) -> DataFrame:
     """Return the products whose vectors the plan asks for, with the columns of `products`."""
-    changes = night.lake.read(night.spark, "changes", plan.partition).where(F.col("op").isin(*ENCODED_OPS))
-    products = night.lake.read(night.spark, "products", night.partition)
+    changes = context.lake.read(context.spark, "changes", plan.partition).where(F.col("op").isin(*ENCODED_OPS))
+    products = context.lake.read(context.spark, "products", context.partition)
     return products.join(changes, CONTENT_KEY, "left_semi")
 
 
-def images_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:
+def select_images_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:
     """Return the images that tonight's encoding reads.
 
     Returns:
@@ -68,38 +68,38 @@ def images_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:
         where an image is shown.
     """
     shown = F.posexplode(F.slice("images", 1, max_images)).alias("image_index", "image")
-    images = products_to_encode(night, plan).select("product_id", "source_row", shown)
+    images = select_products_to_encode(context, plan).select("product_id", "source_row", shown)
     return images.select("product_id", "source_row", "image_index", "image.uri", "image.version")
 
 
-def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
-    model = registered_model(night.lake, night.settings, plan.model_version, plan.collection)
+def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
+    model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
     key = ["uri", "version"]
-    known = night.lake.read(night.spark, "regions", partitions["regions"]).select(*key)
+    known = context.lake.read(context.spark, "regions", partitions["regions"]).select(*key)
     # An image of unknown version (null) equals none: it may have other bytes today.
-    missing = images_to_encode(night, plan, model.max_images).join(known, key, "left_anti")
-    tasks = task_count(plan.counts["images"], IMAGES_PER_TASK, task_slots(night.spark))
+    missing = select_images_to_encode(context, plan, model.max_images).join(known, key, "left_anti")
+    tasks = choose_task_count(plan.counts["images"], IMAGES_PER_TASK, count_task_slots(context.spark))
     job = DetectJob(
-        storage=night.lake.storage,
+        storage=context.lake.storage,
         partitions=partitions,
-        roots=allowed_roots(night),
-        detector=night.settings.detector,
+        roots=list_allowed_roots(context),
+        detector=context.settings.detector,
         detector_version=plan.detector_version,
     )
     # Sorted, so that all places that show one image meet in one task, next to each other.
-    rows = spread(missing, tasks, key, [*key, "source_row", "image_index"])
-    return run_tasks(rows, partial(detect_task, job=job))
+    rows = repartition_by_key(missing, tasks, key, [*key, "source_row", "image_index"])
+    return run_tasks(rows, partial(run_detect_task, job=job))
 
 
-def _still_refused(night: Night, plan: Plan, partition: dict[str, str]) -> list[AddedFile]:
+def _rewrite_refused(context: RunContext, plan: Plan, partition: dict[str, str]) -> list[AddedFile]:
     """Write once more what earlier plans of the date refused of products that this one has no reason to encode.
 
     A date that is run again after it was served plans only what is left to do; the images that its products lack are
     as bad as before. Products keep their rows' reasons, at the place where tonight's snapshot has them.
     """
-    if not night.lake.count("quarantine", partition):
+    if not context.lake.count("quarantine", partition):
         return []
-    here = night.lake.read(night.spark, "products", night.partition).select("product_id", "source_row")
-    left = here.join(products_to_encode(night, plan).select("product_id"), "product_id", "left_anti")
-    earlier = night.lake.read(night.spark, "quarantine", partition).drop("source_row")
-    return night.lake.write(earlier.join(left, "product_id"), "quarantine", partition)
+    here = context.lake.read(context.spark, "products", context.partition).select("product_id", "source_row")
+    left = here.join(select_products_to_encode(context, plan).select("product_id"), "product_id", "left_anti")
+    earlier = context.lake.read(context.spark, "quarantine", partition).drop("source_row")
+    return context.lake.write(earlier.join(left, "product_id"), "quarantine", partition)

@@ -15,8 +15,8 @@ from PIL.Image import Image
 
 from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
-from jobs.stages.task_io import Batches, Sinks, ahead, chunks
-from jobs.stages.worker_models import checked_detector, preparers, task_device
+from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
+from jobs.stages.worker_models import load_checked_detector, loader_threads, task_device
 from moon_model.images import BadImageError, decode_image
 
 
@@ -40,7 +40,7 @@ class DetectJob:
 
 
 @dataclass(frozen=True)
-class Photo:
+class TaskImage:
     """One image of the night and every place where the catalogue shows it."""
 
     uri: str
@@ -48,7 +48,7 @@ class Photo:
     uses: tuple[tuple[int, str, int], ...]
     """source_row, product_id and image_index of each."""
 
-    def refused_rows(self, error: BadImageError) -> list[dict[str, object]]:
+    def make_refused_rows(self, error: BadImageError) -> list[dict[str, object]]:
         """Return its rows of `quarantine`."""
         row = json.dumps({"uri": self.uri, "version": self.version}, ensure_ascii=False)
         reason = {"reason": error.reason, "detail": error.detail, "row": row}
@@ -56,14 +56,16 @@ class Photo:
         return [{**dict(zip(names, use, strict=True)), **reason} for use in self.uses]
 
 
-def detect_task(batches: Batches, job: DetectJob) -> Batches:
+def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
     """Run detection over one Spark partition (columns of `images_to_encode`, sorted by uri and version)."""
     device = task_device()
-    detector = checked_detector(job.detector, job.detector_version, device)
-    sinks = Sinks(job.storage, job.partitions)
-    load = partial(_load, roots=job.roots, least_side=2 * detector.config.input_size)
-    threads = preparers(device, job.roots)
-    for chunk in chunks(ahead(_photos(batches), load, threads, window=2 * threads), detector.batch_size):
+    detector = load_checked_detector(job.detector, job.detector_version, device)
+    sinks = TableSinks(job.storage, job.partitions)
+    load = partial(_load, roots=job.roots, min_side=2 * detector.config.input_size)
+    threads = loader_threads(device, job.roots)
+    for chunk in split_chunks(
+        prefetch_map(_group_images(batches), load, threads, window=2 * threads), detector.batch_size
+    ):
         loaded = [(photo, sha256, image) for photo, sha256, image in chunk if isinstance(image, Image)]
         regions = detector.detect([image for _, _, image in loaded])
         sinks["regions"].write_rows(
@@ -81,22 +83,22 @@ def detect_task(batches: Batches, job: DetectJob) -> Batches:
         )
         for photo, _, error in chunk:
             if isinstance(error, BadImageError):
-                sinks["quarantine"].write_rows(photo.refused_rows(error))
+                sinks["quarantine"].write_rows(photo.make_refused_rows(error))
     yield sinks.close()
 
 
-def _photos(batches: Batches) -> Iterator[Photo]:
+def _group_images(batches: RecordBatches) -> Iterator[TaskImage]:
     """Gather neighbouring rows of one image."""
     rows = (row for batch in batches for row in batch.to_pylist())
     for (uri, version), uses in groupby(rows, key=itemgetter("uri", "version")):
         places = (itemgetter("source_row", "product_id", "image_index")(use) for use in uses)
-        yield Photo(uri, version, tuple(places))
+        yield TaskImage(uri, version, tuple(places))
 
 
-def _load(photo: Photo, roots: tuple[str, ...], least_side: int) -> tuple[Photo, str, Image | BadImageError]:
+def _load(photo: TaskImage, roots: tuple[str, ...], min_side: int) -> tuple[TaskImage, str, Image | BadImageError]:
     """Read and decode; a bad image is a value here, because it must spoil only itself."""
     try:
         data = read_image(photo.uri, roots)
-        return photo, hashlib.sha256(data).hexdigest(), decode_image(data, min_side=least_side)
+        return photo, hashlib.sha256(data).hexdigest(), decode_image(data, min_side=min_side)
     except BadImageError as error:
         return photo, "", error

@@ -9,23 +9,23 @@ from functools import partial
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.catalog.source import allowed_roots
+from jobs.catalog.source import list_allowed_roots
 from jobs.lake.writing import AddedFile
-from jobs.spark.gpus import task_slots
-from jobs.stages.detect import images_to_encode, products_to_encode
-from jobs.stages.encode_task import EncodeJob, encode_task
-from jobs.stages.task_io import run_tasks, spread, task_count
-from jobs.stages.worker_models import place_for_workers
-from jobs.state.model_registry import registered_model
-from jobs.state.plan_record import Plan, required_plan
-from jobs.state.run_context import Night, StageResult
+from jobs.spark.gpus import count_task_slots
+from jobs.stages.detect import select_images_to_encode, select_products_to_encode
+from jobs.stages.encode_task import EncodeJob, run_encode_task
+from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
+from jobs.stages.worker_models import worker_path
+from jobs.state.model_registry import read_registered_model
+from jobs.state.plan_record import Plan, require_plan
+from jobs.state.run_context import RunContext, StageResult
 
 STAGE = "encode"
 PRODUCTS_PER_TASK = 128
 """Enough for progress to be seen; small enough that no core idles long at the end."""
 
 
-def encode(night: Night) -> StageResult:
+def encode(context: RunContext) -> StageResult:
     """Make and commit the vectors of tonight's plan.
 
     Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
@@ -33,25 +33,25 @@ def encode(night: Night) -> StageResult:
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
     """
-    plan = night.apart or required_plan(night.lake, night.date)
+    plan = context.apart or require_plan(context.lake, context.date)
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
-    if night.lake.done("vectors", attempt):
+    if context.lake.is_committed("vectors", attempt):
         return StageResult({}, {**details, "note": "found committed"})
     partitions = {
-        "quarantine": night.quarantine(STAGE),
-        "vectors": {"model_version": plan.model_version, "date": night.date},
+        "quarantine": context.quarantine(STAGE),
+        "vectors": {"model_version": plan.model_version, "date": context.date},
     }
-    files = _run(night, plan, partitions) if plan.to_encode else {}
+    files = _run(context, plan, partitions) if plan.to_encode else {}
     refused, vectors = files.get("quarantine", []), files.get("vectors", [])
-    night.lake.commit("quarantine", refused, attempt=attempt, partition=partitions["quarantine"], mode="overwrite")
-    night.lake.commit("vectors", vectors, attempt=attempt, partition=partitions["vectors"])
+    context.lake.commit("quarantine", refused, attempt=attempt, partition=partitions["quarantine"], mode="overwrite")
+    context.lake.commit("vectors", vectors, attempt=attempt, partition=partitions["vectors"])
     encoded = sum(file.rows for file in vectors)
     counts = {"products": plan.to_encode, "encoded": encoded, "quarantined": plan.to_encode - encoded}
     return StageResult(counts, details)
 
 
-def rows_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:
+def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:
     """Return what the tasks need of each product.
 
     Returns:
@@ -59,26 +59,28 @@ def rows_to_encode(night: Night, plan: Plan, max_images: int) -> DataFrame:
         that the model will see. An image without a region failed in detect; one with two was found by two nights
         at once.
     """
-    images = images_to_encode(night, plan, max_images)
-    regions = night.lake.read(night.spark, "regions", {"detector_version": plan.detector_version})
+    images = select_images_to_encode(context, plan, max_images)
+    regions = context.lake.read(context.spark, "regions", {"detector_version": plan.detector_version})
     same_image = (images["uri"] == regions["uri"]) & images["version"].eqNullSafe(regions["version"])
     region = F.struct("image_index", "image_sha256", "box", "score", "source")
     found = images.join(regions, same_image).groupBy("product_id").agg(F.collect_list(region).alias("regions"))
-    return products_to_encode(night, plan).join(found, "product_id", "left")
+    return select_products_to_encode(context, plan).join(found, "product_id", "left")
 
 
-def _run(night: Night, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
-    model = registered_model(night.lake, night.settings, plan.model_version, plan.collection)
-    tasks = task_count(plan.to_encode, PRODUCTS_PER_TASK, task_slots(night.spark))
+def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
+    model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
+    tasks = choose_task_count(plan.to_encode, PRODUCTS_PER_TASK, count_task_slots(context.spark))
     job = EncodeJob(
-        storage=night.lake.storage,
+        storage=context.lake.storage,
         partitions=partitions,
-        roots=allowed_roots(night),
-        model=place_for_workers(model.uri),
+        roots=list_allowed_roots(context),
+        model=worker_path(model.uri),
         model_version=plan.model_version,
-        detector=night.settings.detector,
+        detector=context.settings.detector,
         max_images=model.max_images,
-        batch_tokens=night.settings.batch_tokens,
+        batch_tokens=context.settings.batch_tokens,
     )
-    rows = spread(rows_to_encode(night, plan, model.max_images), tasks, ["product_id"], ["product_id"])
-    return run_tasks(rows, partial(encode_task, job=job))
+    rows = repartition_by_key(
+        select_rows_to_encode(context, plan, model.max_images), tasks, ["product_id"], ["product_id"]
+    )
+    return run_tasks(rows, partial(run_encode_task, job=job))

@@ -17,8 +17,8 @@ import pyarrow as pa
 
 from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
-from jobs.stages.task_io import Batches, Sinks, ahead, chunks
-from jobs.stages.worker_models import load_encoder, preparers, task_device
+from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
+from jobs.stages.worker_models import load_encoder, loader_threads, task_device
 from moon_model.images import BadImageError
 from validation.reasons import Reason
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from moon_model.encoder import MoonEncoder
     from moon_model.processing_moon import PreparedProduct
 
-CHUNK = {"cpu": 64, "cuda": 256}
+ENCODE_CHUNK_SIZES = {"cpu": 64, "cuda": 256}
 """Products prepared before the encoder sorts them by length and batches them; a view is 150 KB (compact backbone)."""
 
-Row = dict[str, Any]
+EncodeRow = dict[str, Any]
 
 
 class BrokenVectorError(RuntimeError):
@@ -63,24 +63,24 @@ class EncodeJob:
 
 
 @dataclass(frozen=True)
-class Item:
+class EncodeItem:
     """A product on its way through a task.
 
     Attributes:
-        row: its row of `jobs.stages.encode.rows_to_encode`.
+        row: its row of `jobs.stages.encode.select_rows_to_encode`.
         prepared: the model's input; None when no image of it can be used.
         refused: rows of `quarantine`. Images that failed in detect are not told of again.
         is_partial: whether an image is missing from the input.
     """
 
-    row: Row
+    row: EncodeRow
     prepared: "PreparedProduct | None"
-    refused: list[Row]
+    refused: list[EncodeRow]
     is_partial: bool
 
 
-def encode_task(batches: Batches, job: EncodeJob) -> Batches:
-    """Encode one Spark partition (columns of `jobs.stages.encode.rows_to_encode`).
+def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
+    """Encode one Spark partition (columns of `jobs.stages.encode.select_rows_to_encode`).
 
     Raises:
         ModelChangedError: this worker has another model than the plan.
@@ -88,39 +88,39 @@ def encode_task(batches: Batches, job: EncodeJob) -> Batches:
     """
     device = task_device()
     encoder = load_encoder(job.model, job.detector, job.model_version, device)
-    sinks = Sinks(job.storage, job.partitions)
+    sinks = TableSinks(job.storage, job.partitions)
     rows = (row for batch in batches for row in batch.to_pylist())
     prepare = partial(prepare_item, encoder=encoder, roots=job.roots, max_images=job.max_images)
-    threads, size = preparers(device, job.roots), CHUNK[device.partition(":")[0]]
-    for chunk in chunks(ahead(rows, prepare, threads, window=size), size):
+    threads, size = loader_threads(device, job.roots), ENCODE_CHUNK_SIZES[device.partition(":")[0]]
+    for chunk in split_chunks(prefetch_map(rows, prepare, threads, window=size), size):
         for item in chunk:
             sinks["quarantine"].write_rows(item.refused)
         if usable := [item for item in chunk if item.prepared is not None]:
-            sinks["vectors"].write(_vectors(encoder, usable, job.batch_tokens))
+            sinks["vectors"].write(_encode_items(encoder, usable, job.batch_tokens))
     yield sinks.close()
 
 
-def prepare_item(row: Row, encoder: "MoonEncoder", roots: tuple[str, ...], max_images: int) -> Item:
+def prepare_item(row: EncodeRow, encoder: "MoonEncoder", roots: tuple[str, ...], max_images: int) -> EncodeItem:
     """Read one product's photos and prepare its input; thread-safe.
 
     Args:
-        row: a row of `jobs.stages.encode.rows_to_encode`.
+        row: a row of `jobs.stages.encode.select_rows_to_encode`.
         encoder: prepares and later encodes.
         roots: canonical URIs of the folders that images may come from.
         max_images: images further back are not looked at.
     """
     from moon_model.product import Product  # noqa: PLC0415
 
-    regions = _regions(row)
+    regions = _read_regions(row)
     photos: dict[int, bytes] = {}
-    refused: list[Row] = []
+    refused: list[EncodeRow] = []
     for index, image in enumerate(row["images"][:max_images]):
         if index not in regions:
             continue  # detect could not use it and has said so
         try:
             photos[index] = read_image(image["uri"], roots)
         except BadImageError as error:
-            refused.append(_refused_image(row, index, error.reason, error.detail))
+            refused.append(_make_image_refusal(row, index, error.reason, error.detail))
     product = Product(
         id=row["product_id"],
         title=row["title"],
@@ -131,14 +131,14 @@ def prepare_item(row: Row, encoder: "MoonEncoder", roots: tuple[str, ...], max_i
     )
     prepared = encoder.prepare(product, [regions[index] for index in photos])
     places = list(photos)
-    refused += [_refused_image(row, places[bad.index], bad.reason, bad.detail) for bad in prepared.failures]
+    refused += [_make_image_refusal(row, places[bad.index], bad.reason, bad.detail) for bad in prepared.failures]
     used = len(photos) - len(prepared.failures)
     if not used:
-        return Item(row, None, [*refused, _refused_product(row)], is_partial=True)
-    return Item(row, prepared, refused, is_partial=used < min(len(row["images"]), max_images))
+        return EncodeItem(row, None, [*refused, _make_product_refusal(row)], is_partial=True)
+    return EncodeItem(row, prepared, refused, is_partial=used < min(len(row["images"]), max_images))
 
 
-def _regions(row: Row) -> dict[int, "Region"]:
+def _read_regions(row: EncodeRow) -> dict[int, "Region"]:
     """Return the region of each image by its index; of two any one will do, but always the same."""
     from moon_model.detection.region import Region  # noqa: PLC0415
 
@@ -146,7 +146,7 @@ def _regions(row: Row) -> dict[int, "Region"]:
     return {entry["image_index"]: Region(tuple(entry["box"]), entry["score"], entry["source"]) for entry in found}
 
 
-def _vectors(encoder: "MoonEncoder", items: Sequence[Item], batch_tokens: int | None) -> pa.Table:
+def _encode_items(encoder: "MoonEncoder", items: Sequence[EncodeItem], batch_tokens: int | None) -> pa.Table:
     """Encode prepared products into rows of `vectors`."""
     prepared = [item.prepared for item in items if item.prepared is not None]
     vectors = encoder.encode_prepared(prepared, batch_tokens=batch_tokens)
@@ -165,12 +165,12 @@ def _vectors(encoder: "MoonEncoder", items: Sequence[Item], batch_tokens: int | 
     )
 
 
-def _refused_image(row: Row, index: int, reason: str, detail: str) -> Row:
+def _make_image_refusal(row: EncodeRow, index: int, reason: str, detail: str) -> EncodeRow:
     key = {"source_row": row["source_row"], "product_id": row["product_id"], "image_index": index}
     return {**key, "reason": reason, "detail": detail, "row": json.dumps(row["images"][index], ensure_ascii=False)}
 
 
-def _refused_product(row: Row) -> Row:
+def _make_product_refusal(row: EncodeRow) -> EncodeRow:
     """Return the row of `quarantine` for a product with no image left; the images' own rows give the causes."""
     names = ("product_id", "title", "description", "category", "attributes", "images")
     delivered = {name: dict(row[name]) if name == "attributes" else row[name] for name in names}

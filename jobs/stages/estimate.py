@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from jobs.lake.store import Lake
 from schemas.tables import RUNS
 
-NIGHTS = 10
+MAX_RUNS = 10
 """So many earlier runs of a stage are looked at; together, so that small nights with their start-up weigh little."""
 
-UNIT = {"detect": "images", "encode": "products"}
+STAGE_UNITS = {"detect": "images", "encode": "products"}
 """What each stage's rate counts: the name in ``runs.counts`` of what it worked on."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class WorkEstimate:
     """Tonight's work, and its time where earlier nights measured it.
 
     Attributes:
@@ -31,10 +31,10 @@ class Estimate:
             return "nothing to encode"
         if self.seconds is None:
             return f"{work}; no earlier night was measured, so no time is known"
-        return f"{work}, about {_words(self.seconds)} by earlier nights"
+        return f"{work}, about {_format_duration(self.seconds)} by earlier nights"
 
 
-def estimate(lake: Lake, model_version: str, products: int, images: int) -> Estimate:
+def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> WorkEstimate:
     """Return tonight's work with its expected time.
 
     Args:
@@ -43,13 +43,13 @@ def estimate(lake: Lake, model_version: str, products: int, images: int) -> Esti
         products: new and changed tonight.
         images: theirs, as far as they reach the model.
     """
-    rates = seconds_per_unit(lake, model_version)
-    if rates.keys() != UNIT.keys():
-        return Estimate(products, images, None)
-    return Estimate(products, images, rates["detect"] * images + rates["encode"] * products)
+    rates = measure_seconds_per_unit(lake, model_version)
+    if rates.keys() != STAGE_UNITS.keys():
+        return WorkEstimate(products, images, None)
+    return WorkEstimate(products, images, rates["detect"] * images + rates["encode"] * products)
 
 
-def seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
+def measure_seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
     """Return measured seconds an image (detect) and a product (encode); a stage never measured is absent.
 
     Detection is measured by whatever model it was for: a new model mostly comes with the detector that is there, and
@@ -58,20 +58,20 @@ def seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
     rows = sorted(lake.read_arrow(RUNS.name).to_pylist(), key=lambda row: row["finished_at"], reverse=True)
     runs = [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
     rates = {}
-    for stage, unit in UNIT.items():
+    for stage, unit in STAGE_UNITS.items():
         worked = [
             (counts[unit], row["seconds"])
             for row, counts, details in runs
             if row["stage"] == stage
             and counts.get(unit)
             and (stage == "detect" or details.get("model") == model_version)
-        ][:NIGHTS]
+        ][:MAX_RUNS]
         if worked:
             rates[stage] = sum(seconds for _, seconds in worked) / sum(units for units, _ in worked)
     return rates
 
 
-def _words(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

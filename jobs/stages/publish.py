@@ -6,30 +6,30 @@ Only `moon rollout` and `moon rollback` move the alias (design, "Serving state")
 from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import alias_target, connect
+from jobs.milvus.client import connect, read_alias_target
 from jobs.serving.alias import create_alias
-from jobs.state.plan_record import required_plan
-from jobs.state.run_context import Night, StageResult
+from jobs.state.plan_record import require_plan
+from jobs.state.run_context import RunContext, StageResult
 from schemas.collection import pinned_alias
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 
-def publish(night: Night) -> StageResult:
+def publish(context: RunContext) -> StageResult:
     """Make the readers' alias and the model's pinned alias point at tonight's collection.
 
     Raises:
         NightStoppedError: an alias points elsewhere, or the collection is gone.
     """
-    plan = required_plan(night.lake, night.date)
-    aliases = (night.settings.alias, pinned_alias(night.settings.alias, plan.model_version))
+    plan = require_plan(context.lake, context.date)
+    aliases = (context.settings.alias, pinned_alias(context.settings.alias, plan.model_version))
     details = {"run_id": plan.run_id, "collection": plan.collection, "alias": aliases[0]}
-    with connect(night.settings) as client:
+    with connect(context.settings) as client:
         if not client.has_collection(plan.collection):
             raise NightStoppedError(
                 f"there is no collection {plan.collection} to publish in this Milvus: run the night again with the "
-                f"same --milvus (`moon nightly --date {night.date}`), which brings it back from the lake"
+                f"same --milvus (`moon nightly --date {context.date}`), which brings it back from the lake"
             )
         created = [alias for alias in aliases if create_alias(client, alias, plan.collection)]
         for alias in aliases:
@@ -38,7 +38,7 @@ def publish(night: Night) -> StageResult:
 
 
 def _check(client: "MilvusClient", alias: str, collection: str) -> None:
-    found = alias_target(client, alias)
+    found = read_alias_target(client, alias)
     if found != collection:
         raise NightStoppedError(
             f"alias {alias} points at {found}, tonight's collection is {collection}: somebody moved it while the night "

@@ -13,16 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.serving.rows import touches
+from jobs.serving.rows import has_changes
 from jobs.stages.row_accounting import count_fates
-from jobs.state.plan_record import Plan, required_plan
-from jobs.state.run_context import Night, StageResult
+from jobs.state.plan_record import Plan, require_plan
+from jobs.state.run_context import RunContext, StageResult
 from validation.reasons import Reason
 
-REPORTS = "_reports"
+REPORTS_FOLDER = "_reports"
 """Folder of the pages under the lake's root."""
 
-PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
+RECORDED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ReasonRow:
     examples: list[str]
 
 
-def report(night: Night) -> StageResult:
+def report(context: RunContext) -> StageResult:
     """Check conservation and write the page.
 
     Returns:
@@ -47,9 +47,9 @@ def report(night: Night) -> StageResult:
     Raises:
         NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.
     """
-    plan = required_plan(night.lake, night.date)
-    _check_served(night, plan)
-    counts = count_fates(night, plan)
+    plan = require_plan(context.lake, context.date)
+    _check_served(context, plan)
+    counts = count_fates(context, plan)
     counts["deleted"] = plan.counts["deleted"]
     details = {
         "run_id": plan.run_id,
@@ -58,19 +58,19 @@ def report(night: Night) -> StageResult:
         **({"override": plan.override} if plan.override else {}),
         **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
     }
-    page = render(night, plan, counts, details)
-    return StageResult(counts, {**details, "page": _keep(night, plan, page)})
+    page = render_report(context, plan, counts, details)
+    return StageResult(counts, {**details, "page": _write_page(context, plan, page)})
 
 
-def _check_served(night: Night, plan: Plan) -> None:
-    if plan.serve and not night.lake.done("served", plan.served_as) and touches(night, plan):
+def _check_served(context: RunContext, plan: Plan) -> None:
+    if plan.serve and not context.lake.is_committed("served", plan.served_attempt) and has_changes(context, plan):
         raise NightStoppedError(
-            f"the plan {plan.run_id} is not served yet: run `moon serve --date {night.date}`, which ends with the "
+            f"the plan {plan.run_id} is not served yet: run `moon serve --date {context.date}`, which ends with the "
             "report"
         )
 
 
-def render(night: Night, plan: Plan, counts: dict[str, int], details: dict[str, str]) -> str:
+def render_report(context: RunContext, plan: Plan, counts: dict[str, int], details: dict[str, str]) -> str:
     """Return the page: one HTML document that needs nothing else."""
     environment = Environment(
         loader=PackageLoader("jobs.pages"),
@@ -79,24 +79,24 @@ def render(night: Night, plan: Plan, counts: dict[str, int], details: dict[str, 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    stages = stage_rows(night, plan)
+    stages = read_stage_rows(context, plan)
     return environment.get_template("report.html.j2").render(
-        date=night.date,
+        date=context.date,
         plan=plan,
         counts=counts,
         details=details,
-        reasons=reason_rows(night),
+        reasons=read_reason_rows(context),
         stages=stages,
         seconds=sum(row["seconds"] for row in stages),
-        links=_links(stages),
-        versions={name: version(name) for name in PACKAGES},
-        alias=night.settings.alias,
+        links=_list_links(stages),
+        versions={name: version(name) for name in RECORDED_PACKAGES},
+        alias=context.settings.alias,
     )
 
 
-def reason_rows(night: Night) -> list[ReasonRow]:
+def read_reason_rows(context: RunContext) -> list[ReasonRow]:
     """Return why rows and images were refused tonight, the most frequent first."""
-    rows = night.lake.read(night.spark, "quarantine", night.partition)
+    rows = context.lake.read(context.spark, "quarantine", context.partition)
     is_row = F.col("image_index").isNull()
     name = F.concat(F.lit("row "), "source_row", F.lit(" "), F.coalesce("product_id", F.lit("")))
     example = F.substring(F.concat_ws(": ", name, "detail"), 1, 300)
@@ -117,9 +117,9 @@ def reason_rows(night: Night) -> list[ReasonRow]:
     ]
 
 
-def stage_rows(night: Night, plan: Plan) -> list[dict[str, Any]]:
+def read_stage_rows(context: RunContext, plan: Plan) -> list[dict[str, Any]]:
     """Return what `runs` knows of this run's stages, each as it succeeded last, in the order they ran."""
-    rows = night.lake.read_arrow("runs", night.partition).to_pylist()
+    rows = context.lake.read_arrow("runs", context.partition).to_pylist()
     ours = [row for row in rows if row["run_id"] == plan.run_id and row["outcome"] == "success"]
     latest = {row["stage"]: row for row in sorted(ours, key=lambda row: row["finished_at"]) if row["stage"] != "report"}
     return [
@@ -128,7 +128,7 @@ def stage_rows(night: Night, plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def _links(stages: list[dict[str, Any]]) -> dict[str, str]:
+def _list_links(stages: list[dict[str, Any]]) -> dict[str, str]:
     """Return the pages that stages left in the lake, as seen from this one."""
     found = {row["stage"]: row["details"].get("data_docs") for row in stages}
     return {
@@ -138,10 +138,10 @@ def _links(stages: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def _keep(night: Night, plan: Plan, page: str) -> str:
-    name = f"{REPORTS}/{night.date}/{plan.run_id}.html"
-    filesystem, root = night.lake.storage.open()
-    filesystem.create_dir(f"{root}/{REPORTS}/{night.date}", recursive=True)
+def _write_page(context: RunContext, plan: Plan, page: str) -> str:
+    name = f"{REPORTS_FOLDER}/{context.date}/{plan.run_id}.html"
+    filesystem, root = context.lake.storage.open()
+    filesystem.create_dir(f"{root}/{REPORTS_FOLDER}/{context.date}", recursive=True)
     with filesystem.open_output_stream(f"{root}/{name}") as stream:
         stream.write(page.encode())
-    return night.lake.storage.uri(name)
+    return context.lake.storage.uri(name)

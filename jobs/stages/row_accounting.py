@@ -9,19 +9,19 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.state.changes import DELETED, ENCODED_OPS, REUSE
-from jobs.state.ledger import ledger_state, ledger_version
+from jobs.state.ledger import read_ledger, read_ledger_version
 from jobs.state.plan_record import Plan
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
 
 UNCHANGED, REUSED, ENCODED, QUARANTINED = "unchanged", "reused", "encoded", "quarantined"
 FATES = (UNCHANGED, REUSED, ENCODED, QUARANTINED)
-LOST, INVENTED, TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
+LOST, UNEXPECTED, COUNTED_TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
-EXAMPLES = 5
+VIOLATION_EXAMPLES = 5
 
 
-def count_fates(night: Night, plan: Plan) -> dict[str, int]:
+def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
     """Count what became of the delivered rows.
 
     Returns:
@@ -31,45 +31,45 @@ def count_fates(night: Night, plan: Plan) -> dict[str, int]:
     Raises:
         NightStoppedError: a row is lost, invented or in two places; the message shows some.
     """
-    fates = fate_of_rows(night, plan)
+    fates = trace_row_fates(context, plan)
     counted = fates.groupBy("fate").agg(F.count("*").alias("rows"), F.count_if("partial").alias("partial"))
     found = {row.fate: row for row in counted.collect()}
     counts = {fate: found[fate].rows if fate in found else 0 for fate in FATES}
-    delivered = night.lake.count("snapshots", night.partition)
+    delivered = context.lake.count("snapshots", context.partition)
     wrong = sorted(found.keys() - set(FATES))
     if wrong or sum(counts.values()) != delivered:
-        raise NightStoppedError(_accusation(night, plan, fates, {name: found[name].rows for name in wrong}))
+        raise NightStoppedError(_describe_violation(context, plan, fates, {name: found[name].rows for name in wrong}))
     partial = found[ENCODED].partial if ENCODED in found else 0
-    stale = count_stale(night, plan) if counts[QUARANTINED] else 0
+    stale = count_stale(context, plan) if counts[QUARANTINED] else 0
     return {"delivered": delivered, **counts, "stale": stale, "partial": partial}
 
 
-def fate_of_rows(night: Night, plan: Plan) -> DataFrame:
+def trace_row_fates(context: RunContext, plan: Plan) -> DataFrame:
     """Return source_row, product_id, fate and partial of every row that was delivered or turned up later."""
-    lake, spark = night.lake, night.spark
-    delivered = lake.read(spark, "snapshots", night.partition).select("source_row", F.lit(True).alias("delivered"))
+    lake, spark = context.lake, context.spark
+    delivered = lake.read(spark, "snapshots", context.partition).select("source_row", F.lit(True).alias("delivered"))
     changes = lake.read(spark, "changes", plan.partition).where(F.col("op") != DELETED)
-    products = lake.read(spark, "products", night.partition).select("source_row", *CONTENT_KEY)
+    products = lake.read(spark, "products", context.partition).select("source_row", *CONTENT_KEY)
     vectors = lake.read(spark, "vectors", {"model_version": plan.model_version})
     made = vectors.join(changes.select(*CONTENT_KEY), CONTENT_KEY, "left_semi").groupBy(*CONTENT_KEY)
     known = (
         products.join(changes.select("product_id", "op"), "product_id", "left")
         .join(made.agg(F.bool_and("partial").alias("partial")), CONTENT_KEY, "left")
         .withColumn("made", F.col("partial").isNotNull())
-        .join(_served(night, plan), CONTENT_KEY, "left")
+        .join(_read_served(context, plan), CONTENT_KEY, "left")
     )
-    joined = delivered.join(known, "source_row", "full_outer").join(_refused(night), "source_row", "full_outer")
+    joined = delivered.join(known, "source_row", "full_outer").join(_read_refused(context), "source_row", "full_outer")
     return joined.select(
-        "source_row", "product_id", _fate().alias("fate"), F.coalesce("partial", F.lit(False)).alias("partial")
+        "source_row", "product_id", _fate_column().alias("fate"), F.coalesce("partial", F.lit(False)).alias("partial")
     )
 
 
-def _fate() -> Column:
+def _fate_column() -> Column:
     is_product, is_refused = F.col("product_id").isNotNull(), F.col("refused_by").isNotNull()
     made, served = F.coalesce("made", F.lit(False)), F.coalesce("served", F.lit(False))
     return (
-        F.when(F.col("delivered").isNull(), INVENTED)
-        .when(is_product & F.array_contains("refused_by", "validate"), TWICE)
+        F.when(F.col("delivered").isNull(), UNEXPECTED)
+        .when(is_product & F.array_contains("refused_by", "validate"), COUNTED_TWICE)
         .when(is_refused, QUARANTINED)
         .when(~is_product, LOST)
         .when(F.col("op").isNotNull() & ~made, LOST)
@@ -81,48 +81,48 @@ def _fate() -> Column:
     )
 
 
-def _refused(night: Night) -> DataFrame:
+def _read_refused(context: RunContext) -> DataFrame:
     """Return source_row and the stages that refused it."""
-    rows = night.lake.read(night.spark, "quarantine", night.partition).where(F.col("image_index").isNull())
+    rows = context.lake.read(context.spark, "quarantine", context.partition).where(F.col("image_index").isNull())
     return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"))
 
 
-def _served(night: Night, plan: Plan) -> DataFrame:
+def _read_served(context: RunContext, plan: Plan) -> DataFrame:
     """Return product_id, content_hash and served = True of what the ledger holds.
 
     A plan that serves nothing, and a ledger that later nights have written, cannot be held against this night: then
     every product counts as served.
     """
-    if not _can_compare(night, plan):
-        products = night.lake.read(night.spark, "products", night.partition)
+    if not _can_compare(context, plan):
+        products = context.lake.read(context.spark, "products", context.partition)
         return products.select(*CONTENT_KEY, F.lit(True).alias("served"))
-    ledger = ledger_state(night.spark, night.lake, plan.collection)
+    ledger = read_ledger(context.spark, context.lake, plan.collection)
     return ledger.select(*CONTENT_KEY, F.lit(True).alias("served"))
 
 
-def _can_compare(night: Night, plan: Plan) -> bool:
-    written_since = ledger_version(night.lake, plan.collection) - plan.ledger_version
+def _can_compare(context: RunContext, plan: Plan) -> bool:
+    written_since = read_ledger_version(context.lake, plan.collection) - plan.ledger_version
     return plan.serve and written_since <= 1
 
 
-def count_stale(night: Night, plan: Plan) -> int:
+def count_stale(context: RunContext, plan: Plan) -> int:
     """Return how many products Milvus holds as an earlier night served them because tonight's row was refused."""
-    if not _can_compare(night, plan):
+    if not _can_compare(context, plan):
         return 0
-    ledger = ledger_state(night.spark, night.lake, plan.collection)
-    refused = night.lake.read(night.spark, "quarantine", night.partition).where(F.col("image_index").isNull())
-    products = night.lake.read(night.spark, "products", night.partition)
-    good = products.join(_refused(night), "source_row", "left_anti")
+    ledger = read_ledger(context.spark, context.lake, plan.collection)
+    refused = context.lake.read(context.spark, "quarantine", context.partition).where(F.col("image_index").isNull())
+    products = context.lake.read(context.spark, "products", context.partition)
+    good = products.join(_read_refused(context), "source_row", "left_anti")
     held = ledger.join(refused.select("product_id").distinct(), "product_id", "left_semi")
     return held.join(good, "product_id", "left_anti").count()
 
 
-def _accusation(night: Night, plan: Plan, fates: DataFrame, wrong: dict[str, int]) -> str:
+def _describe_violation(context: RunContext, plan: Plan, fates: DataFrame, wrong: dict[str, int]) -> str:
     """Say what is wrong with which rows."""
-    examples = fates.where(~F.col("fate").isin(*FATES)).orderBy("source_row").limit(EXAMPLES).collect()
+    examples = fates.where(~F.col("fate").isin(*FATES)).orderBy("source_row").limit(VIOLATION_EXAMPLES).collect()
     numbers = ", ".join(f"{count:,} {name}" for name, count in wrong.items()) or "rows in two places"
     shown = "; ".join(f"row {row.source_row} ({row.product_id}) {row.fate}" for row in examples)
     return (
-        f"CONSERVATION VIOLATED on {night.date}, run {plan.run_id}: of the delivered rows, {numbers}. {shown}. The "
+        f"CONSERVATION VIOLATED on {context.date}, run {plan.run_id}: of the delivered rows, {numbers}. {shown}. The "
         "collection may lack products: run the night again, and keep this lake for a bug report if it comes back"
     )

@@ -17,20 +17,20 @@ from pyspark.sql import functions as F
 
 from jobs.lake.storage import Storage
 from jobs.lake.writing import AddedFile, FileSink
-from jobs.spark.gpus import gpu_profile
+from jobs.spark.gpus import build_gpu_profile
 
-Batches = Iterator[pa.RecordBatch]
-T = TypeVar("T")
-R = TypeVar("R")
+RecordBatches = Iterator[pa.RecordBatch]
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
-OUTPUT = "table string, file string"
+TASK_OUTPUT_SCHEMA = "table string, file string"
 """Spark's schema of what a task returns: a table's name and one `AddedFile` as JSON a row."""
 
 TASKS_PER_SLOT = 16
 """No stage is cut finer than this: at scale a task lasts minutes, keeps its GPU busy and writes large files."""
 
 
-class Sinks:
+class TableSinks:
     """The files that one task writes, a sink for each of its tables.
 
     Args:
@@ -53,30 +53,30 @@ class Sinks:
         )
 
 
-def run_tasks(frame: DataFrame, task: Callable[[Batches], Batches]) -> dict[str, list[AddedFile]]:
+def run_tasks(frame: DataFrame, task: Callable[[RecordBatches], RecordBatches]) -> dict[str, list[AddedFile]]:
     """Run a task over every partition of a DataFrame; return the files it wrote, by table.
 
     Where the cluster has GPUs, each task is given one.
     """
     files: dict[str, list[AddedFile]] = {}
-    for row in frame.mapInArrow(task, OUTPUT, profile=gpu_profile(frame.sparkSession)).collect():
+    for row in frame.mapInArrow(task, TASK_OUTPUT_SCHEMA, profile=build_gpu_profile(frame.sparkSession)).collect():
         files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
     return files
 
 
-def task_count(items: int, items_per_task: int, slots: int) -> int:
+def choose_task_count(items: int, items_per_task: int, slots: int) -> int:
     """Return how many tasks to cut the work into: a multiple of the slots, so that none idles while another works.
 
     Args:
         items: rows of work, at most.
         items_per_task: rows that make a task worth its overhead, which still shows progress.
-        slots: tasks that run at once (`jobs.spark.gpus.task_slots`).
+        slots: tasks that run at once (`jobs.spark.gpus.count_task_slots`).
     """
     tasks = min(-(-items // items_per_task), TASKS_PER_SLOT * slots)
     return max(1, -(-tasks // slots)) * slots
 
 
-def spread(frame: DataFrame, tasks: int, key: Sequence[str], order: Sequence[str]) -> DataFrame:
+def repartition_by_key(frame: DataFrame, tasks: int, key: Sequence[str], sort_columns: Sequence[str]) -> DataFrame:
     """Return the rows in exactly this many partitions, rows of one key together, and sorted in each.
 
     By key and sorted, so that a rerun or a twin forms the same batches and gets the same vectors to the last bit. By a
@@ -85,19 +85,19 @@ def spread(frame: DataFrame, tasks: int, key: Sequence[str], order: Sequence[str
 
     Args:
         frame: any rows.
-        tasks: from `task_count`.
+        tasks: from `choose_task_count`.
         key: columns whose equal values stay together.
-        order: columns to sort by.
+        sort_columns: columns to sort by.
     """
-    return frame.repartition(tasks, F.xxhash64(*key)).sortWithinPartitions(*order)
+    return frame.repartition(tasks, F.xxhash64(*key)).sortWithinPartitions(*sort_columns)
 
 
-def ahead(items: Iterable[T], work: Callable[[T], R], threads: int, window: int) -> Iterator[R]:
-    """Apply ``work`` to items in threads that run ahead of the consumer; results come in order.
+def prefetch_map(items: Iterable[_T], function: Callable[[_T], _R], threads: int, window: int) -> Iterator[_R]:
+    """Apply ``function`` to items in threads that run ahead of the consumer; results come in order.
 
     Args:
         items: taken lazily, one by one, in the caller's thread.
-        work: thread-safe; what it raises is raised here in its turn.
+        function: thread-safe; what it raises is raised here in its turn.
         threads: 0 works in the caller's thread, one item at a time.
         window: results that may wait, which bounds the memory.
 
@@ -105,22 +105,22 @@ def ahead(items: Iterable[T], work: Callable[[T], R], threads: int, window: int)
         ``work(item)`` for every item.
     """
     if threads == 0:
-        yield from map(work, items)
+        yield from map(function, items)
         return
     source = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="prepare") as pool:
-        waiting: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(source, window))
+        waiting: deque[Future[_R]] = deque(pool.submit(function, item) for item in islice(source, window))
         try:
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+                waiting.extend(pool.submit(function, item) for item in islice(source, 1))
                 yield result
         finally:
             for future in waiting:
                 future.cancel()
 
 
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def split_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
     """Cut a stream into lists of ``size`` items; the last may be shorter."""
     stream = iter(items)
     while chunk := list(islice(stream, size)):

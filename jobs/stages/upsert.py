@@ -13,42 +13,56 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import connect, count
-from jobs.serving.canary import LEAST_QUERIES, Canary, check_found, look, shift_of, unchanged_ids
-from jobs.serving.collection import check_held, check_room, ensure_collection, flush, is_behind, registered_dimension
-from jobs.serving.reconcile import Mender
-from jobs.serving.row_writer import RowWriter, Written
-from jobs.serving.rows import changes_of, check_rows, to_serve, touches, upsert_rows
-from jobs.spark.row_counts import count_rows
-from jobs.stages.breakers import check_shift
-from jobs.stages.late_arrivals import late_changes, late_plan
+from jobs.milvus.client import connect, count_rows
+from jobs.serving.canary import (
+    MIN_QUERIES,
+    CanaryBaseline,
+    check_self_retrieval,
+    measure_neighbour_churn,
+    record_neighbours,
+    sample_unchanged_ids,
+)
+from jobs.serving.collection import (
+    check_capacity,
+    ensure_collection,
+    flush_collection,
+    is_behind,
+    read_dimension,
+    verify_collection,
+)
+from jobs.serving.reconcile import Reconciler
+from jobs.serving.row_writer import RowWriter, WriteResult
+from jobs.serving.rows import check_serving_rows, has_changes, read_changes, select_to_serve, select_upsert_rows
+from jobs.spark.row_counts import count_frames
+from jobs.stages.breakers import check_neighbour_churn
+from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
 from jobs.state.changes import DELETED
 from jobs.state.hold import check_not_held
-from jobs.state.lease import Lease, hold_lease, lease_state
+from jobs.state.lease import Lease, hold_lease, read_lease_state
 from jobs.state.ledger import (
     DELETE,
     UPSERT,
     epoch_mark,
-    highwater,
     highwater_mark,
     ledger_counter,
-    ledger_epoch,
-    ledger_state,
-    ledger_version,
+    read_highwater_date,
+    read_ledger,
+    read_ledger_epoch,
+    read_ledger_version,
 )
-from jobs.state.plan_record import Plan, required_plan
-from jobs.state.run_context import Night, StageResult
-from jobs.state.stop_signal import stopping_on_sigterm
+from jobs.state.plan_record import Plan, require_plan
+from jobs.state.run_context import RunContext, StageResult
+from jobs.state.stop_signal import stop_on_sigterm
 from schemas.collection import ID_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 LEDGER_COLUMNS = "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long"
-"""Spark's schema of `jobs.state.ledger.ledger_state`."""
+"""Spark's schema of `jobs.state.ledger.read_ledger`."""
 
 
-def upsert(night: Night) -> StageResult:
+def upsert(context: RunContext) -> StageResult:
     """Bring the collection of tonight's plan to tonight's state.
 
     Raises:
@@ -59,55 +73,55 @@ def upsert(night: Night) -> StageResult:
         StoppedError: SIGTERM came; the lease is given back.
         LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
     """
-    plan = night.apart or required_plan(night.lake, night.date)
+    plan = context.apart or require_plan(context.lake, context.date)
     if not plan.serve:
-        return _serve_late(night, plan)
-    if _is_done(night, plan):
+        return _serve_late(context, plan)
+    if _is_done(context, plan):
         return _result(plan, note="found committed")
-    with connect(night.settings) as client:
-        if _is_settled(night, plan, client):
+    with connect(context.settings) as client:
+        if _is_settled(context, plan, client):
             return _result(plan, note="nothing to change")
         with (
-            hold_lease(night.lake, plan.collection, night.settings) as lease,
-            stopping_on_sigterm(lease.guard.stop, plan.collection),
+            hold_lease(context.lake, plan.collection, context.settings) as lease,
+            stop_on_sigterm(lease.guard.stop, plan.collection),
         ):
-            if _is_done(night, plan):  # by the twin that we waited for
+            if _is_done(context, plan):  # by the twin that we waited for
                 return _result(plan, note="found committed")
-            if not night.apart:
-                check_not_held(night.lake)
-            return Serving(night, plan, client, lease).run()
+            if not context.apart:
+                check_not_held(context.lake)
+            return UpsertRun(context, plan, client, lease).run()
 
 
-def _serve_late(night: Night, plan: Plan) -> StageResult:
+def _serve_late(context: RunContext, plan: Plan) -> StageResult:
     """Serve what a date older than the served one still has to say (`jobs.stages.late_arrivals`)."""
-    if late_changes(night, plan).isEmpty():
+    if select_late_changes(context, plan).isEmpty():
         note = f"nothing served: {plan.collection} serves a later date already, tonight's vectors wait in the lake"
         return _result(plan, note=note)
     with (
-        connect(night.settings) as client,
-        hold_lease(night.lake, plan.collection, night.settings) as lease,
-        stopping_on_sigterm(lease.guard.stop, plan.collection),
+        connect(context.settings) as client,
+        hold_lease(context.lake, plan.collection, context.settings) as lease,
+        stop_on_sigterm(lease.guard.stop, plan.collection),
     ):
-        check_not_held(night.lake)
-        return Serving(night, late_plan(night, plan), client, lease).run()
+        check_not_held(context.lake)
+        return UpsertRun(context, freeze_late_plan(context, plan), client, lease).run()
 
 
-def _is_done(night: Night, plan: Plan) -> bool:
-    return night.lake.done("served", plan.served_as)
+def _is_done(context: RunContext, plan: Plan) -> bool:
+    return context.lake.is_committed("served", plan.served_attempt)
 
 
-def _is_settled(night: Night, plan: Plan, client: "MilvusClient") -> bool:
+def _is_settled(context: RunContext, plan: Plan, client: "MilvusClient") -> bool:
     """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
-    lake, name = night.lake, plan.collection
-    if not client.has_collection(name) or highwater(lake, name) != Date.fromisoformat(night.date):
+    lake, name = context.lake, plan.collection
+    if not client.has_collection(name) or read_highwater_date(lake, name) != Date.fromisoformat(context.date):
         return False
-    if touches(night, plan):
+    if has_changes(context, plan):
         return False
-    if lease_state(lake, name).epoch > ledger_epoch(lake, name):
+    if read_lease_state(lake, name).epoch > read_ledger_epoch(lake, name):
         return False
     client.load_collection(name)
-    ledger = ledger_state(night.spark, lake, name)
-    return count(client, name) == ledger.count() and not is_behind(client, name, ledger)
+    ledger = read_ledger(context.spark, lake, name)
+    return count_rows(client, name) == ledger.count() and not is_behind(client, name, ledger)
 
 
 def _result(
@@ -116,36 +130,38 @@ def _result(
     note: str = "",
     upserted: int = 0,
     deleted: int = 0,
-    mended: int = 0,
+    reconciled: int = 0,
     details: Mapping[str, str] | None = None,
 ) -> StageResult:
-    counts = {"upserted": upserted, "deleted": deleted, "mended": mended}
+    counts = {"upserted": upserted, "deleted": deleted, "mended": reconciled}
     told = {"run_id": plan.run_id, "collection": plan.collection, **({"note": note} if note else {})}
     return StageResult(counts, {**told, **(details or {})})
 
 
-class Serving:
+class UpsertRun:
     """One run under the lease.
 
     Args:
-        night, plan: what is to be served.
+        context, plan: what is to be served.
         client, lease: where, and the right to.
     """
 
-    def __init__(self, night: Night, plan: Plan, client: "MilvusClient", lease: Lease) -> None:
-        self._night, self._plan, self._client, self._epoch = night, plan, client, lease.epoch
-        self._dimension = registered_dimension(night.lake, plan.model_version)
-        self._writer = RowWriter(night.settings, lease.guard, plan.collection)
-        self._mender = Mender(night.spark, night.lake, client, self._writer, plan.model_version, self._dimension)
-        self._ledger = ledger_state(night.spark, night.lake, plan.collection)
-        self._deletes = changes_of(night, plan).where(F.col("op") == DELETED).select(ID_FIELD)
+    def __init__(self, context: RunContext, plan: Plan, client: "MilvusClient", lease: Lease) -> None:
+        self._night, self._plan, self._client, self._epoch = context, plan, client, lease.epoch
+        self._dimension = read_dimension(context.lake, plan.model_version)
+        self._writer = RowWriter(context.settings, lease.guard, plan.collection)
+        self._mender = Reconciler(
+            context.spark, context.lake, client, self._writer, plan.model_version, self._dimension
+        )
+        self._ledger = read_ledger(context.spark, context.lake, plan.collection)
+        self._deletes = read_changes(context, plan).where(F.col("op") == DELETED).select(ID_FIELD)
 
     def run(self) -> StageResult:
         """Do the whole of it and return what was done."""
         self._check_plan_stands()
         if self._plan.counts["valid"] == self._plan.counts["unchanged"]:
             return self._serve(self._night.spark.createDataFrame([], LEDGER_COLUMNS))
-        rows = upsert_rows(self._night, self._plan, self._epoch).persist()
+        rows = select_upsert_rows(self._night, self._plan, self._epoch).persist()
         try:
             return self._serve(rows)
         finally:
@@ -154,44 +170,44 @@ class Serving:
     def _serve(self, rows: DataFrame) -> StageResult:
         """Serve the rows, which are checked, sent and noted in the ledger from one computation."""
         name = self._plan.collection
-        upserts = check_rows(rows, self._dimension) if "vector" in rows.columns else 0
+        upserts = check_serving_rows(rows, self._dimension) if "vector" in rows.columns else 0
         target = self._target(rows)
         total = self._check_counts(upserts, target)
         ensure_collection(self._client, self._night, self._plan, self._dimension, total)
-        mended, is_wrong = self._mend_unfinished()
-        canary = self._canary(rows, upserts)
-        written = self._writer.write(self._client, rows) if upserts else Written()
+        mended, is_wrong = self._reconcile_unfinished()
+        canary = self._find_baseline(rows, upserts)
+        written = self._writer.write(self._client, rows) if upserts else WriteResult()
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts["deleted"] else 0
-        flush(self._client, name)
-        if is_wrong or count(self._client, name) != total:
+        flush_collection(self._client, name)
+        if is_wrong or count_rows(self._client, name) != total:
             mended += self._mender.to(target).rows
-            flush(self._client, name)
-        check_held(self._client, name, rows=total, epoch=self._epoch, of_epoch=upserts, written=written)
+            flush_collection(self._client, name)
+        verify_collection(self._client, name, rows=total, epoch=self._epoch, epoch_rows=upserts, written=written)
         sung = self._check_canary(canary, written)
-        is_new_date = highwater(self._night.lake, name) != Date.fromisoformat(self._night.date)
+        is_new_date = read_highwater_date(self._night.lake, name) != Date.fromisoformat(self._night.date)
         if upserts or deleted or mended or is_new_date:
             self._commit(rows, upserts + deleted)
-        return _result(self._plan, upserted=upserts, deleted=deleted, mended=mended, details=sung)
+        return _result(self._plan, upserted=upserts, deleted=deleted, reconciled=mended, details=sung)
 
-    def _canary(self, rows: DataFrame, upserts: int) -> Canary | None:
+    def _find_baseline(self, rows: DataFrame, upserts: int) -> CanaryBaseline | None:
         """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
-        if not (upserts or self._plan.counts[DELETED]) or self._plan.counts["unchanged"] < LEAST_QUERIES:
+        if not (upserts or self._plan.counts[DELETED]) or self._plan.counts["unchanged"] < MIN_QUERIES:
             return None
         touched = rows.select(ID_FIELD).unionByName(self._deletes)
-        return look(self._client, self._plan.collection, unchanged_ids(self._ledger, touched))
+        return record_neighbours(self._client, self._plan.collection, sample_unchanged_ids(self._ledger, touched))
 
-    def _check_canary(self, canary: Canary | None, written: Written) -> dict[str, str]:
+    def _check_canary(self, canary: CanaryBaseline | None, written: WriteResult) -> dict[str, str]:
         """Try searches; return what they told, for the record. Where the breaker trips, the rows are taken back."""
         name = self._plan.collection
-        check_found(self._client, name, written.sample)
+        check_self_retrieval(self._client, name, written.sample)
         if canary is None:
             return {}
-        shift = shift_of(self._client, name, canary, self._epoch)
+        shift = measure_neighbour_churn(self._client, name, canary, self._epoch)
         try:
-            override = check_shift(self._night, shift)
+            override = check_neighbour_churn(self._night, shift)
         except NightStoppedError:
             self._mender.to(self._ledger)
-            flush(self._client, name)
+            flush_collection(self._client, name)
             raise
         return {"shift": f"{shift:.3f}", **({"override": override} if override else {})}
 
@@ -207,23 +223,26 @@ class Serving:
         Raises:
             NightStoppedError: they are not, or it has not.
         """
-        counts = count_rows({"wanted": to_serve(self._night, self._plan), "total": target})
+        counts = count_frames({"wanted": select_to_serve(self._night, self._plan), "total": target})
         if counts["wanted"] != upserts:
             raise NightStoppedError(
                 f"{counts['wanted']:,} products of the plan {self._plan.run_id} are to be served, {upserts:,} have a "
                 f"vector: run `moon infer --date {self._night.date}` first"
             )
-        check_room(self._client, self._night.settings, counts["total"])
+        check_capacity(self._client, self._night.settings, counts["total"])
         return counts["total"]
 
     def _highwater(self) -> Date:
         """Return the date that the collection stands for afterwards: a night never takes it back."""
-        ours, latest = Date.fromisoformat(self._night.date), highwater(self._night.lake, self._plan.collection)
+        ours, latest = (
+            Date.fromisoformat(self._night.date),
+            read_highwater_date(self._night.lake, self._plan.collection),
+        )
         return max(ours, latest) if latest and not self._night.apart else ours
 
     def _check_plan_stands(self) -> None:
         """Refuse a plan that was made from an older ledger."""
-        found = ledger_version(self._night.lake, self._plan.collection)
+        found = read_ledger_version(self._night.lake, self._plan.collection)
         if found != self._plan.ledger_version:
             raise NightStoppedError(
                 f"the plan {self._plan.run_id} was made before another run changed {self._plan.collection} (ledger "
@@ -231,16 +250,16 @@ class Serving:
                 f"`moon prepare --date {self._night.date}`"
             )
 
-    def _mend_unfinished(self) -> tuple[int, bool]:
+    def _reconcile_unfinished(self) -> tuple[int, bool]:
         """Mend what runs left that took the lease after the ledger was last written; none did, as a rule.
 
         Returns:
             How many rows were mended, and whether the collection must be compared row by row in the end.
         """
-        if self._epoch - 1 <= ledger_epoch(self._night.lake, self._plan.collection):
+        if self._epoch - 1 <= read_ledger_epoch(self._night.lake, self._plan.collection):
             return 0, is_behind(self._client, self._plan.collection, self._ledger)
-        ours = changes_of(self._night, self._plan)
-        return self._mender.after_unfinished_run(self._ledger, ours, self._plan.ledger_version), False
+        ours = read_changes(self._night, self._plan)
+        return self._mender.reconcile_after_crash(self._ledger, ours, self._plan.ledger_version), False
 
     def _commit(self, rows: DataFrame, expected: int) -> None:
         """Write what Milvus holds now into the ledger."""
@@ -264,7 +283,7 @@ class Serving:
         self._night.lake.commit(
             "served",
             files,
-            attempt=self._plan.served_as,
+            attempt=self._plan.served_attempt,
             partition={"collection": name},
             counter=(ledger_counter(name), self._plan.ledger_version),
             marks={

@@ -17,10 +17,10 @@ if TYPE_CHECKING:  # each takes seconds to import; only workers need them
 
 log = logging.getLogger(__name__)
 
-CUDA_PREPARERS = 6
+CUDA_LOADER_THREADS = 6
 """Threads that read, decode and tokenise for one GPU, so that it never waits."""
 
-REMOTE_PREPARERS = 4
+REMOTE_LOADER_THREADS = 4
 """Threads on a worker without GPU whose images come over the network: while one waits, others decode."""
 
 
@@ -33,7 +33,7 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
     """Return this process's encoder.
 
     Args:
-        uri: folder of the checkpoint, as `place_for_workers` gave it.
+        uri: folder of the checkpoint, as `worker_path` gave it.
         detector: folder of the detector; None is the one in the repository.
         model_version: what the plan expects there.
         device: as from `task_device`.
@@ -61,7 +61,7 @@ def load_detector(path: str | None, device: str) -> "ProductDetector":
     return ProductDetector.from_pretrained(path, providers=[CUDA_PROVIDER, CPU_PROVIDER] if on_gpu else [CPU_PROVIDER])
 
 
-def checked_detector(path: str | None, version: str, device: str) -> "ProductDetector":
+def load_checked_detector(path: str | None, version: str, device: str) -> "ProductDetector":
     """Return `load_detector` after comparing its version with the plan's.
 
     Raises:
@@ -72,7 +72,7 @@ def checked_detector(path: str | None, version: str, device: str) -> "ProductDet
     return detector
 
 
-def place_for_workers(folder: str) -> str:
+def worker_path(folder: str) -> str:
     """Return a model's folder as tasks are told it: what lies in the repository is named relative to it.
 
     A worker on another machine may have its copy of the code, checkpoints included, anywhere (`scripts/pack_jobs.py`).
@@ -107,7 +107,7 @@ def task_device() -> str:
     return "cpu"
 
 
-def preparers(device: str, roots: tuple[str, ...]) -> int:
+def loader_threads(device: str, roots: tuple[str, ...]) -> int:
     """Return how many threads prepare inputs ahead of the model; 0: none.
 
     On a CPU the model itself keeps the core busy, so threads only help while images travel.
@@ -117,8 +117,8 @@ def preparers(device: str, roots: tuple[str, ...]) -> int:
         roots: canonical URIs of the folders that images come from.
     """
     if device != "cpu":
-        return CUDA_PREPARERS
-    return REMOTE_PREPARERS if any(local_path(root) is None for root in roots) else 0
+        return CUDA_LOADER_THREADS
+    return REMOTE_LOADER_THREADS if any(local_path(root) is None for root in roots) else 0
 
 
 def _check(what: str, found: str, expected: str) -> None:

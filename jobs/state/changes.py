@@ -16,8 +16,8 @@ OPS = (NEW, CHANGED, REUSE, DELETED)
 ENCODED_OPS = (NEW, CHANGED)
 
 
-def compare(
-    products: DataFrame, ledger: DataFrame, refused: DataFrame, vectors: DataFrame, *, date: str, deletes: bool
+def compare_with_ledger(
+    products: DataFrame, ledger: DataFrame, refused: DataFrame, vectors: DataFrame, *, date: str, with_deletes: bool
 ) -> DataFrame:
     """Return every product that tonight treats differently from the ledger.
 
@@ -30,7 +30,7 @@ def compare(
         refused: product_id of rows refused tonight: their deletes are held.
         vectors: product_id, content_hash of whole vectors of tonight's model; these need no encoding.
         date: tonight's snapshot date, ISO.
-        deletes: whether absence deletes (not when an older date is filled in).
+        with_deletes: whether absence deletes (not when an older date is filled in).
 
     Returns:
         product_id, op, content_hash and source_row (both null where op is deleted), one row a product.
@@ -45,24 +45,24 @@ def compare(
         .withColumn("op", F.when(served, CHANGED).otherwise(NEW))
         .drop("held_hash", "retry")
     )
-    changes = _with_reuse(wanted, vectors)
-    if deletes:
-        changes = changes.unionByName(_deleted(both.where(~delivered), refused))
+    changes = _mark_reuse(wanted, vectors)
+    if with_deletes:
+        changes = changes.unionByName(_find_deleted(both.where(~delivered), refused))
     return changes.select("product_id", "op", "content_hash", "source_row")
 
 
-def stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
+def select_stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
     """Return product_id of what stays as it is in Milvus because tonight's row for it was refused."""
     ids = ledger.select("product_id").join(refused.select("product_id"), "product_id", "left_semi")
     return ids.join(products.select("product_id"), "product_id", "left_anti")
 
 
-def _with_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
+def _mark_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
     made = vectors.select(*CONTENT_KEY).distinct().withColumn("made", F.lit(True))
     op = F.when(F.col("made"), REUSE).otherwise(F.col("op"))
     return wanted.join(made, CONTENT_KEY, "left").withColumn("op", op).drop("made")
 
 
-def _deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:
+def _find_deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:
     gone = absent.join(refused.select("product_id"), "product_id", "left_anti")
     return gone.withColumn("op", F.lit(DELETED)).drop("held_hash", "retry")

@@ -13,7 +13,7 @@ from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 
 
-class NightHeldError(NightStoppedError):
+class RunsHeldError(NightStoppedError):
     """Nights are held after a restore."""
 
 
@@ -36,22 +36,22 @@ class Hold:
         return {**vars(self), "since": self.since.isoformat(timespec="seconds")}
 
 
-def hold(lake: Lake, restored: str, reason: str, by: str) -> Hold:
+def hold_runs(lake: Lake, restored: str, reason: str, by: str) -> Hold:
     """Hold all nights of a lake from now on."""
     held = Hold(restored, reason, by, datetime.now(UTC))
     _write(lake, {"held": True, **vars(held)})
     return held
 
 
-def release(lake: Lake, by: str) -> Hold | None:
+def release_hold(lake: Lake, by: str) -> Hold | None:
     """Let nights go on; return the hold that ended, None where there was none."""
-    held = current_hold(lake)
+    held = read_hold(lake)
     if held is not None:
         _write(lake, {"held": False, **vars(held), "by": by, "since": datetime.now(UTC)})
     return held
 
 
-def current_hold(lake: Lake) -> Hold | None:
+def read_hold(lake: Lake) -> Hold | None:
     """Return the hold that stands, if any."""
     rows = lake.read_arrow("holds").to_pylist()
     if not rows or not rows[0].pop("held"):
@@ -65,9 +65,9 @@ def check_not_held(lake: Lake) -> None:
     Raises:
         NightHeldError: nights are held.
     """
-    held = current_hold(lake)
+    held = read_hold(lake)
     if held is not None:
-        raise NightHeldError(
+        raise RunsHeldError(
             f"nights are held since {held.since:%Y-%m-%d %H:%M} UTC: {held.by} restored what was served on "
             f"{held.restored} ({held.reason or 'no reason given'}). When the catalogue is good again, run `moon "
             "release` and then the night"

@@ -5,7 +5,7 @@ that want it at the same time one finds the counter moved. Taking it raises the 
 it carries, so that rows of a writer that died or stalled are told from those of its successor.
 
 A lease ends by its release, by its expiry, or when its holder is found dead on this host. Clocks of several hosts may
-differ by `CLOCK_MARGIN` of the lease's length: a holder stops that much before the expiry, a successor waits that much
+differ by `CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, a successor waits that much
 longer.
 """
 
@@ -32,14 +32,14 @@ from jobs.state.stop_signal import StopMark
 
 log = logging.getLogger(__name__)
 
-CLOCK_MARGIN = 0.1
+CLOCK_MARGIN_SHARE = 0.1
 """Share of a lease's length that clocks may differ by."""
 
-RENEWALS = 3
+RENEWALS_PER_LEASE = 3
 """Renewals within a lease's length: two may fail before it is lost."""
 
-POLL_SECONDS = 1.0
-LOG_SECONDS = 15.0
+LEASE_POLL_SECONDS = 1.0
+LEASE_LOG_SECONDS = 15.0
 
 
 class LeaseLostError(MoonError):
@@ -70,7 +70,7 @@ class LeaseState:
 
 
 @dataclass(frozen=True)
-class Guard:
+class LeaseGuard:
     """What a writing task carries to check before every batch that the lease still stands."""
 
     storage: Storage
@@ -91,10 +91,10 @@ class Guard:
             StoppedError: its holder was asked to end.
         """
         self.stop.check(self.collection)
-        state = lease_state(Lake(self.storage), self.collection)
+        state = read_lease_state(Lake(self.storage), self.collection)
         if state.holder != self.holder or state.released:
             raise LeaseLostError(
-                f"{describe(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this run ends "
+                f"{describe_holder(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this run ends "
                 "here and the other mends what it left. Nothing is to be done unless the other fails too"
             )
         if datetime.now(UTC) > state.expires_at - self.margin:
@@ -115,12 +115,12 @@ class Lease:
     def __init__(self, lake: Lake, collection: str, seconds: float) -> None:
         self._lake, self._collection = lake, collection
         self._length = timedelta(seconds=seconds)
-        self._holder = this_holder()
+        self._holder = make_holder_id()
         self._counter = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, daemon=True, name=f"lease-{collection}")
         self.epoch = 0
-        self.guard = Guard(lake.storage, collection, self._holder, self._length * CLOCK_MARGIN)
+        self.guard = LeaseGuard(lake.storage, collection, self._holder, self._length * CLOCK_MARGIN_SHARE)
 
     def take(self, wait_seconds: float) -> None:
         """Take the lease, waiting while another writer has it.
@@ -128,27 +128,27 @@ class Lease:
         Raises:
             LeaseBusyError: another writer still has it after that time.
         """
-        start, logged = time.monotonic(), -LOG_SECONDS
-        while not self._try_to_take():
-            state, waited = lease_state(self._lake, self._collection), time.monotonic() - start
+        start, logged = time.monotonic(), -LEASE_LOG_SECONDS
+        while not self._try_acquire():
+            state, waited = read_lease_state(self._lake, self._collection), time.monotonic() - start
             if waited > wait_seconds:
                 raise LeaseBusyError(
-                    f"{describe(state.holder)} has been writing {self._collection} for over {waited:.0f} s. Let it "
+                    f"{describe_holder(state.holder)} has been writing {self._collection} for over {waited:.0f} s. Let it "
                     f"finish or end it (its lease ends at {state.expires_at:%H:%M:%S} UTC unless renewed), then run "
                     "again; MOON_WAIT_SECONDS waits longer"
                 )
-            if waited - logged >= LOG_SECONDS:
+            if waited - logged >= LEASE_LOG_SECONDS:
                 logged = waited
-                log.info("waiting for %s, which is writing %s", describe(state.holder), self._collection)
-            time.sleep(POLL_SECONDS)
+                log.info("waiting for %s, which is writing %s", describe_holder(state.holder), self._collection)
+            time.sleep(LEASE_POLL_SECONDS)
         self._thread.start()
 
-    def _try_to_take(self) -> bool:
-        state = lease_state(self._lake, self._collection)
+    def _try_acquire(self) -> bool:
+        state = read_lease_state(self._lake, self._collection)
         if state.holder == self._holder:  # our commit landed although it reported a failure
             self._counter, self.epoch = state.counter, state.epoch
             return True
-        if not is_free(state, self.guard.margin):
+        if not is_lease_free(state, self.guard.margin):
             return False
         self._counter, self.epoch = state.counter, state.epoch + 1
         try:
@@ -166,9 +166,9 @@ class Lease:
         try:
             self._write(released=False)
         except FenceError:
-            state = lease_state(self._lake, self._collection)
+            state = read_lease_state(self._lake, self._collection)
             if state.holder != self._holder:
-                raise LeaseLostError(f"{describe(state.holder)} has taken {self._collection} over") from None
+                raise LeaseLostError(f"{describe_holder(state.holder)} has taken {self._collection} over") from None
             self._counter = state.counter
 
     def release(self) -> None:
@@ -191,7 +191,7 @@ class Lease:
         self._counter += 1
 
     def _keep(self) -> None:
-        while not self._stop.wait(self._length.total_seconds() / RENEWALS):
+        while not self._stop.wait(self._length.total_seconds() / RENEWALS_PER_LEASE):
             try:
                 self.renew()
             except LeaseLostError as error:
@@ -221,12 +221,12 @@ def hold_lease(lake: Lake, collection: str, settings: Settings) -> Iterator[Leas
         lease.release()
 
 
-def lease_state(lake: Lake, collection: str) -> LeaseState:
+def read_lease_state(lake: Lake, collection: str) -> LeaseState:
     """Return the last lease of a collection.
 
     The counter is read before the row: if a commit falls between the two, acting on the row fails at the fence.
     """
-    counter = lake.transaction_version("leases", _counter_name(collection))
+    counter = lake.read_transaction_version("leases", _counter_name(collection))
     rows = lake.read_arrow("leases", {"collection": collection}).to_pylist()
     if not rows:
         return LeaseState(counter, 0, "", datetime.min.replace(tzinfo=UTC), released=True)
@@ -234,26 +234,26 @@ def lease_state(lake: Lake, collection: str) -> LeaseState:
     return LeaseState(counter, row["epoch"], row["holder"], row["expires_at"], row["released"])
 
 
-def is_free(state: LeaseState, margin: timedelta) -> bool:
+def is_lease_free(state: LeaseState, margin: timedelta) -> bool:
     """Return whether a lease may be taken: released, run out, or its holder dead on this host."""
-    return state.released or datetime.now(UTC) > state.expires_at + margin or is_dead_here(state.holder)
+    return state.released or datetime.now(UTC) > state.expires_at + margin or is_local_holder_dead(state.holder)
 
 
-def this_holder() -> str:
+def make_holder_id() -> str:
     """Return a name for this process that no other process, here or elsewhere, ever has."""
-    return f"{_host()}:{os.getpid()}:{_start_of(os.getpid())}:{uuid.uuid4()}"
+    return f"{_host()}:{os.getpid()}:{_read_start_time(os.getpid())}:{uuid.uuid4()}"
 
 
-def is_dead_here(holder: str) -> bool:
+def is_local_holder_dead(holder: str) -> bool:
     """Return whether the holder was a process of this host that is gone; False for other hosts.
 
     A process of the same id that started at another time is not the holder.
     """
     host, pid, start, _ = holder.rsplit(":", 3)
-    return host == _host() and _start_of(int(pid)) != start
+    return host == _host() and _read_start_time(int(pid)) != start
 
 
-def describe(holder: str) -> str:
+def describe_holder(holder: str) -> str:
     """Return a holder as people read it."""
     host, pid, *_ = holder.rsplit(":", 3)
     return f"process {pid} on {host.split('/')[0]}"
@@ -265,7 +265,7 @@ def _host() -> str:
     return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else ''}"
 
 
-def _start_of(pid: int) -> str:
+def _read_start_time(pid: int) -> str:
     """Return when a process started, in clock ticks since the boot (no change of the clock moves it); "" if gone."""
     if not Path("/proc/self/stat").exists():  # not Linux
         return str(psutil.Process(pid).create_time()) if psutil.pid_exists(pid) else ""

@@ -38,29 +38,29 @@ def history_mark(collection: str) -> str:
     return f"history:{collection}"
 
 
-def history_start(lake: Lake, collection: str) -> Date | None:
-    """Return the first date that `ledger_state` can go back to after compaction; None where nothing was compacted."""
-    ordinal = lake.transaction_version("served", history_mark(collection))
+def read_history_start(lake: Lake, collection: str) -> Date | None:
+    """Return the first date that `read_ledger` can go back to after compaction; None where nothing was compacted."""
+    ordinal = lake.read_transaction_version("served", history_mark(collection))
     return Date.fromordinal(ordinal) if ordinal else None
 
 
-def ledger_epoch(lake: Lake, collection: str) -> int:
+def read_ledger_epoch(lake: Lake, collection: str) -> int:
     """Return the epoch of the last finished writer; rows in Milvus with a higher one are of an unfinished run."""
-    return lake.transaction_version("served", epoch_mark(collection))
+    return lake.read_transaction_version("served", epoch_mark(collection))
 
 
-def ledger_version(lake: Lake, collection: str) -> int:
+def read_ledger_version(lake: Lake, collection: str) -> int:
     """Return how often a collection's ledger was written; 0 for a collection never served."""
-    return lake.transaction_version("served", ledger_counter(collection))
+    return lake.read_transaction_version("served", ledger_counter(collection))
 
 
-def highwater(lake: Lake, collection: str) -> Date | None:
+def read_highwater_date(lake: Lake, collection: str) -> Date | None:
     """Return the latest snapshot date that a collection served; None for a collection never served."""
-    ordinal = lake.transaction_version("served", highwater_mark(collection))
+    ordinal = lake.read_transaction_version("served", highwater_mark(collection))
     return Date.fromordinal(ordinal) if ordinal else None
 
 
-def ledger_state(spark: SparkSession, lake: Lake, collection: str, date: str | None = None) -> DataFrame:
+def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | None = None) -> DataFrame:
     """Return what a collection holds, one row a product.
 
     Args:
@@ -80,13 +80,13 @@ def ledger_state(spark: SparkSession, lake: Lake, collection: str, date: str | N
     return held.select("product_id", "state.content_hash", "state.partial", "state.snapshot_date", "state.epoch")
 
 
-def told(spark: SparkSession, lake: Lake, collection: str, first_kept: str) -> DataFrame:
+def keys_held_since(spark: SparkSession, lake: Lake, collection: str, first_kept: str) -> DataFrame:
     """Return product_id and content_hash of all that was held at the end of some date from ``first_kept`` on."""
-    rows = folded(lake.read(spark, "served", {"collection": collection}), first_kept)
+    rows = compact_history(lake.read(spark, "served", {"collection": collection}), first_kept)
     return rows.where(F.col("op") != DELETE).select("product_id", "content_hash").distinct()
 
 
-def folded(rows: DataFrame, first_kept: str) -> DataFrame:
+def compact_history(rows: DataFrame, first_kept: str) -> DataFrame:
     """Return a ledger's rows with the history up to a date folded into what was held at that date's end.
 
     Args:
@@ -104,7 +104,7 @@ def folded(rows: DataFrame, first_kept: str) -> DataFrame:
     return held.unionByName(deletes).unionByName(kept)
 
 
-def vectors_of(spark: SparkSession, lake: Lake, model_version: str, wanted: DataFrame) -> DataFrame:
+def read_vectors(spark: SparkSession, lake: Lake, model_version: str, wanted: DataFrame) -> DataFrame:
     """Return the vectors of one model for some contents, one row a (product_id, content_hash) that has one.
 
     Of several vectors of the same content a whole one goes before a partial one, then the one made last.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
-from jobs.milvus.client import alias_target, collection_properties
+from jobs.milvus.client import read_alias_target, read_collection_properties
 from jobs.settings import Settings
 from moon_model import checkpoint_dir
 from moon_model.detection.detector import compute_detector_version
@@ -55,17 +55,17 @@ def choose_model(settings: Settings, client: "MilvusClient") -> ModelChoice:
     Raises:
         NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
     """
-    collection = alias_target(client, settings.alias)
+    collection = read_alias_target(client, settings.alias)
     if collection is None:
-        return checkpoint_at(settings.model, settings.detector)
-    properties = collection_properties(client, collection)
+        return describe_checkpoint(settings.model, settings.detector)
+    properties = read_collection_properties(client, collection)
     if not {PROPERTY_MODEL, PROPERTY_CHECKPOINT} <= properties.keys():
         raise NightStoppedError(
             f"alias {settings.alias} names the collection {collection}, which is not one of ours (it has no "
             f"{PROPERTY_MODEL}): choose another alias with MOON_ALIAS, or drop that one"
         )
     served = properties[PROPERTY_MODEL]
-    choice = checkpoint_at(settings.model or properties[PROPERTY_CHECKPOINT], settings.detector, collection)
+    choice = describe_checkpoint(settings.model or properties[PROPERTY_CHECKPOINT], settings.detector, collection)
     if choice.model_version == served:
         return choice
     cause = (
@@ -79,7 +79,7 @@ def choose_model(settings: Settings, client: "MilvusClient") -> ModelChoice:
     )
 
 
-def checkpoint_at(path: str | None, detector: str | None = None, collection: str | None = None) -> ModelChoice:
+def describe_checkpoint(path: str | None, detector: str | None = None, collection: str | None = None) -> ModelChoice:
     """Describe a checkpoint by its files, without loading weights.
 
     Args:
@@ -126,7 +126,7 @@ def register_model(lake: Lake, model: ModelChoice) -> None:
     lake.commit("models", sink.close(), attempt=f"model/{model.model_version}/{place}", partition={})
 
 
-def registered_model(lake: Lake, settings: Settings, model_version: str, collection: str) -> ModelChoice:
+def read_registered_model(lake: Lake, settings: Settings, model_version: str, collection: str) -> ModelChoice:
     """Return the checkpoint of a frozen plan, after checking that its files still are that model.
 
     Args:
@@ -139,7 +139,7 @@ def registered_model(lake: Lake, settings: Settings, model_version: str, collect
     """
     rows = [row for row in lake.read_arrow("models").to_pylist() if row["model_version"] == model_version]
     latest = max(rows, key=lambda row: row["registered_at"])
-    choice = checkpoint_at(settings.model or latest["uri"], settings.detector, collection)
+    choice = describe_checkpoint(settings.model or latest["uri"], settings.detector, collection)
     if choice.model_version != model_version:
         raise NightStoppedError(
             f"the plan is for model {model_version[:12]}, but {choice.uri} with its detector is now "

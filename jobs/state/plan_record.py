@@ -50,7 +50,7 @@ class Plan:
         return self.counts["new"] + self.counts["changed"]
 
     @property
-    def served_as(self) -> str:
+    def served_attempt(self) -> str:
         """The attempt under which the ledger notes that this plan is served."""
         return f"upsert/{self.run_id}"
 
@@ -60,7 +60,7 @@ class Plan:
         return {"run_id": self.run_id}
 
 
-def current_plan(lake: Lake, date: str) -> Plan | None:
+def read_current_plan(lake: Lake, date: str) -> Plan | None:
     """Return the plan of a date that was frozen last; None before the first."""
     rows = lake.read_arrow("plans", {"date": date}).to_pylist()
     if not rows:
@@ -68,19 +68,19 @@ def current_plan(lake: Lake, date: str) -> Plan | None:
     return max((_from_row(row) for row in rows), key=lambda plan: plan.planned_at)
 
 
-def required_plan(lake: Lake, date: str) -> Plan:
+def require_plan(lake: Lake, date: str) -> Plan:
     """Return the plan of a date that was frozen last.
 
     Raises:
         NightStoppedError: there is none.
     """
-    plan = current_plan(lake, date)
+    plan = read_current_plan(lake, date)
     if plan is None:
         raise NightStoppedError(f"there is no plan for {date} in this lake: run `moon prepare --date {date}`")
     return plan
 
 
-def run_name(date: str, inputs: str) -> str:
+def make_run_id(date: str, inputs: str) -> str:
     """Return a run id: the date and 12 hex digits of what the plan is computed from."""
     return f"{date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
 
@@ -91,7 +91,7 @@ def commit_changes(lake: Lake, plan: Plan, changes: DataFrame, attempt: str) -> 
     lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
 
 
-def commit_header(lake: Lake, plan: Plan, attempt: str, beside: str = "") -> None:
+def commit_plan_header(lake: Lake, plan: Plan, attempt: str, beside: str = "") -> None:
     """Commit a plan's header: from now on it is its date's current plan.
 
     Args:

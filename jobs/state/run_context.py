@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Night:
+class RunContext:
     """The snapshot date being embedded and the means to do it.
 
     Attributes:
@@ -59,4 +59,4 @@ class StageResult:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-__all__ = ["Night", "NightStoppedError", "StageResult"]
+__all__ = ["NightStoppedError", "RunContext", "StageResult"]

@@ -6,7 +6,7 @@ from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 
 
-def record(lake: Lake, date: str, run_id: str, rows: list[dict[str, object]]) -> None:
+def record_runs(lake: Lake, date: str, run_id: str, rows: list[dict[str, object]]) -> None:
     """Append rows to `runs`: a history of executions, so every execution is an attempt of its own."""
     partition = {"date": date}
     sink = FileSink(lake.storage, "runs", partition)

@@ -16,11 +16,11 @@ from types import FrameType
 from pyarrow import fs
 
 from jobs.errors import StoppedError
-from jobs.lake.storage import SCRATCH, Storage
+from jobs.lake.storage import SCRATCH_FOLDER, Storage
 
 log = logging.getLogger(__name__)
 
-AGAIN = "Run the same command again: it mends what this run left, and goes on"
+RERUN_ADVICE = "Run the same command again: it mends what this run left, and goes on"
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,17 @@ class StopMark:
             StoppedError: it was; nothing is on its way to Milvus.
         """
         if self.is_set():
-            raise StoppedError(f"stopped on SIGTERM between two batches of {what}, whose lease is given back. {AGAIN}")
+            raise StoppedError(
+                f"stopped on SIGTERM between two batches of {what}, whose lease is given back. {RERUN_ADVICE}"
+            )
 
     def _place(self) -> tuple[fs.FileSystem, str]:
         filesystem, root = self.storage.open()
-        return filesystem, f"{root}/{SCRATCH}/stop-{self.holder.rpartition(':')[2]}"
+        return filesystem, f"{root}/{SCRATCH_FOLDER}/stop-{self.holder.rpartition(':')[2]}"
 
 
 @contextmanager
-def stopping_on_sigterm(mark: StopMark, what: str) -> Iterator[None]:
+def stop_on_sigterm(mark: StopMark, what: str) -> Iterator[None]:
     """Turn SIGTERM into a mark for the length of a block; outside of the main thread signals are not ours.
 
     Args:
@@ -90,7 +92,7 @@ def stopping_on_sigterm(mark: StopMark, what: str) -> Iterator[None]:
     try:
         yield
         if mark.is_set():
-            raise StoppedError(f"stopped on SIGTERM; {what} was brought to its end before. {AGAIN}")
+            raise StoppedError(f"stopped on SIGTERM; {what} was brought to its end before. {RERUN_ADVICE}")
     finally:
         signal.signal(signal.SIGTERM, previous)
         mark.clear()

@@ -11,8 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from jobs.lake.store import Lake
     from jobs.state.plan_record import Plan
-    from jobs.state.run_context import Night
-    from tests.jobs.serving_shop import Shop
+    from jobs.state.run_context import RunContext
+    from tests.jobs.serving_shop import ServingShop
 
 
 @pytest.fixture
@@ -84,14 +84,14 @@ def photo() -> "Callable[..., bytes]":
 
 @pytest.fixture
 def planned_night(
-    make_night: "Callable[..., Night]", seed: "Callable[..., None]", tiny_checkpoint: Path, tmp_path: Path
-) -> "Callable[..., tuple[Night, Plan]]":
+    make_night: "Callable[..., RunContext]", seed: "Callable[..., None]", tiny_checkpoint: Path, tmp_path: Path
+) -> "Callable[..., tuple[RunContext, Plan]]":
     """A night between plan and detect: ``planned_night({"id": ["a.jpg"]}, unchanged=…, run_id=…)``.
 
     Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
     """
-    from jobs.state.model_registry import checkpoint_at, register_model
-    from jobs.state.plan_record import COUNTS, Plan, commit_header
+    from jobs.state.model_registry import describe_checkpoint, register_model
+    from jobs.state.plan_record import COUNTS, Plan, commit_plan_header
     from schemas.uri import folder_uri
 
     folder = tmp_path / "images"
@@ -99,10 +99,10 @@ def planned_night(
 
     def make(
         images: Mapping[str, Sequence[str]], unchanged: Sequence[str] = (), run_id: str = "r1", **columns: Any
-    ) -> "tuple[Night, Plan]":
-        night = make_night("2026-01-02", allowed_roots=(str(folder),), model=str(tiny_checkpoint))
-        model = checkpoint_at(str(tiny_checkpoint))
-        register_model(night.lake, model)
+    ) -> "tuple[RunContext, Plan]":
+        context = make_night("2026-01-02", allowed_roots=(str(folder),), model=str(tiny_checkpoint))
+        model = describe_checkpoint(str(tiny_checkpoint))
+        register_model(context.lake, model)
         rows = [
             {
                 "product_id": key,
@@ -120,29 +120,29 @@ def planned_night(
         shown = sum(min(len(row["images"]), model.max_images) for row in changes)
         counts = dict.fromkeys(COUNTS, 0) | {"new": len(changes), "images": shown}
         plan = Plan(
-            date=night.date, run_id=run_id, model_version=model.model_version, detector_version=model.detector_version,
+            date=context.date, run_id=run_id, model_version=model.model_version, detector_version=model.detector_version,
             collection=model.collection, ledger_version=0, serve=True, counts=counts,
         )  # fmt: skip
-        seed(night.lake, "products", rows, night.partition, mode="overwrite")
+        seed(context.lake, "products", rows, context.partition, mode="overwrite")
         names = ("product_id", "op", "content_hash", "source_row")
-        seed(night.lake, "changes", [{name: row[name] for name in names} for row in changes], plan.partition)
-        commit_header(night.lake, plan, f"plan/{run_id}")
-        return night, plan
+        seed(context.lake, "changes", [{name: row[name] for name in names} for row in changes], plan.partition)
+        commit_plan_header(context.lake, plan, f"plan/{run_id}")
+        return context, plan
 
     return make
 
 
 @pytest.fixture
-def shop(make_night: "Callable[..., Night]", monkeypatch: pytest.MonkeyPatch, milvus: str) -> "Shop":
+def shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.MonkeyPatch, milvus: str) -> "ServingShop":
     """A shop whose nights are ready to be served, on each kind of Milvus."""
-    from tests.jobs.serving_shop import Shop
+    from tests.jobs.serving_shop import ServingShop
 
-    return Shop(make_night, monkeypatch, milvus=milvus)
+    return ServingShop(make_night, monkeypatch, milvus=milvus)
 
 
 @pytest.fixture
-def lite_shop(make_night: "Callable[..., Night]", monkeypatch: pytest.MonkeyPatch) -> "Shop":
+def lite_shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.MonkeyPatch) -> "ServingShop":
     """A shop whose nights are ready to be served, on Milvus Lite only."""
-    from tests.jobs.serving_shop import Shop
+    from tests.jobs.serving_shop import ServingShop
 
-    return Shop(make_night, monkeypatch)
+    return ServingShop(make_night, monkeypatch)

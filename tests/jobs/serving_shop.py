@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 import jobs.serving.collection
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
-from jobs.milvus.client import connect, scan
+from jobs.milvus.client import connect, scan_rows
 from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
-from jobs.state.ledger import UPSERT, highwater, ledger_version
+from jobs.state.ledger import UPSERT, read_highwater_date, read_ledger_version
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import Plan, commit_header, required_plan
-from jobs.state.run_context import Night
+from jobs.state.plan_record import Plan, commit_plan_header, require_plan
+from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
 from schemas.product import canonicalise_product, compute_content_hash
 
 DIMENSION = 16
-VERSION = "ab12" * 16
+SHOP_MODEL_VERSION = "ab12" * 16
 
 
 @dataclass(frozen=True)
-class Item:
+class ShopItem:
     """A product as the shop delivers it tonight."""
 
     id: str
@@ -53,18 +53,18 @@ class Item:
         )
 
 
-def items(count: int, first: int = 0, **fields: Any) -> list[Item]:
+def make_items(count: int, first: int = 0, **fields: Any) -> list[ShopItem]:
     """Return ``count`` products with ids p000 … and a title each."""
-    return [Item(f"p{index:03d}", **{"title": f"Mug {index}", **fields}) for index in range(first, first + count)]
+    return [ShopItem(f"p{index:03d}", **{"title": f"Mug {index}", **fields}) for index in range(first, first + count)]
 
 
-def vector_of(item_hash: str) -> NDArray[np.float32]:
+def make_vector(item_hash: str) -> NDArray[np.float32]:
     """Return the unit vector that "the model" makes of a content."""
     draw = np.random.default_rng(int(item_hash[:15], 16)).normal(size=DIMENSION)
     return (draw / np.linalg.norm(draw)).astype(np.float32)
 
 
-class Shop:
+class ServingShop:
     """Nights on one lake and one Milvus.
 
     Args:
@@ -72,36 +72,36 @@ class Shop:
         monkeypatch: replaces what would read a checkpoint's files.
     """
 
-    def __init__(self, make_night: Callable[..., Night], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    def __init__(self, make_night: Callable[..., RunContext], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         self.model = ModelChoice(
             uri="/checkpoints/test",
-            model_version=VERSION,
+            model_version=SHOP_MODEL_VERSION,
             detector_version="d" * 16,
             dimension=DIMENSION,
             max_images=3,
-            collection=collection_name(VERSION),
+            collection=collection_name(SHOP_MODEL_VERSION),
         )
         self._make_night, self._options = make_night, options
         monkeypatch.setattr(
             jobs.serving.collection,
-            "registered_model",
+            "read_registered_model",
             lambda lake, settings, version, name: replace(self.model, model_version=version, collection=name),
         )
         monkeypatch.setattr("jobs.serving.collection.compute_preprocessing_digest", lambda path: "0" * 64)
 
-    def night(self, date: str, **options: Any) -> Night:
+    def context(self, date: str, **options: Any) -> RunContext:
         return self._make_night(date, **{**self._options, **options})
 
-    def planned(
+    def prepare_run(
         self,
         date: str,
-        delivered: Iterable[Item],
+        delivered: Iterable[ShopItem],
         *,
         refused: Iterable[str] = (),
         unreadable: Iterable[str] = (),
         partial: Iterable[str] = (),
         **options: Any,
-    ) -> Night:
+    ) -> RunContext:
         """Return a night that is ready for upsert.
 
         Args:
@@ -112,15 +112,15 @@ class Shop:
             partial: ids whose vector lacks an image.
             options: settings.
         """
-        night = self.night(date, **options)
+        context = self.context(date, **options)
         rows = list(delivered)
-        self._deliver(night, rows, list(refused))
-        self._plan(night, rows, set(refused))
-        self._encode(night, rows, set(unreadable), set(partial))
-        return night
+        self._deliver(context, rows, list(refused))
+        self._plan(context, rows, set(refused))
+        self._encode(context, rows, set(unreadable), set(partial))
+        return context
 
-    def _deliver(self, night: Night, rows: list[Item], refused: list[str]) -> None:
-        day, number = night.partition, f"{datetime.now(UTC).timestamp()}"
+    def _deliver(self, context: RunContext, rows: list[ShopItem], refused: list[str]) -> None:
+        day, number = context.partition, f"{datetime.now(UTC).timestamp()}"
         good = [
             {
                 "product_id": item.id,
@@ -137,17 +137,17 @@ class Shop:
             for row, name in enumerate(refused)
         ]
         snapshot = [{"source_row": row["source_row"], "product_id": row["product_id"]} for row in (*good, *bad)]
-        write(night.lake, "snapshots", snapshot, day, f"pull/{number}")
-        write(night.lake, "quarantine", bad, {**day, "stage": "validate"}, f"validate/{number}")
-        write(night.lake, "products", good, day, f"validate/{number}")
+        commit_rows(context.lake, "snapshots", snapshot, day, f"pull/{number}")
+        commit_rows(context.lake, "quarantine", bad, {**day, "stage": "validate"}, f"validate/{number}")
+        commit_rows(context.lake, "products", good, day, f"validate/{number}")
 
-    def _plan(self, night: Night, rows: list[Item], refused: set[str]) -> None:
+    def _plan(self, context: RunContext, rows: list[ShopItem], refused: set[str]) -> None:
         """Freeze what `jobs.stages.plan` would, compared in Python: its Spark jobs have tests of their own."""
-        register_model(night.lake, self.model)
-        draft = self._draft(night)
-        if night.lake.done("plans", f"plan/{draft.run_id}"):
+        register_model(context.lake, self.model)
+        draft = self._draft(context)
+        if context.lake.is_committed("plans", f"plan/{draft.run_id}"):
             return
-        held, made = self.ledger(night), self._vectors(night)
+        held, made = self.read_ledger(context), self._vectors(context)
         changes = []
         for row, item in enumerate(rows):
             served = held.get(item.id)
@@ -166,36 +166,36 @@ class Shop:
             "stale": len(refused & held.keys()),
             "images": 0,
         }
-        write(night.lake, "changes", changes, draft.partition, f"plan/{draft.run_id}")
-        commit_header(night.lake, replace(draft, counts=counts), f"plan/{draft.run_id}")
+        commit_rows(context.lake, "changes", changes, draft.partition, f"plan/{draft.run_id}")
+        commit_plan_header(context.lake, replace(draft, counts=counts), f"plan/{draft.run_id}")
 
-    def _draft(self, night: Night) -> Plan:
-        model, lake = self.model, night.lake
-        ledger, latest = ledger_version(lake, model.collection), highwater(lake, model.collection)
-        delivered = lake.transaction_version("products", f"scope:date={night.date}")
+    def _draft(self, context: RunContext) -> Plan:
+        model, lake = self.model, context.lake
+        ledger, latest = read_ledger_version(lake, model.collection), read_highwater_date(lake, model.collection)
+        delivered = lake.read_transaction_version("products", f"scope:date={context.date}")
         return Plan(
-            date=night.date,
-            run_id=f"{night.date}-{delivered}-{model.model_version[:4]}-{ledger}",
+            date=context.date,
+            run_id=f"{context.date}-{delivered}-{model.model_version[:4]}-{ledger}",
             model_version=model.model_version,
             detector_version=model.detector_version,
             collection=model.collection,
             ledger_version=ledger,
-            serve=latest is None or Date.fromisoformat(night.date) >= latest,
+            serve=latest is None or Date.fromisoformat(context.date) >= latest,
         )
 
-    def _vectors(self, night: Night) -> set[tuple[str, str]]:
-        rows = night.lake.read_arrow("vectors", {"model_version": self.model.model_version}).to_pylist()
+    def _vectors(self, context: RunContext) -> set[tuple[str, str]]:
+        rows = context.lake.read_arrow("vectors", {"model_version": self.model.model_version}).to_pylist()
         return {(row["product_id"], row["content_hash"]) for row in rows if not row["partial"]}
 
-    def _encode(self, night: Night, rows: list[Item], unreadable: set[str], partial: set[str]) -> None:
-        plan = self.plan(night)
-        changes = night.lake.read_arrow("changes", plan.partition).to_pylist()
+    def _encode(self, context: RunContext, rows: list[ShopItem], unreadable: set[str], partial: set[str]) -> None:
+        plan = self.plan(context)
+        changes = context.lake.read_arrow("changes", plan.partition).to_pylist()
         wanted = {row["product_id"]: row["source_row"] for row in changes if row["op"] in ENCODED_OPS}
         vectors = [
             {
                 "product_id": item.id,
                 "content_hash": item.content_hash,
-                "vector": vector_of(item.content_hash),
+                "vector": make_vector(item.content_hash),
                 "partial": item.id in partial,
             }
             for item in rows
@@ -205,23 +205,23 @@ class Shop:
             {"source_row": wanted[name], "product_id": name, "reason": "no_readable_image", "detail": "none of 1"}
             for name in sorted(unreadable & wanted.keys())
         ]
-        attempt, of_encode = f"encode/{plan.run_id}", {**night.partition, "stage": "encode"}
-        partition = {"model_version": plan.model_version, "date": night.date}
-        write(night.lake, "quarantine", bad, of_encode, attempt)
-        write(night.lake, "vectors", vectors, partition, attempt, mode="append")
+        attempt, of_encode = f"encode/{plan.run_id}", {**context.partition, "stage": "encode"}
+        partition = {"model_version": plan.model_version, "date": context.date}
+        commit_rows(context.lake, "quarantine", bad, of_encode, attempt)
+        commit_rows(context.lake, "vectors", vectors, partition, attempt, mode="append")
 
-    def plan(self, night: Night) -> Plan:
-        return required_plan(night.lake, night.date)
+    def plan(self, context: RunContext) -> Plan:
+        return require_plan(context.lake, context.date)
 
     def use_model(self, **fields: Any) -> None:
         self.model = replace(self.model, **fields)
 
-    def held(self, night: Night) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:
+    def held(self, context: RunContext) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:
         """Return what Milvus holds: id → (content hash, snapshot date, title, vector)."""
         fields = ["content_hash", "snapshot_date", "title", "vector"]
-        with connect(night.settings) as client:
+        with connect(context.settings) as client:
             client.load_collection(self.model.collection)
-            pages = list(scan(client, self.model.collection, fields, page=100))
+            pages = list(scan_rows(client, self.model.collection, fields, page_rows=100))
         return {
             row["product_id"]: (
                 row["content_hash"],
@@ -233,9 +233,9 @@ class Shop:
             for row in page
         }
 
-    def ledger(self, night: Night) -> dict[str, tuple[str, str, bool]]:
+    def read_ledger(self, context: RunContext) -> dict[str, tuple[str, str, bool]]:
         """Return what the ledger says: id → (content hash, snapshot date, partial)."""
-        rows = night.lake.read_arrow("served", {"collection": self.model.collection}).to_pylist()
+        rows = context.lake.read_arrow("served", {"collection": self.model.collection}).to_pylist()
         latest = {row["product_id"]: row for row in sorted(rows, key=itemgetter("epoch"))}
         return {
             name: (row["content_hash"], row["snapshot_date"], row["partial"])
@@ -244,14 +244,14 @@ class Shop:
         }
 
 
-def expected(rows: Iterable[Item], date: str) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:
+def build_expected_rows(rows: Iterable[ShopItem], date: str) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:
     """Return what Milvus must hold of products that one night served."""
     return {
-        item.id: (item.content_hash, date, item.title, tuple(vector_of(item.content_hash).tolist())) for item in rows
+        item.id: (item.content_hash, date, item.title, tuple(make_vector(item.content_hash).tolist())) for item in rows
     }
 
 
-def write(
+def commit_rows(
     lake: Lake,
     table: str,
     rows: list[dict[str, Any]],

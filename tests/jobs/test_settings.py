@@ -43,4 +43,4 @@ def test_secrets_are_hidden_and_survive_replace(monkeypatch: pytest.MonkeyPatch)
 )
 def test_the_snapshot_date_is_the_shops(zone: str, offset: int, moment: datetime, expected: date) -> None:
     settings = Settings(_env_file=None, timezone=zone, snapshot_offset_days=offset)
-    assert settings.snapshot_date(moment) == expected
+    assert settings.compute_snapshot_date(moment) == expected

@@ -18,6 +18,6 @@ def start_night() -> Iterator[Callable[[Settings, str], NightProcess]]:
         return started[-1]
 
     yield start
-    for night in started:
-        if night.process.poll() is None:
-            night.kill()
+    for context in started:
+        if context.process.poll() is None:
+            context.kill()

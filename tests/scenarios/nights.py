@@ -17,9 +17,9 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.settings import Settings
-from jobs.stages.runner import NIGHT, Outcome, run_stages
-from jobs.state.ledger import ledger_state
-from jobs.state.run_context import Night
+from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
+from jobs.state.ledger import read_ledger
+from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
 
 Row = tuple[Any, ...]
@@ -52,10 +52,10 @@ def assert_same(one: State, other: State) -> None:
         assert min(cosines, default=1.0) >= BFLOAT16_COSINE
 
 
-def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> Outcome:
+def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> RunOutcome:
     """Run every stage of a night in this process."""
     lake = Lake(Storage(settings.lake, settings.storage_options()))
-    return run_stages(Night(spark, lake, settings, date, **options), NIGHT)
+    return run_stages(RunContext(spark, lake, settings, date, **options), NIGHTLY_STAGES)
 
 
 def rows_of(frame: DataFrame) -> set[Row]:
@@ -75,7 +75,7 @@ def state_of(spark: SparkSession, settings: Settings, model_version: str) -> Sta
         regions=rows_of(lake.read(spark, "regions")),
         vector_rows=len(vectors),
         served=rows_of(
-            ledger_state(spark, lake, collection).select("product_id", "content_hash", "snapshot_date", "partial")
+            read_ledger(spark, lake, collection).select("product_id", "content_hash", "snapshot_date", "partial")
         ),
         collection={name: row[:2] for name, row in found.items()},
         vectors={tuple(row[:4]): row.vector for row in vectors},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pymilvus import MilvusClient
 
-from jobs.serving.search import QueryEncoder, WrongEncoderError, search
+from jobs.serving.search import CollectionEncoderError, QueryEncoder, search_products
 from jobs.settings import Settings
 
 PAUSE = 0.2
@@ -84,8 +84,8 @@ class Service:
 
     def __call__(self) -> None:
         try:
-            (hit,) = search(self.settings, text=TEXT, k=1, encoder=self.held)
-        except WrongEncoderError:
+            (hit,) = search_products(self.settings, text=TEXT, k=1, encoder=self.held)
+        except CollectionEncoderError:
             self.refused += 1
             self.held = next(encoder for encoder in self.encoders.values() if encoder is not self.held)
             return

@@ -10,8 +10,8 @@ import pytest
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.operations.backfill import DUE, FINISHED, backfill, outlook
-from jobs.state.run_context import Night
+from jobs.operations.backfill import DAY_DUE, DAY_FINISHED, plan_backfill, run_backfill
+from jobs.state.run_context import RunContext
 from tests.scenarios.nights import BFLOAT16_COSINE, Row, run_night, served_rows
 
 DAYS = ["2026-11-20", "2026-11-21", "2026-11-22"]
@@ -26,12 +26,12 @@ def test_a_missed_night_is_filled_in_and_a_night_to_come_is_run(spark, make_sett
     )
     collection = run_night(spark, settings, DAYS[1]).results["report"].details["collection"]
     before = served_rows(settings, collection)
-    base = Night(spark, Lake(Storage(settings.lake)), settings, DAYS[0])
+    base = RunContext(spark, Lake(Storage(settings.lake)), settings, DAYS[0])
 
-    ahead = outlook(base, DAYS)
-    assert [day.state for day in ahead.days] == [DUE, FINISHED, DUE]
+    ahead = plan_backfill(base, DAYS)
+    assert [day.state for day in ahead.days] == [DAY_DUE, DAY_FINISHED, DAY_DUE]
     assert ahead.days[0].seconds is not None  # one night was measured
-    done = backfill(base, ahead)
+    done = run_backfill(base, ahead)
     first, outcome = next(done)
     assert first == DAYS[0]
     assert outcome.results["plan"].details["serve"].startswith("no")
@@ -41,12 +41,12 @@ def test_a_missed_night_is_filled_in_and_a_night_to_come_is_run(spark, make_sett
     assert made == outcome.results["encode"].counts["encoded"] > 0
 
     # Interrupted here: what is finished is found finished.
-    ahead = outlook(base, DAYS)
-    assert [day.state for day in ahead.days] == [FINISHED, FINISHED, DUE]
-    ((last, _),) = backfill(base, ahead)
+    ahead = plan_backfill(base, DAYS)
+    assert [day.state for day in ahead.days] == [DAY_FINISHED, DAY_FINISHED, DAY_DUE]
+    ((last, _),) = run_backfill(base, ahead)
     assert last == DAYS[2]
     assert {row[1] for row in served_rows(settings, collection).values()} <= {DAYS[1], DAYS[2]}
-    assert outlook(replace(base, date=DAYS[2]), DAYS).due == []
+    assert plan_backfill(replace(base, date=DAYS[2]), DAYS).due_dates == []
 
 
 @pytest.mark.long
@@ -62,10 +62,10 @@ def test_nights_run_backwards_end_where_backfill_ends(spark, make_settings, tmp_
         )  # fmt: skip
 
     forwards, backwards = settings_of("forwards"), settings_of("backwards")
-    base = Night(spark, Lake(Storage(forwards.lake)), forwards, DAYS[0])
-    nights = [outcome for _, outcome in backfill(base, outlook(base, DAYS))]
+    base = RunContext(spark, Lake(Storage(forwards.lake)), forwards, DAYS[0])
+    nights = [outcome for _, outcome in run_backfill(base, plan_backfill(base, DAYS))]
     again = [run_night(spark, backwards, day) for day in reversed(DAYS)]
-    (collection,) = {night.results["report"].details["collection"] for night in (*nights, *again)}
+    (collection,) = {context.results["report"].details["collection"] for context in (*nights, *again)}
 
     one, other = (served_rows(settings, collection) for settings in (forwards, backwards))
     assert {name: row[0] for name, row in one.items()} == {name: row[0] for name, row in other.items()}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from jobs.settings import REPOSITORY
-from jobs.stages.runner import Outcome
+from jobs.stages.runner import RunOutcome
 from tests.scenarios.nights import run_night, served_rows
 from tests.scenarios.opens import opened_files
 
@@ -25,7 +25,7 @@ def eshop(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def counts(outcome: Outcome) -> dict[str, int]:
+def counts(outcome: RunOutcome) -> dict[str, int]:
     return dict(outcome.results["report"].counts)
 
 

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.settings import Settings
-from jobs.stages.runner import NIGHT
+from jobs.stages.runner import NIGHTLY_STAGES
 from tests.scenarios.nights import NightProcess, State, assert_same, run_night, state_of
 
 DAYS = ("2026-11-20", "2026-11-21")
@@ -57,7 +57,9 @@ def copy_of(first: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("stage", [pytest.param(name, marks=() if name in CUT else pytest.mark.long) for name in NIGHT])
+@pytest.mark.parametrize(
+    "stage", [pytest.param(name, marks=() if name in CUT else pytest.mark.long) for name in NIGHTLY_STAGES]
+)
 def test_killed_and_run_again(
     spark: SparkSession,
     shop: Path,
@@ -68,9 +70,9 @@ def test_killed_and_run_again(
     stage: str,
 ) -> None:
     settings = settings_in(copy_of(first_night, tmp_path / "var"), shop)
-    night = start_night(settings, DAYS[1])
-    night.wait_for(f"{DAYS[1]} {stage} begins")
-    night.kill()
+    context = start_night(settings, DAYS[1])
+    context.wait_for(f"{DAYS[1]} {stage} begins")
+    context.kill()
     outcome = run_night(spark, settings, DAYS[1])
     assert_same(state_of(spark, settings, outcome.results["report"].details["model"]), clean)
 

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.operations.maintain import maintain
+from jobs.operations.maintain import maintain_lake
 from jobs.settings import Settings
 from tests.scenarios.nights import assert_same, run_night, state_of
 
@@ -40,6 +40,6 @@ def test_a_night_on_an_object_store(spark: SparkSession, s3_storage: Storage, tm
     expected = state_of(spark, folder, model)
     assert_same(state_of(spark, store, model), expected)
 
-    done = maintain(spark, Lake(s3_storage), store, safe_age=timedelta(0), max_files=1)
+    done = maintain_lake(spark, Lake(s3_storage), store, safe_age=timedelta(0), max_files=1)
     assert any(action.what.startswith("compacted") for action in done)
     assert_same(state_of(spark, store, model), expected)

@@ -19,16 +19,16 @@ from pymilvus import MilvusClient
 
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.storage import Storage
-from jobs.milvus.client import alias_target
-from jobs.operations.backfill import backfill, outlook
-from jobs.operations.repair import repair
-from jobs.operations.restore import restore
-from jobs.operations.rollback import rollback, way_back
-from jobs.operations.rollout import begin, prepare, switch
+from jobs.milvus.client import read_alias_target
+from jobs.operations.backfill import plan_backfill, run_backfill
+from jobs.operations.repair import repair_collection
+from jobs.operations.restore import restore_date
+from jobs.operations.rollback import plan_rollback, run_rollback
+from jobs.operations.rollout import begin_rollout, prepare_rollout, switch_rollout
 from jobs.settings import Settings
-from jobs.state.hold import NightHeldError, release
-from jobs.state.ledger import ledger_state
-from jobs.state.run_context import Night
+from jobs.state.hold import RunsHeldError, release_hold
+from jobs.state.ledger import read_ledger
+from jobs.state.run_context import RunContext
 from moon_model.encoder import MoonEncoder
 from tests.scenarios.nights import NightProcess, run_night, served_rows
 from tests.scenarios.readers import TEXT, AliasReader, Reader, Service, wait_for
@@ -44,33 +44,33 @@ pytestmark = [pytest.mark.long, pytest.mark.milvus_server, pytest.mark.timeout(3
 class Story:
     """One lake, one server, five days of a shop."""
 
-    night: Night
+    context: RunContext
     client: MilvusClient
     catalog: Path
 
     @property
     def settings(self) -> Settings:
-        return self.night.settings
+        return self.context.settings
 
     def run(self, day: str, **options: object) -> str:
         """Run a night; return the collection that it served."""
-        outcome = run_night(self.night.spark, self.settings, day, **options)
+        outcome = run_night(self.context.spark, self.settings, day, **options)
         return outcome.results["report"].details["collection"]
 
     def served(self) -> str:
-        return alias_target(self.client, self.settings.alias)
+        return read_alias_target(self.client, self.settings.alias)
 
     def held(self, collection: str) -> dict[str, str]:
         """Product and content of a collection, after checking that its ledger says the same."""
         rows = {name: row[0] for name, row in served_rows(self.settings, collection).items()}
-        ledger = ledger_state(self.night.spark, self.night.lake, collection).collect()
+        ledger = read_ledger(self.context.spark, self.context.lake, collection).collect()
         assert {row.product_id: row.content_hash for row in ledger} == rows
         return rows
 
     def vectors(self) -> dict[tuple[str, str], list[np.ndarray]]:
         """Every vector of the lake by model version and product."""
         found = defaultdict(list)
-        for row in self.night.lake.read(self.night.spark, "vectors").collect():
+        for row in self.context.lake.read(self.context.spark, "vectors").collect():
             found[row.model_version, row.product_id].append(np.float32(row.vector))
         return found
 
@@ -99,7 +99,7 @@ def story(spark, make_settings, milvus_server: str, tmp_path: Path) -> Iterator[
         milvus=milvus_server, catalog=str(shop / "{date}" / "catalog.jsonl"), mapping=str(shop / "mapping.toml")
     )
     client = MilvusClient(milvus_server)
-    yield Story(Night(spark, Lake(Storage(settings.lake)), settings, FIRST), client, shop)
+    yield Story(RunContext(spark, Lake(Storage(settings.lake)), settings, FIRST), client, shop)
     for alias in client.list_aliases()["aliases"]:
         client.drop_alias(alias)
     for name in client.list_collections():
@@ -128,11 +128,11 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
 
     # A rollout is prepared while the second night goes on, and catches up with it.
     second = start_night(story.settings, SECOND)
-    prepared = prepare(begin(story.night, str(following), "the story"))
+    prepared = prepare_rollout(begin_rollout(story.context, str(following), "the story"))
     assert story.served() == old
     assert prepared.date in (FIRST, SECOND)
     second.document(900)
-    move = switch(begin(story.night, str(following), "the story"))
+    move = switch_rollout(begin_rollout(story.context, str(following), "the story"))
     new = story.served()
     assert (move.before, move.after) == (old, new) != (new, old)
     assert story.held(new) == story.held(old)
@@ -141,38 +141,38 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     # The third night is the new model's; then its predecessor comes back, caught up.
     assert story.run(THIRD) == new
     assert story.held(new) != story.held(old)
-    rollback(replace(story.night, reason="the story"), way_back(story.night))
+    run_rollback(replace(story.context, reason="the story"), plan_rollback(story.context))
     assert story.served() == old
     good = story.held(old)
     assert good == story.held(new)
 
     # The first night of all was missed; filling it in changes nothing that is served.
-    base = replace(story.night, date=MISSED)
-    assert [day for day, _ in backfill(base, outlook(base, [MISSED]))] == [MISSED]
+    base = replace(story.context, date=MISSED)
+    assert [day for day, _ in run_backfill(base, plan_backfill(base, [MISSED]))] == [MISSED]
     assert story.held(old) == good
-    assert story.night.lake.count("vectors", {"model_version": first_encoder.model_version, "date": MISSED})
+    assert story.context.lake.count("vectors", {"model_version": first_encoder.model_version, "date": MISSED})
 
     # A poisoned night passes gate and breakers; it is undone, and nights wait until somebody lets them go on.
     story.poison(POISONED)
     story.run(POISONED)
     assert set(story.held(old).values()).isdisjoint(good.values())
-    undone = restore(replace(story.night, date=THIRD, reason="gift cards"))
+    undone = restore_date(replace(story.context, date=THIRD, reason="gift cards"))
     assert undone.before == POISONED
     assert story.held(old) == good
-    with pytest.raises(NightHeldError, match="moon release"):
+    with pytest.raises(RunsHeldError, match="moon release"):
         story.run(POISONED)
-    assert release(story.night.lake, "the story")
+    assert release_hold(story.context.lake, "the story")
     story.cure(POISONED)
     story.run(POISONED)
     healed = story.held(old)
-    products = story.night.lake.read_arrow("products", {"date": POISONED}).to_pylist()
+    products = story.context.lake.read_arrow("products", {"date": POISONED}).to_pylist()
     assert healed == {row["product_id"]: row["content_hash"] for row in products}
 
     # Rows are deleted behind our back.
     lost = sorted(healed)[:3]
     story.client.delete(old, ids=lost)
     wait_for(lambda: len(served_rows(story.settings, old)) == len(healed) - 3, 60, "deleted rows")
-    assert repair(story.night).found.missing == 3
+    assert repair_collection(story.context).found.missing == 3
     assert story.held(old) == healed
 
     assert min(reader.stop() for reader in readers) > 20

@@ -4,7 +4,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.catalog.formats import UnreadableFileError, count_rows, read_csv, read_json_arrays, reader_of, scan
+from jobs.catalog.formats import (
+    UnreadableFileError,
+    count_parquet_rows,
+    get_record_reader,
+    read_csv,
+    read_json_arrays,
+    scan_blocks,
+)
 
 
 def batch(*rows):
@@ -48,11 +55,11 @@ def test_spark_gives_every_format_in_order_and_counts_it(spark, tmp_path):
     small_splits = spark.newSession()
     small_splits.conf.set("spark.sql.files.maxPartitionBytes", "8192")
     for kind in ("jsonl", "csv", "json", "parquet"):
-        scanned = scan(small_splits, str(tmp_path), f"*.{kind}", kind)
+        scanned = scan_blocks(small_splits, str(tmp_path), f"*.{kind}", kind)
         ids = {}
-        for record in reader_of(kind)(scanned.toArrow().to_batches(70)):
+        for record in get_record_reader(kind)(scanned.toArrow().to_batches(70)):
             ids.setdefault(record.block, []).append(int(record.parsed.record["id"]))
         assert [number for block in sorted(ids) for number in ids[block]] == list(range(300)), kind
         assert (len(ids) > 1) == (kind in ("jsonl", "parquet")), kind
         if kind in ("jsonl", "parquet"):
-            assert count_rows(scanned) == {block: len(numbers) for block, numbers in ids.items()}
+            assert count_parquet_rows(scanned) == {block: len(numbers) for block, numbers in ids.items()}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.catalog import head as source_head
-from jobs.catalog.head import catalog_files, read_head
+from jobs.catalog.head import list_catalog_files, read_head
 from jobs.errors import MoonError
 
 ROWS = [{"id": "1", "name": 'Mug "blue"; big'}, {"id": "2", "name": "Zeile\nzwei 🍵"}, {"id": "3", "name": ""}]
@@ -85,7 +85,7 @@ def test_arrays_are_read_alike_in_chunks_of_any_size(
     except UnicodeDecodeError:
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_head, "CHUNK", chunk)
+        patch.setattr(source_head, "READ_CHUNK_BYTES", chunk)
         found = [parsed.record for parsed in source_head._Array(io.BytesIO(document))]
     assert found == items
 
@@ -94,7 +94,7 @@ def test_the_rest_of_a_large_array_is_not_read() -> None:
     file = io.BytesIO(b"[" + b'{"id": 1},' * 200_000)
     items = iter(source_head._Array(file))
     assert [next(items).record for _ in range(5)] == [{"id": 1}] * 5
-    assert file.tell() <= source_head.CHUNK
+    assert file.tell() <= source_head.READ_CHUNK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_folders_as_spark_sees_them(tmp_path: Path) -> None:
     (tmp_path / ".part.crc").touch()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "notes.csv").touch()
-    assert len(catalog_files(str(tmp_path))) == 2
+    assert len(list_catalog_files(str(tmp_path))) == 2
     head = read_head(str(tmp_path))
     assert head.columns == ["id", "day"]
     assert head.records[0].record == {"id": "2026-11-21", "day": "2026-11-21"}
@@ -135,9 +135,9 @@ def test_the_latest_date_stands_for_the_placeholder(tmp_path: Path) -> None:
         (tmp_path / day).mkdir()
         (tmp_path / day / "c.jsonl").write_text(json.dumps({"id": day}))
     assert records(f"{tmp_path}/{{date}}/c.jsonl") == [{"id": "2026-11-22"}]
-    assert len(catalog_files(f"{tmp_path}/*/c.jsonl")) == 3
+    assert len(list_catalog_files(f"{tmp_path}/*/c.jsonl")) == 3
     (tmp_path / "odd[1].jsonl").write_text("{}")
-    assert catalog_files(f"{tmp_path}/odd[1].jsonl") == [f"{tmp_path}/odd[1].jsonl"]
+    assert list_catalog_files(f"{tmp_path}/odd[1].jsonl") == [f"{tmp_path}/odd[1].jsonl"]
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from jobs.catalog.records import (
     MAX_CSV_RECORD_LINES,
     CsvRecords,
-    catalog_format,
+    guess_catalog_format,
     is_blank,
+    is_json_array,
     parse_json_array,
     parse_json_line,
-    starts_array,
 )
 
 
@@ -35,12 +35,12 @@ def read_csv(data: bytes) -> tuple[list[str], list]:
     ],
 )
 def test_the_suffix_names_the_format(name, kind):
-    assert catalog_format(name) == kind
+    assert guess_catalog_format(name) == kind
 
 
 def test_an_array_is_told_from_lines_behind_a_byte_order_mark():
-    assert starts_array(b"\xef\xbb\xbf \n[{}]")
-    assert not starts_array(b'{"id": [1]}')
+    assert is_json_array(b"\xef\xbb\xbf \n[{}]")
+    assert not is_json_array(b'{"id": [1]}')
 
 
 def test_blank_lines_are_white_space_or_a_byte_order_mark():

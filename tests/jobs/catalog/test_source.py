@@ -7,7 +7,7 @@ import pytest
 
 from jobs.catalog import formats as readers
 from jobs.catalog import source as sources
-from jobs.catalog.source import allowed_roots, catalog_folder, catalog_path, load_mapping, open_source
+from jobs.catalog.source import catalog_folder, list_allowed_roots, load_mapping, open_source, resolve_catalog_path
 from jobs.errors import NightStoppedError
 from schemas.uri import folder_uri
 
@@ -20,14 +20,14 @@ def shop(tmp_path, make_night):
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "mapping.toml").write_text(MAPPING)
 
-    def night(catalog, files=(), **options):
+    def context(catalog, files=(), **options):
         for name, data in dict(files).items():
             path = tmp_path / "shop" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data if isinstance(data, bytes) else data.encode())
         return make_night(catalog=str(tmp_path / "shop" / catalog), **options)
 
-    return night
+    return context
 
 
 def line(**fields):
@@ -35,45 +35,45 @@ def line(**fields):
 
 
 def test_the_date_stands_in_the_path_and_the_folder_is_where_files_lie(tmp_path, make_night):
-    night = make_night("2026-03-04", catalog=str(tmp_path / "{date}" / "catalog.jsonl"))
-    assert catalog_path(night) == str(tmp_path / "2026-03-04" / "catalog.jsonl")
+    context = make_night("2026-03-04", catalog=str(tmp_path / "{date}" / "catalog.jsonl"))
+    assert resolve_catalog_path(context) == str(tmp_path / "2026-03-04" / "catalog.jsonl")
     assert catalog_folder("/shop/catalog.csv") == "/shop"
     assert catalog_folder("/shop/part-*.csv") == "/shop"
     assert catalog_folder("/shop/*/part.csv") == "/shop"
     assert catalog_folder(str(tmp_path)) == str(tmp_path)
     assert catalog_folder("s3://bucket/shop/catalog.parquet") == "s3://bucket/shop"
     assert catalog_folder("s3://bucket/shop") == "s3://bucket/shop"
-    assert catalog_path(make_night(catalog="file:///shop/a.csv")) == "/shop/a.csv"
+    assert resolve_catalog_path(make_night(catalog="file:///shop/a.csv")) == "/shop/a.csv"
 
 
 def test_the_mapping_lies_beside_the_catalogue_or_one_folder_above(shop, tmp_path):
-    night = shop("{date}/catalog.jsonl", {"2026-01-02/catalog.jsonl": line()})
-    assert load_mapping(night).id == "Id"
+    context = shop("{date}/catalog.jsonl", {"2026-01-02/catalog.jsonl": line()})
+    assert load_mapping(context).id == "Id"
     (tmp_path / "other.toml").write_text('id = "Other"\ntitle = "Name"\n')
-    night = shop("{date}/catalog.jsonl", mapping=str(tmp_path / "other.toml"))
-    assert load_mapping(night).id == "Other"
+    context = shop("{date}/catalog.jsonl", mapping=str(tmp_path / "other.toml"))
+    assert load_mapping(context).id == "Other"
 
 
 def test_images_may_come_from_the_catalogues_folder_unless_told_otherwise(shop, tmp_path):
-    assert allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path / "shop")),)
-    night = shop("catalog.jsonl", allowed_roots=(str(tmp_path / "a/../b"), "memory://bucket/x/"))
-    assert allowed_roots(night) == (folder_uri(str(tmp_path / "b")), "memory://bucket/x")
+    assert list_allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path / "shop")),)
+    context = shop("catalog.jsonl", allowed_roots=(str(tmp_path / "a/../b"), "memory://bucket/x/"))
+    assert list_allowed_roots(context) == (folder_uri(str(tmp_path / "b")), "memory://bucket/x")
     (tmp_path / "shop" / "mapping.toml").write_text(MAPPING.replace('"Pictures"', '{column="Pictures", base=".."}'))
-    assert allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path)),)
+    assert list_allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path)),)
 
 
 def test_a_night_without_a_usable_source_stops_and_says_what_to_do(shop, tmp_path, make_night):
-    def stopped(night, function):
+    def stopped(context, function):
         with pytest.raises(NightStoppedError) as caught:
-            function(night)
+            function(context)
         return str(caught.value)
 
-    assert "--catalog" in stopped(make_night(), catalog_path)
-    assert "--catalog" in stopped(make_night(), allowed_roots)
+    assert "--catalog" in stopped(make_night(), resolve_catalog_path)
+    assert "--catalog" in stopped(make_night(), list_allowed_roots)
     assert "moon check-source" in stopped(make_night(catalog=str(tmp_path / "elsewhere" / "a.csv")), load_mapping)
     bad = shop("a.csv", mapping=str(tmp_path / "shop" / "bad.toml"), files={"bad.toml": 'id = "Id"\ntitel = "x"\n'})
     assert "did you mean title?" in stopped(bad, load_mapping)
-    assert "cannot be reached" in stopped(shop("a.csv", allowed_roots=("s4://bucket",)), allowed_roots)
+    assert "cannot be reached" in stopped(shop("a.csv", allowed_roots=("s4://bucket",)), list_allowed_roots)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.catalog.head import read_head
-from jobs.catalog.suggest_mapping import NoMappingError, plain, quoted, suggest_mapping
+from jobs.catalog.suggest_mapping import NoMappingError, normalise_column_name, quote_toml, suggest_mapping
 from schemas.source import SourceMapping
 
 
@@ -107,13 +107,13 @@ def test_any_column_name_can_be_written_as_toml(name: str) -> None:
         name.encode()
     except UnicodeEncodeError:
         return
-    mapping = SourceMapping.parse(f"id = {quoted(name)}\ntitle = {quoted(name)}\n")
+    mapping = SourceMapping.parse(f"id = {quote_toml(name)}\ntitle = {quote_toml(name)}\n")
     assert mapping.id == name
 
 
 def test_plain_names() -> None:
-    assert plain("Class Name (str)") == "classname"
-    assert plain("PRODUCT_ID") == "productid"
+    assert normalise_column_name("Class Name (str)") == "classname"
+    assert normalise_column_name("PRODUCT_ID") == "productid"
 
 
 def test_real_catalogues(shared_data: Path) -> None:

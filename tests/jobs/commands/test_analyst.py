@@ -6,9 +6,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.commands.analyst import _ask, _summary, print_comparison
+from jobs.commands.analyst import _confirm_long_work, _summarise_days, print_comparison
 from jobs.errors import NightStoppedError
-from jobs.operations.backfill import Day, Outlook
+from jobs.operations.backfill import BackfillDay, BackfillPlan
 from jobs.state.model_registry import ModelChoice
 
 MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
@@ -20,7 +20,7 @@ def moon(*arguments: str):
 
 
 def ahead(seconds, gpus=0):
-    return Outlook(MODEL, (Day("2026-11-01", "due", 10, 12, seconds),), gpus)
+    return BackfillPlan(MODEL, (BackfillDay("2026-11-01", "due", 10, 12, seconds),), gpus)
 
 
 def test_backfill_explains_itself():
@@ -86,19 +86,19 @@ def test_a_comparison_is_shown_with_titles_as_they_are(capsys):
 
 
 def test_long_or_unknown_work_is_asked_about(monkeypatch):
-    _ask(ahead(3600.0), 1.0, is_silent=True)
+    _confirm_long_work(ahead(3600.0), 1.0, is_silent=True)
     with pytest.raises(NightStoppedError, match=r"about 1\.5 hours .*--yes"):
-        _ask(ahead(5400.0), 1.0, is_silent=True)
+        _confirm_long_work(ahead(5400.0), 1.0, is_silent=True)
     with pytest.raises(NightStoppedError, match="an unknown time"):
-        _ask(ahead(None), 1.0, is_silent=True)
+        _confirm_long_work(ahead(None), 1.0, is_silent=True)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr(typer, "confirm", lambda text, abort: questions.append((text, abort)))
     questions: list[tuple[str, bool]] = []
-    _ask(ahead(5400.0), 1.0, is_silent=False)
+    _confirm_long_work(ahead(5400.0), 1.0, is_silent=False)
     assert questions == [("This takes about 1.5 hours. Go on?", True)]
 
 
 def test_the_summary_names_time_and_gpu_hours():
-    assert "about 7,200 s by earlier runs, 4.00 GPU-hours" in _summary(ahead(7200.0, gpus=2).document())
-    assert "no GPU here" in _summary(ahead(7200.0).document())
-    assert "no time is known" in _summary(ahead(None).document())
+    assert "about 7,200 s by earlier runs, 4.00 GPU-hours" in _summarise_days(ahead(7200.0, gpus=2).document())
+    assert "no GPU here" in _summarise_days(ahead(7200.0).document())
+    assert "no time is known" in _summarise_days(ahead(None).document())

@@ -14,8 +14,8 @@ from jobs.milvus.client import connect
 from jobs.settings import Settings
 from jobs.stages.plan import plan
 from jobs.stages.upsert import upsert
-from jobs.state.hold import NightHeldError
-from tests.jobs.serving_shop import Shop, items
+from jobs.state.hold import RunsHeldError
+from tests.jobs.serving_shop import ServingShop, make_items
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -25,27 +25,27 @@ def moon(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def shop(lite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> ServingShop:
     """Two nights behind the alias; the commands find lake and Milvus by the environment, and the tests' session."""
-    upsert(lite_shop.planned(FIRST, items(3)))
-    night = lite_shop.planned(SECOND, items(4))
-    upsert(night)
-    with connect(night.settings) as client:
+    upsert(lite_shop.prepare_run(FIRST, make_items(3)))
+    context = lite_shop.prepare_run(SECOND, make_items(4))
+    upsert(context)
+    with connect(context.settings) as client:
         client.create_alias(lite_shop.model.collection, "products")
-    monkeypatch.setenv("MOON_LAKE", night.settings.lake)
-    monkeypatch.setenv("MOON_MILVUS", night.settings.milvus)
+    monkeypatch.setenv("MOON_LAKE", context.settings.lake)
+    monkeypatch.setenv("MOON_MILVUS", context.settings.milvus)
 
     @contextmanager
     def session(settings: Settings, name: str) -> Iterator[object]:
-        yield night.spark
+        yield context.spark
 
-    monkeypatch.setattr("jobs.spark.session.spark_session", session)
+    monkeypatch.setattr("jobs.spark.session.open_spark_session", session)
     return lite_shop
 
 
-def test_repair(shop: Shop) -> None:
+def test_repair(shop: ServingShop) -> None:
     assert "4 rows: nothing differs" in moon("repair").stdout
-    with connect(shop.night(SECOND).settings) as client:
+    with connect(shop.context(SECOND).settings) as client:
         client.load_collection(shop.model.collection)
         client.delete(shop.model.collection, filter='product_id == "p001"')
     assert "1 missing, 0 changed, 0 not to be there; nothing was mended" in moon("repair", "--dry-run").stdout
@@ -53,7 +53,7 @@ def test_repair(shop: Shop) -> None:
     assert (found["missing"], found["mended"], found["dry_run"]) == (1, 1, False)
 
 
-def test_restore_hold_and_release(shop: Shop) -> None:
+def test_restore_hold_and_release(shop: ServingShop) -> None:
     command = ("restore", "--date", FIRST, "--reason", "spam [sale]")
     assert (
         "would go from 2026-01-03 back to 2026-01-02: 3 rows, 0 brought back, 1 deleted"
@@ -65,12 +65,12 @@ def test_restore_hold_and_release(shop: Shop) -> None:
     held = json.loads(moon("status", "--json").stdout)["hold"]
     assert (held["restored"], held["reason"]) == (FIRST, "spam [sale]")
     assert "spam [sale]" in moon("status").stdout
-    with pytest.raises(NightHeldError, match="moon release"):
-        plan(shop.night(SECOND))
+    with pytest.raises(RunsHeldError, match="moon release"):
+        plan(shop.context(SECOND))
     assert json.loads(moon("release", "--json").stdout)["released"]["restored"] == FIRST
     assert "Nights were not held." in moon("release").stdout
     assert json.loads(moon("status", "--json").stdout)["hold"] is None
-    history = [row for row in shop.night(FIRST).lake.read_arrow("runs").to_pylist() if row["stage"] == "release"]
+    history = [row for row in shop.context(FIRST).lake.read_arrow("runs").to_pylist() if row["stage"] == "release"]
     assert len(history) == 1 and dict(history[0]["details"])["reason"] == "spam [sale]"
     refused = moon(*command)
     assert isinstance(refused.exception, NightStoppedError) and "nothing later than" in str(refused.exception)
@@ -78,19 +78,19 @@ def test_restore_hold_and_release(shop: Shop) -> None:
     assert moon("restore", "--date", "yesterday", "--reason", "x").exit_code == 2
 
 
-def test_rollback_has_somewhere_to_go(shop: Shop) -> None:
+def test_rollback_has_somewhere_to_go(shop: ServingShop) -> None:
     refused = moon("rollback", "--dry-run")
     assert isinstance(refused.exception, NightStoppedError)
     assert "has named no other collection before" in str(refused.exception)
 
 
-def test_retire_takes_what_nobody_names(shop: Shop) -> None:
+def test_retire_takes_what_nobody_names(shop: ServingShop) -> None:
     served = shop.model.collection
     refused = moon("retire", "--model", shop.model.model_version[:6], "--reason", "old")
     assert isinstance(refused.exception, NightStoppedError) and "the collection that is served" in str(
         refused.exception
     )
-    with connect(shop.night(SECOND).settings) as client:
+    with connect(shop.context(SECOND).settings) as client:
         client.drop_alias("products")
     command = ("retire", "--model", shop.model.model_version[:6], "--reason", "old")
     assert (

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.operations import rollout as work
-from jobs.operations.rollout import PREPARED, SERVES, SWITCHED, Prepared
+from jobs.operations.rollout import ROLLOUT_ALREADY_SERVED, ROLLOUT_PREPARED, ROLLOUT_SWITCHED, RolloutPreview
 
 ROWS = {"served": 4, "ready": 3, "missing": 1}
 
@@ -23,11 +23,15 @@ def done(monkeypatch, tmp_path) -> list[str]:
         yield None
 
     model = SimpleNamespace(collection="moon_new", model_version="b" * 64, uri="models/next")
-    ours = SimpleNamespace(served="moon_old", model=model, is_done=False, night=None)
-    monkeypatch.setattr("jobs.spark.session.spark_session", no_spark)
-    monkeypatch.setattr(work, "begin", lambda night, folder, reason: steps.append(f"begin {folder} {reason}") or ours)
-    monkeypatch.setattr(work, "prepare", lambda *_, **__: steps.append("prepare") or Prepared("2026-11-22", ROWS))
-    monkeypatch.setattr(work, "switch", lambda *_: steps.append("switch"))
+    ours = SimpleNamespace(served="moon_old", model=model, is_done=False, context=None)
+    monkeypatch.setattr("jobs.spark.session.open_spark_session", no_spark)
+    monkeypatch.setattr(
+        work, "begin_rollout", lambda context, folder, reason: steps.append(f"begin {folder} {reason}") or ours
+    )
+    monkeypatch.setattr(
+        work, "prepare_rollout", lambda *_, **__: steps.append("prepare") or RolloutPreview("2026-11-22", ROWS)
+    )
+    monkeypatch.setattr(work, "switch_rollout", lambda *_: steps.append("switch"))
     monkeypatch.setenv("MOON_LAKE", str(tmp_path))
     monkeypatch.delenv("MOON_MODEL", raising=False)
     return steps
@@ -59,7 +63,9 @@ def test_nobody_switches_unless_told(done, options, steps, says):
     assert says in answer.stdout
 
 
-@pytest.mark.parametrize(("options", "state"), [([], PREPARED), (["--yes"], SWITCHED), (["--approve"], SWITCHED)])
+@pytest.mark.parametrize(
+    ("options", "state"), [([], ROLLOUT_PREPARED), (["--yes"], ROLLOUT_SWITCHED), (["--approve"], ROLLOUT_SWITCHED)]
+)
 def test_json_tells_the_state(done, options, state):
     import json
 
@@ -69,14 +75,14 @@ def test_json_tells_the_state(done, options, state):
 
 
 def test_a_model_that_serves_already_is_left_alone(done, monkeypatch):
-    begun = work.begin
+    begun = work.begin_rollout
 
     def begin(*arguments):
         return SimpleNamespace(**vars(begun(*arguments)) | {"is_done": True})
 
-    monkeypatch.setattr(work, "begin", begin)
+    monkeypatch.setattr(work, "begin_rollout", begin)
     answer = moon("--model", "models/next", "--yes", "--json")
-    assert f'"state": "{SERVES}"' in answer.stdout
+    assert f'"state": "{ROLLOUT_ALREADY_SERVED}"' in answer.stdout
     assert done == ["begin models/next "]
 
 

@@ -17,7 +17,7 @@ from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
-from tests.jobs.serving_shop import write
+from tests.jobs.serving_shop import commit_rows
 
 TITLES = {"mug": "blue mug [sale]", "boot": "red hiking boot"}
 
@@ -55,7 +55,7 @@ def stores(make_settings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
         "run_id": "r", "stage": "report", "outcome": "success", "counts": [("delivered", 2)],
         "details": [("collection", "moon_a")], "finished_at": datetime.now(UTC) - timedelta(hours=1),
     }  # fmt: skip
-    write(lake, "runs", [record], {"date": "2026-01-04"}, "run", "append")
+    commit_rows(lake, "runs", [record], {"date": "2026-01-04"}, "run", "append")
     monkeypatch.setenv("MOON_LAKE", settings.lake)
     monkeypatch.setenv("MOON_MILVUS", settings.milvus)
     return settings

@@ -96,4 +96,4 @@ def test_days_end_today_unless_a_start_is_given(tmp_path: Path) -> None:
     )
     assert sorted(document["rows"])[-1] == datetime.now(UTC).date().isoformat()
     assert moon("demo-catalog", "--out", tmp_path / "b", "--start", "22.11.2026").exit_code == 2
-    assert source._day("2026-11-22") == date(2026, 11, 22)
+    assert source._parse_day("2026-11-22") == date(2026, 11, 22)

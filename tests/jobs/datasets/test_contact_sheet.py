@@ -6,7 +6,7 @@ from PIL import Image
 
 from demo_shop import DemoWorld
 from demo_shop.vocabulary import PRODUCT_TYPES
-from jobs.datasets.contact_sheet import CELL, GAP, choose_photos, write_contact_sheet
+from jobs.datasets.contact_sheet import SHEET_CELL_PIXELS, SHEET_GAP_PIXELS, choose_photos, write_contact_sheet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORLD = DemoWorld(1)
@@ -36,10 +36,13 @@ def test_photos_lie_in_their_cells_and_the_sheet_is_written_once(tmp_path: Path)
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     place = list(PRODUCT_TYPES).index(WORLD.product(0).type)
-    x, y = GAP + place % 10 * (CELL + GAP), GAP + (place // 10 * 2 + 1) * (CELL + GAP)
+    x, y = (
+        SHEET_GAP_PIXELS + place % 10 * (SHEET_CELL_PIXELS + SHEET_GAP_PIXELS),
+        SHEET_GAP_PIXELS + (place // 10 * 2 + 1) * (SHEET_CELL_PIXELS + SHEET_GAP_PIXELS),
+    )
     red = (pixels[..., 0] > 200) & (pixels[..., 1] < 60)
-    assert red[y : y + CELL, x : x + CELL].all()
-    assert red.sum() == CELL * CELL
+    assert red[y : y + SHEET_CELL_PIXELS, x : x + SHEET_CELL_PIXELS].all()
+    assert red.sum() == SHEET_CELL_PIXELS * SHEET_CELL_PIXELS
     stamp = sheet.stat().st_mtime_ns
     write_contact_sheet(tmp_path, WORLD)
     assert sheet.stat().st_mtime_ns == stamp

@@ -6,13 +6,13 @@ import pytest
 from demo_shop import DemoWorld
 from jobs.catalog.records import parse_json_line
 from jobs.datasets.demo_broken import (
-    FEW_REASONS,
-    FEW_ROWS,
-    SPOILERS,
-    broken_line,
-    good_photos,
-    reasons_of_day,
-    spoiled_rows,
+    SMALL_SHOP_PRODUCTS,
+    SMALL_SHOP_REASONS,
+    SPOILING_REASONS,
+    choose_reasons,
+    choose_spoiled_rows,
+    list_sound_photos,
+    make_broken_line,
     write_broken_images,
 )
 from jobs.images.reading import read_image
@@ -27,7 +27,7 @@ MAPPING = SourceMapping.parse(
 
 
 def line(reason: Reason) -> str:
-    return broken_line(reason, WORLD, "demo-5-000001").line
+    return make_broken_line(reason, WORLD, "demo-5-000001").line
 
 
 @pytest.mark.parametrize("reason", [r for r in Reason if r is not Reason.MALFORMED_ROW])
@@ -54,13 +54,13 @@ def test_image_reasons_spoil_one_image_of_three(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     write_broken_images(tmp_path, WORLD)
     for reason in Reason:
-        broken = broken_line(reason, WORLD, "x")
+        broken = make_broken_line(reason, WORLD, "x")
         if not reason.value.startswith("image_"):
             assert broken.image_index is None
             continue
         images = json.loads(broken.line)["images"]
         assert len(images) == 3
-        assert broken.entry(7)["served"] is True
+        assert broken.to_expected(7)["served"] is True
         uri = f"file://{tmp_path}/{images[broken.image_index or 0]}"
         with pytest.raises(BadImageError) as caught:
             decode_image(read_image(uri, (f"file://{tmp_path}",)))
@@ -78,7 +78,7 @@ def test_broken_images_are_left_alone_when_they_are_there(tmp_path: Path) -> Non
 def test_good_photos_are_those_that_the_line_names() -> None:
     for reason in Reason:
         named = [path for path in paths(reason) if "broken" not in path]
-        offered = [f"images/{WORLD.product_id(i)}-{n}-r0.jpg" for i, n in good_photos(reason)]
+        offered = [f"images/{WORLD.product_id(i)}-{n}-r0.jpg" for i, n in list_sound_photos(reason)]
         assert set(named) <= set(offered)
 
 
@@ -90,18 +90,18 @@ def paths(reason: Reason) -> list[str]:
 
 
 def test_large_shops_have_every_reason_every_day_small_ones_take_turns() -> None:
-    assert set(reasons_of_day(FEW_ROWS, 0)) == set(Reason)
-    small = [reasons_of_day(FEW_ROWS - 1, day) for day in range(3)]
-    assert all(len(set(reasons)) == FEW_REASONS for reasons in small)
+    assert set(choose_reasons(SMALL_SHOP_PRODUCTS, 0)) == set(Reason)
+    small = [choose_reasons(SMALL_SHOP_PRODUCTS - 1, day) for day in range(3)]
+    assert all(len(set(reasons)) == SMALL_SHOP_REASONS for reasons in small)
     assert set().union(*small) == set(Reason)
 
 
 def test_spoiling_starts_on_the_second_day_and_spares_the_first_row() -> None:
     rows = [{"id": str(i)} for i in range(9)]
-    assert spoiled_rows(rows, list(Reason), 0) == {}
+    assert choose_spoiled_rows(rows, list(Reason), 0) == {}
     for day in range(1, 20):
-        spoiled = spoiled_rows(rows, list(Reason), day)
-        assert set(spoiled) == set(SPOILERS)
-        assert len(set(spoiled.values())) == len(SPOILERS)
+        spoiled = choose_spoiled_rows(rows, list(Reason), day)
+        assert set(spoiled) == set(SPOILING_REASONS)
+        assert len(set(spoiled.values())) == len(SPOILING_REASONS)
         assert 0 not in spoiled.values()
-    assert spoiled_rows(rows[:2], list(Reason), 1) == {}
+    assert choose_spoiled_rows(rows[:2], list(Reason), 1) == {}

@@ -9,7 +9,7 @@ from PIL import Image
 from demo_shop import DemoWorld
 from jobs.datasets import demo_catalog
 from jobs.datasets.demo_catalog import write_demo_catalog
-from jobs.datasets.demo_days import Shares
+from jobs.datasets.demo_days import DailyShares
 from jobs.errors import MoonError
 from schemas.source import SourceMapping, map_record
 from validation.reasons import Reason
@@ -113,7 +113,7 @@ def good_lines(shop: Path, day: str) -> list[str]:
 
 
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_catalog, "ALONE", 1)
+    monkeypatch.setattr(demo_catalog, "MAX_SERIAL_PHOTOS", 1)
     shops = [tmp_path / "one", tmp_path / "two"]
     for workers, out in enumerate(shops, 1):
         write_demo_catalog(out, products=6, days=1, seed=9, start=START, broken=False, workers=workers)
@@ -155,7 +155,7 @@ def test_tiny_shops_with_broken_rows_are_consistent(tmp_path: Path) -> None:
     for products in (1, 4):
         out = tmp_path / str(products)
         summary = write_demo_catalog(
-            out, products=products, days=2, seed=2, start=START, workers=1, shares=Shares(0.5, 0.5, 0.5)
+            out, products=products, days=2, seed=2, start=START, workers=1, shares=DailyShares(0.5, 0.5, 0.5)
         )
         assert set(summary.broken) == {reason.value for reason in Reason}
         assert all(rows == len(lines(out / day / "catalog.jsonl")) for day, rows in summary.rows.items())

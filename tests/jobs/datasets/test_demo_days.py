@@ -3,18 +3,18 @@ from itertools import pairwise
 import pytest
 
 from demo_shop import DemoWorld
-from jobs.datasets.demo_days import Listing, PhotoRef, Shares, listed_days
+from jobs.datasets.demo_days import DailyShares, Listing, PhotoRef, iter_listings
 
 WORLD = DemoWorld(3)
 
 
 def test_days_do_not_depend_on_how_many_follow() -> None:
-    assert list(listed_days(WORLD, 60, 4, Shares()))[:2] == list(listed_days(WORLD, 60, 2, Shares()))
+    assert list(iter_listings(WORLD, 60, 4, DailyShares()))[:2] == list(iter_listings(WORLD, 60, 2, DailyShares()))
 
 
 def test_the_set_shares_change_appear_and_disappear() -> None:
-    shares = Shares(change=0.1, appear=0.05, disappear=0.03)
-    first, second = listed_days(WORLD, 200, 2, shares)
+    shares = DailyShares(change=0.1, appear=0.05, disappear=0.03)
+    first, second = iter_listings(WORLD, 200, 2, shares)
     before, after = ({listing.index: listing for listing in day} for day in (first, second))
     assert [listing.index for listing in first] == list(range(200))
     assert len(before.keys() - after.keys()) == 6
@@ -27,7 +27,7 @@ def test_the_set_shares_change_appear_and_disappear() -> None:
 
 
 def test_every_change_shows_in_the_row() -> None:
-    days = list(listed_days(WORLD, 80, 5, Shares(change=0.2)))
+    days = list(iter_listings(WORLD, 80, 5, DailyShares(change=0.2)))
     for yesterday, today in pairwise(days):
         before = {listing.index: listing for listing in yesterday}
         for listing in today:
@@ -39,7 +39,7 @@ def test_every_change_shows_in_the_row() -> None:
 def test_gone_products_never_come_back_and_new_ones_are_new() -> None:
     gone: set[int] = set()
     seen: set[int] = set()
-    for day in listed_days(WORLD, 40, 8, Shares(0.0, 0.1, 0.1)):
+    for day in iter_listings(WORLD, 40, 8, DailyShares(0.0, 0.1, 0.1)):
         indices = {listing.index for listing in day}
         assert not indices & gone
         gone |= seen - indices
@@ -48,7 +48,7 @@ def test_gone_products_never_come_back_and_new_ones_are_new() -> None:
 
 
 def test_no_shares_no_change() -> None:
-    first, second = listed_days(WORLD, 10, 2, Shares(0, 0, 0))
+    first, second = iter_listings(WORLD, 10, 2, DailyShares(0, 0, 0))
     assert first == second
 
 
@@ -62,4 +62,4 @@ def test_rows_name_a_photo_and_a_version_each() -> None:
 @pytest.mark.parametrize("name", ["change", "appear", "disappear"])
 def test_a_share_is_a_share(name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        Shares(**{name: 1.5})
+        DailyShares(**{name: 1.5})

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from jobs.datasets.make_pairs import PairOptions, make_pairs
+from jobs.datasets.make_pairs import PairOptions, write_training_pairs
 from jobs.datasets.purchases import PurchaseLog
 from jobs.errors import MoonError
 from moon_model.training.pairs import Manifest
@@ -15,11 +15,11 @@ CATALOGUE = {name: [f"{name}.jpg"] for name in "abcdef"} | {"g": ["a.jpg", "miss
 
 
 @pytest.fixture
-def night(planned_night, photo, tmp_path):
-    night, _ = planned_night(CATALOGUE)
+def context(planned_night, photo, tmp_path):
+    context, _ = planned_night(CATALOGUE)
     for name in "abcdefq":
         (tmp_path / "images" / f"{name}.jpg").write_bytes(photo(ord(name)))
-    return night
+    return context
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def read(folder):
     return [pair for batch in reader.epoch(0) for pair in batch]
 
 
-def test_every_purchase_is_counted_and_the_trainer_reads_the_pairs(night, log, tmp_path):
+def test_every_purchase_is_counted_and_the_trainer_reads_the_pairs(context, log, tmp_path):
     options = PairOptions(rows_per_group=2, seed=1)
-    found = make_pairs(night, log, tmp_path / "pairs", options)
+    found = write_training_pairs(context, log, tmp_path / "pairs", options)
     assert (found.purchases, found.unknown, found.unusable, found.thinned) == (37, 2, 1, 0)
     assert found.pairs == 34
     assert found.kinds == {"image": 24, "text": 6, "both": 4}
@@ -67,23 +67,25 @@ def test_every_purchase_is_counted_and_the_trainer_reads_the_pairs(night, log, t
 
 
 @pytest.mark.long
-def test_the_same_seed_gives_the_same_pairs(night, log, tmp_path):
+def test_the_same_seed_gives_the_same_pairs(context, log, tmp_path):
     texts = []
     for name, seed in (("one", 1), ("two", 1), ("three", 2)):
-        make_pairs(night, log, tmp_path / name, PairOptions(rows_per_group=2, seed=seed))
+        write_training_pairs(context, log, tmp_path / name, PairOptions(rows_per_group=2, seed=seed))
         texts.append([file.sha256 for file in Manifest.read(tmp_path / name).files])
     assert texts[0] == texts[1] != texts[2]
 
 
 @pytest.mark.long
-def test_a_product_alone_in_its_category_borrows_from_the_parent(night, log, seed, tmp_path):
-    rows = [row.asDict(recursive=True) for row in night.lake.read(night.spark, "products", night.partition).collect()]
+def test_a_product_alone_in_its_category_borrows_from_the_parent(context, log, seed, tmp_path):
+    rows = [
+        row.asDict(recursive=True) for row in context.lake.read(context.spark, "products", context.partition).collect()
+    ]
     for number, row in enumerate(rows):
         row.pop("date")
         row["attributes"] = list(row["attributes"].items())
         row["category"] = ["A", row["product_id"]] if number < 3 else ["B", "many"]
-    seed(night.lake, "products", rows, night.partition, mode="overwrite")
-    make_pairs(night, log, tmp_path / "pairs", PairOptions(rows_per_group=2, hard_negatives=9))
+    seed(context.lake, "products", rows, context.partition, mode="overwrite")
+    write_training_pairs(context, log, tmp_path / "pairs", PairOptions(rows_per_group=2, hard_negatives=9))
     shelves = Counter()
     for pair in read(tmp_path / "pairs"):
         own = pair.item.product.category[0]
@@ -93,9 +95,9 @@ def test_a_product_alone_in_its_category_borrows_from_the_parent(night, log, see
     assert shelves["B", True]
 
 
-def test_too_little_is_an_error_that_says_what_to_do(night, log, tmp_path):
+def test_too_little_is_an_error_that_says_what_to_do(context, log, tmp_path):
     with pytest.raises(MoonError, match=r"fill no row group of 64 .* lower --rows-per-group"):
-        make_pairs(night, log, tmp_path / "pairs", PairOptions())
-    other = type(night)(night.spark, night.lake, night.settings, "2026-01-03")
+        write_training_pairs(context, log, tmp_path / "pairs", PairOptions())
+    other = type(context)(context.spark, context.lake, context.settings, "2026-01-03")
     with pytest.raises(MoonError, match="run `moon prepare` first"):
-        make_pairs(other, log, tmp_path / "pairs", PairOptions())
+        write_training_pairs(other, log, tmp_path / "pairs", PairOptions())

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import functions as F
 
 from jobs.datasets import pair_files
-from jobs.datasets.pair_files import product_json, write_pairs
+from jobs.datasets.pair_files import build_pair_product, write_pairs
 from moon_model.training.pairs import MANIFEST_FILE, Manifest
 
 COLUMNS = (
@@ -50,4 +50,4 @@ def test_files_hold_whole_groups_in_order(spark, tmp_path, monkeypatch):
 
 def test_empty_fields_are_left_out_and_regions_stay_beside_their_images():
     product = {"id": "a", "title": "", "views": [{"uri": "file:///x.jpg", "box": None}], "attributes": []}
-    assert product_json(product) == {"id": "a", "images": ["file:///x.jpg"], "regions": [None]}
+    assert build_pair_product(product) == {"id": "a", "images": ["file:///x.jpg"], "regions": [None]}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.datasets.pair_regions import DETECTED, RegionJob, regions_of
+from jobs.datasets.pair_regions import DETECTED_SOURCE, RegionJob, find_regions
 from moon_model.detection.detector import compute_detector_version
 from schemas.uri import folder_uri
 
@@ -24,13 +24,13 @@ def test_every_image_has_one_answer(spark, root):
     images = spark.createDataFrame([(f"{root}/{name}.jpg", "1") for name in names], "uri string, version string")
     known = spark.createDataFrame(
         [
-            (f"{root}/held.jpg", "1", DETECTED, [0.1, 0.2, 0.3, 0.4]),
+            (f"{root}/held.jpg", "1", DETECTED_SOURCE, [0.1, 0.2, 0.3, 0.4]),
             (f"{root}/whole.jpg", "1", "whole", [0.0, 0.0, 1.0, 1.0]),
-            (f"{root}/new.jpg", "0", DETECTED, [0.1, 0.2, 0.3, 0.4]),  # of another version: not ours
+            (f"{root}/new.jpg", "0", DETECTED_SOURCE, [0.1, 0.2, 0.3, 0.4]),  # of another version: not ours
         ],
         KNOWN,
     )
-    found = regions_of(images, known, RegionJob((root,), None, compute_detector_version(None))).collect()
+    found = find_regions(images, known, RegionJob((root,), None, compute_detector_version(None))).collect()
     rows = {Path(row.uri).stem: row for row in found}
     assert len(found) == len(rows) == 5
     assert rows["held"].box == pytest.approx([0.1, 0.2, 0.3, 0.4])
@@ -44,5 +44,5 @@ def test_every_image_has_one_answer(spark, root):
 def test_no_root_no_image(spark, root, tmp_path):
     images = spark.createDataFrame([(f"{root}/new.jpg", None)], "uri string, version string")
     job = RegionJob((folder_uri(str(tmp_path / "elsewhere")),), None, compute_detector_version(None))
-    (row,) = regions_of(images, spark.createDataFrame([], KNOWN), job).collect()
+    (row,) = find_regions(images, spark.createDataFrame([], KNOWN), job).collect()
     assert row.failure.startswith("image_forbidden")

@@ -32,9 +32,9 @@ def test_columns_of_questions_may_be_left_out(spark, tmp_path):
 
 
 def test_variants_are_optional(spark, tmp_path):
-    assert PurchaseLog(tmp_path / "log.jsonl").variants(spark).count() == 0
+    assert PurchaseLog(tmp_path / "log.jsonl").read_variants(spark).count() == 0
     (tmp_path / "variants.jsonl").write_text('{"product_id": "a", "family": "f"}\n' * 2)
-    found = PurchaseLog(tmp_path / "log.jsonl", tmp_path / "variants.jsonl").variants(spark)
+    found = PurchaseLog(tmp_path / "log.jsonl", tmp_path / "variants.jsonl").read_variants(spark)
     assert [tuple(row) for row in found.collect()] == [("a", "f")]
 
 

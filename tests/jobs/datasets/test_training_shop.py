@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
-from jobs.datasets.training_shop import training_world, write_training_shop
+from jobs.datasets.training_shop import make_training_world, write_training_shop
 from jobs.errors import MoonError
 
 
@@ -15,7 +15,7 @@ def lines(path: Path) -> list[dict]:
 
 
 def test_catalogue_log_and_variants_fit_together(tmp_path):
-    counts = write_training_shop(tmp_path, products=10, purchases_each=2, grocery=None)
+    counts = write_training_shop(tmp_path, products=10, purchases_per_product=2, grocery=None)
     catalogue, bought = lines(tmp_path / "catalog.jsonl"), lines(tmp_path / "purchases.jsonl")
     assert counts["products"] == len(catalogue) == 10 * len(TRAIN_SEEDS)
     assert counts["purchases"] == len(bought) == 2 * len(catalogue)
@@ -29,17 +29,17 @@ def test_catalogue_log_and_variants_fit_together(tmp_path):
     assert all((tmp_path / name).is_file() for name in named | asked)
     assert not list(tmp_path.glob("images/*.tmp"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()}
-    assert write_training_shop(tmp_path, products=10, purchases_each=2, grocery=None) == counts
+    assert write_training_shop(tmp_path, products=10, purchases_per_product=2, grocery=None) == counts
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "images").iterdir()} == before
 
 
 def test_held_out_types_are_never_shown():
     for seed in TRAIN_SEEDS:
-        assert not {training_world(seed).product(index).type for index in range(200)} & set(HELD_OUT_TYPES)
+        assert not {make_training_world(seed).product(index).type for index in range(200)} & set(HELD_OUT_TYPES)
 
 
 def test_grocery_gives_its_train_list_only(shared_data, tmp_path):
-    write_training_shop(tmp_path, products=10, purchases_each=1, grocery=shared_data / "grocery")
+    write_training_shop(tmp_path, products=10, purchases_per_product=1, grocery=shared_data / "grocery")
     grocery = [row for row in lines(tmp_path / "catalog.jsonl") if row["id"].startswith("grocery")]
     assert len(grocery) == 81
     assert {row["category"].split("/")[1] for row in grocery} == {"Fruit", "Packages", "Vegetables"}
@@ -50,4 +50,4 @@ def test_grocery_gives_its_train_list_only(shared_data, tmp_path):
 
 def test_a_wrong_folder_is_named(tmp_path):
     with pytest.raises(MoonError, match="is not the GroceryStoreDataset"):
-        write_training_shop(tmp_path, products=10, purchases_each=1, grocery=tmp_path)
+        write_training_shop(tmp_path, products=10, purchases_per_product=1, grocery=tmp_path)

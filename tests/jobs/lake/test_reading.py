@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jobs.lake.reading import read_parquet, spark_reads
+from jobs.lake.reading import can_spark_read, read_lake_files
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
@@ -61,18 +61,18 @@ def test_a_store_gives_what_a_folder_gives(spark, tmp_path, s3_storage):
 def test_files_without_the_columns_of_their_folders(spark, s3_storage):
     lake = fill(s3_storage)
     uris, base = lake.files("products", {"date": DAYS[1]}), s3_storage.uri("products")
-    found = read_parquet(spark, s3_storage, uris, TABLES["products"].columns, base)
+    found = read_lake_files(spark, s3_storage, uris, TABLES["products"].columns, base)
     assert found.columns == TABLES["products"].columns.names
     assert found.count() == 3
 
 
 def test_the_session_knows_which_stores_spark_reads_itself(spark, tmp_path):
-    assert spark_reads(spark, tmp_path.as_uri())
-    assert not spark_reads(spark, "nowhere://bucket/lake")
+    assert can_spark_read(spark, tmp_path.as_uri())
+    assert not can_spark_read(spark, "nowhere://bucket/lake")
 
 
 def test_spark_reads_the_store_itself(spark, s3_storage):
-    if not spark_reads(spark, s3_storage.spark_uri(s3_storage.uri())):
+    if not can_spark_read(spark, s3_storage.spark_uri(s3_storage.uri())):
         pytest.skip(WITHOUT_JAR)
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     hadoop.set("fs.s3a.endpoint", s3_storage.options["AWS_ENDPOINT_URL"])

@@ -76,7 +76,7 @@ def test_a_replay_from_a_fresh_handle_changes_nothing(storage: Storage) -> None:
     version = lake.open("products").version()
     assert not Lake(storage).commit("products", files, attempt="t", partition=DAY)
     assert lake.open("products").version() == version
-    assert lake.done("products", "t") and not lake.done("products", "other")
+    assert lake.is_committed("products", "t") and not lake.is_committed("products", "other")
 
 
 def test_overwrite_leaves_other_partitions_alone(storage: Storage) -> None:
@@ -120,8 +120,8 @@ def test_a_fence_lets_one_writer_through(storage: Storage) -> None:
     lake = Lake(storage)
     first, second = product_file(lake, "a"), product_file(lake, "b")
     lake.commit("products", first, attempt="1", partition=DAY, counter=("ledger", 0), marks={"high": 739000})
-    assert lake.transaction_version("products", "ledger") == 1
-    assert lake.transaction_version("products", "high") == 739000
+    assert lake.read_transaction_version("products", "ledger") == 1
+    assert lake.read_transaction_version("products", "high") == 739000
     with pytest.raises(FenceError, match="moved on from 0"):
         lake.commit("products", second, attempt="2", partition=DAY, counter=("ledger", 0))
     assert ids(lake) == ["a"]

@@ -29,7 +29,7 @@ def test_rows_come_back_with_statistics(tmp_path: Path) -> None:
     assert path.parent.name == "date=2026-11-22"
     assert path.stat().st_size == file.size
     assert pq.read_table(path, partitioning=None)["product_id"].to_pylist() == ["p0000", "p0001", "p0002"]
-    assert json.loads(file.statistics())["numRecords"] == 3
+    assert json.loads(file.build_statistics())["numRecords"] == 3
 
 
 def test_large_writes_roll_to_new_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

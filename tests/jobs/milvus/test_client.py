@@ -10,17 +10,17 @@ from pymilvus.exceptions import MilvusException
 
 from jobs.milvus.client import (
     MilvusUnreachableError,
-    alias_target,
-    backend,
-    collection_properties,
+    build_ids_filter,
     connect,
-    count,
-    fetch,
-    ids_expression,
+    count_rows,
+    detect_backend,
+    fetch_rows,
     is_transient,
+    read_alias_target,
+    read_collection_properties,
     retry_transient,
-    scan,
-    without_credentials,
+    scan_rows,
+    strip_credentials,
 )
 from schemas.collection import MAX_TEXT_BYTES, build_collection_schema
 
@@ -46,18 +46,18 @@ def rows(ids: list[str], epoch: int = 1) -> list[dict]:
 
 
 def test_what_answers(client: "MilvusClient", milvus: str) -> None:
-    assert backend(client) == ("server" if "://" in milvus else "lite")
+    assert detect_backend(client) == ("server" if "://" in milvus else "lite")
 
 
 def test_ids_of_any_kind_are_found_counted_and_deleted(client: "MilvusClient") -> None:
     client.upsert("c", rows(STRANGE))
-    assert count(client, "c") == len(STRANGE)
+    assert count_rows(client, "c") == len(STRANGE)
     for name in STRANGE:
-        assert [row["product_id"] for row in fetch(client, "c", [name], ["title"])] == [name]
-    assert {row["product_id"] for row in fetch(client, "c", STRANGE, [])} == set(STRANGE)
+        assert [row["product_id"] for row in fetch_rows(client, "c", [name], ["title"])] == [name]
+    assert {row["product_id"] for row in fetch_rows(client, "c", STRANGE, [])} == set(STRANGE)
     for left, name in reversed(list(enumerate(STRANGE))):
-        client.delete("c", filter=ids_expression([name]))
-        assert count(client, "c") == left
+        client.delete("c", filter=build_ids_filter([name]))
+        assert count_rows(client, "c") == left
 
 
 def test_scan_returns_every_row_once_in_order_of_ids(client: "MilvusClient") -> None:
@@ -66,20 +66,20 @@ def test_scan_returns_every_row_once_in_order_of_ids(client: "MilvusClient") -> 
     client.upsert("c", rows(ids))
     client.flush("c")
     client.upsert("c", rows(ids[:400], epoch=2))  # right before reading: what is not flushed counts as well
-    pages = list(scan(client, "c", ["epoch"], page=77))
+    pages = list(scan_rows(client, "c", ["epoch"], page_rows=77))
     found = [row["product_id"] for page in pages for row in page]
     assert found == sorted(ids, key=str.encode)
     assert {row["product_id"] for page in pages for row in page if row["epoch"] == 2} == set(ids[:400])
-    newer = [row["product_id"] for page in scan(client, "c", [], "epoch > 1", page=50) for row in page]
+    newer = [row["product_id"] for page in scan_rows(client, "c", [], "epoch > 1", page_rows=50) for row in page]
     assert newer == sorted(ids[:400], key=str.encode)
-    assert list(scan(client, "c", [], "epoch > 9")) == []
+    assert list(scan_rows(client, "c", [], "epoch > 9")) == []
 
 
 def test_aliases(client: "MilvusClient") -> None:
-    assert alias_target(client, "products") is None
+    assert read_alias_target(client, "products") is None
     client.create_alias("c", "products")
-    assert alias_target(client, "products") == "c"
-    assert collection_properties(client, "c") == {}
+    assert read_alias_target(client, "products") == "c"
+    assert read_collection_properties(client, "c") == {}
 
 
 def test_nobody_there(make_settings) -> None:
@@ -90,8 +90,8 @@ def test_nobody_there(make_settings) -> None:
 
 
 def test_a_shown_uri_has_no_password() -> None:
-    assert without_credentials("https://u:p@host:19530/db") == "https://host:19530/db"
-    assert without_credentials("var/milvus.db") == "var/milvus.db"
+    assert strip_credentials("https://u:p@host:19530/db") == "https://host:19530/db"
+    assert strip_credentials("var/milvus.db") == "var/milvus.db"
 
 
 def test_only_passing_errors_are_tried_again() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.milvus.lite import LiteBusyError, LitePathError, lite_server
+from jobs.milvus.lite import LiteBusyError, LitePathError, run_lite_server
 
 HOLD = """
 import sys
@@ -49,16 +49,16 @@ def lets_go(process: subprocess.Popen[str]) -> bool:
 
 def test_one_server_for_all_who_ask_in_a_process(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "milvus.db"
-    with lite_server(str(path), 0) as first, lite_server(f"{tmp_path}/sub/../sub/milvus.db", 0) as second:
+    with run_lite_server(str(path), 0) as first, run_lite_server(f"{tmp_path}/sub/../sub/milvus.db", 0) as second:
         assert first == second and first.startswith("http://127.0.0.1:")
-    with lite_server(str(path), 0):
+    with run_lite_server(str(path), 0):
         pass
 
 
 def test_the_path_is_free_when_the_last_user_leaves(tmp_path: Path, holder) -> None:
     path = tmp_path / "milvus.db"
-    with lite_server(str(path), 0):
-        with lite_server(str(path), 0):
+    with run_lite_server(str(path), 0):
+        with run_lite_server(str(path), 0):
             pass
         command = [sys.executable, "-c", HOLD, str(path)]
         busy = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -69,14 +69,14 @@ def test_the_path_is_free_when_the_last_user_leaves(tmp_path: Path, holder) -> N
 def test_a_busy_path_names_who_has_it(tmp_path: Path, holder) -> None:
     process = holder(tmp_path / "milvus.db")
     with pytest.raises(LiteBusyError, match=rf"open in process {process.pid} .*--milvus http"):
-        lite_server(str(tmp_path / "milvus.db"), 0.2).__enter__()
+        run_lite_server(str(tmp_path / "milvus.db"), 0.2).__enter__()
 
 
 def test_a_path_is_waited_for(tmp_path: Path, holder) -> None:
     process = holder(tmp_path / "milvus.db")
     start = time.monotonic()
     threading.Timer(1, process.stdin.close).start()
-    with lite_server(str(tmp_path / "milvus.db"), 60):
+    with run_lite_server(str(tmp_path / "milvus.db"), 60):
         assert time.monotonic() - start > 0.9
 
 
@@ -84,14 +84,14 @@ def test_a_killed_holder_leaves_the_path_free(tmp_path: Path, holder) -> None:
     process = holder(tmp_path / "milvus.db")
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    with lite_server(str(tmp_path / "milvus.db"), 0):
+    with run_lite_server(str(tmp_path / "milvus.db"), 0):
         pass
 
 
 def test_a_file_at_the_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "milvus.db").write_text("made by Milvus Lite 2")
     with pytest.raises(LitePathError, match="cannot be a Milvus Lite database"):
-        lite_server(str(tmp_path / "milvus.db"), 0).__enter__()
+        run_lite_server(str(tmp_path / "milvus.db"), 0).__enter__()
 
 
 def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:
@@ -100,7 +100,7 @@ def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:
 
     def use() -> None:
         ready.wait()
-        with lite_server(str(path), 10) as uri:
+        with run_lite_server(str(path), 10) as uri:
             uris.add(uri)
             ready.wait()
 

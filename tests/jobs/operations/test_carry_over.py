@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.operations.carry_over import carry_over
+from jobs.operations.carry_over import carry_over_products
 from jobs.stages.upsert import upsert
-from jobs.state.ledger import highwater
+from jobs.state.ledger import read_highwater_date
 from schemas.collection import collection_name
-from tests.jobs.serving_shop import expected, items, vector_of, write
+from tests.jobs.serving_shop import build_expected_rows, commit_rows, make_items, make_vector
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 OTHER = "cd34" * 16
@@ -16,18 +16,18 @@ OTHER = "cd34" * 16
 
 @pytest.mark.long
 def test_what_tonight_refuses_and_readers_see_is_brought_over_once(lite_shop):
-    upsert(lite_shop.planned(FIRST, items(4)))
-    night = lite_shop.planned(SECOND, items(2), refused=["p002"])  # p002 stays, p003 goes
-    upsert(night)
+    upsert(lite_shop.prepare_run(FIRST, make_items(4)))
+    context = lite_shop.prepare_run(SECOND, make_items(2), refused=["p002"])  # p002 stays, p003 goes
+    upsert(context)
     served, other = lite_shop.model, replace(lite_shop.model, model_version=OTHER, collection=collection_name(OTHER))
     made = [
-        {"product_id": item.id, "content_hash": item.content_hash, "vector": vector_of(item.content_hash)}
+        {"product_id": item.id, "content_hash": item.content_hash, "vector": make_vector(item.content_hash)}
         | {"partial": False}
-        for item in items(4)
+        for item in make_items(4)
     ]
-    write(night.lake, "vectors", made, {"model_version": OTHER, "date": FIRST}, "other model")
+    commit_rows(context.lake, "vectors", made, {"model_version": OTHER, "date": FIRST}, "other model")
     lite_shop.model = other
-    assert carry_over(night, other, served.collection) == 1
-    assert lite_shop.held(night) == expected([items(4)[2]], FIRST)
-    assert str(highwater(night.lake, other.collection)) == FIRST  # what catching up afterwards mends
-    assert carry_over(night, other, served.collection) == 0
+    assert carry_over_products(context, other, served.collection) == 1
+    assert lite_shop.held(context) == build_expected_rows([make_items(4)[2]], FIRST)
+    assert str(read_highwater_date(context.lake, other.collection)) == FIRST  # what catching up afterwards mends
+    assert carry_over_products(context, other, served.collection) == 0

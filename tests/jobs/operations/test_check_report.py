@@ -3,15 +3,15 @@ import json
 
 from rich.console import Console
 
-from jobs.catalog.head import Head
-from jobs.catalog.records import Parsed
-from jobs.operations.check_report import check_document, print_check
-from jobs.operations.check_source import Check, Thumbnail
+from jobs.catalog.head import CatalogHead
+from jobs.catalog.records import ParsedRecord
+from jobs.operations.check_report import build_check_document, print_check
+from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.product import ImageRef
 from schemas.source import MappedRow, make_malformed_row
 
 
-def example() -> Check:
+def example() -> CheckResult:
     row = MappedRow(
         "m[1]",
         "Mug [bold]",
@@ -21,11 +21,16 @@ def example() -> Check:
         images=[ImageRef("file:///s/a.jpg", "1")],
     )
     bad = MappedRow("2", None, None, [], None, "expected a map", images=[])
-    check = Check("shop.csv", Head(["shop.csv"], "csv", ["id"], [Parsed({"id": 1}, None)], whole=True), 'id = "id"\n')
+    check = CheckResult(
+        "shop.csv", CatalogHead(["shop.csv"], "csv", ["id"], [ParsedRecord({"id": 1}, None)], whole=True), 'id = "id"\n'
+    )
     check.rows = [
         (
             row,
-            [Thumbnail("file:///s/a.jpg", 80, 60, "JPEG"), Thumbnail("file:///s/b.jpg", problem="image_missing: no")],
+            [
+                ImageHeader("file:///s/a.jpg", 80, 60, "JPEG"),
+                ImageHeader("file:///s/b.jpg", problem="image_missing: no"),
+            ],
         ),
         (bad, []),
         (make_malformed_row("has 2 fields"), []),
@@ -35,7 +40,7 @@ def example() -> Check:
     return check
 
 
-def printed(check: Check) -> str:
+def printed(check: CheckResult) -> str:
     stream = io.StringIO()
     print_check(check, Console(file=stream, width=160))
     return stream.getvalue()
@@ -53,12 +58,12 @@ def test_the_print_shows_rows_sizes_and_findings_errors_first() -> None:
 
 
 def test_a_good_check_says_so() -> None:
-    assert "A night can use this catalogue" in printed(Check("shop.csv", mapping_file="m.toml"))
-    assert "m.toml" in printed(Check("shop.csv", mapping_file="m.toml"))
+    assert "A night can use this catalogue" in printed(CheckResult("shop.csv", mapping_file="m.toml"))
+    assert "m.toml" in printed(CheckResult("shop.csv", mapping_file="m.toml"))
 
 
 def test_the_document_is_plain_json_with_everything() -> None:
-    document = json.loads(json.dumps(check_document(example())))
+    document = json.loads(json.dumps(build_check_document(example())))
     assert document["ok"] is False
     assert document["format"] == "csv"
     assert document["suggested_mapping"] == 'id = "id"\n'
@@ -66,4 +71,4 @@ def test_the_document_is_plain_json_with_everything() -> None:
         "uri": "file:///s/a.jpg", "width": 80, "height": 60, "format": "JPEG", "problem": None,
     }  # fmt: skip
     assert document["findings"][0] == {"level": "error", "text": "files of [several] formats"}
-    assert check_document(Check("x"))["files"] == []
+    assert build_check_document(CheckResult("x"))["files"] == []

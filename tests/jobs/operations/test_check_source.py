@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.operations.check_source import Check, check_source, thumbnail
+from jobs.operations.check_source import CheckResult, check_source, read_image_header
 
 
-def levels(check: Check) -> dict[str, list[str]]:
+def levels(check: CheckResult) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"error": [], "warning": [], "note": []}
     for finding in check.findings:
         found[finding.level].append(finding.text)
@@ -36,15 +36,15 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
 
 
 def test_a_sound_catalogue_gets_a_mapping_that_works(shop: Path) -> None:
-    check = check_source(str(shop / "products.csv"), show=2)
-    assert check.ok
+    check = check_source(str(shop / "products.csv"), max_rows=2)
+    assert check.is_usable
     assert levels(check)["warning"] == []
     sizes = [(image.width, image.height, image.format) for _, images in check.rows for image in images]
     assert sizes == [(80, 60, "JPEG"), (50, 90, "PNG")]
     assert check.mapping_text is not None
     (shop / "mapping.toml").write_text(check.mapping_text)
     again = check_source(str(shop / "products.csv"))
-    assert again.ok
+    assert again.is_usable
     assert again.mapping_text is None
     assert again.mapping_file == str(shop / "mapping.toml")
     assert [row for row, _ in again.rows][:2] == [row for row, _ in check.rows]
@@ -53,7 +53,7 @@ def test_a_sound_catalogue_gets_a_mapping_that_works(shop: Path) -> None:
 def test_a_mapping_with_wrong_columns_is_corrected_in_words(shop: Path) -> None:
     (shop / "m.toml").write_text('id = "SKU"\ntitle = "name"\nimages = "images"\n')
     check = check_source(str(shop / "products.csv"), str(shop / "m.toml"))
-    assert not check.ok
+    assert not check.is_usable
     assert any("'SKU'" in text and "did you mean 'sku'?" in text for text in levels(check)["error"])
     assert any("'images'" in text and "did you mean 'image'?" in text for text in levels(check)["error"])
     assert check.rows == []
@@ -66,7 +66,7 @@ def test_rows_that_a_night_would_refuse_are_counted(shop: Path) -> None:
     )
     (shop / "m.toml").write_text('id = "sku"\ntitle = "name"\nimages = "image"\nattributes = {column = "attributes"}\n')
     check = check_source(str(shop / "products.csv"), str(shop / "m.toml"))
-    assert check.ok
+    assert check.is_usable
     warnings = "\n".join(levels(check)["warning"])
     for words in (
         "1 of 8 records cannot be read", "1 of 7 records have no product id", "1 of 7 records have no title",
@@ -114,10 +114,10 @@ def test_files_that_cannot_be_used_are_errors_and_not_exceptions(shop: Path) -> 
         (shop / "img", None, "no file in it"),
     ):
         check = check_source(str(catalog), str(mapping) if mapping else None)
-        assert not check.ok
+        assert not check.is_usable
         assert hint in check.findings[0].text
     (shop / "empty.csv").write_text("sku,name,image\n")
-    assert not check_source(str(shop / "empty.csv")).ok
+    assert not check_source(str(shop / "empty.csv")).is_usable
     (shop / "broken.toml").write_text("id = \n")
     assert "TOML" in check_source(str(shop / "products.csv"), str(shop / "broken.toml")).findings[0].text
 
@@ -131,22 +131,22 @@ def test_several_formats_in_one_folder_are_refused(shop: Path) -> None:
 def test_thumbnails_of_bad_files_say_why(tmp_path: Path) -> None:
     roots = (f"file://{tmp_path}",)
     (tmp_path / "a.jpg").write_text("<svg/>")
-    assert "image_missing" in (thumbnail(f"file://{tmp_path}/none.jpg", roots).problem or "")
-    assert "image_forbidden" in (thumbnail("file:///etc/hostname", roots).problem or "")
-    assert "image_unreadable" in (thumbnail(f"file://{tmp_path}/a.jpg", roots).problem or "")
+    assert "image_missing" in (read_image_header(f"file://{tmp_path}/none.jpg", roots).problem or "")
+    assert "image_forbidden" in (read_image_header("file:///etc/hostname", roots).problem or "")
+    assert "image_unreadable" in (read_image_header(f"file://{tmp_path}/a.jpg", roots).problem or "")
     (tmp_path / "bomb.png").write_bytes(bomb())
-    found = thumbnail(f"file://{tmp_path}/bomb.png", roots)
+    found = read_image_header(f"file://{tmp_path}/bomb.png", roots)
     assert found.problem or (found.width, found.height) == (60_000, 60_000)
 
 
 def bomb() -> bytes:
-    from jobs.datasets.demo_broken import _huge_png
+    from jobs.datasets.demo_broken import _make_huge_png
 
-    return _huge_png()
+    return _make_huge_png()
 
 
 def test_eshop(shared_data: Path) -> None:
-    check = check_source(str(shared_data / "eshop" / "catalog.json"), show=3)
-    assert check.ok
+    check = check_source(str(shared_data / "eshop" / "catalog.json"), max_rows=3)
+    assert check.is_usable
     assert levels(check)["warning"] == []
     assert {(image.width, image.height) for _, images in check.rows for image in images} == {(600, 600)}

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from jobs.operations.compare import (
     CompareError,
-    compare,
-    model_version,
-    neighbours,
-    overlap,
-    same_category,
-    take_sample,
+    compare_models,
+    draw_comparison_sample,
+    find_neighbours,
+    measure_overlap,
+    resolve_model_version,
+    share_same_category,
 )
 
 A, B = "a" * 64, "b" * 64
@@ -28,7 +28,7 @@ def unit(rows, dimension, seed):
 @given(st.integers(2, 400), st.integers(1, 12), st.integers(0, 9))
 def test_neighbours_are_the_nearest_others(rows, k, seed):
     vectors, k = unit(rows, 6, seed), min(k, rows - 1)
-    found = neighbours(vectors, rows, k)
+    found = find_neighbours(vectors, rows, k)
     assert found.shape == (rows, k)
     for row in range(0, rows, 37):
         scores = vectors @ vectors[row]
@@ -40,15 +40,15 @@ def test_neighbours_are_the_nearest_others(rows, k, seed):
 
 def test_overlap_is_the_share_that_both_name():
     one, other = np.array([[1, 2, 3, 4], [5, 6, 7, 8]]), np.array([[4, 3, 9, 10], [8, 7, 6, 5]])
-    assert overlap(one, other).tolist() == [0.5, 1.0]
-    assert overlap(one, one).tolist() == [1.0, 1.0]
+    assert measure_overlap(one, other).tolist() == [0.5, 1.0]
+    assert measure_overlap(one, one).tolist() == [1.0, 1.0]
 
 
 def test_neighbours_of_the_products_own_category_are_counted_where_there_are_categories():
     found = np.array([[1, 2], [0, 2], [0, 1]])
-    assert same_category(["A", "A", "B"], found) == pytest.approx(1 / 3, abs=1e-4)
-    assert same_category(["A", "", "A"], found) == 0.5  # of the two that have one
-    assert same_category(["", "", ""], found) is None
+    assert share_same_category(["A", "A", "B"], found) == pytest.approx(1 / 3, abs=1e-4)
+    assert share_same_category(["A", "", "A"], found) == 0.5  # of the two that have one
+    assert share_same_category(["", "", ""], found) is None
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def lake(make_night, seed):
 
 
 def test_two_models_of_a_date(spark, lake):
-    found = compare(spark, lake, (A, B), DATE, k=3, sample=100, seed=0)
+    found = compare_models(spark, lake, (A, B), DATE, k=3, sample_size=100, seed=0)
     assert (found["products"], found["only_first"], found["only_second"]) == (10, 1, 1)
     assert (found["sample"], found["queries"], found["k"]) == (10, 10, 3)
     assert 0 < found["overlap"] < 1
@@ -83,12 +83,12 @@ def test_two_models_of_a_date(spark, lake):
     assert [len(worst[side]) for side in ("first", "second")] == [3, 3]
     assert all(row["title"] == f"Title {row['product_id']}" for row in worst["first"])
 
-    same = compare(spark, lake, (A, A), DATE, k=3, sample=100, seed=0)
+    same = compare_models(spark, lake, (A, A), DATE, k=3, sample_size=100, seed=0)
     assert (same["overlap"], same["first"], same["changed"], same["products"]) == (1.0, 1.0, [], 11)
 
 
 def test_the_sample_is_the_seeds(spark, lake):
-    samples = [take_sample(spark, lake, (A, B), DATE, 5, seed).ids for seed in (1, 1, 2, 3, 4)]
+    samples = [draw_comparison_sample(spark, lake, (A, B), DATE, 5, seed).ids for seed in (1, 1, 2, 3, 4)]
     assert samples[0] == samples[1]
     assert len({tuple(ids) for ids in samples}) > 1
     assert {len(ids) for ids in samples} == {5}
@@ -96,15 +96,18 @@ def test_the_sample_is_the_seeds(spark, lake):
 
 def test_nothing_in_common_says_what_to_do(spark, lake):
     with pytest.raises(CompareError, match=r"moon backfill --from 2026-01-02 .* --model DIR"):
-        compare(spark, lake, (A, "c" * 64), DATE, k=3, sample=100, seed=0)
+        compare_models(spark, lake, (A, "c" * 64), DATE, k=3, sample_size=100, seed=0)
 
 
 def test_a_model_is_named_by_folder_or_first_digits(lake, make_settings, tiny_checkpoint):
-    from jobs.state.model_registry import checkpoint_at
+    from jobs.state.model_registry import describe_checkpoint
 
     settings = make_settings()
-    assert model_version(lake, settings, "aaaa") == A
-    assert model_version(lake, settings, str(tiny_checkpoint)) == checkpoint_at(str(tiny_checkpoint)).model_version
+    assert resolve_model_version(lake, settings, "aaaa") == A
+    assert (
+        resolve_model_version(lake, settings, str(tiny_checkpoint))
+        == describe_checkpoint(str(tiny_checkpoint)).model_version
+    )
     for wrong in ("aaa", "cccc", "no/such/folder", "AAAA"):
         with pytest.raises(CompareError, match="names 0 models"):
-            model_version(lake, settings, wrong)
+            resolve_model_version(lake, settings, wrong)

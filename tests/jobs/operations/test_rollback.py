@@ -5,78 +5,86 @@ from dataclasses import replace
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import alias_target, connect
-from jobs.operations.catch_up import catch_up
-from jobs.operations.rollback import rollback, way_back
-from jobs.serving.alias import move_alias, moves, previous_collection
+from jobs.milvus.client import connect, read_alias_target
+from jobs.operations.catch_up import catch_up_collection
+from jobs.operations.rollback import plan_rollback, run_rollback
+from jobs.serving.alias import find_previous_collection, move_alias, read_alias_moves
 from jobs.stages.publish import publish
 from jobs.stages.upsert import upsert
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
-from tests.jobs.serving_shop import Shop, items, vector_of, write
+from tests.jobs.serving_shop import ServingShop, commit_rows, make_items, make_vector
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 OLD, NEW = "ab12" * 16, "cd34" * 16
 
 
-def know(night: Night, version: str, rows: list) -> None:
+def know(context: RunContext, version: str, rows: list) -> None:
     """Give a model vectors of some products, as its encode would."""
     vectors = [
         {"product_id": item.id, "content_hash": item.content_hash, "partial": False}
-        | {"vector": vector_of(item.content_hash)}
+        | {"vector": make_vector(item.content_hash)}
         for item in rows
     ]
-    write(night.lake, "vectors", vectors, {"model_version": version, "date": night.date}, f"{version} {night.date}")
+    commit_rows(
+        context.lake, "vectors", vectors, {"model_version": version, "date": context.date}, f"{version} {context.date}"
+    )
 
 
 @pytest.fixture
-def rolled_out(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Night:
+def rolled_out(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     """One night of the old model, a rollout, one night of the new model that changes and deletes."""
     models = {
         version: replace(shop.model, model_version=version, collection=collection_name(version))
         for version in (OLD, NEW)
     }
     monkeypatch.setattr(
-        "jobs.operations.rollback.registered_model", lambda lake, settings, version, name: models[version]
+        "jobs.operations.rollback.read_registered_model", lambda lake, settings, version, name: models[version]
     )
-    first = shop.planned(FIRST, items(4))
+    first = shop.prepare_run(FIRST, make_items(4))
     upsert(first)
     publish(first)
-    know(first, NEW, items(4))
-    catch_up(first, models[NEW])
+    know(first, NEW, make_items(4))
+    catch_up_collection(first, models[NEW])
     with connect(first.settings) as client:
         move_alias(client, first.settings, first.lake, models[NEW].collection, verb="rollout", reason="better")
     shop.use_model(**vars(models[NEW]))
-    second = shop.planned(SECOND, [*items(1, title="Blue"), *items(2, first=1)])
+    second = shop.prepare_run(SECOND, [*make_items(1, title="Blue"), *make_items(2, first=1)])
     upsert(second)
-    know(second, OLD, items(1, title="Blue"))
+    know(second, OLD, make_items(1, title="Blue"))
     return second
 
 
-def test_the_old_model_comes_back_with_what_is_served_now(shop: Shop, rolled_out: Night) -> None:
-    night = replace(rolled_out, reason="worse for shoes")
-    way = way_back(night)
+def test_the_old_model_comes_back_with_what_is_served_now(shop: ServingShop, rolled_out: RunContext) -> None:
+    context = replace(rolled_out, reason="worse for shoes")
+    way = plan_rollback(context)
     assert way.as_dict() == {
         "from": collection_name(NEW), "to": collection_name(OLD), "model": OLD, "date": SECOND, "to_date": FIRST,
         "behind": 2, "to_encode": 0, "images": 0, "seconds": None,
     }  # fmt: skip
-    with connect(night.settings) as client:
-        assert alias_target(client, "products") == collection_name(NEW), "looking moves nothing"
+    with connect(context.settings) as client:
+        assert read_alias_target(client, "products") == collection_name(NEW), "looking moves nothing"
 
-    right = {name: row[:2] for name, row in shop.held(night).items()}
-    assert rollback(night, way).after == collection_name(OLD)
-    with connect(night.settings) as client:
-        assert alias_target(client, "products") == alias_target(client, "products_ab12ab12") == collection_name(OLD)
-        assert alias_target(client, "products_cd34cd34") == collection_name(NEW), "services may still be at it"
-        assert previous_collection(night.lake, client, "products") is None
+    right = {name: row[:2] for name, row in shop.held(context).items()}
+    assert run_rollback(context, way).after == collection_name(OLD)
+    with connect(context.settings) as client:
+        assert (
+            read_alias_target(client, "products")
+            == read_alias_target(client, "products_ab12ab12")
+            == collection_name(OLD)
+        )
+        assert read_alias_target(client, "products_cd34cd34") == collection_name(NEW), "services may still be at it"
+        assert find_previous_collection(context.lake, client, "products") is None
     shop.use_model(model_version=OLD, collection=collection_name(OLD))
-    assert {name: row[:2] for name, row in shop.held(night).items()} == right
-    last = moves(night.lake, "products")[-1]
+    assert {name: row[:2] for name, row in shop.held(context).items()} == right
+    last = read_alias_moves(context.lake, "products")[-1]
     assert (last.verb, last.reason, last.before) == ("rollback", "worse for shoes", collection_name(NEW))
 
     with pytest.raises(NightStoppedError, match=r"has named no other collection before .*--to \(moon_"):
-        way_back(night)
-    assert way_back(night, NEW[:8]).to.collection == collection_name(NEW), "forwards again, when one says where to"
+        plan_rollback(context)
+    assert plan_rollback(context, NEW[:8]).to.collection == collection_name(NEW), (
+        "forwards again, when one says where to"
+    )
     for wrong, message in (("beef", "no collection"), (OLD[:6], "the collection that is served")):
         with pytest.raises(NightStoppedError, match=rf"--to {wrong} names {message}: choose one of moon_"):
-            way_back(night, wrong)
+            plan_rollback(context, wrong)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.operations.row_filter import FIELDS, WhereError, where
+from jobs.operations.row_filter import FILTER_FIELDS, RowFilterError, parse_filter
 
 ROWS = [
     ("a", "Red boot", ["Shoes", "Boots"], {"Brand": "Acme"}, 2),
@@ -41,11 +41,11 @@ def products(spark):
     ],
 )
 def test_what_it_takes(products, text, expected):
-    assert {row.product_id for row in products.where(where(text)).collect()} == set(expected)
+    assert {row.product_id for row in products.where(parse_filter(text)).collect()} == set(expected)
 
 
 def test_a_value_is_a_literal_whatever_it_says(products):
-    assert products.where(where('title == "\' OR 1=1 --"')).count() == 0
+    assert products.where(parse_filter('title == "\' OR 1=1 --"')).count() == 0
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_value_is_a_literal_whatever_it_says(products):
     ],
 )
 def test_what_it_refuses(spark, text, says):
-    with pytest.raises(WhereError) as refused:
-        where(text)
+    with pytest.raises(RowFilterError) as refused:
+        parse_filter(text)
     assert says in str(refused.value)
-    assert all(field in str(refused.value) for field in FIELDS)
+    assert all(field in str(refused.value) for field in FILTER_FIELDS)
 
 
 @given(text=st.text(max_size=40))
 def test_no_text_breaks_it(spark, text):
     try:
-        where(text)
-    except WhereError as refused:
+        parse_filter(text)
+    except RowFilterError as refused:
         assert "Fields:" in str(refused)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import collection_properties, connect
-from jobs.serving.collection import check_held, ensure_collection, flush, registered_dimension
-from jobs.serving.row_writer import Written
-from jobs.state.run_context import Night
+from jobs.milvus.client import connect, read_collection_properties
+from jobs.serving.collection import ensure_collection, flush_collection, read_dimension, verify_collection
+from jobs.serving.row_writer import WriteResult
+from jobs.state.run_context import RunContext
 from schemas.collection import MAX_TEXT_BYTES, PROPERTIES, build_collection_schema
-from tests.jobs.serving_shop import DIMENSION, Shop, items
+from tests.jobs.serving_shop import DIMENSION, ServingShop, make_items
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -21,13 +21,13 @@ DATE = "2026-01-02"
 
 
 @pytest.fixture
-def night(shop: Shop) -> Night:
-    return shop.planned(DATE, items(1))
+def context(shop: ServingShop) -> RunContext:
+    return shop.prepare_run(DATE, make_items(1))
 
 
 @pytest.fixture
-def client(night: Night) -> "Iterator[MilvusClient]":
-    with connect(night.settings) as client:
+def client(context: RunContext) -> "Iterator[MilvusClient]":
+    with connect(context.settings) as client:
         yield client
 
 
@@ -43,15 +43,15 @@ def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make
     with connect(make_settings(milvus=milvus)) as client:
         client.create_collection("c", schema=build_collection_schema(8), properties=properties)
     with connect(make_settings(milvus=milvus)) as client:
-        assert collection_properties(client, "c") == properties
+        assert read_collection_properties(client, "c") == properties
         described = {field["name"]: field["params"] for field in client.describe_collection("c")["fields"]}
     assert {name: described[name]["max_length"] for name in MAX_TEXT_BYTES} == dict(MAX_TEXT_BYTES)
     assert described["vector"]["dim"] == 8
 
 
-def test_it_is_made_once_and_completed(shop: Shop, night: Night, client: "MilvusClient") -> None:
-    plan = shop.plan(night)
-    assert registered_dimension(night.lake, plan.model_version) == DIMENSION
+def test_it_is_made_once_and_completed(shop: ServingShop, context: RunContext, client: "MilvusClient") -> None:
+    plan = shop.plan(context)
+    assert read_dimension(context.lake, plan.model_version) == DIMENSION
     properties = {
         "moon.model_version": shop.model.model_version,
         "moon.dimension": str(DIMENSION),
@@ -62,38 +62,38 @@ def test_it_is_made_once_and_completed(shop: Shop, night: Night, client: "Milvus
         plan.collection, schema=build_collection_schema(DIMENSION), properties=properties
     )
     for _ in range(2):
-        ensure_collection(client, night, plan, DIMENSION, 10)
-        assert collection_properties(client, plan.collection) == properties
+        ensure_collection(client, context, plan, DIMENSION, 10)
+        assert read_collection_properties(client, plan.collection) == properties
         assert client.describe_index(plan.collection, "vector")["metric_type"] == "IP"
         assert client.query(plan.collection, filter="epoch > 0", output_fields=["title"]) == []
 
 
-def test_another_models_collection_is_refused(shop: Shop, night: Night, client: "MilvusClient") -> None:
-    plan = shop.plan(night)
+def test_another_models_collection_is_refused(shop: ServingShop, context: RunContext, client: "MilvusClient") -> None:
+    plan = shop.plan(context)
     client.create_collection(plan.collection, schema=build_collection_schema(DIMENSION))
     with pytest.raises(NightStoppedError, match=r"moon\.model_version is missing and not ab12"):
-        ensure_collection(client, night, plan, DIMENSION, 10)
+        ensure_collection(client, context, plan, DIMENSION, 10)
 
 
-def test_an_index_that_the_backend_lacks_is_refused(lite_shop: Shop) -> None:
-    night = lite_shop.planned(DATE, items(1), index="SCANN")
+def test_an_index_that_the_backend_lacks_is_refused(lite_shop: ServingShop) -> None:
+    context = lite_shop.prepare_run(DATE, make_items(1), index="SCANN")
     with (
-        connect(night.settings) as client,
+        connect(context.settings) as client,
         pytest.raises(NightStoppedError, match=r"Milvus Lite has no SCANN index.*MOON_INDEX"),
     ):
-        ensure_collection(client, night, lite_shop.plan(night), DIMENSION, 10)
+        ensure_collection(client, context, lite_shop.plan(context), DIMENSION, 10)
 
 
-def test_what_is_held_is_compared_row_by_row(shop: Shop, night: Night, client: "MilvusClient") -> None:
-    plan = shop.plan(night)
-    ensure_collection(client, night, plan, DIMENSION, 10)
+def test_what_is_held_is_compared_row_by_row(shop: ServingShop, context: RunContext, client: "MilvusClient") -> None:
+    plan = shop.plan(context)
+    ensure_collection(client, context, plan, DIMENSION, 10)
     client.upsert(plan.collection, [*rows(1, "old"), *rows(2, "a", "b")])
-    flush(client, plan.collection)
+    flush_collection(client, plan.collection)
     sample = [{name: row[name] for name in ("product_id", "content_hash", "vector")} for row in rows(2, "a", "b")]
 
     def check(rows: int = 3, of_epoch: int = 2, **changed: object) -> None:
-        written = Written(2, [sample[0], {**sample[1], **changed}])
-        check_held(client, plan.collection, rows=rows, epoch=2, of_epoch=of_epoch, written=written)
+        written = WriteResult(2, [sample[0], {**sample[1], **changed}])
+        verify_collection(client, plan.collection, rows=rows, epoch=2, epoch_rows=of_epoch, written=written)
 
     check()
     with pytest.raises(NightStoppedError, match="holds 3 rows, 2 of them from this run; it must be 4 and 2"):

@@ -8,7 +8,7 @@ import pytest
 
 import jobs.milvus.client
 from jobs.milvus.client import connect
-from jobs.serving.export import ExportError, export
+from jobs.serving.export import ExportError, export_collection
 from jobs.serving.search import NothingPublishedError
 from jobs.settings import Settings
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
@@ -43,7 +43,7 @@ def test_everything_that_is_served(served: tuple[Settings, dict], tmp_path: Path
     settings, vectors = served
     out, seen = tmp_path / "served.parquet", []
     out.write_text("an earlier export")
-    assert export(settings, out, lambda done, total: seen.append((done, total))) == 54
+    assert export_collection(settings, out, lambda done, total: seen.append((done, total))) == 54
     assert seen == [(20, 54), (40, 54), (54, 54)]
     table = pq.read_table(out)
     assert dict(zip(table["product_id"].to_pylist(), table["vector"].to_pylist(), strict=True)) == vectors
@@ -64,13 +64,13 @@ def test_a_collection_that_changes_meanwhile(served: tuple[Settings, dict], tmp_
                 client.delete("moon_a", filter='product_id == "p49"')
 
     with pytest.raises(ExportError, match="changed while it was exported"):
-        export(settings, out, interfere)
+        export_collection(settings, out, interfere)
     assert list(tmp_path.glob("*served*")) == []
 
 
 def test_what_cannot_be_exported(make_settings, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="there is no folder"):
-        export(make_settings(), tmp_path / "none" / "x.parquet")
+        export_collection(make_settings(), tmp_path / "none" / "x.parquet")
     with pytest.raises(NothingPublishedError):
-        export(make_settings(), tmp_path / "x.parquet")
+        export_collection(make_settings(), tmp_path / "x.parquet")
     assert list(tmp_path.glob("x*")) == []

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.milvus.client import connect, count
-from jobs.serving.row_writer import WRITTEN, RowWriter, local_batches, requests
-from jobs.serving.rows import entity_bytes
+from jobs.milvus.client import connect, count_rows
+from jobs.serving.row_writer import WRITTEN_SCHEMA, RowWriter, iter_local_batches, split_requests
+from jobs.serving.rows import estimate_entity_bytes
 from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def test_requests_keep_order_and_stay_below_the_limit(texts: list[dict[str, str]
     rows = [entity(str(number), **text) for number, text in enumerate(texts)]
     for number, row in enumerate(rows):
         row["product_id"] = str(number)
-    sent = list(requests(rows, most))
+    sent = list(split_requests(rows, most))
     assert [row["product_id"] for request in sent for row in request] == [row["product_id"] for row in rows]
-    assert all(sum(map(entity_bytes, request)) <= most or len(request) == 1 for request in sent)
+    assert all(sum(map(estimate_entity_bytes, request)) <= most or len(request) == 1 for request in sent)
     for left, right in pairwise(sent):  # no request could have taken one row more
-        assert sum(map(entity_bytes, left)) + entity_bytes(right[0]) > most
+        assert sum(map(estimate_entity_bytes, left)) + estimate_entity_bytes(right[0]) > most
 
 
 @pytest.fixture
@@ -72,19 +72,19 @@ def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
 
 def test_rows_go_out_in_requests_each_after_a_look_at_the_lease(client: "MilvusClient", make_settings) -> None:
     guard = CountingGuard()
-    writer = RowWriter(make_settings(upsert_batch_bytes=2 * entity_bytes(entity("p00"))), guard, "c")
+    writer = RowWriter(make_settings(upsert_batch_bytes=2 * estimate_entity_bytes(entity("p00"))), guard, "c")
     names = [f"p{number:02d}" for number in range(11)]
     written = writer.send(client, [batch(*names[:3]), batch(*names[3:])])
-    assert (written.rows, len(guard.checks), count(client, "c")) == (11, 6, 11)
+    assert (written.rows, len(guard.checks), count_rows(client, "c")) == (11, 6, 11)
     assert [row["product_id"] for row in written.sample] == names[::2]
-    assert pa.RecordBatch.from_pylist([vars(written)], schema=WRITTEN).num_rows == 1, "a task can return it"
+    assert pa.RecordBatch.from_pylist([vars(written)], schema=WRITTEN_SCHEMA).num_rows == 1, "a task can return it"
 
 
 def test_a_lost_lease_stops_between_two_requests(client: "MilvusClient", make_settings) -> None:
     writer = RowWriter(make_settings(upsert_batch_bytes=1), CountingGuard(most=2), "c")
     with pytest.raises(RuntimeError, match="lost"):
         writer.send(client, [batch("a", "b", "c", "d")])
-    assert count(client, "c") == 2
+    assert count_rows(client, "c") == 2
 
 
 def test_ids_of_any_kind_are_deleted(client: "MilvusClient", make_settings, spark) -> None:
@@ -94,12 +94,12 @@ def test_ids_of_any_kind_are_deleted(client: "MilvusClient", make_settings, spar
     writer.send(client, [batch(*names, "stays")])
     ids = spark.createDataFrame([(name,) for name in names], "product_id string")
     assert writer.delete(client, ids) == 1201
-    assert count(client, "c") == 1
+    assert count_rows(client, "c") == 1
     assert len(guard.checks) == 1 + 2
 
 
 def test_batches_reach_the_driver_as_they_are(spark) -> None:
     rows = [(f"p{number}", [float(number), 0.5]) for number in range(700)]
     frame = spark.createDataFrame(rows, "id string, vector array<float>").repartition(3)
-    found = pa.Table.from_batches(list(local_batches(frame))).to_pylist()
+    found = pa.Table.from_batches(list(iter_local_batches(frame))).to_pylist()
     assert sorted((row["id"], tuple(row["vector"])) for row in found) == sorted((name, tuple(v)) for name, v in rows)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.errors import NightStoppedError
-from jobs.serving.rows import check_rows, entities, entity_bytes, joined, vector_matrix
+from jobs.serving.rows import check_serving_rows, estimate_entity_bytes, iter_entities, join_rows, stack_vectors
 from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD
 
 FLOATS = st.floats(-1, 1, width=32)
@@ -17,7 +17,7 @@ FLOATS = st.floats(-1, 1, width=32)
 def test_vectors_come_out_as_they_went_in(rows: int, dimension: int, data: st.DataObject) -> None:
     vectors = [data.draw(st.lists(FLOATS, min_size=dimension, max_size=dimension)) for _ in range(rows)]
     column = pa.array([[9.0] * dimension, *vectors], pa.list_(pa.float32()))[1:]  # a slice, as Spark hands them over
-    matrix = vector_matrix(column)
+    matrix = stack_vectors(column)
     assert matrix.dtype == np.float32 and len(matrix) == rows
     assert matrix.tolist() == np.float32(vectors).tolist()
 
@@ -27,12 +27,12 @@ def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
     row = {**texts, "epoch": 7, VECTOR_FIELD: [0.6, 0.8], "partial": True}
     types = {"epoch": pa.int64(), VECTOR_FIELD: pa.list_(pa.float32()), "partial": pa.bool_()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in row])
-    (entity,) = entities(pa.RecordBatch.from_pylist([row], schema=schema))
+    (entity,) = iter_entities(pa.RecordBatch.from_pylist([row], schema=schema))
     assert entity.keys() == {*SCALAR_FIELDS, VECTOR_FIELD}, "what the ledger alone needs stays here"
     assert all(len(entity[name].encode()) <= limit for name, limit in MAX_TEXT_BYTES.items())
     assert all((text or "").startswith(entity[name]) for name, text in texts.items())
     assert entity["epoch"] == 7 and entity[VECTOR_FIELD].tolist() == np.float32([0.6, 0.8]).tolist()
-    assert entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in MAX_TEXT_BYTES)
+    assert estimate_entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in MAX_TEXT_BYTES)
 
 
 def test_a_row_is_a_product_with_its_vector(spark) -> None:
@@ -53,13 +53,13 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
         [("a", "h1", [1.0, 0.0], True), ("b", "h2", [0.0, 1.0], False)],
         "product_id string, content_hash string, vector array<float>, partial boolean",
     )
-    rows = joined(wanted, products, vectors, "m")
+    rows = join_rows(wanted, products, vectors, "m")
     assert rows.columns == [*SCALAR_FIELDS, VECTOR_FIELD, "partial"]
     found = {row.product_id: row for row in rows.collect()}
     assert found.keys() == {"a", "b"}
     a, b = found["a"], found["b"]
     assert (a.title, a.category, a.category_1, a.category_3, a.brand) == ("A", "X/Y/Z/Q", "X", "Z", "N")
-    assert (a.snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
+    assert (a.compute_snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
     assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
 
 
@@ -77,7 +77,7 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
 def test_every_row_is_checked_before_the_first_is_sent(spark, rows: list, message: str | None) -> None:
     frame = spark.createDataFrame(rows, "product_id string, vector array<float>")
     if message is None:
-        assert check_rows(frame, 2) == len(rows)
+        assert check_serving_rows(frame, 2) == len(rows)
     else:
         with pytest.raises(NightStoppedError, match=message):
-            check_rows(frame, 2)
+            check_serving_rows(frame, 2)

@@ -9,10 +9,10 @@ import pytest
 
 from jobs.milvus.client import connect
 from jobs.serving.search import (
+    CollectionEncoderError,
     NothingPublishedError,
     QueryError,
-    WrongEncoderError,
-    search,
+    search_products,
 )
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
@@ -56,7 +56,7 @@ def served(
 
 
 def test_by_words_by_photo_and_by_both(served: Settings, encoder: MoonEncoder, photo, tmp_path: Path) -> None:
-    hits = search(served, text="red hiking boot", k=2, encoder=encoder)
+    hits = search_products(served, text="red hiking boot", k=2, encoder=encoder)
     assert [hit["product_id"] for hit in hits][:1] == ["boot"] and len(hits) == 2
     assert hits[0].keys() == {"product_id", "score", "title", "category", "brand", "snapshot_date"}
     assert hits[0]["score"] == pytest.approx(1, abs=1e-3) and hits[0]["score"] > hits[1]["score"]
@@ -64,15 +64,17 @@ def test_by_words_by_photo_and_by_both(served: Settings, encoder: MoonEncoder, p
 
     picture = tmp_path / "photo.jpg"
     picture.write_bytes(photo(3))
-    assert search(served, image=picture, k=1, encoder=encoder)[0]["product_id"] == "square"
-    both = search(served, text="brass lamp", image=picture, encoder=encoder)
+    assert search_products(served, image=picture, k=1, encoder=encoder)[0]["product_id"] == "square"
+    both = search_products(served, text="brass lamp", image=picture, encoder=encoder)
     assert {hit["product_id"] for hit in both} == {*TITLES, "square"}
     assert max(hit["score"] for hit in both) < 0.9999, "neither the words nor the photo alone"
 
 
 def test_filters(served: Settings, encoder: MoonEncoder) -> None:
     def found(expression: str) -> set[str]:
-        return {hit["product_id"] for hit in search(served, text="mug", expression=expression, encoder=encoder)}
+        return {
+            hit["product_id"] for hit in search_products(served, text="mug", expression=expression, encoder=encoder)
+        }
 
     assert found('category_1 == "Home" and category like "Home/%"') == {*TITLES, "square"}
     assert found('brand in ["\\"mug\\"", "other"]') == {"mug"}
@@ -82,18 +84,20 @@ def test_filters(served: Settings, encoder: MoonEncoder) -> None:
 
 
 def test_the_collection_names_its_encoder(served: Settings, tiny_checkpoint: Path) -> None:
-    assert search(served, text="blue mug", k=1)[0]["product_id"] == "mug", "loaded from the properties"
+    assert search_products(served, text="blue mug", k=1)[0]["product_id"] == "mug", "loaded from the properties"
     with connect(served) as client:
         client.alter_collection_properties("moon_c", {PROPERTY_CHECKPOINT: str(tiny_checkpoint / "gone")})
-    with pytest.raises(WrongEncoderError, match=r"not here .*gone.*MOON_MODEL"):
-        search(served, text="blue mug")
-    assert search(served.replace(model=str(tiny_checkpoint)), text="blue mug", k=1)[0]["product_id"] == "mug"
+    with pytest.raises(CollectionEncoderError, match=r"not here .*gone.*MOON_MODEL"):
+        search_products(served, text="blue mug")
+    assert search_products(served.replace(model=str(tiny_checkpoint)), text="blue mug", k=1)[0]["product_id"] == "mug"
 
 
 def test_a_foreign_encoder_is_refused(served: Settings, encoder: MoonEncoder) -> None:
     foreign = SimpleNamespace(model_version="b" * 64, encode_queries=lambda **_: np.eye(1))
-    with pytest.raises(WrongEncoderError, match=rf"serves model {encoder.model_version[:12]}, this encoder is b{{12}}"):
-        search(served, text="blue mug", encoder=foreign)
+    with pytest.raises(
+        CollectionEncoderError, match=rf"serves model {encoder.model_version[:12]}, this encoder is b{{12}}"
+    ):
+        search_products(served, text="blue mug", encoder=foreign)
 
 
 def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: Path) -> None:
@@ -105,17 +109,17 @@ def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: 
         ({"text": "x", "k": 0}, "between 1 and 16,384"),
     ]:
         with pytest.raises(QueryError, match=message):
-            search(settings, **wrong)
+            search_products(settings, **wrong)
     with pytest.raises(NothingPublishedError, match=r"no alias 'products' .*none at all.*moon nightly"):
-        search(settings, text="x")
+        search_products(settings, text="x")
     with connect(settings) as client:
         client.create_collection("foreign", dimension=4)
         client.create_alias("foreign", "products")
     with pytest.raises(NothingPublishedError, match="not a collection of ours"):
-        search(settings, text="x")
+        search_products(settings, text="x")
 
 
 def test_a_photo_that_is_none(served: Settings, encoder: MoonEncoder, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no photo")
     with pytest.raises(QueryError, match=r"cannot be encoded.*image_"):
-        search(served, image=tmp_path / "text.jpg", encoder=encoder)
+        search_products(served, image=tmp_path / "text.jpg", encoder=encoder)

@@ -7,10 +7,10 @@ import pytest
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.status import AgeError, age, is_fresh, status
+from jobs.serving.status import AgeError, is_fresh, parse_age, read_status
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
-from tests.jobs.serving_shop import write
+from tests.jobs.serving_shop import commit_rows
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -19,17 +19,17 @@ NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
     ("text", "hours"), [("26h", 26), ("90m", 1.5), ("2d", 48), ("3600s", 1), ("0.5h", 0.5), (" 1h ", 1)]
 )
 def test_ages(text: str, hours: float) -> None:
-    assert age(text) == timedelta(hours=hours)
+    assert parse_age(text) == timedelta(hours=hours)
 
 
 @pytest.mark.parametrize("text", ["", "26", "h", "-1h", "1h30m", "1w"])
 def test_what_is_no_age(text: str) -> None:
     with pytest.raises(AgeError, match="such as 26h"):
-        age(text)
+        parse_age(text)
 
 
 def test_nothing_served_yet(make_settings) -> None:
-    found = status(make_settings())
+    found = read_status(make_settings())
     assert (found["collection"], found["rows"], found["last_run"], found["age_seconds"]) == (None, 0, None, None)
     assert not is_fresh(found, timedelta(days=9999))
 
@@ -66,9 +66,9 @@ def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
             "details": [("collection", collection)],
             "finished_at": NOW - timedelta(hours=hours),
         }
-        write(lake, "runs", [row], {"date": date}, f"run {number}", "append")
+        commit_rows(lake, "runs", [row], {"date": date}, f"run {number}", "append")
 
-    found = status(settings, now=NOW)
+    found = read_status(settings, now=NOW)
     assert found["collection"] == "moon_a" and found["model"] == "a" * 64
     assert (found["rows"], found["dimension"], found["index"], found["checkpoint"]) == (2, 4, "HNSW", "/models/tiny")
     assert found["aliases"] == ["products", "products_aaaaaaaa"]
@@ -78,4 +78,4 @@ def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
         "run_id": "r5", "date": "2026-01-02", "outcome": "success", "finished_at": "2026-01-05T11:00:00+00:00",
         "rows": {"delivered": 5},
     }  # fmt: skip
-    assert is_fresh(found, age("20h")) and not is_fresh(found, age("19h"))
+    assert is_fresh(found, parse_age("20h")) and not is_fresh(found, parse_age("19h"))

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import Settings
-from jobs.spark.session import WORKER_ENVIRONMENT, session_configuration
+from jobs.spark.session import WORKER_ENVIRONMENT, build_session_configuration
 
 
 def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARK_ENV_LOADED", raising=False)
     settings = Settings(_env_file=None, lake=str(tmp_path / "lake"), spark_master="local[3]")
-    configuration = session_configuration(settings)
+    configuration = build_session_configuration(settings)
     assert configuration["spark.master"] == "local[3]"
     assert configuration["spark.driver.bindAddress"] == "127.0.0.1"
 
 
 def test_with_a_lake_on_a_store_joins_wait_for_the_real_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SPARK_ENV_LOADED", raising=False)
-    store = session_configuration(Settings(_env_file=None, lake="s3://bucket/lake"))
-    folder = session_configuration(Settings(_env_file=None, lake=str(tmp_path / "lake")))
+    store = build_session_configuration(Settings(_env_file=None, lake="s3://bucket/lake"))
+    folder = build_session_configuration(Settings(_env_file=None, lake=str(tmp_path / "lake")))
     assert store["spark.sql.autoBroadcastJoinThreshold"] == "-1"
     assert store["spark.sql.adaptive.autoBroadcastJoinThreshold"] == "10MB"
     assert "spark.sql.warehouse.dir" not in store
@@ -32,7 +32,7 @@ def test_with_a_lake_on_a_store_joins_wait_for_the_real_size(monkeypatch: pytest
 
 def test_under_spark_submit_the_submit_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARK_ENV_LOADED", "1")
-    configuration = session_configuration(Settings(_env_file=None))
+    configuration = build_session_configuration(Settings(_env_file=None))
     assert "spark.master" not in configuration
     assert "spark.driver.memory" not in configuration
 

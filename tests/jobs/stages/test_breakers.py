@@ -4,22 +4,22 @@ from jobs.errors import NightStoppedError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.stages.breakers import Breaker, check_breakers
-from jobs.state.run_context import Night
+from jobs.state.run_context import RunContext
 
 
 @pytest.fixture
-def night(make_settings):
+def context(make_settings):
     """A night with limits of 10% above 10 rows; breakers need no Spark."""
 
     def make(**overrides):
         settings = make_settings(max_deletes=0.1, max_refusals=0.1, breaker_floor=10)
-        return Night(None, Lake(Storage(settings.lake)), settings, "2026-01-02", **overrides)
+        return RunContext(None, Lake(Storage(settings.lake)), settings, "2026-01-02", **overrides)
 
     return make
 
 
-def check(night, **counts):
-    return check_breakers(night, **{"deleted": 0, "served": 1000, "refused": 0, "delivered": 1000, **counts})
+def check(context, **counts):
+    return check_breakers(context, **{"deleted": 0, "served": 1000, "refused": 0, "delivered": 1000, **counts})
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,12 @@ def check(night, **counts):
         ({"refused": 11, "delivered": 12}, "--allow-refusals 0.92"),
     ],
 )
-def test_trips_and_names_an_override_that_suffices(night, counts, option):
+def test_trips_and_names_an_override_that_suffices(context, counts, option):
     with pytest.raises(NightStoppedError, match="Nothing was served") as stopped:
-        check(night(), **counts)
+        check(context(), **counts)
     assert f"{option} --reason" in str(stopped.value)
     name, share = option.removeprefix("--").split(" ")
-    assert check(night(**{name.replace("-", "_"): float(share)}, reason="season's end"), **counts)
+    assert check(context(**{name.replace("-", "_"): float(share)}, reason="season's end"), **counts)
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_trips_and_names_an_override_that_suffices(night, counts, option):
         {"deleted": 0, "refused": 0, "delivered": 0},
     ],
 )
-def test_lets_pass(night, counts):
-    assert check(night(), **counts) == ""
+def test_lets_pass(context, counts):
+    assert check(context(), **counts) == ""
 
 
-def test_override_is_recorded_with_its_reason(night):
-    tonight = night(allow_deletes=0.5, reason="summer range ends")
+def test_override_is_recorded_with_its_reason(context):
+    tonight = context(allow_deletes=0.5, reason="summer range ends")
     assert check(tonight, deleted=400) == "--allow-deletes 0.5 (summer range ends)"
     with pytest.raises(NightStoppedError):
         check(tonight, deleted=501)
@@ -63,12 +63,14 @@ def test_override_is_recorded_with_its_reason(night):
         check(tonight, refused=400)
 
 
-def test_an_override_may_also_tighten(night):
+def test_an_override_may_also_tighten(context):
     with pytest.raises(NightStoppedError):
-        check(night(allow_deletes=0.02), deleted=21)
+        check(context(allow_deletes=0.02), deleted=21)
 
 
 def test_advice_rounds_up():
-    breaker = Breaker("deletes", "rows", count=120_001, total=1_000_000, share=0.1, floor=10, override="-o", likely="")
+    breaker = Breaker(
+        "deletes", "rows", count=120_001, total=1_000_000, share=0.1, floor=10, override="-o", likely_cause=""
+    )
     with pytest.raises(NightStoppedError, match=r"-o 0\.13 "):
         breaker.check()

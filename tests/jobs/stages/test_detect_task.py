@@ -9,7 +9,7 @@ import pytest
 import jobs.stages.detect_task
 from jobs.lake.storage import Storage
 from jobs.lake.writing import AddedFile
-from jobs.stages.detect_task import DetectJob, detect_task
+from jobs.stages.detect_task import DetectJob, run_detect_task
 from jobs.stages.worker_models import ModelChangedError
 from moon_model.detection.detector import ProductDetector, compute_detector_version
 from moon_model.images import decode_image
@@ -38,7 +38,7 @@ def run(job, *rows, size=100):
     columns = ("product_id", "image_index", "uri", "source_row", "version")
     table = [(product, index, f"{job.roots[0]}/{name}", 1, "v") for product, index, name in rows]
     arrow = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in table], schema=SCHEMA)
-    (described,) = detect_task(iter(arrow.to_batches(max_chunksize=size)), job)
+    (described,) = run_detect_task(iter(arrow.to_batches(max_chunksize=size)), job)
     found = {"regions": [], "quarantine": []}
     for line in described.to_pylist():
         path = f"{job.storage.root}/{line['table']}/{AddedFile.from_json(line['file']).path}"
@@ -84,7 +84,7 @@ def test_preparing_ahead_changes_nothing(job, tmp_path, photo, monkeypatch):
         (tmp_path / f"{n}.jpg").write_bytes(photo(n) if n % 4 else b"broken")
     rows = [(f"p{n}", 0, f"{n}.jpg") for n in range(9)]
     expected = run(job, *rows)
-    monkeypatch.setattr(jobs.stages.detect_task, "preparers", lambda device, roots: 3)
+    monkeypatch.setattr(jobs.stages.detect_task, "loader_threads", lambda device, roots: 3)
     assert run(job, *rows) == expected
 
 

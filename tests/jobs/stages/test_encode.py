@@ -9,9 +9,9 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.stages.detect import detect
-from jobs.stages.encode import encode, rows_to_encode
-from jobs.state.model_registry import checkpoint_at
-from jobs.state.plan_record import required_plan
+from jobs.stages.encode import encode, select_rows_to_encode
+from jobs.state.model_registry import describe_checkpoint
+from jobs.state.plan_record import require_plan
 
 CATALOGUE = {
     "plain": ["a.jpg"],
@@ -36,30 +36,30 @@ def images(tmp_path, photo):
 
 
 @pytest.fixture
-def night(planned_night, images):
+def context(planned_night, images):
     """A night whose regions are known."""
-    night, _ = planned_night(CATALOGUE, unchanged=["same"])
-    detect(night)
-    return night
+    context, _ = planned_night(CATALOGUE, unchanged=["same"])
+    detect(context)
+    return context
 
 
-def vectors(night):
-    rows = night.lake.read(night.spark, "vectors", {"date": night.date}).collect()
+def vectors(context):
+    rows = context.lake.read(context.spark, "vectors", {"date": context.date}).collect()
     return {(row.product_id, row.model_version): row for row in rows}, len(rows)
 
 
-def refusals(night):
-    rows = night.lake.read(night.spark, "quarantine", {"date": night.date, "stage": "encode"}).collect()
+def refusals(context):
+    rows = context.lake.read(context.spark, "quarantine", {"date": context.date, "stage": "encode"}).collect()
     return [(row.product_id, row.image_index, row.reason) for row in rows]
 
 
-def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(night, images, tiny_checkpoint):
+def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(context, images, tiny_checkpoint):
     from moon_model.encoder import MoonEncoder
 
-    result = encode(night)
+    result = encode(context)
     assert result.counts == COUNTS
-    assert refusals(night) == [("nothing", None, "no_readable_image")]  # detect has told of the images
-    found, count = vectors(night)
+    assert refusals(context) == [("nothing", None, "no_readable_image")]  # detect has told of the images
+    found, count = vectors(context)
     by_id = {product: row for (product, _), row in found.items()}
     assert count == 4
     assert {key: row.partial for key, row in by_id.items()} == {
@@ -79,15 +79,15 @@ def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(night, images,
 
     for image in images.iterdir():
         image.unlink()  # whoever opened one now would fail
-    again = encode(night)
+    again = encode(context)
     assert again.details["note"] == "found committed"
     assert again.counts == {}
-    assert vectors(night) == (found, 4)
+    assert vectors(context) == (found, 4)
 
 
 @pytest.mark.long
-def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(night, planned_night, monkeypatch):
-    commit = type(night.lake).commit
+def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(context, planned_night, monkeypatch):
+    commit = type(context.lake).commit
 
     def killed(lake, table, *args, **options):
         if table == "vectors":
@@ -95,41 +95,41 @@ def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(nigh
         return commit(lake, table, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(night.lake), "commit", killed)
+        patch.setattr(type(context.lake), "commit", killed)
         with pytest.raises(KeyboardInterrupt):
-            encode(night)
-    assert vectors(night) == ({}, 0)
+            encode(context)
+    assert vectors(context) == ({}, 0)
     monkeypatch.setattr("jobs.stages.encode.PRODUCTS_PER_TASK", 2)
-    assert encode(night).counts == COUNTS
-    assert refusals(night) == [("nothing", None, "no_readable_image")]
-    once = {key: row.vector for key, row in vectors(night)[0].items()}
+    assert encode(context).counts == COUNTS
+    assert refusals(context) == [("nothing", None, "no_readable_image")]
+    once = {key: row.vector for key, row in vectors(context)[0].items()}
 
     again, _ = planned_night(CATALOGUE, unchanged=["same"], run_id="r2")
     encode(again)
-    rows = again.lake.read(again.spark, "vectors", {"date": night.date}).collect()
+    rows = again.lake.read(again.spark, "vectors", {"date": context.date}).collect()
     assert len(rows) == 8
     assert all(row.vector == once[row.product_id, row.model_version] for row in rows)  # to the last bit
 
 
 def test_nothing_to_encode_still_ends_with_a_commit(planned_night):
-    night, _ = planned_night({"a": ["missing.jpg"]}, unchanged=["a"])
-    assert encode(night).counts == {"products": 0, "encoded": 0, "quarantined": 0}
-    assert encode(night).details["note"] == "found committed"
+    context, _ = planned_night({"a": ["missing.jpg"]}, unchanged=["a"])
+    assert encode(context).counts == {"products": 0, "encoded": 0, "quarantined": 0}
+    assert encode(context).details["note"] == "found committed"
 
 
 def test_another_checkpoint_than_planned_stops(planned_night, tiny_checkpoint, tmp_path):
-    night, plan = planned_night({"a": ["a.jpg"]})
+    context, plan = planned_night({"a": ["a.jpg"]})
     other = copytree(tiny_checkpoint, tmp_path / "other")
     settings = json.loads((other / "processor_config.json").read_text())
     (other / "processor_config.json").write_text(json.dumps(settings | {"lowercase": False}))
-    assert checkpoint_at(str(other)).model_version != plan.model_version
+    assert describe_checkpoint(str(other)).model_version != plan.model_version
     with pytest.raises(NightStoppedError, match="put the files back"):
-        encode(replace(night, settings=night.settings.replace(model=str(other))))
+        encode(replace(context, settings=context.settings.replace(model=str(other))))
 
 
-def test_rows_carry_the_regions_of_the_images_that_count(night):
-    plan = required_plan(night.lake, night.date)
-    rows = {row.product_id: row for row in rows_to_encode(night, plan, 2).collect()}
+def test_rows_carry_the_regions_of_the_images_that_count(context):
+    plan = require_plan(context.lake, context.date)
+    rows = {row.product_id: row for row in select_rows_to_encode(context, plan, 2).collect()}
     places = {key: sorted(region.image_index for region in row.regions or ()) for key, row in rows.items()}
     assert places == {"plain": [0], "two": [0, 1], "partial": [1], "beyond": [0, 1], "nothing": []}
 

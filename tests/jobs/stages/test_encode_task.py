@@ -11,9 +11,9 @@ import pytest
 import jobs.stages.encode_task
 from jobs.lake.storage import Storage
 from jobs.lake.writing import AddedFile
-from jobs.stages.encode_task import BrokenVectorError, EncodeJob, encode_task, prepare_item
+from jobs.stages.encode_task import BrokenVectorError, EncodeJob, prepare_item, run_encode_task
 from jobs.stages.worker_models import load_encoder
-from jobs.state.model_registry import checkpoint_at
+from jobs.state.model_registry import describe_checkpoint
 from moon_model.detection.region import WHOLE_IMAGE
 from schemas.tables import PRODUCTS
 from schemas.uri import folder_uri
@@ -40,7 +40,7 @@ def folder(tmp_path, photo):
 
 @pytest.fixture
 def job(tmp_path, folder, tiny_checkpoint):
-    model = checkpoint_at(str(tiny_checkpoint))
+    model = describe_checkpoint(str(tiny_checkpoint))
     partitions = {
         "quarantine": {"date": "2026-01-02", "stage": "encode"},
         "vectors": {"model_version": model.model_version, "date": "2026-01-02"},
@@ -73,7 +73,7 @@ def row(folder, product_id, *images, without_region=(), **columns):
 def run(job, *rows, size=100):
     """Run a task on batches of ``size`` rows; return the rows of both tables by product."""
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
-    (described,) = encode_task(iter(table.to_batches(max_chunksize=size)), job)
+    (described,) = run_encode_task(iter(table.to_batches(max_chunksize=size)), job)
     found = {"vectors": [], "quarantine": []}
     for line in described.to_pylist():
         path = f"{job.storage.root}/{line['table']}/{AddedFile.from_json(line['file']).path}"
@@ -142,10 +142,10 @@ def test_preparing_ahead_and_chunks_change_nothing(job, folder, monkeypatch, thr
     rows = [
         row(folder, f"p{n:02}", *["a.jpg", "b.jpg", "broken.jpg"][n % 3 :][:2], title="Mug " * n) for n in range(20)
     ]
-    monkeypatch.setattr(jobs.stages.encode_task, "CHUNK", {"cpu": 64})
+    monkeypatch.setattr(jobs.stages.encode_task, "ENCODE_CHUNK_SIZES", {"cpu": 64})
     expected, refused = run(job, *rows)
-    monkeypatch.setattr(jobs.stages.encode_task, "CHUNK", {"cpu": 3})
-    monkeypatch.setattr(jobs.stages.encode_task, "preparers", lambda device, roots: threads)
+    monkeypatch.setattr(jobs.stages.encode_task, "ENCODE_CHUNK_SIZES", {"cpu": 3})
+    monkeypatch.setattr(jobs.stages.encode_task, "loader_threads", lambda device, roots: threads)
     found, refused_again = run(job, *rows, size=7)
     assert found.keys() == expected.keys()
     for key, vector in found.items():

@@ -4,7 +4,7 @@ import pytest
 
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.stages.estimate import NIGHTS, Estimate, estimate, seconds_per_unit
+from jobs.stages.estimate import MAX_RUNS, WorkEstimate, estimate_run, measure_seconds_per_unit
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,9 +25,9 @@ def record(lake, seed):
 
 
 def test_before_the_first_measured_night(lake, record):
-    assert estimate(lake, "m", 3, 5) == Estimate(3, 5, None)
+    assert estimate_run(lake, "m", 3, 5) == WorkEstimate(3, 5, None)
     record("encode", 10.0, {"products": 100})
-    assert estimate(lake, "m", 3, 5).seconds is None  # detection was not measured yet
+    assert estimate_run(lake, "m", 3, 5).seconds is None  # detection was not measured yet
 
 
 def test_rates_are_summed_over_runs_that_worked(lake, record):
@@ -38,31 +38,31 @@ def test_rates_are_summed_over_runs_that_worked(lake, record):
     record("encode", 900.0, {"products": 1}, outcome="failed")
     record("encode", 900.0, {"products": 1}, model="another")
     record("detect", 20.0, {"images": 1000})
-    assert seconds_per_unit(lake, "m") == pytest.approx({"encode": 0.1, "detect": 0.02})
-    assert estimate(lake, "m", 50, 100).seconds == pytest.approx(7.0)
+    assert measure_seconds_per_unit(lake, "m") == pytest.approx({"encode": 0.1, "detect": 0.02})
+    assert estimate_run(lake, "m", 50, 100).seconds == pytest.approx(7.0)
 
 
 def test_detection_counts_for_every_model(lake, record):
     record("encode", 30.0, {"products": 100}, model="new")
     record("detect", 20.0, {"images": 1000}, model="old")
-    assert seconds_per_unit(lake, "new") == pytest.approx({"encode": 0.3, "detect": 0.02})
+    assert measure_seconds_per_unit(lake, "new") == pytest.approx({"encode": 0.3, "detect": 0.02})
 
 
 def test_only_the_latest_runs_count(lake, record):
     record("detect", 1000.0, {"images": 1}, hour=0)
-    for hour in range(1, NIGHTS + 1):
+    for hour in range(1, MAX_RUNS + 1):
         record("detect", 1.0, {"images": 1}, hour=hour)
-    assert seconds_per_unit(lake, "m") == {"detect": 1.0}
+    assert measure_seconds_per_unit(lake, "m") == {"detect": 1.0}
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (Estimate(0, 0, 3.0), "nothing to encode"),
-        (Estimate(1200, 2400, None), "1,200 products with 2,400 images to encode; no earlier night was measured"),
-        (Estimate(10, 20, 71.4), "about 71 s by earlier nights"),
-        (Estimate(10, 20, 600.0), "about 10 min"),
-        (Estimate(10, 20, 7200.0), "about 2.0 h"),
+        (WorkEstimate(0, 0, 3.0), "nothing to encode"),
+        (WorkEstimate(1200, 2400, None), "1,200 products with 2,400 images to encode; no earlier night was measured"),
+        (WorkEstimate(10, 20, 71.4), "about 71 s by earlier nights"),
+        (WorkEstimate(10, 20, 600.0), "about 10 min"),
+        (WorkEstimate(10, 20, 7200.0), "about 2.0 h"),
     ],
 )
 def test_words(given, words):

@@ -9,7 +9,7 @@ from jobs.errors import NightStoppedError
 from jobs.stages.plan import plan
 from jobs.state.ledger import highwater_mark, ledger_counter
 from jobs.state.model_registry import ModelChoice
-from jobs.state.plan_record import COUNTS, current_plan, required_plan
+from jobs.state.plan_record import COUNTS, read_current_plan, require_plan
 
 DATE = "2026-01-02"
 MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
@@ -31,12 +31,12 @@ def world(make_night, seed, model):
     class World:
         epoch = 0
 
-        def night(self, date=DATE, **options):
+        def context(self, date=DATE, **options):
             self.lake = make_night(date, **options).lake
             return make_night(date, **options)
 
         def deliver(self, products, refused=(), date=DATE, images=1):
-            lake = self.night().lake
+            lake = self.context().lake
             rows = [
                 {"product_id": key, "source_row": row, "title": "t", "content_hash": value, "attributes": []}
                 | {"images": [{"uri": f"file:///{key}{n}", "version": "1"} for n in range(images)]}
@@ -51,7 +51,7 @@ def world(make_night, seed, model):
             seed(lake, "products", rows, {"date": date}, mode="overwrite")
 
         def serve(self, held, date=DATE, partial=()):
-            lake = self.night().lake
+            lake = self.context().lake
             self.epoch += 1
             rows = [
                 {"product_id": key, "op": "delete" if value is None else "upsert", "content_hash": value}
@@ -62,9 +62,9 @@ def world(make_night, seed, model):
             marks = {highwater_mark(MODEL.collection): ordinal(date)}
             seed(lake, "served", rows, {"collection": MODEL.collection}, counter=counter, marks=marks)
 
-        def changes(self, night):
-            current = required_plan(night.lake, night.date)
-            rows = night.lake.read(night.spark, "changes", current.partition).collect()
+        def changes(self, context):
+            current = require_plan(context.lake, context.date)
+            rows = context.lake.read(context.spark, "changes", current.partition).collect()
             return {row.product_id: row.op for row in rows}
 
     return World()
@@ -80,37 +80,37 @@ def many(start, stop, value="1"):
 
 def test_first_night_then_the_same_plan_again(world):
     world.deliver(many(0, 3), refused=["bad", None], images=3)
-    night = world.night()
-    result = plan(night)
+    context = world.context()
+    result = plan(context)
     expected = dict.fromkeys(COUNTS, 0) | {"delivered": 5, "valid": 3, "quarantined": 2, "new": 3, "images": 6}
     assert result.counts == expected  # of three images two reach the model
     assert result.details["run_id"].startswith(f"{DATE}-")
     assert "3 products with 6 images" in result.details["estimate"]
-    assert world.changes(night) == dict.fromkeys(many(0, 3), "new")
-    first = required_plan(night.lake, DATE)
+    assert world.changes(context) == dict.fromkeys(many(0, 3), "new")
+    first = require_plan(context.lake, DATE)
     assert (first.collection, first.model_version, first.serve) == (MODEL.collection, MODEL.model_version, True)
-    assert night.lake.read_arrow("models").to_pylist()[0]["uri"] == MODEL.uri
+    assert context.lake.read_arrow("models").to_pylist()[0]["uri"] == MODEL.uri
 
-    assert plan(night).details["run_id"] == first.run_id
-    assert required_plan(night.lake, DATE) == first  # found, not made anew
-    assert night.lake.read_arrow("plans").num_rows == 1
-    assert night.lake.read_arrow("models").num_rows == 1
+    assert plan(context).details["run_id"] == first.run_id
+    assert require_plan(context.lake, DATE) == first  # found, not made anew
+    assert context.lake.read_arrow("plans").num_rows == 1
+    assert context.lake.read_arrow("models").num_rows == 1
 
 
 def test_every_kind_of_change_is_counted_and_conserved(world, seed):
     world.serve(many(0, 8), date="2026-01-01", partial=["p001"])
     world.serve({"p009": "1", "back": "1"})
     world.serve({"back": None})
-    night = world.night()
+    context = world.context()
     vectors = [
         {"product_id": "p002", "content_hash": "2", "vector": [1.0], "partial": False},
         {"product_id": "p003", "content_hash": "2", "vector": [1.0], "partial": True},
     ]
-    seed(night.lake, "vectors", vectors, {"model_version": MODEL.model_version, "date": "2026-01-01"})
+    seed(context.lake, "vectors", vectors, {"model_version": MODEL.model_version, "date": "2026-01-01"})
     tonight = {"p000": "1", "p001": "1", "p002": "2", "p003": "2", "p004": "1", "fresh": "1", "back": "1"}
     world.deliver(tonight, refused=["p005", "p006", "p004", "never"])
-    counts = plan(night).counts
-    assert world.changes(night) == {
+    counts = plan(context).counts
+    assert world.changes(context) == {
         "p001": "changed", "p002": "reuse", "p003": "changed", "fresh": "new", "back": "new",
         "p007": "deleted", "p009": "deleted",
     }  # fmt: skip
@@ -124,34 +124,34 @@ def test_every_kind_of_change_is_counted_and_conserved(world, seed):
 
 def test_after_serving_the_plan_of_the_same_date_is_empty(world):
     world.deliver(many(0, 3))
-    night = world.night()
-    before = plan(night).details["run_id"]
+    context = world.context()
+    before = plan(context).details["run_id"]
     world.serve(many(0, 3))
-    result = plan(night)
+    result = plan(context)
     assert result.details["run_id"] != before
     assert (result.counts["unchanged"], result.counts["new"], result.details["estimate"]) == (3, 0, "nothing to encode")
-    assert world.changes(night) == {}
+    assert world.changes(context) == {}
 
 
 def test_a_new_snapshot_of_the_date_is_planned_anew(world):
     world.deliver(many(0, 2))
-    night = world.night()
-    before = plan(night).details["run_id"]
+    context = world.context()
+    before = plan(context).details["run_id"]
     world.deliver(many(0, 3))
-    result = plan(night)
+    result = plan(context)
     assert result.details["run_id"] != before
-    assert required_plan(night.lake, DATE).run_id == result.details["run_id"]
+    assert require_plan(context.lake, DATE).run_id == result.details["run_id"]
     assert result.counts["new"] == 3
 
 
 def test_older_date_makes_vectors_but_serves_and_deletes_nothing(world):
     world.serve(many(0, 40), date="2026-01-05")
     world.deliver({"p000": "1", "p001": "0", "old": "1"}, refused=["p002"])
-    night = world.night()
-    result = plan(night)
-    assert not required_plan(night.lake, DATE).serve
+    context = world.context()
+    result = plan(context)
+    assert not require_plan(context.lake, DATE).serve
     assert result.details["serve"].startswith("no")
-    assert world.changes(night) == {"p001": "changed", "old": "new"}
+    assert world.changes(context) == {"p001": "changed", "old": "new"}
     assert (result.counts["deleted"], result.counts["stale"]) == (0, 0)
 
 
@@ -159,36 +159,36 @@ def test_breaker_stops_and_the_named_override_passes(world):
     world.serve(many(0, 40))
     world.deliver(many(0, 20))
     with pytest.raises(NightStoppedError, match=r"--allow-deletes 0\.5"):
-        plan(world.night())
-    assert current_plan(world.lake, DATE) is None  # not frozen
-    night = world.night(allow_deletes=0.5, reason="half the range ends")
-    result = plan(night)
+        plan(world.context())
+    assert read_current_plan(world.lake, DATE) is None  # not frozen
+    context = world.context(allow_deletes=0.5, reason="half the range ends")
+    result = plan(context)
     assert result.counts["deleted"] == 20
     assert result.details["override"] == "--allow-deletes 0.5 (half the range ends)"
-    assert plan(world.night()).details["run_id"] == result.details["run_id"]  # frozen: the override stands
+    assert plan(world.context()).details["run_id"] == result.details["run_id"]  # frozen: the override stands
 
 
 def test_refusals_trip_the_breaker_but_hold_the_deletes(world):
     world.serve(many(0, 40))
     world.deliver(many(0, 20), refused=many(20, 40))
     with pytest.raises(NightStoppedError, match=r"--allow-refusals 0\.5"):
-        plan(world.night())
-    counts = plan(world.night(allow_refusals=0.5, reason="known")).counts
+        plan(world.context())
+    counts = plan(world.context(allow_refusals=0.5, reason="known")).counts
     assert (counts["deleted"], counts["stale"], counts["unchanged"]) == (0, 20, 20)
 
 
 def test_a_night_killed_between_its_two_commits_keeps_its_rows(world, monkeypatch, seed):
     world.deliver(many(0, 2))
-    night = world.night()
+    context = world.context()
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.stages.plan, "commit_header", killed)
+        patch.setattr(jobs.stages.plan, "commit_plan_header", killed)
         with pytest.raises(KeyboardInterrupt):
-            plan(night)
-    assert current_plan(night.lake, DATE) is None
+            plan(context)
+    assert read_current_plan(context.lake, DATE) is None
     late = [{"product_id": "p000", "content_hash": "1", "vector": [1.0], "partial": False}]
-    seed(night.lake, "vectors", late, {"model_version": MODEL.model_version, "date": DATE})
-    assert plan(night).counts["new"] == 2  # the counts are those of the committed rows
-    assert world.changes(night) == dict.fromkeys(many(0, 2), "new")
+    seed(context.lake, "vectors", late, {"model_version": MODEL.model_version, "date": DATE})
+    assert plan(context).counts["new"] == 2  # the counts are those of the committed rows
+    assert world.changes(context) == dict.fromkeys(many(0, 2), "new")
 
 
 def killed(*args):
@@ -197,19 +197,19 @@ def killed(*args):
 
 def test_going_back_to_an_earlier_model_makes_its_plan_current_again(world, model):
     world.deliver(many(0, 2))
-    night = world.night()
-    first = plan(night).details["run_id"]
+    context = world.context()
+    first = plan(context).details["run_id"]
     model["model"] = replace(MODEL, model_version="b" * 64, collection="moon_b")
-    assert plan(night).details["run_id"] != first
+    assert plan(context).details["run_id"] != first
     model["model"] = MODEL
-    assert plan(night).details["run_id"] == first
-    assert plan(night).details["run_id"] == first
-    assert required_plan(night.lake, DATE).run_id == first
-    assert night.lake.read_arrow("plans").num_rows == 3
+    assert plan(context).details["run_id"] == first
+    assert plan(context).details["run_id"] == first
+    assert require_plan(context.lake, DATE).run_id == first
+    assert context.lake.read_arrow("plans").num_rows == 3
 
 
 def test_without_products_or_plan_the_message_names_the_command(world):
     with pytest.raises(NightStoppedError, match=f"moon prepare --date {DATE}"):
-        plan(world.night())
+        plan(world.context())
     with pytest.raises(NightStoppedError, match=f"moon prepare --date {DATE}"):
-        required_plan(world.lake, DATE)
+        require_plan(world.lake, DATE)

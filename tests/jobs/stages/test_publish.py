@@ -3,25 +3,25 @@
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import alias_target, connect
+from jobs.milvus.client import connect, read_alias_target
 from jobs.stages.publish import publish
 from jobs.stages.upsert import upsert
-from tests.jobs.serving_shop import Shop, items
+from tests.jobs.serving_shop import ServingShop, make_items
 
 DATE = "2026-01-02"
 
 
-def test_aliases_are_created_once_and_checked(shop: Shop) -> None:
-    night = shop.planned(DATE, items(3))
+def test_aliases_are_created_once_and_checked(shop: ServingShop) -> None:
+    context = shop.prepare_run(DATE, make_items(3))
     with pytest.raises(NightStoppedError, match=r"no collection .* to publish"):
-        publish(night)
-    upsert(night)
-    assert publish(night).counts == {"created": 2}
-    assert publish(night).counts == {"created": 0}
-    with connect(night.settings) as client:
+        publish(context)
+    upsert(context)
+    assert publish(context).counts == {"created": 2}
+    assert publish(context).counts == {"created": 0}
+    with connect(context.settings) as client:
         for alias in ("products", "products_ab12ab12"):
-            assert alias_target(client, alias) == shop.model.collection
+            assert read_alias_target(client, alias) == shop.model.collection
         client.create_collection("elsewhere", dimension=4)
         client.alter_alias("elsewhere", "products")
     with pytest.raises(NightStoppedError, match="products points at elsewhere"):
-        publish(night)
+        publish(context)

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.catalog import source as sources
 from jobs.errors import NightStoppedError
-from jobs.stages.pull import pull, rows_digest
+from jobs.stages.pull import compute_rows_digest, pull
 from schemas.uri import folder_uri
 
 MAPPING = """
@@ -36,8 +36,8 @@ def shop(tmp_path):
     return folder
 
 
-def rows(night) -> list[dict]:
-    table = night.lake.read_arrow("snapshots", night.partition)
+def rows(context) -> list[dict]:
+    table = context.lake.read_arrow("snapshots", context.partition)
     return sorted(table.to_pylist(), key=lambda row: row["source_row"])
 
 
@@ -60,9 +60,9 @@ def test_every_format_gives_the_same_rows(shop, make_night):
     pq.write_table(pa.Table.from_pylist(typed, schema=schema), shop / "a.parquet")
     seen = {}
     for name in ("a.jsonl", "a.json", "a.parquet"):
-        night = make_night(catalog=str(shop / name), lake=str(shop / f"lake-{name}"))
-        assert pull(night).counts == {"delivered": 3}
-        seen[name] = rows(night)
+        context = make_night(catalog=str(shop / name), lake=str(shop / f"lake-{name}"))
+        assert pull(context).counts == {"delivered": 3}
+        seen[name] = rows(context)
     assert seen["a.jsonl"] == seen["a.json"] == seen["a.parquet"]
     first, second, third = seen["a.jsonl"]
     assert first["product_id"] == "1"
@@ -81,18 +81,18 @@ def test_every_format_gives_the_same_rows(shop, make_night):
 
 def test_pulling_again_changes_nothing_and_a_changed_image_is_a_change(shop, make_night):
     (shop / "a.jsonl").write_text(lines(*PRODUCTS))
-    night = make_night(catalog=str(shop / "a.jsonl"))
-    assert pull(night).details == {"snapshot": "new"}
-    version, files = night.lake.open("snapshots").version(), night.lake.files("snapshots")
+    context = make_night(catalog=str(shop / "a.jsonl"))
+    assert pull(context).details == {"snapshot": "new"}
+    version, files = context.lake.open("snapshots").version(), context.lake.files("snapshots")
     (shop / "a.jpg").chmod(0)
-    assert pull(night).details == {"snapshot": "unchanged"}
-    assert night.lake.open("snapshots").version() == version
-    written = [str(path) for path in Path(night.settings.lake, "snapshots").rglob("*.parquet")]
+    assert pull(context).details == {"snapshot": "unchanged"}
+    assert context.lake.open("snapshots").version() == version
+    written = [str(path) for path in Path(context.settings.lake, "snapshots").rglob("*.parquet")]
     assert sorted(written) == sorted(files)  # the second pull's own files are gone
     os.utime(shop / "a.jpg", ns=(1, 1))
-    assert pull(night).details == {"snapshot": "changed"}
-    assert rows(night)[0]["images"][0]["version"] == "stat:6-1"
-    assert len(rows(night)) == 3
+    assert pull(context).details == {"snapshot": "changed"}
+    assert rows(context)[0]["images"][0]["version"] == "stat:6-1"
+    assert len(rows(context)) == 3
 
 
 def test_no_record_is_lost_however_broken(shop, make_night):
@@ -103,9 +103,9 @@ def test_no_record_is_lost_however_broken(shop, make_night):
         + lines({**PRODUCTS[0], "Id": "\ud800x", "Name": ["wrong", 1], "Type": 7, "Pictures": {"a": 1}}).encode()
         + lines({**PRODUCTS[0], "Id": True, "More": "no map", "Pictures": "a.jpg", "Text": 1.5}).encode()
     )
-    night = make_night(catalog=str(shop / "a.jsonl"))
-    assert pull(night).counts == {"delivered": 6}
-    good, cut, array, latin, odd, wrong = rows(night)
+    context = make_night(catalog=str(shop / "a.jsonl"))
+    assert pull(context).counts == {"delivered": 6}
+    good, cut, array, latin, odd, wrong = rows(context)
     assert good["row_error"] is None
     assert "not a JSON object" in cut["row_error"]
     assert "an array" in array["row_error"]
@@ -130,9 +130,9 @@ def test_a_csv_of_odd_headings_quotes_and_line_breaks_survives(shop, make_night)
         '3,"stray,a.jpg\r\n'
         "4,good,a.jpg\r\n".encode()
     )
-    night = make_night(catalog=str(shop / "a.csv"))
-    pull(night)
-    first, short, stray, good = rows(night)
+    context = make_night(catalog=str(shop / "a.csv"))
+    pull(context)
+    first, short, stray, good = rows(context)
     assert first["product_id"] == "🧵 1"
     assert first["title"] == 'a "quoted" title\nin two lines'
     assert [image["uri"].rsplit("/", 1)[1] for image in first["images"]] == ["a.jpg", "b.jpg"]
@@ -145,63 +145,67 @@ def test_the_snapshot_column_picks_the_dates_rows_and_keeps_their_numbers(shop, 
     (shop / "mapping.toml").write_text(MAPPING + 'snapshot = "Day"\n')
     days = ("2026-01-01", "2026-01-02", "", "2026-01-02T03:00:00Z")
     (shop / "a.jsonl").write_text(lines(*({**PRODUCTS[0], "Id": day, "Day": day} for day in days)) + "broken\n")
-    night = make_night("2026-01-02", catalog=str(shop / "a.jsonl"))
-    pull(night)
-    found = [(row["source_row"], row["product_id"], row["row_error"] is None) for row in rows(night)]
+    context = make_night("2026-01-02", catalog=str(shop / "a.jsonl"))
+    pull(context)
+    found = [(row["source_row"], row["product_id"], row["row_error"] is None) for row in rows(context)]
     assert found == [(1, days[1], True), (2, None, False), (3, days[3], True), (4, None, False)]
     (shop / "a.jsonl").write_text(lines({**PRODUCTS[0], "Day": "2026-01-01"}))
     with pytest.raises(NightStoppedError, match="no rows of 2026-01-02 in its snapshot column 'Day'"):
-        pull(night)
-    assert len(rows(night)) == 4  # what was committed stands
+        pull(context)
+    assert len(rows(context)) == 4  # what was committed stands
 
 
 def test_image_versions_come_from_the_catalogue_first_and_from_the_bytes_on_demand(shop, make_night, tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"pixels")
     product = {**PRODUCTS[0], "Pictures": ["a.jpg", "a.jpg", "../secret.jpg"], "Versions": ["v7"]}
     (shop / "a.jsonl").write_text(lines(product))
-    pull(night := make_night(catalog=str(shop / "a.jsonl")))
-    first, second, forbidden = (image["version"] for image in rows(night)[0]["images"])
+    pull(context := make_night(catalog=str(shop / "a.jsonl")))
+    first, second, forbidden = (image["version"] for image in rows(context)[0]["images"])
     assert (first, second[:5], forbidden) == ("v7", "stat:", None)
-    pull(night := make_night("2026-01-03", catalog=str(shop / "a.jsonl"), image_version="sha256"))
-    first, second, forbidden = (image["version"] for image in rows(night)[0]["images"])
+    pull(context := make_night("2026-01-03", catalog=str(shop / "a.jsonl"), image_version="sha256"))
+    first, second, forbidden = (image["version"] for image in rows(context)[0]["images"])
     assert first == second
     assert first.startswith("sha256:") and forbidden is None
 
 
 def test_twins_commit_one_snapshot(shop, make_night):
     (shop / "a.jsonl").write_text(lines(*PRODUCTS))
-    night = make_night(catalog=str(shop / "a.jsonl"))
+    context = make_night(catalog=str(shop / "a.jsonl"))
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(pull, [night, night]))
+        results = list(pool.map(pull, [context, context]))
     assert {result.counts["delivered"] for result in results} == {3}
     assert sorted(result.details["snapshot"] for result in results) == ["new", "unchanged"]
-    assert night.lake.transaction_version("snapshots", f"scope:date={night.date}") == 1
-    assert len(rows(night)) == 3
+    assert context.lake.read_transaction_version("snapshots", f"scope:date={context.date}") == 1
+    assert len(rows(context)) == 3
 
 
 def test_a_catalogue_that_changes_while_it_is_read_stops_the_night(shop, make_night, monkeypatch):
     (shop / "a.jsonl").write_text(lines(*PRODUCTS))
-    night = make_night(catalog=str(shop / "a.jsonl"))
+    context = make_night(catalog=str(shop / "a.jsonl"))
 
-    def open_and_rewrite(night):
-        source = sources.open_source(night)
+    def open_and_rewrite(context):
+        source = sources.open_source(context)
         (shop / "a.jsonl").write_text(lines(PRODUCTS[0]))
         return source
 
     monkeypatch.setattr("jobs.stages.pull.open_source", open_and_rewrite)
     with pytest.raises(NightStoppedError, match="changed while it was read"):
-        pull(night)
-    assert not night.lake.count("snapshots", night.partition)
+        pull(context)
+    assert not context.lake.count("snapshots", context.partition)
 
 
 def test_the_digest_tells_where_a_value_stands(spark, make_night):
-    night = make_night()
-    empty = night.lake.read(spark, "snapshots")
+    context = make_night()
+    empty = context.lake.read(spark, "snapshots")
     base = dict.fromkeys(empty.columns)
     frames = [
         spark.createDataFrame([{**base, "source_row": 0, **row}], empty.schema)
         for row in ({"title": "a"}, {"description": "a"}, {"title": "a", "attributes": {"x": "y"}})
     ]
-    assert len({rows_digest(frame) for frame in frames}) == 3
+    assert len({compute_rows_digest(frame) for frame in frames}) == 3
     both = frames[0].union(frames[1])
-    assert rows_digest(both) == rows_digest(frames[1].union(frames[0])) != rows_digest(frames[0].union(frames[0]))
+    assert (
+        compute_rows_digest(both)
+        == compute_rows_digest(frames[1].union(frames[0]))
+        != compute_rows_digest(frames[0].union(frames[0]))
+    )

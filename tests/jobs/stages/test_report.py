@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.stages.report import report
 from jobs.stages.upsert import upsert
-from tests.jobs.serving_shop import Item, Shop, items, write
+from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -33,14 +33,16 @@ class Page(HTMLParser):
         self.text += data
 
 
-def test_the_record_and_the_page(lite_shop: Shop, tmp_path: Path) -> None:
+def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None:
     shop = lite_shop
-    upsert(shop.planned(FIRST, items(5)))
-    night = shop.planned(SECOND, [*items(4, first=1), Item("<b>new</b>")], refused=["<script>alert(1)</script>"])
+    upsert(shop.prepare_run(FIRST, make_items(5)))
+    context = shop.prepare_run(
+        SECOND, [*make_items(4, first=1), ShopItem("<b>new</b>")], refused=["<script>alert(1)</script>"]
+    )
     with pytest.raises(NightStoppedError, match="not served yet: run `moon serve"):
-        report(night)
-    upsert(night)
-    plan = shop.plan(night)
+        report(context)
+    upsert(context)
+    plan = shop.plan(context)
     docs = str(tmp_path / "lake" / "_data_docs" / SECOND / "x.html")
     for stage, run, outcome in (
         ("validate", plan.run_id, "success"),
@@ -50,9 +52,11 @@ def test_the_record_and_the_page(lite_shop: Shop, tmp_path: Path) -> None:
     ):
         row = {"run_id": run, "stage": stage, "outcome": outcome, "seconds": 1.5, "counts": [("rows", 7)]}
         row["finished_at"] = datetime.now(UTC)
-        write(night.lake, "runs", [{**row, "details": [("data_docs", docs)]}], night.partition, f"{stage}", "append")
+        commit_rows(
+            context.lake, "runs", [{**row, "details": [("data_docs", docs)]}], context.partition, f"{stage}", "append"
+        )
 
-    result = report(night)
+    result = report(context)
     assert dict(result.counts) == {
         "delivered": 6, "unchanged": 4, "reused": 0, "encoded": 1, "quarantined": 1, "deleted": 1, "stale": 0,
         "partial": 0,
@@ -72,10 +76,10 @@ def test_the_record_and_the_page(lite_shop: Shop, tmp_path: Path) -> None:
     assert all((path.parent / link).resolve() == Path(docs) for link in page.links) and page.links
 
 
-def test_a_night_run_again_after_encode_refused_a_product(lite_shop: Shop) -> None:
-    shop, rows = lite_shop, items(5)
-    upsert(shop.planned(FIRST, rows, unreadable=["p004"]))
-    again = shop.planned(FIRST, rows, unreadable=["p004"])
+def test_a_night_run_again_after_encode_refused_a_product(lite_shop: ServingShop) -> None:
+    shop, rows = lite_shop, make_items(5)
+    upsert(shop.prepare_run(FIRST, rows, unreadable=["p004"]))
+    again = shop.prepare_run(FIRST, rows, unreadable=["p004"])
     assert shop.plan(again).counts["new"] == 1, "planned again, for there is no vector yet"
     assert upsert(again).details["note"] == "nothing to change"
     counts = report(again).counts
@@ -83,10 +87,10 @@ def test_a_night_run_again_after_encode_refused_a_product(lite_shop: Shop) -> No
 
 
 @pytest.mark.long
-def test_an_older_date_says_that_nothing_was_served(lite_shop: Shop) -> None:
+def test_an_older_date_says_that_nothing_was_served(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    upsert(shop.planned(SECOND, items(3)))
-    late = shop.planned(FIRST, items(5))
+    upsert(shop.prepare_run(SECOND, make_items(3)))
+    late = shop.prepare_run(FIRST, make_items(5))
     assert "nothing served" in upsert(late).details["note"]
     result = report(late)
     assert (result.counts["encoded"], result.counts["unchanged"], result.counts["deleted"]) == (2, 3, 0)

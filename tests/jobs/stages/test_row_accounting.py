@@ -9,25 +9,27 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.stages.row_accounting import count_fates
 from jobs.stages.upsert import upsert
-from jobs.state.run_context import Night
-from tests.jobs.serving_shop import Item, Shop, items, write
+from jobs.state.run_context import RunContext
+from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 
-def rewrite(night: Night, table: str, rows: "Rows", partition: dict[str, str]) -> None:
+def rewrite(context: RunContext, table: str, rows: "Rows", partition: dict[str, str]) -> None:
     """Change the lake behind everybody's back."""
-    write(night.lake, table, rows, partition, f"rewrite/{uuid.uuid4()}")
+    commit_rows(context.lake, table, rows, partition, f"rewrite/{uuid.uuid4()}")
 
 
-def test_every_fate(lite_shop: Shop) -> None:
+def test_every_fate(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    upsert(shop.planned(FIRST, items(10)))
-    back = shop.planned(SECOND, [*items(6, first=4, title="New"), *items(2)], refused=["p002", "p003", "x"])
+    upsert(shop.prepare_run(FIRST, make_items(10)))
+    back = shop.prepare_run(
+        SECOND, [*make_items(6, first=4, title="New"), *make_items(2)], refused=["p002", "p003", "x"]
+    )
     upsert(back)
-    third = shop.planned(
+    third = shop.prepare_run(
         "2026-01-04",
-        [*items(8), Item("fresh"), Item("blind"), *items(1, first=9, title="Half")],
+        [*make_items(8), ShopItem("fresh"), ShopItem("blind"), *make_items(1, first=9, title="Half")],
         refused=["p008"],
         unreadable=["blind"],
         partial=["p009"],
@@ -54,10 +56,10 @@ ASTRAY: list[tuple[str, Callable[[Rows], Rows], str]] = [
 @pytest.mark.parametrize(
     "cases", [ASTRAY[:2], pytest.param(ASTRAY[2:], marks=pytest.mark.long)], ids=["two", "the others"]
 )
-def test_a_row_that_goes_astray_is_loud(lite_shop: Shop, cases: list) -> None:
+def test_a_row_that_goes_astray_is_loud(lite_shop: ServingShop, cases: list) -> None:
     shop = lite_shop
-    night = shop.planned(FIRST, items(4), refused=["bad"])
-    upsert(night)
+    context = shop.prepare_run(FIRST, make_items(4), refused=["bad"])
+    upsert(context)
     partitions = {
         "quarantine": {"date": FIRST, "stage": "validate"},
         "vectors": {"model_version": shop.model.model_version, "date": FIRST},
@@ -65,10 +67,10 @@ def test_a_row_that_goes_astray_is_loud(lite_shop: Shop, cases: list) -> None:
     }
     for table, change, verdict in cases:
         partition = partitions.get(table, {"date": FIRST})
-        rows = night.lake.read_arrow(table, partition).to_pylist()
+        rows = context.lake.read_arrow(table, partition).to_pylist()
         rows = [{key: value for key, value in row.items() if key not in partition} for row in rows]
-        rewrite(night, table, change(rows), partition)
+        rewrite(context, table, change(rows), partition)
         with pytest.raises(NightStoppedError, match=f"CONSERVATION VIOLATED.*{verdict}"):
-            count_fates(night, shop.plan(night))
-        rewrite(night, table, rows, partition)
-    assert count_fates(night, shop.plan(night))["encoded"] == 4
+            count_fates(context, shop.plan(context))
+        rewrite(context, table, rows, partition)
+    assert count_fates(context, shop.plan(context))["encoded"] == 4

@@ -10,7 +10,15 @@ from pyspark import TaskContext
 from pyspark.sql import functions as F
 
 from jobs.lake.storage import Storage
-from jobs.stages.task_io import TASKS_PER_SLOT, Sinks, ahead, chunks, run_tasks, spread, task_count
+from jobs.stages.task_io import (
+    TASKS_PER_SLOT,
+    TableSinks,
+    choose_task_count,
+    prefetch_map,
+    repartition_by_key,
+    run_tasks,
+    split_chunks,
+)
 
 ADAPTIVE = "spark.sql.adaptive.autoBroadcastJoinThreshold"
 REGIONS, QUARANTINE = {"detector_version": "d"}, {"date": "2026-01-02", "stage": "detect"}
@@ -22,7 +30,7 @@ def region(uri):
 
 def two_tables(batches, storage):
     """A task that writes even numbers to one table and odd ones to another."""
-    sinks = Sinks(storage, {"regions": REGIONS, "quarantine": QUARANTINE})
+    sinks = TableSinks(storage, {"regions": REGIONS, "quarantine": QUARANTINE})
     for batch in batches:
         for number in batch.column("id").to_pylist():
             if number % 2:
@@ -47,7 +55,7 @@ def test_tasks_write_their_tables_and_describe_them(spark, tmp_path):
 
 def test_a_task_without_rows_describes_nothing(spark, tmp_path):
     assert run_tasks(spark.range(0), partial(two_tables, storage=Storage(str(tmp_path)))) == {}
-    assert Sinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
+    assert TableSinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
 
 
 def partitions_seen(batches):
@@ -64,7 +72,7 @@ def test_rows_are_spread_over_all_tasks_whatever_was_joined_before(spark):
         key = F.col("id").cast("string").alias("product_id")
         joined = spark.range(200).select(key).join(spark.range(50).select(key, "id"), "product_id", "left")
         tasks = int(spark.conf.get("spark.sql.shuffle.partitions"))
-        rows = spread(joined, tasks, ["product_id"], ["product_id"])
+        rows = repartition_by_key(joined, tasks, ["product_id"], ["product_id"])
         seen = rows.mapInArrow(partitions_seen, "partition long, rows long").collect()
     finally:
         for name, value in kept.items():
@@ -76,7 +84,7 @@ def test_rows_are_spread_over_all_tasks_whatever_was_joined_before(spark):
 
 @given(items=st.integers(0, 10**8), size=st.integers(1, 1000), slots=st.integers(1, 64))
 def test_tasks_are_a_multiple_of_the_slots(items, size, slots):
-    tasks = task_count(items, size, slots)
+    tasks = choose_task_count(items, size, slots)
     assert tasks % slots == 0
     assert slots <= tasks <= TASKS_PER_SLOT * slots
     assert tasks * size >= items or tasks == TASKS_PER_SLOT * slots
@@ -85,7 +93,7 @@ def test_tasks_are_a_multiple_of_the_slots(items, size, slots):
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
 def test_ahead_keeps_order(threads):
-    assert list(ahead(range(20), lambda n: n * n, threads, window=4)) == [n * n for n in range(20)]
+    assert list(prefetch_map(range(20), lambda n: n * n, threads, window=4)) == [n * n for n in range(20)]
 
 
 def test_ahead_works_while_the_consumer_waits_but_no_further_than_the_window():
@@ -97,7 +105,7 @@ def test_ahead_works_while_the_consumer_waits_but_no_further_than_the_window():
             reached.set()
         return number
 
-    results = ahead(range(100), work, threads=2, window=3)
+    results = prefetch_map(range(100), work, threads=2, window=3)
     assert next(results) == 0
     assert reached.wait(10)  # 3 in the window, and one more when the first was taken
     assert next(results) == 1
@@ -107,7 +115,7 @@ def test_ahead_works_while_the_consumer_waits_but_no_further_than_the_window():
 
 @pytest.mark.parametrize("threads", [0, 2])
 def test_ahead_raises_in_turn(threads):
-    results = ahead([1, 0, 2], lambda n: 1 // n, threads, window=3)
+    results = prefetch_map([1, 0, 2], lambda n: 1 // n, threads, window=3)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
@@ -116,11 +124,11 @@ def test_ahead_raises_in_turn(threads):
 def test_ahead_takes_items_lazily():
     taken = []
     source = (taken.append(n) or n for n in range(100))
-    results = ahead(source, str, threads=2, window=5)
+    results = prefetch_map(source, str, threads=2, window=5)
     next(results)
     assert len(taken) <= 6
 
 
 def test_chunks():
-    assert list(chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
-    assert list(chunks([], 2)) == []
+    assert list(split_chunks(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(split_chunks([], 2)) == []

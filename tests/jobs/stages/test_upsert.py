@@ -11,16 +11,16 @@ import jobs.serving.row_writer
 import jobs.stages.upsert
 import jobs.state.lease
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import connect, fetch
+from jobs.milvus.client import connect, fetch_rows
 from jobs.serving.row_writer import RowWriter
 from jobs.stages.upsert import upsert
 from jobs.state.lease import Lease
-from jobs.state.ledger import highwater, ledger_epoch, ledger_version
-from jobs.state.run_context import Night
-from tests.jobs.serving_shop import Item, Shop, expected, items, write
+from jobs.state.ledger import read_highwater_date, read_ledger_epoch, read_ledger_version
+from jobs.state.run_context import RunContext
+from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items
 
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
-STRANGE = [Item(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}", "%_", "né" * 85)]
+STRANGE = [ShopItem(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}", "%_", "né" * 85)]
 
 
 class Killed(BaseException):
@@ -31,13 +31,13 @@ class Killed(BaseException):
 def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Run upsert and kill it as a function is called for the n-th time; its lease stays behind, unreleased."""
     dead: set[str] = set()
-    monkeypatch.setattr(jobs.state.lease, "is_dead_here", lambda holder: holder in dead)
+    monkeypatch.setattr(jobs.state.lease, "is_local_holder_dead", lambda holder: holder in dead)
 
     def die(lease: Lease) -> None:
         lease._stop.set()
         dead.add(lease.guard.holder)
 
-    def run(night: Night, owner: object, name: str, call: int = 1) -> None:
+    def run(context: RunContext, owner: object, name: str, call: int = 1) -> None:
         calls = 0
         original = getattr(owner, name)
 
@@ -52,55 +52,56 @@ def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             patch.setattr(owner, name, counted)
             patch.setattr(Lease, "release", die)
             with pytest.raises(Killed):
-                upsert(night)
+                upsert(context)
 
     return run
 
 
-def test_three_nights(shop: Shop) -> None:
-    rows = [*items(20), *STRANGE]
-    first = shop.planned(FIRST, rows)
+def test_three_nights(shop: ServingShop) -> None:
+    rows = [*make_items(20), *STRANGE]
+    first = shop.prepare_run(FIRST, rows)
     assert dict(upsert(first).counts) == {"upserted": 27, "deleted": 0, "mended": 0}
-    assert shop.held(first) == expected(rows, FIRST)
+    assert shop.held(first) == build_expected_rows(rows, FIRST)
 
-    changed = [*items(3, title="Blue mug"), *items(15, first=3), *items(2, first=50), *STRANGE[2:]]
-    second = shop.planned(SECOND, changed, partial=["p050"])
+    changed = [*make_items(3, title="Blue mug"), *make_items(15, first=3), *make_items(2, first=50), *STRANGE[2:]]
+    second = shop.prepare_run(SECOND, changed, partial=["p050"])
     assert dict(upsert(second).counts) == {"upserted": 5, "deleted": 4, "mended": 0}
     tonight, before = [*changed[:3], *changed[18:20]], [*changed[3:18], *STRANGE[2:]]
-    assert shop.held(second) == expected(tonight, SECOND) | expected(before, FIRST)
-    assert shop.ledger(second) == {name: (*row[:2], name == "p050") for name, row in shop.held(second).items()}
+    assert shop.held(second) == build_expected_rows(tonight, SECOND) | build_expected_rows(before, FIRST)
+    assert shop.read_ledger(second) == {name: (*row[:2], name == "p050") for name, row in shop.held(second).items()}
     again = upsert(second)
     assert (dict(again.counts), again.details["note"]) == (
         {"upserted": 0, "deleted": 0, "mended": 0},
         "found committed",
     )
 
-    third = shop.planned(THIRD, changed)
+    third = shop.prepare_run(THIRD, changed)
     assert dict(upsert(third).counts) == {"upserted": 1, "deleted": 0, "mended": 0}, "the partial one, tried again"
-    fourth = shop.planned(FOURTH, changed)
-    version = ledger_version(fourth.lake, shop.model.collection)
+    fourth = shop.prepare_run(FOURTH, changed)
+    version = read_ledger_version(fourth.lake, shop.model.collection)
     assert dict(upsert(fourth).counts) == {"upserted": 0, "deleted": 0, "mended": 0}
-    assert str(highwater(fourth.lake, shop.model.collection)) == FOURTH
-    assert ledger_version(fourth.lake, shop.model.collection) == version + 1
-    assert upsert(shop.planned(FOURTH, changed)).details["note"] == "nothing to change"
+    assert str(read_highwater_date(fourth.lake, shop.model.collection)) == FOURTH
+    assert read_ledger_version(fourth.lake, shop.model.collection) == version + 1
+    assert upsert(shop.prepare_run(FOURTH, changed)).details["note"] == "nothing to change"
 
 
-def test_a_row_says_what_services_filter_by(shop: Shop) -> None:
-    full = Item("full", "T" * 5000, ("Home", "Kitchen", "Mugs", "Big"), {"BRAND": "Nordlys", "colour": "red"})
-    bare = Item("bare", category=(), attributes={})
-    night = shop.planned(FIRST, [full, bare])
-    upsert(night)
+def test_a_row_says_what_services_filter_by(shop: ServingShop) -> None:
+    full = ShopItem("full", "T" * 5000, ("Home", "Kitchen", "Mugs", "Big"), {"BRAND": "Nordlys", "colour": "red"})
+    bare = ShopItem("bare", category=(), attributes={})
+    context = shop.prepare_run(FIRST, [full, bare])
+    upsert(context)
     names = ["title", "category", "category_1", "category_2", "category_3", "brand", "snapshot_date", "model_version"]
-    with connect(night.settings) as client:
+    with connect(context.settings) as client:
         client.load_collection(shop.model.collection)
         rows = {
-            row["product_id"]: row for row in fetch(client, shop.model.collection, ["full", "bare"], [*names, "epoch"])
+            row["product_id"]: row
+            for row in fetch_rows(client, shop.model.collection, ["full", "bare"], [*names, "epoch"])
         }
     assert [rows["full"][name] for name in names] == [
         "T" * 4096, "Home/Kitchen/Mugs/Big", "Home", "Kitchen", "Mugs", "Nordlys", FIRST, shop.model.model_version,
     ]  # fmt: skip
     assert [rows["bare"][name] for name in names[1:6]] == [""] * 5
-    assert rows["full"]["epoch"] == ledger_epoch(night.lake, shop.model.collection) == 1
+    assert rows["full"]["epoch"] == read_ledger_epoch(context.lake, shop.model.collection) == 1
 
 
 POINTS = [
@@ -109,105 +110,111 @@ POINTS = [
     (RowWriter, "delete", 1),
     (jobs.stages.upsert, "flush", 1),
     (jobs.stages.upsert, "check_held", 1),
-    (jobs.stages.upsert.Serving, "_commit", 1),
+    (jobs.stages.upsert.UpsertRun, "_commit", 1),
 ]
 
 
 @pytest.mark.long
-def test_killed_at_any_point_and_run_again(lite_shop: Shop, kill_at) -> None:
+def test_killed_at_any_point_and_run_again(lite_shop: ServingShop, kill_at) -> None:
     """Each night is killed elsewhere; afterwards lake and collection are as if it had run through."""
     shop = lite_shop
     options = {"upsert_batch_bytes": 800}
-    upsert(shop.planned("2026-01-02", items(8), **options))
+    upsert(shop.prepare_run("2026-01-02", make_items(8), **options))
     for day, (owner, name, call) in enumerate(POINTS, start=3):
         date = f"2026-01-{day:02d}"
-        rows = [*items(5, title=f"Mug of {date}"), *items(2, first=10 * day)]
-        night = shop.planned(date, rows, **options)
-        kill_at(night, owner, name, call)
-        assert "found" not in upsert(night).details.get("note", "")
-        assert shop.held(night) == expected(rows, date), (name, call)
-        assert shop.ledger(night) == {name: (*row[:2], False) for name, row in shop.held(night).items()}
+        rows = [*make_items(5, title=f"Mug of {date}"), *make_items(2, first=10 * day)]
+        context = shop.prepare_run(date, rows, **options)
+        kill_at(context, owner, name, call)
+        assert "found" not in upsert(context).details.get("note", "")
+        assert shop.held(context) == build_expected_rows(rows, date), (name, call)
+        assert shop.read_ledger(context) == {name: (*row[:2], False) for name, row in shop.held(context).items()}
 
 
 @pytest.mark.long
-def test_killed_and_followed_by_another_plan(shop: Shop, kill_at) -> None:
+def test_killed_and_followed_by_another_plan(shop: ServingShop, kill_at) -> None:
     """The killed night changed, added and deleted; the next catalogue takes all of that back."""
-    upsert(shop.planned(FIRST, items(6)))
-    killed = shop.planned(SECOND, [*items(2, title="Blue"), *items(2, first=2), Item("new")])
-    kill_at(killed, jobs.stages.upsert.Serving, "_commit")
+    upsert(shop.prepare_run(FIRST, make_items(6)))
+    killed = shop.prepare_run(SECOND, [*make_items(2, title="Blue"), *make_items(2, first=2), ShopItem("new")])
+    kill_at(killed, jobs.stages.upsert.UpsertRun, "_commit")
     held = shop.held(killed)
     assert held.keys() == {"p000", "p001", "p002", "p003", "new"} and held["p000"][2] == "Blue"
-    night = shop.planned(SECOND, items(5), refused=["p001"])
-    counts = upsert(night).counts
+    context = shop.prepare_run(SECOND, make_items(5), refused=["p001"])
+    counts = upsert(context).counts
     assert (counts["upserted"], counts["deleted"]) == (0, 1) and counts["mended"] == 4
-    assert shop.held(night) == expected(items(5), FIRST), "p005 deleted, the rest as the first night left it"
-    assert shop.ledger(night).keys() == shop.held(night).keys()
+    assert shop.held(context) == build_expected_rows(make_items(5), FIRST), (
+        "p005 deleted, the rest as the first night left it"
+    )
+    assert shop.read_ledger(context).keys() == shop.held(context).keys()
 
 
-def test_twins_do_the_work_once(shop: Shop) -> None:
-    rows = items(30)
-    night = shop.planned(FIRST, rows)
+def test_twins_do_the_work_once(shop: ServingShop) -> None:
+    rows = make_items(30)
+    context = shop.prepare_run(FIRST, rows)
     with ThreadPoolExecutor(2) as pool:
-        results = [task.result() for task in [pool.submit(upsert, night) for _ in range(2)]]
+        results = [task.result() for task in [pool.submit(upsert, context) for _ in range(2)]]
     assert sorted(result.counts["upserted"] for result in results) == [0, 30]
-    assert shop.held(night) == expected(rows, FIRST)
-    assert ledger_version(night.lake, shop.model.collection) == 1
+    assert shop.held(context) == build_expected_rows(rows, FIRST)
+    assert read_ledger_version(context.lake, shop.model.collection) == 1
 
 
 @pytest.mark.long
-def test_a_collection_that_lost_rows_is_made_whole(lite_shop: Shop) -> None:
+def test_a_collection_that_lost_rows_is_made_whole(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    night = shop.planned(FIRST, items(6))
-    upsert(night)
-    with connect(night.settings) as client:
+    context = shop.prepare_run(FIRST, make_items(6))
+    upsert(context)
+    with connect(context.settings) as client:
         client.load_collection(shop.model.collection)
         client.delete(shop.model.collection, filter='product_id in ["p001", "p002"]')
-    again = shop.planned(FIRST, items(6))
+    again = shop.prepare_run(FIRST, make_items(6))
     assert dict(upsert(again).counts) == {"upserted": 0, "deleted": 0, "mended": 2}
-    assert shop.held(again) == expected(items(6), FIRST)
+    assert shop.held(again) == build_expected_rows(make_items(6), FIRST)
 
 
 @pytest.mark.long
-def test_nights_may_go_to_another_milvus_and_back(lite_shop: Shop, tmp_path: Path) -> None:
+def test_nights_may_go_to_another_milvus_and_back(lite_shop: ServingShop, tmp_path: Path) -> None:
     """As from Milvus Lite to a server: the collection is rebuilt there from the lake, nothing is encoded again."""
     shop = lite_shop
-    upsert(shop.planned(FIRST, items(6)))
-    elsewhere = shop.planned(SECOND, items(6), milvus=str(tmp_path / "new.db"))
+    upsert(shop.prepare_run(FIRST, make_items(6)))
+    elsewhere = shop.prepare_run(SECOND, make_items(6), milvus=str(tmp_path / "new.db"))
     assert dict(upsert(elsewhere).counts) == {"upserted": 0, "deleted": 0, "mended": 6}
-    assert shop.held(elsewhere) == expected(items(6), FIRST)
+    assert shop.held(elsewhere) == build_expected_rows(make_items(6), FIRST)
 
-    blue = items(6, title="Blue", first=1)
-    upsert(shop.planned(THIRD, blue, milvus=str(tmp_path / "new.db")))
-    back = shop.planned(FOURTH, [*blue, *items(1, first=7)])
+    blue = make_items(6, title="Blue", first=1)
+    upsert(shop.prepare_run(THIRD, blue, milvus=str(tmp_path / "new.db")))
+    back = shop.prepare_run(FOURTH, [*blue, *make_items(1, first=7)])
     assert dict(upsert(back).counts) == {"upserted": 1, "deleted": 0, "mended": 7}, "7 rows, but not the right ones"
-    assert shop.held(back) == expected(blue, THIRD) | expected(items(1, first=7), FOURTH)
+    assert shop.held(back) == build_expected_rows(blue, THIRD) | build_expected_rows(make_items(1, first=7), FOURTH)
 
 
-def test_an_older_date_changes_nothing(lite_shop: Shop) -> None:
+def test_an_older_date_changes_nothing(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    upsert(shop.planned(SECOND, items(3)))
-    late = shop.planned(FIRST, items(9, title="Old"))
+    upsert(shop.prepare_run(SECOND, make_items(3)))
+    late = shop.prepare_run(FIRST, make_items(9, title="Old"))
     result = upsert(late)
     assert dict(result.counts) == {"upserted": 0, "deleted": 0, "mended": 0}
     assert "serves a later date" in result.details["note"]
-    assert shop.held(late) == expected(items(3), SECOND)
+    assert shop.held(late) == build_expected_rows(make_items(3), SECOND)
 
 
-def test_what_encode_refused_stays_as_it_is(lite_shop: Shop) -> None:
+def test_what_encode_refused_stays_as_it_is(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    upsert(shop.planned(FIRST, items(3)))
-    night = shop.planned(SECOND, [*items(1, title="Broken"), *items(2, first=1), Item("x")], unreadable=["p000", "x"])
-    assert dict(upsert(night).counts) == {"upserted": 0, "deleted": 0, "mended": 0}
-    assert shop.held(night) == expected(items(3), FIRST)
+    upsert(shop.prepare_run(FIRST, make_items(3)))
+    context = shop.prepare_run(
+        SECOND, [*make_items(1, title="Broken"), *make_items(2, first=1), ShopItem("x")], unreadable=["p000", "x"]
+    )
+    assert dict(upsert(context).counts) == {"upserted": 0, "deleted": 0, "mended": 0}
+    assert shop.held(context) == build_expected_rows(make_items(3), FIRST)
 
 
-def replace_vectors(shop: Shop, night: Night, change: Callable[[np.ndarray], np.ndarray], ids: slice) -> None:
-    rows = night.lake.read_arrow("vectors", {"date": night.date}).to_pylist()
-    partition = {"model_version": shop.model.model_version, "date": night.date}
+def replace_vectors(
+    shop: ServingShop, context: RunContext, change: Callable[[np.ndarray], np.ndarray], ids: slice
+) -> None:
+    rows = context.lake.read_arrow("vectors", {"date": context.date}).to_pylist()
+    partition = {"model_version": shop.model.model_version, "date": context.date}
     rows = [{name: value for name, value in row.items() if name not in partition} for row in rows]
     for row in rows[ids]:
         row["vector"] = change(np.float32(row["vector"]))
-    write(night.lake, "vectors", [row for row in rows if len(row["vector"])], partition, "broken model")
+    commit_rows(context.lake, "vectors", [row for row in rows if len(row["vector"])], partition, "broken model")
 
 
 @pytest.mark.parametrize(
@@ -220,47 +227,47 @@ def replace_vectors(shop: Shop, night: Night, change: Callable[[np.ndarray], np.
     ],
     ids=["NaN", "length", "dimension", "missing"],
 )
-def test_bad_vectors_stop_the_night_before_anything_is_sent(lite_shop: Shop, change, message: str) -> None:
-    night = lite_shop.planned(FIRST, items(4))
-    replace_vectors(lite_shop, night, change, slice(0, 2))
+def test_bad_vectors_stop_the_night_before_anything_is_sent(lite_shop: ServingShop, change, message: str) -> None:
+    context = lite_shop.prepare_run(FIRST, make_items(4))
+    replace_vectors(lite_shop, context, change, slice(0, 2))
     with pytest.raises(NightStoppedError, match=message):
-        upsert(night)
-    with connect(night.settings) as client:
+        upsert(context)
+    with connect(context.settings) as client:
         assert client.list_collections() == []
 
 
-def test_too_many_rows_for_milvus_lite(lite_shop: Shop) -> None:
-    upsert(lite_shop.planned(FIRST, items(4)))
-    night = lite_shop.planned(SECOND, items(6), lite_max_rows=5)
+def test_too_many_rows_for_milvus_lite(lite_shop: ServingShop) -> None:
+    upsert(lite_shop.prepare_run(FIRST, make_items(4)))
+    context = lite_shop.prepare_run(SECOND, make_items(6), lite_max_rows=5)
     with pytest.raises(NightStoppedError, match=r"6 products are too many for Milvus Lite.*--milvus http://HOST"):
-        upsert(night)
-    assert lite_shop.held(night) == expected(items(4), FIRST)
+        upsert(context)
+    assert lite_shop.held(context) == build_expected_rows(make_items(4), FIRST)
 
 
-def test_a_plan_that_another_run_overtook(lite_shop: Shop) -> None:
+def test_a_plan_that_another_run_overtook(lite_shop: ServingShop) -> None:
     shop = lite_shop
-    night = shop.planned(FIRST, items(2))
-    upsert(shop.planned(SECOND, items(3)))
+    context = shop.prepare_run(FIRST, make_items(2))
+    upsert(shop.prepare_run(SECOND, make_items(3)))
     with pytest.raises(NightStoppedError, match=r"made before another run changed .*`moon prepare --date 2026-01-02`"):
-        upsert(night)
+        upsert(context)
 
 
-def test_a_lost_lease_ends_the_run_between_two_requests(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_lease_ends_the_run_between_two_requests(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another writer takes over after the first check; on a server the tasks notice by themselves."""
-    from jobs.state.lease import LeaseLostError, lease_state
+    from jobs.state.lease import LeaseLostError, read_lease_state
 
-    night = shop.planned(FIRST, items(30), upsert_batch_bytes=2000)
+    context = shop.prepare_run(FIRST, make_items(30), upsert_batch_bytes=2000)
     original = RowWriter.write
 
     def stolen(writer: RowWriter, client: object, rows: object) -> object:
-        state = lease_state(night.lake, shop.model.collection)
-        thief = Lease(night.lake, shop.model.collection, 60)
+        state = read_lease_state(context.lake, shop.model.collection)
+        thief = Lease(context.lake, shop.model.collection, 60)
         thief._counter, thief.epoch = state.counter, state.epoch + 1
         thief._write(released=False)
         return original(writer, client, rows)
 
     monkeypatch.setattr(RowWriter, "write", stolen)
     with pytest.raises(LeaseLostError, match=r"has taken .* over"):
-        upsert(night)
-    assert shop.held(night) == {}
-    assert ledger_version(night.lake, shop.model.collection) == 0
+        upsert(context)
+    assert shop.held(context) == {}
+    assert read_ledger_version(context.lake, shop.model.collection) == 0

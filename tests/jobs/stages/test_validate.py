@@ -27,32 +27,32 @@ def row(number, **fields):
 def night_of(make_night):
     """Make a night whose snapshot holds the given rows."""
 
-    def night(rows, date="2026-01-02", **options):
+    def context(rows, date="2026-01-02", **options):
         made = make_night(date, allowed_roots=(ROOT,), **options)
         sink = FileSink(made.lake.storage, "snapshots", made.partition)
         sink.write_rows([{**dict.fromkeys(SNAPSHOTS.columns.names), **one} for one in rows])
-        version = made.lake.transaction_version("snapshots", f"scope:date={date}")
+        version = made.lake.read_transaction_version("snapshots", f"scope:date={date}")
         attempt = f"test/{date}/{version}"
         made.lake.commit("snapshots", sink.close(), attempt=attempt, partition=made.partition, mode="overwrite")
         return made
 
-    return night
+    return context
 
 
-def products(night) -> dict[str, dict]:
-    found = night.lake.read_arrow("products", night.partition).to_pylist()
+def products(context) -> dict[str, dict]:
+    found = context.lake.read_arrow("products", context.partition).to_pylist()
     return {one["product_id"]: one for one in found}
 
 
-def refused(night) -> dict[int, dict]:
-    found = night.lake.read_arrow("quarantine", {**night.partition, "stage": "validate"}).to_pylist()
+def refused(context) -> dict[int, dict]:
+    found = context.lake.read_arrow("quarantine", {**context.partition, "stage": "validate"}).to_pylist()
     assert len({one["source_row"] for one in found}) == len(found)
     return {one["source_row"]: one for one in found}
 
 
 def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
     outside = [{"uri": "file:///etc/passwd", "version": None}]
-    night = night_of(
+    context = night_of(
         [
             row(0, title="  Cafe\u0301 \n mug ", attributes=[("b ", " 2"), ("a", "1"), ("c", " ")]),
             row(1, title=" "),
@@ -66,8 +66,8 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
         ],
         breaker_floor=100,
     )
-    assert validate(night).counts == {"delivered": 9, "valid": 3, "quarantined": 6}
-    good = products(night)
+    assert validate(context).counts == {"delivered": 9, "valid": 3, "quarantined": 6}
+    good = products(context)
     # p5: the first row with that id was refused, so the next one is the first good one; p1 likewise.
     assert {name: one["source_row"] for name, one in good.items()} == {"p0": 0, "p5": 6, "p1": 8}
     assert good["p0"]["title"] == "Café mug"
@@ -77,7 +77,7 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
         images=[ImageRef(f"{ROOT}/0.jpg", "1")],
     )  # fmt: skip
     assert good["p0"]["content_hash"] == compute_content_hash(expected)
-    bad = refused(night)
+    bad = refused(context)
     assert {number: one["reason"] for number, one in bad.items()} == {
         1: Reason.EMPTY_TITLE,
         2: Reason.DUPLICATE_ID,
@@ -96,41 +96,41 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
 
 
 def test_validating_again_writes_nothing_until_snapshot_or_limits_change(night_of):
-    night = night_of([row(0), row(1, title="x" * 50), row(2)])
-    first = validate(night)
+    context = night_of([row(0), row(1, title="x" * 50), row(2)])
+    first = validate(context)
     assert first.details["gate"] == "passed"
 
     def versions():
-        return [night.lake.open(table).version() for table in ("products", "quarantine")]
+        return [context.lake.open(table).version() for table in ("products", "quarantine")]
 
     before = versions()
-    again = validate(night)
+    again = validate(context)
     assert again.details == {"gate": "passed before"}
     assert again.counts == first.counts == {"delivered": 3, "valid": 3, "quarantined": 0}
     assert versions() == before
-    strict = replace(night, settings=night.settings.replace(max_title=20))
+    strict = replace(context, settings=context.settings.replace(max_title=20))
     assert validate(strict).counts["quarantined"] == 1
     # Back to the first limits: that state was there once, but it is not the one that stands.
-    assert validate(night).counts["quarantined"] == 0
+    assert validate(context).counts["quarantined"] == 0
     assert validate(night_of([row(0)])).counts == {"delivered": 1, "valid": 1, "quarantined": 0}
-    assert set(products(night)) == {"p0"}
+    assert set(products(context)) == {"p0"}
 
 
 def test_twins_commit_once_and_rows_that_retention_removed_come_back(night_of):
-    night = night_of([row(0), row(1, title=None)])
+    context = night_of([row(0), row(1, title=None)])
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(validate, [night, night]))
+        results = list(pool.map(validate, [context, context]))
     assert [result.counts for result in results] == [{"delivered": 2, "valid": 1, "quarantined": 1}] * 2
-    assert night.lake.transaction_version("products", f"scope:date={night.date}") == 1
-    assert night.lake.transaction_version("quarantine", f"scope:date={night.date}/stage=validate") == 1
-    night.lake.commit("products", [], attempt="retention", partition=night.partition, mode="overwrite")
-    assert products(night) == {}
-    assert validate(night).counts["valid"] == len(products(night)) == 1
+    assert context.lake.read_transaction_version("products", f"scope:date={context.date}") == 1
+    assert context.lake.read_transaction_version("quarantine", f"scope:date={context.date}/stage=validate") == 1
+    context.lake.commit("products", [], attempt="retention", partition=context.partition, mode="overwrite")
+    assert products(context) == {}
+    assert validate(context).counts["valid"] == len(products(context)) == 1
 
 
 def test_a_night_killed_between_its_two_commits_ends_like_a_clean_one(night_of, monkeypatch):
-    night = night_of([row(0), row(1, title=None)])
-    commit = type(night.lake).commit
+    context = night_of([row(0), row(1, title=None)])
+    commit = type(context.lake).commit
 
     def killed(lake, name, *args, **kwargs):
         if name == "products":
@@ -138,29 +138,29 @@ def test_a_night_killed_between_its_two_commits_ends_like_a_clean_one(night_of, 
         return commit(lake, name, *args, **kwargs)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(type(night.lake), "commit", killed)
-        validate(night)
-    assert list(refused(night)) == [1]
-    assert products(night) == {}
-    version = night.lake.open("quarantine").version()
-    assert validate(night).counts == {"delivered": 2, "valid": 1, "quarantined": 1}
-    assert night.lake.open("quarantine").version() == version
+        patch.setattr(type(context.lake), "commit", killed)
+        validate(context)
+    assert list(refused(context)) == [1]
+    assert products(context) == {}
+    version = context.lake.open("quarantine").version()
+    assert validate(context).counts == {"delivered": 2, "valid": 1, "quarantined": 1}
+    assert context.lake.open("quarantine").version() == version
 
 
 def test_a_shut_gate_stops_the_night_keeps_the_page_and_what_was_served(night_of):
     validate(night_of([row(number) for number in range(40)], "2026-01-01"))
-    night = night_of([row(number, title=None if number % 2 else "Mug") for number in range(18)])
+    context = night_of([row(number, title=None if number % 2 else "Mug") for number in range(18)])
     with pytest.raises(NightStoppedError) as stopped:
-        validate(night)
+        validate(context)
     message = str(stopped.value)
     assert (
         "rows tonight as a share of the rows of the latest earlier date: 0.45 (18 against 40 of 2026-01-01)" in message
     )
-    pages = list(Path(night.settings.lake, "_data_docs", night.date).glob("*.html"))
+    pages = list(Path(context.settings.lake, "_data_docs", context.date).glob("*.html"))
     assert len(pages) == 1
     assert str(pages[0]) in message
-    assert products(night) == {}
-    assert not night.lake.count("quarantine", {"date": night.date, "stage": "validate"})
+    assert products(context) == {}
+    assert not context.lake.count("quarantine", {"date": context.date, "stage": "validate"})
     # The day after is compared with the last date that passed, not with the one that failed.
     with pytest.raises(NightStoppedError, match="of 2026-01-01"):
         validate(night_of([row(number) for number in range(19)], "2026-01-03"))
@@ -193,16 +193,16 @@ def test_a_catalogue_of_every_evil_is_pulled_and_judged_row_by_row(tmp_path, mak
         '8,Bell\x07,,good.jpg,\n9,"stray,,good.jpg,\n,No id,,good.jpg,\n',
         encoding="utf-8-sig",
     )
-    night = make_night(catalog=str(shop / "a.csv"))
-    pull(night)
-    assert validate(night).counts == {"delivered": 11, "valid": 2, "quarantined": 9}
-    good = products(night)
+    context = make_night(catalog=str(shop / "a.csv"))
+    pull(context)
+    assert validate(context).counts == {"delivered": 11, "valid": 2, "quarantined": 9}
+    good = products(context)
     assert good["🧵-1"]["title"] == 'Say "hi" twice'
     assert good["🧵-1"]["attributes"] == [("väri", "red")]
     base = folder_uri(str(shop))
     assert [image["version"] is None for image in good["4"]["images"]] == [False, True]
     assert good["4"]["images"][1]["uri"] == f"{base}/none.jpg"
-    assert {number: one["reason"] for number, one in refused(night).items()} == {
+    assert {number: one["reason"] for number, one in refused(context).items()} == {
         1: "malformed_attributes",
         2: "empty_title",
         4: "forbidden_uri",

@@ -7,25 +7,25 @@ from pyspark.resource import ResourceInformation
 
 from jobs.settings import REPOSITORY
 from jobs.stages.worker_models import (
-    CUDA_PREPARERS,
-    REMOTE_PREPARERS,
+    CUDA_LOADER_THREADS,
+    REMOTE_LOADER_THREADS,
     ModelChangedError,
-    checked_detector,
+    load_checked_detector,
     load_encoder,
-    place_for_workers,
-    preparers,
+    loader_threads,
     task_device,
+    worker_path,
 )
-from jobs.state.model_registry import checkpoint_at
+from jobs.state.model_registry import describe_checkpoint
 from moon_model.detection.detector import compute_detector_version
 
 
 def test_an_encoder_is_loaded_once_with_the_planned_detector(tiny_checkpoint):
-    version = checkpoint_at(str(tiny_checkpoint)).model_version
+    version = describe_checkpoint(str(tiny_checkpoint)).model_version
     encoder = load_encoder(str(tiny_checkpoint), None, version, "cpu")
     assert load_encoder(str(tiny_checkpoint), None, version, "cpu") is encoder
     assert encoder.model_version == version
-    assert encoder.detector is checked_detector(None, compute_detector_version(), "cpu")
+    assert encoder.detector is load_checked_detector(None, compute_detector_version(), "cpu")
     assert torch.get_num_threads() == 1
 
 
@@ -33,7 +33,7 @@ def test_other_files_than_planned_are_refused(tiny_checkpoint):
     with pytest.raises(ModelChangedError, match="ship the same files to every worker"):
         load_encoder(str(tiny_checkpoint), None, "0" * 64, "cpu")
     with pytest.raises(ModelChangedError, match="detector of the repository"):
-        checked_detector(None, "0" * 16, "cpu")
+        load_checked_detector(None, "0" * 16, "cpu")
 
 
 def test_device_outside_of_a_task():
@@ -54,18 +54,18 @@ def test_the_gpu_that_spark_gave_is_taken_or_its_lack_is_told(monkeypatch, caplo
 
 
 def test_models_of_the_repository_are_named_relative_to_it(tiny_checkpoint):
-    assert place_for_workers(str(REPOSITORY / "checkpoints/moon-tiny")) == "checkpoints/moon-tiny"
-    assert place_for_workers(str(tiny_checkpoint)) == str(tiny_checkpoint)
+    assert worker_path(str(REPOSITORY / "checkpoints/moon-tiny")) == "checkpoints/moon-tiny"
+    assert worker_path(str(tiny_checkpoint)) == str(tiny_checkpoint)
 
 
 @pytest.mark.parametrize(
     ("device", "roots", "threads"),
     [
         ("cpu", ("file:///images",), 0),
-        ("cpu", ("file:///images", "s3://bucket/images"), REMOTE_PREPARERS),
-        ("cuda", ("file:///images",), CUDA_PREPARERS),
-        ("cuda:1", ("s3://bucket/images",), CUDA_PREPARERS),
+        ("cpu", ("file:///images", "s3://bucket/images"), REMOTE_LOADER_THREADS),
+        ("cuda", ("file:///images",), CUDA_LOADER_THREADS),
+        ("cuda:1", ("s3://bucket/images",), CUDA_LOADER_THREADS),
     ],
 )
 def test_preparers(device, roots, threads):
-    assert preparers(device, roots) == threads
+    assert loader_threads(device, roots) == threads

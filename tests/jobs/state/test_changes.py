@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jobs.state.changes import compare, stale
+from jobs.state.changes import compare_with_ledger, select_stale
 
 PRODUCTS = "product_id string, content_hash string, source_row bigint"
 LEDGER = "product_id string, content_hash string, partial boolean, snapshot_date string"
@@ -20,10 +20,10 @@ def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=Tr
     held = spark.createDataFrame([(*row, YESTERDAY)[:4] for row in ledger], LEDGER)
     ids = spark.createDataFrame([(p,) for p in refused], "product_id string")
     made = spark.createDataFrame(list(vectors), KEYS)
-    rows = compare(delivered, held, ids, made, date=TONIGHT, deletes=deletes).collect()
+    rows = compare_with_ledger(delivered, held, ids, made, date=TONIGHT, with_deletes=deletes).collect()
     by_id = {row.product_id: row for row in rows}
     assert len(rows) == len(by_id)
-    return by_id, {row.product_id for row in stale(delivered, held, ids).collect()}
+    return by_id, {row.product_id for row in select_stale(delivered, held, ids).collect()}
 
 
 CASES = {

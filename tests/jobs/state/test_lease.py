@@ -20,12 +20,12 @@ from jobs.state.lease import (
     Lease,
     LeaseBusyError,
     LeaseLostError,
-    describe,
+    describe_holder,
     hold_lease,
-    is_dead_here,
-    is_free,
-    lease_state,
-    this_holder,
+    is_lease_free,
+    is_local_holder_dead,
+    make_holder_id,
+    read_lease_state,
 )
 
 HOLD = """
@@ -76,8 +76,8 @@ def test_every_taking_raises_the_epoch(lake: Lake, make_settings) -> None:
         with hold_lease(lake, "c", make_settings()) as lease:
             assert lease.epoch == epoch
             lease.guard.check()
-            assert not lease_state(lake, "c").released
-        assert lease_state(lake, "c").released
+            assert not read_lease_state(lake, "c").released
+        assert read_lease_state(lake, "c").released
     with hold_lease(lake, "other", make_settings()) as lease:
         assert lease.epoch == 1
 
@@ -113,7 +113,7 @@ def test_a_killed_holder_is_taken_over_at_once(lake: Lake, holder, make_settings
     process = holder()
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
-    assert lease_state(lake, "c").expires_at > datetime.now(UTC) + timedelta(seconds=30)
+    assert read_lease_state(lake, "c").expires_at > datetime.now(UTC) + timedelta(seconds=30)
     start = time.monotonic()
     with hold_lease(lake, "c", make_settings()) as lease:
         assert lease.epoch == 2
@@ -131,7 +131,7 @@ def test_a_stalled_holder_loses_it_and_notices(lake: Lake, holder, make_settings
     first = Lease(lake, "c", 60)
     first.take(10)
     first._stop.set()  # its renewing thread hangs
-    stolen = lease_state(lake, "c")
+    stolen = read_lease_state(lake, "c")
     second = Lease(lake, "c", 60)
     second._counter, second.epoch = stolen.counter, stolen.epoch + 1
     second._write(released=False)
@@ -141,15 +141,15 @@ def test_a_stalled_holder_loses_it_and_notices(lake: Lake, holder, make_settings
         first.renew()
     first.release()  # takes nothing from its successor
     second.guard.check()
-    assert lease_state(lake, "c").holder == second.guard.holder
+    assert read_lease_state(lake, "c").holder == second.guard.holder
 
 
 def test_a_lease_is_renewed_while_it_is_held(lake: Lake, make_settings) -> None:
     with hold_lease(lake, "c", make_settings(lease_seconds=3)) as lease:
-        before = lease_state(lake, "c")
+        before = read_lease_state(lake, "c")
         time.sleep(4.5)  # longer than it lasts
         lease.guard.check()
-        after = lease_state(lake, "c")
+        after = read_lease_state(lake, "c")
     assert after.epoch == before.epoch == 1
     assert after.expires_at > before.expires_at
 
@@ -162,38 +162,38 @@ def test_a_lease_that_nobody_renews_runs_out(lake: Lake) -> None:
     time.sleep(0.6)
     with pytest.raises(LeaseLostError, match="ran out"):
         lease.guard.check()
-    assert is_free(lease_state(lake, "c"), lease.guard.margin)
+    assert is_lease_free(read_lease_state(lake, "c"), lease.guard.margin)
 
 
 def test_clocks_may_differ_a_little(lake: Lake) -> None:
     lease = Lease(lake, "c", 60)
     lease.take(0)
-    state = lease_state(lake, "c")
+    state = read_lease_state(lake, "c")
     lease.release()
     foreign = type(state)(state.counter, 1, "elsewhere:1:2:x", datetime.now(UTC) - timedelta(seconds=1), False)
-    assert not is_free(foreign, timedelta(seconds=6))
-    assert is_free(foreign, timedelta(seconds=0.5))
+    assert not is_lease_free(foreign, timedelta(seconds=6))
+    assert is_lease_free(foreign, timedelta(seconds=0.5))
 
 
 def test_who_is_dead_here() -> None:
-    me = this_holder()
+    me = make_holder_id()
     host, pid, start, name = me.rsplit(":", 3)
-    assert not is_dead_here(me)
-    assert is_dead_here(f"{host}:{pid}:{int(start) - 1}:{name}"), "the same id at another time"
-    assert not is_dead_here(f"elsewhere:{pid}:{int(start) - 1}:{name}"), "other hosts are not judged"
+    assert not is_local_holder_dead(me)
+    assert is_local_holder_dead(f"{host}:{pid}:{int(start) - 1}:{name}"), "the same id at another time"
+    assert not is_local_holder_dead(f"elsewhere:{pid}:{int(start) - 1}:{name}"), "other hosts are not judged"
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
-    assert is_dead_here(f"{host}:{gone.pid}:{start}:{name}")
-    assert describe(me) == f"process {pid} on {host.split('/')[0]}"
-    assert this_holder() != me
+    assert is_local_holder_dead(f"{host}:{gone.pid}:{start}:{name}")
+    assert describe_holder(me) == f"process {pid} on {host.split('/')[0]}"
+    assert make_holder_id() != me
 
 
 def test_a_zombie_is_dead() -> None:
-    host = this_holder().rsplit(":", 3)[0]
+    host = make_holder_id().rsplit(":", 3)[0]
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     deadline = time.monotonic() + 20
     while not Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].startswith(" Z"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert is_dead_here(f"{host}:{child.pid}:1:x")
+    assert is_local_holder_dead(f"{host}:{child.pid}:1:x")
     child.wait()

@@ -3,14 +3,14 @@ from datetime import date
 import pytest
 
 from jobs.state.ledger import (
-    folded,
-    highwater,
+    compact_history,
     highwater_mark,
+    keys_held_since,
     ledger_counter,
-    ledger_state,
-    ledger_version,
-    told,
-    vectors_of,
+    read_highwater_date,
+    read_ledger,
+    read_ledger_version,
+    read_vectors,
 )
 
 COLLECTION = {"collection": "c"}
@@ -22,18 +22,18 @@ def served(product_id, op="upsert", epoch=1, content_hash="1", partial=False):
 
 
 def test_state_is_the_highest_epoch_of_each_product(make_night, seed):
-    night = make_night()
+    context = make_night()
     first = [served("a"), served("b"), served("gone"), served("back")]
     second = [
         served("b", epoch=2, content_hash="2", partial=True),
         served("gone", "delete", 2),
         served("back", "delete", 2),
     ]
-    seed(night.lake, "served", second, COLLECTION)  # the order of commits does not count
-    seed(night.lake, "served", first, COLLECTION)
-    seed(night.lake, "served", [served("back", epoch=3)], COLLECTION)
-    seed(night.lake, "served", [served("x")], {"collection": "other"})
-    rows = {row.product_id: row for row in ledger_state(night.spark, night.lake, "c").collect()}
+    seed(context.lake, "served", second, COLLECTION)  # the order of commits does not count
+    seed(context.lake, "served", first, COLLECTION)
+    seed(context.lake, "served", [served("back", epoch=3)], COLLECTION)
+    seed(context.lake, "served", [served("x")], {"collection": "other"})
+    rows = {row.product_id: row for row in read_ledger(context.spark, context.lake, "c").collect()}
     assert rows.keys() == {"a", "b", "back"}
     assert rows["b"].asDict() == {
         "product_id": "b", "content_hash": "2", "partial": True, "snapshot_date": "2026-01-02", "epoch": 2,
@@ -42,81 +42,81 @@ def test_state_is_the_highest_epoch_of_each_product(make_night, seed):
 
 
 def test_what_was_held_after_an_earlier_night(make_night, seed):
-    night = make_night()
-    seed(night.lake, "served", [served("a"), served("gone")], COLLECTION)
-    seed(night.lake, "served", [served("a", epoch=2, content_hash="2"), served("gone", "delete", 2)], COLLECTION)
+    context = make_night()
+    seed(context.lake, "served", [served("a"), served("gone")], COLLECTION)
+    seed(context.lake, "served", [served("a", epoch=2, content_hash="2"), served("gone", "delete", 2)], COLLECTION)
     poison = [served("a", epoch=3, content_hash="3"), served("spam", epoch=3)]
-    seed(night.lake, "served", poison, COLLECTION)
+    seed(context.lake, "served", poison, COLLECTION)
     back = {"snapshot_date": "2026-01-02"}  # a restore to the second night
-    seed(night.lake, "served", [served("a", epoch=4, content_hash="2") | back], COLLECTION)
-    seed(night.lake, "served", [served("spam", "delete", 4) | back], COLLECTION)
+    seed(context.lake, "served", [served("a", epoch=4, content_hash="2") | back], COLLECTION)
+    seed(context.lake, "served", [served("spam", "delete", 4) | back], COLLECTION)
 
     def state(date=None):
-        rows = ledger_state(night.spark, night.lake, "c", date).collect()
+        rows = read_ledger(context.spark, context.lake, "c", date).collect()
         return {row.product_id: row.content_hash for row in rows}
 
     assert state() == state("2026-01-02") == state("2026-01-03") == {"a": "2"}
     assert state("2026-01-01") == {"a": "1", "gone": "1"}
     assert state("2025-12-31") == {}
-    told_rows = {tuple(row) for row in told(night.spark, night.lake, "c", "2025-12-31").collect()}
+    told_rows = {tuple(row) for row in keys_held_since(context.spark, context.lake, "c", "2025-12-31").collect()}
     assert told_rows == {("a", "1"), ("a", "2"), ("a", "3"), ("gone", "1"), ("spam", "1")}
 
-    rows = night.lake.read(night.spark, "served", COLLECTION).drop("collection")
+    rows = context.lake.read(context.spark, "served", COLLECTION).drop("collection")
     for first_kept, left in (("2025-12-31", 8), ("2026-01-02", 4), ("2026-01-09", 1)):
-        kept = folded(rows, first_kept)
-        files = night.lake.write(kept, "served", {"collection": first_kept})
-        night.lake.commit("served", files, attempt=first_kept, partition={"collection": first_kept})
+        kept = compact_history(rows, first_kept)
+        files = context.lake.write(kept, "served", {"collection": first_kept})
+        context.lake.commit("served", files, attempt=first_kept, partition={"collection": first_kept})
         assert sum(file.rows for file in files) == left
         found = {
-            row.product_id: row.content_hash for row in ledger_state(night.spark, night.lake, first_kept).collect()
+            row.product_id: row.content_hash for row in read_ledger(context.spark, context.lake, first_kept).collect()
         }
         assert found == {"a": "2"}, "whatever is folded, the present stays"
-    kept = ledger_state(night.spark, night.lake, "2025-12-31", "2026-01-01").collect()
+    kept = read_ledger(context.spark, context.lake, "2025-12-31", "2026-01-01").collect()
     assert {row.product_id for row in kept} == {"a", "gone"}
-    again = ledger_state(night.spark, night.lake, "2026-01-02", "2026-01-02").collect()
+    again = read_ledger(context.spark, context.lake, "2026-01-02", "2026-01-02").collect()
     assert [(row.product_id, row.content_hash) for row in again] == [("a", "2")]
 
 
 def test_a_collection_never_served(make_night):
-    night = make_night()
-    assert ledger_state(night.spark, night.lake, "c").count() == 0
-    assert ledger_version(night.lake, "c") == 0
-    assert highwater(night.lake, "c") is None
+    context = make_night()
+    assert read_ledger(context.spark, context.lake, "c").count() == 0
+    assert read_ledger_version(context.lake, "c") == 0
+    assert read_highwater_date(context.lake, "c") is None
 
 
 def test_version_and_highwater_stand_beside_the_rows(make_night, seed):
-    night = make_night()
+    context = make_night()
     for version, day in enumerate([date(2026, 1, 2), date(2026, 1, 3)]):
         seed(
-            night.lake,
+            context.lake,
             "served",
             [served("a", epoch=version + 1)],
             COLLECTION,
             counter=(ledger_counter("c"), version),
             marks={highwater_mark("c"): day.toordinal()},
         )
-    assert ledger_version(night.lake, "c") == 2
-    assert highwater(night.lake, "c") == date(2026, 1, 3)
-    assert ledger_version(night.lake, "other") == 0
-    assert highwater(night.lake, "other") is None
+    assert read_ledger_version(context.lake, "c") == 2
+    assert read_highwater_date(context.lake, "c") == date(2026, 1, 3)
+    assert read_ledger_version(context.lake, "other") == 0
+    assert read_highwater_date(context.lake, "other") is None
 
 
 def test_one_vector_a_content_whole_before_partial_then_latest(make_night, seed):
-    night = make_night()
+    context = make_night()
 
     def vectors(day, *rows, model="m"):
         columns = ("product_id", "content_hash", "vector", "partial")
         partition = {"model_version": model, "date": day}
-        seed(night.lake, "vectors", [dict(zip(columns, row, strict=True)) for row in rows], partition)
+        seed(context.lake, "vectors", [dict(zip(columns, row, strict=True)) for row in rows], partition)
 
     vectors("2026-01-01", ("a", "1", [1.0], False), ("b", "1", [1.0], True), ("c", "1", [1.0], False))
     vectors("2026-01-02", ("a", "1", [2.0], True), ("b", "1", [2.0], True), ("c", "1", [2.0], False))
     vectors("2026-01-03", ("a", "2", [3.0], False), ("unwanted", "1", [3.0], False))
     vectors("2026-01-04", ("a", "1", [9.0], False), model="another")
-    wanted = night.spark.createDataFrame(
+    wanted = context.spark.createDataFrame(
         [("a", "1"), ("b", "1"), ("c", "1"), ("none", "1"), ("gone", None)], "product_id string, content_hash string"
     )
-    rows = {row.product_id: row for row in vectors_of(night.spark, night.lake, "m", wanted).collect()}
+    rows = {row.product_id: row for row in read_vectors(context.spark, context.lake, "m", wanted).collect()}
     assert {key: (row.vector, row.partial, row.date) for key, row in rows.items()} == {
         "a": ([pytest.approx(1.0)], False, "2026-01-01"),
         "b": ([pytest.approx(2.0)], True, "2026-01-02"),

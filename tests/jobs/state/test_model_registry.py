@@ -7,7 +7,7 @@ from jobs.errors import NightStoppedError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.state.model_registry import checkpoint_at, choose_model, register_model, registered_model
+from jobs.state.model_registry import choose_model, describe_checkpoint, read_registered_model, register_model
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, build_collection_schema
 
 
@@ -33,19 +33,19 @@ def serve(client, name, properties, alias="products"):
 
 
 def test_a_checkpoint_is_described_by_its_files(tiny_checkpoint, other_checkpoint):
-    choice = checkpoint_at(str(tiny_checkpoint))
+    choice = describe_checkpoint(str(tiny_checkpoint))
     assert choice.uri == str(tiny_checkpoint.resolve())
     assert (choice.dimension, choice.max_images) == (32, 2)
     assert (len(choice.model_version), len(choice.detector_version)) == (64, 16)
     assert choice.collection == f"moon_{choice.model_version[:12]}"
-    assert checkpoint_at(str(tiny_checkpoint)) == choice
-    assert checkpoint_at(str(other_checkpoint)).model_version != choice.model_version
+    assert describe_checkpoint(str(tiny_checkpoint)) == choice
+    assert describe_checkpoint(str(other_checkpoint)).model_version != choice.model_version
 
 
 def test_the_description_is_the_encoders(tiny_checkpoint):
     from moon_model.encoder import MoonEncoder
 
-    encoder, choice = MoonEncoder.from_pretrained(tiny_checkpoint), checkpoint_at(str(tiny_checkpoint))
+    encoder, choice = MoonEncoder.from_pretrained(tiny_checkpoint), describe_checkpoint(str(tiny_checkpoint))
     assert encoder.model_version == choice.model_version
     assert encoder.detector.version == choice.detector_version
     assert (encoder.dim, encoder.max_images) == (choice.dimension, choice.max_images)
@@ -53,20 +53,20 @@ def test_the_description_is_the_encoders(tiny_checkpoint):
 
 def test_no_checkpoint_there(tmp_path):
     with pytest.raises(NightStoppedError, match="name its folder with --model"):
-        checkpoint_at(str(tmp_path))
+        describe_checkpoint(str(tmp_path))
 
 
 def test_no_detector_there(tiny_checkpoint, tmp_path):
     with pytest.raises(NightStoppedError, match="cannot be used"):
-        checkpoint_at(str(tiny_checkpoint), str(tmp_path))
+        describe_checkpoint(str(tiny_checkpoint), str(tmp_path))
 
 
 def test_without_an_alias_the_configured_model_is_taken(client, make_settings, tiny_checkpoint):
-    assert choose_model(make_settings(model=str(tiny_checkpoint)), client) == checkpoint_at(str(tiny_checkpoint))
+    assert choose_model(make_settings(model=str(tiny_checkpoint)), client) == describe_checkpoint(str(tiny_checkpoint))
 
 
 def test_the_model_behind_the_alias_is_taken(client, make_settings, tiny_checkpoint, other_checkpoint):
-    served = checkpoint_at(str(tiny_checkpoint))
+    served = describe_checkpoint(str(tiny_checkpoint))
     serve(client, "collection_7", {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri})
     choice = choose_model(make_settings(), client)
     assert (choice.uri, choice.model_version, choice.collection) == (served.uri, served.model_version, "collection_7")
@@ -91,13 +91,13 @@ def test_a_foreign_collection_behind_the_alias(client, make_settings):
 def test_a_registered_model_is_found_until_its_files_change(make_settings, tmp_path, tiny_checkpoint, other_checkpoint):
     lake, settings = Lake(Storage(str(tmp_path / "lake"))), make_settings()
     folder = copytree(tiny_checkpoint, tmp_path / "registered")
-    choice = checkpoint_at(str(folder), collection="c")
+    choice = describe_checkpoint(str(folder), collection="c")
     register_model(lake, choice)
     register_model(lake, choice)
     assert lake.read_arrow("models").num_rows == 1
-    assert registered_model(lake, settings, choice.model_version, "c") == choice
+    assert read_registered_model(lake, settings, choice.model_version, "c") == choice
     copytree(other_checkpoint, folder, dirs_exist_ok=True)
     with pytest.raises(NightStoppedError, match="put the files back"):
-        registered_model(lake, settings, choice.model_version, "c")
+        read_registered_model(lake, settings, choice.model_version, "c")
     elsewhere = settings.replace(model=str(tiny_checkpoint))
-    assert registered_model(lake, elsewhere, choice.model_version, "c").uri == str(tiny_checkpoint)
+    assert read_registered_model(lake, elsewhere, choice.model_version, "c").uri == str(tiny_checkpoint)

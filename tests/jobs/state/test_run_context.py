@@ -4,9 +4,9 @@ from jobs.state.run_context import StageResult
 
 
 def test_the_partition_is_the_date(make_night) -> None:
-    night = make_night("2026-01-02")
-    assert night.partition == {"date": "2026-01-02"}
-    assert (night.allow_deletes, night.reason) == (None, "")
+    context = make_night("2026-01-02")
+    assert context.partition == {"date": "2026-01-02"}
+    assert (context.allow_deletes, context.reason) == (None, "")
 
 
 def test_a_stage_may_say_nothing() -> None:

@@ -11,9 +11,9 @@ from jobs.errors import StoppedError
 from jobs.lake.storage import Storage
 from jobs.serving.row_writer import RowWriter
 from jobs.stages.upsert import upsert
-from jobs.state.lease import lease_state
-from jobs.state.stop_signal import StopMark, stopping_on_sigterm
-from tests.jobs.serving_shop import Shop, expected, items
+from jobs.state.lease import read_lease_state
+from jobs.state.stop_signal import StopMark, stop_on_sigterm
+from tests.jobs.serving_shop import ServingShop, build_expected_rows, make_items
 
 DATE = "2026-01-02"
 
@@ -35,7 +35,7 @@ def test_the_signal_sets_the_mark_and_a_finished_block_says_so(tmp_path) -> None
     mark, before = StopMark(Storage(str(tmp_path / "lake")), "host:1:2:a"), signal.getsignal(signal.SIGTERM)
     with (
         pytest.raises(StoppedError, match="moon_a was brought to its end before"),
-        stopping_on_sigterm(mark, "moon_a"),
+        stop_on_sigterm(mark, "moon_a"),
     ):
         os.kill(os.getpid(), signal.SIGTERM)
         assert mark.is_set()
@@ -46,7 +46,7 @@ def test_outside_of_the_main_thread_signals_are_left_alone(tmp_path) -> None:
     mark, seen = StopMark(Storage(str(tmp_path / "lake")), "host:1:2:a"), []
 
     def work() -> None:
-        with stopping_on_sigterm(mark, "moon_a"):
+        with stop_on_sigterm(mark, "moon_a"):
             seen.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=work)
@@ -55,9 +55,9 @@ def test_outside_of_the_main_thread_signals_are_left_alone(tmp_path) -> None:
     assert seen == [signal.getsignal(signal.SIGTERM)]
 
 
-def test_an_upsert_ends_between_two_batches(lite_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upsert_ends_between_two_batches(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, sent = lite_shop, []
-    night = shop.planned(DATE, items(12), upsert_batch_bytes=800)
+    context = shop.prepare_run(DATE, make_items(12), upsert_batch_bytes=800)
     original = jobs.serving.row_writer._upsert
 
     def signalled(client: object, collection: str, rows: list) -> None:
@@ -68,17 +68,17 @@ def test_an_upsert_ends_between_two_batches(lite_shop: Shop, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(jobs.serving.row_writer, "_upsert", signalled)
         with pytest.raises(StoppedError, match=rf"between two batches of {shop.model.collection}"):
-            upsert(night)
-    assert len(sent) == 1 and len(shop.held(night)) == sent[0] < 12
-    assert lease_state(night.lake, shop.model.collection).released
-    assert upsert(night).counts["upserted"] == 12
-    assert shop.held(night) == expected(items(12), DATE)
+            upsert(context)
+    assert len(sent) == 1 and len(shop.held(context)) == sent[0] < 12
+    assert read_lease_state(context.lake, shop.model.collection).released
+    assert upsert(context).counts["upserted"] == 12
+    assert shop.held(context) == build_expected_rows(make_items(12), DATE)
 
 
 @pytest.mark.long
-def test_tasks_on_a_server_end_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_on_a_server_end_too(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes before the tasks start: each of them ends at its first batch."""
-    night = shop.planned(DATE, items(12), upsert_batch_bytes=800)
+    context = shop.prepare_run(DATE, make_items(12), upsert_batch_bytes=800)
     original = RowWriter.write
 
     def signalled(writer: RowWriter, client: object, rows: object) -> object:
@@ -88,7 +88,7 @@ def test_tasks_on_a_server_end_too(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setattr(RowWriter, "write", signalled)
         with pytest.raises(StoppedError, match="between two batches"):
-            upsert(night)
-    assert shop.held(night) == {}
-    assert lease_state(night.lake, shop.model.collection).released
-    assert upsert(night).counts["upserted"] == 12
+            upsert(context)
+    assert shop.held(context) == {}
+    assert read_lease_state(context.lake, shop.model.collection).released
+    assert upsert(context).counts["upserted"] == 12
