@@ -115,8 +115,7 @@ def compare(
     [dim]moon backfill --from 2026-11-22 --to 2026-11-22 --model models/next   # its vectors, nothing is served[/]
     [dim]moon compare --model checkpoints/moon-tiny --model models/next --date 2026-11-22[/]
     """
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.operations.compare import compare_models as work
     from jobs.operations.compare import resolve_model_version
     from jobs.settings import Settings
@@ -126,7 +125,7 @@ def compare(
         raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
     settings = Settings().replace(lake=lake)
     day = parse_snapshot_date(date, settings)
-    store = Lake(Storage(settings.lake, settings.storage_options()))
+    store = open_lake(settings)
     versions = (resolve_model_version(store, settings, models[0]), resolve_model_version(store, settings, models[1]))
     with open_spark_session(settings, f"moon compare {day}") as spark:
         found = work(spark, store, versions, day, k=k, sample_size=sample, seed=seed)
@@ -172,8 +171,7 @@ class _BackfillOptions:
 def _backfill(
     settings: "Settings", dates: tuple[str, str], asked: _BackfillOptions, lifted: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.operations.backfill import list_dates, plan_backfill
     from jobs.operations.backfill import run_backfill as work
     from jobs.operations.scratch import fill_scratch
@@ -181,7 +179,7 @@ def _backfill(
     from jobs.state.run_context import RunContext
 
     days = list_dates(*dates)
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     console = Console(quiet=quiet)
     with open_spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
         base = RunContext(spark, lake, settings, days[0], **lifted)

@@ -128,12 +128,11 @@ def _build_benchmark(wanted: str, settings: "Settings", date: str | None, produc
 def _build_lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
     from jobs.commands.nightly import parse_snapshot_date
     from jobs.datasets.benchmark_products import build_lake_benchmark
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
 
-    store = Lake(Storage(settings.lake, settings.storage_options()))
+    store = open_lake(settings)
     with open_spark_session(settings, "moon evaluate") as spark:
         return build_lake_benchmark(
             RunContext(spark, store, settings, parse_snapshot_date(date, settings)), products, seed

@@ -145,13 +145,12 @@ def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, obje
 
 
 def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.spark.session import open_spark_session
     from jobs.stages.runner import run_stages
     from jobs.state.run_context import RunContext
 
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     with open_spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
         return run_stages(RunContext(spark, lake, settings, night_date, **lifted), stages)
 

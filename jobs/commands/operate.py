@@ -100,15 +100,14 @@ def release(lake: options.LakeOption = None, as_json: options.JsonOption = False
     """
     import time
 
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.operations.operator_session import record_operation
-    from jobs.serving.alias import current_operator
     from jobs.settings import Settings
     from jobs.state.hold import release_hold as let_go
+    from jobs.state.run_log import current_operator
 
     settings = Settings().replace(lake=lake)
-    store, began = Lake(Storage(settings.lake, settings.storage_options())), time.monotonic()
+    store, began = open_lake(settings), time.monotonic()
     ended = let_go(store, current_operator())
     if ended:
         record_operation(store, "release", ended.restored, {}, {"reason": ended.reason, "held_by": ended.by}, began)
@@ -194,11 +193,10 @@ def retire(
 @contextmanager
 def _open_context(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[RunContext]":
     """Yield what the work needs; without a date where it does not matter."""
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
 
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     with open_spark_session(settings, f"moon {verb}") as spark:
         yield RunContext(spark, lake, settings, date, reason=reason)

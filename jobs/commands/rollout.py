@@ -81,13 +81,12 @@ def _rollout(
     yes: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.operations import rollout as work
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
 
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     console = Console(quiet=quiet, highlight=False, soft_wrap=True)
     with open_spark_session(settings, "moon rollout") as spark:
         context = RunContext(spark, lake, settings, "", **lifted)

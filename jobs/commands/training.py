@@ -48,8 +48,7 @@ def make_pairs(
     from jobs.datasets.make_pairs import PairOptions
     from jobs.datasets.make_pairs import write_training_pairs as run
     from jobs.datasets.purchases import PurchaseLog
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.settings import Settings
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
@@ -57,7 +56,7 @@ def make_pairs(
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
     chosen = PairOptions(hard_negatives=hard_negatives, rows_per_group=rows_per_group, seed=seed)
     with open_spark_session(settings, "moon make-pairs") as spark:
-        kept = Lake(Storage(settings.lake, settings.storage_options()))
+        kept = open_lake(settings)
         context = RunContext(spark, kept, settings, parse_snapshot_date(date, settings))
         summary = run(context, PurchaseLog(purchases, variants), out, chosen)
     if as_json:
