@@ -122,10 +122,13 @@ def planned_night(
         plan = Plan(
             date=context.date, run_id=run_id, model_version=model.model_version,
             detector_version=model.detector_version, collection=model.collection, ledger_version=0, serve=True,
-            counts=counts, )  # fmt: skip seed(context.lake, "products", rows, context.partition, mode="overwrite")
-            names = ("product_id", "op", "content_hash", "source_row") seed(context.lake, "changes", [{name: row[name]
-            for name in names} for row in changes], plan.partition) commit_plan_header(context.lake, plan,
-            f"plan/{run_id}") return context, plan
+            counts=counts,
+        )  # fmt: skip
+        seed(context.lake, "products", rows, context.partition, mode="overwrite")
+        names = ("product_id", "op", "content_hash", "source_row")
+        seed(context.lake, "changes", [{name: row[name] for name in names} for row in changes], plan.partition)
+        commit_plan_header(context.lake, plan, f"plan/{run_id}")
+        return context, plan
 
     return make
 
