@@ -81,7 +81,7 @@ def test_a_comparison_is_shown_with_titles_as_they_are(capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "own category: 50.0% and 25.0%" in shown
     assert "1,200 products" in shown and "overlap@10" in shown and "mug [sale]" in shown
-    print_comparison(found | {"changed": [], "same_category": [None, None]}, Console(width=200))
+    print_comparison(found | {"changed": [], "same_category": [None, None]}, make_console())
     shown = capsys.readouterr().out
     assert "No product has other neighbours" in shown and "category" not in shown
 
