@@ -188,7 +188,7 @@ def test_a_night_killed_between_its_two_commits_keeps_its_rows(world, monkeypatc
     assert read_current_plan(context.lake, DATE) is None
     late = [{"product_id": "p000", "content_hash": "1", "vector": [1.0], "partial": False}]
     seed(context.lake, "vectors", late, {"model_version": MODEL.model_version, "date": DATE})
-    assert plan(context).counts.new == 2  # the counts are those of the committed rows
+    assert plan(context).counts["new"] == 2  # the counts are those of the committed rows
     assert world.changes(context) == dict.fromkeys(many(0, 2), "new")
 
 
