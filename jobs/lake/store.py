@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCHEMA_PROPERTY = "moon.schema_version"
+"""Delta table property that holds the schema version."""
+
 CommitMode = Literal["append", "overwrite"]
 
 
@@ -57,13 +60,21 @@ class Lake:
             delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
         except TableNotFoundError:
             delta = self._create(TABLES[name], uri)
-        found = delta.metadata().configuration.get("moon.schema_version")
-        if found != str(LAKE_SCHEMA_VERSION):
-            raise SchemaVersionError(
-                f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: use the release that wrote "
-                "it, or start a new lake with --lake"
-            )
+        self._check_schema_version(delta, uri)
         return delta
+
+    def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
+        found = read_schema_version(delta)
+        if found == LAKE_SCHEMA_VERSION:
+            return
+        if found > LAKE_SCHEMA_VERSION:
+            remedy = "a later release wrote it: use that release"
+        else:
+            remedy = (
+                f"an earlier release wrote it. When its runs have ended, run `moon migrate --lake {self.storage.root}` "
+                "once; it takes seconds, and nothing is encoded"
+            )
+        raise SchemaVersionError(f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: {remedy}")
 
     def _create(self, table: Table, uri: str) -> DeltaTable:
         if self.storage.is_local:
@@ -75,7 +86,7 @@ class Lake:
                 schema=DeltaSchema.from_arrow(table.schema),
                 mode="ignore",
                 partition_by=list(table.partition_by),
-                configuration={"moon.schema_version": str(LAKE_SCHEMA_VERSION)},
+                configuration={SCHEMA_PROPERTY: str(LAKE_SCHEMA_VERSION)},
                 raise_if_key_not_exists=False,
                 storage_options=options,
             )
@@ -223,6 +234,18 @@ class Lake:
             if "conflict" in str(error).lower() or "concurrent" in str(error).lower():
                 raise CommitFailedError(str(error)) from error
             raise
+
+
+class UncheckedLake(Lake):
+    """A lake whose tables may have the schema of an earlier release: for `jobs.operations.migrate` alone."""
+
+    def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
+        """Accept any version."""
+
+
+def read_schema_version(delta: DeltaTable) -> int:
+    """Return the schema version that a table carries."""
+    return int(delta.metadata().configuration.get(SCHEMA_PROPERTY, "0"))
 
 
 def open_lake(settings: Settings) -> Lake:

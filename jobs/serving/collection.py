@@ -12,6 +12,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties, retry_transient
 from jobs.settings import Settings
 from jobs.state.model_registry import ModelChoice, read_registered_model
+from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
@@ -20,6 +21,7 @@ from schemas.collection import (
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
+    PROPERTY_MODEL_COPY,
     PROPERTY_PREPROCESSING,
     VECTOR_FIELD,
     Index,
@@ -61,7 +63,9 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     name = plan.collection
     index = _choose_index(client, context.settings, rows)
     if not client.has_collection(name):
-        _create(client, read_registered_model(context.lake, context.settings, plan.model_version, name), index)
+        model = read_registered_model(context.lake, context.settings, plan.model_version, name)
+        copy = context.lake.storage.uri(MODELS_FOLDER, plan.model_version)
+        _create(client, model, index, {PROPERTY_MODEL_COPY: copy})
     _check_identity(read_collection_properties(client, name), plan.model_version, dimension, name)
     if not client.list_indexes(name):
         _build(client, name, index)

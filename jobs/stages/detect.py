@@ -82,7 +82,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         storage=context.lake.storage,
         partitions=partitions,
         roots=list_allowed_roots(context),
-        detector=context.settings.detector,
+        detector=model.detector,
         detector_version=plan.detector_version,
     )
     # Sorted, so that all places that show one image meet in one task, next to each other.

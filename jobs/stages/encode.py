@@ -75,7 +75,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         roots=list_allowed_roots(context),
         model=worker_path(model.uri),
         model_version=plan.model_version,
-        detector=context.settings.detector,
+        detector=model.detector,
         max_images=model.max_images,
         batch_tokens=context.settings.batch_tokens,
     )
