@@ -83,11 +83,11 @@ def evaluate(
         progress=not as_json,
     )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(found.document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "evaluation.json").write_text(json.dumps(found.to_document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
     plot_evaluation(found, out)
     if as_json:
-        typer.echo(json.dumps(found.document(), ensure_ascii=False))
+        typer.echo(json.dumps(found.to_document(), ensure_ascii=False))
     else:
         Console(highlight=False, soft_wrap=True).print(render_evaluation(found), markup=False)
 
