@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.loops import measure_bare_loops, measure_plain_loop
 from benchmarks.processes import measure_cpu_seconds, watch_memory
 from benchmarks.workload import copy_workload, make_workload, open_workload_run
-from jobs.stages.encode import encode
+from jobs.stages.runner import run_stage
 from jobs.state.run_context import RunContext
 
 _RESULTS = Path(__file__).resolve().parent / "results"
@@ -133,7 +133,7 @@ def _measure_stage(folder: Path, products: int) -> dict[str, Any]:
 def _time_encode(context: RunContext, products: int) -> dict[str, float]:
     cpu = measure_cpu_seconds()
     start = time.monotonic()
-    counts = encode(context).counts
+    counts = run_stage(context, "encode").counts
     seconds = time.monotonic() - start
     if counts["encoded"] != products:
         raise RuntimeError(f"{counts['encoded']} products were encoded, not {products}: the workload is wrong")

@@ -17,11 +17,8 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.settings import Settings
 from jobs.spark.session import open_spark_session
-from jobs.stages.detect import detect
 from jobs.stages.encode import select_rows_to_encode
-from jobs.stages.plan import plan
-from jobs.stages.pull import pull
-from jobs.stages.validate import validate
+from jobs.stages.runner import run_stage
 from jobs.state.model_registry import describe_checkpoint, read_registered_model
 from jobs.state.plan_record import require_plan
 from jobs.state.run_context import RunContext
@@ -68,8 +65,8 @@ def make_workload(work_folder: Path, products: int) -> Path:
     )
     _write_catalog(shop, folder, products)
     with open_workload_run(folder) as context:
-        for stage in (pull, validate, plan, detect):
-            stage(context)
+        for stage in ("pull", "validate", "plan", "detect"):
+            run_stage(context, stage)
         _write_rows(context, folder / "rows")
     (folder / "done").touch()
     return folder

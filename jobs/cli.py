@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from jobs.commands import analyst, evaluation, nightly, operate, rollout, serving, source, training
-from jobs.errors import MoonError
+from jobs.commands.output import print_error
+from jobs.errors import EXIT_USAGE, MoonError
 
 app = typer.Typer(
     name="moon",
@@ -48,8 +49,22 @@ def main() -> None:
     try:
         app()
     except MoonError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]moon:[/] {error}", markup=True)
+        print_error(str(error))
         sys.exit(error.exit_status)
+    except Exception as error:
+        if (message := describe_settings_error(error)) is None:
+            raise
+        print_error(message)
+        sys.exit(EXIT_USAGE)
+
+
+def describe_settings_error(error: Exception) -> str | None:
+    """Return what is wrong with the settings, by their names and without their values; None for other errors."""
+    pydantic = sys.modules.get("pydantic")  # whoever read settings has imported it; `moon --help` has not
+    if pydantic is None or not isinstance(error, pydantic.ValidationError) or error.title != "Settings":
+        return None
+    faults = (f"MOON_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+    return f"a setting cannot be used (environment, .env or an option): {'; '.join(faults)}"
 
 
 if __name__ == "__main__":

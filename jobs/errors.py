@@ -1,10 +1,19 @@
 """Errors that are for the person at the command line: the message says what happened and what to do about it."""
 
+EXIT_FAULT = 1
+"""A machine, a store or the code failed: retry."""
+EXIT_USAGE = 2
+"""The command line or a setting cannot be used: correct it; a retry changes nothing."""
+EXIT_INPUT = 3
+"""A gate, a breaker or the input stopped the run: look at the message; a retry changes nothing."""
+EXIT_TEMPORARY = 75
+"""The process was asked to stop, or something is temporarily not available (EX_TEMPFAIL): retry."""
+
 
 class MoonError(RuntimeError):
     """An expected failure; the command prints its message without a traceback and exits with `exit_status`."""
 
-    exit_status = 1
+    exit_status = EXIT_FAULT
 
 
 class NightStoppedError(MoonError):
@@ -13,7 +22,13 @@ class NightStoppedError(MoonError):
     Its exit status tells a scheduler that a retry changes nothing.
     """
 
-    exit_status = 3
+    exit_status = EXIT_INPUT
+
+
+class UsageError(MoonError):
+    """Options that do not go together; nothing was started."""
+
+    exit_status = EXIT_USAGE
 
 
 class StoppedError(MoonError):
@@ -22,7 +37,7 @@ class StoppedError(MoonError):
     Its exit status is that of a temporary failure (EX_TEMPFAIL), for which a retry is right.
     """
 
-    exit_status = 75
+    exit_status = EXIT_TEMPORARY
 
 
 class SchemaVersionError(MoonError):

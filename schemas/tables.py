@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-LAKE_SCHEMA_VERSION = 1
+LAKE_SCHEMA_VERSION = 2
 
 IMAGE_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
 ATTRIBUTES_TYPE = pa.map_(pa.string(), pa.string())
@@ -90,12 +90,12 @@ QUARANTINE = Table(
         detail=pa.string(),
         row=pa.string(),
     ),
-    partition_by=("date", "stage"),
+    partition_by=("date", "purpose", "stage"),
     key="source_row",
 )
 """Refused rows (``image_index`` null) and refused images of a product that is served without them (index set).
 
-What a re-embedding refuses has the date ``<date>.<model, 8 digits>``: it is not the night's (`Night.quarantine`)."""
+``purpose`` is that of the plan: ``nightly``, or ``out-of-band-<model, 8 digits>`` for what a re-embedding refuses."""
 
 PLANS = Table(
     "plans",
@@ -109,6 +109,7 @@ PLANS = Table(
         counts=pa.map_(pa.string(), pa.int64()),
         override=pa.string(),
         planned_at=TIMESTAMP_TYPE,
+        purpose=pa.string(),
     ),
     partition_by=("date",),
     key="run_id",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-FOLDERS = ("checkpoints", "jobs", "moon_model", "schemas", "validation")
+FOLDERS = ("checkpoints", "demo_shop", "jobs", "moon_model", "schemas", "validation")
 CODE, ENVIRONMENT = "moon-jobs.zip", "moon-environment.tar.gz"
 LEFT_OUT = re.compile(r"(^|/)(__pycache__|pyspark/jars|__editable__[^/]*|moon_nightly-[^/]*)(/|$)")
 """Caches, Spark's jars (an executor runs on its machine's own) and an environment's pointer to this repository."""

@@ -75,8 +75,7 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
     Keyword arguments are settings, except the fields of `RunContext` that lift a breaker. Nights of one test share
     one lake unless ``lake=`` is given.
     """
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.state.run_context import RunContext
 
     def make(date: str = "2026-01-02", **options: Any) -> RunContext:
@@ -86,7 +85,7 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
             if name in options
         }
         settings = make_settings(**options)
-        lake = Lake(Storage(settings.lake, settings.storage_options()))
+        lake = open_lake(settings)
         return RunContext(spark, lake, settings, date, **of_night)
 
     return make

@@ -190,7 +190,8 @@ def _select_data_files(path: str, files: dict[str, int], mapping: SourceMapping)
     found = known or (files if mapping.format != "auto" else {})
     if not found:
         raise UnreadableFileError(
-            f"{path} holds no file that ends in {', '.join(FORMAT_SUFFIXES)} (.gz allowed); rename it, or say which it is "
+            f"{path} holds no file that ends in {', '.join(FORMAT_SUFFIXES)} (.gz allowed); rename it, or say "
+            f"which it is "
             'with format = "…" in the mapping'
         )
     return found

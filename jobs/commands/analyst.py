@@ -1,18 +1,18 @@
 """``moon backfill`` and ``moon compare``: what analysts ask of past snapshots."""
 
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from jobs.commands import options
 from jobs.commands.nightly import collect_overrides, parse_snapshot_date
-from jobs.errors import MoonError, NightStoppedError
+from jobs.commands.output import make_console, make_table, print_json, print_line
+from jobs.commands.session import open_context
+from jobs.errors import NightStoppedError, UsageError
 
 if TYPE_CHECKING:
     from jobs.operations.backfill import BackfillPlan
@@ -47,9 +47,7 @@ def backfill(
             "--scratch", metavar="DAYS", min=1, max=365, help="With --model: also make a collection to search."
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what there is to do and how long it takes, then stop.")
-    ] = False,
+    dry_run: options.DryRunOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however long it takes.")] = False,
     allow_deletes: options.AllowDeletesOption = None,
     allow_refusals: options.AllowRefusalsOption = None,
@@ -79,18 +77,18 @@ def backfill(
     from jobs.settings import Settings
 
     if where and not model:
-        raise MoonError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
+        raise UsageError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
     if scratch and not model:
-        raise MoonError("--scratch needs --model: what a night makes is served, `moon search` finds it there")
+        raise UsageError("--scratch needs --model: what a night makes is served, `moon search` finds it there")
     if model and (allow_deletes, allow_refusals, allow_shift) != (None, None, None):
-        raise MoonError("--model re-embeds and serves nothing: there is no breaker to lift")
+        raise UsageError("--model re-embeds and serves nothing: there is no breaker to lift")
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     dates = parse_snapshot_date(first, settings), parse_snapshot_date(last, settings)
     lifted = collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
     asked = _BackfillOptions(model, where, scratch, dry_run=dry_run, yes=yes)
     document = _backfill(settings, dates, asked, lifted, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps(document))
+        print_json(document)
 
 
 def compare(
@@ -115,25 +113,20 @@ def compare(
     [dim]moon backfill --from 2026-11-22 --to 2026-11-22 --model models/next   # its vectors, nothing is served[/]
     [dim]moon compare --model checkpoints/moon-tiny --model models/next --date 2026-11-22[/]
     """
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.operations.compare import compare_models as work
-    from jobs.operations.compare import resolve_model_version
+    from jobs.operations.compare import compare_models, resolve_model_version
     from jobs.settings import Settings
-    from jobs.spark.session import open_spark_session
 
     if len(models) != 2:
         raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
     settings = Settings().replace(lake=lake)
     day = parse_snapshot_date(date, settings)
-    store = Lake(Storage(settings.lake, settings.storage_options()))
-    versions = (resolve_model_version(store, settings, models[0]), resolve_model_version(store, settings, models[1]))
-    with open_spark_session(settings, f"moon compare {day}") as spark:
-        found = work(spark, store, versions, day, k=k, sample_size=sample, seed=seed)
+    with open_context(settings, f"compare {day}", day) as context:
+        first, second = (resolve_model_version(context.lake, settings, name) for name in models)
+        found = compare_models(context.spark, context.lake, (first, second), day, k=k, sample_size=sample, seed=seed)
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
-        print_comparison(found, Console())
+        print_comparison(found, make_console())
 
 
 def print_comparison(found: dict[str, Any], console: Console) -> None:
@@ -151,10 +144,10 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
     if None not in found["same_category"]:
         shares = " and ".join(f"{share:.1%}" for share in found["same_category"])
         console.print(f"Neighbours of the product's own category: {shares}")
-    table = Table("product", "overlap", first, second, title="Changed most", title_justify="left")
+    table = make_table("product", "overlap", first, second, title="Changed most")
     for row in found["changed"]:
-        lists = ("\n".join(escape(other["title"]) for other in row[side]) for side in ("first", "second"))
-        table.add_row(escape(f"{row['product_id']} {row['title']}"), f"{row['overlap']:.2f}", *lists)
+        lists = ("\n".join(other["title"] for other in row[side]) for side in ("first", "second"))
+        table.add_row(f"{row['product_id']} {row['title']}", f"{row['overlap']:.2f}", *lists)
     console.print(table if found["changed"] else "No product has other neighbours.")
 
 
@@ -172,37 +165,30 @@ class _BackfillOptions:
 def _backfill(
     settings: "Settings", dates: tuple[str, str], asked: _BackfillOptions, lifted: dict[str, Any], *, quiet: bool
 ) -> dict[str, Any]:
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.operations.backfill import list_dates, plan_backfill
-    from jobs.operations.backfill import run_backfill as work
+    from jobs.operations.backfill import list_dates, plan_backfill, run_backfill
     from jobs.operations.scratch import fill_scratch
-    from jobs.spark.session import open_spark_session
-    from jobs.state.run_context import RunContext
 
     days = list_dates(*dates)
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
-    console = Console(quiet=quiet)
-    with open_spark_session(settings, f"moon backfill {dates[0]} {dates[1]}") as spark:
-        base = RunContext(spark, lake, settings, days[0], **lifted)
-        ahead = plan_backfill(base, days, asked.model, asked.where)
-        console.print(_build_days_table(ahead))
-        document: dict[str, Any] = {**ahead.document(), "dry_run": asked.dry_run, "seconds_taken": {}, "scratch": None}
+    console = make_console(quiet=quiet)
+    with open_context(settings, f"backfill {dates[0]} {dates[1]}", days[0], **lifted) as base:
+        plan = plan_backfill(base, days, asked.model, asked.where)
+        console.print(_build_days_table(plan))
+        document: dict[str, Any] = {**plan.document(), "dry_run": asked.dry_run, "seconds_taken": {}, "scratch": None}
         console.print(_summarise_days(document))
         if asked.dry_run:
             return document
-        if ahead.due_dates and not asked.yes:
-            _confirm_long_work(ahead, settings.backfill_ask_hours, is_silent=quiet)
-        for date, outcome in work(base, ahead, asked.model, asked.where):
+        if plan.due_dates and not asked.yes:
+            _confirm_long_work(plan, settings.backfill_ask_hours, is_silent=quiet)
+        for date, outcome in run_backfill(base, plan, asked.model, asked.where):
             document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
             console.print(f"{date} done in {document['seconds_taken'][date]:.1f} s")
         if asked.scratch:
-            made = fill_scratch(base, ahead.model, days, asked.where, asked.scratch)
+            made = fill_scratch(base, plan.model, days, asked.where, asked.scratch)
             document["scratch"] = made.as_dict()
-            console.print(
+            print_line(
                 f'{made.rows:,} products in {made.collection} until {made.expires_at}: moon search "…" --collection '
                 f"{made.collection}",
-                soft_wrap=True,
+                quiet=quiet,
             )
     return document
 
@@ -225,7 +211,7 @@ def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -
 
 
 def _build_days_table(plan: "BackfillPlan") -> Table:
-    table = Table("date", "", "products", "images", "seconds", title="Backfill", title_justify="left")
+    table = make_table("date", "", "products", "images", "seconds", title="Backfill")
     for day in plan.days:
         seconds = "unknown" if day.seconds is None else f"{day.seconds:,.0f}"
         table.add_row(day.date, day.state, f"{day.products:,}", f"{day.images:,}", seconds)

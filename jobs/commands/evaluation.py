@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from jobs.commands import options
+from jobs.commands.output import print_json, print_line
+from jobs.commands.session import open_context
 from jobs.errors import MoonError
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ def evaluate(
     (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
     plot_evaluation(found, out)
     if as_json:
-        typer.echo(json.dumps(found.to_document(), ensure_ascii=False))
+        print_json(found.to_document())
     else:
-        Console(highlight=False, soft_wrap=True).print(render_evaluation(found), markup=False)
+        print_line(render_evaluation(found))
 
 
 def _build_benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
@@ -128,13 +129,6 @@ def _build_benchmark(wanted: str, settings: "Settings", date: str | None, produc
 def _build_lake_benchmark(settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":
     from jobs.commands.nightly import parse_snapshot_date
     from jobs.datasets.benchmark_products import build_lake_benchmark
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.spark.session import open_spark_session
-    from jobs.state.run_context import RunContext
 
-    store = Lake(Storage(settings.lake, settings.storage_options()))
-    with open_spark_session(settings, "moon evaluate") as spark:
-        return build_lake_benchmark(
-            RunContext(spark, store, settings, parse_snapshot_date(date, settings)), products, seed
-        )
+    with open_context(settings, "evaluate", parse_snapshot_date(date, settings)) as context:
+        return build_lake_benchmark(context, products, seed)

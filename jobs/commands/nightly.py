@@ -1,17 +1,16 @@
 """``moon nightly``, its groups ``prepare``, ``infer``, ``serve``, and every stage on its own."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from jobs.commands import options
-from jobs.errors import MoonError
+from jobs.commands.output import make_console, make_table, print_json, print_line
+from jobs.commands.session import open_context
+from jobs.errors import UsageError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -68,7 +67,7 @@ def nightly(
     outcome = _run(settings, night_date, stages, collect_overrides(allow_deletes, allow_refusals, allow_shift, reason))
     document = build_run_document(night_date, outcome)
     if as_json:
-        typer.echo(json.dumps(document))
+        print_json(document)
     else:
         _print(document, outcome)
 
@@ -123,11 +122,11 @@ def collect_overrides(
         reason: as given.
 
     Raises:
-        MoonError: a breaker is lifted without a reason.
+        UsageError: a breaker is lifted without a reason.
     """
     lifted = {"allow_deletes": deletes, "allow_refusals": refusals, "allow_shift": shift}
     if any(share is not None for share in lifted.values()) and not reason:
-        raise MoonError("lifting a breaker needs a reason for the record: add --reason TEXT")
+        raise UsageError("lifting a breaker needs a reason for the record: add --reason TEXT")
     return {**lifted, "reason": reason}
 
 
@@ -145,26 +144,20 @@ def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, obje
 
 
 def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.spark.session import open_spark_session
     from jobs.stages.runner import run_stages
-    from jobs.state.run_context import RunContext
 
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
-    with open_spark_session(settings, f"moon {night_date} {' '.join(stages)}") as spark:
-        return run_stages(RunContext(spark, lake, settings, night_date, **lifted), stages)
+    with open_context(settings, f"{night_date} {' '.join(stages)}", night_date, **lifted) as context:
+        return run_stages(context, stages)
 
 
 def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
-    console = Console()
-    rows = Table("rows", "", title=f"Night {document['date']} ({document['run_id']})", title_justify="left")
+    rows = make_table("rows", "", title=f"Night {document['date']} ({document['run_id']})")
     for name, count in document["rows"].items():  # type: ignore[attr-defined]
         rows.add_row(name, f"{count:,}")
-    console.print(rows)
+    make_console().print(rows)
     seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in outcome.seconds.items())
-    console.print(f"Seconds: {seconds}")
+    print_line(f"Seconds: {seconds}")
     for name in ("estimate", "report"):
         for result in outcome.results.values():
             if name in result.details:
-                console.print(f"{name.capitalize()}: {result.details[name]}", soft_wrap=True)
+                print_line(f"{name.capitalize()}: {result.details[name]}")

@@ -1,24 +1,18 @@
 """``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire``: what an operator does by hand."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from jobs.commands import options
 from jobs.commands.nightly import parse_snapshot_date
+from jobs.commands.output import print_json, print_line
+from jobs.commands.session import open_context
 
 if TYPE_CHECKING:
-    from jobs.settings import Settings
-    from jobs.state.run_context import RunContext
+    pass
 
 PANEL = "When something went wrong"
-
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the lake's history.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +28,7 @@ def repair(
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every field and vector, not only id, hash and epoch; reads all.")
     ] = False,
-    dry_run: DryRunOption = False,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Compare the served collection with the ledger and mend rows that were deleted, changed or added.
@@ -47,23 +41,23 @@ def repair(
     from jobs.operations.repair import repair_collection as mend
     from jobs.settings import Settings
 
-    with _open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
+    with open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
         done = mend(context, deep=deep, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps(done.as_dict()))
+        print_json(done.as_dict())
         return
     found = done.found
     kinds = f"{found.missing:,} missing, {found.changed:,} changed, {found.surplus:,} not to be there"
     what = "nothing differs" if not found.rows else f"{kinds}; {'nothing was mended' if dry_run else 'all mended'}"
-    Console().print(f"{done.collection}, {done.rows:,} rows: {what}", soft_wrap=True)
+    print_line(f"{done.collection}, {done.rows:,} rows: {what}")
 
 
 def restore(
     date: Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="The date whose state is to come back.")],
-    reason: ReasonOption,
+    reason: options.ReasonOption,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    dry_run: DryRunOption = False,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
@@ -78,19 +72,18 @@ def restore(
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with _open_context(settings, "restore", parse_snapshot_date(date, settings), reason) as context:
+    with open_context(settings, "restore", parse_snapshot_date(date, settings), reason=reason) as context:
         done = bring_back(context, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps(done.as_dict()))
+        print_json(done.as_dict())
         return
     how = "would go" if dry_run else "went"
-    Console().print(
+    print_line(
         f"{done.collection} {how} from {done.before} back to {done.date}: {done.rows:,} rows, {done.brought_back:,} "
         f"brought back, {done.deleted:,} deleted",
-        soft_wrap=True,
     )
     if not dry_run:
-        Console().print("Nights are held until `moon release`.")
+        print_line("Nights are held until `moon release`.")
 
 
 def release(lake: options.LakeOption = None, as_json: options.JsonOption = False) -> None:
@@ -100,26 +93,25 @@ def release(lake: options.LakeOption = None, as_json: options.JsonOption = False
     """
     import time
 
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
+    from jobs.lake.store import open_lake
     from jobs.operations.operator_session import record_operation
-    from jobs.serving.alias import current_operator
     from jobs.settings import Settings
     from jobs.state.hold import release_hold as let_go
+    from jobs.state.run_log import current_operator
 
     settings = Settings().replace(lake=lake)
-    store, began = Lake(Storage(settings.lake, settings.storage_options())), time.monotonic()
+    store, began = open_lake(settings), time.monotonic()
     ended = let_go(store, current_operator())
     if ended:
         record_operation(store, "release", ended.restored, {}, {"reason": ended.reason, "held_by": ended.by}, began)
     if as_json:
-        typer.echo(json.dumps({"released": ended.as_dict() if ended else None}))
+        print_json({"released": ended.as_dict() if ended else None})
     else:
-        Console().print(f"Nights go on; they were held by {ended.by}." if ended else "Nights were not held.")
+        print_line(f"Nights go on; they were held by {ended.by}." if ended else "Nights were not held.")
 
 
 def rollback(
-    reason: ReasonOption = "",
+    reason: options.ReasonOption = "",
     to: Annotated[
         str, typer.Option("--to", metavar="MODEL", help="First digits of a model version. Default: the one before.")
     ] = "",
@@ -127,7 +119,7 @@ def rollback(
     mapping: options.MappingOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    dry_run: DryRunOption = False,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Give readers the model back that they had before, caught up with the nights that have passed since.
@@ -144,28 +136,27 @@ def rollback(
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
-    with _open_context(settings, "rollback", reason=reason) as context:
+    with open_context(settings, "rollback", reason=reason) as context:
         way = plan_rollback(context, to)
         if not dry_run:
             go_back(context, way)
     if as_json:
-        typer.echo(json.dumps({**way.as_dict(), "dry_run": dry_run}))
+        print_json({**way.as_dict(), "dry_run": dry_run})
         return
     behind = f"{way.to.collection} (model {way.to.model_version[:12]}, serving {way.to_date or 'nothing yet'})"
-    Console().print(
+    print_line(
         f"{behind} is {way.behind:,} rows behind {way.served} at {way.date}: {way.work}"
         if dry_run
         else f"{settings.alias} names {way.to.collection} again, at {way.date}; it named {way.served}",
-        soft_wrap=True,
     )
 
 
 def retire(
     model: Annotated[str, typer.Option("--model", metavar="MODEL", help="First digits of its model version.")],
-    reason: ReasonOption,
+    reason: options.ReasonOption,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    dry_run: DryRunOption = False,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Drop the collection of a model that readers have left, and its pinned alias; free Milvus of it.
@@ -178,27 +169,13 @@ def retire(
     from jobs.operations.retire import retire_collection as drop
     from jobs.settings import Settings
 
-    with _open_context(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as context:
+    with open_context(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as context:
         done = drop(context, model, dry_run=dry_run)
     if as_json:
-        typer.echo(json.dumps({**done.as_dict(), "dry_run": dry_run}))
+        print_json({**done.as_dict(), "dry_run": dry_run})
         return
     verb = "would be dropped" if dry_run else "is dropped"
-    Console().print(
+    print_line(
         f"{done.collection} (model {done.model_version[:12]}, {done.rows:,} rows of {done.date}) {verb}; its vectors "
         "stay in the lake",
-        soft_wrap=True,
     )
-
-
-@contextmanager
-def _open_context(settings: "Settings", verb: str, date: str = "", reason: str = "") -> "Iterator[RunContext]":
-    """Yield what the work needs; without a date where it does not matter."""
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.spark.session import open_spark_session
-    from jobs.state.run_context import RunContext
-
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
-    with open_spark_session(settings, f"moon {verb}") as spark:
-        yield RunContext(spark, lake, settings, date, reason=reason)

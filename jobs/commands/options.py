@@ -1,8 +1,14 @@
 """Options that several commands share, worded once."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def make_share_option(name: str, text: str) -> Any:
+    """Return an option that takes a share from 0 to 1 and lifts a breaker."""
+    return typer.Option(name, metavar="SHARE", min=0, max=1, help=f"{text}; with --reason.")
+
 
 DateOption = Annotated[
     str | None,
@@ -11,13 +17,11 @@ DateOption = Annotated[
 CatalogOption = Annotated[
     str | None,
     typer.Option(
-        "--catalog",
-        help="Catalogue file, folder or URI (Parquet, JSON Lines, JSON, CSV); {date} is replaced.",
+        "--catalog", help="Catalogue file, folder or URI (Parquet, JSON Lines, JSON, CSV); {date} is replaced."
     ),
 ]
 MappingOption = Annotated[
-    str | None,
-    typer.Option("--mapping", help="Mapping file (TOML). Default: mapping.toml beside the catalogue."),
+    str | None, typer.Option("--mapping", help="Mapping file (TOML). Default: mapping.toml next to the catalogue.")
 ]
 LakeOption = Annotated[str | None, typer.Option("--lake", help="Folder or object-store URI of the lake.")]
 MilvusOption = Annotated[
@@ -27,36 +31,18 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", help="Checkpoint folder. Default: the model behind the alias.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+ReasonOption = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the lake's history.")]
+OverrideReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why a breaker is lifted; kept in the run's record.")
+]
 AllowDeletesOption = Annotated[
-    float | None,
-    typer.Option(
-        "--allow-deletes",
-        metavar="SHARE",
-        min=0,
-        max=1,
-        help="Let this run delete up to this share; with --reason.",
-    ),
+    float | None, make_share_option("--allow-deletes", "Let this run delete up to this share of the served products")
 ]
 AllowRefusalsOption = Annotated[
-    float | None,
-    typer.Option(
-        "--allow-refusals",
-        metavar="SHARE",
-        min=0,
-        max=1,
-        help="Let this run refuse up to this share; with --reason.",
-    ),
+    float | None, make_share_option("--allow-refusals", "Let this run refuse up to this share of the delivered rows")
 ]
 AllowShiftOption = Annotated[
     float | None,
-    typer.Option(
-        "--allow-shift",
-        metavar="SHARE",
-        min=0,
-        max=1,
-        help="Let untouched products lose up to this share of their neighbours; with --reason.",
-    ),
-]
-OverrideReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why a breaker is lifted; kept in the run's record.")
+    make_share_option("--allow-shift", "Let untouched products lose up to this share of their neighbours"),
 ]

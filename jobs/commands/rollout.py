@@ -1,6 +1,5 @@
 """``moon rollout``: another model for the readers."""
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,8 @@ from rich.console import Console
 from jobs.commands import options
 from jobs.commands.analyst import print_comparison
 from jobs.commands.nightly import collect_overrides
+from jobs.commands.output import make_console, print_json
+from jobs.commands.session import open_context
 
 if TYPE_CHECKING:
     from jobs.operations.rollout import Rollout
@@ -35,13 +36,7 @@ def rollout(
     ] = 10_000,
     allow_deletes: Annotated[
         float | None,
-        typer.Option(
-            "--allow-deletes",
-            metavar="SHARE",
-            min=0,
-            max=1,
-            help="Switch though up to this share of products has no vector of the new model; with --reason.",
-        ),
+        options.make_share_option("--allow-deletes", "Switch though up to this share of products has no new vector"),
     ] = None,
     catalog: options.CatalogOption = None,
     mapping: options.MappingOption = None,
@@ -68,7 +63,7 @@ def rollout(
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
     document = _rollout(settings, model, lifted, sample, approve=approve, yes=yes, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        print_json(document)
 
 
 def _rollout(
@@ -81,16 +76,10 @@ def _rollout(
     yes: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
     from jobs.operations import rollout as work
-    from jobs.spark.session import open_spark_session
-    from jobs.state.run_context import RunContext
 
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
-    with open_spark_session(settings, "moon rollout") as spark:
-        context = RunContext(spark, lake, settings, "", **lifted)
+    console = make_console(quiet=quiet)
+    with open_context(settings, "rollout", **lifted) as context:
         ours = work.begin_rollout(context, folder, context.reason)
         document: dict[str, Any] = {
             "alias": settings.alias,
@@ -100,19 +89,27 @@ def _rollout(
             "state": work.ROLLOUT_ALREADY_SERVED,
         }
         if ours.is_done:
-            console.print(f"{settings.alias} serves {ours.model.model_version[:12]} already: nothing to do")
+            console.print(
+                f"{settings.alias} serves {ours.model.model_version[:12]} already: nothing to do", soft_wrap=True
+            )
             return document
         if not approve:
             prepared = work.prepare_rollout(ours, sample=sample)
             document |= {"state": work.ROLLOUT_PREPARED, **vars(prepared)}
             _print_prepared(console, document)
             if not (yes or _confirm_switch(ours, is_silent=quiet)):
-                console.print("Readers see nothing of it yet. To switch: the same command with --approve")
+                console.print(
+                    "Readers see nothing of it yet. To switch: the same command with --approve", soft_wrap=True
+                )
                 return document
         work.switch_rollout(ours)
-        console.print(f"{settings.alias} → {ours.model.collection}, model {ours.model.model_version[:12]}")
+        console.print(
+            f"{settings.alias} → {ours.model.collection}, model {ours.model.model_version[:12]}", soft_wrap=True
+        )
         if settings.model:
-            console.print(f"MOON_MODEL names {settings.model}: unset it, or nights will stop at another model")
+            console.print(
+                f"MOON_MODEL names {settings.model}: unset it, or nights will stop at another model", soft_wrap=True
+            )
         return document | {"state": work.ROLLOUT_SWITCHED}
 
 
@@ -125,7 +122,7 @@ def _confirm_switch(rollout_plan: "Rollout", *, is_silent: bool) -> bool:
 
 def _print_prepared(console: Console, document: dict[str, Any]) -> None:
     rows = ", ".join(f"{count:,} {name}" for name, count in document["rows"].items())
-    console.print(f"{document['after']} holds the products of {document['date']}: {rows}")
+    console.print(f"{document['after']} holds the products of {document['date']}: {rows}", soft_wrap=True)
     if document["comparison"]:
         print_comparison(document["comparison"], console)
-    console.print(f"Page: {document['page']}")
+    console.print(f"Page: {document['page']}", soft_wrap=True)

@@ -1,16 +1,17 @@
 """``moon search``, ``status``, ``export`` and ``maintain``: what services, people and operators ask of the result."""
 
-import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from jobs.commands import options
+from jobs.commands.output import make_console, make_table, print_error, print_json, print_line
+from jobs.commands.session import open_context
 
 PANEL = "Serving"
 
@@ -55,13 +56,13 @@ def search(
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
     hits = find(settings, text=text, image=image, k=k, expression=expression)
     if as_json:
-        typer.echo(json.dumps(hits, ensure_ascii=False))
+        print_json(hits)
         return
-    table = Table("score", "product", "title", "category", "brand", title=text or str(image), title_justify="left")
+    table = make_table("score", "product", "title", "category", "brand", title=text or str(image))
     for hit in hits:
         score = f"{hit['score']:.3f}"
-        table.add_row(score, *(_plain(hit[name]) for name in ("product_id", "title", "category", "brand")))
-    Console().print(table if hits else "Nothing matches the filter." if expression else "The collection is empty.")
+        table.add_row(score, *(str(hit[name]) for name in ("product_id", "title", "category", "brand")))
+    make_console().print(table if hits else "Nothing matches the filter." if expression else "The collection is empty.")
 
 
 def status(
@@ -87,11 +88,11 @@ def status(
     found = look(Settings().replace(lake=lake, milvus=milvus))
     fresh = most is None or is_fresh(found, most)
     if as_json:
-        typer.echo(json.dumps(found | ({} if most is None else {"fresh": fresh})))
+        print_json(found | ({} if most is None else {"fresh": fresh}))
     else:
         _print_status(found)
     if not fresh:
-        Console(stderr=True).print(f"[red]moon:[/] the served state is older than {max_age}: look at the last run")
+        print_error(f"the served state is older than {max_age}: look at the last run")
         raise typer.Exit(1)
 
 
@@ -108,19 +109,19 @@ def export(
     from jobs.settings import Settings
 
     settings = Settings().replace(milvus=milvus)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("export")
         rows = write(settings, out, lambda done, total: progress.update(task, completed=done, total=total))
     if as_json:
-        typer.echo(json.dumps({"file": str(out), "rows": rows}))
+        print_json({"file": str(out), "rows": rows})
     else:
-        Console().print(f"{rows:,} rows in {out}", soft_wrap=True)
+        print_line(f"{rows:,} rows in {out}")
 
 
 def maintain(
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is due.")] = False,
+    dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Keep the lake small and quick; best run every week, beside the nights or between them.
@@ -132,23 +133,20 @@ def maintain(
     What is served, and what mending it needs, always stays. Milvus is asked only where a backfill ever made a scratch
     collection: those whose time is over are dropped.
     """
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
-    from jobs.operations.maintain import maintain_lake as keep
+    from jobs.operations.maintain import maintain_lake
     from jobs.settings import Settings
-    from jobs.spark.session import open_spark_session
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with open_spark_session(settings, "moon maintain") as spark:
-        storage = Storage(settings.lake, settings.storage_options())
-        actions = [action.as_dict() for action in keep(spark, Lake(storage), settings, dry_run=dry_run)]
+    with open_context(settings, "maintain") as context:
+        done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
+    actions = [action.as_dict() for action in done]
     if as_json:
-        typer.echo(json.dumps({"dry_run": dry_run, "actions": actions}))
+        print_json({"dry_run": dry_run, "actions": actions})
         return
-    table = Table("table", "what", "files", "rows", title="due" if dry_run else "done", title_justify="left")
+    table = make_table("table", "what", "files", "rows", title="due" if dry_run else "done")
     for action in actions:
-        table.add_row(*(_plain(value) for value in action.values()))
-    Console().print(table if actions else "Nothing is due.")
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in action.values()))
+    make_console().print(table if actions else "Nothing is due.")
 
 
 def _print_status(found: dict[str, Any]) -> None:
@@ -170,12 +168,5 @@ def _print_status(found: dict[str, Any]) -> None:
     }
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
-        table.add_row(f"[bold]{name}[/]", _plain(value if value else "none"))
-    Console().print(table)
-
-
-def _plain(value: object) -> str:
-    """Return a value as text whose square brackets are no markup."""
-    from rich.markup import escape
-
-    return escape(f"{value:,}" if isinstance(value, int) else str(value))
+        table.add_row(Text(name, "bold"), str(value or "none"))
+    make_console().print(table)

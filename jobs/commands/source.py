@@ -1,14 +1,13 @@
 """``moon demo-catalog`` and ``moon check-source``: catalogues to begin with, and to check before a night."""
 
-import json
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jobs.commands import options
+from jobs.commands.output import make_console, print_json, print_line
 from jobs.errors import MoonError
 
 PANEL = "Catalogues"
@@ -44,9 +43,9 @@ def check_catalog(
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
     found = check_source(settings.catalog, settings.mapping, allowed_roots=settings.allowed_roots, max_rows=rows)
     if as_json:
-        typer.echo(json.dumps(build_check_document(found), ensure_ascii=False))
+        print_json(build_check_document(found))
     else:
-        print_check(found, Console())
+        print_check(found, make_console())
     if out is not None:
         _save(out, found.mapping_text, found.mapping_file)
     if not found.is_usable:
@@ -65,7 +64,7 @@ def _save(out: Path, text: str | None, mapping_file: str | None) -> None:
         raise MoonError(f"{out} exists; name another file, or delete it first") from error
     except OSError as error:
         raise MoonError(f"cannot write {out}: {error.strerror}") from error
-    Console(stderr=True, highlight=False).print(f"mapping saved to {out}")
+    print_line(f"mapping saved to {out}", stderr=True)
 
 
 def demo_catalog(
@@ -94,12 +93,11 @@ def demo_catalog(
         out, products=products, days=days, seed=seed, start=first, broken=broken, progress=not as_json
     )
     if as_json:
-        typer.echo(json.dumps({**vars(summary), "folder": str(summary.folder)}))
+        print_json({**vars(summary), "folder": str(summary.folder)})
         return
-    console = Console(highlight=False)
     for day, count in summary.rows.items():
-        console.print(f"{day}  {count} rows  {summary.folder / day / 'catalog.jsonl'}")
-    console.print(
+        print_line(f"{day}  {count} rows  {summary.folder / day / 'catalog.jsonl'}")
+    print_line(
         f"{summary.photos} photos ({summary.drawn} drawn now), {sum(summary.broken.values())} rows broken on purpose, "
         f"{summary.seconds:.0f} s; look at {summary.folder / 'contact_sheet.png'}"
     )

@@ -1,13 +1,13 @@
 """``moon make-pairs`` and ``moon train``: from purchases to a model; ``moon training-shop``: purchases to try it on."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from jobs.commands import options
+from jobs.commands.output import print_json, print_line
+from jobs.commands.session import open_context
 from jobs.errors import MoonError
 
 PANEL = "Learning"
@@ -45,28 +45,20 @@ def make_pairs(
     [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop/catalog.jsonl --out pairs[/]
     """
     from jobs.commands.nightly import parse_snapshot_date
-    from jobs.datasets.make_pairs import PairOptions
-    from jobs.datasets.make_pairs import write_training_pairs as run
+    from jobs.datasets.make_pairs import PairOptions, write_training_pairs
     from jobs.datasets.purchases import PurchaseLog
-    from jobs.lake.storage import Storage
-    from jobs.lake.store import Lake
     from jobs.settings import Settings
-    from jobs.spark.session import open_spark_session
-    from jobs.state.run_context import RunContext
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
     chosen = PairOptions(hard_negatives=hard_negatives, rows_per_group=rows_per_group, seed=seed)
-    with open_spark_session(settings, "moon make-pairs") as spark:
-        kept = Lake(Storage(settings.lake, settings.storage_options()))
-        context = RunContext(spark, kept, settings, parse_snapshot_date(date, settings))
-        summary = run(context, PurchaseLog(purchases, variants), out, chosen)
+    with open_context(settings, "make-pairs", parse_snapshot_date(date, settings)) as context:
+        summary = write_training_pairs(context, PurchaseLog(purchases, variants), out, chosen)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), **vars(summary)}))
+        print_json({"out": str(out), **vars(summary)})
         return
     kinds = ", ".join(f"{count:,} by {kind}" for kind, count in sorted(summary.kinds.items()))
-    console = Console(highlight=False)
-    console.print(f"{summary.pairs:,} pairs in {out}: {kinds}")
-    console.print(
+    print_line(f"{summary.pairs:,} pairs in {out}: {kinds}")
+    print_line(
         f"of {summary.purchases:,} purchases: {summary.unknown:,} of unknown products, {summary.unusable:,} without "
         f"text or readable image, {summary.thinned:,} left out for the mix of kinds and whole row groups"
     )
@@ -90,7 +82,7 @@ def training_shop(
         out, products=products, purchases_per_product=purchases_each, grocery=grocery, progress=True
     )
     said = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    Console(highlight=False).print(f"{said} in {out}; next: moon prepare and moon make-pairs with {out / CATALOG_FILE}")
+    print_line(f"{said} in {out}; next: moon prepare and moon make-pairs with {out / CATALOG_FILE}")
 
 
 def train(
@@ -127,8 +119,7 @@ def train(
         folder = run(settings, resume=resume, steps=steps)
     except (ConfigError, CheckpointError, PairDataError, TrainingError) as error:
         raise MoonError(str(error)) from error
-    console = Console(highlight=False)
     if folder is None:
-        console.print(f"not finished yet; go on with: moon train --config {config} --resume")
+        print_line(f"not finished yet; go on with: moon train --config {config} --resume")
     else:
-        console.print(f"model: {folder}\ncurve: {settings.run.out / 'metrics.jsonl'}")
+        print_line(f"model: {folder}\ncurve: {settings.run.out / 'metrics.jsonl'}")

@@ -25,6 +25,7 @@ from jobs.errors import FenceError, SchemaVersionError
 from jobs.lake.reading import open_dataset, read_lake_files
 from jobs.lake.storage import Storage
 from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
+from jobs.settings import Settings
 from schemas.tables import LAKE_SCHEMA_VERSION, TABLES, Table
 
 if TYPE_CHECKING:
@@ -131,6 +132,10 @@ class Lake:
         """Return how often an application transaction was committed to a table (0: never)."""
         return self.open(name).transaction_version(app_id) or 0
 
+    def read_partition_version(self, name: str, partition: Mapping[str, str]) -> int:
+        """Return how often a partition of a table was committed to (0: never)."""
+        return self.read_transaction_version(name, make_scope(name, partition))
+
     def is_committed(self, name: str, attempt: str) -> bool:
         """Return whether this attempt (stage and run) is committed already."""
         return self.read_transaction_version(name, f"attempt:{attempt}") > 0
@@ -181,7 +186,7 @@ class Lake:
             return False
         if counter and (delta.transaction_version(counter[0]) or 0) != counter[1]:
             raise FenceError(f"{name}: {counter[0]} has moved on from {counter[1]}")
-        scope = "scope:" + "/".join(f"{key}={partition[key]}" for key in TABLES[name].partition_by)
+        scope = make_scope(name, partition)
         transactions = [
             Transaction(scope, (delta.transaction_version(scope) or 0) + 1),
             *([Transaction(f"attempt:{attempt}", 1)] if attempt else []),
@@ -218,6 +223,16 @@ class Lake:
             if "conflict" in str(error).lower() or "concurrent" in str(error).lower():
                 raise CommitFailedError(str(error)) from error
             raise
+
+
+def open_lake(settings: Settings) -> Lake:
+    """Return the lake that the settings name."""
+    return Lake(Storage(settings.lake, settings.storage_options()))
+
+
+def make_scope(name: str, partition: Mapping[str, str]) -> str:
+    """Return the application transaction that counts the commits of a partition."""
+    return "scope:" + "/".join(f"{key}={partition[key]}" for key in TABLES[name].partition_by)
 
 
 def _build_conjunction(partition: Mapping[str, str] | None) -> list[tuple[str, str, str]] | None:

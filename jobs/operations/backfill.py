@@ -22,7 +22,7 @@ from jobs.operations.reembed import reembed, select_without_vector
 from jobs.operations.row_filter import parse_filter
 from jobs.stages.estimate import measure_seconds_per_unit
 from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, choose_model, describe_checkpoint
 from jobs.state.run_context import RunContext
 
@@ -175,8 +175,8 @@ def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
     reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
     ours = {"model": model.model_version, "collection": model.collection}
     finished = {row["date"] for row in reports if ours.items() <= dict(row["details"]).items()}
-    latest = read_highwater_date(context.lake, model.collection)
-    return {date for date in finished if latest is None or date <= latest.isoformat()}
+    latest = read_ledger_head(context.lake, model.collection).high_water
+    return {date for date in finished if latest is None or date <= latest}
 
 
 def count_gpus(spark: "SparkSession") -> int:
@@ -212,7 +212,8 @@ def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional
         mapping = load_mapping(replace(context, date=missing[0]))
         if mapping.snapshot is None:
             raise NightStoppedError(
-                f"the catalogue {context.settings.catalog} is one snapshot, but {len(missing)} dates are missing: write "
+                f"the catalogue {context.settings.catalog} is one snapshot, but {len(missing)} dates are "
+                f"missing: write "
                 "{date} where its path names the date, or map the column that does (`snapshot`)"
             )
     for date in missing:

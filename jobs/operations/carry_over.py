@@ -1,8 +1,8 @@
 """Products that readers see although the served date does not deliver them, brought into a collection that follows.
 
-A product whose row was refused keeps what an earlier night served (design, "Conservation"). A collection that is filled
-from the served date's products alone would lack it; here its last good row is found in the lake, whatever its date,
-and brought over by the same stages as everything else.
+A product whose row was refused keeps what an earlier night served (docs/decisions/0009-catch-up-rules.md). A
+collection that is filled from the served date's products alone would lack it; here its last good row is found in the
+lake, whatever its date, and brought over by the same stages as everything else.
 """
 
 from dataclasses import replace
@@ -10,17 +10,13 @@ from dataclasses import replace
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.spark.row_counts import count_frames
-from jobs.stages.runner import run_stages
-from jobs.state.changes import OPS, compare_with_ledger
-from jobs.state.ledger import read_ledger, read_ledger_version
+from jobs.stages.runner import OUT_OF_BAND_STAGES, run_stages
+from jobs.state.changes import compare_with_ledger
+from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import COUNTS, Plan, commit_changes, make_run_id
+from jobs.state.plan_record import Plan, freeze_plan, make_out_of_band_purpose, make_plan
 from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
-
-OUT_OF_BAND_STAGES = ("detect", "encode", "upsert")
-"""What work beside a night runs, here and in `jobs.operations.catch_up`."""
 
 
 def carry_over_products(context: RunContext, model: ModelChoice, served: str) -> int:
@@ -43,7 +39,7 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
         past = replace(context, date=date, settings=context.settings.replace(model=model.uri))
         register_model(context.lake, model)
         plan = _freeze_carry_over_plan(past, model, served, lacking.where(F.col("date") == date).select(*CONTENT_KEY))
-        run_stages(replace(past, apart=plan), OUT_OF_BAND_STAGES)
+        run_stages(past, OUT_OF_BAND_STAGES, plan)
     return sum(dates.values())
 
 
@@ -64,28 +60,17 @@ def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataF
 def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
     """Freeze one date's part of the work, or find it frozen."""
     lake, spark = context.lake, context.spark
-    versions = (read_ledger_version(lake, model.collection), served, read_ledger_version(lake, served))
-    inputs = f"carry-over/{model.model_version}/{'/'.join(map(str, versions))}"
-    plan = Plan(
-        date=context.date,
-        run_id=make_run_id(context.date, inputs),
-        model_version=model.model_version,
-        detector_version=model.detector_version,
-        collection=model.collection,
-        ledger_version=versions[0],
-        serve=True,
-    )
-    products = lake.read(spark, "products", context.partition)
-    attempt = f"carry-over/{plan.run_id}"
-    if not lake.is_committed("changes", attempt):
+    own_version = read_ledger_head(lake, model.collection).version
+    served_version = read_ledger_head(lake, served).version
+    inputs = f"carry-over/{model.model_version}/{own_version}/{served}/{served_version}"
+    purpose = make_out_of_band_purpose(model.model_version)
+    plan = make_plan(context.date, model, inputs, ledger_version=own_version, serve=True, purpose=purpose)
+
+    def compare() -> DataFrame:
+        products = lake.read(spark, "products", context.partition).join(wanted, CONTENT_KEY, "left_semi")
         ledger = read_ledger(spark, lake, model.collection)
         whole = lake.read(spark, "vectors", {"model_version": model.model_version}).where(~F.col("partial"))
-        nobody = spark.createDataFrame([], "product_id string")
-        mine = products.join(wanted, CONTENT_KEY, "left_semi")
-        changes = compare_with_ledger(mine, ledger, nobody, whole, date=context.date, with_deletes=False)
-        commit_changes(lake, plan, changes, attempt)
-    changes = lake.read(spark, "changes", plan.partition)
-    shown = F.explode(F.slice("images", 1, model.max_images))
-    images = products.join(changes, CONTENT_KEY, "left_semi").select(shown)
-    counts = count_frames({**{op: changes.where(F.col("op") == op) for op in OPS}, "images": images, "valid": changes})
-    return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})
+        no_refusals = spark.createDataFrame([], "product_id string")
+        return compare_with_ledger(products, ledger, no_refusals, whole, date=context.date, with_deletes=False)
+
+    return freeze_plan(context, plan, f"carry-over/{plan.run_id}", compare, max_images=model.max_images)

@@ -1,12 +1,12 @@
 """Catches a collection that is not served up with the one that is: for a rollout, and before a rollback.
 
-The served collection's high-water date says what readers see. The other collection gets the products of that date
-from the lake: compared with its own ledger, encoded by its own model where a vector is missing, upserted, verified. The
-work is a plan of its own, kept beside the night (`RunContext.apart`); interrupted, it continues, and when a night passes
-meanwhile it is done again for the new date (`CatchUp`).
+The served collection's high-water date says what readers see. The other collection gets the products of that date from
+the lake: compared with its own ledger, encoded by its own model where a vector is missing, upserted, verified. The work
+is an out-of-band plan; interrupted, it continues, and when a nightly run passes in between it is repeated for the new
+date (`CatchUp`).
 
-No breaker stands here: the night that served the date has passed them. The collection may also be ahead of what is
-served, when the served one was restored: then it goes back with it.
+No breaker guards it: the run that served the date has passed them. The collection may also be ahead of what is served,
+when the served one was restored: then it goes back with it (docs/decisions/0009-catch-up-rules.md).
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.operations.carry_over import OUT_OF_BAND_STAGES, carry_over_products
+from jobs.operations.carry_over import carry_over_products
 from jobs.stages.estimate import WorkEstimate, estimate_run
-from jobs.stages.plan import count_plan, draft_plan, freeze_changes
-from jobs.stages.runner import RunOutcome, run_stages
+from jobs.stages.plan import draft_plan, freeze_comparison
+from jobs.stages.runner import OUT_OF_BAND_STAGES, RunOutcome, run_stages
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import read_highwater_date, read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import COUNTS, Plan, commit_plan_header
+from jobs.state.plan_record import Plan, commit_plan_header
 from jobs.state.run_context import RunContext
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 MAX_ROUNDS = 20
-"""So many nights may pass during one catching up; each round after the first is as short as the nights between."""
+"""Nightly runs that may pass during one catch-up; each round after the first is as short as the runs between."""
 
 
 def read_served_date(lake: Lake, collection: str) -> str:
@@ -38,13 +38,13 @@ def read_served_date(lake: Lake, collection: str) -> str:
     Raises:
         NightStoppedError: it never served one.
     """
-    date = read_highwater_date(lake, collection)
+    date = read_ledger_head(lake, collection).high_water
     if date is None:
         raise NightStoppedError(
             f"the ledger of this lake knows nothing of the served collection {collection}: name the lake that its "
             "nights are kept in (--lake)"
         )
-    return date.isoformat()
+    return date
 
 
 def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
@@ -57,24 +57,16 @@ def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
     Raises:
         NightStoppedError: the lake does not hold the date's products.
     """
-    draft = replace(draft_plan(context, model, "catch-up/"), serve=True)
-    attempt, beside = f"catch-up/{draft.run_id}", model.model_version[:8]
-    if not context.lake.is_committed("changes", attempt):
-        freeze_changes(context, draft, attempt)
-    counts = count_plan(context, draft, model.max_images)
-    plan = replace(draft, counts={name: counts[name] for name in COUNTS})
-    commit_plan_header(context.lake, plan, attempt, beside)  # whoever mends after us asks which deletes were planned
+    draft = draft_plan(context, model, is_catch_up=True)
+    attempt = f"catch-up/{draft.run_id}"
+    plan = freeze_comparison(context, draft, attempt, model.max_images)
+    commit_plan_header(context.lake, plan, attempt)  # a reconciliation later asks which deletes were planned
     return plan
-
-
-def count_differing_rows(plan: Plan) -> int:
-    """Return how many rows of a collection differ from what the plan makes of it."""
-    return sum(plan.counts[op] for op in ("new", "changed", "reuse", "deleted"))
 
 
 def estimate_work(context: RunContext, plan: Plan) -> WorkEstimate:
     """Return the encoding that a plan costs, with its time where this model was measured."""
-    return estimate_run(context.lake, plan.model_version, plan.to_encode, plan.counts["images"])
+    return estimate_run(context.lake, plan.model_version, plan.counts.to_encode, plan.counts.images)
 
 
 def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
@@ -91,7 +83,7 @@ def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
     """
     ours = replace(context, settings=context.settings.replace(model=model.uri))
     register_model(ours.lake, model)
-    return run_stages(replace(ours, apart=plan_catch_up(ours, model)), OUT_OF_BAND_STAGES)
+    return run_stages(ours, OUT_OF_BAND_STAGES, plan_catch_up(ours, model))
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ class CatchUp:
     Attributes:
         context: lake, session and settings; its date does not matter.
         model: the model of the collection that follows.
-        served: the collection that is followed, which goes on being written by its nights.
+        served: the collection that is followed; its nightly runs continue.
     """
 
     context: RunContext
@@ -115,7 +107,7 @@ class CatchUp:
         return catch_up_collection(context, self.model)
 
     def run_while_locked(self, client: "MilvusClient", act: "Callable[[MilvusClient], None]") -> None:
-        """Catch up, then act while no night can come between: the lease of the served collection is held meanwhile.
+        """Catch up, then act while no nightly run can come between: the lease of the served collection is held.
 
         Args:
             client: handed to the act.
@@ -126,10 +118,10 @@ class CatchUp:
             LeaseBusyError: a night kept the served collection for longer than we wait.
         """
         for _ in range(MAX_ROUNDS):
-            before = read_ledger_version(self.context.lake, self.served)
+            before = read_ledger_head(self.context.lake, self.served).version
             self.run()
             with hold_lease(self.context.lake, self.served, self.context.settings):
-                if read_ledger_version(self.context.lake, self.served) == before:
+                if read_ledger_head(self.context.lake, self.served).version == before:
                     act(client)
                     return
         raise NightStoppedError(

@@ -17,20 +17,20 @@ MAX_CELL_CHARACTERS = 60
 def print_check(check: CheckResult, console: Console) -> None:
     """Print the mapping, the first rows and the findings."""
     if check.mapping_text is not None:
-        console.print("[bold]Suggested mapping[/] (save it with --out FILE, then correct it by hand)")
+        console.print(
+            Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE, then correct it by hand)")
+        )
         console.print(Syntax(check.mapping_text, "toml", background_color="default"))
     elif check.mapping_file is not None:
-        console.print(f"[bold]Mapping[/] {check.mapping_file}", highlight=False)
+        console.print(Text.assemble(("Mapping", "bold"), f" {check.mapping_file}"))
     if check.rows:
         console.print(_rows_table(check.rows))
     for finding in check.findings:
         console.print(Text(f"{finding.level:>7}  ", LEVEL_STYLES[finding.level]) + Text(finding.text, "default"))
-    verdict = (
-        "[green]A night can use this catalogue.[/]"
-        if check.is_usable
-        else "[red]A night would stop; see the errors.[/]"
-    )
-    console.print(verdict)
+    if check.is_usable:
+        console.print(Text("A night can use this catalogue.", "green"))
+    else:
+        console.print(Text("A night would stop; see the errors.", "red"))
 
 
 def build_check_document(check: CheckResult) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from pyarrow import fs
@@ -26,7 +25,7 @@ from jobs.operations.retention import (
 from jobs.operations.scratch import drop_expired_scratch, has_scratch
 from jobs.settings import Settings
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import compact_history, history_mark
+from jobs.state.ledger import compact_history, make_date_mark
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _compact(
             files = lake.write(_merge_rows(spark, lake, table, paths, first_kept), table, partition)
             marks = {}
             if table == "served" and first_kept:
-                marks = {history_mark(partition["collection"]): Date.fromisoformat(first_kept).toordinal()}
+                marks = make_date_mark("history", partition["collection"], first_kept)
             lake.commit(table, files, attempt=None, partition=partition, remove=paths, marks=marks)
             rows -= sum(file.rows for file in files)
         what = f"compacted: {'/'.join(partition.values())}"

@@ -7,21 +7,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.alias import current_operator
 from jobs.serving.collection import flush_collection, open_collection, read_dimension
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
 from jobs.serving.search import read_served_collection
 from jobs.state.lease import Lease, hold_lease
-from jobs.state.ledger import read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
-from jobs.state.run_log import record_runs
+from jobs.state.run_log import current_operator, make_run_row, record_runs
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -61,17 +59,18 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
     with connect(context.settings) as client:
         served = read_served_collection(client, context.settings.alias)
         name, version = served.collection, served.model_version
-        if not read_ledger_version(context.lake, name):
+        if not read_ledger_head(context.lake, name).version:
             raise NightStoppedError(
-                f"the ledger of this lake knows nothing of {name}, which alias {context.settings.alias} names: name the "
+                f"the ledger of this lake knows nothing of {name}, which alias {context.settings.alias} names: "
+                f"name the "
                 "lake that its nights are kept in (--lake)"
             )
         dimension = read_dimension(context.lake, version)
         with hold_lease(context.lake, name, context.settings) as lease:
             open_collection(client, name)
             writer = RowWriter(context.settings, lease.guard, name)
-            mender = Reconciler(context.spark, context.lake, client, writer, version, dimension)
-            yield OperatorSession(client, name, lease, mender, read_ledger_version(context.lake, name))
+            reconciler = Reconciler(context.spark, context.lake, client, writer, version, dimension)
+            yield OperatorSession(client, name, lease, reconciler, read_ledger_head(context.lake, name).version)
 
 
 def record_operation(
@@ -84,12 +83,6 @@ def record_operation(
         counts, details: as of a stage.
         started: `time.monotonic` of its beginning.
     """
-    row: dict[str, object] = {
-        "stage": stage,
-        "outcome": "success",
-        "counts": list(counts.items()),
-        "seconds": round(time.monotonic() - started, 3),
-        "details": [*details.items(), ("by", current_operator())],
-        "finished_at": datetime.now(UTC),
-    }
+    seconds = time.monotonic() - started
+    row = make_run_row(stage, counts, {**details, "by": current_operator()}, seconds=seconds)
     record_runs(lake, date, "", [row])

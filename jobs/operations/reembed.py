@@ -1,21 +1,20 @@
 """Re-embeds a past snapshot: its products become vectors of a model that need not be the served one.
 
-Nothing is served and no plan of a night is touched: the work is a `Plan` of its own, kept beside the night
-(`RunContext.apart`), that detect and encode work off like any other.
+Nothing is served and no nightly plan is touched: the work is an out-of-band `Plan`, which detect and encode process
+like any other.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.operations.row_filter import filter_products
-from jobs.spark.row_counts import count_frames
 from jobs.stages.runner import RunOutcome, run_stages
 from jobs.state.changes import NEW
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import COUNTS, Plan, commit_changes, make_run_id
+from jobs.state.plan_record import Plan, freeze_plan, make_out_of_band_purpose, make_plan, make_run_id
 from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
 
@@ -49,9 +48,7 @@ def reembed(
         part: of the snapshot.
     """
     register_model(context.lake, model)
-    return run_stages(
-        replace(context, apart=freeze_reembedding(context, model, expression, part)), ("detect", "encode")
-    )
+    return run_stages(context, ("detect", "encode"), freeze_reembedding(context, model, expression, part))
 
 
 def reembed_in_parts(
@@ -75,40 +72,31 @@ def freeze_reembedding(
     context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart = WHOLE_SNAPSHOT
 ) -> Plan:
     """Freeze which products are encoded, or find it frozen: one snapshot, model, expression and part are one work."""
-    plan = Plan(
-        date=context.date,
-        run_id=_run_id(context, model, expression, part),
-        model_version=model.model_version,
-        detector_version=model.detector_version,
-        collection=model.collection,
-        ledger_version=0,
-        serve=False,
-    )
-    attempt = f"reembed/{plan.run_id}"
-    if not context.lake.is_committed("changes", attempt):
+    purpose = make_out_of_band_purpose(model.model_version)
+    inputs = _describe_inputs(context, model, expression, part)
+    plan = make_plan(context.date, model, inputs, ledger_version=0, serve=False, purpose=purpose)
+
+    def select() -> DataFrame:
         products = part.select_products(context.lake.read(context.spark, "products", context.partition))
-        wanted = select_without_vector(context, products, model, expression).withColumn("op", F.lit(NEW))
-        commit_changes(context.lake, plan, wanted, attempt)
-    changes = context.lake.read(context.spark, "changes", plan.partition)
-    products = context.lake.read(context.spark, "products", context.partition).join(changes, CONTENT_KEY, "left_semi")
-    images = products.select(F.explode(F.slice("images", 1, model.max_images)))
-    counts = count_frames({"new": changes, "images": images})
-    return replace(plan, counts={**dict.fromkeys(COUNTS, 0), **counts})
+        return select_without_vector(context, products, model, expression).withColumn("op", F.lit(NEW))
+
+    return freeze_plan(context, plan, f"reembed/{plan.run_id}", select, max_images=model.max_images)
 
 
 def is_reembedded(
     context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart = WHOLE_SNAPSHOT
 ) -> bool:
     """Return whether this very work was brought to its end; products that were refused have no vector even so."""
-    return context.lake.is_committed("vectors", f"encode/{_run_id(context, model, expression, part)}")
+    run_id = make_run_id(context.date, _describe_inputs(context, model, expression, part))
+    return context.lake.is_committed("vectors", f"encode/{run_id}")
 
 
-def _run_id(context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart) -> str:
-    validated = context.lake.read_transaction_version("products", f"scope:date={context.date}")
+def _describe_inputs(context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart) -> str:
+    validated = context.lake.read_partition_version("products", context.partition)
     inputs = f"reembed/{validated}/{model.model_version}/{expression}"
     if part != WHOLE_SNAPSHOT:
         inputs += f"/{part.number}/{part.of}"
-    return make_run_id(context.date, inputs)
+    return inputs
 
 
 def select_without_vector(

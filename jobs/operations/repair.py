@@ -57,7 +57,7 @@ def repair_collection(context: RunContext, *, deep: bool = False, dry_run: bool 
     with operator_session(context) as bench:
         ledger = read_ledger(context.spark, context.lake, bench.collection)
         rows = ledger.count()
-        found = bench.reconciler.to(ledger, deep=deep, dry_run=dry_run)
+        found = bench.reconciler.reconcile(ledger, deep=deep, dry_run=dry_run)
         done = RepairResult(bench.collection, rows, found, dry_run)
         if not dry_run and found.rows:
             bench.flush()

@@ -1,6 +1,6 @@
 """restore: brings the served collection and its ledger back to what an earlier date served, and holds the nights.
 
-For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one way back
+For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one plan back
 under a collection's high-water date (design, "Serving state"). Rows that differ from that date's are written under a
 new epoch, with the snapshot dates they had; what came since is deleted. Nothing is encoded.
 
@@ -9,7 +9,6 @@ The hold comes first, so that a restore that was killed is not undone by the nex
 
 import time
 from dataclasses import dataclass
-from datetime import date as Date
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -17,21 +16,13 @@ from pyspark.sql import functions as F
 from jobs.errors import NightStoppedError
 from jobs.operations.catch_up import read_served_date
 from jobs.operations.operator_session import OperatorSession, operator_session, record_operation
-from jobs.serving.alias import current_operator
 from jobs.serving.collection import verify_collection
 from jobs.serving.row_writer import WriteResult
 from jobs.spark.row_counts import count_frames
 from jobs.state.hold import hold_runs
-from jobs.state.ledger import (
-    DELETE,
-    UPSERT,
-    epoch_mark,
-    highwater_mark,
-    ledger_counter,
-    read_history_start,
-    read_ledger,
-)
+from jobs.state.ledger import commit_ledger, read_ledger, read_ledger_head
 from jobs.state.run_context import RunContext
+from jobs.state.run_log import current_operator
 from schemas.collection import ID_FIELD
 
 _STAGE = "restore"
@@ -65,17 +56,17 @@ class RestoreResult:
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """From what the ledger says to what it is to say.
+    """What a restore writes and deletes.
 
     Attributes:
         target: every row that is to be held, with the epoch that it has or will have.
-        back: those of the target that change.
+        rows_to_write: those of the target that change.
         ids_to_delete: product_id of rows that go.
         counts: rows, brought_back, deleted.
     """
 
     target: DataFrame
-    back: DataFrame
+    rows_to_write: DataFrame
     ids_to_delete: DataFrame
     counts: dict[str, int]
 
@@ -92,40 +83,43 @@ def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult
             any more; or the lake lacks what must be brought back.
         NothingPublishedError, LeaseBusyError: there is nothing to restore, or a night writes it.
     """
-    began = time.monotonic()
-    with operator_session(context) as bench:
-        before = read_served_date(context.lake, bench.collection)
-        _check_date(context, bench.collection, before)
-        way = _plan_restore(context, bench)
-        done = RestoreResult(bench.collection, context.date, before, **way.counts, dry_run=dry_run)
+    started = time.monotonic()
+    with operator_session(context) as session:
+        before = read_served_date(context.lake, session.collection)
+        _check_date(context, session.collection, before)
+        plan = _plan_restore(context, session)
+        done = RestoreResult(session.collection, context.date, before, **plan.counts, dry_run=dry_run)
         if dry_run:
             return done
         hold_runs(context.lake, context.date, context.reason, current_operator())
-        mended = bench.reconciler.to(way.target)
-        bench.flush()
+        reconciled = session.reconciler.reconcile(plan.target)
+        session.flush()
         verify_collection(
-            bench.client,
-            bench.collection,
-            rows=way.counts["rows"],
-            epoch=bench.lease.epoch,
-            epoch_rows=way.counts["brought_back"],
-            written=WriteResult(mended.rows, mended.sample if mended.written == way.counts["brought_back"] else []),
+            session.client,
+            session.collection,
+            rows=plan.counts["rows"],
+            epoch=session.lease.epoch,
+            epoch_rows=plan.counts["brought_back"],
+            written=WriteResult(
+                reconciled.rows, reconciled.sample if reconciled.written == plan.counts["brought_back"] else []
+            ),
         )
-        _commit(context, bench, way)
-    counts = {**way.counts, "mended": mended.rows}
+        _commit(context, session, plan)
+    counts = {**plan.counts, "mended": reconciled.rows}
     details = {"collection": done.collection, "before": before, "reason": context.reason}
-    record_operation(context.lake, _STAGE, context.date, counts, details, began)
+    record_operation(context.lake, _STAGE, context.date, counts, details, started)
     return done
 
 
 def _check_date(context: RunContext, collection: str, before: str) -> None:
     if context.date >= before:
         raise NightStoppedError(
-            f"{collection} serves {before}: there is nothing later than {context.date} to undo (`moon repair` mends rows "
+            f"{collection} serves {before}: there is nothing later than {context.date} to undo (`moon repair` "
+            f"mends rows "
             "that were changed behind our back)"
         )
-    first = read_history_start(context.lake, collection)
-    if first is not None and Date.fromisoformat(context.date) < first:
+    first = read_ledger_head(context.lake, collection).history_start
+    if first is not None and context.date < first:
         raise NightStoppedError(
             f"the ledger of {collection} tells what was served from {first} on; older dates were compacted (`moon "
             "maintain`, MOON_RETENTION_DAYS). Restore a later date"
@@ -147,25 +141,16 @@ def _plan_restore(context: RunContext, session: OperatorSession) -> RestorePlan:
 
 
 def _commit(context: RunContext, session: OperatorSession, plan: RestorePlan) -> None:
-    """Write what Milvus holds now into the ledger; deletes carry the restored date, as its night would have."""
-    name, date = session.collection, context.date
-    deletes = plan.ids_to_delete.select(
-        ID_FIELD,
-        F.lit(DELETE).alias("op"),
-        F.lit(None).cast("string").alias("content_hash"),
-        F.lit(date).alias("snapshot_date"),
-        F.lit(session.lease.epoch).cast("long").alias("epoch"),
-        F.lit(False).alias("partial"),
-    )
-    rows = plan.back.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
-    context.lake.commit(
-        "served",
-        context.lake.write(rows, "served", {"collection": name}),
+    """Write what Milvus holds now into the ledger; deletes carry the restored date, as its own run would have."""
+    commit_ledger(
+        context.lake,
+        session.collection,
+        plan.rows_to_write,
+        plan.ids_to_delete,
+        date=context.date,
+        epoch=session.lease.epoch,
+        version=session.ledger_version,
+        high_water=context.date,
+        expected_rows=plan.counts["brought_back"] + plan.counts["deleted"],
         attempt=None,
-        partition={"collection": name},
-        counter=(ledger_counter(name), session.ledger_version),
-        marks={
-            highwater_mark(name): Date.fromisoformat(date).toordinal(),
-            epoch_mark(name): session.lease.epoch,
-        },
     )

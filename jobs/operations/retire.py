@@ -14,7 +14,7 @@ from jobs.milvus.client import connect, count_rows, read_alias_target
 from jobs.operations.operator_session import record_operation
 from jobs.serving.alias import find_unserved_collection, read_model_version
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from schemas.collection import pinned_alias
 
@@ -64,8 +64,8 @@ def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) 
         with hold_lease(context.lake, target, context.settings):
             pinned = _check_unserved(client, target, pinned_alias(context.settings.alias, version))
             client.load_collection(target)
-            held = read_highwater_date(context.lake, target)
-            found = RetireResult(target, version, held.isoformat() if held else None, count_rows(client, target))
+            held = read_ledger_head(context.lake, target).high_water
+            found = RetireResult(target, version, held, count_rows(client, target))
             if dry_run:
                 return found
             for alias in pinned:

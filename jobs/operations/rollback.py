@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
-from jobs.operations.catch_up import CatchUp, count_differing_rows, estimate_work, plan_catch_up, read_served_date
+from jobs.operations.catch_up import CatchUp, estimate_work, plan_catch_up, read_served_date
 from jobs.serving.alias import (
     AliasMove,
     find_previous_collection,
@@ -20,7 +20,7 @@ from jobs.serving.alias import (
 )
 from jobs.serving.search import read_served_collection
 from jobs.stages.estimate import WorkEstimate
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, read_registered_model
 from jobs.state.run_context import RunContext
 from schemas.collection import is_scratch
@@ -84,13 +84,13 @@ def plan_rollback(context: RunContext, to: str = "") -> RollbackPlan:
     model = read_registered_model(context.lake, own, version, target)
     there = replace(context, date=read_served_date(context.lake, served))
     plan = plan_catch_up(there, model)
-    held = read_highwater_date(context.lake, target)
+    held = read_ledger_head(context.lake, target).high_water
     return RollbackPlan(
         served,
         model,
         there.date,
-        held.isoformat() if held else None,
-        count_differing_rows(plan),
+        held,
+        plan.counts.differing,
         estimate_work(there, plan),
     )
 

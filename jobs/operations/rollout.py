@@ -1,8 +1,9 @@
 """rollout: another model for the readers, in two steps with a person between them.
 
-`prepare_rollout` fills the new model's collection beside the nights, which go on and serve the old one, and compares both. A
-person reads the comparison. `switch_rollout` catches up with the nights that passed and moves the alias while no night can come
-between. Either step, killed anywhere and run again, goes on where it was; done already, it changes nothing.
+`prepare_rollout` fills the new model's collection beside the nights, which go on and serve the old one, and compares
+both. A person reads the comparison. `switch_rollout` catches up with the nights that passed and moves the alias while
+no night can come between. Either step, killed anywhere and run again, goes on where it was; done already, it changes
+nothing.
 """
 
 import logging
@@ -13,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyspark.sql import functions as F
 
 from jobs.errors import MoonError, NightStoppedError
@@ -21,15 +21,15 @@ from jobs.milvus.client import connect, read_alias_target
 from jobs.operations.catch_up import MAX_ROUNDS, CatchUp, read_served_date
 from jobs.operations.compare import CompareError, compare_models
 from jobs.operations.reembed import reembed_in_parts
-from jobs.serving.alias import AliasMove, current_operator, move_alias, read_model_version
+from jobs.pages.page import REPORTS_FOLDER, render_page, write_page
+from jobs.serving.alias import AliasMove, move_alias, read_model_version
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_breakers
-from jobs.stages.report import REPORTS_FOLDER
-from jobs.state.changes import OPS
-from jobs.state.ledger import read_ledger, read_ledger_version
+from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, describe_checkpoint
+from jobs.state.plan_record import read_plans
 from jobs.state.run_context import RunContext
-from jobs.state.run_log import record_runs
+from jobs.state.run_log import current_operator, make_run_row, record_runs
 from schemas.collection import ID_FIELD
 
 log = logging.getLogger(__name__)
@@ -139,12 +139,12 @@ def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed
     """
     lake, follower = rollout.context.lake, rollout.catch_up
     for _ in range(MAX_ROUNDS):
-        before = read_ledger_version(lake, rollout.served)
+        before = read_ledger_head(lake, rollout.served).version
         context = replace(rollout.context, date=read_served_date(lake, rollout.served))
         for part, outcome in reembed_in_parts(context, rollout.model, PRODUCTS_PER_PART):
             log.info("part %d of %d: %s", part.number + 1, part.of, dict(outcome.results["encode"].counts))
         follower.run()
-        if read_ledger_version(lake, rollout.served) == before:  # no night has passed meanwhile
+        if read_ledger_head(lake, rollout.served).version == before:  # no night has passed meanwhile
             break
     models = (rollout.served_model, rollout.model.model_version)
     comparison: dict[str, Any] = {}
@@ -218,14 +218,13 @@ def _check_no_night(rollout: Rollout) -> None:
         NightUnderwayError: there is one.
     """
     lake, since = rollout.context.lake, datetime.now(UTC) - MAX_NIGHT_DURATION
-    version = read_ledger_version(lake, rollout.served)
-    for plan in lake.read_arrow("plans").to_pylist():
-        counts = dict(plan["counts"])
-        is_ours = (plan["collection"], plan["ledger_version"], plan["serve"]) == (rollout.served, version, True)
-        if is_ours and plan["planned_at"] > since and any(counts[op] for op in OPS):
+    version = read_ledger_head(lake, rollout.served).version
+    for plan in read_plans(lake):
+        is_current = (plan.collection, plan.ledger_version, plan.serve) == (rollout.served, version, True)
+        if is_current and plan.planned_at > since and plan.counts.differing:
             raise NightUnderwayError(
-                f"the night of {plan['date']} is planned for {rollout.served} and not served yet: let it end (`moon "
-                f"serve --date {plan['date']}`), then approve again; MOON_WAIT_SECONDS waits longer"
+                f"the night of {plan.date} is planned for {rollout.served} and not served yet: let it end (`moon "
+                f"serve --date {plan.date}`), then approve again; MOON_WAIT_SECONDS waits longer"
             )
 
 
@@ -240,29 +239,17 @@ def _record_state(rollout: Rollout, state: str, date: str, rows: Mapping[str, in
         "state": state, "before": rollout.served, "after": rollout.model.collection,
         "model": rollout.model.model_version, "reason": rollout.reason, "by": current_operator(), **details,
     }  # fmt: skip
-    row: dict[str, object] = {
-        "stage": STAGE, "outcome": "success", "counts": list(rows.items()), "seconds": 0.0,
-        "details": list(told.items()), "finished_at": datetime.now(UTC),
-    }  # fmt: skip
-    record_runs(rollout.context.lake, date, "", [row])
+    record_runs(rollout.context.lake, date, "", [make_run_row(STAGE, rows, told)])
 
 
 def _write_page(rollout: Rollout, prepared: RolloutPreview) -> str:
-    """Write the page of a prepared rollout under ``_reports/rollouts`` of the lake; return where it lies."""
-    environment = Environment(
-        loader=PackageLoader("jobs.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    """Write the page of a prepared rollout into the lake and return its URI."""
+    page = render_page(
+        "rollout.html.j2",
+        rollout=rollout,
+        prepared=prepared,
+        found=prepared.comparison,
+        alias=rollout.context.settings.alias,
     )
-    page = environment.get_template("rollout.html.j2").render(
-        rollout=rollout, prepared=prepared, found=prepared.comparison, alias=rollout.context.settings.alias
-    )
-    folder = f"{REPORTS_FOLDER}/rollouts"
-    name = f"{folder}/{prepared.date}-{rollout.model.collection}-{uuid.uuid4().hex[:8]}.html"
-    filesystem, root = rollout.context.lake.storage.open()
-    filesystem.create_dir(f"{root}/{folder}", recursive=True)
-    with filesystem.open_output_stream(f"{root}/{name}") as stream:
-        stream.write(page.encode())
-    return rollout.context.lake.storage.uri(name)
+    name = f"{prepared.date}-{rollout.model.collection}-{uuid.uuid4().hex[:8]}.html"
+    return write_page(rollout.context.lake, f"{REPORTS_FOLDER}/rollouts/{name}", page)

@@ -8,8 +8,6 @@ A move is noted in `runs` (stage ``alias``) before and after it is made: who, wh
 cache what an alias names, so a move is verified by a client of its own.
 """
 
-import getpass
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -18,8 +16,8 @@ from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties, retry_transient
 from jobs.settings import Settings
-from jobs.state.ledger import read_highwater_date
-from jobs.state.run_log import record_runs
+from jobs.state.ledger import read_ledger_head
+from jobs.state.run_log import current_operator, make_run_row, record_runs
 from schemas.collection import PROPERTY_MODEL, pinned_alias
 
 if TYPE_CHECKING:
@@ -166,11 +164,6 @@ def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
     return [AliasMove(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
 
 
-def current_operator() -> str:
-    """Return who runs this process, for the record: ``user@host``."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
 def _until(stack: list[str], name: str) -> list[str]:
     return stack[: stack.index(name)] if name in stack else stack
 
@@ -191,10 +184,6 @@ def _verify(settings: Settings, alias: str, collection: str) -> None:
 
 
 def _note(lake: Lake, move: AliasMove, outcome: str) -> None:
-    date = read_highwater_date(lake, move.after) or datetime.now(UTC).date()
-    record_runs(
-        lake, date.isoformat(), "", [{
-            "stage": STAGE, "outcome": outcome, "counts": [], "seconds": 0.0,
-            "details": [*vars(move).items(), ("by", current_operator())], "finished_at": datetime.now(UTC),
-        }],
-    )  # fmt: skip
+    date = read_ledger_head(lake, move.after).high_water or datetime.now(UTC).date().isoformat()
+    details = {**vars(move), "by": current_operator()}
+    record_runs(lake, date, "", [make_run_row(STAGE, {}, details, outcome=outcome)])

@@ -191,7 +191,8 @@ def verify_collection(
     if found != {"rows": rows, "of_epoch": epoch_rows}:
         raise NightStoppedError(
             f"collection {name} holds {found['rows']:,} rows, {found['of_epoch']:,} of them from this run; it must be "
-            f"{rows:,} and {epoch_rows:,}. Another writer is at work that does not take our lease, or Milvus lost rows. "
+            f"{rows:,} and {epoch_rows:,}. Another writer is at work that does not take our lease, or Milvus "
+            f"lost rows. "
             "Stop that writer and run the night again: it mends what differs"
         )
     different = [row[ID_FIELD] for row in _find_differing(client, name, written.sample, epoch)]

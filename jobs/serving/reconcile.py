@@ -29,7 +29,8 @@ from jobs.milvus.client import scan_rows, vector_page_size
 from jobs.serving.row_writer import RowWriter, WriteResult
 from jobs.serving.rows import check_serving_rows, compute_entity_digest, compute_row_digests, join_rows
 from jobs.state.changes import DELETED
-from jobs.state.ledger import read_ledger_epoch, read_vectors
+from jobs.state.ledger import LedgerHead, read_vectors
+from jobs.state.plan_record import read_plans
 from schemas.collection import ID_FIELD, SCALAR_FIELDS, VECTOR_FIELD
 from schemas.tables import CONTENT_KEY
 
@@ -93,26 +94,26 @@ class Reconciler:
     model_version: str
     dimension: int
 
-    def reconcile_after_crash(self, ledger: DataFrame, ours: DataFrame, ledger_version: int) -> int:
+    def reconcile_after_crash(self, ledger: DataFrame, ours: DataFrame, head: LedgerHead) -> int:
         """Bring back what runs that never wrote the ledger have touched, except what this run writes anyway.
 
         Args:
             ledger: what the collection should hold (`jobs.state.ledger.read_ledger`).
             ours: product_id that this run upserts or deletes.
-            ledger_version: of the ledger that those runs and this one started from.
+            head: of the ledger that those runs and this one started from.
 
         Returns:
             How many rows were written or deleted.
         """
         name = self.writer.collection
-        newer = f"epoch > {read_ledger_epoch(self.lake, name)}"
+        newer = f"epoch > {head.epoch}"
         with spill_rows(self.spark, self.lake, scan_rows(self.client, name, ["content_hash", "epoch"], newer)) as held:
-            touched = held.select(ID_FIELD).unionByName(self._read_planned_deletes(ledger_version)).distinct()
+            touched = held.select(ID_FIELD).unionByName(self._read_planned_deletes(head.version)).distinct()
             touched = touched.join(ours.select(ID_FIELD), ID_FIELD, "left_anti")
             surplus = touched.join(ledger, ID_FIELD, "left_anti")
             return self._bring_back(wanted=ledger.join(touched, ID_FIELD, "left_semi"), surplus=surplus).rows
 
-    def to(self, target: DataFrame, *, deep: bool = False, dry_run: bool = False) -> ReconcileResult:
+    def reconcile(self, target: DataFrame, *, deep: bool = False, dry_run: bool = False) -> ReconcileResult:
         """Make the collection hold exactly the target, comparing every row.
 
         Args:
@@ -158,13 +159,10 @@ class Reconciler:
 
     def _read_planned_deletes(self, ledger_version: int) -> DataFrame:
         """Return product_id of every delete that was ever planned from this state of the ledger."""
-        plans = self.lake.read_arrow("plans").to_pylist()
-        runs = [
-            plan["run_id"]
-            for plan in plans
-            if plan["collection"] == self.writer.collection and plan["ledger_version"] == ledger_version
-        ]
-        frames = [self.lake.read(self.spark, "changes", {"run_id": run}) for run in sorted(set(runs))]
+        name = self.writer.collection
+        plans = [plan for plan in read_plans(self.lake) if plan.collection == name]
+        runs = {plan.run_id for plan in plans if plan.ledger_version == ledger_version}
+        frames = [self.lake.read(self.spark, "changes", {"run_id": run}) for run in sorted(runs)]
         ids = self.spark.createDataFrame([], f"{ID_FIELD} string")
         for frame in frames:
             ids = ids.unionByName(frame.where(F.col("op") == DELETED).select(ID_FIELD))

@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.state.changes import DELETED, OPS
+from jobs.state.changes import DELETED
 from jobs.state.ledger import read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -131,17 +131,16 @@ def check_serving_rows(rows: DataFrame, dimension: int) -> int:
 
 def select_to_serve(context: RunContext, plan: Plan) -> DataFrame:
     """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
-    of_plan = {"date": context.quarantine("encode")["date"]}
-    quarantine = context.lake.read(context.spark, "quarantine", of_plan)
+    quarantine = context.lake.read(context.spark, "quarantine", {"date": context.date, "purpose": plan.purpose})
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
     return read_changes(context, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
 
 
 def has_changes(context: RunContext, plan: Plan) -> bool:
     """Return whether the plan changes Milvus at all; it does not where encode refused all that is new."""
-    if plan.counts[DELETED]:
+    if plan.counts.deleted:
         return True
-    return any(plan.counts[op] for op in OPS) and not select_to_serve(context, plan).isEmpty()
+    return plan.counts.to_upsert > 0 and not select_to_serve(context, plan).isEmpty()
 
 
 def iter_entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:

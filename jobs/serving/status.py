@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
-from jobs.lake.storage import Storage
-from jobs.lake.store import Lake
+from jobs.lake.store import open_lake
 from jobs.milvus.client import connect, count_rows, read_alias_target, read_collection_properties, strip_credentials
 from jobs.serving.search import READER_WAIT_SECONDS
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR_FIELD
 
 if TYPE_CHECKING:
@@ -49,17 +48,17 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         (its record: run_id, date, outcome, finished_at, rows), hold (`jobs.state.hold.Hold` as a dict, or None)
         and where lake and Milvus lie.
     """
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     with connect(settings, READER_WAIT_SECONDS) as client:
         served = _read_served(client, settings.alias)
     held = read_hold(lake)
-    latest = read_highwater_date(lake, served["collection"]) if served["collection"] else None
+    latest = read_ledger_head(lake, served["collection"]).high_water if served["collection"] else None
     runs = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == "report"]
     served_at = max((row["finished_at"] for row in runs if _is_run_of_latest(row, served, latest)), default=None)
     elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
     return {
         **served,
-        "snapshot_date": latest.isoformat() if latest else None,
+        "snapshot_date": latest,
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
         "last_run": _find_last_run(runs),
@@ -96,7 +95,7 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
 def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
     """Return whether a record is of a run that brought, or confirmed, the latest served date."""
     of_collection = dict(row["details"]).get("collection") == served["collection"]
-    return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest.isoformat()
+    return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest
 
 
 def _find_last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -52,7 +52,8 @@ class Breaker:
         found = self.count / max(self.total, 1)
         raise NightStoppedError(
             f"this night {self.action} {self.count:,} of {self.total:,} {self.what} ({found:.1%}); the limit is "
-            f"{self.share:.1%} and more than {self.floor:,}. Nothing was served. {self.likely_cause} If it is right, run "
+            f"{self.share:.1%} and more than {self.floor:,}. Nothing was served. {self.likely_cause} If it is "
+            f"right, run "
             f"again with {self.override} {min(1.0, _round_up_percent(found))} --reason TEXT"
         )
 

@@ -16,7 +16,7 @@ from jobs.stages.detect_task import DetectJob, run_detect_task
 from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.state.changes import ENCODED_OPS
 from jobs.state.model_registry import read_registered_model
-from jobs.state.plan_record import Plan, require_plan
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.tables import CONTENT_KEY
 
@@ -24,7 +24,7 @@ STAGE = "detect"
 IMAGES_PER_TASK = 512
 
 
-def detect(context: RunContext) -> StageResult:
+def detect(context: RunContext, plan: Plan) -> StageResult:
     """Find and commit the missing regions of tonight's images.
 
     Commits refused images (`quarantine`) first and `regions` last: they are the mark. What an earlier run of the date
@@ -33,16 +33,15 @@ def detect(context: RunContext) -> StageResult:
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
     """
-    plan = context.apart or require_plan(context.lake, context.date)
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
     if context.lake.is_committed("regions", attempt):
         return StageResult({}, {**details, "note": "found committed"})
     partitions = {
-        "quarantine": context.quarantine(STAGE),
+        "quarantine": context.quarantine_partition(STAGE, plan.purpose),
         "regions": {"detector_version": plan.detector_version},
     }
-    files = _run(context, plan, partitions) if plan.counts["images"] else {}
+    files = _run(context, plan, partitions) if plan.counts.images else {}
     refused, regions = files.get("quarantine", []), files.get("regions", [])
     standing = _rewrite_refused(context, plan, partitions["quarantine"])
     context.lake.commit(
@@ -78,7 +77,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
     known = context.lake.read(context.spark, "regions", partitions["regions"]).select(*key)
     # An image of unknown version (null) equals none: it may have other bytes today.
     missing = select_images_to_encode(context, plan, model.max_images).join(known, key, "left_anti")
-    tasks = choose_task_count(plan.counts["images"], IMAGES_PER_TASK, count_task_slots(context.spark))
+    tasks = choose_task_count(plan.counts.images, IMAGES_PER_TASK, count_task_slots(context.spark))
     job = DetectJob(
         storage=context.lake.storage,
         partitions=partitions,

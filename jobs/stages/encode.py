@@ -17,7 +17,7 @@ from jobs.stages.encode_task import EncodeJob, run_encode_task
 from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.stages.worker_models import worker_path
 from jobs.state.model_registry import read_registered_model
-from jobs.state.plan_record import Plan, require_plan
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 
 STAGE = "encode"
@@ -25,7 +25,7 @@ PRODUCTS_PER_TASK = 128
 """Enough for progress to be seen; small enough that no core idles long at the end."""
 
 
-def encode(context: RunContext) -> StageResult:
+def encode(context: RunContext, plan: Plan) -> StageResult:
     """Make and commit the vectors of tonight's plan.
 
     Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
@@ -33,21 +33,20 @@ def encode(context: RunContext) -> StageResult:
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
     """
-    plan = context.apart or require_plan(context.lake, context.date)
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
     if context.lake.is_committed("vectors", attempt):
         return StageResult({}, {**details, "note": "found committed"})
     partitions = {
-        "quarantine": context.quarantine(STAGE),
+        "quarantine": context.quarantine_partition(STAGE, plan.purpose),
         "vectors": {"model_version": plan.model_version, "date": context.date},
     }
-    files = _run(context, plan, partitions) if plan.to_encode else {}
+    files = _run(context, plan, partitions) if plan.counts.to_encode else {}
     refused, vectors = files.get("quarantine", []), files.get("vectors", [])
     context.lake.commit("quarantine", refused, attempt=attempt, partition=partitions["quarantine"], mode="overwrite")
     context.lake.commit("vectors", vectors, attempt=attempt, partition=partitions["vectors"])
     encoded = sum(file.rows for file in vectors)
-    counts = {"products": plan.to_encode, "encoded": encoded, "quarantined": plan.to_encode - encoded}
+    counts = {"products": plan.counts.to_encode, "encoded": encoded, "quarantined": plan.counts.to_encode - encoded}
     return StageResult(counts, details)
 
 
@@ -69,7 +68,7 @@ def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> D
 
 def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
     model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
-    tasks = choose_task_count(plan.to_encode, PRODUCTS_PER_TASK, count_task_slots(context.spark))
+    tasks = choose_task_count(plan.counts.to_encode, PRODUCTS_PER_TASK, count_task_slots(context.spark))
     job = EncodeJob(
         storage=context.lake.storage,
         partitions=partitions,

@@ -12,11 +12,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.serving.rows import select_to_serve
-from jobs.spark.row_counts import count_frames
-from jobs.state.changes import DELETED, OPS
-from jobs.state.ledger import read_highwater_date, read_ledger, read_ledger_version
-from jobs.state.plan_record import COUNTS, Plan, commit_changes, make_run_id
-from jobs.state.run_context import RunContext
+from jobs.state.ledger import read_ledger, read_ledger_head
+from jobs.state.plan_record import Plan, freeze_plan, make_run_id
+from jobs.state.run_context import NIGHTLY, RunContext
 from schemas.collection import ID_FIELD
 
 
@@ -34,23 +32,19 @@ def select_late_changes(context: RunContext, plan: Plan) -> DataFrame:
 
 def freeze_late_plan(context: RunContext, plan: Plan) -> Plan:
     """Freeze what an older date serves; the lease of the collection is held, so that it stays right."""
-    lake, version = context.lake, read_ledger_version(context.lake, plan.collection)
+    version = read_ledger_head(context.lake, plan.collection).version
     run_id = make_run_id(context.date, f"late/{plan.run_id}/{version}")
-    late = replace(plan, run_id=run_id, ledger_version=version, serve=True, counts=dict.fromkeys(COUNTS, 0))
-    commit_changes(lake, late, select_late_changes(context, plan), f"late/{run_id}")
-    frozen = lake.read(context.spark, "changes", late.partition)
-    counts = count_frames({op: frozen.where(F.col("op") == op) for op in OPS if op != DELETED})
-    return replace(late, counts={**late.counts, **counts, "valid": sum(counts.values())})
+    late = replace(plan, run_id=run_id, ledger_version=version, serve=True)
+    return freeze_plan(context, late, f"late/{run_id}", lambda: select_late_changes(context, plan))
 
 
 def _find_refused_since(context: RunContext, collection: str) -> DataFrame:
     """Return product_id of what every later date refused, up to the one that is served."""
-    latest = read_highwater_date(context.lake, collection)
-    served = latest.isoformat() if latest else ""
+    served = read_ledger_head(context.lake, collection).high_water or ""
     dates = {partition["date"] for partition in context.lake.open("products").partitions()}
     later = [date for date in dates if context.date < date <= served]
     rows = context.lake.read(context.spark, "quarantine").where(
-        F.col("date").isin(later) & F.col("image_index").isNull()
+        F.col("date").isin(later) & (F.col("purpose") == NIGHTLY) & F.col("image_index").isNull()
     )
     times = rows.groupBy(ID_FIELD).agg(F.count_distinct("date").alias("dates"))
     return times.where(F.col("dates") == len(later)).select(ID_FIELD)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, read_alias_target
 from jobs.serving.alias import create_alias
-from jobs.state.plan_record import require_plan
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.collection import pinned_alias
 
@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 
-def publish(context: RunContext) -> StageResult:
+def publish(context: RunContext, plan: Plan) -> StageResult:
     """Make the readers' alias and the model's pinned alias point at tonight's collection.
 
     Raises:
         NightStoppedError: an alias points elsewhere, or the collection is gone.
     """
-    plan = require_plan(context.lake, context.date)
     aliases = (context.settings.alias, pinned_alias(context.settings.alias, plan.model_version))
     details = {"run_id": plan.run_id, "collection": plan.collection, "alias": aliases[0]}
     with connect(context.settings) as client:

@@ -23,6 +23,7 @@ from jobs.errors import NightStoppedError
 from jobs.images.reading import read_image_version
 from jobs.lake.reading import read_lake_files
 from jobs.lake.writing import AddedFile
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.source import ImageRef, MappedRow, SourceMapping, is_of_snapshot, make_malformed_row, map_record
 from schemas.source_values import as_text
@@ -105,7 +106,7 @@ class SnapshotTask:
         return ImageRef(image.uri, read_image_version(image.uri, self.roots, by_content=self.by_content))
 
 
-def pull(context: RunContext) -> StageResult:
+def pull(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Bring the snapshot of the night's date into the lake.
 
     Returns:
@@ -142,14 +143,15 @@ def _write(context: RunContext, source: CatalogSource) -> list[AddedFile]:
         if CatalogChangedError.__name__ not in str(error):
             raise
         raise NightStoppedError(
-            f"the catalogue {resolve_catalog_path(context)} changed while it was read: run again when its delivery is finished"
+            f"the catalogue {resolve_catalog_path(context)} changed while it was read: run again when its "
+            f"delivery is finished"
         ) from error
 
 
 def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:
     """Commit what was written unless the lake holds the same rows already."""
     lake, table = context.lake, SNAPSHOTS.name
-    version = lake.read_transaction_version(table, f"scope:date={context.date}")
+    version = lake.read_partition_version(table, context.partition)
     digest = compute_rows_digest(_read_written(context, files))
     committed = lake.count(table, context.partition)
     same = bool(committed) and compute_rows_digest(lake.read(context.spark, table, context.partition)) == digest

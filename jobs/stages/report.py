@@ -9,18 +9,15 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
+from jobs.pages.page import REPORTS_FOLDER, render_page, write_page
 from jobs.serving.rows import has_changes
 from jobs.stages.row_accounting import count_fates
-from jobs.state.plan_record import Plan, require_plan
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from validation.reasons import Reason
-
-REPORTS_FOLDER = "_reports"
-"""Folder of the pages under the lake's root."""
 
 RECORDED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
 
@@ -37,7 +34,7 @@ class ReasonRow:
     examples: list[str]
 
 
-def report(context: RunContext) -> StageResult:
+def report(context: RunContext, plan: Plan) -> StageResult:
     """Check conservation and write the page.
 
     Returns:
@@ -47,10 +44,9 @@ def report(context: RunContext) -> StageResult:
     Raises:
         NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.
     """
-    plan = require_plan(context.lake, context.date)
     _check_served(context, plan)
     counts = count_fates(context, plan)
-    counts["deleted"] = plan.counts["deleted"]
+    counts["deleted"] = plan.counts.deleted
     details = {
         "run_id": plan.run_id,
         "model": plan.model_version,
@@ -59,7 +55,8 @@ def report(context: RunContext) -> StageResult:
         **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
     }
     page = render_report(context, plan, counts, details)
-    return StageResult(counts, {**details, "page": _write_page(context, plan, page)})
+    name = f"{REPORTS_FOLDER}/{context.date}/{plan.run_id}.html"
+    return StageResult(counts, {**details, "page": write_page(context.lake, name, page)})
 
 
 def _check_served(context: RunContext, plan: Plan) -> None:
@@ -72,15 +69,9 @@ def _check_served(context: RunContext, plan: Plan) -> None:
 
 def render_report(context: RunContext, plan: Plan, counts: dict[str, int], details: dict[str, str]) -> str:
     """Return the page: one HTML document that needs nothing else."""
-    environment = Environment(
-        loader=PackageLoader("jobs.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     stages = read_stage_rows(context, plan)
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         date=context.date,
         plan=plan,
         counts=counts,
@@ -96,7 +87,7 @@ def render_report(context: RunContext, plan: Plan, counts: dict[str, int], detai
 
 def read_reason_rows(context: RunContext) -> list[ReasonRow]:
     """Return why rows and images were refused tonight, the most frequent first."""
-    rows = context.lake.read(context.spark, "quarantine", context.partition)
+    rows = context.lake.read(context.spark, "quarantine", context.refused)
     is_row = F.col("image_index").isNull()
     name = F.concat(F.lit("row "), "source_row", F.lit(" "), F.coalesce("product_id", F.lit("")))
     example = F.substring(F.concat_ws(": ", name, "detail"), 1, 300)
@@ -136,12 +127,3 @@ def _list_links(stages: list[dict[str, Any]]) -> dict[str, str]:
         for stage, page in found.items()
         if page
     }
-
-
-def _write_page(context: RunContext, plan: Plan, page: str) -> str:
-    name = f"{REPORTS_FOLDER}/{context.date}/{plan.run_id}.html"
-    filesystem, root = context.lake.storage.open()
-    filesystem.create_dir(f"{root}/{REPORTS_FOLDER}/{context.date}", recursive=True)
-    with filesystem.open_output_stream(f"{root}/{name}") as stream:
-        stream.write(page.encode())
-    return context.lake.storage.uri(name)

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.state.changes import DELETED, ENCODED_OPS, REUSE
-from jobs.state.ledger import read_ledger, read_ledger_version
+from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
@@ -83,7 +83,7 @@ def _fate_column() -> Column:
 
 def _read_refused(context: RunContext) -> DataFrame:
     """Return source_row and the stages that refused it."""
-    rows = context.lake.read(context.spark, "quarantine", context.partition).where(F.col("image_index").isNull())
+    rows = context.lake.read(context.spark, "quarantine", context.refused).where(F.col("image_index").isNull())
     return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"))
 
 
@@ -101,7 +101,7 @@ def _read_served(context: RunContext, plan: Plan) -> DataFrame:
 
 
 def _can_compare(context: RunContext, plan: Plan) -> bool:
-    written_since = read_ledger_version(context.lake, plan.collection) - plan.ledger_version
+    written_since = read_ledger_head(context.lake, plan.collection).version - plan.ledger_version
     return plan.serve and written_since <= 1
 
 
@@ -110,7 +110,7 @@ def count_stale(context: RunContext, plan: Plan) -> int:
     if not _can_compare(context, plan):
         return 0
     ledger = read_ledger(context.spark, context.lake, plan.collection)
-    refused = context.lake.read(context.spark, "quarantine", context.partition).where(F.col("image_index").isNull())
+    refused = context.lake.read(context.spark, "quarantine", context.refused).where(F.col("image_index").isNull())
     products = context.lake.read(context.spark, "products", context.partition)
     good = products.join(_read_refused(context), "source_row", "left_anti")
     held = ledger.join(refused.select("product_id").distinct(), "product_id", "left_semi")

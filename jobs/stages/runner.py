@@ -1,99 +1,128 @@
-"""Runs stages in order and writes what they did into `runs`.
+"""Runs stages in order and records what they did in `runs`.
 
-The groups are what one DAG task submits: starting a JVM and Spark costs far more than most stages do.
+The groups are what one DAG task submits: starting a JVM and Spark takes longer than most stages.
 """
 
-import importlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from typing import Any
 
 from jobs.spark.progress import show_stage_progress
+from jobs.stages.detect import detect
+from jobs.stages.encode import encode
+from jobs.stages.plan import plan
+from jobs.stages.publish import publish
+from jobs.stages.pull import pull
+from jobs.stages.report import report
+from jobs.stages.upsert import upsert
+from jobs.stages.validate import validate
+from jobs.state.plan_record import Plan, require_plan
 from jobs.state.run_context import RunContext, StageResult
-from jobs.state.run_log import record_runs
+from jobs.state.run_log import RunRow, make_run_row, record_runs
 
 log = logging.getLogger(__name__)
+
+Stage = Callable[[RunContext, Any], StageResult]
+"""A stage: (context, plan) -> result. The plan is None for the stages that come before it is frozen."""
+
+STAGES: dict[str, Stage] = {
+    "pull": pull,
+    "validate": validate,
+    "plan": plan,
+    "detect": detect,
+    "encode": encode,
+    "upsert": upsert,
+    "publish": publish,
+    "report": report,
+}
+"""The stages of a nightly run by name, in order."""
 
 STAGE_GROUPS: dict[str, tuple[str, ...]] = {
     "prepare": ("pull", "validate", "plan"),
     "infer": ("detect", "encode"),
     "serve": ("upsert", "publish", "report"),
 }
-"""The stages of a night in order, grouped as the DAG submits them."""
+"""The stages in the groups that the DAG submits."""
 
-NIGHTLY_STAGES: tuple[str, ...] = tuple(stage for group in STAGE_GROUPS.values() for stage in group)
+NIGHTLY_STAGES = tuple(STAGES)
+
+OUT_OF_BAND_STAGES = ("detect", "encode", "upsert")
+"""The stages that bring a collection to the state of an out-of-band plan."""
 
 
 @dataclass
 class RunOutcome:
-    """What a run of several stages did."""
+    """What a run of several stages did.
+
+    Attributes:
+        results: of each stage.
+        seconds: of each stage.
+    """
 
     results: dict[str, StageResult] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def load_stage(name: str) -> Callable[[RunContext], StageResult]:
-    """Return the function of a stage: ``jobs.<name>.<name>``; its imports happen only now."""
-    function: Callable[[RunContext], StageResult] = getattr(importlib.import_module(f"jobs.stages.{name}"), name)
-    return function
+def run_stage(context: RunContext, stage: str, plan: Plan | None = None) -> StageResult:
+    """Run one stage, without a record in `runs`.
+
+    Args:
+        context: date, lake, session and settings.
+        stage: a name of `STAGES`.
+        plan: what to work on; None: the date's own current plan.
+
+    Raises:
+        MoonError: a gate, breaker or refused input, as raised by the stage; or there is no plan yet.
+    """
+    return STAGES[stage](context, _resolve_plan(context, stage, plan))
 
 
-def run_stages(context: RunContext, stages: Iterable[str]) -> RunOutcome:
+def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = None) -> RunOutcome:
     """Run stages one after the other; a failing stage is recorded and ends the run.
 
     Args:
-        context: date and means.
-        stages: names out of `NIGHTLY_STAGES`, in order.
+        context: date, lake, session and settings.
+        stages: names of `STAGES`, in order.
+        plan: an out-of-band plan to work on; None: the date's own current plan.
 
     Raises:
         MoonError: a gate, breaker or refused input, as raised by the stage.
     """
     outcome = RunOutcome()
-    waiting: list[dict[str, object]] = []  # rows of stages before the plan gives the run its id
+    waiting: list[RunRow] = []  # rows of stages before the plan gives the run its id
+    run_id = plan.run_id if plan else ""
     for stage in stages:
-        start, result, failure = time.monotonic(), StageResult(), ""
+        started = time.monotonic()
+        result, failure = StageResult(), ""
         log.info("%s %s begins", context.date, stage)
         try:
             with show_stage_progress(context.spark, stage):
-                result = load_stage(stage)(context)
+                plan = _resolve_plan(context, stage, plan)
+                result = STAGES[stage](context, plan)
         except BaseException as error:
             failure = f"{type(error).__name__}: {error}"
             raise
         finally:
-            seconds = round(time.monotonic() - start, 3)
-            waiting.append(_make_run_row(stage, result, seconds, failure))
-            run_id = _run_id(context, stage)
+            seconds = time.monotonic() - started
+            details = {**result.details, **({"error": failure[:2000]} if failure else {})}
+            outcome_name = "failed" if failure else "success"
+            waiting.append(make_run_row(stage, result.counts, details, seconds=seconds, outcome=outcome_name))
+            run_id = plan.run_id if plan else result.details.get("run_id", run_id)
             if run_id or failure:
                 record_runs(context.lake, context.date, run_id, waiting)
                 waiting = []
-        outcome.results[stage], outcome.seconds[stage] = result, seconds
+        outcome.results[stage] = result
+        outcome.seconds[stage] = round(seconds, 3)
         log.info("%s %s done in %.1f s: %s", context.date, stage, seconds, dict(result.counts))
     if waiting:
         record_runs(context.lake, context.date, "", waiting)
     return outcome
 
 
-def _run_id(context: RunContext, stage: str) -> str:
-    """Return the id of the frozen plan, or nothing for the stages before it."""
-    if stage in ("pull", "validate"):
-        return ""
-    if context.apart:
-        return context.apart.run_id
-    from jobs.state.plan_record import read_current_plan  # noqa: PLC0415  imports Spark code
-
-    plan = read_current_plan(context.lake, context.date)
-    return plan.run_id if plan else ""
-
-
-def _make_run_row(stage: str, result: StageResult, seconds: float, failure: str) -> dict[str, object]:
-    details: Mapping[str, str] = {**result.details, **({"error": failure[:2000]} if failure else {})}
-    return {
-        "stage": stage,
-        "outcome": "failed" if failure else "success",
-        "counts": list(result.counts.items()),
-        "seconds": seconds,
-        "details": list(details.items()),
-        "finished_at": datetime.now(UTC),
-    }
+def _resolve_plan(context: RunContext, stage: str, plan: Plan | None) -> Plan | None:
+    """Return the plan that a stage works on; None for the stages before there is one."""
+    if plan is not None or stage in STAGE_GROUPS["prepare"]:
+        return plan
+    return require_plan(context.lake, context.date)

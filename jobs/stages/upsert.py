@@ -1,12 +1,12 @@
-"""upsert: brings the live collection to tonight's state, verifies it, and only then writes the ledger.
+"""Stage upsert: brings the live collection to the state of the plan, verifies it, and only then writes the ledger.
 
-Under the lease: mend what an unfinished run left, upsert, delete, flush, verify (counts, rows read back, searches),
-commit `served`. Killed anywhere and run again, the end is the same: rows carry the lease's epoch, and until the
-ledger's commit they count as unfinished.
+Under the lease: reconcile what an unfinished run left, upsert, delete, flush, verify (counts, rows read back,
+searches),
+commit `served`. Killed at any point and run again, the end is the same: rows carry the lease's epoch, and until the
+ledger is committed they count as unfinished.
 """
 
 from collections.abc import Mapping
-from datetime import date as Date
 from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
@@ -39,18 +39,8 @@ from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
 from jobs.state.changes import DELETED
 from jobs.state.hold import check_not_held
 from jobs.state.lease import Lease, hold_lease, read_lease_state
-from jobs.state.ledger import (
-    DELETE,
-    UPSERT,
-    epoch_mark,
-    highwater_mark,
-    ledger_counter,
-    read_highwater_date,
-    read_ledger,
-    read_ledger_epoch,
-    read_ledger_version,
-)
-from jobs.state.plan_record import Plan, require_plan
+from jobs.state.ledger import LEDGER_COLUMNS, commit_ledger, read_ledger, read_ledger_head
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from jobs.state.stop_signal import stop_on_sigterm
 from schemas.collection import ID_FIELD
@@ -58,45 +48,41 @@ from schemas.collection import ID_FIELD
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-LEDGER_COLUMNS = "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long"
-"""Spark's schema of `jobs.state.ledger.read_ledger`."""
 
-
-def upsert(context: RunContext) -> StageResult:
-    """Bring the collection of tonight's plan to tonight's state.
+def upsert(context: RunContext, plan: Plan) -> StageResult:
+    """Bring the plan's collection to the plan's state.
 
     Raises:
-        NightStoppedError: no plan, a plan overtaken by another run, vectors that are missing or broken, too many rows
-            for Milvus Lite, or a collection that does not hold what it must.
-        NightHeldError: nights are held after a restore.
+        NightStoppedError: a plan overtaken by another run, vectors that are missing or broken, too many rows for Milvus
+            Lite, or a collection that does not hold what it must.
+        RunsHeldError: runs are held after a restore.
         LeaseBusyError, LeaseLostError: another writer has the collection.
         StoppedError: SIGTERM came; the lease is given back.
-        LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
+        LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
-    plan = context.apart or require_plan(context.lake, context.date)
     if not plan.serve:
         return _serve_late(context, plan)
     if _is_done(context, plan):
-        return _result(plan, note="found committed")
+        return _make_result(plan, note="found committed")
     with connect(context.settings) as client:
         if _is_settled(context, plan, client):
-            return _result(plan, note="nothing to change")
+            return _make_result(plan, note="nothing to change")
         with (
             hold_lease(context.lake, plan.collection, context.settings) as lease,
             stop_on_sigterm(lease.guard.stop, plan.collection),
         ):
-            if _is_done(context, plan):  # by the twin that we waited for
-                return _result(plan, note="found committed")
-            if not context.apart:
+            if _is_done(context, plan):  # by the concurrent duplicate run that held the lease before
+                return _make_result(plan, note="found committed")
+            if not plan.is_out_of_band:
                 check_not_held(context.lake)
             return UpsertRun(context, plan, client, lease).run()
 
 
 def _serve_late(context: RunContext, plan: Plan) -> StageResult:
-    """Serve what a date older than the served one still has to say (`jobs.stages.late_arrivals`)."""
+    """Serve the products of a date older than the served one that no later date replaced or refused."""
     if select_late_changes(context, plan).isEmpty():
-        note = f"nothing served: {plan.collection} serves a later date already, tonight's vectors wait in the lake"
-        return _result(plan, note=note)
+        note = f"nothing served: {plan.collection} serves a later date already, the new vectors wait in the lake"
+        return _make_result(plan, note=note)
     with (
         connect(context.settings) as client,
         hold_lease(context.lake, plan.collection, context.settings) as lease,
@@ -113,18 +99,19 @@ def _is_done(context: RunContext, plan: Plan) -> bool:
 def _is_settled(context: RunContext, plan: Plan, client: "MilvusClient") -> bool:
     """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
     lake, name = context.lake, plan.collection
-    if not client.has_collection(name) or read_highwater_date(lake, name) != Date.fromisoformat(context.date):
+    if not client.has_collection(name):
         return False
-    if has_changes(context, plan):
+    head = read_ledger_head(lake, name)
+    if head.high_water != context.date or has_changes(context, plan):
         return False
-    if read_lease_state(lake, name).epoch > read_ledger_epoch(lake, name):
+    if read_lease_state(lake, name).epoch > head.epoch:
         return False
     client.load_collection(name)
     ledger = read_ledger(context.spark, lake, name)
     return count_rows(client, name) == ledger.count() and not is_behind(client, name, ledger)
 
 
-def _result(
+def _make_result(
     plan: Plan,
     *,
     note: str = "",
@@ -134,85 +121,99 @@ def _result(
     details: Mapping[str, str] | None = None,
 ) -> StageResult:
     counts = {"upserted": upserted, "deleted": deleted, "mended": reconciled}
-    told = {"run_id": plan.run_id, "collection": plan.collection, **({"note": note} if note else {})}
-    return StageResult(counts, {**told, **(details or {})})
+    noted = {"run_id": plan.run_id, "collection": plan.collection, **({"note": note} if note else {})}
+    return StageResult(counts, {**noted, **(details or {})})
 
 
 class UpsertRun:
-    """One run under the lease.
+    """One upsert under the lease; nobody else writes the collection or its ledger until it ends.
 
     Args:
-        context, plan: what is to be served.
-        client, lease: where, and the right to.
+        context: date, lake, session and settings.
+        plan: what is to be served.
+        client: Milvus client.
+        lease: write lease on the plan's collection.
     """
 
     def __init__(self, context: RunContext, plan: Plan, client: "MilvusClient", lease: Lease) -> None:
-        self._night, self._plan, self._client, self._epoch = context, plan, client, lease.epoch
+        self._context = context
+        self._plan = plan
+        self._client = client
+        self._epoch = lease.epoch
         self._dimension = read_dimension(context.lake, plan.model_version)
         self._writer = RowWriter(context.settings, lease.guard, plan.collection)
-        self._mender = Reconciler(
+        self._reconciler = Reconciler(
             context.spark, context.lake, client, self._writer, plan.model_version, self._dimension
         )
+        self._head = read_ledger_head(context.lake, plan.collection)
         self._ledger = read_ledger(context.spark, context.lake, plan.collection)
         self._deletes = read_changes(context, plan).where(F.col("op") == DELETED).select(ID_FIELD)
 
     def run(self) -> StageResult:
-        """Do the whole of it and return what was done."""
-        self._check_plan_stands()
-        if self._plan.counts["valid"] == self._plan.counts["unchanged"]:
-            return self._serve(self._night.spark.createDataFrame([], LEDGER_COLUMNS))
-        rows = select_upsert_rows(self._night, self._plan, self._epoch).persist()
+        """Bring the collection to the plan's state and return what was done."""
+        self._check_plan_is_current()
+        if not self._plan.counts.to_upsert:
+            return self._serve(self._context.spark.createDataFrame([], LEDGER_COLUMNS))
+        rows = select_upsert_rows(self._context, self._plan, self._epoch).persist()
         try:
             return self._serve(rows)
         finally:
             rows.unpersist()
 
     def _serve(self, rows: DataFrame) -> StageResult:
-        """Serve the rows, which are checked, sent and noted in the ledger from one computation."""
+        """Serve the rows, which are checked, sent and written to the ledger from one computation."""
         name = self._plan.collection
+        # 1. Check the rows, and that they are as many as the plan wants and Milvus has room for.
         upserts = check_serving_rows(rows, self._dimension) if "vector" in rows.columns else 0
-        target = self._target(rows)
+        target = self._build_target(rows)
         total = self._check_counts(upserts, target)
-        ensure_collection(self._client, self._night, self._plan, self._dimension, total)
-        mended, is_wrong = self._reconcile_unfinished()
-        canary = self._find_baseline(rows, upserts)
+        # 2. Open the collection and bring back what an unfinished run changed.
+        ensure_collection(self._client, self._context, self._plan, self._dimension, total)
+        reconciled, is_wrong = self._reconcile_unfinished()
+        # 3. Remember the neighbours of untouched products, then write.
+        baseline = self._find_baseline(rows, upserts)
         written = self._writer.write(self._client, rows) if upserts else WriteResult()
-        deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts["deleted"] else 0
+        deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts.deleted else 0
         flush_collection(self._client, name)
+        # 4. If the number of rows is wrong after all, compare every row with the target.
         if is_wrong or count_rows(self._client, name) != total:
-            mended += self._mender.to(target).rows
+            reconciled += self._reconciler.reconcile(target).rows
             flush_collection(self._client, name)
+        # 5. Verify counts, rows read back and searches; a tripped breaker takes the rows back.
         verify_collection(self._client, name, rows=total, epoch=self._epoch, epoch_rows=upserts, written=written)
-        sung = self._check_canary(canary, written)
-        is_new_date = read_highwater_date(self._night.lake, name) != Date.fromisoformat(self._night.date)
-        if upserts or deleted or mended or is_new_date:
+        canary_details = self._check_canary(baseline, written)
+        # 6. Only now the ledger says so.
+        if upserts or deleted or reconciled or self._head.high_water != self._context.date:
             self._commit(rows, upserts + deleted)
-        return _result(self._plan, upserted=upserts, deleted=deleted, reconciled=mended, details=sung)
+        return _make_result(
+            self._plan, upserted=upserts, deleted=deleted, reconciled=reconciled, details=canary_details
+        )
 
     def _find_baseline(self, rows: DataFrame, upserts: int) -> CanaryBaseline | None:
-        """Look at the neighbours of products that this run leaves alone, where there are enough of them."""
-        if not (upserts or self._plan.counts[DELETED]) or self._plan.counts["unchanged"] < MIN_QUERIES:
+        """Return the neighbours of products that this run leaves alone, where there are enough of them."""
+        counts = self._plan.counts
+        if not (upserts or counts.deleted) or counts.unchanged < MIN_QUERIES:
             return None
         touched = rows.select(ID_FIELD).unionByName(self._deletes)
         return record_neighbours(self._client, self._plan.collection, sample_unchanged_ids(self._ledger, touched))
 
-    def _check_canary(self, canary: CanaryBaseline | None, written: WriteResult) -> dict[str, str]:
-        """Try searches; return what they told, for the record. Where the breaker trips, the rows are taken back."""
+    def _check_canary(self, baseline: CanaryBaseline | None, written: WriteResult) -> dict[str, str]:
+        """Search for some rows; return details for the record. Where the breaker trips, the rows are taken back."""
         name = self._plan.collection
         check_self_retrieval(self._client, name, written.sample)
-        if canary is None:
+        if baseline is None:
             return {}
-        shift = measure_neighbour_churn(self._client, name, canary, self._epoch)
+        churn = measure_neighbour_churn(self._client, name, baseline, self._epoch)
         try:
-            override = check_neighbour_churn(self._night, shift)
+            override = check_neighbour_churn(self._context, churn)
         except NightStoppedError:
-            self._mender.to(self._ledger)
+            self._reconciler.reconcile(self._ledger)
             flush_collection(self._client, name)
             raise
-        return {"shift": f"{shift:.3f}", **({"override": override} if override else {})}
+        return {"shift": f"{churn:.3f}", **({"override": override} if override else {})}
 
-    def _target(self, rows: DataFrame) -> DataFrame:
-        """Return what the ledger will say: what it says now, without what this run touches, and this run's rows."""
+    def _build_target(self, rows: DataFrame) -> DataFrame:
+        """Return the ledger after this run: as it is now, without what this run touches, and this run's rows."""
         touched = rows.select(ID_FIELD).unionByName(self._deletes)
         columns = self._ledger.columns
         return self._ledger.join(touched, ID_FIELD, "left_anti").unionByName(rows.select(*columns))
@@ -221,73 +222,54 @@ class UpsertRun:
         """Return how many rows the collection is to hold, if the plan's vectors are all there and Milvus has room.
 
         Raises:
-            NightStoppedError: they are not, or it has not.
+            NightStoppedError: vectors are missing, or Milvus has no room.
         """
-        counts = count_frames({"wanted": select_to_serve(self._night, self._plan), "total": target})
+        counts = count_frames({"wanted": select_to_serve(self._context, self._plan), "total": target})
         if counts["wanted"] != upserts:
             raise NightStoppedError(
                 f"{counts['wanted']:,} products of the plan {self._plan.run_id} are to be served, {upserts:,} have a "
-                f"vector: run `moon infer --date {self._night.date}` first"
+                f"vector: run `moon infer --date {self._context.date}` first"
             )
-        check_capacity(self._client, self._night.settings, counts["total"])
+        check_capacity(self._client, self._context.settings, counts["total"])
         return counts["total"]
 
-    def _highwater(self) -> Date:
-        """Return the date that the collection stands for afterwards: a night never takes it back."""
-        ours, latest = (
-            Date.fromisoformat(self._night.date),
-            read_highwater_date(self._night.lake, self._plan.collection),
-        )
-        return max(ours, latest) if latest and not self._night.apart else ours
+    def _choose_high_water(self) -> str:
+        """Return the date that the collection serves afterwards: a nightly run never takes it back."""
+        if self._head.high_water is None or self._plan.is_out_of_band:
+            return self._context.date
+        return max(self._context.date, self._head.high_water)
 
-    def _check_plan_stands(self) -> None:
+    def _check_plan_is_current(self) -> None:
         """Refuse a plan that was made from an older ledger."""
-        found = read_ledger_version(self._night.lake, self._plan.collection)
-        if found != self._plan.ledger_version:
+        if self._head.version != self._plan.ledger_version:
             raise NightStoppedError(
                 f"the plan {self._plan.run_id} was made before another run changed {self._plan.collection} (ledger "
-                f"version {self._plan.ledger_version}, now {found}): plan again with "
-                f"`moon prepare --date {self._night.date}`"
+                f"version {self._plan.ledger_version}, now {self._head.version}): plan again with "
+                f"`moon prepare --date {self._context.date}`"
             )
 
     def _reconcile_unfinished(self) -> tuple[int, bool]:
-        """Mend what runs left that took the lease after the ledger was last written; none did, as a rule.
+        """Bring back what runs changed that took the lease after the ledger was last written; mostly there are none.
 
         Returns:
-            How many rows were mended, and whether the collection must be compared row by row in the end.
+            How many rows were brought back, and whether the collection must be compared row by row in the end.
         """
-        if self._epoch - 1 <= read_ledger_epoch(self._night.lake, self._plan.collection):
+        if self._epoch - 1 <= self._head.epoch:
             return 0, is_behind(self._client, self._plan.collection, self._ledger)
-        ours = read_changes(self._night, self._plan)
-        return self._mender.reconcile_after_crash(self._ledger, ours, self._plan.ledger_version), False
+        changes = read_changes(self._context, self._plan)
+        return self._reconciler.reconcile_after_crash(self._ledger, changes, self._head), False
 
-    def _commit(self, rows: DataFrame, expected: int) -> None:
+    def _commit(self, rows: DataFrame, expected_rows: int) -> None:
         """Write what Milvus holds now into the ledger."""
-        name = self._plan.collection
-        upserts = rows.select(*self._ledger.columns, F.lit(UPSERT).alias("op"))
-        deletes = self._deletes.select(
-            ID_FIELD,
-            F.lit(DELETE).alias("op"),
-            F.lit(None).cast("string").alias("content_hash"),
-            F.lit(self._night.date).alias("snapshot_date"),
-            F.lit(self._epoch).cast("long").alias("epoch"),
-            F.lit(False).alias("partial"),
-        )
-        files = self._night.lake.write(upserts.unionByName(deletes), "served", {"collection": name})
-        described = sum(file.rows for file in files)
-        if described != expected:
-            raise NightStoppedError(
-                f"Milvus was sent {expected:,} changes, the ledger would get {described:,}: the lake changed "
-                "underneath. Run the night again"
-            )
-        self._night.lake.commit(
-            "served",
-            files,
+        commit_ledger(
+            self._context.lake,
+            self._plan.collection,
+            rows.select(*self._ledger.columns),
+            self._deletes,
+            date=self._context.date,
+            epoch=self._epoch,
+            version=self._plan.ledger_version,
+            high_water=self._choose_high_water(),
+            expected_rows=expected_rows,
             attempt=self._plan.served_attempt,
-            partition={"collection": name},
-            counter=(ledger_counter(name), self._plan.ledger_version),
-            marks={
-                highwater_mark(name): self._highwater().toordinal(),
-                epoch_mark(name): self._epoch,
-            },
         )

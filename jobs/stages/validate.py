@@ -15,7 +15,10 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
+from jobs.lake.store import make_scope
 from jobs.lake.writing import AddedFile
+from jobs.pages.page import DATA_DOCS_FOLDER, write_page
+from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, SNAPSHOTS
@@ -32,7 +35,7 @@ DELIVERED_COLUMNS = ("product_id", "title", "description", "category", "attribut
 """Columns of a refused row that the quarantine keeps as JSON."""
 
 
-def validate(context: RunContext) -> StageResult:
+def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Open the gate, fill the quarantine, write the products of the night's date.
 
     Returns:
@@ -128,11 +131,7 @@ def _write_refused(context: RunContext, judged: "DataFrame") -> list[AddedFile]:
 
 
 def _partition(context: RunContext, table: str) -> dict[str, str]:
-    return {**context.partition, "stage": STAGE} if table == QUARANTINE.name else context.partition
-
-
-def _scope(context: RunContext, table: str) -> str:
-    return "scope:" + "/".join(f"{key}={value}" for key, value in _partition(context, table).items())
+    return context.quarantine_partition(STAGE) if table == QUARANTINE.name else context.partition
 
 
 def _mark_name(context: RunContext) -> str:
@@ -141,7 +140,7 @@ def _mark_name(context: RunContext) -> str:
 
 def _compute_state(context: RunContext, limits: RowLimits) -> int:
     """Return a number that stands for everything the outcome depends on."""
-    snapshot = context.lake.read_transaction_version(SNAPSHOTS.name, _scope(context, SNAPSHOTS.name))
+    snapshot = context.lake.read_partition_version(SNAPSHOTS.name, context.partition)
     text = f"{snapshot} {limits.digest()} {CANONICALISATION_VERSION}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) + 1
 
@@ -169,7 +168,7 @@ def _refresh_table(
     handle = context.lake.open(table)  # one handle: version and mark are of the same moment
     if not again and handle.transaction_version(_mark_name(context)) == state:
         return
-    version = handle.transaction_version(_scope(context, table)) or 0
+    version = handle.transaction_version(make_scope(table, _partition(context, table))) or 0
     files = write()
     committed = context.lake.commit(
         table,
@@ -204,7 +203,8 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) ->
         floor=settings.breaker_floor,
     )
     result = check_gate(metrics, gate, _list_columns(DeltaSchema.from_arrow(SNAPSHOTS.schema)))
-    page = _write_page(context, result.page)
+    name = f"{DATA_DOCS_FOLDER}/{context.date}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
+    page = write_page(lake, name, result.page)
     if not result.has_passed:
         failures = "\n".join(f"  - {failure}" for failure in result.failures)
         raise NightStoppedError(
@@ -223,13 +223,3 @@ def _find_earlier_date(context: RunContext) -> str:
 
 def _list_columns(schema: DeltaSchema) -> str:
     return ", ".join(f"{field.name} {field.type}" for field in pa.schema(schema.to_arrow()))
-
-
-def _write_page(context: RunContext, page: str) -> str:
-    """Write the gate's page into the lake's folder ``_data_docs`` and return where it lies."""
-    name = f"_data_docs/{context.date}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
-    filesystem, root = context.lake.storage.open()
-    filesystem.create_dir(f"{root}/_data_docs/{context.date}", recursive=True)
-    with filesystem.open_output_stream(f"{root}/{name}") as stream:
-        stream.write(page.encode())
-    return context.lake.storage.uri(name)

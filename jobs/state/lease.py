@@ -5,8 +5,8 @@ that want it at the same time one finds the counter moved. Taking it raises the 
 it carries, so that rows of a writer that died or stalled are told from those of its successor.
 
 A lease ends by its release, by its expiry, or when its holder is found dead on this host. Clocks of several hosts may
-differ by `CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, a successor waits that much
-longer.
+differ by `CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, a successor waits
+that much longer.
 """
 
 import logging
@@ -94,7 +94,8 @@ class LeaseGuard:
         state = read_lease_state(Lake(self.storage), self.collection)
         if state.holder != self.holder or state.released:
             raise LeaseLostError(
-                f"{describe_holder(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this run ends "
+                f"{describe_holder(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this "
+                f"run ends "
                 "here and the other mends what it left. Nothing is to be done unless the other fails too"
             )
         if datetime.now(UTC) > state.expires_at - self.margin:
@@ -133,7 +134,8 @@ class Lease:
             state, waited = read_lease_state(self._lake, self._collection), time.monotonic() - start
             if waited > wait_seconds:
                 raise LeaseBusyError(
-                    f"{describe_holder(state.holder)} has been writing {self._collection} for over {waited:.0f} s. Let it "
+                    f"{describe_holder(state.holder)} has been writing {self._collection} for over {waited:.0f} "
+                    f"s. Let it "
                     f"finish or end it (its lease ends at {state.expires_at:%H:%M:%S} UTC unless renewed), then run "
                     "again; MOON_WAIT_SECONDS waits longer"
                 )

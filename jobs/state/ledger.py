@@ -1,63 +1,123 @@
-"""What the lake says Milvus holds: the ledger `served`, read; and the vectors that can be served.
+"""What the lake says Milvus holds: the ledger `served`, read and written; and the vectors that can be served.
 
-`served` is append-only: of a product's rows the one with the highest epoch is what the collection holds (design,
-"Lake"). Numbers stand beside the rows, set in the same Delta transactions: how often a collection's ledger was
-written (its version, which a plan freezes), the latest snapshot date that was served (its high-water date) and the
-epoch of the writer that finished last.
+`served` is append-only: of a product's rows the one with the highest epoch is what the collection holds
+(docs/decisions/0006-ledger-and-high-water-date.md). Four numbers are set in the same Delta transactions as the rows and
+read together (`LedgerHead`).
 """
 
+from dataclasses import dataclass
 from datetime import date as Date
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from schemas.tables import CONTENT_KEY
 
 UPSERT, DELETE = "upsert", "delete"
 """Values of ``served.op``."""
 
-
-def ledger_counter(collection: str) -> str:
-    """Return the application transaction that counts the commits of a collection's ledger."""
-    return f"ledger:{collection}"
+LEDGER_COLUMNS = "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long"
+"""Spark's schema of what `read_ledger` returns."""
 
 
-def highwater_mark(collection: str) -> str:
-    """Return the application transaction that holds a collection's high-water date (as a proleptic ordinal)."""
-    return f"highwater:{collection}"
+@dataclass(frozen=True)
+class LedgerHead:
+    """The numbers of a collection's ledger, as they are now.
+
+    Attributes:
+        version: how often the ledger was written; 0 for a collection never served.
+        high_water: latest ISO date that the collection served; None for a collection never served.
+        epoch: lease epoch of the last finished writer; rows in Milvus with a higher one are of an unfinished run.
+        history_start: first ISO date that `read_ledger` can go back to; None where nothing was compacted.
+    """
+
+    version: int
+    high_water: str | None
+    epoch: int
+    history_start: str | None
 
 
-def epoch_mark(collection: str) -> str:
-    """Return the application transaction that holds the epoch under which a collection's ledger was last written."""
-    return f"epoch:{collection}"
+def read_ledger_head(lake: Lake, collection: str) -> LedgerHead:
+    """Return the numbers of a collection's ledger; the table is opened once."""
+    table = lake.open("served")
+
+    def read(mark: str) -> int:
+        return table.transaction_version(f"{mark}:{collection}") or 0
+
+    def read_date(mark: str) -> str | None:
+        ordinal = read(mark)
+        return Date.fromordinal(ordinal).isoformat() if ordinal else None
+
+    return LedgerHead(read("ledger"), read_date("highwater"), read("epoch"), read_date("history"))
 
 
-def history_mark(collection: str) -> str:
-    """Return the application transaction that holds the first date of which a collection's ledger still tells."""
-    return f"history:{collection}"
+def make_date_mark(name: str, collection: str, date: str) -> dict[str, int]:
+    """Return the application transaction that sets a date of `LedgerHead`, as `Lake.commit` takes it.
+
+    Args:
+        name: "highwater" or "history".
+        collection: whose ledger.
+        date: ISO date; stored as its proleptic ordinal.
+    """
+    return {f"{name}:{collection}": Date.fromisoformat(date).toordinal()}
 
 
-def read_history_start(lake: Lake, collection: str) -> Date | None:
-    """Return the first date that `read_ledger` can go back to after compaction; None where nothing was compacted."""
-    ordinal = lake.read_transaction_version("served", history_mark(collection))
-    return Date.fromordinal(ordinal) if ordinal else None
+def commit_ledger(
+    lake: Lake,
+    collection: str,
+    upserts: DataFrame,
+    deleted_ids: DataFrame,
+    *,
+    date: str,
+    epoch: int,
+    version: int,
+    high_water: str,
+    expected_rows: int,
+    attempt: str | None,
+) -> None:
+    """Write what Milvus holds now into a collection's ledger.
 
+    Args:
+        lake, collection: whose ledger.
+        upserts: the columns of `LEDGER_COLUMNS`, a row for each row that was written.
+        deleted_ids: product_id of the rows that were deleted.
+        date: ISO date that the deletes carry.
+        epoch: of the writer's lease.
+        version: of the ledger that the writer started from; the commit fails if another writer was first.
+        high_water: ISO date that the collection stands for now.
+        expected_rows: upserts and deletes that Milvus was sent.
+        attempt: names the work, for `Lake.commit`; None where the ledger's version alone guards it.
 
-def read_ledger_epoch(lake: Lake, collection: str) -> int:
-    """Return the epoch of the last finished writer; rows in Milvus with a higher one are of an unfinished run."""
-    return lake.read_transaction_version("served", epoch_mark(collection))
-
-
-def read_ledger_version(lake: Lake, collection: str) -> int:
-    """Return how often a collection's ledger was written; 0 for a collection never served."""
-    return lake.read_transaction_version("served", ledger_counter(collection))
-
-
-def read_highwater_date(lake: Lake, collection: str) -> Date | None:
-    """Return the latest snapshot date that a collection served; None for a collection never served."""
-    ordinal = lake.read_transaction_version("served", highwater_mark(collection))
-    return Date.fromordinal(ordinal) if ordinal else None
+    Raises:
+        NightStoppedError: the rows are not as many as expected.
+        FenceError: another writer wrote the ledger.
+    """
+    deletes = deleted_ids.select(
+        "product_id",
+        F.lit(DELETE).alias("op"),
+        F.lit(None).cast("string").alias("content_hash"),
+        F.lit(date).alias("snapshot_date"),
+        F.lit(epoch).cast("long").alias("epoch"),
+        F.lit(False).alias("partial"),
+    )
+    rows = upserts.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
+    files = lake.write(rows, "served", {"collection": collection})
+    written = sum(file.rows for file in files)
+    if written != expected_rows:
+        raise NightStoppedError(
+            f"Milvus was sent {expected_rows:,} changes, the ledger would get {written:,}: the lake changed while they "
+            "were written. Run the same command again"
+        )
+    lake.commit(
+        "served",
+        files,
+        attempt=attempt,
+        partition={"collection": collection},
+        counter=(f"ledger:{collection}", version),
+        marks={**make_date_mark("highwater", collection, high_water), f"epoch:{collection}": epoch},
+    )
 
 
 def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | None = None) -> DataFrame:

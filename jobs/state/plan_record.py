@@ -1,21 +1,65 @@
-"""The frozen plan of a run: its header (table `plans`) and its rows (table `changes`), read and committed here."""
+"""The frozen plan of a run: its header (table `plans`) and its rows (table `changes`), frozen and read here."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
+from jobs.spark.row_counts import count_frames
+from jobs.state.changes import ENCODED_OPS, OPS
+from jobs.state.model_registry import ModelChoice
+from jobs.state.run_context import NIGHTLY, RunContext
+from schemas.tables import CONTENT_KEY
 
-COUNTS = (
-    "delivered", "valid", "quarantined", "new", "changed", "reuse", "deleted", "unchanged", "stale", "images",
-)  # fmt: skip
-"""Keys of `Plan.counts`: rows delivered = valid + quarantined, valid = new + changed + reuse + unchanged."""
+
+@dataclass(frozen=True)
+class PlanCounts:
+    """What a plan does, in numbers: delivered = valid + quarantined, valid = new + changed + reuse + unchanged.
+
+    Attributes:
+        delivered, valid, quarantined: rows of the snapshot, those that are products, those that validation refused.
+        new, changed, reuse, deleted: products by fate (`jobs.state.changes.OPS`).
+        unchanged: products that the collection holds as they are.
+        stale: products that the collection keeps because their row was refused.
+        images: images of new and changed products that reach the model.
+    """
+
+    delivered: int = 0
+    valid: int = 0
+    quarantined: int = 0
+    new: int = 0
+    changed: int = 0
+    reuse: int = 0
+    deleted: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    images: int = 0
+
+    @property
+    def to_encode(self) -> int:
+        """Products that need a vector."""
+        return self.new + self.changed
+
+    @property
+    def to_upsert(self) -> int:
+        """Products that get a row in the collection."""
+        return self.new + self.changed + self.reuse
+
+    @property
+    def differing(self) -> int:
+        """Rows of the collection that the plan writes or deletes."""
+        return self.to_upsert + self.deleted
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the numbers by name."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -25,12 +69,14 @@ class Plan:
     Attributes:
         date: ISO date of the snapshot.
         run_id: the date and 12 hex digits of what the plan was computed from.
-        model_version, detector_version: who makes tonight's vectors.
-        collection: where they are served.
-        ledger_version: state of the collection's ledger that the plan was compared with.
+        model_version, detector_version: model and detector of the vectors.
+        collection: collection that serves them.
+        ledger_version: version of the collection's ledger that the plan was compared with.
         serve: False when the collection serves a later date already: vectors are made, Milvus stays as it is.
-        counts: see `COUNTS`.
-        override: breakers lifted for this plan and why; empty as a rule.
+        counts: what the plan does, in numbers.
+        override: breakers lifted for this plan and why; empty by default.
+        planned_at: when the header was written.
+        purpose: `NIGHTLY`, or what `make_out_of_band_purpose` returns for a plan that is not the date's own.
     """
 
     date: str
@@ -40,18 +86,19 @@ class Plan:
     collection: str
     ledger_version: int
     serve: bool
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: PlanCounts = field(default_factory=PlanCounts)
     override: str = ""
     planned_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    purpose: str = NIGHTLY
 
     @property
-    def to_encode(self) -> int:
-        """Products that need a vector tonight."""
-        return self.counts["new"] + self.counts["changed"]
+    def is_out_of_band(self) -> bool:
+        """Whether the plan is not the date's own: a re-embedding, or a collection that catches up."""
+        return self.purpose != NIGHTLY
 
     @property
     def served_attempt(self) -> str:
-        """The attempt under which the ledger notes that this plan is served."""
+        """The attempt under which the ledger records that this plan is served."""
         return f"upsert/{self.run_id}"
 
     @property
@@ -60,16 +107,97 @@ class Plan:
         return {"run_id": self.run_id}
 
 
+def make_out_of_band_purpose(model_version: str) -> str:
+    """Return the purpose of plans that another model's collection or vectors are for."""
+    return f"out-of-band-{model_version[:8]}"
+
+
+def make_plan(
+    date: str, model: ModelChoice, inputs: str, *, ledger_version: int, serve: bool, purpose: str = NIGHTLY
+) -> Plan:
+    """Return a plan's header without its counts; the same inputs give the same run id.
+
+    Args:
+        date: ISO date of the snapshot.
+        model: model, detector and collection of the plan.
+        inputs: committed state that the plan is computed from, as text.
+        ledger_version: version of the collection's ledger that the plan is compared with.
+        serve: whether the collection is brought to the plan's state.
+        purpose: `NIGHTLY`, or that of an out-of-band plan.
+    """
+    return Plan(
+        date=date,
+        run_id=make_run_id(date, inputs),
+        model_version=model.model_version,
+        detector_version=model.detector_version,
+        collection=model.collection,
+        ledger_version=ledger_version,
+        serve=serve,
+        purpose=purpose,
+    )
+
+
+def make_run_id(date: str, inputs: str) -> str:
+    """Return a run id: the date and 12 hex digits of the inputs' digest."""
+    return f"{date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
+
+
+def freeze_plan(
+    context: RunContext,
+    plan: Plan,
+    attempt: str,
+    build_changes: Callable[[], DataFrame],
+    *,
+    max_images: int = 0,
+    count: Callable[[], Mapping[str, DataFrame]] = dict,
+) -> Plan:
+    """Commit the rows of a plan, or find them committed, and return the plan with its counts.
+
+    Args:
+        context: Spark, lake and date of the plan.
+        plan: header without counts.
+        attempt: names the work, for `Lake.commit`.
+        build_changes: returns product_id, op, content_hash and source_row; called only if nothing is committed.
+        max_images: images of a product that reach the model; 0 where nothing is encoded.
+        count: returns further frames to count, by the names of `PlanCounts`.
+    """
+    lake, spark = context.lake, context.spark
+    if not lake.is_committed("changes", attempt):
+        files = lake.write(build_changes(), "changes", plan.partition)
+        lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
+    changes = lake.read(spark, "changes", plan.partition)
+    frames = {**{op: changes.where(F.col("op") == op) for op in OPS}, **count()}
+    if max_images:
+        products = lake.read(spark, "products", context.partition)
+        encoded = products.join(changes.where(F.col("op").isin(*ENCODED_OPS)), CONTENT_KEY, "left_semi")
+        frames["images"] = encoded.select(F.explode(F.slice("images", 1, max_images)))
+    counts = PlanCounts(**count_frames(frames))
+    valid = counts.valid if "valid" in frames else counts.to_upsert
+    return replace(plan, counts=replace(counts, valid=valid, unchanged=valid - counts.to_upsert))
+
+
+def commit_plan_header(lake: Lake, plan: Plan, attempt: str) -> None:
+    """Commit a plan's header: it is now the current plan of its date and purpose."""
+    partition = {"date": plan.date}
+    sink = FileSink(lake.storage, "plans", partition)
+    sink.write_rows([{**vars(plan), "counts": list(plan.counts.as_dict().items())}])
+    lake.commit("plans", sink.close(), attempt=attempt, partition=partition)
+
+
+def read_plans(lake: Lake, date: str | None = None) -> list[Plan]:
+    """Return the headers of all frozen plans, of one date if it is given, whatever their purpose."""
+    rows = lake.read_arrow("plans", {"date": date} if date else None).to_pylist()
+    return [_read_row(row) for row in rows]
+
+
 def read_current_plan(lake: Lake, date: str) -> Plan | None:
-    """Return the plan of a date that was frozen last; None before the first."""
-    rows = lake.read_arrow("plans", {"date": date}).to_pylist()
-    if not rows:
-        return None
-    return max((_from_row(row) for row in rows), key=lambda plan: plan.planned_at)
+    """Return the date's own plan that was frozen last; None before the first."""
+    plans = [plan for plan in read_plans(lake, date) if not plan.is_out_of_band]
+    return max(plans, key=lambda plan: plan.planned_at, default=None)
 
 
 def require_plan(lake: Lake, date: str) -> Plan:
-    """Return the plan of a date that was frozen last.
+    """Return the date's own plan that was frozen last.
 
     Raises:
         NightStoppedError: there is none.
@@ -80,29 +208,5 @@ def require_plan(lake: Lake, date: str) -> Plan:
     return plan
 
 
-def make_run_id(date: str, inputs: str) -> str:
-    """Return a run id: the date and 12 hex digits of what the plan is computed from."""
-    return f"{date}-{hashlib.sha256(inputs.encode()).hexdigest()[:12]}"
-
-
-def commit_changes(lake: Lake, plan: Plan, changes: DataFrame, attempt: str) -> None:
-    """Write and commit the rows of a plan, whatever it was made for."""
-    files = lake.write(changes, "changes", plan.partition)
-    lake.commit("changes", files, attempt=attempt, partition=plan.partition, mode="overwrite")
-
-
-def commit_plan_header(lake: Lake, plan: Plan, attempt: str, beside: str = "") -> None:
-    """Commit a plan's header: from now on it is its date's current plan.
-
-    Args:
-        lake, plan, attempt: where, what, and the work that it marks as done.
-        beside: files the header under ``<date>.<beside>``: the night's own plan stays the current one.
-    """
-    partition = {"date": f"{plan.date}.{beside}" if beside else plan.date}
-    sink = FileSink(lake.storage, "plans", partition)
-    sink.write_rows([{**vars(plan), "counts": list(plan.counts.items())}])
-    lake.commit("plans", sink.close(), attempt=attempt, partition=partition)
-
-
-def _from_row(row: dict[str, Any]) -> Plan:
-    return Plan(**{**row, "counts": dict(row["counts"])})
+def _read_row(row: dict[str, Any]) -> Plan:
+    return Plan(**{**row, "counts": PlanCounts(**dict(row["counts"]))})

@@ -91,7 +91,7 @@ def planned_night(
     Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
     """
     from jobs.state.model_registry import describe_checkpoint, register_model
-    from jobs.state.plan_record import COUNTS, Plan, commit_plan_header
+    from jobs.state.plan_record import Plan, PlanCounts, commit_plan_header
     from schemas.uri import folder_uri
 
     folder = tmp_path / "images"
@@ -118,10 +118,11 @@ def planned_night(
         ]
         changes = [{**row, "op": "new"} for row in rows if row["product_id"] not in unchanged]
         shown = sum(min(len(row["images"]), model.max_images) for row in changes)
-        counts = dict.fromkeys(COUNTS, 0) | {"new": len(changes), "images": shown}
+        counts = PlanCounts(new=len(changes), images=shown)
         plan = Plan(
-            date=context.date, run_id=run_id, model_version=model.model_version, detector_version=model.detector_version,
-            collection=model.collection, ledger_version=0, serve=True, counts=counts,
+            date=context.date, run_id=run_id, model_version=model.model_version,
+            detector_version=model.detector_version, collection=model.collection, ledger_version=0, serve=True,
+            counts=counts,
         )  # fmt: skip
         seed(context.lake, "products", rows, context.partition, mode="overwrite")
         names = ("product_id", "op", "content_hash", "source_row")

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from datetime import date as Date
 from operator import itemgetter
 from typing import Any
 
@@ -20,9 +19,9 @@ from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import connect, scan_rows
 from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
-from jobs.state.ledger import UPSERT, read_highwater_date, read_ledger_version
+from jobs.state.ledger import UPSERT, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
-from jobs.state.plan_record import Plan, commit_plan_header, require_plan
+from jobs.state.plan_record import Plan, PlanCounts, commit_plan_header, require_plan
 from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
 from schemas.product import canonicalise_product, compute_content_hash
@@ -138,7 +137,7 @@ class ServingShop:
         ]
         snapshot = [{"source_row": row["source_row"], "product_id": row["product_id"]} for row in (*good, *bad)]
         commit_rows(context.lake, "snapshots", snapshot, day, f"pull/{number}")
-        commit_rows(context.lake, "quarantine", bad, {**day, "stage": "validate"}, f"validate/{number}")
+        commit_rows(context.lake, "quarantine", bad, context.quarantine_partition("validate"), f"validate/{number}")
         commit_rows(context.lake, "products", good, day, f"validate/{number}")
 
     def _plan(self, context: RunContext, rows: list[ShopItem], refused: set[str]) -> None:
@@ -167,20 +166,20 @@ class ServingShop:
             "images": 0,
         }
         commit_rows(context.lake, "changes", changes, draft.partition, f"plan/{draft.run_id}")
-        commit_plan_header(context.lake, replace(draft, counts=counts), f"plan/{draft.run_id}")
+        commit_plan_header(context.lake, replace(draft, counts=PlanCounts(**counts)), f"plan/{draft.run_id}")
 
     def _draft(self, context: RunContext) -> Plan:
         model, lake = self.model, context.lake
-        ledger, latest = read_ledger_version(lake, model.collection), read_highwater_date(lake, model.collection)
+        head = read_ledger_head(lake, model.collection)
         delivered = lake.read_transaction_version("products", f"scope:date={context.date}")
         return Plan(
             date=context.date,
-            run_id=f"{context.date}-{delivered}-{model.model_version[:4]}-{ledger}",
+            run_id=f"{context.date}-{delivered}-{model.model_version[:4]}-{head.version}",
             model_version=model.model_version,
             detector_version=model.detector_version,
             collection=model.collection,
-            ledger_version=ledger,
-            serve=latest is None or Date.fromisoformat(context.date) >= latest,
+            ledger_version=head.version,
+            serve=head.high_water is None or context.date >= head.high_water,
         )
 
     def _vectors(self, context: RunContext) -> set[tuple[str, str]]:
@@ -205,7 +204,7 @@ class ServingShop:
             {"source_row": wanted[name], "product_id": name, "reason": "no_readable_image", "detail": "none of 1"}
             for name in sorted(unreadable & wanted.keys())
         ]
-        attempt, of_encode = f"encode/{plan.run_id}", {**context.partition, "stage": "encode"}
+        attempt, of_encode = f"encode/{plan.run_id}", context.quarantine_partition("encode")
         partition = {"model_version": plan.model_version, "date": context.date}
         commit_rows(context.lake, "quarantine", bad, of_encode, attempt)
         commit_rows(context.lake, "vectors", vectors, partition, attempt, mode="append")

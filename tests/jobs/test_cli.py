@@ -1,17 +1,22 @@
 """The command line as a user meets it: real processes, real messages."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from jobs.cli import main
+from jobs.errors import EXIT_USAGE, NightStoppedError
+
 VERBS = ["nightly", "prepare", "infer", "serve", "pull", "validate", "plan", "detect", "encode", "upsert", "publish"]
 
 
-def moon(*arguments: str) -> subprocess.CompletedProcess[str]:
+def moon(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+        [sys.executable, "-m", "jobs.cli", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
 
 
 def test_help_names_every_verb() -> None:
@@ -48,9 +53,9 @@ def test_every_stage_explains_itself(verb: str) -> None:
     assert "--date" in result.stdout
 
 
-def test_an_expected_failure_is_one_message_and_exit_1() -> None:
+def test_an_expected_failure_is_one_message_and_its_exit_code() -> None:
     done = moon("plan", "--allow-deletes", "0.5")
-    assert done.returncode == 1
+    assert done.returncode == EXIT_USAGE
     assert "add --reason TEXT" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -60,3 +65,24 @@ def test_a_wrong_date_is_a_usage_error() -> None:
     done = moon("nightly", "--date", "22.11.2026")
     assert done.returncode == 2
     assert "write it as 2026-11-22" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["[abc] is a folder", "a [/b] closes nothing", ":smile: is no picture"])
+def test_a_message_is_never_markup_and_keeps_its_exit_code(
+    text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise NightStoppedError(text)
+
+    monkeypatch.setattr("jobs.cli.app", fail)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == NightStoppedError.exit_status == 3
+    assert capsys.readouterr().err == f"moon: {text}\n"
+
+
+def test_a_setting_that_cannot_be_used_is_named_without_its_value() -> None:
+    done = moon("status", MOON_RETENTION_DAYS="s3cret")
+    assert done.returncode == EXIT_USAGE
+    assert "MOON_RETENTION_DAYS" in done.stderr
+    assert "s3cret" not in done.stderr and "Traceback" not in done.stderr

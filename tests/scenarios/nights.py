@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.lake.storage import Storage
-from jobs.lake.store import Lake
+from jobs.lake.store import open_lake
 from jobs.milvus.client import connect
 from jobs.settings import Settings
 from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
@@ -54,7 +53,7 @@ def assert_same(one: State, other: State) -> None:
 
 def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> RunOutcome:
     """Run every stage of a night in this process."""
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     return run_stages(RunContext(spark, lake, settings, date, **options), NIGHTLY_STAGES)
 
 
@@ -65,7 +64,7 @@ def rows_of(frame: DataFrame) -> set[Row]:
 
 def state_of(spark: SparkSession, settings: Settings, model_version: str) -> State:
     """Read what a lake and a collection hold now."""
-    lake = Lake(Storage(settings.lake, settings.storage_options()))
+    lake = open_lake(settings)
     collection = collection_name(model_version)
     vectors = lake.read(spark, "vectors").select("product_id", "content_hash", "date", "partial", "vector").collect()
     found = served_rows(settings, collection)

@@ -25,9 +25,9 @@ def test_the_code_runs_from_its_archive_alone(tmp_path):
     shutil.unpack_archive(pack_jobs.pack_code(tmp_path / "moon-jobs.zip"), tmp_path / "copy")
     program = (
         "import jobs.stages.encode_task, jobs.stages.report, jobs.settings, jinja2\n"
-        "from jobs.state.model_registry import checkpoint_at\n"
+        "from jobs.state.model_registry import describe_checkpoint\n"
         "assert jinja2.PackageLoader('jobs.pages').list_templates()\n"
-        "print(jobs.settings.REPOSITORY, checkpoint_at(None).uri)"
+        "print(jobs.settings.REPOSITORY, describe_checkpoint(None).uri)"
     )
     answer = run(python, program, PYTHONPATH=str(tmp_path / "copy"))
     assert answer.stdout.split() == [str(tmp_path / "copy"), str(tmp_path / "copy/checkpoints/moon-tiny")], (

@@ -2,11 +2,11 @@
 
 import pytest
 import typer
-from rich.console import Console
 from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.commands.analyst import _confirm_long_work, _summarise_days, print_comparison
+from jobs.commands.output import make_console
 from jobs.errors import NightStoppedError
 from jobs.operations.backfill import BackfillDay, BackfillPlan
 from jobs.state.model_registry import ModelChoice
@@ -68,7 +68,8 @@ def test_compare_takes_two_models():
     assert moon("compare", "--model", "aaaa").exit_code == 2
 
 
-def test_a_comparison_is_shown_with_titles_as_they_are(capsys):
+def test_a_comparison_is_shown_with_titles_as_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     other = {"product_id": "q", "title": "mug [sale]"}
     row = {"product_id": "p", "title": "boot", "overlap": 0.5, "first": [other], "second": [other]}
     found = {
@@ -76,11 +77,11 @@ def test_a_comparison_is_shown_with_titles_as_they_are(capsys):
         "sample": 1200, "queries": 1000, "k": 10, "overlap": 0.75, "overlap_p10": 0.5, "first": 0.8, "changed": [row],
         "same_category": [0.5, 0.25],
     }  # fmt: skip
-    print_comparison(found, Console(width=200))
+    print_comparison(found, make_console())
     shown = capsys.readouterr().out
     assert "own category: 50.0% and 25.0%" in shown
     assert "1,200 products" in shown and "overlap@10" in shown and "mug [sale]" in shown
-    print_comparison(found | {"changed": [], "same_category": [None, None]}, Console(width=200))
+    print_comparison(found | {"changed": [], "same_category": [None, None]}, make_console())
     shown = capsys.readouterr().out
     assert "No product has other neighbours" in shown and "category" not in shown
 

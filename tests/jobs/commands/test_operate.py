@@ -13,9 +13,9 @@ from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
 from jobs.settings import Settings
 from jobs.stages.plan import plan
-from jobs.stages.upsert import upsert
 from jobs.state.hold import RunsHeldError
 from tests.jobs.serving_shop import ServingShop, make_items
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 

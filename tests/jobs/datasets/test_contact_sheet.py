@@ -8,7 +8,7 @@ from demo_shop import DemoWorld
 from demo_shop.vocabulary import PRODUCT_TYPES
 from jobs.datasets.contact_sheet import SHEET_CELL_PIXELS, SHEET_GAP_PIXELS, choose_photos, write_contact_sheet
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 WORLD = DemoWorld(1)
 
 

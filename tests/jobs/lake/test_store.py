@@ -151,8 +151,8 @@ def test_compaction_removes_what_it_names(storage: Storage) -> None:
 def test_a_table_of_another_schema_version_is_refused(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     lake = Lake(storage)
     lake.open("products")
-    monkeypatch.setattr("jobs.lake.store.LAKE_SCHEMA_VERSION", 2)
-    with pytest.raises(SchemaVersionError, match="schema version 1, this code writes 2"):
+    monkeypatch.setattr("jobs.lake.store.LAKE_SCHEMA_VERSION", 99)
+    with pytest.raises(SchemaVersionError, match=r"schema version \d+, this code writes 99"):
         lake.open("products")
 
 

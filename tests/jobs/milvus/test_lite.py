@@ -14,8 +14,8 @@ from jobs.milvus.lite import LiteBusyError, LitePathError, run_lite_server
 
 HOLD = """
 import sys
-from jobs.milvus.lite import lite_server
-with lite_server(sys.argv[1], 0):
+from jobs.milvus.lite import run_lite_server
+with run_lite_server(sys.argv[1], 0):
     print("open", flush=True)
     sys.stdin.readline()
 """

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from jobs.operations.carry_over import carry_over_products
-from jobs.stages.upsert import upsert
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from schemas.collection import collection_name
 from tests.jobs.serving_shop import build_expected_rows, commit_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 OTHER = "cd34" * 16
@@ -29,5 +29,7 @@ def test_what_tonight_refuses_and_readers_see_is_brought_over_once(lite_shop):
     lite_shop.model = other
     assert carry_over_products(context, other, served.collection) == 1
     assert lite_shop.held(context) == build_expected_rows([make_items(4)[2]], FIRST)
-    assert str(read_highwater_date(context.lake, other.collection)) == FIRST  # what catching up afterwards mends
+    assert (
+        str(read_ledger_head(context.lake, other.collection).high_water) == FIRST
+    )  # what catching up afterwards mends
     assert carry_over_products(context, other, served.collection) == 0

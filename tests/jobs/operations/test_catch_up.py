@@ -9,18 +9,17 @@ from jobs.milvus.client import connect
 from jobs.operations.catch_up import (
     CatchUp,
     catch_up_collection,
-    count_differing_rows,
     estimate_work,
     plan_catch_up,
     read_served_date,
 )
-from jobs.stages.upsert import upsert
-from jobs.state.ledger import read_highwater_date, read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import require_plan
 from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND, THIRD = "2026-01-02", "2026-01-03", "2026-01-04"
 OTHER = "cd34" * 16
@@ -58,13 +57,13 @@ def test_it_comes_to_hold_what_is_served_and_follows(shop: ServingShop, other: M
     upsert(context)
     know(context, make_items(6))
     plan = plan_catch_up(context, other)
-    assert (count_differing_rows(plan), plan.counts["reuse"], plan.collection) == (6, 6, other.collection)
+    assert (plan.counts.differing, plan.counts.reuse, plan.collection) == (6, 6, other.collection)
     assert str(estimate_work(context, plan)) == "nothing to encode"
     assert plan_catch_up(context, other).run_id == plan.run_id != require_plan(context.lake, FIRST).run_id
     assert catch_up_collection(context, other).results["upsert"].counts["upserted"] == 6
     assert held_by_other(shop, context, other) == build_expected_rows(make_items(6), FIRST)
     assert catch_up_collection(context, other).results["upsert"].counts["upserted"] == 0
-    assert read_ledger_version(context.lake, shop.model.collection) == 1, "the served ledger is not touched"
+    assert read_ledger_head(context.lake, shop.model.collection).version == 1, "the served ledger is not touched"
 
     later = [*make_items(2, title="Blue"), *make_items(2, first=2), ShopItem("new")]
     third = shop.prepare_run(THIRD, later)
@@ -96,9 +95,9 @@ def test_nothing_comes_between_the_last_look_and_the_act(lite_shop: ServingShop)
         return outcome
 
     with pytest.MonkeyPatch.context() as patch, connect(context.settings) as client:
-        patch.setattr(CatchUp, "catch_up", catch_up_slowly)
+        patch.setattr(CatchUp, "run", catch_up_slowly)
         follower.run_while_locked(
-            client, lambda client: acted.append(read_highwater_date(context.lake, other.collection).isoformat())
+            client, lambda client: acted.append(read_ledger_head(context.lake, other.collection).high_water)
         )
     assert (rounds, acted) == ([FIRST, SECOND], [SECOND])
     assert held_by_other(shop, context, other).keys() == {item.id for item in make_items(4)}

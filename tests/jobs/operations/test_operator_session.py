@@ -10,9 +10,9 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.operations.operator_session import operator_session, record_operation
 from jobs.serving.alias import current_operator
-from jobs.stages.upsert import upsert
 from jobs.state.lease import read_lease_state
 from tests.jobs.serving_shop import ServingShop, make_items
+from tests.jobs.stage_calls import upsert
 
 DATE = "2026-01-02"
 

@@ -31,7 +31,7 @@ def vectors(context, model):
 
 def quarantined(context):
     rows = context.lake.read_arrow("quarantine").to_pylist()
-    return sorted((row["date"], row["stage"], row["reason"]) for row in rows)
+    return sorted((row["purpose"], row["date"], row["stage"], row["reason"]) for row in rows)
 
 
 @pytest.mark.long
@@ -52,7 +52,7 @@ def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(context, 
 
     assert require_plan(context.lake, context.date) == plan  # the night's own plan stands
     mine = [row for row in quarantined(context) if row not in before]
-    assert {date for date, _, _ in mine} == {f"{context.date}.{model.model_version[:8]}"}
+    assert {row[:2] for row in mine} == {(f"out-of-band-{model.model_version[:8]}", context.date)}
     assert [row for row in quarantined(context) if row not in mine] == before
     assert context.lake.read_arrow("served").num_rows == 0
 
@@ -71,7 +71,7 @@ def test_where_takes_some_and_what_has_a_vector_is_left_out(context, other_check
     expression = 'product_id == "two"'
     model = describe_checkpoint(other_checkpoint)
     plan = freeze_reembedding(context, model, expression)
-    assert (plan.counts["new"], plan.counts["images"], plan.serve) == (1, 2, False)
+    assert (plan.counts.new, plan.counts.images, plan.serve) == (1, 2, False)
     assert freeze_reembedding(context, model, "").run_id != plan.run_id
     same = plan_backfill(context, [context.date], str(tiny_checkpoint), expression)
     assert same.days[0].state == DAY_FINISHED

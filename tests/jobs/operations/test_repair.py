@@ -5,12 +5,12 @@ import pytest
 from jobs.milvus.client import connect
 from jobs.operations.repair import repair_collection
 from jobs.serving.search import NothingPublishedError
-from jobs.stages.upsert import upsert
 from jobs.state.lease import read_lease_state
-from jobs.state.ledger import read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import ServingShop, build_expected_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 DATE = "2026-01-02"
 
@@ -55,7 +55,7 @@ def test_rows_are_mended_and_told_by_kind(shop: ServingShop) -> None:
     rows = [row for row in context.lake.read_arrow("runs").to_pylist() if row["stage"] == "repair"]
     assert sorted(dict(row["counts"])["missing"] for row in rows) == [0, 0, 2], "dry runs leave no record"
     assert read_lease_state(context.lake, shop.model.collection).released
-    assert read_ledger_version(context.lake, shop.model.collection) == 1, "the ledger was right all the time"
+    assert read_ledger_head(context.lake, shop.model.collection).version == 1, "the ledger was right all the time"
 
 
 def test_there_must_be_something_to_repair(lite_shop: ServingShop) -> None:

@@ -7,11 +7,11 @@ from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
 from jobs.operations.restore import restore_date
 from jobs.stages.plan import plan
-from jobs.stages.upsert import upsert
 from jobs.state.hold import RunsHeldError, read_hold, release_hold
-from jobs.state.ledger import read_highwater_date, read_ledger_epoch
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
 GOOD = [*make_items(2, title="Blue"), *make_items(3, first=2)]
@@ -46,10 +46,10 @@ def test_a_poisoned_night_is_undone_and_nights_wait(shop: ServingShop) -> None:
     assert (done.brought_back, done.deleted, done.dry_run) == (4, 2, False)
     assert shop.held(back) == as_of_second()
     assert shop.read_ledger(back) == {name: (*row[:2], False) for name, row in as_of_second().items()}
-    assert str(read_highwater_date(back.lake, shop.model.collection)) == SECOND
+    assert str(read_ledger_head(back.lake, shop.model.collection).high_water) == SECOND
     with connect(back.settings) as client:
         client.load_collection(shop.model.collection)
-        epoch = read_ledger_epoch(back.lake, shop.model.collection)
+        epoch = read_ledger_head(back.lake, shop.model.collection).epoch
         found = client.query(shop.model.collection, filter=f"epoch == {epoch}", output_fields=["product_id"])
     assert {row["product_id"] for row in found} == {"p000", "p001", "p003", "p004"}, "under a new epoch"
 

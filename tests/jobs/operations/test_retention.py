@@ -7,9 +7,9 @@ import pytest
 from jobs.lake.store import Lake
 from jobs.operations.maintain import MaintenanceAction, maintain_lake
 from jobs.operations.retention import find_expired_partitions, find_first_kept_date, find_superseded_vectors
-from jobs.stages.upsert import upsert
 from jobs.state.run_context import RunContext
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 OLD, MIDDLE, NEW, LAST = "2026-01-02", "2026-02-10", "2026-03-01", "2026-03-02"
 

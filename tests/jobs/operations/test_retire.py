@@ -9,12 +9,11 @@ from jobs.milvus.client import connect, read_alias_target, scan_rows
 from jobs.operations.catch_up import catch_up_collection
 from jobs.operations.retire import retire_collection
 from jobs.serving.alias import move_alias
-from jobs.stages.publish import publish
-from jobs.stages.upsert import upsert
 from jobs.state.run_context import RunContext
 from schemas.collection import collection_name, pinned_alias
 from tests.jobs.operations.test_rollback import FIRST, NEW, OLD, know
 from tests.jobs.serving_shop import ServingShop, make_items
+from tests.jobs.stage_calls import publish, upsert
 
 
 @pytest.fixture

@@ -9,11 +9,10 @@ from jobs.milvus.client import connect, read_alias_target
 from jobs.operations.catch_up import catch_up_collection
 from jobs.operations.rollback import plan_rollback, run_rollback
 from jobs.serving.alias import find_previous_collection, move_alias, read_alias_moves
-from jobs.stages.publish import publish
-from jobs.stages.upsert import upsert
 from jobs.state.run_context import RunContext
 from schemas.collection import collection_name
 from tests.jobs.serving_shop import ServingShop, commit_rows, make_items, make_vector
+from tests.jobs.stage_calls import publish, upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 OLD, NEW = "ab12" * 16, "cd34" * 16

@@ -62,7 +62,8 @@ class Shop:
                for row, name in enumerate(refused)]  # fmt: skip
         everything = [{"source_row": row["source_row"], "product_id": row["product_id"]} for row in (*rows, *bad)]
         for table, delivered, stage in (
-            ("snapshots", everything, {}), ("quarantine", bad, {"stage": "validate"}), ("products", rows, {}),
+            ("snapshots", everything, {}), ("quarantine", bad, {"purpose": "nightly", "stage": "validate"}),
+            ("products", rows, {}),
         ):  # fmt: skip
             commit_rows(context.lake, table, delivered, {**context.partition, **stage}, f"delivered {date}")
         return context

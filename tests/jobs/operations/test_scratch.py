@@ -14,7 +14,6 @@ from jobs.operations.retire import retire_collection
 from jobs.operations.rollback import plan_rollback
 from jobs.operations.scratch import drop_expired_scratch, fill_scratch, has_scratch, scratch_name
 from jobs.serving.search import search_nearest
-from jobs.stages.upsert import upsert
 from jobs.state.lease import hold_lease
 from jobs.state.model_registry import ModelChoice
 from jobs.state.run_context import RunContext
@@ -22,6 +21,7 @@ from moon_model.collection_contract import read_served_model
 from schemas.collection import PROPERTY_EXPIRES, PROPERTY_TTL, SCRATCH_PREFIX, build_collection_schema, is_scratch
 from tests.jobs.operations.test_rollback import know
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 DAYS = ["2026-01-02", "2026-01-03"]
 OTHER = "cd34" * 16
@@ -66,7 +66,8 @@ def test_it_holds_each_products_latest_row_and_says_when_it_ends(
     served = shop.held(embedded)
     made = fill_scratch(embedded, other, DAYS, "", 7)
     wanted = {
-        **build_expected_rows(make_items(2, title="Blue"), DAYS[1]), **build_expected_rows(make_items(2, first=2), DAYS[1]),
+        **build_expected_rows(make_items(2, title="Blue"), DAYS[1]), **build_expected_rows(make_items(2,
+        first=2), DAYS[1]),
         **build_expected_rows([ShopItem("old")], DAYS[0]),
     }  # fmt: skip
     assert made.collection == scratch_name(other, DAYS)
@@ -133,7 +134,7 @@ def test_what_a_killed_backfill_left_is_dropped_too(shop: ServingShop, embedded:
 def test_readers_never_get_one_and_it_can_be_retired_early(
     shop: ServingShop, other: ModelChoice, embedded: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jobs.stages.publish import publish
+    from tests.jobs.stage_calls import publish
 
     publish(replace(embedded, date=DAYS[0]))
     made = fill_scratch(embedded, other, DAYS, "", 7)

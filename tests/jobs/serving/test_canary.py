@@ -18,12 +18,12 @@ from jobs.serving.canary import (
     record_neighbours,
     sample_unchanged_ids,
 )
-from jobs.stages.upsert import upsert
-from jobs.state.ledger import read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from schemas.collection import METRIC, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -104,7 +104,7 @@ def test_a_night_that_crowds_all_others_out_is_taken_back(shop: ServingShop) -> 
     ):
         upsert(context)
     assert shop.held(context) == build_expected_rows(make_items(COUNT), FIRST), "readers have what they had"
-    assert read_ledger_version(context.lake, shop.model.collection) == 1
+    assert read_ledger_head(context.lake, shop.model.collection).version == 1
     result = upsert(replace(context, allow_shift=1.0, reason="many copies, as agreed"))
     assert result.counts["upserted"] == 12 * COUNT
     assert result.details["override"] == "--allow-shift 1 (many copies, as agreed)"

@@ -10,11 +10,11 @@ from jobs.lake.storage import SCRATCH_FOLDER
 from jobs.milvus.client import connect, count_rows
 from jobs.serving.reconcile import Reconciler, spill_rows
 from jobs.serving.row_writer import RowWriter
-from jobs.stages.upsert import upsert
 from jobs.state.ledger import read_ledger
 from jobs.state.run_context import RunContext
 from tests.jobs.serving.test_row_writer import CountingGuard, entity
 from tests.jobs.serving_shop import DIMENSION, ServingShop, build_expected_rows, make_items, make_vector
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -54,13 +54,13 @@ def test_whatever_differs_is_brought_back(shop: ServingShop, served: RunContext,
         name, [row("p002", wrong_epoch, 9), row("p003", wrong_content, 1), row('it\'s "foreign"', wrong_content, 3)]
     )
     ledger = read_ledger(served.spark, served.lake, name)
-    looked = mender.to(ledger, dry_run=True)
+    looked = mender.reconcile(ledger, dry_run=True)
     assert (looked.missing, looked.changed, looked.surplus, looked.sample) == (2, 2, 1, [])
-    mended = mender.to(ledger)
+    mended = mender.reconcile(ledger)
     assert (mended.missing, mended.changed, mended.surplus, mended.rows, mended.written) == (2, 2, 1, 5, 4)
     assert {row["product_id"] for row in mended.sample} <= {"p001", "p002", "p003", "p005"} and mended.sample
     assert shop.held(served) == right
-    assert mender.to(ledger).rows == 0
+    assert mender.reconcile(ledger).rows == 0
     assert count_rows(mender.client, name, "epoch == 1") == 4, "rows come back as the ledger has them, epoch included"
     assert list(Path(served.lake.storage.uri(SCRATCH_FOLDER)).iterdir()) == []
 
@@ -73,7 +73,7 @@ def test_what_cannot_be_brought_back_is_said(shop: ServingShop, served: RunConte
     assert len(served.lake.open("vectors").file_uris()) < len(lost)
     mender.client.delete(shop.model.collection, filter='product_id in ["p001", "p005"]')
     with pytest.raises(NightStoppedError, match=r"1 products must be brought back .*'p001'.*from a backup"):
-        mender.to(read_ledger(served.spark, served.lake, shop.model.collection))
+        mender.reconcile(read_ledger(served.spark, served.lake, shop.model.collection))
     assert count_rows(mender.client, shop.model.collection) == 4, "nothing was sent"
 
 

@@ -59,7 +59,7 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
     assert found.keys() == {"a", "b"}
     a, b = found["a"], found["b"]
     assert (a.title, a.category, a.category_1, a.category_3, a.brand) == ("A", "X/Y/Z/Q", "X", "Z", "N")
-    assert (a.compute_snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
+    assert (a.snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
     assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
 
 

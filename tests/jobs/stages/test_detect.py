@@ -3,7 +3,8 @@ import json
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.stages.detect import detect, select_images_to_encode
+from jobs.stages.detect import select_images_to_encode
+from tests.jobs.stage_calls import detect
 
 
 def regions(context, plan):

@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 def job(tmp_path):
     version = compute_detector_version()
     partitions = {
-        "quarantine": {"date": "2026-01-02", "stage": "detect"},
+        "quarantine": {"date": "2026-01-02", "purpose": "nightly", "stage": "detect"},
         "regions": {"detector_version": version},
     }
     return DetectJob(Storage(str(tmp_path / "lake")), partitions, (folder_uri(str(tmp_path)),), None, version)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.stages.detect import detect
-from jobs.stages.encode import encode, select_rows_to_encode
+from jobs.stages.encode import select_rows_to_encode
 from jobs.state.model_registry import describe_checkpoint
 from jobs.state.plan_record import require_plan
+from tests.jobs.stage_calls import detect, encode
 
 CATALOGUE = {
     "plain": ["a.jpg"],

@@ -42,7 +42,7 @@ def folder(tmp_path, photo):
 def job(tmp_path, folder, tiny_checkpoint):
     model = describe_checkpoint(str(tiny_checkpoint))
     partitions = {
-        "quarantine": {"date": "2026-01-02", "stage": "encode"},
+        "quarantine": {"date": "2026-01-02", "purpose": "nightly", "stage": "encode"},
         "vectors": {"model_version": model.model_version, "date": "2026-01-02"},
     }
     return EncodeJob(

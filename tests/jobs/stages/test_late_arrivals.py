@@ -5,9 +5,9 @@ from itertools import permutations
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.stages.upsert import upsert
-from jobs.state.ledger import read_highwater_date
+from jobs.state.ledger import read_ledger_head
 from tests.jobs.serving_shop import ServingShop, ShopItem, make_items
+from tests.jobs.stage_calls import upsert
 
 DAYS = ("2026-01-02", "2026-01-03", "2026-01-04")
 
@@ -44,9 +44,8 @@ def test_nights_end_alike_in_any_order(lite_shop: ServingShop, order: tuple[str,
     extra = {"gone"} if order == (DAYS[0], DAYS[2], DAYS[1]) else set()
     assert {name: digest for name, digest in held.items() if name not in extra} == FORWARDS
     assert {name: row[0] for name, row in lite_shop.read_ledger(context).items()} == held
-    latest = read_highwater_date(context.lake, lite_shop.model.collection)
-    assert latest is not None
-    assert latest.isoformat() == DAYS[2], "an older date never takes the served date back"
+    latest = read_ledger_head(context.lake, lite_shop.model.collection).high_water
+    assert latest == DAYS[2], "an older date never takes the served date back"
 
 
 def test_a_late_night_run_again_changes_nothing(shop: ServingShop) -> None:

@@ -7,9 +7,10 @@ import pytest
 import jobs.stages.plan
 from jobs.errors import NightStoppedError
 from jobs.stages.plan import plan
-from jobs.state.ledger import highwater_mark, ledger_counter
+from jobs.state.ledger import make_date_mark
 from jobs.state.model_registry import ModelChoice
-from jobs.state.plan_record import COUNTS, read_current_plan, require_plan
+from jobs.state.plan_record import PlanCounts, read_current_plan, require_plan
+from jobs.state.run_context import NIGHTLY
 
 DATE = "2026-01-02"
 MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2, collection="moon_a")
@@ -47,7 +48,7 @@ def world(make_night, seed, model):
             ]
             snapshot = [{"source_row": n} for n in range(len(rows) + len(bad))]
             seed(lake, "snapshots", snapshot, {"date": date}, mode="overwrite")
-            seed(lake, "quarantine", bad, {"date": date, "stage": "validate"}, mode="overwrite")
+            seed(lake, "quarantine", bad, {"date": date, "purpose": NIGHTLY, "stage": "validate"}, mode="overwrite")
             seed(lake, "products", rows, {"date": date}, mode="overwrite")
 
         def serve(self, held, date=DATE, partial=()):
@@ -58,8 +59,8 @@ def world(make_night, seed, model):
                 | {"epoch": self.epoch, "snapshot_date": date, "partial": key in partial}
                 for key, value in held.items()
             ]
-            counter = (ledger_counter(MODEL.collection), self.epoch - 1)
-            marks = {highwater_mark(MODEL.collection): ordinal(date)}
+            counter = (f"ledger:{MODEL.collection}", self.epoch - 1)
+            marks = make_date_mark("highwater", MODEL.collection, date)
             seed(lake, "served", rows, {"collection": MODEL.collection}, counter=counter, marks=marks)
 
         def changes(self, context):
@@ -82,7 +83,7 @@ def test_first_night_then_the_same_plan_again(world):
     world.deliver(many(0, 3), refused=["bad", None], images=3)
     context = world.context()
     result = plan(context)
-    expected = dict.fromkeys(COUNTS, 0) | {"delivered": 5, "valid": 3, "quarantined": 2, "new": 3, "images": 6}
+    expected = PlanCounts().as_dict() | {"delivered": 5, "valid": 3, "quarantined": 2, "new": 3, "images": 6}
     assert result.counts == expected  # of three images two reach the model
     assert result.details["run_id"].startswith(f"{DATE}-")
     assert "3 products with 6 images" in result.details["estimate"]

@@ -4,9 +4,8 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, read_alias_target
-from jobs.stages.publish import publish
-from jobs.stages.upsert import upsert
 from tests.jobs.serving_shop import ServingShop, make_items
+from tests.jobs.stage_calls import publish, upsert
 
 DATE = "2026-01-02"
 

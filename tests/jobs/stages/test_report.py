@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.stages.report import report
-from jobs.stages.upsert import upsert
 from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
+from tests.jobs.stage_calls import report, upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -80,7 +79,7 @@ def test_a_night_run_again_after_encode_refused_a_product(lite_shop: ServingShop
     shop, rows = lite_shop, make_items(5)
     upsert(shop.prepare_run(FIRST, rows, unreadable=["p004"]))
     again = shop.prepare_run(FIRST, rows, unreadable=["p004"])
-    assert shop.plan(again).counts["new"] == 1, "planned again, for there is no vector yet"
+    assert shop.plan(again).counts.new == 1, "planned again, for there is no vector yet"
     assert upsert(again).details["note"] == "nothing to change"
     counts = report(again).counts
     assert (counts["unchanged"], counts["quarantined"]) == (4, 1)

@@ -8,9 +8,9 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.stages.row_accounting import count_fates
-from jobs.stages.upsert import upsert
 from jobs.state.run_context import RunContext
 from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -61,7 +61,7 @@ def test_a_row_that_goes_astray_is_loud(lite_shop: ServingShop, cases: list) -> 
     context = shop.prepare_run(FIRST, make_items(4), refused=["bad"])
     upsert(context)
     partitions = {
-        "quarantine": {"date": FIRST, "stage": "validate"},
+        "quarantine": {"date": FIRST, "purpose": "nightly", "stage": "validate"},
         "vectors": {"model_version": shop.model.model_version, "date": FIRST},
         "served": {"collection": shop.model.collection},
     }

@@ -3,15 +3,15 @@
 import pytest
 
 from jobs.errors import MoonError
-from jobs.stages.runner import NIGHTLY_STAGES, STAGE_GROUPS, load_stage, run_stages
+from jobs.stages.runner import NIGHTLY_STAGES, STAGE_GROUPS, STAGES, run_stages
 
 
 def test_every_stage_is_a_function_of_its_own_module() -> None:
     assert NIGHTLY_STAGES[0] == "pull" and NIGHTLY_STAGES[-1] == "report"
     assert set(STAGE_GROUPS) == {"prepare", "infer", "serve"}
     for name in NIGHTLY_STAGES:
-        function = load_stage(name)
-        assert (function.__module__, function.__name__) == (f"jobs.{name}", name)
+        function = STAGES[name]
+        assert (function.__module__, function.__name__) == (f"jobs.stages.{name}", name)
 
 
 def test_a_failing_stage_is_recorded_and_ends_the_run(make_night, tmp_path) -> None:

@@ -21,7 +21,7 @@ from jobs.stages.task_io import (
 )
 
 ADAPTIVE = "spark.sql.adaptive.autoBroadcastJoinThreshold"
-REGIONS, QUARANTINE = {"detector_version": "d"}, {"date": "2026-01-02", "stage": "detect"}
+REGIONS, QUARANTINE = {"detector_version": "d"}, {"date": "2026-01-02", "purpose": "nightly", "stage": "detect"}
 
 
 def region(uri):

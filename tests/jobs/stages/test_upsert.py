@@ -13,11 +13,11 @@ import jobs.state.lease
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, fetch_rows
 from jobs.serving.row_writer import RowWriter
-from jobs.stages.upsert import upsert
 from jobs.state.lease import Lease
-from jobs.state.ledger import read_highwater_date, read_ledger_epoch, read_ledger_version
+from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
 STRANGE = [ShopItem(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}", "%_", "né" * 85)]
@@ -78,10 +78,10 @@ def test_three_nights(shop: ServingShop) -> None:
     third = shop.prepare_run(THIRD, changed)
     assert dict(upsert(third).counts) == {"upserted": 1, "deleted": 0, "mended": 0}, "the partial one, tried again"
     fourth = shop.prepare_run(FOURTH, changed)
-    version = read_ledger_version(fourth.lake, shop.model.collection)
+    version = read_ledger_head(fourth.lake, shop.model.collection).version
     assert dict(upsert(fourth).counts) == {"upserted": 0, "deleted": 0, "mended": 0}
-    assert str(read_highwater_date(fourth.lake, shop.model.collection)) == FOURTH
-    assert read_ledger_version(fourth.lake, shop.model.collection) == version + 1
+    assert str(read_ledger_head(fourth.lake, shop.model.collection).high_water) == FOURTH
+    assert read_ledger_head(fourth.lake, shop.model.collection).version == version + 1
     assert upsert(shop.prepare_run(FOURTH, changed)).details["note"] == "nothing to change"
 
 
@@ -101,15 +101,15 @@ def test_a_row_says_what_services_filter_by(shop: ServingShop) -> None:
         "T" * 4096, "Home/Kitchen/Mugs/Big", "Home", "Kitchen", "Mugs", "Nordlys", FIRST, shop.model.model_version,
     ]  # fmt: skip
     assert [rows["bare"][name] for name in names[1:6]] == [""] * 5
-    assert rows["full"]["epoch"] == read_ledger_epoch(context.lake, shop.model.collection) == 1
+    assert rows["full"]["epoch"] == read_ledger_head(context.lake, shop.model.collection).epoch == 1
 
 
 POINTS = [
     (RowWriter, "send", 1),
     (jobs.serving.row_writer, "_upsert", 3),
     (RowWriter, "delete", 1),
-    (jobs.stages.upsert, "flush", 1),
-    (jobs.stages.upsert, "check_held", 1),
+    (jobs.stages.upsert, "flush_collection", 1),
+    (jobs.stages.upsert, "verify_collection", 1),
     (jobs.stages.upsert.UpsertRun, "_commit", 1),
 ]
 
@@ -154,7 +154,7 @@ def test_twins_do_the_work_once(shop: ServingShop) -> None:
         results = [task.result() for task in [pool.submit(upsert, context) for _ in range(2)]]
     assert sorted(result.counts["upserted"] for result in results) == [0, 30]
     assert shop.held(context) == build_expected_rows(rows, FIRST)
-    assert read_ledger_version(context.lake, shop.model.collection) == 1
+    assert read_ledger_head(context.lake, shop.model.collection).version == 1
 
 
 @pytest.mark.long
@@ -270,4 +270,4 @@ def test_a_lost_lease_ends_the_run_between_two_requests(shop: ServingShop, monke
     with pytest.raises(LeaseLostError, match=r"has taken .* over"):
         upsert(context)
     assert shop.held(context) == {}
-    assert read_ledger_version(context.lake, shop.model.collection) == 0
+    assert read_ledger_head(context.lake, shop.model.collection).version == 0

@@ -122,7 +122,7 @@ def test_twins_commit_once_and_rows_that_retention_removed_come_back(night_of):
         results = list(pool.map(validate, [context, context]))
     assert [result.counts for result in results] == [{"delivered": 2, "valid": 1, "quarantined": 1}] * 2
     assert context.lake.read_transaction_version("products", f"scope:date={context.date}") == 1
-    assert context.lake.read_transaction_version("quarantine", f"scope:date={context.date}/stage=validate") == 1
+    assert context.lake.read_partition_version("quarantine", context.quarantine_partition("validate")) == 1
     context.lake.commit("products", [], attempt="retention", partition=context.partition, mode="overwrite")
     assert products(context) == {}
     assert validate(context).counts["valid"] == len(products(context)) == 1

@@ -1,15 +1,11 @@
-from datetime import date
-
 import pytest
 
 from jobs.state.ledger import (
     compact_history,
-    highwater_mark,
     keys_held_since,
-    ledger_counter,
-    read_highwater_date,
+    make_date_mark,
     read_ledger,
-    read_ledger_version,
+    read_ledger_head,
     read_vectors,
 )
 
@@ -80,25 +76,25 @@ def test_what_was_held_after_an_earlier_night(make_night, seed):
 def test_a_collection_never_served(make_night):
     context = make_night()
     assert read_ledger(context.spark, context.lake, "c").count() == 0
-    assert read_ledger_version(context.lake, "c") == 0
-    assert read_highwater_date(context.lake, "c") is None
+    assert read_ledger_head(context.lake, "c").version == 0
+    assert read_ledger_head(context.lake, "c").high_water is None
 
 
 def test_version_and_highwater_stand_beside_the_rows(make_night, seed):
     context = make_night()
-    for version, day in enumerate([date(2026, 1, 2), date(2026, 1, 3)]):
+    for version, day in enumerate(["2026-01-02", "2026-01-03"]):
         seed(
             context.lake,
             "served",
             [served("a", epoch=version + 1)],
             COLLECTION,
-            counter=(ledger_counter("c"), version),
-            marks={highwater_mark("c"): day.toordinal()},
+            counter=("ledger:c", version),
+            marks=make_date_mark("highwater", "c", day),
         )
-    assert read_ledger_version(context.lake, "c") == 2
-    assert read_highwater_date(context.lake, "c") == date(2026, 1, 3)
-    assert read_ledger_version(context.lake, "other") == 0
-    assert read_highwater_date(context.lake, "other") is None
+    assert read_ledger_head(context.lake, "c").version == 2
+    assert read_ledger_head(context.lake, "c").high_water == "2026-01-03"
+    assert read_ledger_head(context.lake, "other").version == 0
+    assert read_ledger_head(context.lake, "other").high_water is None
 
 
 def test_one_vector_a_content_whole_before_partial_then_latest(make_night, seed):

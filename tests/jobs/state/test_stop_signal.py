@@ -10,10 +10,10 @@ import jobs.serving.row_writer
 from jobs.errors import StoppedError
 from jobs.lake.storage import Storage
 from jobs.serving.row_writer import RowWriter
-from jobs.stages.upsert import upsert
 from jobs.state.lease import read_lease_state
 from jobs.state.stop_signal import StopMark, stop_on_sigterm
 from tests.jobs.serving_shop import ServingShop, build_expected_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 DATE = "2026-01-02"
 

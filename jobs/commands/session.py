@@ -1,0 +1,28 @@
+"""What commands that work with Spark open: the lake and the session of their settings."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jobs.settings import Settings
+    from jobs.state.run_context import RunContext
+
+
+@contextmanager
+def open_context(settings: "Settings", verb: str, date: str = "", **fields: Any) -> "Iterator[RunContext]":
+    """Yield the context of a command; its Spark session ends with the block.
+
+    Args:
+        settings: lake, master and all else.
+        verb: name of the Spark application, after "moon".
+        date: ISO snapshot date; empty where it does not matter.
+        fields: breakers that are lifted and the reason, as `RunContext` takes them.
+    """
+    from jobs.lake.store import open_lake
+    from jobs.spark.session import open_spark_session
+    from jobs.state.run_context import RunContext
+
+    lake = open_lake(settings)
+    with open_spark_session(settings, f"moon {verb}") as spark:
+        yield RunContext(spark, lake, settings, date, **fields)

@@ -1,0 +1,44 @@
+"""Renders an HTML page from a template of this package, and writes it into the lake."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from jobs.lake.store import Lake
+
+REPORTS_FOLDER = "_reports"
+"""Folder of the reports under the lake's root."""
+
+DATA_DOCS_FOLDER = "_data_docs"
+"""Folder of the gate's pages under the lake's root."""
+
+
+def render_page(template: str, **values: object) -> str:
+    """Return a page as one HTML document that needs no other file; values are always shown as text.
+
+    Args:
+        template: file of ``jobs/pages/templates``.
+        values: variables of the template; a missing one is an error.
+    """
+    environment = Environment(
+        loader=PackageLoader("jobs.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def write_page(lake: Lake, name: str, page: str) -> str:
+    """Write a page into the lake and return its URI.
+
+    Args:
+        lake: under whose root it is written.
+        name: path below the root, such as ``_reports/2026-11-22/<run>.html``.
+        page: the document.
+    """
+    filesystem, root = lake.storage.open()
+    path = f"{root}/{name}"
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    with filesystem.open_output_stream(path) as stream:
+        stream.write(page.encode())
+    return lake.storage.uri(name)
