@@ -84,11 +84,11 @@ def evaluate(
         progress=not as_json,
     )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(found.document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "evaluation.json").write_text(json.dumps(found.to_document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
     plot_evaluation(found, out)
     if as_json:
-        print_json(found.document())
+        print_json(found.to_document())
     else:
         print_line(render_evaluation(found))
 

@@ -103,7 +103,7 @@ def list_sound_photos(reason: Reason) -> list[tuple[int, int]]:
 def write_broken_images(folder: Path, world: DemoWorld) -> None:
     """Write the files behind the image reasons into the shop's folder; ``image_missing`` has none."""
     images = folder / "images"
-    sound = encode_jpeg(take_photo(world.product(FIRST_BROKEN_INDEX), 0).image)
+    sound = encode_jpeg(take_photo(world.get_product(FIRST_BROKEN_INDEX), 0).image)
     contents = {
         Reason.IMAGE_UNREADABLE: sound[: len(sound) // 2],
         Reason.NO_READABLE_IMAGE: sound[: len(sound) // 3],
@@ -121,7 +121,7 @@ def write_broken_images(folder: Path, world: DemoWorld) -> None:
 
 
 def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
-    product = world.product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
+    product = world.get_product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]
