@@ -1,7 +1,7 @@
 """The lake's tables: how Spark reads them and the one way a change becomes visible, `Lake.commit`.
 
 deltalake (delta-rs) writes the Delta log; the data files are written by Spark tasks (`jobs.lake.writing`). Delta alone
-does not stop two stale writers (reference/dependencies.md, "Delta tables"): overwrites of a still empty partition and
+does not stop two stale writers (docs/decisions/0001-exactly-once-commits.md): overwrites of a still empty partition and
 replayed appends both land. Every commit here therefore carries two application transactions:
 
 * the *scope* (table and partition) counts that partition's commits, so that two concurrent ones conflict;

@@ -2,7 +2,7 @@
 
 Readers query one alias (`Settings.alias`); beside it every model version has a pinned alias that never moves on
 (`schemas.collection.pinned_alias`). `publish` creates both once; only rollout and rollback move the readers' alias
-(design, "Serving state").
+(docs/decisions/0013-collection-names.md).
 
 A move is noted in `runs` (stage ``alias``) before and after it is made: who, when, why, from where to where. Clients
 cache what an alias names, so a move is verified by a client of its own.

@@ -1,6 +1,6 @@
-"""publish: creates the aliases that readers query once, afterwards checks that they stand.
+"""Stage publish: creates the aliases that readers query once, afterwards checks that they name the collection.
 
-Only `moon rollout` and `moon rollback` move the alias (design, "Serving state").
+Only `moon rollout` and `moon rollback` move the alias (docs/decisions/0013-collection-names.md).
 """
 
 from typing import TYPE_CHECKING

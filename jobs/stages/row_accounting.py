@@ -1,4 +1,4 @@
-"""The law of conservation: of every delivered row it is known what became of it (design, "Lake").
+"""Accounts for every delivered row: what became of it is known (docs/decisions/0034-row-accounting.md).
 
 delivered = unchanged + reused + encoded + quarantined, checked row by row against what the lake and the ledger hold,
 not against what the stages say they did.

@@ -1,4 +1,4 @@
-"""What tonight differs in from what Milvus holds: the comparison behind the plan (design, "Lake" and "Identity").
+"""Compares the products of a date with the ledger of a collection (docs/decisions/0033-content-identity.md).
 
 Plain DataFrames in, plain DataFrames out; where they come from and what is committed is the business of
 `jobs.stages.plan`.

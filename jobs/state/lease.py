@@ -1,4 +1,4 @@
-"""The lease: one writer per collection (design, "Serving state").
+"""The write lease: one writer per collection (docs/decisions/0007-lease-and-epoch.md).
 
 A lease is a row of `leases`, taken, renewed and released by commits that are fenced by one counter: of two writers
 that want it at the same time one finds the counter moved. Taking it raises the *epoch*, which every row written under
