@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     detector: str | None = Field(None, description="detector folder; default: the one in the repository")
 
     catalog: str | None = Field(None, description="catalogue file or folder")
-    mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml beside the catalogue")
+    mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml next to the catalogue")
     allowed_roots: tuple[str, ...] = Field(
         (), description="folders or URIs that images may come from; default: the catalogue's image base"
     )
@@ -70,7 +70,9 @@ class Settings(BaseSettings):
         0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"
     )
     breaker_floor: int = Field(10, ge=0, description="a breaker never trips on this many rows or fewer")
-    min_row_ratio: float = Field(0.5, ge=0, le=1, description="rows tonight over rows of the latest earlier date")
+    min_row_ratio: float = Field(
+        0.5, ge=0, le=1, description="rows of the snapshot over rows of the latest earlier date"
+    )
     max_null_share: float = Field(
         0.2, ge=0, le=1, description="share of rows without id, title or image at which the gate closes"
     )

@@ -115,7 +115,7 @@ def _check_date(context: RunContext, collection: str, before: str) -> None:
     if context.date >= before:
         raise NightStoppedError(
             f"{collection} serves {before}: there is nothing later than {context.date} to undo (`moon repair` "
-            f"mends rows "
+            f"repairs rows "
             "that were changed behind our back)"
         )
     first = read_ledger_head(context.lake, collection).history_start
