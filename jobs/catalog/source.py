@@ -176,7 +176,7 @@ def _scan(spark: "SparkSession", path: str, mapping: SourceMapping) -> "tuple[Da
 
 
 def _select_data_files(path: str, files: dict[str, int], mapping: SourceMapping) -> dict[str, int]:
-    """Return the files with the suffix of a data format; all files where none has one and the mapping has the format."""
+    """Return the files with the suffix of a data format; all files if none has one and the mapping names the format."""
     known = {name: size for name, size in files.items() if guess_catalog_format(name)}
     found = known or (files if mapping.format != "auto" else {})
     if not found:
