@@ -37,7 +37,7 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
     lacking = _find_missing(context, model, served)
     dates = {row.date: row["count"] for row in lacking.groupBy("date").count().collect()}
     for date in sorted(dates):
-        past = replace(context, date=date, settings=context.settings.replace(model=model.uri))
+        past = replace(context, date=date, settings=context.settings.replace(model=model.uri, detector=model.detector))
         register_model(context.lake, model)
         plan = _freeze_carry_over_plan(past, model, served, lacking.where(F.col("date") == date).select(*CONTENT_KEY))
         run_stages(past, OUT_OF_BAND_STAGES, plan)

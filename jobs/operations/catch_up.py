@@ -82,7 +82,7 @@ def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
     """
-    ours = replace(context, settings=context.settings.replace(model=model.uri))
+    ours = replace(context, settings=context.settings.replace(model=model.uri, detector=model.detector))
     register_model(ours.lake, model)
     store_model(ours.lake.storage, model.model_version, model.uri, model.detector)
     return run_stages(ours, OUT_OF_BAND_STAGES, plan_catch_up(ours, model))
