@@ -76,16 +76,11 @@ def backfill(
     """
     from jobs.settings import Settings
 
-    if where and not model:
-        raise UsageError("--where needs --model: a night always takes the whole catalogue, or it would delete the rest")
-    if scratch and not model:
-        raise UsageError("--scratch needs --model: what a night makes is served, `moon search` finds it there")
-    if model and (allow_deletes, allow_refusals, allow_shift) != (None, None, None):
-        raise UsageError("--model re-embeds and serves nothing: there is no breaker to lift")
+    asked = _BackfillOptions(model, where, scratch, dry_run=dry_run, yes=yes)
+    asked.check(lifts_breaker=(allow_deletes, allow_refusals, allow_shift) != (None, None, None))
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     dates = parse_snapshot_date(first, settings), parse_snapshot_date(last, settings)
     lifted = collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
-    asked = _BackfillOptions(model, where, scratch, dry_run=dry_run, yes=yes)
     document = _backfill(settings, dates, asked, lifted, quiet=as_json)
     if as_json:
         print_json(document)
@@ -160,6 +155,21 @@ class _BackfillOptions:
     scratch: int | None
     dry_run: bool
     yes: bool
+
+    def check(self, *, lifts_breaker: bool) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            UsageError: they do not; the message says why.
+        """
+        if self.where and not self.model:
+            raise UsageError(
+                "--where needs --model: a night always takes the whole catalogue, or it would delete the rest"
+            )
+        if self.scratch and not self.model:
+            raise UsageError("--scratch needs --model: what a night makes is served, `moon search` finds it there")
+        if self.model and lifts_breaker:
+            raise UsageError("--model re-embeds and serves nothing: there is no breaker to lift")
 
 
 def _backfill(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobs.settings import Settings
+    from moon_model.evaluation.run import Evaluation
     from moon_model.evaluation.tasks import Benchmark
 
 PANEL = "Learning"
@@ -64,7 +65,6 @@ def evaluate(
     from moon_model.evaluation.baselines import MoonEmbedder, build_baselines
     from moon_model.evaluation.catalogue import MIN_PRODUCTS
     from moon_model.evaluation.photo_sets import BenchmarkDataError
-    from moon_model.evaluation.report import plot_evaluation, render_evaluation
     from moon_model.evaluation.run import run_benchmarks as run
 
     settings = Settings().replace(model=model, lake=lake, catalog=catalog, mapping=mapping)
@@ -83,14 +83,23 @@ def evaluate(
         seed=seed,
         progress=not as_json,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(found.to_document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
-    plot_evaluation(found, out)
+    text = _write_evaluation(found, out)
     if as_json:
         print_json(found.to_document())
     else:
-        print_line(render_evaluation(found))
+        print_line(text)
+
+
+def _write_evaluation(found: "Evaluation", out: Path) -> str:
+    """Write what was measured as JSON, Markdown and plots into a folder; return the Markdown."""
+    from moon_model.evaluation.report import plot_evaluation, render_evaluation
+
+    text = render_evaluation(found)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "evaluation.json").write_text(json.dumps(found.to_document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "evaluation.md").write_text(text, encoding="utf-8")
+    plot_evaluation(found, out)
+    return text
 
 
 def _build_benchmark(wanted: str, settings: "Settings", date: str | None, products: int, seed: int) -> "Benchmark":

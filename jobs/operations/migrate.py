@@ -8,10 +8,10 @@ are counted before and after it is rewritten.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.schema import Field, PrimitiveType
 
 from jobs.errors import MoonError
 from jobs.lake.reading import READ_BATCH_ROWS, open_dataset
@@ -97,19 +97,6 @@ def _raise_version(table: DeltaTable, version: int) -> None:
     table.alter.set_table_properties({SCHEMA_PROPERTY: str(version)}, raise_if_not_exists=False)
 
 
-def _add_plan_purpose(lake: UncheckedLake) -> int:
-    """Version 1 → 2: `plans` gets the column ``purpose``, which was a suffix of the date."""
-    table = lake.open(PLANS.name)
-    if "purpose" not in {field.name for field in table.schema().fields}:
-        table.alter.add_columns([Field("purpose", PrimitiveType("string"), nullable=True)])
-    return _rewrite(lake, PLANS.name, ("date",), _split_date)
-
-
-def _add_quarantine_purpose(lake: UncheckedLake) -> int:
-    """Version 1 → 2: `quarantine` is partitioned by ``purpose`` as well, which was a suffix of the date."""
-    return _rewrite(lake, QUARANTINE.name, ("date", "stage"), _split_date)
-
-
 def _split_date(row: dict[str, object]) -> dict[str, object]:
     """Return a row of version 1 with its purpose: ``<date>.<model, 8 digits>`` was an out-of-band plan's date."""
     date, _, model = str(row["date"]).partition(".")
@@ -165,8 +152,9 @@ def _count_rows(table: DeltaTable) -> int:
 
 
 MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
-    (PLANS.name, 1): _add_plan_purpose,
-    (QUARANTINE.name, 1): _add_quarantine_purpose,
+    # `plans` gets the column ``purpose``; `quarantine` is partitioned by it as well. It was a suffix of the date.
+    (PLANS.name, 1): partial(_rewrite, name=PLANS.name, partition_by=("date",), change=_split_date),
+    (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, partition_by=("date", "stage"), change=_split_date),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 
