@@ -54,6 +54,8 @@ def train(rank: int, ranks: int, shop: Path, out: Path, port: int) -> None:
     examples = Examples(learner.processor, config.data.image_roots)
     contrast = ContrastiveObjective(source, examples, config.loss, hard_negatives=1, dimension=32)
     trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, accelerator)
+    for group in trainer.state.optimiser.param_groups:
+        group["eps"] = 1e-6  # with 1e-8 Adam makes a large step of a gradient that is nothing but float32 rounding
     for step in range(STEPS):
         trainer.train_step(step, {"contrast": contrast.work(step)})
     if rank == 0:
