@@ -16,8 +16,9 @@ pytestmark = pytest.mark.long
 
 
 def run(*command: str, cwd: Path) -> str:
-    leave = ("PYTHONPATH", "MOON_LAKE", "MOON_MILVUS", "MOON_CHECKPOINTS")
-    environment = {name: value for name, value in os.environ.items() if name not in leave}
+    # A Spark session of an earlier test names this checkout's Python for its workers (PYSPARK_PYTHON).
+    leave = ("PYTHONPATH", "PYSPARK_", "SPARK_", "MOON_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(leave)}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
