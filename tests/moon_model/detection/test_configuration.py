@@ -12,7 +12,7 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_a_folder_without_a_detector_says_how_to_make_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"moon_model\.detection\.training\.train"):
+    with pytest.raises(FileNotFoundError, match=r"recipes\.detector\.train"):
         DetectorConfig.read(tmp_path)
 
 
