@@ -135,7 +135,7 @@ def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
     if context.settings.allowed_roots:
         roots = tuple(folder_uri(root) for root in context.settings.allowed_roots)
     else:
-        roots = (load_mapping(context).image_base(catalog_folder(resolve_catalog_path(context))),)
+        roots = (load_mapping(context).resolve_image_base(catalog_folder(resolve_catalog_path(context))),)
     for root in roots:
         _check_store(root)
     return roots
@@ -161,7 +161,7 @@ def open_source(context: RunContext) -> CatalogSource:
     if kind == "parquet":
         rows = select_columns(rows, mapping.list_columns())
     return CatalogSource(
-        rows, get_record_reader(kind), survey.counts, mapping, mapping.image_base(catalog_folder(path))
+        rows, get_record_reader(kind), survey.counts, mapping, mapping.resolve_image_base(catalog_folder(path))
     )
 
 

@@ -104,7 +104,7 @@ def check_source(
         return check
     _check_files(check, check.head)
     if _check_columns(check, check.head, mapping):
-        base = mapping.image_base(folder)
+        base = mapping.resolve_image_base(folder)
         roots = tuple(folder_uri(root) for root in allowed_roots) or (base,)
         rows = [_map_record(parsed, mapping, base) for parsed in check.head.records]
         check.rows = [(row, [read_image_header(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
