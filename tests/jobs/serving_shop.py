@@ -87,6 +87,7 @@ class ServingShop:
             lambda lake, settings, version, name: replace(self.model, model_version=version, collection=name),
         )
         monkeypatch.setattr("jobs.serving.collection.compute_preprocessing_digest", lambda path: "0" * 64)
+        monkeypatch.setattr("jobs.operations.catch_up.store_model", lambda *_: False)
 
     def context(self, date: str, **options: Any) -> RunContext:
         return self._make_night(date, **{**self._options, **options})

@@ -21,7 +21,8 @@ def model(monkeypatch):
     """Tonight's model without a checkpoint and a Milvus (`test_model_choice` has both); may be changed."""
     chosen = {"model": MODEL}
     monkeypatch.setattr(jobs.stages.plan, "connect", lambda settings: nullcontext())
-    monkeypatch.setattr(jobs.stages.plan, "choose_model", lambda settings, client: chosen["model"])
+    monkeypatch.setattr(jobs.stages.plan, "choose_model", lambda settings, client, lake: chosen["model"])
+    monkeypatch.setattr(jobs.stages.plan, "store_model", lambda *_: False)
     return chosen
 
 
