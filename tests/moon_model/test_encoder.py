@@ -63,7 +63,7 @@ def test_vectors_are_float32_and_of_length_one(encoder: MoonEncoder) -> None:
 
 
 def test_a_model_that_loads_in_another_thread_changes_no_vector(encoder: MoonEncoder) -> None:
-    """Loading sets torch's default dtype for the whole process; services load the next model beside the traffic."""
+    """Loading sets torch's default dtype for the whole process; services load the next model while they answer."""
     before = encoder.encode(PRODUCTS)
     torch.set_default_dtype(torch.bfloat16)
     try:
