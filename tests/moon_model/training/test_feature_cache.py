@@ -49,7 +49,7 @@ def test_each_view_is_computed_once_also_by_a_later_process(
     model, processor = parts
     seen: list[int] = []
     real = FeatureCache._compute_grids
-    monkeypatch.setattr(FeatureCache, "_compute", lambda self, new: (seen.append(len(new)), real(self, new))[1])
+    monkeypatch.setattr(FeatureCache, "_compute_grids", lambda self, new: (seen.append(len(new)), real(self, new))[1])
     first, second = views(5), views(3, seed=1)
     cache = FeatureCache(model, processor, tmp_path)
     wanted = cache.features([*first, first[0]])

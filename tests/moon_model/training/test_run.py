@@ -85,7 +85,7 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, number, works)
 
-    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(trainer.Trainer, "train_step", step)
     assert run_training(config) is None
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000003"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

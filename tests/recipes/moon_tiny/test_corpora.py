@@ -33,11 +33,11 @@ def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Pat
     assert len(photos) == 12
     seeds = {photo.image.name.split("-")[1] for photo in photos}
     assert seeds == {str(seed) for seed in corpora.TRAIN_SEEDS}
-    assert set(corpora.HELD_OUT) < set(PRODUCT_TYPES)
+    assert set(corpora.HELD_OUT_TYPES) < set(PRODUCT_TYPES)
     for photo in photos:
         assert Image.open(photo.image).format == "JPEG"
         said = " ".join(map(join_text, photo.texts)).lower()
-        assert not any(name in said for name in corpora.HELD_OUT)
+        assert not any(name in said for name in corpora.HELD_OUT_TYPES)
     written = photos[0].image.stat().st_mtime_ns
     with ThreadPoolExecutor(2) as pool:
         corpora.draw_demo_photos(tmp_path, 6, pool)

@@ -1,6 +1,6 @@
 """The vocabulary is broad, and says nothing of what training must not see."""
 
-from recipes.moon_tiny.corpora import HELD_OUT
+from recipes.moon_tiny.corpora import HELD_OUT_TYPES
 from recipes.moon_tiny.corpus_words import (
     ADJECTIVE_WORDS,
     AUDIENCE_WORDS,
@@ -25,4 +25,4 @@ def test_hundreds_of_nouns_none_empty_or_twice_in_a_list() -> None:
 
 def test_held_out_types_are_not_named() -> None:
     nouns = {noun for shop in DEPARTMENTS.values() for noun in split_words(shop.nouns)}
-    assert not [noun for noun in nouns if any(name in noun for name in HELD_OUT)]
+    assert not [noun for noun in nouns if any(name in noun for name in HELD_OUT_TYPES)]

@@ -63,7 +63,7 @@ def test_the_axes_are_the_widest_and_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_absent_axes_are_explained(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"holds no visual.npz .*import_compact"):
+    with pytest.raises(ConfigError, match=r"holds no visual.npz .*weight_import"):
         VisualBasis.read(tmp_path)
 
 
