@@ -89,7 +89,7 @@ def _build_tensor_loop(folder: Path, share: int) -> Callable[[], int]:
     ready = []
     for start in range(0, len(prepared), CHUNK_PRODUCTS):
         chunk = prepared[start : start + CHUNK_PRODUCTS]
-        ready += [(len(places), batch) for places, batch in encoder.batches(chunk)]
+        ready += [(len(places), batch) for places, batch in encoder.iter_batches(chunk)]
 
     @torch.inference_mode()
     def run() -> int:

@@ -1,10 +1,12 @@
-"""Compact storage of a MoonModel: int8 matrices in safetensors shards small enough for a Git repository.
+"""Compact storage of a MoonModel: int8 matrices in safetensors shards that are small enough for a Git repository.
 
-A matrix is stored as int8 with one float32 scale for each output row (the last axis is summed over), a quarter of
-its size. Where that would change it by more than ``MAX_INT8_ERROR`` each block of 64 columns has a scale of its own
-(token rows: a few of their components are much larger than the rest), and where even that would, it is stored as
-bfloat16. Vectors stay float32. ``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage``
-and computes with the restored float32 weights. ``MoonModel.save_pretrained`` is the other, full-precision format.
+A matrix is stored as int8 with one float32 scale per output row, a quarter of its size. Where that would change the
+matrix by more than ``MAX_INT8_ERROR``, each block of 64 columns of a row has its own scale (some columns of the token
+embedding are much larger than the others). Where the error is still too large, the matrix is stored as bfloat16.
+Vectors stay float32.
+
+``MoonModel.from_pretrained`` recognises such a folder by ``config.moon_storage`` and computes with the restored
+float32 weights. ``MoonModel.save_pretrained`` writes the other format, in full precision.
 """
 
 import copy
@@ -25,13 +27,13 @@ STORAGE_FORMAT = "int8-rows"
 STORAGE_VERSION = 1
 INDEX_FILE = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 15 * 2**20 - 2**18
-"""Tensor bytes a file: with its header it stays under 15 MiB."""
+"""Maximum tensor bytes of a file: with its header the file stays under 15 MiB."""
 
 MAX_INT8_ERROR = 0.015
-"""Largest relative error (Frobenius norm) for which int8 is used; bfloat16's own is 0.002."""
+"""Largest relative error (Frobenius norm) for which int8 is used; that of bfloat16 is 0.002."""
 
 SCALE_BLOCK = 64
-"""Columns that share a scale where whole rows cannot."""
+"""Columns that share a scale where one scale per row is not exact enough."""
 
 _SCALE = ".scale"
 _PATTERN = "model{suffix}.safetensors"
@@ -42,10 +44,10 @@ class PartSize:
     """Size of one part of a stored model.
 
     Attributes:
-        part: first names of its tensors, such as ``decoder.layers``.
-        parameters: number of weights once restored.
+        part: common start of its tensors' names, such as ``decoder.layers``.
+        parameters: number of weights after loading.
         stored: bytes in the files, scales included.
-        kinds: how its tensors are stored, most bytes first.
+        kinds: dtypes of its stored tensors, most bytes first.
     """
 
     part: str
@@ -61,33 +63,36 @@ def save_state(
 
     Args:
         state: a model's ``state_dict()``.
-        config: its configuration; a copy with ``moon_storage`` set is written.
-        folder: made if absent.
-        max_shard_bytes: most tensor bytes a file.
+        config: the model's configuration; a copy with ``moon_storage`` set is written.
+        folder: created if absent.
+        max_shard_bytes: maximum tensor bytes of a file.
 
     Returns:
         The weight files.
 
     Raises:
-        ValueError: when a single tensor is larger than ``max_shard_bytes``.
+        ValueError: a single tensor is larger than ``max_shard_bytes``.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Pack every tensor; a stack of equal matrices is stored once, with the number of its copies.
     stored: dict[str, Tensor] = {}
     repeated: dict[str, int] = {}
     for name, tensor in state.items():
-        copies = _all_slices_equal(tensor)
+        copies = _has_equal_slices(tensor)
         if copies:
             repeated[name] = tensor.shape[0]
-        stored |= _pack(name, (tensor[:1] if copies else tensor).detach().cpu())
+        stored |= _pack_tensor(name, (tensor[:1] if copies else tensor).detach().cpu())
+    # Check the sizes before anything in the folder is replaced.
     largest = max(stored, key=lambda name: stored[name].nbytes)
     if stored[largest].nbytes > max_shard_bytes:
         raise ValueError(f"{largest} alone takes {stored[largest].nbytes:,} bytes, a file at most {max_shard_bytes:,}")
+    # Replace the shards and the index, then the configuration, which says how to read them.
     for old in [*folder.glob("model*.safetensors"), folder / INDEX_FILE]:
         old.unlink(missing_ok=True)
     split = split_torch_state_dict_into_shards(stored, filename_pattern=_PATTERN, max_shard_size=max_shard_bytes)
     for file, names in split.filename_to_tensors.items():
         save_file({name: stored[name].contiguous() for name in names}, folder / file, {"format": "pt"})
-        (folder / file).chmod(0o644)  # safetensors writes for the owner's eyes only
+        (folder / file).chmod(0o644)  # safetensors makes files that only their owner may read
     index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=1, sort_keys=True) + "\n")
     written = copy.deepcopy(config)
@@ -97,11 +102,11 @@ def save_state(
 
 
 def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
-    """Restore the float32 weights that ``save_state`` wrote.
+    """Float32 weights that ``save_state`` wrote, by name.
 
     Raises:
-        FileNotFoundError: when the folder or one of its files is missing.
-        ValueError: when the format is unknown, or the index names a file outside the folder.
+        FileNotFoundError: the folder or one of its files is missing.
+        ValueError: the format is unknown, or the index names a file outside the folder.
     """
     folder = Path(folder)
     storage = json.loads((folder / "config.json").read_text()).get("moon_storage") or {}
@@ -109,23 +114,24 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{folder} is stored as {storage}; this version of moon_model reads {STORAGE_FORMAT} {STORAGE_VERSION}"
         )
-    stored = _read(folder)
+    stored = _read_shards(folder)
     repeated: dict[str, int] = storage["repeated"]
     state: dict[str, Tensor] = {}
     for name, tensor in stored.items():
         if name.endswith(_SCALE):
             continue
+        # int8 -> float32 by its scales, bfloat16 -> float32 as it is; then the copies of a repeated matrix.
         scale = stored.get(name + _SCALE)
-        restored = tensor.float() if scale is None else _scaled(tensor, scale)
+        restored = tensor.float() if scale is None else _multiply_scales(tensor, scale)
         state[name] = restored.repeat(repeated[name], *[1] * (restored.ndim - 1)) if name in repeated else restored
     return state
 
 
 def measure_parts(folder: Path) -> list[PartSize]:
-    """Parts of a compactly stored model, largest first."""
+    """Sizes of the parts of a compactly stored model, largest first."""
     storage = json.loads((folder / "config.json").read_text())["moon_storage"]
     rows: dict[str, dict[str, Any]] = {}
-    for name, tensor in _read(folder).items():
+    for name, tensor in _read_shards(folder).items():
         path = name.removeprefix("backbone.").split(".")
         row = rows.setdefault(".".join(path[:2]), {"parameters": 0, "stored": 0, "kinds": {}})
         row["stored"] += tensor.nbytes
@@ -133,45 +139,53 @@ def measure_parts(folder: Path) -> list[PartSize]:
             row["parameters"] += tensor.numel() * storage["repeated"].get(name, 1)
             kind = str(tensor.dtype).removeprefix("torch.")
             row["kinds"][kind] = row["kinds"].get(kind, 0) + tensor.nbytes
-    table = [PartSize(part, row["parameters"], row["stored"], _by_size(row["kinds"])) for part, row in rows.items()]
-    return sorted(table, key=lambda row: -row.stored)
+    table = [
+        PartSize(
+            part, row["parameters"], row["stored"], ", ".join(sorted(row["kinds"], key=lambda k: -row["kinds"][k]))
+        )
+        for part, row in rows.items()
+    ]
+    return sorted(table, key=lambda size: -size.stored)
 
 
 def count_folder_bytes(paths: Iterable[Path]) -> int:
-    """Bytes of all files in some folders."""
+    """Total bytes of all files in the folders."""
     return sum(file.stat().st_size for path in paths for file in path.rglob("*") if file.is_file())
 
 
-def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Store one tensor: int8 and scales, bfloat16, or float32 for vectors."""
+def _pack_tensor(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """The tensors to store for one weight: int8 with scales, bfloat16, or float32 for vectors."""
     values = tensor.float()
     if values.ndim < 2:
         return {name: values}
-    whole = values.abs().amax((1, 2, 3) if values.ndim == 4 else -1, keepdim=True)
-    scales = [whole]
+    # Largest value of each output row (the axes of a kernel belong to its row), [rows, 1 …].
+    maxima = [values.abs().amax((1, 2, 3) if values.ndim == 4 else -1, keepdim=True)]
+    # Second choice for matrices: the largest value of each block of columns, [rows, blocks].
     if values.ndim == 2 and values.shape[1] % SCALE_BLOCK == 0:
-        scales.append(values.abs().unflatten(1, (-1, SCALE_BLOCK)).amax(-1))  # [rows, blocks]
-    for largest in scales:
-        scale = largest.clamp(min=1e-12) / 127
-        rounded = _scaled(values, 1 / scale).round().clamp(-127, 127)
-        if (_scaled(rounded, scale) - values).norm() <= MAX_INT8_ERROR * values.norm().clamp(min=1e-12):
+        maxima.append(values.abs().unflatten(1, (-1, SCALE_BLOCK)).amax(-1))
+    for maximum in maxima:
+        # Symmetric int8: the largest value becomes ±127.
+        scale = maximum.clamp(min=1e-12) / 127
+        rounded = _multiply_scales(values, 1 / scale).round().clamp(-127, 127)
+        if (_multiply_scales(rounded, scale) - values).norm() <= MAX_INT8_ERROR * values.norm().clamp(min=1e-12):
             return {name: rounded.to(torch.int8), name + _SCALE: scale}
     return {name: values.bfloat16()}
 
 
-def _scaled(tensor: Tensor, scale: Tensor) -> Tensor:
-    """Multiply rows, or a matrix's blocks of columns, each by its scale, in float32."""
+def _multiply_scales(tensor: Tensor, scale: Tensor) -> Tensor:
+    """Product of the rows, or of a matrix's blocks of columns, with their scales, in float32."""
     if tensor.ndim == 2 and scale.shape[1] > 1:
         return (tensor.float().unflatten(1, (-1, SCALE_BLOCK)) * scale[..., None]).flatten(1)
     return tensor.float() * scale
 
 
-def _all_slices_equal(tensor: Tensor) -> bool:
-    """Whether a stack holds copies of one matrix: experts before training, stored once."""
+def _has_equal_slices(tensor: Tensor) -> bool:
+    """Whether a stack of matrices holds copies of one matrix, as untrained experts are."""
     return tensor.ndim == 3 and tensor.shape[0] > 1 and bool((tensor[1:] == tensor[:1]).all())
 
 
-def _read(folder: Path) -> dict[str, Tensor]:
+def _read_shards(folder: Path) -> dict[str, Tensor]:
+    """All stored tensors of a folder, by the shards that its index names."""
     index = folder / INDEX_FILE
     if not index.is_file():
         raise FileNotFoundError(f"{folder} has no {INDEX_FILE}")
@@ -182,7 +196,3 @@ def _read(folder: Path) -> dict[str, Tensor]:
     for name in names:
         stored |= load_file(folder / name)
     return stored
-
-
-def _by_size(kinds: dict[str, int]) -> str:
-    return ", ".join(sorted(kinds, key=lambda kind: -kinds[kind]))

@@ -1,4 +1,4 @@
-"""MoonEncoder: products in, vectors out. The one pipeline that examples, queries and the Spark job share.
+"""MoonEncoder: encodes raw products and queries to vectors. Services, queries and the Spark job use the same pipeline.
 
 JPEG bytes → decode → product detector → original and crop → tokens and views → MoonModel → float32 [N, D].
 """
@@ -31,45 +31,45 @@ from moon_model.runtime import DType, hide_progress_bars, resolve_device, resolv
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
-"""Padded tokens a batch: on a CPU what stays in its caches, on a GPU what keeps it busy."""
+"""Padded tokens of a batch: on a CPU as many as fit into its caches, on a GPU enough to keep it busy."""
 
 LENGTH_STEP = 16
-"""Batches are so many tokens long or a multiple: torch keeps attention kernels for every length that it met in bfloat16
-on a CPU, and a GPU's tensor cores like it."""
+"""The length of a batch is a multiple of this number of tokens: on a CPU torch caches bfloat16 attention kernels for
+every length (docs/decisions/0020-worker-memory.md), and a GPU's tensor cores are faster with it."""
 
 _CHUNK = 64
-"""Products that ``encode`` holds prepared at a time (about 0.3 MB each)."""
+"""Products that ``encode`` prepares at a time (about 0.3 MB each)."""
 
 ProductLike = Product | Mapping[str, Any]
 
 
 class Detector(Protocol):
-    """What the encoder needs of a detector: ``ProductDetector``, ``GroundingDetector`` or one of your own.
+    """Interface of a detector: ``ProductDetector``, ``GroundingDetector`` or your own.
 
     Attributes:
-        version: changes whenever its regions may change.
+        version: text that changes whenever the regions may change.
     """
 
     version: str
 
     def detect(self, images: Sequence[Image.Image]) -> list[Region]:
-        """One region an image, in order."""
+        """One region per image, in order."""
         ...
 
 
 class MoonEncoder:
-    """Encodes products and queries into one space.
+    """Encodes products and queries to vectors of one space, compared by inner product.
 
     Args:
-        model: in evaluation mode, on its device.
-        processor: the model's own.
-        detector: finds the core product; None: no crops.
+        model: model in evaluation mode, on its device.
+        processor: the processor of this model.
+        detector: finds the core product of an image; None: no crops.
         model_version: see ``moon_model.fingerprint``.
 
     Attributes:
-        dim: D, the size of a vector.
+        dim: D, the number of components of a vector.
         model_version: 64 hex digits. Vectors of two versions must never be compared.
-        max_images: images of a product that are looked at.
+        max_images: maximum number of images of a product that are used.
     """
 
     def __init__(
@@ -98,25 +98,25 @@ class MoonEncoder:
 
         Args:
             path: folder of a saved MoonModel with its processor; None is ``checkpoints/moon-tiny``.
-            detector: None loads the one in the repository, False works without crops.
+            detector: None loads ``checkpoints/detector``, False encodes without crops.
             dtype: "auto" is bfloat16 where the device is faster in it, else float32.
             device: "auto" is the GPU where there is one.
-            threads: CPU threads for torch and ONNX Runtime in this process. None leaves torch alone and gives
-                ONNX Runtime one.
+            threads: CPU threads of torch and ONNX Runtime in this process. None does not change torch's setting and
+                gives ONNX Runtime one thread.
 
         Raises:
-            FileNotFoundError: when the folder holds no model.
-            RuntimeError: when the device asked for is absent.
+            FileNotFoundError: the folder holds no model.
+            RuntimeError: the requested device is absent.
         """
         folder = resolve_model_folder(path)
-        chosen = resolve_device(device)
+        target = resolve_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         if detector is None:
             detector = ProductDetector.from_pretrained(threads=threads or 1)
         with hide_progress_bars():
-            model = MoonModel.from_pretrained(folder, dtype=resolve_dtype(dtype, chosen)).eval().to(chosen)
-        if chosen.type == "cpu":
+            model = MoonModel.from_pretrained(folder, dtype=resolve_dtype(dtype, target)).eval().to(target)
+        if target.type == "cpu":
             use_onnx_trunk(model, threads or 1)
         processor = MoonProcessor.from_pretrained(folder, model.config)
         version = combine_version(folder, detector.version if detector else "none")
@@ -134,18 +134,18 @@ class MoonEncoder:
         device: str | torch.device = "auto",
         threads: int | None = None,
     ) -> Self:
-        """Load the encoder whose vectors a Milvus collection holds; the one right way to query it.
+        """Load the encoder whose vectors a Milvus collection holds; queries need exactly this one.
 
         Args:
             client: a ``pymilvus.MilvusClient``.
-            alias: of the collection: the readers' one, or a model's pinned one.
-            path: folder of the checkpoint on this machine; None: the one that the collection names or, where that
+            alias: alias of the collection: the one for readers, or the pinned one of a model version.
+            path: folder of the checkpoint on this machine; None: the folder that the collection names or, where that
                 holds another model now, the copy in the lake that it names.
             detector, dtype, device, threads: see ``from_pretrained``.
 
         Raises:
-            NothingServedError: the alias names no collection of ours.
-            WrongEncoderError: the checkpoint is not at that place, or is another model than the collection's.
+            NothingServedError: the alias names no collection of MOON.
+            WrongEncoderError: the checkpoint is missing, or is another model than the collection's.
         """
         served = read_served_model(client, alias)
         folder = path or served.checkpoint
@@ -159,40 +159,43 @@ class MoonEncoder:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise WrongEncoderError(
                 f"the checkpoint of the served model {served.model_version[:12]} is not here ({error}): copy it to "
-                "this machine and name its folder (`path`; for the moon command MOON_MODEL)"
+                "this machine and pass its folder (`path`; for the moon command MOON_MODEL)"
             ) from error
         served.check(encoder.model_version)
         return encoder
 
     def collection(self, client: AliasClient, alias: str = "products") -> str:
-        """Return the collection behind an alias, if its vectors are of this model; two small requests.
+        """Name of the collection behind an alias, if it holds vectors of this model; takes two small requests.
 
-        To be asked before every query, or whenever a switch is to be noticed: a name that an alias had a moment ago
-        stays right, because a collection never changes its model.
+        Call it before every query, or as often as a change of the model must be noticed. A name stays valid after the
+        alias has moved, because a collection never changes its model.
+
+        Args:
+            client: a ``pymilvus.MilvusClient``.
+            alias: alias of the collection.
 
         Raises:
-            NothingServedError: the alias names no collection of ours.
-            WrongEncoderError: readers have moved on to another model; load its encoder with ``for_collection``.
+            NothingServedError: the alias names no collection of MOON.
+            WrongEncoderError: the alias names a collection of another model; load its encoder with ``for_collection``.
         """
         served = read_served_model(client, alias)
         served.check(self.model_version)
         return served.collection
 
     def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> PreparedProduct:
-        """Do the CPU work of one product: decode, detect, crop, resize, tokenise. Safe to call from threads.
+        """The product, ready for a batch: decoded, detected, cropped, resized and tokenised. Safe in threads.
 
         Args:
             product: a Product, or a mapping with its fields.
-            regions: the core region of each image, as found earlier; None: detect now. An entry that is None
-                means no crop.
+            regions: the core region of each image, where known (an entry of None: no crop); None: detect them.
 
         Returns:
-            The product ready for a batch. Images that cannot be used are in its ``failures``, not raised.
+            The prepared product. Images that cannot be used raise no error but are listed in its ``failures``.
 
         Raises:
-            ValueError: when the product has unknown fields, or there are fewer regions than images.
+            ValueError: the product has unknown fields, or there are fewer regions than images.
         """
-        product = Product.of(product)
+        product = Product.from_value(product)
         sources = product.images[: self.max_images]
         if regions is not None and len(regions) < len(sources):
             raise ValueError(f"{product.id}: {len(sources)} images, but {len(regions)} regions")
@@ -200,7 +203,7 @@ class MoonEncoder:
         failures: list[ImageFailure] = []
         for index, source in enumerate(sources):
             try:
-                views.append(self._view(source, regions[index] if regions is not None else _DETECT))
+                views.append(self._make_view(source, regions[index] if regions is not None else _DETECT))
             except BadImageError as error:
                 failures.append(ImageFailure(index, error.reason, error.detail))
         return self.processor.prepare(product, views, failures)
@@ -209,28 +212,28 @@ class MoonEncoder:
     def encode_prepared(
         self, prepared: Sequence[PreparedProduct], *, batch_tokens: int | None = None
     ) -> NDArray[np.float32]:
-        """Encode prepared products: float32 [N, D], rows of length 1, in the order given.
+        """Vectors of prepared products: float32 [N, D], rows of length 1, in the order of ``prepared``.
 
         Args:
-            prepared: what ``prepare`` returned, in any order of length.
-            batch_tokens: padded tokens a batch; None: ``BATCH_TOKENS`` of the device. Changes speed and memory,
+            prepared: what ``prepare`` returned.
+            batch_tokens: padded tokens of a batch; None: ``BATCH_TOKENS`` of the device. It changes speed and memory,
                 not the vectors.
 
         Raises:
-            ValueError: when nothing of a product is left to encode (``PreparedProduct.is_empty``).
+            ValueError: a product has nothing to encode (``PreparedProduct.is_empty``).
         """
         vectors = np.empty((len(prepared), self.dim), dtype=np.float32)
-        for rows, batch in self.batches(prepared, batch_tokens=batch_tokens):
+        for rows, batch in self.iter_batches(prepared, batch_tokens=batch_tokens):
             vectors[rows] = self.model(**batch.to(self.model.device)).embedding.cpu().numpy()
         return vectors
 
-    def batches(
+    def iter_batches(
         self, prepared: Sequence[PreparedProduct], *, batch_tokens: int | None = None
     ) -> Iterator[tuple[list[int], MoonBatch]]:
-        """Yield what the model is fed with: places in ``prepared``, each exactly once, and their batch on the CPU.
+        """Yield the batches of ``encode_prepared``: indices into ``prepared``, and their batch on the CPU.
 
         Args:
-            prepared, batch_tokens: see ``encode_prepared``.
+            prepared, batch_tokens: see ``encode_prepared``. Each index is yielded once.
         """
         lengths = [round_up(item.num_tokens, LENGTH_STEP) for item in prepared]
         for rows in split_token_batches(lengths, batch_tokens or BATCH_TOKENS[self.model.device.type]):
@@ -239,17 +242,17 @@ class MoonEncoder:
     def encode(
         self, products: Iterable[ProductLike], *, batch_tokens: int | None = None, progress: bool = False
     ) -> NDArray[np.float32]:
-        """Encode products from their raw images and texts: float32 [N, D], rows of length 1, in order.
+        """Vectors of products from their raw images and texts: float32 [N, D], rows of length 1, in order.
 
         An image that cannot be used is left out with a warning.
 
         Args:
             products: Products or mappings with their fields.
             batch_tokens: see ``encode_prepared``.
-            progress: show a bar.
+            progress: whether a progress bar is shown.
 
         Raises:
-            ValueError: when a product has neither text nor a usable image.
+            ValueError: a product has neither text nor a usable image.
         """
         waiting = iter(track(products, "encoding", disable=not progress))
         vectors = [np.empty((0, self.dim), dtype=np.float32)]
@@ -260,10 +263,14 @@ class MoonEncoder:
     def encode_queries(
         self, texts: Sequence[str] | None = None, images: Sequence[ImageSource] | None = None
     ) -> NDArray[np.float32]:
-        """Encode queries: texts, images, or pairs of both; float32 [N, D], to be compared by inner product.
+        """Vectors of queries: float32 [N, D], rows of length 1.
+
+        Args:
+            texts: one text per query; None: queries by image only.
+            images: one image per query; None: queries by text only. With both, text i and image i are one query.
 
         Raises:
-            ValueError: when neither is given, when their numbers differ, or when a query is empty or unreadable.
+            ValueError: both are None, their numbers differ, or a query is empty or unreadable.
         """
         if texts is None and images is None:
             raise ValueError("encode_queries needs texts, images or both")
@@ -279,8 +286,9 @@ class MoonEncoder:
             for index in range(count)
         )
 
-    def _view(self, source: ImageSource, region: "Region | Literal['detect'] | None") -> View:
-        image = decode_image(source, min_side=self.processor.views.least_side)
+    def _make_view(self, source: ImageSource, region: "Region | Literal['detect'] | None") -> View:
+        """Decoded image with the crop of its region; without a region, or for the whole image, without a crop."""
+        image = decode_image(source, min_side=self.processor.views.min_side)
         if region == _DETECT:
             region = self.detector.detect([image])[0] if self.detector else None
         if region is None or region.is_whole:
@@ -292,8 +300,8 @@ class MoonEncoder:
         for failure in prepared.failures:
             log.warning("%s: image %d is left out (%s: %s)", prepared.id, failure.index, failure.reason, failure.detail)
         if prepared.is_empty:
-            why = "; ".join(f"{failure.reason}: {failure.detail}" for failure in prepared.failures)
-            raise ValueError(f"{prepared.id} has neither text nor a usable image. {why}".strip())
+            reasons = "; ".join(f"{failure.reason}: {failure.detail}" for failure in prepared.failures)
+            raise ValueError(f"{prepared.id} has neither text nor a usable image. {reasons}".strip())
         return prepared
 
 
@@ -310,17 +318,18 @@ def _holds_version(folder: str | Path, detector: "Detector | Literal[False] | No
 
 
 _DETECT: Literal["detect"] = "detect"
+"""Value for a region that is not known yet."""
 
 
 def split_token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Split items into batches of similar length, so that little is padding.
+    """Yield batches of items of similar length, so that little padding is computed.
 
     Args:
         lengths: tokens of each item.
-        batch_tokens: most padded tokens a batch (items × longest); a longer item makes a batch of its own.
+        batch_tokens: maximum padded tokens of a batch (items × longest); a longer item is a batch of its own.
 
     Yields:
-        Indices into ``lengths``, each exactly once, shortest items first; ties in the order given.
+        Indices into ``lengths``, each exactly once, shortest items first; ties in their order in ``lengths``.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -333,7 +342,7 @@ def split_token_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[l
 
 
 def use_onnx_trunk(model: MoonModel, threads: int = 1) -> None:
-    """Run a compact model's EfficientNet in ONNX Runtime from now on; other models stay as they are."""
+    """Replace a compact model's EfficientNet by ``OnnxTrunk``; other models are not changed."""
     backbone = model.backbone
     if isinstance(backbone, CompactBackbone) and isinstance(backbone.vision.trunk, EfficientNetLite0):
         backbone.vision.trunk = OnnxTrunk(backbone.vision.trunk, threads)

@@ -1,6 +1,6 @@
-"""What a checkpoint is, told by its files alone: version, input digest and shape, without torch or transformers.
+"""Model version, preprocessing digest and shape of a checkpoint, read from its files without torch or transformers.
 
-A night asks for this in every process it starts, and importing torch would take longer than the answer.
+Every process of a run needs them, and importing torch would take longer than reading them.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ PROCESSOR_FILE = "processor_config.json"
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What callers need to know of a model before they load it.
+    """Properties of a model that are known without loading it.
 
     Attributes:
-        dimension: D, the length of a vector.
-        max_images: images of a product that reach the model.
+        dimension: D, the number of components of a vector.
+        max_images: maximum number of images of a product that the model uses.
     """
 
     dimension: int
@@ -35,22 +35,22 @@ def resolve_model_folder(path: str | Path | None = None) -> Path:
     """Folder of a saved model; None is ``checkpoints/moon-tiny``.
 
     Raises:
-        FileNotFoundError: when the folder holds no model.
+        FileNotFoundError: the folder holds no model.
     """
     folder = Path(path) if path is not None else checkpoint_dir(DEFAULT_MODEL)
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(
             f"no model in {folder} ({CONFIG_FILE} is missing); MoonModel.save_pretrained writes one, and "
-            "`python -m recipes.weight_import --help` tells how moon-tiny is built"
+            "`python -m recipes.weight_import --help` explains how moon-tiny is built"
         )
     return folder
 
 
 def list_weight_files(folder: Path) -> list[Path]:
-    """The weight files of a stored model, of either format, sorted by name.
+    """Weight files of a saved model, in compact or full format, sorted by name.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: there is none.
     """
     if files := sorted(folder.glob("model*.safetensors")):
         return files
@@ -58,11 +58,14 @@ def list_weight_files(folder: Path) -> list[Path]:
 
 
 def read_model_shape(path: str | Path | None = None) -> ModelShape:
-    """Read a model's shape from its configuration file.
+    """Shape of a model, from its configuration file.
+
+    Args:
+        path: folder of the model; None is ``checkpoints/moon-tiny``.
 
     Raises:
-        FileNotFoundError: when the folder holds no model.
-        ValueError: when the configuration is not that of a MoonModel.
+        FileNotFoundError: the folder holds no model.
+        ValueError: the configuration is not that of a MoonModel.
     """
     file = resolve_model_folder(path) / CONFIG_FILE
     try:
@@ -74,42 +77,49 @@ def read_model_shape(path: str | Path | None = None) -> ModelShape:
 
 
 def compute_model_version(path: str | Path | None = None, detector_path: str | Path | None = None) -> str:
-    """Digest of weights, processing configuration and detector, 64 hex digits; reads files, loads nothing.
+    """Digest of weights, preprocessing and detector, 64 hex digits; reads the files without loading the model.
 
     Args:
         path: folder of the model; None is ``checkpoints/moon-tiny``.
         detector_path: folder of the detector; None is ``checkpoints/detector``.
 
     Raises:
-        FileNotFoundError: when one of them is missing.
+        FileNotFoundError: model or detector is missing.
     """
     return combine_version(path, compute_detector_version(detector_path))
 
 
 def combine_version(path: str | Path | None, detector: str) -> str:
-    """``compute_model_version`` beside a detector that is known by its own version ("none": without crops).
+    """Model version of a model with a detector of the given version.
+
+    Args:
+        path: folder of the model; None is ``checkpoints/moon-tiny``.
+        detector: version of the detector; "none" for a model without crops.
 
     Raises:
-        FileNotFoundError: when the model is missing.
+        FileNotFoundError: the model is missing.
     """
     folder = resolve_model_folder(path)
-    return _digest([*_input_files(folder), *list_weight_files(folder)], detector)
+    return _compute_digest([*_list_input_files(folder), *list_weight_files(folder)], detector)
 
 
 def compute_preprocessing_digest(path: str | Path | None = None) -> str:
-    """Digest of what decides how a product becomes the model's input, 64 hex digits; reads three small files.
+    """Digest of the files that decide how a product becomes the model's input, 64 hex digits.
+
+    Args:
+        path: folder of the model; None is ``checkpoints/moon-tiny``.
 
     Raises:
-        FileNotFoundError: when the folder holds no model.
+        FileNotFoundError: the folder holds no model.
     """
-    return _digest(_input_files(resolve_model_folder(path)))
+    return _compute_digest(_list_input_files(resolve_model_folder(path)))
 
 
-def _input_files(folder: Path) -> list[Path]:
+def _list_input_files(folder: Path) -> list[Path]:
     return [folder / name for name in (CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE)]
 
 
-def _digest(files: Iterable[Path], detector: str = "") -> str:
+def _compute_digest(files: Iterable[Path], detector: str = "") -> str:
     digest = hashlib.sha256(f"detector {detector}\n".encode())
     for file in files:
         with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The README.md of a stored model, written from what is in its folder."""
+"""Writes the README.md of a compactly stored model from the files in its folder."""
 
 import json
 from importlib.metadata import version
@@ -17,9 +17,9 @@ def write_model_card(folder: Path, made: str, results: str = "") -> Path:
     """Write ``README.md`` for a compactly stored model.
 
     Args:
-        folder: holds weights, ``config.json`` and tokenizer.
-        made: how the weights came about: sources, data, hardware, time.
-        results: Markdown with measurements.
+        folder: folder with weights, ``config.json`` and tokenizer.
+        made: how the weights were made: sources, data, hardware, time.
+        results: Markdown with measurements; "" leaves the section out.
 
     Returns:
         The file.

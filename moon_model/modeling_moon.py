@@ -1,7 +1,9 @@
-"""MoonModel: one product in, one vector out (arXiv 2508.11999), with Hugging Face conventions.
+"""MoonModel: encodes a batch of products to one vector each (arXiv 2508.11999), with Hugging Face conventions.
 
-vision tower -> projector -> decoder with guided MoE -> mean pooling -> L2 norm. Relies on transformers 5.17-5.23
-(``PreTrainedModel``, safetensors only) and torch 2.11-2.13.
+vision tower -> projector -> decoder with guided MoE -> pooling -> L2 norm (docs/paper.md, "Model"). Relies on
+transformers 5.17-5.23 (``PreTrainedModel``, safetensors only) and torch 2.11-2.13.
+
+Shape letters: B products, L positions of the padded batch, V views, D hidden size.
 """
 
 from dataclasses import dataclass
@@ -25,12 +27,12 @@ from moon_model.pooling import normalise_vectors, pool, truncate_embedding
 
 @dataclass
 class MoonOutput(ModelOutput):
-    """What ``MoonModel`` returns.
+    """Output of ``MoonModel``.
 
     Attributes:
         last_hidden_state: [B, L, D] in the model's dtype, after the final norm.
         router_stats: Tokens per expert and the load-balance loss, see ``RouterStats``.
-        embedding: float32 [B, D] (or the Matryoshka size asked for), of length 1.
+        embedding: float32 [B, D] (or [B, dim] for a Matryoshka size), rows of length 1.
     """
 
     last_hidden_state: Tensor | None = None
@@ -39,7 +41,7 @@ class MoonOutput(ModelOutput):
 
 
 class MoonModel(PreTrainedModel):
-    """The product encoder. Load with ``from_pretrained`` or ``from_backbone``; see ``MoonConfig`` for settings."""
+    """Encoder of products; load it with ``from_pretrained`` or ``from_backbone``. ``MoonConfig`` has its settings."""
 
     config: MoonConfig
     config_class = MoonConfig
@@ -48,7 +50,8 @@ class MoonModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["LlamaDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]  # noqa: RUF012
-    # The router decides in float32. The compact tower (3.4M) too: in bfloat16 it moves vectors to cosine 0.98.
+    # Experts are chosen in float32. The compact tower (3.4M parameters) also runs in float32: in bfloat16 the cosine of
+    # its vectors with the float32 ones falls to 0.98.
     _keep_in_fp32_modules_strict = {"router", "vision"}  # noqa: RUF012
 
     def __init__(self, config: MoonConfig) -> None:
@@ -68,11 +71,17 @@ class MoonModel(PreTrainedModel):
         *,
         dtype: torch.dtype = torch.float32,
     ) -> Self:
-        """Build MOON on a Qwen2.5-VL checkpoint (a directory or hub id), every expert a copy of its dense FFN.
+        """MOON on a Qwen2.5-VL checkpoint, each expert a copy of a dense FFN: it computes the same hidden states.
 
-        ``config`` None takes MOON's defaults; else its ``base_config`` must be the checkpoint's own shape. The
-        result computes the checkpoint's own hidden states. Raises ValueError for another kind of checkpoint.
+        Args:
+            path: directory or hub id of the checkpoint.
+            config: settings of MOON; its ``base_config`` must have the checkpoint's shape. None: the defaults.
+            dtype: dtype of the weights.
+
+        Raises:
+            ValueError: the checkpoint is no Qwen2.5-VL, or ``config`` does not fit it.
         """
+        # Compare the shape in the settings with the checkpoint's own.
         base_config = AutoConfig.from_pretrained(path)
         config = config or MoonConfig(base_config=base_config)
         own = MoonConfig(base_config=base_config).text_config
@@ -85,6 +94,7 @@ class MoonModel(PreTrainedModel):
             )
         if config.moe_intermediate_size != own.intermediate_size:
             raise ValueError("experts start as copies of the checkpoint's FFNs; set moe_intermediate_size to None")
+        # Build the model without memory for weights, then take the modules of the loaded checkpoint.
         config.base_config = base_config
         source = Qwen2_5_VLModel.from_pretrained(path, dtype=dtype, attn_implementation="sdpa")
         with torch.device("meta"):
@@ -96,9 +106,12 @@ class MoonModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
-        """Load a saved MoonModel; also one stored compactly (``config.moon_storage``, see checkpoint.py).
+        """Load a saved MoonModel, in full precision or in compact storage (``config.moon_storage``, checkpoint.py).
 
-        Raises ValueError when weights are missing: transformers would fill them in by chance and go on.
+        The arguments are those of ``PreTrainedModel.from_pretrained``.
+
+        Raises:
+            ValueError: weights are missing, which transformers would initialise with random values.
         """
         path = pretrained_model_name_or_path
         config = kwargs.get("config")
@@ -106,35 +119,35 @@ class MoonModel(PreTrainedModel):
             config = MoonConfig.from_pretrained(config or path)
         source = path
         if path is not None and config is not None and config.moon_storage is not None:
-            from moon_model.checkpoint import load_state_dict  # noqa: PLC0415  # only stored models need it
+            from moon_model.checkpoint import load_state_dict  # noqa: PLC0415  # only compact storage needs it
 
-            config.moon_storage = None  # what is saved from here on is ordinary safetensors
+            config.moon_storage = None  # save_pretrained of the loaded model writes ordinary safetensors
             kwargs |= {"config": config, "state_dict": load_state_dict(Path(path))}
             source = None
-        asked = kwargs.pop("output_loading_info", False)
+        wants_info = kwargs.pop("output_loading_info", False)
         loaded: Any = super().from_pretrained(source, *args, output_loading_info=True, **kwargs)
         model, info = loaded
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
-                f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): another version of "
-                "moon_model wrote it; train it again with this one, or install that version"
+                f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): it was written by "
+                "another version of moon_model; train it again with this version, or install the other one"
             )
-        return loaded if asked else model
+        return loaded if wants_info else model
 
     def get_input_embeddings(self) -> nn.Module:
-        """The decoder's token embedding."""
+        """Token embedding of the decoder."""
         return self.backbone.decoder.embed_tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the decoder's token embedding."""
+        """Replace the token embedding of the decoder."""
         self.backbone.decoder.embed_tokens = value
 
     def moe_layers(self) -> list[GuidedMoE]:
-        """The guided FFNs, first layer first."""
+        """Guided FFNs of the decoder, first layer first."""
         return [module for module in self.backbone.decoder.modules() if isinstance(module, GuidedMoE)]
 
     def perturb_experts(self) -> None:
-        """Separate copied experts by the configured seeded noise; call once, when training starts."""
+        """Add the configured seeded noise to all experts, so that copies differ; call it once, before training."""
         for number, moe in enumerate(self.moe_layers()):
             moe.perturb(self.config.expert_noise, self.config.expert_noise_seed + number)
 
@@ -147,26 +160,26 @@ class MoonModel(PreTrainedModel):
         image_grid_thw: Tensor | None = None,
         dim: int | None = None,
     ) -> MoonOutput:
-        """Encode a batch of products as ``MoonProcessor`` builds it.
+        """Embeddings of a batch of products, as ``MoonProcessor`` builds it.
 
         Args:
             input_ids: int64 [B, L], right padded; ``config.image_token_id`` at visual positions.
             attention_mask: [B, L], 1 at real tokens.
             segment_ids: int64 [B, L], the ``Segment`` of each token.
-            pixel_values: All views in reading order; the shape depends on the backbone (see there).
+            pixel_values: All views in reading order; the backbone's class describes the shape.
             image_grid_thw: int64 [V, 3], patch grid of each view; qwen2_5_vl only.
             dim: Matryoshka size of the embedding; None: D.
 
         Raises:
-            ValueError: shapes that do not match, padding that is not on the right, image tokens that do not
-                match the views.
+            ValueError: shapes do not match, padding is not on the right, or the number of image tokens differs from
+                that of the views' tokens.
         """
         _check_batch(input_ids, attention_mask, segment_ids)
-        segments = segment_ids * attention_mask.long()  # padding belongs to no segment, whatever it was given
+        segments = segment_ids * attention_mask.long()  # padding belongs to segment NONE, whatever the caller passed
         guide = Guide.build(attention_mask, segments, self.config.num_experts)
         with sdpa_kernel(FUSED_ATTENTION_BACKENDS):
             embeds = self.backbone.embed(input_ids, pixel_values, image_grid_thw)
-            positions = self.backbone.positions(input_ids, attention_mask, image_grid_thw)
+            positions = self.backbone.compute_positions(input_ids, attention_mask, image_grid_thw)
             hidden, stats = self.backbone.decode(embeds, attention_mask, positions, guide)
         embedding = normalise_vectors(pool(hidden, segments, self.config.pooling, self.config.text_share))
         return MoonOutput(
@@ -176,7 +189,7 @@ class MoonModel(PreTrainedModel):
         )
 
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, SameConv):  # the folded tower has no norms: keep the variance through ReLU6
+        if isinstance(module, SameConv):  # no norms follow: keep the variance through ReLU6
             fan_in = module.weight[0].numel()
             nn.init.normal_(module.weight, std=(2.0 / fan_in) ** 0.5)
             if module.bias is not None:
@@ -195,7 +208,7 @@ def _check_batch(input_ids: Tensor, attention_mask: Tensor, segment_ids: Tensor)
         )
     mask = attention_mask.bool()
     if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
-        raise ValueError("attention_mask has a real token behind padding; pad on the right")
+        raise ValueError("attention_mask has a real token after padding; pad on the right")
 
 
 AutoModel.register(MoonConfig, MoonModel, exist_ok=True)

@@ -1,4 +1,7 @@
-"""From hidden states to one vector a product: masked means, L2 norm, Matryoshka sizes."""
+"""Pooling of hidden states to one vector per product: masked means, L2 norm, Matryoshka sizes.
+
+Shape letters: B products, L positions, D hidden size, S segments without NONE.
+"""
 
 import torch
 from torch import Tensor
@@ -8,24 +11,28 @@ from moon_model.configuration_moon import Pooling, Segment
 
 
 def pool(hidden: Tensor, segment_ids: Tensor, pooling: Pooling, text_share: float = 0.5) -> Tensor:
-    """Average hidden states [B, L, D] over the tokens whose segment is not NONE; returns float32 [B, D].
+    """Average hidden states over the tokens whose segment is not NONE: float32 [B, D], not normalised.
 
-    "tokens" (paper): every visual and text token counts the same. "segments" (ours): the mean of the means of
-    the segments present, so that many image tokens do not drown a title. "modalities" (ours): the mean of the visual
-    tokens and, with weight ``text_share``, the mean of the text tokens, both at length 1 before they are weighed, for
-    the mean of alike patches is a long vector and that of different words a short one. A row without any token gives
-    zeros.
+    Args:
+        hidden: hidden states [B, L, D].
+        segment_ids: int64 [B, L], the ``Segment`` of each token. A row without pooled tokens gives zeros.
+        pooling: "tokens" (paper): the mean over all visual and text tokens. "segments" (ours): the mean of the means
+            of the segments present, so that many image tokens do not outweigh a title. "modalities" (ours): the
+            weighted sum of the mean of the visual tokens and the mean of the text tokens, each scaled to length 1,
+            because the mean of similar patches is a long vector and that of different words a short one
+            (docs/decisions/0023-pooling-by-modality.md).
+        text_share: weight of the text tokens in "modalities", in (0, 1).
     """
-    pooled = segment_ids != Segment.NONE
+    pooled_BL = segment_ids != Segment.NONE
     if pooling == "tokens":
-        return _mean(hidden, pooled)
+        return _average_tokens(hidden, pooled_BL)
     if pooling == "segments":
-        return _mean_of_segments(hidden, segment_ids)
-    visual = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
-    words = pooled & ~visual
-    return (1.0 - text_share) * normalise_vectors(_mean(hidden, visual)) + text_share * normalise_vectors(
-        _mean(hidden, words)
-    )
+        return _average_segments(hidden, segment_ids)
+    # "modalities": a direction for what is seen and one for what is read, then their weighted sum.
+    visual_BL = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
+    visual_BD = normalise_vectors(_average_tokens(hidden, visual_BL))
+    text_BD = normalise_vectors(_average_tokens(hidden, pooled_BL & ~visual_BL))
+    return (1.0 - text_share) * visual_BD + text_share * text_BD
 
 
 def normalise_vectors(vectors: Tensor) -> Tensor:
@@ -34,25 +41,29 @@ def normalise_vectors(vectors: Tensor) -> Tensor:
 
 
 def truncate_embedding(embedding: Tensor, dim: int) -> Tensor:
-    """Matryoshka: keep the first ``dim`` components [..., D] -> [..., dim] and renormalise them.
+    """The first ``dim`` components of vectors [..., D], scaled to length 1: [..., dim] (Matryoshka).
 
-    Raises ValueError when ``dim`` does not lie in 1..D. Only sizes the model was trained for
-    (``MoonConfig.matryoshka_dims``) keep their quality.
+    Only the sizes that a model was trained for (``MoonConfig.matryoshka_dims``) keep their quality.
+
+    Raises:
+        ValueError: ``dim`` is not in 1..D.
     """
     if not 1 <= dim <= embedding.shape[-1]:
-        raise ValueError(f"dim must lie in 1..{embedding.shape[-1]}, got {dim}")
+        raise ValueError(f"dim must be in 1..{embedding.shape[-1]}, got {dim}")
     return normalise_vectors(embedding[..., :dim])
 
 
-def _mean(hidden: Tensor, member: Tensor) -> Tensor:
-    """Mean of hidden states [B, L, D] where ``member`` [B, L] says so: float32 [B, D], zeros where it never does."""
-    weights = member.float() / member.sum(1, keepdim=True).clamp(min=1)  # a model that loads changes torch's default
-    return torch.bmm(weights[:, None, :], hidden.float()).squeeze(1)
+def _average_tokens(hidden_BLD: Tensor, member_BL: Tensor) -> Tensor:
+    """Mean of the hidden states where ``member_BL`` is True, float32 [B, D]; zeros for a row without any."""
+    # .float(), because a model that is loaded in another thread changes torch's default dtype.
+    weights_BL = member_BL.float() / member_BL.sum(1, keepdim=True).clamp(min=1)
+    return torch.bmm(weights_BL[:, None, :], hidden_BLD.float()).squeeze(1)
 
 
-def _mean_of_segments(hidden: Tensor, segment_ids: Tensor) -> Tensor:
-    member = F.one_hot(segment_ids, len(Segment))[..., 1:].float()  # [B, L, segments]; the first is NONE
-    count = member.sum(1)  # [B, segments]
-    present = (count > 0).sum(1, keepdim=True).clamp(min=1)
-    means = torch.bmm(member.transpose(1, 2), hidden.float()) / count.clamp(min=1)[..., None]  # [B, segments, D]
-    return means.sum(1) / present
+def _average_segments(hidden_BLD: Tensor, segment_ids_BL: Tensor) -> Tensor:
+    """Mean of the means of the segments present, float32 [B, D]; zeros for a row without any."""
+    member_BLS = F.one_hot(segment_ids_BL, len(Segment))[..., 1:].float()  # the first segment is NONE
+    count_BS = member_BLS.sum(1)
+    present_B1 = (count_BS > 0).sum(1, keepdim=True).clamp(min=1)
+    means_BSD = torch.bmm(member_BLS.transpose(1, 2), hidden_BLD.float()) / count_BS.clamp(min=1)[..., None]
+    return means_BSD.sum(1) / present_B1

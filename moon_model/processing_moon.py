@@ -1,8 +1,10 @@
-"""MoonProcessor: from a product to token ids and views, and from several to a padded batch.
+"""MoonProcessor: prepares a product as token ids and views, and joins prepared products to a padded batch.
 
-Reading order (paper): every image followed by its crop · title · description · category · attributes. Each token
-carries the ``Segment`` it comes from; what the template adds between the parts is ``Segment.NONE``, neither
-guided nor pooled. Padding happens only when a batch is formed.
+Reading order (paper): each image followed by its crop · title · description · category · attributes. Each token has
+the ``Segment`` that it comes from. Tokens that the template adds between the parts are ``Segment.NONE``: neither
+guided nor pooled. Products are padded only when a batch is formed.
+
+Shape letters: B products of a batch, L tokens of a product or of the padded batch, V views, S side of a view.
 """
 
 import json
@@ -28,14 +30,14 @@ from moon_model.views import Pixels, ViewProcessor, build_views
 
 MoonBatch = BatchFeature
 """``input_ids``, ``attention_mask``, ``segment_ids`` int64 [B, L] and, with V ≥ 1 views, ``pixel_values`` (compact:
-float32 [V, 3, S, S]; qwen2_5_vl: [patches, patch_dim] beside ``image_grid_thw`` int64 [V, 3])."""
+float32 [V, 3, S, S]; qwen2_5_vl: [patches, patch_dim] and ``image_grid_thw`` int64 [V, 3])."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One image of a product and the crop of its core region (None: no region worth a crop).
+    """One image of a product and the crop of its core region (None: no crop).
 
-    Either is a picture, or what ``MoonProcessor.views.prepare`` made of one: whoever shows it often resizes it once.
+    Both may be pixels that ``MoonProcessor.views.prepare`` made earlier, so that training resizes an image only once.
     """
 
     image: Image.Image | Pixels
@@ -44,7 +46,7 @@ class View:
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that could not be used: its place in ``Product.images`` and ``BadImage``'s reason and detail."""
+    """An image that could not be used: its index in ``Product.images``, and ``BadImageError``'s reason and detail."""
 
     index: int
     reason: str
@@ -53,14 +55,14 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class PreparedProduct:
-    """One product, ready for a batch; plain arrays, so that it may travel between processes.
+    """One product, ready for a batch; plain arrays, so that it can be sent between processes.
 
     Attributes:
-        id: of the product.
-        input_ids: int64 [L]; ``config.image_token_id`` where visual tokens go.
-        segment_ids: int64 [L], a ``Segment`` for each token.
+        id: id of the product.
+        input_ids: int64 [L]; ``config.image_token_id`` at the positions of visual tokens.
+        segment_ids: int64 [L], the ``Segment`` of each token.
         views: pixels of all views in reading order.
-        failures: images left out, and why.
+        failures: images that are left out, with the reasons.
     """
 
     id: str
@@ -71,12 +73,12 @@ class PreparedProduct:
 
     @property
     def num_tokens(self) -> int:
-        """L, visual tokens included."""
+        """Number of tokens L, including visual ones."""
         return len(self.input_ids)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of the product is left to encode: no usable image and no text."""
+        """Whether there is nothing to encode: no usable image and no text."""
         return not self.segment_ids.any()
 
 
@@ -91,14 +93,14 @@ class InputTemplate:
 
 
 class MoonProcessor:
-    """Turns products into batches for ``MoonModel``.
+    """Prepares products and forms batches for ``MoonModel``.
 
     Args:
-        config: the model's; holds the token budgets, ``max_images`` and the prompt.
+        config: the model's configuration, with the token budgets, ``max_images`` and the prompt.
         tokenizer: fast tokenizer of the backbone.
-        views: image side; None builds the backbone's default.
-        lowercase: fold text to lower case before tokenising. None: for the compact backbone only, whose cut
-            vocabulary has a row for " pillow" but splits " Pillow" into three.
+        views: image preprocessing; None builds the backbone's default.
+        lowercase: whether text is converted to lower case before it is tokenised. None: only for the compact backbone,
+            whose cut vocabulary has a row for " pillow" but splits " Pillow" into three tokens.
     """
 
     def __init__(
@@ -114,22 +116,23 @@ class MoonProcessor:
         self.tokenizer.encode_special_tokens = True  # a title that contains "<|im_end|>" is only text
         self.views = views or build_views(config)
         self.lowercase = compact if lowercase is None else lowercase
-        self.template = _compact_template() if compact else _qwen_template(config, tokenizer)
+        self.template = _build_compact_template() if compact else _build_qwen_template(config, tokenizer)
         self._prompt = tokenizer.encode(config.prompt, add_special_tokens=False).ids if config.prompt else []
 
     @classmethod
     def from_pretrained(cls, path: str | Path, config: MoonConfig | None = None, **_: Any) -> Self:
-        """Load a processor; keyword arguments that ``AutoProcessor`` passes on besides are ignored.
+        """Load a processor; other keyword arguments, which ``AutoProcessor`` passes, are ignored.
 
         Args:
             path: folder (or hub id) with ``tokenizer.json`` and, where ``save_pretrained`` wrote it,
-                ``processor_config.json``. A Qwen2.5-VL checkpoint will do.
-            config: the model's; None reads it from the same place.
+                ``processor_config.json``. It may be a Qwen2.5-VL checkpoint.
+            config: the model's configuration; None reads it from ``path``.
 
         Raises:
-            FileNotFoundError: when there is no ``tokenizer.json``.
+            FileNotFoundError: there is no ``tokenizer.json``.
         """
-        tokenizer, settings = (_find(path, name) for name in (TOKENIZER_FILE, PROCESSOR_FILE))
+        tokenizer = _find_file(path, TOKENIZER_FILE)
+        settings = _find_file(path, PROCESSOR_FILE)
         if tokenizer is None:
             raise FileNotFoundError(f"{path} has no {TOKENIZER_FILE}: was it written by save_pretrained?")
         config = config or AutoConfig.from_pretrained(path)
@@ -138,11 +141,15 @@ class MoonProcessor:
         return cls(config, Tokenizer.from_file(str(tokenizer)), views, stored.get("lowercase"))
 
     def save_pretrained(self, path: str | Path) -> list[str]:
-        """Write ``tokenizer.json``, ``processor_config.json`` and ``config.json``; returns the files' names."""
+        """Write ``tokenizer.json``, ``processor_config.json`` and ``config.json``; returns the names of the files."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
-        stored = {"processor_class": type(self).__name__, "lowercase": self.lowercase, "views": self.views.settings()}
+        stored = {
+            "processor_class": type(self).__name__,
+            "lowercase": self.lowercase,
+            "views": self.views.get_settings(),
+        }
         (folder / PROCESSOR_FILE).write_text(json.dumps(stored, indent=2) + "\n")
         if not (folder / "config.json").is_file():
             self.config.save_pretrained(folder)
@@ -151,34 +158,42 @@ class MoonProcessor:
     def prepare(
         self, product: Product, views: Sequence[View] = (), failures: Sequence[ImageFailure] = ()
     ) -> PreparedProduct:
-        """Tokenise one product and resize its views; at most ``config.max_images`` of them are used."""
+        """Token ids, segments and resized views of one product.
+
+        Args:
+            product: its texts are tokenised; its ``images`` are not read.
+            views: images with their crops; the first ``config.max_images`` are used.
+            failures: copied to the result.
+        """
+        template = self.template
         pixels: list[Pixels] = []
-        ids, segments = [*self.template.start, *self._prompt], [Segment.NONE] * len(self.template.start)
-        segments += [Segment.NONE] * len(self._prompt)
-        for picture, segment in _reading_order(views[: self.config.max_images]):
+        # Start and prompt.
+        parts: list[tuple[Sequence[int], Segment]] = [(template.start, Segment.NONE), (self._prompt, Segment.NONE)]
+        # Each view: its visual tokens between the template's marks.
+        for picture, segment in _iter_pictures(views[: self.config.max_images]):
             pixels.append(self.views.prepare(picture) if isinstance(picture, Image.Image) else picture)
-            inner = [self.config.image_token_id] * self.views.tokens(pixels[-1])
-            before, after = self.template.before_view, self.template.after_view
-            ids += [*before, *inner, *after]
-            segments += [Segment.NONE] * len(before) + [segment] * len(inner) + [Segment.NONE] * len(after)
-        started = bool(pixels)
-        for part, segment in self._text_parts(product):
-            separator = self.template.separator if started else ()
-            ids += [*separator, *part]
-            segments += [Segment.NONE] * len(separator) + [segment] * len(part)
-            started = True
-        input_ids, segment_ids = np.asarray(ids, dtype=np.int64), np.asarray(segments, dtype=np.int64)
+            visual = [self.config.image_token_id] * self.views.count_tokens(pixels[-1])
+            parts += [(template.before_view, Segment.NONE), (visual, segment), (template.after_view, Segment.NONE)]
+        # Each text that is present, with a separator before it unless it comes first.
+        follows = bool(pixels)
+        for tokens, segment in self._iter_texts(product):
+            parts += [(template.separator if follows else (), Segment.NONE), (tokens, segment)]
+            follows = True
+        # One array of ids and one of segments.
+        input_ids = np.asarray([token for tokens, _ in parts for token in tokens], dtype=np.int64)
+        segments = np.asarray([segment for _, segment in parts], dtype=np.int64)
+        segment_ids = np.repeat(segments, [len(tokens) for tokens, _ in parts])
         return PreparedProduct(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures))
 
     def __call__(self, prepared: Sequence[PreparedProduct], *, pad_to_multiple_of: int = 1) -> MoonBatch:
-        """Pad prepared products to one length on the right and join their views.
+        """Batch of prepared products, padded on the right to one length, with their views joined.
 
         Args:
             prepared: what ``prepare`` returned.
-            pad_to_multiple_of: of the batch's length in tokens.
+            pad_to_multiple_of: the length L of the batch is a multiple of this number.
 
         Raises:
-            ValueError: for an empty list, and for a product of which nothing is left to encode.
+            ValueError: the list is empty, or a product has nothing to encode.
         """
         if not prepared:
             raise ValueError("a batch needs at least one product")
@@ -186,22 +201,22 @@ class MoonProcessor:
             raise ValueError(f"nothing to encode, neither text nor a usable image: {', '.join(empty[:10])}")
         length = round_up(max(item.num_tokens for item in prepared), pad_to_multiple_of)
         batch = {
-            "input_ids": _padded([item.input_ids for item in prepared], length, tokenization.PAD_ID),
-            "attention_mask": _padded([np.ones_like(item.input_ids) for item in prepared], length, 0),
-            "segment_ids": _padded([item.segment_ids for item in prepared], length, Segment.NONE),
+            "input_ids": _pad_rows([item.input_ids for item in prepared], length, tokenization.PAD_ID),
+            "attention_mask": _pad_rows([np.ones_like(item.input_ids) for item in prepared], length, 0),
+            "segment_ids": _pad_rows([item.segment_ids for item in prepared], length, Segment.NONE),
         }
         views = [view for item in prepared for view in item.views]
         return MoonBatch(batch | (self.views.collate(views) if views else {}))
 
-    def _text_parts(self, product: Product) -> Iterator[tuple[list[int], Segment]]:
-        """Token ids of the parts that are present, each within its budget."""
+    def _iter_texts(self, product: Product) -> Iterator[tuple[list[int], Segment]]:
+        """Yield token ids and segment of each text that is present, cut to its budget."""
         config = self.config
         attributes = "  ".join(f"{name}: {value}" for name, value in product.attributes.items())
         category = self._tokenise(" / ".join(product.category))
         parts = (
             (self._tokenise(product.title)[: config.max_title_tokens], Segment.TITLE),
             (self._tokenise(product.description)[: config.max_description_tokens], Segment.TITLE),
-            (category[-config.max_category_tokens :], Segment.CATEGORY),  # the leaf says more than the root
+            (category[-config.max_category_tokens :], Segment.CATEGORY),  # keep the leaf, which says more than the root
             (self._tokenise(attributes)[: config.max_attribute_tokens], Segment.ATTRIBUTE),
         )
         yield from ((ids, segment) for ids, segment in parts if ids)
@@ -210,43 +225,44 @@ class MoonProcessor:
         if not text:
             return []
         text = unicodedata.normalize("NFC", text)
-        # The leading space gives a word the same token here as in the middle of a sentence.
+        # With a leading space the first word gets the same token as in the middle of a sentence.
         return self.tokenizer.encode(" " + (text.lower() if self.lowercase else text), add_special_tokens=False).ids
 
 
 def round_up(length: int, multiple: int) -> int:
-    """Return the smallest multiple that is no less than the length."""
+    """The smallest multiple of ``multiple`` that is at least ``length``."""
     return -(-length // multiple) * multiple
 
 
-def _find(path: str | Path, name: str) -> Path | None:
-    """Find a file in a folder or a hub repository."""
+def _find_file(path: str | Path, name: str) -> Path | None:
+    """A file of a folder or a hub repository; None where it is absent."""
     if Path(path).is_dir():
         return Path(path) / name if (Path(path) / name).is_file() else None
     found = cached_file(str(path), name, _raise_exceptions_for_missing_entries=False)
     return Path(found) if found else None
 
 
-def _reading_order(views: Sequence[View]) -> Iterator[tuple[Image.Image | Pixels, Segment]]:
+def _iter_pictures(views: Sequence[View]) -> Iterator[tuple[Image.Image | Pixels, Segment]]:
+    """Yield images and crops with their segments, each image followed by its crop."""
     for view in views:
         yield view.image, Segment.IMAGE
         if view.crop is not None:
             yield view.crop, Segment.CROP
 
 
-def _padded(rows: Sequence[NDArray[np.int64]], length: int, value: int) -> torch.Tensor:
-    """Stack rows of different lengths to int64 [B, length]."""
+def _pad_rows(rows: Sequence[NDArray[np.int64]], length: int, value: int) -> torch.Tensor:
+    """Rows of different lengths as int64 [B, length], filled up with ``value`` on the right."""
     stacked = np.full((len(rows), length), value, dtype=np.int64)
     for index, row in enumerate(rows):
         stacked[index, : len(row)] = row
     return torch.from_numpy(stacked)
 
 
-def _compact_template() -> InputTemplate:
+def _build_compact_template() -> InputTemplate:
     return InputTemplate(start=(tokenization.START_ID,), separator=(tokenization.SEPARATOR_ID,))
 
 
-def _qwen_template(config: MoonConfig, tokenizer: Tokenizer) -> InputTemplate:
+def _build_qwen_template(config: MoonConfig, tokenizer: Tokenizer) -> InputTemplate:
     base: Any = config.base_config
     start = config.text_config.bos_token_id
     return InputTemplate(

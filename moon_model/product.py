@@ -1,4 +1,4 @@
-"""A product as a caller hands it to the model, whatever shop it comes from."""
+"""The product as a caller passes it to the encoder, and functions that clean its texts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,20 +11,20 @@ from PIL import Image
 from moon_model.images import ImageSource
 
 VALUE_SEPARATOR = ", "
-"""Between the values of an attribute that has several."""
+"""Text between the values of an attribute that has several."""
 
 
 @dataclass(frozen=True)
 class Product:
-    """One product; every field but the id may be left out.
+    """One product; every field except the id may be left out.
 
     Attributes:
-        id: the shop's own key, used in messages.
-        title: what the shop calls it.
-        description: read behind the title, up to a budget.
-        category: path, root first; a plain string is split on "/" and ">".
-        attributes: name → value, such as {"Color": "black & white", "Material": "wool"}; their order does not
-            matter. A value may be a list of values.
+        id: key of the product in the shop, used in messages.
+        title: name of the product.
+        description: text that the model reads after the title, up to a number of tokens.
+        category: path of categories, root first; a plain string is split at "/" and ">".
+        attributes: name → value, such as {"Color": "black & white", "Material": "wool"}; sorted by name. A value may
+            be a list of values.
         images: paths, encoded bytes or PIL images, the main one first.
     """
 
@@ -38,7 +38,7 @@ class Product:
     def __post_init__(self) -> None:
         path = re.split(r"[/>]", self.category) if isinstance(self.category, str) else self.category or ()
         levels = tuple(level for level in map(clean_text, path) if level)
-        attributes = {clean_text(name): _value(value) for name, value in (self.attributes or {}).items()}
+        attributes = {clean_text(name): _clean_value(value) for name, value in (self.attributes or {}).items()}
         single = isinstance(self.images, str | Path | bytes | Image.Image)
         for name, value in {
             "id": str(self.id),
@@ -51,12 +51,12 @@ class Product:
             object.__setattr__(self, name, value)
 
     @classmethod
-    def of(cls, value: "Product | Mapping[str, Any]") -> "Product":
-        """Take a product, or a mapping with the same keys.
+    def from_value(cls, value: "Product | Mapping[str, Any]") -> "Product":
+        """Product from a product or from a mapping with its fields.
 
         Raises:
-            TypeError: for anything else.
-            ValueError: for unknown keys, and for a mapping without an id.
+            TypeError: the value is neither.
+            ValueError: the mapping has unknown keys or no id.
         """
         if isinstance(value, Product):
             return value
@@ -71,17 +71,18 @@ class Product:
 
 
 def join_text(product: Product) -> str:
-    """Return all words of a product, in the order in which MOON reads them."""
+    """All texts of a product in one, in the order in which MOON reads them."""
     attributes = [f"{name}: {value}" for name, value in product.attributes.items()]
     return " ".join([product.title, product.description, *product.category, *attributes]).strip()
 
 
 def clean_text(text: Any) -> str:
-    """Make whitespace single spaces; None becomes the empty string."""
+    """The text with each run of white space replaced by one space; None becomes the empty string."""
     return "" if text is None else " ".join(str(text).split())
 
 
-def _value(value: Any) -> str:
+def _clean_value(value: Any) -> str:
+    """Text of an attribute's value; several values are joined by ``VALUE_SEPARATOR``."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return VALUE_SEPARATOR.join(filter(None, map(clean_text, value)))
     return clean_text(value)

@@ -1,4 +1,4 @@
-"""What the machine at hand can do: device, number format."""
+"""Choice of device and dtype by what this machine supports."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,24 +11,24 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
-    """Choose the device: "auto" is the GPU where torch sees one, else the CPU.
+    """Device to run on; "auto" is the GPU where torch finds one, else the CPU.
 
     Raises:
-        RuntimeError: when CUDA is asked for and torch has none.
+        RuntimeError: CUDA is requested and torch finds no GPU.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = torch.device(device)
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"device {device!r} was asked for, but this torch ({torch.__version__}) sees no GPU")
+        raise RuntimeError(f"device {device!r} was requested, but this torch ({torch.__version__}) sees no GPU")
     return chosen
 
 
 def resolve_dtype(dtype: DType | torch.dtype, device: torch.device) -> torch.dtype:
-    """Choose the number format: "auto" is bfloat16 where the device computes faster in it, else float32.
+    """Dtype of the weights; "auto" is bfloat16 where the device multiplies it in hardware, else float32.
 
     Raises:
-        ValueError: for a format the model does not run in.
+        ValueError: the model does not run in this dtype.
     """
     if dtype == "auto":
         return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
@@ -39,9 +39,9 @@ def resolve_dtype(dtype: DType | torch.dtype, device: torch.device) -> torch.dty
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 matrix products are done in hardware: AMX or AVX512-BF16, or a GPU since Ampere.
+    """Whether the device multiplies bfloat16 in hardware: a CPU with AMX or AVX512-BF16, or a GPU since Ampere.
 
-    A CPU without either emulates them and is slower than in float32.
+    Other CPUs emulate it and are slower than in float32.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -51,7 +51,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def hide_progress_bars() -> Iterator[None]:
-    """Hide transformers' progress bars for a while: a night starts dozens of workers that each load the model."""
+    """Context without transformers' progress bars: a run starts dozens of workers that each load the model."""
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""From RGB pictures to what a backbone's vision tower eats; a view is one original image or one crop."""
+"""Preparation of RGB pictures for a backbone's vision tower; a view is one original image or one crop."""
 
 import math
 from abc import ABC, abstractmethod
@@ -15,48 +15,47 @@ from moon_model.backbones.qwen2_5_vl import build_image_processor
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 
 Pixels = NDArray[np.uint8]
-"""One prepared view, [H, W, 3]: bytes, not floats, because it may travel between processes."""
+"""One prepared view, [H, W, 3]: bytes, not floats, because it may be sent between processes."""
 
 MAX_ASPECT = 100
-"""A longer picture is padded on white up to this ratio of its sides; towers round thinner ones to nothing."""
+"""Maximum ratio of the sides; a thinner picture is padded with white, because its short side would be rounded to 0."""
 
 
 class ViewProcessor(ABC):
-    """How one backbone wants its views.
+    """Interface of a backbone's image preprocessing.
 
     Attributes:
-        least_side: shorter side of a photo below which detail would be missed, see ``images.decode``; None:
-            all there is.
+        min_side: pixels of a photo's shorter side that are needed, see ``images.decode_image``; None: all of them.
     """
 
-    least_side: int | None = None
+    min_side: int | None = None
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> Pixels:
-        """Resize one RGB picture to the pixels the tower will see; CPU work that a worker can do ahead."""
+        """Pixels of the view for one RGB picture: CPU work that can be done before a batch is formed."""
 
     @abstractmethod
-    def tokens(self, pixels: Pixels) -> int:
-        """How many visual tokens a prepared view takes in the decoder's input."""
+    def count_tokens(self, pixels: Pixels) -> int:
+        """Number of visual tokens of a prepared view in the decoder's input."""
 
     @abstractmethod
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
-        """Join the prepared views of a batch, in reading order, to the model's tensors; V ≥ 1."""
+        """The model's image tensors for the V ≥ 1 prepared views of a batch, in reading order."""
 
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """What ``processor_config.json`` keeps of this object."""
+    def get_settings(self) -> dict[str, Any]:
+        """Settings that ``processor_config.json`` stores."""
 
 
 class CompactViews(ViewProcessor):
     """Square views for EfficientNet-Lite0: float32 [V, 3, S, S], normalised as it was trained.
 
     Args:
-        config: the backbone's shape.
-        image_mean: subtracted from every channel's byte value.
-        image_std: divides it afterwards.
-        fit: ``pad`` keeps the shape of the product and fills up with white, ``squash`` uses all pixels. On
-            grocery photos they measured the same (91.7% and 91.8% nearest neighbour).
+        config: shape of the backbone.
+        image_mean: subtracted from the byte value of every channel.
+        image_std: by which the difference is divided.
+        fit: ``pad`` keeps the aspect ratio and fills up with white, ``squash`` gives it up and uses all pixels. On
+            grocery photos both found the nearest neighbour equally often (91.7% and 91.8%).
     """
 
     def __init__(
@@ -64,13 +63,16 @@ class CompactViews(ViewProcessor):
     ) -> None:
         if fit not in ("pad", "squash"):
             raise ValueError(f"fit must be pad or squash, not {fit!r}")
-        self.size, self.image_mean, self.image_std, self.fit = config.image_size, image_mean, image_std, fit
-        self._tokens = config.tokens_per_view
-        self.least_side = 3 * config.image_size  # a crop of a third of the side still fills a view
+        self.size = config.image_size
+        self.image_mean = image_mean
+        self.image_std = image_std
+        self.fit = fit
+        self.tokens_per_view = config.tokens_per_view
+        self.min_side = 3 * config.image_size  # so that a crop of a third of the side still fills a view
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """[S, S, 3] bytes."""
-        width, height = (self.size, self.size)
+        """Pixels [S, S, 3]."""
+        width = height = self.size
         if self.fit == "pad":
             scale = self.size / max(image.size)
             width, height = (max(round(side * scale), 1) for side in image.size)
@@ -81,25 +83,25 @@ class CompactViews(ViewProcessor):
         square.paste(resized, ((self.size - width) // 2, (self.size - height) // 2))
         return np.asarray(square)
 
-    def tokens(self, pixels: Pixels) -> int:
-        """The same for every view: ``tokens_per_view``."""
-        return self._tokens
+    def count_tokens(self, pixels: Pixels) -> int:
+        """``tokens_per_view``, the same for every view."""
+        return self.tokens_per_view
 
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
         """``pixel_values`` float32 [V, 3, S, S]."""
-        pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)  # channels last in memory
+        pixels = torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)  # stays channels-last in memory
         return {"pixel_values": (pixels.float() - self.image_mean) / self.image_std}
 
-    def settings(self) -> dict[str, Any]:
+    def get_settings(self) -> dict[str, Any]:
         """Mean, standard deviation and fit."""
         return {"image_mean": self.image_mean, "image_std": self.image_std, "fit": self.fit}
 
 
 class QwenViews(ViewProcessor):
-    """Views of any size for Qwen2.5-VL, by transformers' own image processor.
+    """Views of any size for Qwen2.5-VL, made by transformers' own image processor.
 
-    The resize happens in ``prepare``, the normalisation and cutting into patches in ``collate``: a prepared view
-    is 8 times smaller than its patches.
+    ``prepare`` resizes; ``collate`` normalises and cuts into patches. A prepared view is 8 times smaller than its
+    patches.
     """
 
     def __init__(self, config: MoonConfig) -> None:
@@ -107,15 +109,16 @@ class QwenViews(ViewProcessor):
         self._factor = self._processor.patch_size * self._processor.merge_size
 
     def prepare(self, image: Image.Image) -> Pixels:
-        """[H, W, 3] bytes, both sides multiples of patch · merge, min_pixels ≤ H · W ≤ max_pixels."""
-        image, limits = _not_too_thin(image), self._processor.size
+        """Pixels [H, W, 3]: both sides multiples of patch · merge, min_pixels ≤ H · W ≤ max_pixels."""
+        image = _pad_thin(image)
+        limits = self._processor.size
         height, width = smart_resize(
             image.height, image.width, self._factor, limits["shortest_edge"], limits["longest_edge"]
         )
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
-    def tokens(self, pixels: Pixels) -> int:
-        """One token for each merged patch."""
+    def count_tokens(self, pixels: Pixels) -> int:
+        """Number of merged patches."""
         return (pixels.shape[0] // self._factor) * (pixels.shape[1] // self._factor)
 
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
@@ -123,24 +126,30 @@ class QwenViews(ViewProcessor):
         images = [Image.fromarray(view) for view in views]
         return dict(self._processor(images=images, do_resize=False, return_tensors="pt"))
 
-    def settings(self) -> dict[str, Any]:
-        """Nothing: sizes lie in ``MoonConfig``."""
+    def get_settings(self) -> dict[str, Any]:
+        """Nothing: the sizes are in ``MoonConfig``."""
         return {}
 
 
 def build_views(config: MoonConfig, settings: dict[str, Any] | None = None) -> ViewProcessor:
-    """Choose by backbone; ``settings`` are those of ``processor_config.json``."""
+    """Image preprocessing of the configured backbone.
+
+    Args:
+        config: the model's configuration.
+        settings: what ``get_settings`` returned when the processor was saved; None: the defaults.
+    """
     if config.backbone == "compact":
-        assert isinstance(config.base_config, CompactConfig)  # noqa: S101  # what "compact" means
+        assert isinstance(config.base_config, CompactConfig)  # noqa: S101  # the class of every compact configuration
         return CompactViews(config.base_config, **(settings or {}))
     return QwenViews(config)
 
 
-def _not_too_thin(image: Image.Image) -> Image.Image:
+def _pad_thin(image: Image.Image) -> Image.Image:
+    """The image, padded with white where its sides differ by more than ``MAX_ASPECT``."""
     width, height = image.size
     if max(width, height) <= MAX_ASPECT * min(width, height):
         return image
-    least = math.ceil(max(width, height) / MAX_ASPECT)
-    canvas = Image.new("RGB", (max(width, least), max(height, least)), "white")
+    min_side = math.ceil(max(width, height) / MAX_ASPECT)
+    canvas = Image.new("RGB", (max(width, min_side), max(height, min_side)), "white")
     canvas.paste(image, ((canvas.width - width) // 2, (canvas.height - height) // 2))
     return canvas

@@ -1,1 +1,1 @@
-"""The contracts: lake tables, the product, the source mapping, the Milvus collection."""
+"""Data contracts: lake tables, product, source mapping, Milvus collection."""

@@ -1,10 +1,8 @@
-"""The serving contract: one Milvus collection per model version, its fields, index, properties and aliases.
+"""Schema of the Milvus collections that are served: fields, index, properties, names and aliases.
 
-Only what Milvus Lite 3.2.2 and servers from 2.3.5 on have in common is used: no JSON, nullable or partition-key
-fields (upserts into a partition key go wrong in 2.3.5, milvus#30607). What a product lacks is an empty string.
-
-Both keep collection *properties* and give them back; the collection's description is lost by Milvus Lite, so the
-properties carry what belongs to the collection as a whole.
+Only features that Milvus Lite 3.2.2 and servers from 2.3.5 share are used: no JSON, nullable or partition-key fields
+(docs/decisions/0015-milvus-common-subset.md). A value that a product lacks is an empty string. What belongs to a
+collection as a whole is stored in its properties, because Milvus Lite loses the description.
 """
 
 import math
@@ -31,26 +29,26 @@ MAX_TEXT_BYTES: Mapping[str, int] = {
     "content_hash": 64,
     "model_version": 64,
 }
-"""VARCHAR fields and the most bytes of UTF-8 they hold. ``category`` is the whole path joined by `CATEGORY_SEPARATOR`
-(root first, for ``like "Shoes/%"``), ``category_1`` … ``category_3`` its first levels."""
+"""VARCHAR fields and their maximum bytes of UTF-8. ``category`` is the whole path joined by `CATEGORY_SEPARATOR`
+(root first, for ``like "Shoes/%"``), ``category_1`` … ``category_3`` are its first levels."""
 
 CATEGORY_LEVELS = ("category_1", "category_2", "category_3")
 CATEGORY_SEPARATOR = "/"
 
 INTEGER_FIELDS = ("epoch",)
-"""INT64 fields: the epoch of the writer's lease; of two rows of a product the higher was written later."""
+"""INT64 fields: the epoch of the writer's lease; of two rows of a product the one with the higher epoch is newer."""
 
 SCALAR_FIELDS = (*MAX_TEXT_BYTES, *INTEGER_FIELDS)
-"""Everything a service may filter by or ask for, besides the vector."""
+"""All fields except the vector; a service may filter by them and read them."""
 
 SCRATCH_PREFIX = "moon_scratch_"
-"""Of collections that a backfill makes for some days."""
+"""Start of the names of collections that a backfill makes and that expire."""
 
 METRIC = "IP"
 """Inner product of unit vectors, which is their cosine: 1 is identical."""
 
 CONSISTENCY = "Bounded"
-"""What readers get unless they ask otherwise: a few seconds behind the writer. Our checks ask for Strong."""
+"""Default consistency of reads, a few seconds behind the writer. Checks of the jobs use Strong."""
 
 PROPERTY_MODEL = "moon.model_version"
 PROPERTY_DIMENSION = "moon.dimension"
@@ -60,33 +58,38 @@ PROPERTY_MODEL_COPY = "moon.model_copy"
 """Where the lake keeps a copy of model and detector; absent from collections of release 0.1."""
 PROPERTY_EXPIRES = "moon.expires_at"
 PROPERTY_TTL = "collection.ttl.seconds"
-"""Of scratch collections alone: when they may be dropped (ISO 8601, UTC), and Milvus's own time to live of a row, which
-servers heed and Milvus Lite does not."""
+"""Properties of scratch collections only: when the collection may be dropped (ISO 8601, UTC), and Milvus's time to live
+of a row, which servers apply and Milvus Lite ignores."""
 
 PROPERTIES = (PROPERTY_MODEL, PROPERTY_DIMENSION, PROPERTY_PREPROCESSING, PROPERTY_CHECKPOINT)
-"""Properties of every collection of ours: model version (64 hex), dimension, digest of the processing configuration
-(64 hex) and the checkpoint's URI."""
+"""Properties of every collection of MOON: model version (64 hex digits), dimension, digest of the preprocessing (64 hex
+digits) and the checkpoint's URI."""
 
 INDEXES: Mapping[Backend, tuple[str, ...]] = {
     "lite": ("FLAT", "HNSW", "IVF_FLAT"),
     "server": ("FLAT", "HNSW", "IVF_FLAT", "DISKANN"),
 }
-"""Index types by backend. Milvus Lite accepts others and silently searches by brute force: refused here."""
+"""Index types of each backend. Milvus Lite accepts others and silently searches by brute force, so they are refused."""
 
 HNSW_MAX_ROWS = 20_000_000
-"""Beyond this a server gets IVF_FLAT, which is built in a fraction of the time; DISKANN by choice."""
+"""Rows up to which a server gets HNSW by default; beyond, IVF_FLAT, which is built in a fraction of the time."""
 
 
 class UnsupportedIndexError(ValueError):
-    """The backend does not have the index that was asked for."""
+    """The backend does not have the requested index type."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """A vector index: its type and build parameters in Milvus's names."""
+    """A vector index.
+
+    Attributes:
+        type: Milvus's name of the index type.
+        build_params: Milvus's parameters for building it.
+    """
 
     type: str
-    build: Mapping[str, int] = field(default_factory=dict)
+    build_params: Mapping[str, int] = field(default_factory=dict)
 
 
 def collection_name(model_version: str) -> str:
@@ -95,18 +98,18 @@ def collection_name(model_version: str) -> str:
 
 
 def is_scratch(collection: str) -> bool:
-    """Return whether a collection is one that expires: nights, rollouts and rollbacks have nothing to do with it."""
+    """Return whether a collection is one that expires, which nightly runs, rollouts and rollbacks ignore."""
     return collection.startswith(SCRATCH_PREFIX)
 
 
 def pinned_alias(alias: str, model_version: str) -> str:
-    """Return the alias that goes on naming this model version after readers' alias has moved on."""
+    """Return the alias that stays at a model version's collection when the alias for readers moves."""
     return f"{alias}_{model_version[:8]}"
 
 
 def build_collection_schema(dimension: int) -> "CollectionSchema":
-    """Return the fields of a collection of ours, for vectors of ``dimension`` float32 numbers."""
-    from pymilvus import DataType, MilvusClient  # noqa: PLC0415  (a second to import)
+    """Return the schema of a collection with vectors of ``dimension`` float32 numbers."""
+    from pymilvus import DataType, MilvusClient  # noqa: PLC0415  (its import takes a second)
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
     for name, limit in MAX_TEXT_BYTES.items():
@@ -118,13 +121,13 @@ def build_collection_schema(dimension: int) -> "CollectionSchema":
 
 
 def choose_index(backend: Backend, rows: int, wanted: str = "auto") -> Index:
-    """Choose the index of a new collection.
+    """Return the index of a new collection.
 
     Args:
         backend: Milvus Lite or a server.
-        rows: how many rows the collection will hold at first.
+        rows: number of rows that the collection will hold at first.
         wanted: an index type, or "auto": exact search in Milvus Lite, whose files are small; on a server HNSW, and
-            IVF_FLAT beyond `HNSW_MAX_ROWS`.
+            IVF_FLAT beyond `HNSW_MAX_ROWS` rows.
 
     Raises:
         UnsupportedIndexError: the backend does not have the wanted type.
@@ -133,17 +136,17 @@ def choose_index(backend: Backend, rows: int, wanted: str = "auto") -> Index:
     if kind == "AUTO":
         kind = "FLAT" if backend == "lite" else "HNSW" if rows <= HNSW_MAX_ROWS else "IVF_FLAT"
     if kind not in INDEXES[backend]:
-        where = "Milvus Lite" if backend == "lite" else "a Milvus server"
-        raise UnsupportedIndexError(f"{where} has no {kind} index; choose auto or one of {INDEXES[backend]}")
-    build = {
+        product = "Milvus Lite" if backend == "lite" else "a Milvus server"
+        raise UnsupportedIndexError(f"{product} has no {kind} index; choose auto or one of {INDEXES[backend]}")
+    params = {
         "HNSW": {"M": 16, "efConstruction": 200},
         "IVF_FLAT": {"nlist": min(65_536, max(128, 4 * math.isqrt(rows)))},
     }
-    return Index(kind, build.get(kind, {}))
+    return Index(kind, params.get(kind, {}))
 
 
 def build_search_params(index_type: str, k: int) -> dict[str, int]:
-    """Return the parameters of a search for the ``k`` nearest: how far the index looks before it answers."""
+    """Return the search parameters for the ``k`` nearest rows: how much of the index is searched."""
     return {
         "HNSW": {"ef": max(128, 2 * k)},
         "IVF_FLAT": {"nprobe": 64},
@@ -152,5 +155,5 @@ def build_search_params(index_type: str, k: int) -> dict[str, int]:
 
 
 def truncate_to_field(name: str, text: str | None) -> str:
-    """Return the text as the field can hold it: cut at a character within the field's bytes; empty for None."""
+    """Return the text cut, at a character, to the bytes that the field can hold; the empty string for None."""
     return (text or "").encode()[: MAX_TEXT_BYTES[name]].decode(errors="ignore")

@@ -1,7 +1,7 @@
-"""The canonical product and its content hash: one definition of "nothing that reaches the model has changed".
+"""Canonical form of a catalogue product, and its content hash: two products with one hash are the same to the model.
 
-SHA-256 over canonical JSON of title, description, category, sorted attributes, image ids and the
-version of the canonicalisation itself.
+The hash is the SHA-256 of canonical JSON of title, description, category, sorted attributes, images with their versions
+and the version of the canonicalisation (docs/decisions/0033-content-identity.md).
 """
 
 import hashlib
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 CANONICALISATION_VERSION = 1
-"""Raise this when `canonicalise_product` changes: every product is then re-encoded once."""
+"""Raise it when `canonicalise_product` changes: every product is then encoded once more."""
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image by name: its canonical URI and a version that changes whenever its bytes do."""
+    """Reference to an image: its canonical URI, and a version that changes whenever its bytes change."""
 
     uri: str
     version: str | None
@@ -24,7 +24,7 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class CatalogProduct:
-    """A catalogue row that passed validation, in canonical form; images by reference, not by pixel."""
+    """A catalogue row that passed validation, in canonical form; images are references, without pixels."""
 
     title: str
     description: str = ""
@@ -34,7 +34,7 @@ class CatalogProduct:
 
 
 def canonicalise_text(text: str | None) -> str:
-    """Return the text in Unicode NFC with runs of white space folded to one space and none at the ends."""
+    """Return the text in Unicode NFC, each run of white space replaced by one space and none at the ends."""
     return " ".join(unicodedata.normalize("NFC", text or "").split())
 
 
@@ -46,7 +46,7 @@ def canonicalise_product(
     attributes: Mapping[str, str | None] | None,
     images: Iterable[ImageRef] | None,
 ) -> CatalogProduct:
-    """Bring delivered values to canonical form; empty category levels and empty attributes vanish."""
+    """Return delivered values in canonical form; empty category levels and empty attributes are left out."""
     levels = (canonicalise_text(level) for level in category or ())
     pairs = {canonicalise_text(key): canonicalise_text(value) for key, value in (attributes or {}).items()}
     return CatalogProduct(
@@ -59,7 +59,7 @@ def canonicalise_product(
 
 
 def compute_content_hash(product: CatalogProduct) -> str:
-    """Return 64 hex digits that differ whenever anything differs that reaches the model."""
+    """Return the SHA-256, 64 hex digits, of everything in a product that the model uses."""
     document: Sequence[object] = (
         CANONICALISATION_VERSION,
         product.title,

@@ -1,4 +1,4 @@
-"""One record of a source, mapped to our names. Bad data becomes text or an error in a field, never an exception."""
+"""Mapping of a source record to a row of `snapshots`; bad data becomes text or an error column, never an exception."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,11 +25,12 @@ class MappedRow:
     """One row of the `snapshots` table.
 
     Attributes:
-        product_id, title, description: as delivered, as text; None where the source has null.
-        category: path, root first; empty levels left out.
+        product_id, title, description: delivered values as text; None where the source has null.
+        category: path, root first, without empty levels.
         attributes: name → value; None only together with `attributes_error`.
-        attributes_error: what is wrong with the attributes, in words.
-        row_error: what is wrong with the whole row (a line that is no JSON object, a CSV row of another length).
+        attributes_error: description of what is wrong with the attributes.
+        row_error: description of what is wrong with the whole row (a line that is no JSON object, a CSV row of another
+            length).
         images: canonical URIs with their versions, in the order of the source.
     """
 
@@ -44,34 +45,38 @@ class MappedRow:
 
 
 def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str) -> MappedRow:
-    """Map one record.
+    """Return the row of one record.
 
     Args:
-        record: column → value, of any types; columns that are absent count as null.
-        mapping: which column is what.
-        base_uri: where relative image paths start (`SourceMapping.image_base`).
+        record: column → value of any type; an absent column is null.
+        mapping: meaning of the columns.
+        base_uri: folder that relative image paths start from (`SourceMapping.resolve_image_base`).
     """
-    attributes, error = _attributes(record, mapping.attributes)
+    attributes, error = _map_attributes(record, mapping.attributes)
     return MappedRow(
         product_id=as_text(record.get(mapping.id)),
         title=as_text(record.get(mapping.title)),
         description=as_text(record.get(mapping.description)) if mapping.description else None,
-        category=_category(record, mapping.category),
+        category=_map_category(record, mapping.category),
         attributes=attributes,
         attributes_error=error,
-        images=_images(record, mapping.images, base_uri),
+        images=_map_images(record, mapping.images, base_uri),
     )
 
 
 def make_malformed_row(error: str) -> MappedRow:
-    """Return the row that stands for a record which could not be read at all."""
+    """Return the row of a record that could not be parsed."""
     return MappedRow(row_error=as_text(error))
 
 
 def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date) -> bool:
-    """Tell whether a record belongs to the snapshot of a day; without a snapshot column all do.
+    """Return whether a record belongs to the snapshot of a day; without a snapshot column all records do.
 
-    A date, a moment, or a text that begins with the day (2026-11-22, 2026-11-22T03:00, 20261122) matches.
+    Args:
+        record: column → value; the snapshot column may hold a date, a timestamp, or a text that starts with the day
+            (2026-11-22, 2026-11-22T03:00, 20261122).
+        mapping: names the snapshot column.
+        day: date of the snapshot.
     """
     if mapping.snapshot is None:
         return True
@@ -84,35 +89,38 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date)
     return text.startswith(day.isoformat()) or text == day.strftime("%Y%m%d")
 
 
-def _category(record: Mapping[str, Any], how: CategoryMapping | None) -> list[str]:
-    if how is None:
+def _map_category(record: Mapping[str, Any], spec: CategoryMapping | None) -> list[str]:
+    if spec is None:
         return []
-    if how.columns is not None:
-        levels: list[Any] = [record.get(column) for column in how.columns]
+    if spec.columns is not None:
+        levels: list[Any] = [record.get(column) for column in spec.columns]
     else:
-        value = record.get(how.column or "")
-        levels = as_list(value, how.separator) if how.separator or not isinstance(value, str) else [value]
+        value = record.get(spec.column or "")
+        levels = as_list(value, spec.separator) if spec.separator or not isinstance(value, str) else [value]
     texts = (as_text(level) for level in levels)
     return [text.strip() for text in texts if text is not None and text.strip()]
 
 
-def _attributes(record: Mapping[str, Any], how: AttributesMapping | None) -> tuple[dict[str, str] | None, str | None]:
-    if how is None:
+def _map_attributes(
+    record: Mapping[str, Any], spec: AttributesMapping | None
+) -> tuple[dict[str, str] | None, str | None]:
+    """Return (attributes, None) or (None, error)."""
+    if spec is None:
         return {}, None
-    if how.column is not None:
+    if spec.column is not None:
         return parse_attributes(
-            record.get(how.column), how.format,
-            pair=how.pair_separator, key=how.key_separator, multi=how.value_separator,
+            record.get(spec.column), spec.format,
+            pair=spec.pair_separator, key=spec.key_separator, multi=spec.value_separator,
         )  # fmt: skip
-    texts = {name: as_text(record.get(column)) for name, column in how.named_columns.items()}
+    texts = {name: as_text(record.get(column)) for name, column in spec.named_columns.items()}
     return {name: text for name, text in texts.items() if text is not None}, None
 
 
-def _images(record: Mapping[str, Any], how: ImagesMapping | None, base_uri: str) -> list[ImageRef]:
-    if how is None:
+def _map_images(record: Mapping[str, Any], spec: ImagesMapping | None, base_uri: str) -> list[ImageRef]:
+    if spec is None:
         return []
-    links = _links(record, how)
-    versions = _versions(record, how, len(links))
+    links = _read_links(record, spec)
+    versions = _read_versions(record, spec, len(links))
     return [
         ImageRef(canonicalise_uri(link, base_uri), version)
         for link, version in zip(links, versions, strict=True)
@@ -120,27 +128,28 @@ def _images(record: Mapping[str, Any], how: ImagesMapping | None, base_uri: str)
     ]
 
 
-def _versions(record: Mapping[str, Any], how: ImagesMapping, count: int) -> list[str | None]:
-    """Return a version for each of `count` images: one value stands for all, a list goes by place."""
-    if how.version_column is None:
+def _read_versions(record: Mapping[str, Any], spec: ImagesMapping, count: int) -> list[str | None]:
+    """Return a version for each of `count` images: a single value is the version of all, a list has one per image."""
+    if spec.version_column is None:
         return [None] * count
-    value = record.get(how.version_column)
-    if how.version_separator is None and not isinstance(value, list | tuple):
+    value = record.get(spec.version_column)
+    if spec.version_separator is None and not isinstance(value, list | tuple):
         return [as_text(value)] * count
-    versions = [as_text(version) for version in as_list(value, how.version_separator)][:count]
+    versions = [as_text(version) for version in as_list(value, spec.version_separator)][:count]
     return versions + [None] * (count - len(versions))
 
 
-def _links(record: Mapping[str, Any], how: ImagesMapping) -> list[str | None]:
-    if how.template is not None:
-        return [_filled(how.template, record)]
-    if how.columns is not None:
-        return [as_link(record.get(column)) for column in how.columns]
-    return [as_link(value) for value in as_list(record.get(how.column or ""), how.separator)]
+def _read_links(record: Mapping[str, Any], spec: ImagesMapping) -> list[str | None]:
+    """Return the addresses of a record's images; None for an empty one, so that versions stay aligned."""
+    if spec.template is not None:
+        return [_fill_template(spec.template, record)]
+    if spec.columns is not None:
+        return [as_link(record.get(column)) for column in spec.columns]
+    return [as_link(value) for value in as_list(record.get(spec.column or ""), spec.separator)]
 
 
-def _filled(template: str, record: Mapping[str, Any]) -> str | None:
-    """Return the template with its columns filled in, or None when one of them is empty."""
+def _fill_template(template: str, record: Mapping[str, Any]) -> str | None:
+    """Return the template with the columns' values, or None when one of them is empty."""
     values = {name: as_text(record.get(name)) for name in PLACEHOLDER.findall(template)}
     if not all(values.values()):
         return None

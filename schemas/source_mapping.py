@@ -1,6 +1,6 @@
-"""The source mapping: which columns of a catalogue are what, as a TOML file that an analyst writes.
+"""The source mapping: a TOML file, written by an analyst, that gives the meaning of a catalogue's columns.
 
-`docs/mapping.md` explains it by example; `moon check-source` suggests one.
+`docs/mapping.md` has examples; `moon check-source` suggests a mapping.
 """
 
 import difflib
@@ -23,30 +23,30 @@ PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class MappingError(ValueError):
-    """A mapping that cannot be used; the message names the file, the key and the remedy, a line each."""
+    """A mapping that cannot be used; each line of the message names a key of the file and the remedy."""
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
-class CategoryMapping(_Strict):
-    """Category: one column (with `separator`: a path in it), or one column for each level, root first."""
+class CategoryMapping(_StrictModel):
+    """Source of the category: one column (a path, cut at `separator`), or one column for each level, root first."""
 
     column: ColumnName | None = None
     separator: Separator | None = None
     columns: list[ColumnName] | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _exactly_one(self, "column", "columns")
+    def _check_columns(self) -> Self:
+        _check_exactly_one(self, "column", "columns")
         if self.columns is not None and self.separator is not None:
             raise ValueError("separator belongs to column, not to columns")
         return self
 
 
-class AttributesMapping(_Strict):
-    """Attributes: a list of columns (or a table name = "column"), or one column that holds a map.
+class AttributesMapping(_StrictModel):
+    """Source of the attributes: several columns (a list, or a table name = "column"), or one column that holds a map.
 
     A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
     """
@@ -59,8 +59,8 @@ class AttributesMapping(_Strict):
     value_separator: Separator = "!!!"
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _exactly_one(self, "column", "columns")
+    def _check_columns(self) -> Self:
+        _check_exactly_one(self, "column", "columns")
         return self
 
     @property
@@ -71,11 +71,11 @@ class AttributesMapping(_Strict):
         return {column: column for column in self.columns or ()}
 
 
-class ImagesMapping(_Strict):
-    """Images: a column (a list, or text cut at `separator`), several columns, or a `template` of columns.
+class ImagesMapping(_StrictModel):
+    """Source of the images: a column (a list, or text cut at `separator`), several columns, or a `template` of columns.
 
-    `base` is the folder or URI that relative paths start from: relative to the mapping file; without it they
-    start from the catalogue's folder. `version_column` holds something that changes whenever the bytes do.
+    `base` is the folder or URI that relative paths start from, itself relative to the mapping file; without it they
+    start from the catalogue's folder. `version_column` holds a value that changes whenever the image's bytes change.
     """
 
     column: ColumnName | None = None
@@ -87,37 +87,37 @@ class ImagesMapping(_Strict):
     version_separator: Separator | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        _exactly_one(self, "column", "columns", "template")
+    def _check_columns(self) -> Self:
+        _check_exactly_one(self, "column", "columns", "template")
         if self.template is not None and not PLACEHOLDER.search(self.template):
             raise ValueError('template names no column; write one in braces, such as "Pics/{Id}.webp"')
         return self
 
 
-def _column_table(value: Any) -> Any:
-    """Let ``category = "Type"`` stand for ``category = { column = "Type" }``, and a list for `columns`."""
+def _expand_short_form(value: Any) -> Any:
+    """Return ``{ column = "Type" }`` for the short form ``"Type"``, and `columns` for a list."""
     if isinstance(value, str):
         return {"column": value}
     return {"columns": value} if isinstance(value, list) else value
 
 
-class SourceMapping(_Strict):
-    """What each column of a catalogue means. Column names are taken exactly as the source writes them.
+class SourceMapping(_StrictModel):
+    """Meaning of each column of a catalogue. Column names are exactly those of the source.
 
     Attributes:
-        format: of the files; "auto" goes by their names.
+        format: format of the files; "auto" recognises it by their names.
         id, title: columns that every catalogue must have.
-        description, category, attributes, images: optional; what is left out stays empty.
-        snapshot: column with the snapshot's date; rows of other dates are left out of a night.
+        description, category, attributes, images: optional; without a mapping they are empty.
+        snapshot: column with the snapshot's date; a run leaves out the rows of other dates.
     """
 
     format: SourceFormat = "auto"
     id: ColumnName
     title: ColumnName
     description: ColumnName | None = None
-    category: Annotated[CategoryMapping | None, BeforeValidator(_column_table)] = None
-    attributes: Annotated[AttributesMapping | None, BeforeValidator(_column_table)] = None
-    images: Annotated[ImagesMapping | None, BeforeValidator(_column_table)] = None
+    category: Annotated[CategoryMapping | None, BeforeValidator(_expand_short_form)] = None
+    attributes: Annotated[AttributesMapping | None, BeforeValidator(_expand_short_form)] = None
+    images: Annotated[ImagesMapping | None, BeforeValidator(_expand_short_form)] = None
     snapshot: ColumnName | None = None
 
     @classmethod
@@ -125,7 +125,7 @@ class SourceMapping(_Strict):
         """Read a mapping file; a relative `images.base` becomes absolute, relative to the file.
 
         Raises:
-            MappingError: the file is missing, is no TOML, or says something a mapping cannot mean.
+            MappingError: the file is missing, is no TOML, or has unknown keys or wrong values.
         """
         path = Path(path)
         try:
@@ -146,20 +146,28 @@ class SourceMapping(_Strict):
 
     @classmethod
     def parse(cls, text: str, name: str = "the mapping") -> Self:
-        """Read a mapping from TOML text; `name` stands in error messages.
+        """Read a mapping from TOML text.
+
+        Args:
+            text: content of a mapping file.
+            name: name of the file in error messages.
 
         Raises:
-            MappingError: the text is no TOML, or says something a mapping cannot mean.
+            MappingError: the text is no TOML, or has unknown keys or wrong values.
         """
         try:
             return cls.model_validate(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
             raise MappingError(f"{name} is no valid TOML: {error}") from error
         except ValidationError as error:
-            raise MappingError("\n".join([f"{name} cannot be used:", *_plain(error)])) from error
+            raise MappingError("\n".join([f"{name} cannot be used:", *_explain_findings(error)])) from error
 
-    def image_base(self, catalog_folder: str) -> str:
-        """Return the canonical URI that relative image paths start from."""
+    def resolve_image_base(self, catalog_folder: str) -> str:
+        """Return the canonical URI that relative image paths start from.
+
+        Args:
+            catalog_folder: path or URI of the catalogue's folder, used where `images.base` is not set.
+        """
         if self.images is not None and self.images.base is not None:
             return folder_uri(self.images.base)
         return folder_uri(catalog_folder)
@@ -177,7 +185,7 @@ class SourceMapping(_Strict):
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def find_missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:
-        """Return the mapped columns that the source lacks, each with the likeliest real name or None."""
+        """Return the mapped columns that the source lacks, each with its most similar column or None."""
         known = list(available)
         lower = {name.strip().lower(): name for name in known}
         missing = {}
@@ -188,32 +196,34 @@ class SourceMapping(_Strict):
         return missing
 
 
-def _exactly_one(model: BaseModel, *names: str) -> None:
-    given = [name for name in names if getattr(model, name) is not None]
-    if len(given) != 1:
+def _check_exactly_one(model: BaseModel, *names: str) -> None:
+    """Raise ValueError unless exactly one of the fields is set."""
+    present = [name for name in names if getattr(model, name) is not None]
+    if len(present) != 1:
         wanted = " or ".join(names)
-        raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(given)}" if given else ""))
+        raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(present)}" if present else ""))
 
 
-def _plain(error: ValidationError) -> list[str]:
-    """Return what is wrong, one line a finding, in the words of the TOML file."""
+def _explain_findings(error: ValidationError) -> list[str]:
+    """Return one line for each finding, with the key as the TOML file spells it."""
     lines = []
     for finding in error.errors():
-        where = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("list[", "dict["))) or "file"
+        key = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("list[", "dict["))) or "file"
         message = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "extra_forbidden":
-            message = f"unknown key; {_did_you_mean(finding['loc'])}"
+            message = f"unknown key; {_suggest_key(finding['loc'])}"
         elif finding["type"] == "missing":
-            message = f'is required; write {where} = "name of the column"'
-        lines.append(f"  {where}: {message}")
+            message = f'is required; write {key} = "name of the column"'
+        lines.append(f"  {key}: {message}")
     return lines
 
 
-def _did_you_mean(place: tuple[int | str, ...]) -> str:
+def _suggest_key(location: tuple[int | str, ...]) -> str:
+    """Return a hint with the known key most similar to an unknown one, or all known keys."""
     tables: Mapping[str, type[BaseModel]] = {
         "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
     }  # fmt: skip
-    table = tables.get(str(place[0])) if len(place) > 1 else SourceMapping
+    table = tables.get(str(location[0])) if len(location) > 1 else SourceMapping
     known = list((table or SourceMapping).model_fields)
-    near = difflib.get_close_matches(str(place[-1]), known, n=1)
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"

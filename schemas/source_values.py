@@ -1,6 +1,6 @@
-"""Any value of any source as text, and attributes in the forms that catalogues write them.
+"""Conversion of source values of any type to text, lists and attributes.
 
-Nothing here raises on bad data: what cannot be read is text or an error message, so that no row is lost.
+No function raises on bad data: what cannot be parsed becomes text or an error message, so that no row is lost.
 """
 
 import json
@@ -18,9 +18,9 @@ _LINK_KEYS = ("url", "uri", "path", "src")
 
 
 def as_text(value: Any) -> str | None:
-    """Return the value as text: numbers and structures as JSON writes them, null and NaN as None.
+    """Return the value as text: numbers and structures as JSON, null and NaN as None.
 
-    Characters that no UTF-8 text can hold (lone surrogates) become U+FFFD, which the row rules refuse.
+    Lone surrogates, which UTF-8 cannot encode, become U+FFFD; the row rules refuse it.
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
@@ -31,32 +31,33 @@ def as_text(value: Any) -> str | None:
     elif isinstance(value, Mapping | list | tuple):
         text = as_json_line(value)
     else:
-        text = _scalar(value)
+        text = _format_scalar(value)
     return _SURROGATE.sub("\ufffd", text)
 
 
-def _scalar(value: Any) -> str:
+def _format_scalar(value: Any) -> str:
+    """Return a value that JSON does not know as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, Decimal):
         return format(value, "f") if value.is_finite() else str(value)
     if isinstance(value, datetime | date | time):
         return value.isoformat()
-    return _printed(value)
+    return _format_repr(value)
 
 
 def as_json_line(value: Any) -> str:
-    """Return the value as one line of JSON, whatever it holds."""
+    """Return the value as one line of JSON, or its repr where JSON cannot represent it."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=_scalar)
-    except (TypeError, ValueError, RecursionError):  # keys that are no strings, or a structure that holds itself
-        return _printed(value)
+        return json.dumps(value, ensure_ascii=False, default=_format_scalar)
+    except (TypeError, ValueError, RecursionError):  # keys that are no strings, or a structure that contains itself
+        return _format_repr(value)
 
 
-def _printed(value: Any) -> str:
+def _format_repr(value: Any) -> str:
     try:
         return repr(value)
-    except Exception as error:  # a foreign object's own __repr__ may raise anything
+    except Exception as error:  # the __repr__ of a foreign object may raise anything
         return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
@@ -68,7 +69,7 @@ def as_list(value: Any, separator: str | None) -> list[Any]:
         return list(value)
     if isinstance(value, str):
         if value.lstrip().startswith("["):
-            parsed = _from_json(value)
+            parsed = _parse_json(value)
             if isinstance(parsed, list):
                 return parsed
         if separator:
@@ -77,7 +78,7 @@ def as_list(value: Any, separator: str | None) -> list[Any]:
 
 
 def as_link(value: Any) -> str | None:
-    """Return an image's address: the text itself, or the `url`, `uri`, `path` or `src` of a structure."""
+    """Return the address of an image: the text itself, or the `url`, `uri`, `path` or `src` of a structure."""
     if isinstance(value, Mapping):
         for key in _LINK_KEYS:
             if isinstance(value.get(key), str):
@@ -88,37 +89,41 @@ def as_link(value: Any) -> str | None:
 def parse_attributes(
     value: Any, form: AttributesFormat, *, pair: str, key: str, multi: str
 ) -> tuple[dict[str, str] | None, str | None]:
-    """Return (attributes, None), or (None, what is wrong) when the value is no map.
+    """Return (attributes, None), or (None, error message) when the value is no map.
 
     Args:
         value: a map, a list of pairs, a list of {key, value} or {name, value}, JSON text, or a text of pairs.
-        form: "auto" tells them apart by looking; "json", "map" and "pairs" accept only that form.
-        pair, key, multi: separators of a text of pairs: between pairs, key and value, several values.
+        form: "auto" recognises the form by the value; "json", "map" and "pairs" accept only that form.
+        pair: separator between the pairs of a text.
+        key: separator between name and value.
+        multi: separator between several values of one name.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return {}, None
     if isinstance(value, str):
         if form == "pairs" or (form == "auto" and value.lstrip()[:1] not in ("{", "[")):
-            return _from_pairs_text(value, pair, key, multi)
-        value = _from_json(value) if form != "map" else value
+            return _parse_pairs(value, pair, key, multi)
+        value = _parse_json(value) if form != "map" else value
         if value is _NOT_JSON:
             return None, "not valid JSON"
     elif form in ("json", "pairs"):
-        return None, f"expected text ({form}), found {_short(value)}"
-    return _from_structure(value)
+        return None, f"expected text ({form}), found {_shorten(value)}"
+    return _read_structure(value)
 
 
-def _from_structure(value: Any) -> tuple[dict[str, str] | None, str | None]:
+def _read_structure(value: Any) -> tuple[dict[str, str] | None, str | None]:
+    """Return the attributes in a map or in a list of pairs, or an error message."""
     if isinstance(value, Mapping):
-        return _texts(list(value.items())), None
+        return _convert_pairs(list(value.items())), None
     if isinstance(value, list | tuple):
         pairs = [_as_pair(element) for element in value]
-        if all(pair is not None for pair in pairs):
-            return _texts([pair for pair in pairs if pair is not None]), None
-    return None, f"expected a map of names and values, found {_short(value)}"
+        if None not in pairs:
+            return _convert_pairs([pair for pair in pairs if pair is not None]), None
+    return None, f"expected a map of names and values, found {_shorten(value)}"
 
 
 def _as_pair(element: Any) -> tuple[Any, Any] | None:
+    """Return the (name, value) in an element of a list, or None where there is none."""
     if isinstance(element, list | tuple) and len(element) == 2:
         return element[0], element[1]
     if isinstance(element, Mapping):
@@ -128,8 +133,8 @@ def _as_pair(element: Any) -> tuple[Any, Any] | None:
     return None
 
 
-def _texts(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
-    """Return names and values as texts; several values are joined by commas, null values left out."""
+def _convert_pairs(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
+    """Return names and values as texts; several values are joined by commas, null values are left out."""
     result = {}
     for name, value in pairs:
         parts = value if isinstance(value, list | tuple) else [value]
@@ -139,14 +144,15 @@ def _texts(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
     return result
 
 
-def _from_pairs_text(value: str, pair: str, key: str, multi: str) -> tuple[dict[str, str] | None, str | None]:
+def _parse_pairs(value: str, pair: str, key: str, multi: str) -> tuple[dict[str, str] | None, str | None]:
+    """Return the attributes in a text of pairs, or an error message."""
     result = {}
     for piece in value.split(pair):
         if not piece.strip():
             continue
         name, found, text = piece.partition(key)
         if not found or not name.strip():
-            return None, f"expected name{key}value, found {_short(piece)}"
+            return None, f"expected name{key}value, found {_shorten(piece)}"
         result[as_text(name.strip()) or ""] = as_text(", ".join(p.strip() for p in text.split(multi))) or ""
     return result, None
 
@@ -154,7 +160,7 @@ def _from_pairs_text(value: str, pair: str, key: str, multi: str) -> tuple[dict[
 _NOT_JSON = object()
 
 
-def _from_json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     """Return the parsed JSON, or `_NOT_JSON`."""
     try:
         return json.loads(text)
@@ -162,6 +168,7 @@ def _from_json(text: str) -> Any:
         return _NOT_JSON
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
+    """Return the value for an error message: quoted text of at most 80 characters."""
     text = as_text(value) or "nothing"
     return repr(text if len(text) <= 80 else text[:77] + "…")

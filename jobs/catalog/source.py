@@ -123,7 +123,7 @@ def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
     if context.settings.allowed_roots:
         roots = tuple(folder_uri(root) for root in context.settings.allowed_roots)
     else:
-        roots = (load_mapping(context).image_base(catalog_folder(resolve_catalog_path(context))),)
+        roots = (load_mapping(context).resolve_image_base(catalog_folder(resolve_catalog_path(context))),)
     for root in roots:
         _check_store(root)
     return roots
@@ -149,7 +149,7 @@ def open_source(context: RunContext) -> CatalogSource:
     _check_columns(path, mapping, survey)
     if kind == "parquet":
         rows = select_columns(rows, mapping.list_columns())
-    image_base = mapping.image_base(catalog_folder(path))
+    image_base = mapping.resolve_image_base(catalog_folder(path))
     return CatalogSource(rows, get_record_reader(kind), survey.counts, mapping, image_base)
 
 

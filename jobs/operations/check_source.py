@@ -113,7 +113,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
         return check
     _check_files(check, check.head)
     if _check_columns(check, check.head, mapping):
-        base = mapping.image_base(folder)
+        base = mapping.resolve_image_base(folder)
         roots = tuple(folder_uri(root) for root in settings.allowed_roots) or (base,)
         limits = RowLimits(settings.max_title, settings.max_description, settings.max_images, roots)
         # Without a date every record is a row (not None).

@@ -114,7 +114,7 @@ def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Map
 
 def _build(client: "MilvusClient", name: str, index: Index) -> None:
     params = client.prepare_index_params()
-    params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build))
+    params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
     client.create_index(name, params)
 
 

@@ -1,4 +1,4 @@
-"""Backbones of MOON: what turns pixels and token ids into hidden states. One small interface, two of them."""
+"""Backbones of MOON, which turn pixels and token ids into hidden states: one interface, two implementations."""
 
 from moon_model.backbones.base import Backbone
 from moon_model.backbones.compact import CompactBackbone

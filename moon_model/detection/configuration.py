@@ -1,4 +1,4 @@
-"""Everything the detector's ONNX file does not say about itself: ``config.json`` beside it."""
+"""Settings of the product detector, stored as ``config.json`` beside its ONNX file."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -9,22 +9,22 @@ CONFIG_NAME = "config.json"
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How photos reach the network and when its answer is believed.
+    """How photos are prepared for the network and when its boxes are used.
 
     Attributes:
         weights: name of the ONNX file in the same folder.
-        input_size: photos are squeezed to this many pixels on both sides (shares of the sides are kept).
-        score_threshold: below this expected IoU the whole photo is used.
-        least_side: a box with a side under this share of the photo is degenerate.
-        most_area: a box over this share of the photo would only repeat it.
-        merge_iou: neighbouring cells whose boxes overlap the best one by this much refine it; weaker ones
-            that overlap it less are candidates of their own.
-        mirrored: look at each photo and at its mirror image, and let the cells of both vote: twice the network's time
-            for fewer misses, since it errs differently on either.
-        margin: share of its own sides by which a box is widened before the crop.
+        input_size: pixels of both sides after the resize, which gives up the aspect ratio; boxes are shares of sides.
+        score_threshold: expected IoU below which the whole photo is used.
+        least_side: minimum side of a usable box, as a share of the photo's side.
+        most_area: maximum area of a usable box, as a share of the photo; a larger crop would only repeat the photo.
+        merge_iou: IoU from which the box of another cell is averaged with the best one; a box with less overlap is a
+            candidate of its own.
+        mirrored: run the network on each photo and on its mirror image and select among the boxes of both. Takes twice
+            the time and misses fewer products, because the errors on the two differ.
+        margin: share of its own sides by which a box is extended on every side before the crop.
 
     Raises:
-        ValueError: when a value lies outside its range.
+        ValueError: a value is outside its range.
     """
 
     weights: str = "detector.onnx"
@@ -44,15 +44,15 @@ class DetectorConfig:
         for name in ("score_threshold", "least_side", "most_area", "merge_iou", "margin"):
             value = getattr(self, name)
             if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} lies in [0, 1], not {value}")
+                raise ValueError(f"{name} must be in [0, 1], not {value}")
 
     @classmethod
     def read(cls, folder: Path) -> "DetectorConfig":
         """Read ``config.json``.
 
         Raises:
-            FileNotFoundError: when the folder holds no detector.
-            ValueError: when the file has unknown keys or values out of range.
+            FileNotFoundError: the folder holds no detector.
+            ValueError: the file has unknown keys or values outside their range.
         """
         path = folder / CONFIG_NAME
         if not path.is_file():

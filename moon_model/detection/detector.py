@@ -1,4 +1,4 @@
-"""The product detector that ships with MOON: one ONNX model, run by ONNX Runtime on the CPU or a GPU."""
+"""The product detector shipped with MOON: one ONNX model, run by ONNX Runtime on the CPU or a GPU."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +18,11 @@ from moon_model.images import decode_image
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
-_BATCH = {CUDA_PROVIDER: 32}
+_CUDA_BATCH = 32
 
 
 class ProviderUnavailableError(RuntimeError):
-    """The execution provider that was asked for is not the one ONNX Runtime would run on."""
+    """ONNX Runtime cannot run on the requested execution provider."""
 
 
 class ProductDetector:
@@ -31,10 +31,10 @@ class ProductDetector:
     Args:
         session: an ONNX Runtime session of a network that maps ``photos`` (uint8 [B, S, S, 3]) to ``scores``
             [B, cells] in [0, 1] and ``boxes`` [B, cells, 4] in shares of the photo.
-        config: how to prepare photos and when to believe the answer.
+        config: how photos are prepared and which boxes are used.
         version: 16 hex digits that change with the weights or the configuration.
-        batch_size: photos a run. Every run has exactly this many (the last is padded), since ONNX Runtime
-            plans anew for each shape on a GPU. None: 32 on CUDA, 1 on the CPU, where batches gain nothing.
+        batch_size: photos per run. Every run has exactly this many (the last is padded), because on a GPU ONNX Runtime
+            plans again for each new shape. None: 32 on CUDA; 1 on the CPU, where larger batches are no faster.
 
     Attributes:
         provider: the execution provider in use, such as ``CPUExecutionProvider``.
@@ -50,7 +50,7 @@ class ProductDetector:
         self.config = config
         self.version = version
         self.provider: str = session.get_providers()[0]
-        self.batch_size = batch_size or _BATCH.get(self.provider, 1)
+        self.batch_size = batch_size or (_CUDA_BATCH if self.provider == CUDA_PROVIDER else 1)
         self._session = session
 
     @classmethod
@@ -65,19 +65,19 @@ class ProductDetector:
         """Load a detector.
 
         Args:
-            path: folder with ``config.json`` and the ONNX file; None is the one in the repository.
-            providers: ONNX Runtime providers in order of preference; None is the CPU. The first must really
-                run: ONNX Runtime by itself falls back to the CPU without a word.
-            threads: intra-op threads; one, because a Spark worker owns one core.
+            path: folder with ``config.json`` and the ONNX file; None is ``checkpoints/detector``.
+            providers: ONNX Runtime providers in order of preference; None is the CPU. It is an error when the first
+                does not work; ONNX Runtime by itself would fall back to the CPU silently.
+            threads: intra-op threads; the default is one because a Spark worker has one core.
             batch_size: see the class.
 
         Raises:
-            FileNotFoundError: when the folder or a file in it is missing.
-            ProviderUnavailableError: when the first provider cannot be used here.
+            FileNotFoundError: the folder or a file in it is missing.
+            ProviderUnavailableError: the first provider cannot be used on this machine.
         """
         folder = Path(path) if path is not None else checkpoint_dir("detector")
         config = DetectorConfig.read(folder)
-        session = _open_session(_weights(folder, config), list(providers or [CPU_PROVIDER]), threads)
+        session = _open_session(_find_weights(folder, config), list(providers or [CPU_PROVIDER]), threads)
         return cls(session, config, compute_detector_version(folder), batch_size)
 
     def detect(self, images: Iterable[Image.Image]) -> list[Region]:
@@ -87,61 +87,65 @@ class ProductDetector:
             images: photos of any size; EXIF orientation is applied and alpha put on white, as in ``decode_image``.
 
         Returns:
-            One region a photo, in order; the whole image where no box is trusted.
+            One region per photo, in order; the whole image where no box passes the configured limits.
 
         Raises:
-            BadImage: when an image cannot be decoded.
+            BadImageError: an image cannot be decoded.
         """
-        return [self._trusted(candidates) for candidates in self._propose(images, 1)]
+        return [self._choose_region(candidates[0]) for candidates in self._propose(images, 1)]
 
     def detect_candidates(self, images: Iterable[Image.Image], k: int = 5) -> list[list[Region]]:
-        """Up to ``k`` separate regions a photo, best first, however low they score.
+        """Up to ``k`` separate regions per photo, best first, without the score threshold.
 
-        For a caller who knows more than the pixels do: with the product's title at hand, the candidate whose
-        crop is most like it. Degenerate boxes are left out, so a list may be empty.
+        For a caller who can choose among them by something else than the photo, such as the similarity of each crop
+        with the product's title. Degenerate boxes are left out, so a list may be empty.
 
         Raises:
-            BadImage: when an image cannot be decoded.
+            BadImageError: an image cannot be decoded.
         """
         return [
             [Region(box, score) for score, box in candidates if not self._is_degenerate(box)]
             for candidates in self._propose(images, k)
         ]
 
-    def run(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The network alone.
+    def run_network(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and boxes of all cells, as the network gives them.
 
         Args:
             photos: [batch_size, input_size, input_size, 3], RGB.
 
         Returns:
-            scores [batch_size, cells] and boxes [batch_size, cells, 4], not clipped.
+            Scores [batch_size, cells] and boxes [batch_size, cells, 4], not cut at the photo's edges.
         """
         scores, boxes = self._session.run(["scores", "boxes"], {"photos": photos})
         return scores, boxes
 
     def _propose(self, images: Iterable[Image.Image], k: int) -> Iterator[list[Candidate]]:
-        photos = (_squeeze(image, self.config.input_size) for image in images)
+        """Yield up to ``k`` candidates of each photo; photos are decoded a batch at a time."""
+        photos = (_resize_photo(image, self.config.input_size) for image in images)
         while batch := list(islice(photos, self.batch_size)):
+            # Fill the last batch with black photos, so that every run has the same shape.
             padding = [np.zeros_like(batch[0])] * (self.batch_size - len(batch))
-            scores, boxes = self._look(np.stack(batch + padding))
+            scores, boxes = self._score_cells(np.stack(batch + padding))
             for index in range(len(batch)):
                 yield select_candidates(scores[index], boxes[index], k, self.config.merge_iou)
 
-    def _look(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the network on photos and, where the configuration says so, on their mirror images: twice the cells."""
-        scores, boxes = self.run(photos)
+    def _score_cells(self, photos: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores and boxes of all cells; with ``mirrored`` followed by those of the mirror images."""
+        scores, boxes = self.run_network(photos)
         if not self.config.mirrored:
             return scores, boxes
-        turned, found = self.run(np.ascontiguousarray(photos[:, :, ::-1]))
-        x0, y0, x1, y1 = np.moveaxis(found, -1, 0)
-        back = np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
-        return np.concatenate([scores, turned], axis=1), np.concatenate([boxes, back], axis=1)
+        mirrored_scores, mirrored_boxes = self.run_network(np.ascontiguousarray(photos[:, :, ::-1]))
+        # Mirror the boxes back: left and right change places.
+        x0, y0, x1, y1 = np.moveaxis(mirrored_boxes, -1, 0)
+        restored = np.stack([1 - x1, y0, 1 - x0, y1], axis=-1)
+        return np.concatenate([scores, mirrored_scores], axis=1), np.concatenate([boxes, restored], axis=1)
 
-    def _trusted(self, candidates: list[Candidate]) -> Region:
-        score, box = candidates[0]
+    def _choose_region(self, candidate: Candidate) -> Region:
+        """The candidate as a region, or the whole image where its score is too low or its box degenerate."""
+        score, box = candidate
         if score < self.config.score_threshold or self._is_degenerate(box):
-            return Region.whole(score)
+            return Region.whole_image(score)
         return Region(box, score)
 
     def _is_degenerate(self, box: Box) -> bool:
@@ -149,47 +153,51 @@ class ProductDetector:
 
 
 def compute_detector_version(path: str | Path | None = None) -> str:
-    """Digest of a detector's weights and configuration, 16 hex digits; reads files, loads nothing.
+    """Digest of a detector's configuration and weights, 16 hex digits; reads the files without loading the model.
+
+    Args:
+        path: folder of the detector; None is ``checkpoints/detector``.
 
     Raises:
-        FileNotFoundError: when the folder or a file in it is missing.
+        FileNotFoundError: the folder or a file in it is missing.
     """
     folder = Path(path) if path is not None else checkpoint_dir("detector")
-    weights = _weights(folder, DetectorConfig.read(folder))
+    weights = _find_weights(folder, DetectorConfig.read(folder))
     digest = hashlib.sha256((folder / CONFIG_NAME).read_bytes())
     digest.update(weights.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _weights(folder: Path, config: DetectorConfig) -> Path:
+def _find_weights(folder: Path, config: DetectorConfig) -> Path:
     path = folder / config.weights
     if not path.is_file():
-        raise FileNotFoundError(f"{folder / CONFIG_NAME} names {config.weights}, which is not there")
+        raise FileNotFoundError(f"{folder / CONFIG_NAME} names {config.weights}, which is not in the folder")
     return path
 
 
 def _open_session(weights: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
-    """Open a session on the first provider, or say why that cannot be."""
-    wanted, available = providers[0], onnxruntime.get_available_providers()
+    """Open a session on the first provider, or raise an error that says why it cannot be used."""
+    wanted = providers[0]
+    available = onnxruntime.get_available_providers()
     if wanted not in available:
         raise ProviderUnavailableError(
-            f"{wanted} was asked for, but this ONNX Runtime has {', '.join(available)}. For CUDA install "
-            "onnxruntime-gpu in place of onnxruntime, or ask for CPUExecutionProvider."
+            f"{wanted} was requested, but this ONNX Runtime has {', '.join(available)}. For CUDA install "
+            "onnxruntime-gpu instead of onnxruntime, or request CPUExecutionProvider."
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The weights are stored as int8 and computed with as floats: unpack them once, not at every run.
+    # The weights are stored as int8 and used as floats: convert them once, not at every run.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(weights, options, [name for name in providers if name in available])
     if session.get_providers()[0] != wanted:
         raise ProviderUnavailableError(
-            f"{wanted} was asked for, but ONNX Runtime fell back to {session.get_providers()[0]}: driver, CUDA or "
+            f"{wanted} was requested, but ONNX Runtime fell back to {session.get_providers()[0]}: the driver, CUDA or "
             "cuDNN libraries are missing or of the wrong version (its log above says which)."
         )
     return session
 
 
-def _squeeze(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Upright RGB pixels [size, size, 3]; the aspect ratio is given up, so shares of the sides stay true."""
+def _resize_photo(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Upright RGB pixels [size, size, 3]; the aspect ratio is not kept, so boxes in shares of the sides stay right."""
     return np.asarray(decode_image(image).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0))

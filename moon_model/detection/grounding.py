@@ -1,7 +1,7 @@
-"""The paper's own detector for GPU users: Qwen2.5-VL asked for the box of the product named by the title.
+"""The paper's detector, for GPU users: Qwen2.5-VL is asked for the box of the product named by the title.
 
-Same interface as ``ProductDetector``, plus titles. Its mechanics are tested on a tiny random checkpoint; **its
-quality is untested**: no grounding weights were at hand when this was written.
+Same interface as ``ProductDetector``, plus titles. The code is tested with a tiny random checkpoint. **The quality of
+its boxes is untested**, because no grounding weights were available.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ _AFTER_PROMPT = "<|im_end|>\n<|im_start|>assistant\n"
 
 @dataclass(frozen=True)
 class GroundingConfig:
-    """How the model is asked.
+    """Settings of the prompt's image, the answer and its use.
 
     Attributes:
-        min_pixels: photos are enlarged to at least this many pixels.
-        max_pixels: and shrunk to at most this many; 28 × 28 of them become one visual token.
-        max_new_tokens: an answer in the form asked for takes about 40.
+        min_pixels: smallest photo in pixels; smaller ones are enlarged.
+        max_pixels: largest photo in pixels; 28 × 28 pixels become one visual token.
+        max_new_tokens: limit of an answer; one in the requested format takes about 40.
         score_threshold: mean probability of the answer's tokens below which the whole photo is used.
-        limits: bounds of a usable box, as ``ProductDetector`` has them.
+        limits: limits of a usable box; the fields that ``ProductDetector`` uses.
     """
 
     min_pixels: int = 28 * 28 * 64
@@ -55,10 +55,10 @@ class GroundingDetector:
 
     Args:
         model: Qwen2.5-VL with its language head.
-        tokenizer: of the same checkpoint.
+        tokenizer: the tokenizer of the same checkpoint.
         version: 16 hex digits that change with weights, tokenizer, prompt or settings.
-        config: how the model is asked.
-        batch_size: photos a run; batching pads the prompt, never the photo.
+        config: None: the defaults of ``GroundingConfig``.
+        batch_size: photos per run; prompts of a batch are padded, photos are not.
     """
 
     def __init__(
@@ -95,17 +95,17 @@ class GroundingDetector:
         config: GroundingConfig | None = None,
         batch_size: int = 8,
     ) -> "GroundingDetector":
-        """Load a Qwen2.5-VL folder with safetensors weights and its tokenizer.
+        """Load a detector from a Qwen2.5-VL checkpoint.
 
         Args:
-            path: the folder.
-            device: torch device; asked for CUDA where there is none, torch refuses, nothing falls back.
-            dtype: of the weights.
-            config: how the model is asked.
-            batch_size: photos a run.
+            path: folder with safetensors weights and the tokenizer.
+            device: torch device; torch raises an error for CUDA without a GPU.
+            dtype: dtype of the weights.
+            config: None: the defaults of ``GroundingConfig``.
+            batch_size: photos per run.
 
         Raises:
-            FileNotFoundError: when the folder holds no safetensors weights.
+            FileNotFoundError: the folder holds no safetensors weights.
         """
         folder = Path(path)
         version = compute_grounding_version(folder, config or GroundingConfig())
@@ -119,15 +119,15 @@ class GroundingDetector:
         """Find each photo's product.
 
         Args:
-            images: as ``ProductDetector.detect`` takes them.
-            titles: one a photo, "" where there is none; None asks for the main product everywhere.
+            images: photos, see ``ProductDetector.detect``.
+            titles: one per photo, "" where there is none; None asks for the main product of every photo.
 
         Returns:
-            One region a photo, in order; the whole image where the answer holds no usable box.
+            One region per photo, in order; the whole image where the answer has no usable box.
 
         Raises:
-            BadImage: when an image cannot be decoded.
-            ValueError: when there are not as many titles as images.
+            BadImageError: an image cannot be decoded.
+            ValueError: the numbers of titles and images differ.
         """
         photos = [decode_image(image) for image in images]
         names = list(titles) if titles is not None else [""] * len(photos)
@@ -144,25 +144,25 @@ class GroundingDetector:
         grids: list[list[int]] = pixels["image_grid_thw"].tolist()
         answers = self._generate_answers(pixels["pixel_values"], grids, titles)
         return [
-            self._region(answer, score, columns * self._patch, rows * self._patch)
+            self._read_region(answer, score, columns * self._patch, rows * self._patch)
             for (answer, score), (_, rows, columns) in zip(answers, grids, strict=True)
         ]
 
-    def _region(self, answer: str, score: float, width: int, height: int) -> Region:
+    def _read_region(self, answer: str, score: float, width: int, height: int) -> Region:
         try:
             box = parse_grounding_answer(answer, width, height)
         except AnswerError:
-            return Region.whole()
+            return Region.whole_image()
         limits = self.config.limits
         if score < self.config.score_threshold or is_degenerate(box, limits.least_side, limits.most_area):
-            return Region.whole(score)
+            return Region.whole_image(score)
         return Region(box, score)
 
     @torch.inference_mode()
     def _generate_answers(self, patches: Tensor, grids: list[list[int]], titles: list[str]) -> list[tuple[str, float]]:
-        """Greedy answers and the mean probability of their tokens."""
+        """Greedy answer for each photo, and the mean (geometric) probability of its tokens."""
         prompts = [self._build_prompt_ids(title, grid) for title, grid in zip(titles, grids, strict=True)]
-        batch = self._left_padded(prompts)
+        batch = self._pad_left(prompts)
         device = self._model.device
         output = self._model.generate(
             **{name: value.to(device) for name, value in batch.items()},
@@ -174,16 +174,18 @@ class GroundingDetector:
             output_logits=True,
             return_dict_in_generate=True,
         )
-        answers = output.sequences[:, batch["input_ids"].shape[1] :]
-        logits = torch.stack(output.logits, dim=1).float()  # [B, new tokens, vocabulary]
-        chosen = logits.log_softmax(-1).gather(-1, answers[..., None])[..., 0]
-        real = answers != self._pad_id()
-        scores = (chosen * real).sum(1).div(real.sum(1).clamp(min=1)).exp()
-        texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+        # New tokens (T of them) without the prompt, and the log probability of each.
+        answers_BT = output.sequences[:, batch["input_ids"].shape[1] :]
+        logits_BTV = torch.stack(output.logits, dim=1).float()
+        chosen_BT = logits_BTV.log_softmax(-1).gather(-1, answers_BT[..., None])[..., 0]
+        # Score of an answer: mean over its real tokens.
+        real_BT = answers_BT != self._pad_id()
+        scores = (chosen_BT * real_BT).sum(1).div(real_BT.sum(1).clamp(min=1)).exp()
+        texts = self._tokenizer.batch_decode(answers_BT, skip_special_tokens=True)
         return list(zip(texts, scores.tolist(), strict=True))
 
     def _build_prompt_ids(self, title: str, grid: list[int]) -> list[int]:
-        """One conversation. Titles come from strangers: special tokens written in them stay plain text."""
+        """Token ids of one conversation; special tokens written in a title, which is untrusted, stay plain text."""
         tokens = grid[0] * grid[1] * grid[2] // self._merge**2
         encode = self._tokenizer.encode
         return [
@@ -194,7 +196,7 @@ class GroundingDetector:
             *encode(_AFTER_PROMPT, add_special_tokens=False),
         ]
 
-    def _left_padded(self, prompts: list[list[int]]) -> dict[str, Tensor]:
+    def _pad_left(self, prompts: list[list[int]]) -> dict[str, Tensor]:
         longest = max(map(len, prompts))
         ids = torch.full((len(prompts), longest), self._pad_id())
         mask = torch.zeros_like(ids)
@@ -212,14 +214,15 @@ class GroundingDetector:
 def compute_grounding_version(folder: Path, config: GroundingConfig) -> str:
     """Digest of a checkpoint's weights and tokenizer, the prompt and the settings, 16 hex digits.
 
-    Reads every byte of the weights (some seconds for 3 billion), since no file's name or time is its identity.
+    Reads all bytes of the weights (some seconds for 3 billion parameters), because names and times of files say
+    nothing about their content.
 
     Raises:
-        FileNotFoundError: when the folder holds no safetensors weights.
+        FileNotFoundError: the folder holds no safetensors weights.
     """
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise FileNotFoundError(f"no safetensors weights in {folder}; name a folder that holds a Qwen2.5-VL checkpoint")
+        raise FileNotFoundError(f"no safetensors weights in {folder}; pass a folder that holds a Qwen2.5-VL checkpoint")
     digest = hashlib.sha256(f"{config}{_TURN}{build_grounding_prompt('')}{_AFTER_PROMPT}".encode())
     for path in [folder / "config.json", *sorted(folder.glob("tokenizer*")), *weights]:
         with path.open("rb") as file:

@@ -78,7 +78,7 @@ class Examples:
         if name in self._kept:
             return self._kept[name]
         place = self._allowed(source) if isinstance(source, str | Path) else source
-        image = decode_image(place, min_side=self.processor.views.least_side)
+        image = decode_image(place, min_side=self.processor.views.min_side)
         part = None if region is None else crop_image(image, region, self.margin)
         if name is None or len(self._kept) >= self._keep:
             return View(image, part)

@@ -91,7 +91,7 @@ def parse_item(identity: int, stored: Mapping[str, Any]) -> TrainingItem:
     """Read a JSON product: the fields of ``Product`` and ``regions``, empty ones left out."""
     fields = {name: value for name, value in stored.items() if name != "regions"}
     regions = tuple(None if box is None else _box(box) for box in stored.get("regions", ()))
-    product = Product.of({"id": str(identity), **fields})
+    product = Product.from_value({"id": str(identity), **fields})
     if len(regions) > len(product.images):
         raise ValueError(f"{product.id}: {len(regions)} regions, but {len(product.images)} images")
     return TrainingItem(identity, product, regions)

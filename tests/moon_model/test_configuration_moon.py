@@ -35,7 +35,7 @@ def test_defaults_follow_the_backbone():
         ({"moe_layers": [6]}, "0..5"),
         ({"moe_layers": [1, 1]}, "different layers"),
         ({"pooling": "last"}, "pooling must be one of"),
-        ({"text_share": 1.0}, "text_share must lie in"),
+        ({"text_share": 1.0}, "text_share must be in"),
         ({"guidance": "firm"}, "guidance must be one of"),
         ({"attention_mask_type": "sliding"}, "attention_mask_type"),
         ({"soft_guidance_weight": 0.0}, "soft_guidance_weight"),

@@ -63,7 +63,7 @@ def test_vectors_are_float32_and_of_length_one(encoder: MoonEncoder) -> None:
 
 
 def test_a_model_that_loads_in_another_thread_changes_no_vector(encoder: MoonEncoder) -> None:
-    """Loading sets torch's default dtype for the whole process; services load the next model beside the traffic."""
+    """Loading sets torch's default dtype for the whole process; services load the next model while they answer."""
     before = encoder.encode(PRODUCTS)
     torch.set_default_dtype(torch.bfloat16)
     try:
@@ -132,7 +132,7 @@ def test_a_product_of_which_nothing_is_left(encoder: MoonEncoder) -> None:
 
 def test_given_regions_are_cropped(encoder: MoonEncoder) -> None:
     product = Product("9", images=[photo("red"), photo("blue"), photo("green")])
-    prepared = encoder.prepare(product, [LEFT, Region.whole(), None])
+    prepared = encoder.prepare(product, [LEFT, Region.whole_image(), None])
     assert len(prepared.views) == 4
     assert segments(prepared) == {Segment.IMAGE, Segment.CROP}
     crop = Image.fromarray(prepared.views[1])
@@ -166,7 +166,7 @@ def test_the_detector_is_asked_unless_regions_are_known(encoder: MoonEncoder) ->
     cropping = MoonEncoder(encoder.model, encoder.processor, detector, "v")
     assert Segment.CROP in segments(cropping.prepare(PRODUCTS[0]))
     assert [image.size for image in detector.shown] == [(120, 90)]
-    assert Segment.CROP not in segments(cropping.prepare(PRODUCTS[0], [Region.whole()]))
+    assert Segment.CROP not in segments(cropping.prepare(PRODUCTS[0], [Region.whole_image()]))
     assert len(detector.shown) == 1
 
 
@@ -223,7 +223,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
 
 def test_batches_have_few_lengths(encoder: MoonEncoder) -> None:
     prepared = [encoder.prepare(Product(str(words), "mug " * words)) for words in range(1, 40)]
-    batches = list(encoder.batches(prepared, batch_tokens=160))
+    batches = list(encoder.iter_batches(prepared, batch_tokens=160))
     assert sorted(row for rows, _ in batches for row in rows) == list(range(len(prepared)))
     for rows, batch in batches:
         items, length = batch["input_ids"].shape

@@ -35,9 +35,9 @@ def test_a_modality_alone_is_its_mean_whatever_its_share(hidden):
     torch.testing.assert_close(vectors[1], normalise_vectors(hidden[1, 1:3].mean(0)))
 
 
-def test_a_loud_modality_does_not_drown_the_other(hidden):
-    louder = torch.where((SEGMENTS == 1)[..., None] | (SEGMENTS == 2)[..., None], 50 * hidden, hidden)
-    torch.testing.assert_close(pool(louder, SEGMENTS, "modalities"), pool(hidden, SEGMENTS, "modalities"))
+def test_long_vectors_of_a_modality_do_not_outweigh_the_other(hidden):
+    scaled = torch.where((SEGMENTS == 1)[..., None] | (SEGMENTS == 2)[..., None], 50 * hidden, hidden)
+    torch.testing.assert_close(pool(scaled, SEGMENTS, "modalities"), pool(hidden, SEGMENTS, "modalities"))
 
 
 @pytest.mark.parametrize("how", ["tokens", "segments", "modalities"])

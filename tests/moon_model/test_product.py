@@ -37,14 +37,14 @@ def test_whitespace_and_none_are_cleaned() -> None:
 
 def test_of_takes_products_and_mappings() -> None:
     product = Product("7", title="mug")
-    assert Product.of(product) is product
-    assert Product.of({"id": "7", "title": "mug"}) == product
+    assert Product.from_value(product) is product
+    assert Product.from_value({"id": "7", "title": "mug"}) == product
 
 
 def test_of_names_what_is_wrong() -> None:
     with pytest.raises(ValueError, match=r"no field titel; its fields are id, title"):
-        Product.of({"id": "7", "titel": "mug"})
+        Product.from_value({"id": "7", "titel": "mug"})
     with pytest.raises(ValueError, match="needs an id"):
-        Product.of({"title": "mug"})
+        Product.from_value({"title": "mug"})
     with pytest.raises(TypeError, match="not str"):
-        Product.of("mug")
+        Product.from_value("mug")

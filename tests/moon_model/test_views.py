@@ -53,7 +53,7 @@ def test_compact_pixels_are_normalised_as_trained(tiny_compact_config: Factory) 
 
 def test_compact_tokens(tiny_compact_config: Factory) -> None:
     views = build_views(tiny_compact_config())
-    assert views.tokens(views.prepare(photo(10, 10))) == 4
+    assert views.count_tokens(views.prepare(photo(10, 10))) == 4
 
 
 @pytest.mark.parametrize("size", [(300, 200), (28, 28), (1, 1), (2000, 1000)])
@@ -66,7 +66,7 @@ def test_qwen_views_equal_transformers_own_processing(tiny_qwen_config: Factory,
     expected = Qwen2VLImageProcessorPil(size=limits)(images=[image], return_tensors="pt")
     assert torch.equal(batch["image_grid_thw"], expected["image_grid_thw"])
     assert torch.allclose(batch["pixel_values"], expected["pixel_values"], atol=1e-5)
-    assert views.tokens(pixels) == int(batch["image_grid_thw"].prod()) // 4
+    assert views.count_tokens(pixels) == int(batch["image_grid_thw"].prod()) // 4
 
 
 def test_qwen_takes_the_thinnest_picture(tiny_qwen_config: Factory) -> None:
@@ -77,5 +77,5 @@ def test_qwen_takes_the_thinnest_picture(tiny_qwen_config: Factory) -> None:
 def test_settings_rebuild_the_same_views(tiny_compact_config: Factory) -> None:
     config = tiny_compact_config()
     views = CompactViews(config.base_config, image_mean=100.0, image_std=50.0, fit="squash")
-    again = build_views(config, views.settings())
-    assert again.settings() == views.settings() == {"image_mean": 100.0, "image_std": 50.0, "fit": "squash"}
+    again = build_views(config, views.get_settings())
+    assert again.get_settings() == views.get_settings() == {"image_mean": 100.0, "image_std": 50.0, "fit": "squash"}

@@ -61,7 +61,7 @@ def test_a_wanted_index_is_taken_or_refused() -> None:
 
 @given(st.integers(1, 200_000_000))
 def test_ivf_lists_stay_within_what_milvus_takes(rows: int) -> None:
-    assert 128 <= choose_index("server", rows, "IVF_FLAT").build["nlist"] <= 65_536
+    assert 128 <= choose_index("server", rows, "IVF_FLAT").build_params["nlist"] <= 65_536
 
 
 @pytest.mark.parametrize("k", [1, 10, 16_384])

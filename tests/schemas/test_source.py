@@ -128,7 +128,7 @@ def test_any_record_becomes_a_row_of_the_right_types(record: dict[str, object], 
 def test_eshop(shared_data: Path) -> None:
     catalog = json.loads((shared_data / "eshop" / "catalog.json").read_text())
     mapping = SourceMapping.load(REPOSITORY / "mappings" / "eshop.toml")
-    base = mapping.image_base(str(shared_data / "eshop"))
+    base = mapping.resolve_image_base(str(shared_data / "eshop"))
     rows = [map_record(record, mapping, base) for record in catalog]
     assert len({row.product_id for row in rows}) == 101
     assert all(row.attributes and set(row.attributes) == {"brand"} for row in rows)

@@ -80,11 +80,11 @@ def test_a_relative_base_starts_at_the_mapping_file(tmp_path: Path) -> None:
     path = tmp_path / "maps" / "m.toml"
     path.parent.mkdir()
     path.write_text('id = "i"\ntitle = "t"\n[images]\ncolumn = "c"\nbase = "../photos"\n')
-    assert SourceMapping.load(path).image_base("/elsewhere") == f"file://{tmp_path}/photos"
+    assert SourceMapping.load(path).resolve_image_base("/elsewhere") == f"file://{tmp_path}/photos"
     path.write_text('id = "i"\ntitle = "t"\n[images]\ncolumn = "c"\nbase = "s3://bucket/photos/"\n')
-    assert SourceMapping.load(path).image_base("/elsewhere") == "s3://bucket/photos"
+    assert SourceMapping.load(path).resolve_image_base("/elsewhere") == "s3://bucket/photos"
     path.write_text('id = "i"\ntitle = "t"\nimages = "c"\n')
-    assert SourceMapping.load(path).image_base("/elsewhere") == "file:///elsewhere"
+    assert SourceMapping.load(path).resolve_image_base("/elsewhere") == "file:///elsewhere"
 
 
 def test_a_missing_or_binary_file_says_what_to_do(tmp_path: Path) -> None:

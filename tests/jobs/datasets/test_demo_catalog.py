@@ -42,7 +42,7 @@ def test_the_layout(shop: Path) -> None:
     names = {p.name for p in shop.iterdir()}
     files = {"mapping.toml", "boxes.jsonl", "expected.jsonl", "contact_sheet.png", "demo.json"}
     assert names == {"2026-11-20", "2026-11-21", "images", *files}
-    assert SourceMapping.load(shop / "mapping.toml").image_base("/x") == f"file://{shop}"
+    assert SourceMapping.load(shop / "mapping.toml").resolve_image_base("/x") == f"file://{shop}"
     assert not list(shop.rglob("*.tmp"))
 
 
@@ -55,7 +55,7 @@ def test_expected_points_at_the_broken_lines_and_all_others_are_good(shop: Path)
         for number, line in enumerate(lines(shop / day / "catalog.jsonl")):
             if number in broken:
                 continue
-            row = map_record(json.loads(line), mapping, mapping.image_base(str(shop)))
+            row = map_record(json.loads(line), mapping, mapping.resolve_image_base(str(shop)))
             assert row.product_id not in seen
             seen.add(row.product_id)
             assert row.title

@@ -97,11 +97,8 @@ def test_answers_do_not_depend_on_the_batch(detector):
 
 
 def test_a_readable_answer_is_scaled_from_the_resized_photo(detector, monkeypatch):
-    monkeypatch.setattr(
-        detector,
-        "_generate_answers",
-        lambda patches, grids, titles: [('[{"bbox_2d": [14, 14, 42, 28]}]', 0.9)] * len(grids),
-    )
+    answer = ('[{"bbox_2d": [14, 14, 42, 28]}]', 0.9)
+    monkeypatch.setattr(detector, "_generate_answers", lambda patches, grids, titles: [answer] * len(grids))
     (region,) = detector.detect([Image.new("RGB", (84, 56))])
     assert region.box == pytest.approx((14 / 84, 14 / 56, 42 / 84, 28 / 56))
     assert (region.score, region.source) == (0.9, "detected")

@@ -44,8 +44,8 @@ def test_a_region_refuses_an_unknown_source():
 
 
 def test_the_fallback_is_whole_and_a_detection_is_not_even_when_it_covers_all():
-    assert Region.whole(0.1) == Region(WHOLE_IMAGE, 0.1, "whole_image")
-    assert Region.whole().is_whole
+    assert Region.whole_image(0.1) == Region(WHOLE_IMAGE, 0.1, "whole_image")
+    assert Region.whole_image().is_whole
     assert not Region(WHOLE_IMAGE, 0.9).is_whole
 
 

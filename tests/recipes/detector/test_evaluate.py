@@ -13,13 +13,13 @@ BOX = (0.2, 0.2, 0.6, 0.6)
 
 
 def test_measuring_counts_overlaps_and_fallbacks():
-    regions = [Region(BOX, 0.9), Region((0.2, 0.2, 0.6, 0.45), 0.8), Region.whole()]
+    regions = [Region(BOX, 0.9), Region((0.2, 0.2, 0.6, 0.45), 0.8), Region.whole_image()]
     fit = measure_fit("ours", regions, [BOX] * 3)
     assert fit.mean_iou == pytest.approx((1 + 0.625 + 0.16) / 3)
     assert (fit.recall_50, fit.recall_75, fit.whole_image) == pytest.approx((2 / 3, 1 / 3, 1 / 3))
 
 
-@pytest.mark.parametrize(("regions", "truth"), [([], []), ([Region.whole()], [BOX, BOX])])
+@pytest.mark.parametrize(("regions", "truth"), [([], []), ([Region.whole_image()], [BOX, BOX])])
 def test_counts_must_match(regions, truth):
     with pytest.raises(ValueError, match="regions for"):
         measure_fit("ours", regions, truth)

@@ -4,13 +4,24 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.detector.network import (
-    BLOCK_SPECS,
-    ProductNet,
-    SamePadConv,
-    Trunk,
-    compute_cell_centres,
-    load_trunk_weights,
+from moon_model.backbones.compact import EfficientNetLite0, SameConv
+from recipes.detector.network import ProductNet, Trunk, compute_cell_centres, load_trunk_weights
+
+# Blocks 0-12 as published: kernel, stride, expansion, channels in, channels out.
+BLOCK_SPECS = (
+    (3, 1, 1, 32, 16),
+    (3, 2, 6, 16, 24),
+    (3, 1, 6, 24, 24),
+    (5, 2, 6, 24, 40),
+    (5, 1, 6, 40, 40),
+    (3, 2, 6, 40, 80),
+    (3, 1, 6, 80, 80),
+    (3, 1, 6, 80, 80),
+    (5, 1, 6, 80, 112),
+    (5, 1, 6, 112, 112),
+    (5, 1, 6, 112, 112),
+    (5, 2, 6, 112, 192),
+    (5, 1, 6, 192, 192),
 )
 
 
@@ -34,7 +45,7 @@ def test_cell_centres_run_in_reading_order():
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2)])
 def test_padding_is_tensorflows(kernel, stride):
-    convolution = SamePadConv(1, 1, kernel, stride)
+    convolution = SameConv(1, 1, kernel, stride)
     nn.init.ones_(convolution.weight)
     nn.init.zeros_(convolution.bias)
     counts = convolution(torch.ones(1, 1, 8, 8))
@@ -84,6 +95,25 @@ def test_folding_batch_norms_changes_no_answer(published, tmp_path):
     inner = block._bn1(block._depthwise_conv(nn.functional.pad(x, (1, 1, 1, 1)))).clamp(0, 6)
     expected = block._bn2(block._project_conv(inner))
     torch.testing.assert_close(trunk.blocks[0](x), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_trunk_is_the_front_of_the_model_s_efficientnet():
+    torch.manual_seed(0)
+    whole = EfficientNetLite0().eval()
+    trunk = Trunk().eval()
+    state = whole.state_dict()
+    trunk.load_state_dict({name: state[name] for name in trunk.state_dict()})
+    assert [name for name, _ in trunk.named_parameters()] == [
+        name
+        for name in dict(whole.named_parameters())
+        if name.startswith(("stem.", *(f"blocks.{i}." for i in range(13))))
+    ]
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        grid = trunk(pixels)[-1]
+        for block in whole.blocks[13:]:
+            grid = block(grid)
+        torch.testing.assert_close(whole.head(grid).clamp(0, 6), whole(pixels))
 
 
 def test_weights_are_read_out_of_the_wheel_without_unpacking_it(published, tmp_path):
