@@ -27,7 +27,7 @@ def recall_at_1(shop: Path, model_folder: Path) -> float:
     model, processor = MoonModel.from_pretrained(model_folder).eval(), MoonProcessor.from_pretrained(model_folder)
     data = tiny_config(shop, shop / "unused").data
     assert data is not None
-    pairs = [pair for batch in open_pairs(data).epoch(0) for pair in batch]
+    pairs = [pair for batch in open_pairs(data).iter_epoch(0) for pair in batch]
     examples = Examples(processor, data.image_roots)
     with torch.inference_mode():
         queries, items = (
@@ -80,12 +80,12 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
     config = tiny_config(shop, tmp_path / "out")
     real = trainer.Trainer.train_step
 
-    def step(self: trainer.Trainer, number: int, works: dict) -> dict[str, float]:
+    def step(self: trainer.Trainer, number: int, inputs: dict) -> dict[str, float]:
         if number == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, number, works)
+        return real(self, number, inputs)
 
-    monkeypatch.setattr(trainer.Trainer, "step", step)
+    monkeypatch.setattr(trainer.Trainer, "train_step", step)
     assert run_training(config) is None
     assert [path.name for path in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000003"]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
