@@ -44,10 +44,11 @@ test-long: ## only what test-all adds to test
 
 test-all: test test-long ## the long sets too
 
-lint: ## ruff and mypy
+lint: ## ruff, the import rules and mypy
 	@$(SETUP) dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/lint-imports
 	.venv/bin/mypy
 
 format: ## let ruff format and mend what it can
@@ -72,7 +73,7 @@ pack: ## archives of code and checkpoints for a Spark cluster, into var/pack/ (d
 	@.venv/bin/python scripts/pack_jobs.py
 
 clean: ## remove caches and the demo shop; your lake and collection in var/ stay
-	rm -rf var/demo var/airflow .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	rm -rf var/demo var/airflow build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments as well

@@ -1,11 +1,41 @@
 """The MOON model (arXiv 2508.11999): a guided mixture-of-experts MLLM that embeds products.
 
-Imports nothing of Spark, Airflow, Milvus or the lake: it runs wherever torch and transformers do.
+Imports nothing of Spark, Airflow, Milvus or the lake: it works wherever torch and transformers do. `MoonEncoder` and
+`ProductDetector` are loaded when they are first used, so that ``import moon_model`` alone takes no time.
 """
 
+import os
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moon_model.detection.detector import ProductDetector
+    from moon_model.encoder import MoonEncoder
+
+__all__ = ["MoonEncoder", "ProductDetector", "checkpoint_dir"]
+
+_HOMES = {"MoonEncoder": "moon_model.encoder", "ProductDetector": "moon_model.detection.detector"}
+"""Modules of the lazily loaded names."""
+
+CHECKPOINTS_VARIABLE = "MOON_CHECKPOINTS"
+"""Environment variable that names another folder of checkpoints than the shipped one."""
 
 
 def checkpoint_dir(name: str) -> Path:
-    """Return the folder of a checkpoint shipped in the repository, such as ``moon-tiny`` or ``detector``."""
-    return Path(__file__).resolve().parent.parent / "checkpoints" / name
+    """Return the folder of a shipped checkpoint, such as ``moon-tiny`` or ``detector``.
+
+    It is looked for in the folder that MOON_CHECKPOINTS names, else beside this package in a checkout, else inside the
+    installed package.
+    """
+    if named := os.environ.get(CHECKPOINTS_VARIABLE):
+        return Path(named) / name
+    package = Path(__file__).resolve().parent
+    in_checkout = package.parent / "checkpoints" / name
+    return in_checkout if in_checkout.is_dir() else package / "checkpoints" / name
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'moon_model' has no attribute {name!r}")

@@ -41,7 +41,7 @@ def check_catalog(
     settings = Settings().replace(catalog=catalog, mapping=mapping)
     if not settings.catalog:
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
-    found = check_source(settings.catalog, settings.mapping, allowed_roots=settings.allowed_roots, max_rows=rows)
+    found = check_source(settings.catalog, settings, max_rows=rows)
     if as_json:
         print_json(build_check_document(found))
     else:
@@ -78,7 +78,7 @@ def demo_catalog(
     broken: Annotated[bool, typer.Option("--broken/--no-broken", help="Put in rows that must be refused.")] = True,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Draw a made-up shop: products of 20 types with photos, snapshots for several days, true boxes beside them.
+    """Draw a made-up shop: products of 20 types with photos, snapshots for several days, true boxes with them.
 
     Day by day some products change, appear and disappear, and a few rows are broken on purpose (expected.jsonl).
 

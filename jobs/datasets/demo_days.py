@@ -32,7 +32,7 @@ class PhotoRef:
     revision: int
 
     def path(self, world: DemoWorld) -> str:
-        """Return where the photo lies, relative to the shop's folder. A new revision is a new file."""
+        """Return the path of the photo, relative to the shop's folder. A new revision is a new file."""
         return f"images/{world.product_id(self.index)}-{self.number}-r{self.revision}.jpg"
 
 

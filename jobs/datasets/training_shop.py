@@ -2,7 +2,7 @@
 
 A catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read as they read a real
 shop's: demo products of the training seeds without the held-out types, and, where it is given, grocery's TRAIN list:
-each photo stands for a purchase of the product it shows (its iconic picture and texts).
+each photo counts as a purchase of the product it shows (its iconic picture and texts).
 """
 
 import csv

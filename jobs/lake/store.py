@@ -1,11 +1,12 @@
 """The lake's tables: how Spark reads them and the one way a change becomes visible, `Lake.commit`.
 
 deltalake (delta-rs) writes the Delta log; the data files are written by Spark tasks (`jobs.lake.writing`). Delta alone
-does not stop two stale writers (reference/dependencies.md, "Delta tables"): overwrites of a still empty partition and
+does not stop two stale writers (docs/decisions/0001-exactly-once-commits.md): overwrites of a still empty partition and
 replayed appends both land. Every commit here therefore carries two application transactions:
 
 * the *scope* (table and partition) counts that partition's commits, so that two concurrent ones conflict;
-* the *attempt* (stage and run) marks the work itself, so that a replay or a twin finds it done and stops.
+* the *attempt* (stage and run) marks the work itself, so that a repeated or concurrent duplicate run finds it done
+and stops.
 """
 
 import logging
@@ -90,7 +91,7 @@ class Lake:
                 raise_if_key_not_exists=False,
                 storage_options=options,
             )
-        except CommitFailedError:  # a twin created it between our look and our commit
+        except CommitFailedError:  # a concurrent process created it after we looked
             return DeltaTable(uri, storage_options=options)
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
@@ -179,7 +180,7 @@ class Lake:
             partition: the partition all files belong to; the scope that serialises writers.
             mode: overwrite removes the partition's earlier files in the same transaction.
             remove: paths (relative to the table) to remove in the same transaction; for compaction.
-            counter: an application transaction that must stand exactly at this version before and stands one
+            counter: an application transaction that must have exactly this version before the commit and has one
                 higher after it; the fence of leases and ledgers.
             marks: further numbers to set in the same transaction (read by `transaction_version`), such as a
                 collection's high-water date.
@@ -188,7 +189,7 @@ class Lake:
             Whether this call committed; False where the attempt was there already.
 
         Raises:
-            FenceError: the counter stands elsewhere: somebody else was first.
+            FenceError: the counter has another version: another writer was first.
             CommitFailedError: twenty conflicts in a row.
         """
         delta = self.open(name)

@@ -1,4 +1,4 @@
-"""encode: tonight's new and changed products become vectors.
+"""Stage encode: the plan's new and changed products become vectors.
 
 The driver joins text and image references; pixels are read by the workers (`jobs.stages.encode_task`) and vectors are
 written by them, so neither passes through Spark.
@@ -26,7 +26,7 @@ PRODUCTS_PER_TASK = 128
 
 
 def encode(context: RunContext, plan: Plan) -> StageResult:
-    """Make and commit the vectors of tonight's plan.
+    """Make and commit the vectors of the plan.
 
     Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
 

@@ -147,7 +147,7 @@ def describe_checkpoint(path: str | None, detector: str | None = None, collectio
 
 
 def register_model(lake: Lake, model: ModelChoice) -> None:
-    """Note in `models` where a model version lies; a version at the same place is noted once."""
+    """Record in `models` the folder of a model version; the same folder is recorded once."""
     place = hashlib.sha256(model.uri.encode()).hexdigest()[:12]
     sink = FileSink(lake.storage, "models", {})
     sink.write_rows(
@@ -168,7 +168,7 @@ def read_registered_model(lake: Lake, settings: Settings, model_version: str, co
     """Return the checkpoint of a frozen plan, after checking that its files still are that model.
 
     Args:
-        lake: knows where the version lies.
+        lake: knows the folder of the version.
         settings: a checkpoint or detector folder named there goes before the registered place.
         model_version, collection: the plan's.
 
