@@ -13,7 +13,8 @@ def augment_batch(photos: Tensor, labels: Tensor, generator: torch.Generator) ->
         generator: random generator.
     """
     count = len(photos)
-    varied, moved = photos.float(), labels.clone()
+    varied = photos.float()
+    moved = labels.clone()
     mirrored = torch.rand(count, generator=generator) < 0.5
     varied[mirrored] = varied[mirrored].flip(2)
     moved[mirrored] = torch.where(moved[mirrored][..., 4:] > 0, mirror_labels(moved[mirrored]), moved[mirrored])

@@ -130,7 +130,8 @@ def _vary(cutout: Image.Image, area: float, background: Image.Image, rng: Random
 
 def _tint(product: Image.Image, rng: Random) -> Image.Image:
     """Return a product in another colour and light."""
-    alpha, colour = product.getchannel("A"), product.convert("RGB")
+    alpha = product.getchannel("A")
+    colour = product.convert("RGB")
     if rng.random() < 0.5:
         hue, saturation, value = colour.convert("HSV").split()
         turn = rng.randrange(256)
@@ -149,7 +150,8 @@ def _tint(product: Image.Image, rng: Random) -> Image.Image:
 def _soften_edge(alpha: Image.Image, rng: Random) -> Image.Image:
     """Return an alpha channel with a hard, soft, eroded or dilated edge."""
     alpha = alpha.filter(ImageFilter.GaussianBlur(rng.choice((0.0, 0.4, 0.8, 1.3, 2.0))))
-    gain, offset = rng.uniform(1.0, 3.0), rng.uniform(-60, 60)
+    gain = rng.uniform(1.0, 3.0)
+    offset = rng.uniform(-60, 60)
     return alpha.point(lambda value: int(min(max((value - 128) * gain + 128 + offset * (value > 0), 0), 255)))
 
 

@@ -61,7 +61,8 @@ def measure_fit(method: str, regions: Sequence[Region], truth: Sequence[Box]) ->
 
 def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) -> list[BoxFit]:
     """Return the quality of the detector, the best of several centre crops, saliency, and the whole image."""
-    images, truth = [scene.photo for scene in photos], [scene.box for scene in photos]
+    images = [scene.photo for scene in photos]
+    truth = [scene.box for scene in photos]
     centred = [
         measure_fit(
             f"centre crop ({share:.0%} of each side)", [Region(make_centre_crop(share), 1.0)] * len(truth), truth

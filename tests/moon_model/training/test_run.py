@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from moon_model.evaluation.metrics import compute_hits, search_top_k
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.training import trainer
@@ -24,6 +23,8 @@ from tests.moon_model.training.tiny_run import tiny_config
 
 def recall_at_1(shop: Path, model_folder: Path) -> float:
     """Share of all queries whose nearest item is the one bought."""
+    from moon_model.evaluation.metrics import compute_hits, search_top_k  # .venv-train lacks scipy
+
     model, processor = MoonModel.from_pretrained(model_folder).eval(), MoonProcessor.from_pretrained(model_folder)
     data = tiny_config(shop, shop / "unused").data
     assert data is not None
