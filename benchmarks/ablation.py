@@ -1,11 +1,11 @@
-"""The paper's ablation at a size that two cores finish: what crops, guided experts, negatives and pooling are worth.
+"""The paper's ablation in a size for two cores: the effect of crops, guided experts, negatives and pooling.
 
-Every variant is one change to the full model and trains from the same start, on the same pairs and steps, in two
-processes (spatial negatives are the other process's items). The start is moon-tiny's first stage, which saw no
-purchase, in fewer dimensions (`benchmarks.ablation_start`). Each is measured on a demo world that training never
-saw. Runs that are in the results already are not done again.
+Every variant differs from the full model in one setting. All variants train from the same start model, on the same
+pairs, for the same number of steps, in two processes (spatial negatives are the items of the other process). The start
+model is moon-tiny's first stage, which has seen no purchases, in fewer dimensions (`benchmarks.ablation_start`). Every
+run is evaluated on a demo shop that training never saw. Runs that are in the results are not repeated.
 
-    make moon-tiny                                    # its pairs and its first stage are used: var/train
+    make moon-tiny                                    # makes the pairs and the first stage in var/train
     python -m benchmarks.ablation                     # half an hour on two cores
     python -m benchmarks.ablation --steps 4 --seeds 1 --products 20 --out /tmp/quick
 """
@@ -30,36 +30,36 @@ RANKS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is missing, then write ``ablation.json`` and ``ablation.md``."""
-    options = _options().parse_args(arguments)
+    """Do the missing runs, then write ``ablation.json`` and ``ablation.md``; returns the exit status."""
+    options = _make_parser().parse_args(arguments)
     plan = AblationPlan(
         options.pairs.resolve(), tuple(root.resolve() for root in options.image_root), options.start.resolve(),
         options.work.resolve(), options.batches, options.batch_size, options.steps, options.products,
     )  # fmt: skip
     plan.work.mkdir(parents=True, exist_ok=True)
-    done = {(run.variant, run.seed) for run in read_runs(plan.runs)}
+    done = {(run.variant, run.seed) for run in read_runs(plan.runs_file)}
     wanted = [(name, seed) for seed in range(1, options.seeds + 1) for name in ABLATION_VARIANTS]
     missing = [one for one in wanted if one not in done]
     if missing:
-        from benchmarks.ablation_run import run_ablation_process  # noqa: PLC0415  # torch and transformers, for the runs alone
+        from benchmarks.ablation_run import run_ablation_process  # noqa: PLC0415  # imports torch and transformers, which the page does not need
 
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        os.environ["OMP_NUM_THREADS"] = "1"  # two processes share the cores; accelerate would give each all of them
+        os.environ["OMP_NUM_THREADS"] = "1"  # the processes share the cores; accelerate would give all cores to each
         multiprocessing.spawn(run_ablation_process, args=(RANKS, port, plan, missing), nprocs=RANKS)
-    runs = [run for run in read_runs(plan.runs) if (run.variant, run.seed) in wanted]
+    runs = [run for run in read_runs(plan.runs_file) if (run.variant, run.seed) in wanted]
     options.out.mkdir(parents=True, exist_ok=True)
     document = {"plan": asdict(plan), "runs": [asdict(run) for run in runs]}
     text = json.dumps(document, indent=2, default=lambda path: os.path.relpath(path, REPOSITORY))
     (options.out / "ablation.json").write_text(text + "\n")
-    text = render_ablation_page(runs, list(ABLATION_VARIANTS), _about(plan))
+    text = render_ablation_page(runs, list(ABLATION_VARIANTS), _describe_plan(plan))
     (options.out / "ablation.md").write_text(text)
     sys.stdout.write(text)
     return 0
 
 
-def _about(plan: AblationPlan) -> str:
+def _describe_plan(plan: AblationPlan) -> str:
     pairs = RANKS * plan.batches * plan.batch_size
     return (
         f"{plan.steps} steps of {RANKS} × {plan.batch_size} pairs ({pairs:,} different ones) from moon-tiny's first "
@@ -68,20 +68,22 @@ def _about(plan: AblationPlan) -> str:
     )
 
 
-def _options() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=Path, default=REPOSITORY / "var" / "train" / "pairs")
     roots = [REPOSITORY / "var" / "train", REPOSITORY.parent / "shared" / "data"]
-    parser.add_argument("--image-root", type=Path, nargs="+", default=roots, help="folders that the photos lie in")
+    parser.add_argument("--image-root", type=Path, nargs="+", default=roots, help="folders of the photos")
     start = REPOSITORY / "var" / "train" / "moon-tiny-1" / "model"
-    parser.add_argument("--start", type=Path, default=start, help="a model that saw no purchase")
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "var" / "ablation", help="features and finished runs")
+    parser.add_argument("--start", type=Path, default=start, help="a model that has seen no purchases")
+    parser.add_argument(
+        "--work", type=Path, default=REPOSITORY / "var" / "ablation", help="folder of features and finished runs"
+    )
     parser.add_argument("--out", type=Path, default=_RESULTS)
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant")
+    parser.add_argument("--seeds", type=int, default=3, help="number of runs of each variant")
     parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--batches", type=int, default=75, help="different batches of a process")
-    parser.add_argument("--batch-size", type=int, default=16, help="pairs a step and process")
-    parser.add_argument("--products", type=int, default=200, help="products of the measured world")
+    parser.add_argument("--batches", type=int, default=75, help="number of different batches of a process")
+    parser.add_argument("--batch-size", type=int, default=16, help="pairs per step and process")
+    parser.add_argument("--products", type=int, default=200, help="products of the demo shop for evaluation")
     return parser
 
 

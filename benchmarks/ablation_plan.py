@@ -1,4 +1,4 @@
-"""What the ablation compares, and what all its runs share."""
+"""The variants of the ablation, and the settings that all runs share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class AblationVariant:
-    """One change to the full model.
+    """Settings of a variant that differ from the full model; the defaults are the full model.
 
     Attributes:
         model: fields of MoonConfig.
         loss: fields of LossSection.
-        hard_negatives: of each pair.
-        crops: whether the core region is shown beside each photo.
+        hard_negatives: number of hard negatives of a pair.
+        crops: whether the model gets the crop of the core region with each photo.
     """
 
     model: dict[str, Any] = field(default_factory=dict)
@@ -36,18 +36,18 @@ ABLATION_VARIANTS = {
 
 @dataclass(frozen=True)
 class AblationPlan:
-    """What all runs share.
+    """The settings that all runs share.
 
     Attributes:
-        pairs: folder of `moon make-pairs`.
-        roots: folders that its images lie in.
-        start: folder of the model that all runs start from (`benchmarks.ablation_start`).
-        work: features of the tower and finished runs are kept here.
-        batches: different batches of a process; they come again every epoch.
-        batch_size: pairs a step and process.
-        steps: of each run.
-        products: of the measured demo world.
-        world: its seed.
+        pairs: folder that `moon make-pairs` wrote.
+        roots: folders that contain the images of the pairs.
+        start: folder of the start model (`benchmarks.ablation_start`).
+        work: folder of the tower's features and of finished runs.
+        batches: number of different batches of a process, the same in every epoch.
+        batch_size: pairs per step and process.
+        steps: number of steps of a run.
+        products: number of products of the demo shop for evaluation.
+        world: seed of that demo shop.
     """
 
     pairs: Path
@@ -61,6 +61,6 @@ class AblationPlan:
     world: int = 900
 
     @property
-    def runs(self) -> Path:
-        """Finished runs, one JSON line each; a name that differs wherever the settings do."""
+    def runs_file(self) -> Path:
+        """File of the finished runs, one JSON line each; its name depends on the settings."""
         return self.work / f"runs-{self.batches}x{self.batch_size}-{self.steps}-{self.products}-{self.world}.jsonl"

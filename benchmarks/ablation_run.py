@@ -1,4 +1,4 @@
-"""Trains and measures the ablation's runs, two processes side by side; `benchmarks.ablation` starts them."""
+"""The runs of the ablation, trained and evaluated in two processes that `benchmarks.ablation` starts."""
 
 import json
 import os
@@ -35,35 +35,36 @@ EVALUATION_BATCH = 64
 
 
 class FirstBatches:
-    """The first batches of a source, again every epoch: so few photos that their features fit into memory."""
+    """The first batches of a source, repeated in every epoch; the features of their few photos fit into memory."""
 
     def __init__(self, source: PairSource, batches: int, *, seed: int, crops: bool) -> None:
         self._seed = seed
-        self._batches = [batch for batch, _ in zip(source.epoch(0), range(batches), strict=False)]
         self._crops = crops
+        self._batches = [batch for batch, _ in zip(source.iter_epoch(0), range(batches), strict=False)]
         self.batches_per_epoch = len(self._batches)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
-        """Yield the batches from ``start`` on: the same ones in every epoch, in another order."""
-        order = np.random.default_rng((self._seed, number)).permutation(len(self._batches))
-        for place in order[start:]:
-            batch = self._batches[place]
-            yield batch if self._crops else [_without_crops(pair) for pair in batch]
+    def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
+        """Yield the batches without the first ``start``: the same ones in every epoch, in another order."""
+        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._batches))
+        for index in order[start:]:
+            batch = self._batches[index]
+            yield batch if self._crops else [_remove_crops(pair) for pair in batch]
 
 
-def _without_crops(pair: Pair) -> Pair:
-    def bare(item: TrainingItem) -> TrainingItem:
+def _remove_crops(pair: Pair) -> Pair:
+    def remove(item: TrainingItem) -> TrainingItem:
         return replace(item, regions=())
 
-    return replace(pair, query=bare(pair.query), item=bare(pair.item), negatives=tuple(map(bare, pair.negatives)))
+    negatives = tuple(map(remove, pair.negatives))
+    return replace(pair, query=remove(pair.query), item=remove(pair.item), negatives=negatives)
 
 
 class RetrievalBenchmark:
-    """The demo world's retrieval tasks, prepared once for all models.
+    """The retrieval tasks of a demo shop; products are prepared once for all models.
 
     Args:
-        plan: its world and products.
-        encoder: finds regions and prepares for all small models; its own vectors are not used.
+        plan: seed and number of products of the demo shop.
+        encoder: finds regions and prepares products for all models; its vectors are not used.
     """
 
     def __init__(self, plan: AblationPlan, encoder: MoonEncoder) -> None:
@@ -74,14 +75,14 @@ class RetrievalBenchmark:
         self._encoder = encoder
         self._prepared: dict[tuple[int, bool], list[PreparedProduct]] = {}
 
-    def scores(self, model: MoonModel, cache: FeatureCache, *, crops: bool) -> dict[str, float]:
-        """Return the share of right answers of each task."""
-        kept: dict[int, Floats] = {}
+    def score_model(self, model: MoonModel, cache: FeatureCache, *, crops: bool) -> dict[str, float]:
+        """Return a model's share of right answers by task."""
+        vectors: dict[int, Floats] = {}
 
         def embed(products: Products) -> Floats:
-            if id(products) not in kept:
-                kept[id(products)] = self._embed(model, cache, products, crops)
-            return kept[id(products)]
+            if id(products) not in vectors:
+                vectors[id(products)] = self._embed(model, cache, products, crops)
+            return vectors[id(products)]
 
         return {
             task.name: float(np.mean(dict(task.score(embed))[HEADLINE_METRIC_BY_TASK[task.name]]))
@@ -94,8 +95,8 @@ class RetrievalBenchmark:
         if key not in self._prepared:
             regions = None if crops else [None] * self._encoder.max_images
             self._prepared[key] = [self._encoder.prepare(product, regions) for product in products]
-        ready = self._prepared[key]
-        parts = [ready[at : at + EVALUATION_BATCH] for at in range(0, len(ready), EVALUATION_BATCH)]
+        prepared = self._prepared[key]
+        parts = [prepared[start : start + EVALUATION_BATCH] for start in range(0, len(prepared), EVALUATION_BATCH)]
         vectors = [model(**collate_cached(self._encoder.processor, cache, part)).embedding.numpy() for part in parts]
         return np.concatenate(vectors)
 
@@ -116,27 +117,32 @@ def build_training_config(plan: AblationPlan, variant: AblationVariant, seed: in
 def run_ablation_process(
     rank: int, ranks: int, port: int, plan: AblationPlan, wanted: Sequence[tuple[str, int]]
 ) -> None:
-    """Do all runs, one after the other, as one of several processes; the first one measures and notes them.
+    """Do all runs in one of several processes; rank 0 evaluates and records them.
 
     Args:
-        rank, ranks, port: of this process, of all, where they meet.
-        plan: what the runs share.
-        wanted: variants and seeds.
+        rank: rank of this process.
+        ranks: number of processes.
+        port: port of the process group on this machine.
+        plan: settings of all runs.
+        wanted: variant and seed of each run.
     """
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    os.environ |= {name: str(value) for name, value in place.items()}
+    group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in group.items()}
     accelerator = Accelerator(cpu=True)
-    start = StartModelBuilder(plan.start)
-    first = start.model(ABLATION_VARIANTS["full"], 0)
+    builder = StartModelBuilder(plan.start)
+    first = builder.build(ABLATION_VARIANTS["full"], 0)
     processor = MoonProcessor.from_pretrained(plan.start, first.config)
     cache = FeatureCache(first, processor, plan.work / "features" / f"process-{rank}")
     examples = Examples(processor, plan.roots, keep_photos=KEEP_PHOTOS)
-    measure = None
+    benchmark = None
     if rank == 0:
-        measure = RetrievalBenchmark(plan, MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation"))
+        benchmark = RetrievalBenchmark(
+            plan, MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation")
+        )
     for name, seed in wanted:
         variant = ABLATION_VARIANTS[name]
-        config, model = build_training_config(plan, variant, seed), start.model(variant, seed)
+        config = build_training_config(plan, variant, seed)
+        model = builder.build(variant, seed)
         pairs = ArrowPairs(plan.pairs, plan.batch_size, rank=rank, ranks=ranks, seed=0)
         source = FirstBatches(pairs, plan.batches, seed=seed, crops=variant.crops)
         contrast = ContrastiveObjective(
@@ -144,21 +150,19 @@ def run_ablation_process(
         )
         with bypass_tower(model):
             trainer = Trainer(model, [contrast], partial(collate_cached, processor, cache), config, accelerator)
-            began = time.monotonic()
+            started = time.monotonic()
             for step in range(plan.steps):
-                trainer.train_step(step, {contrast.name: contrast.work(step)})
-            seconds = time.monotonic() - began
-            if measure is not None:
-                model.eval()
-                _note(
-                    plan, AblationRun(name, seed, measure.scores(model, cache, crops=variant.crops), round(seconds, 1))
-                )
+                trainer.train_step(step, {contrast.name: contrast.prepare_step(step)})
+            seconds = time.monotonic() - started
+            if benchmark is not None:
+                scores = benchmark.score_model(model.eval(), cache, crops=variant.crops)
+                _record_run(plan, AblationRun(name, seed, scores, round(seconds, 1)))
         accelerator.wait_for_everyone()
-    os._exit(0)  # torch may wait for ever when it frees the group; see tests/moon_model/training/test_negatives.py
+    os._exit(0)  # torch may wait forever when it frees the group; see tests/moon_model/training/test_negatives.py
 
 
-def _note(plan: AblationPlan, run: AblationRun) -> None:
-    with plan.runs.open("a") as stream:
+def _record_run(plan: AblationPlan, run: AblationRun) -> None:
+    with plan.runs_file.open("a") as stream:
         stream.write(json.dumps(asdict(run)) + "\n")
     shown: dict[str, Any] = {task: round(score, 3) for task, score in run.scores.items()}
     print(f"{run.variant}, seed {run.seed}: {shown}, {run.seconds:.0f} s", flush=True)

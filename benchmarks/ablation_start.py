@@ -1,8 +1,8 @@
-"""Where the ablation's runs start: the first stage of moon-tiny in fewer dimensions, and a random decoder behind it.
+"""The start model of the ablation's runs: moon-tiny's first stage in fewer dimensions, with a random small decoder.
 
-That stage learned from teachers and saw no purchase, so no variant begins with what another was given. Its space holds
-words first and what is seen behind them, widest axes first (`recipes.moon_tiny.distillation_targets`); half of
-ours goes to each.
+That stage was distilled from teachers and has seen no purchases, so no variant has an advantage. Its space has the text
+dimensions first and then the visual ones by decreasing variance (`recipes.moon_tiny.distillation_targets`); half of the
+dimensions here go to each.
 """
 
 from pathlib import Path
@@ -18,39 +18,41 @@ from recipes.weight_import.decoder import get_compact_backbone
 
 WIDTH, LAYERS, FFN = 128, 2, 256
 DESCRIPTION_TOKENS = 16
-"""Enough for the first sentence; the demo shop's descriptions say nothing of colour or pattern."""
+"""Enough for the first sentence; the demo shop's descriptions name no colour or pattern."""
 
 
 class StartModelBuilder:
-    """Builds every run's model.
+    """Builds the start model of each run.
 
     Args:
-        folder: a compact model, such as ``var/train/moon-tiny-1/model``.
+        folder: folder of a compact model, such as ``var/train/moon-tiny-1/model``.
     """
 
     @torch.no_grad()
     def __init__(self, folder: Path) -> None:
         source = get_compact_backbone(MoonModel.from_pretrained(folder, dtype=torch.float32))
-        rows, projector = source.decoder.embed_tokens.weight, source.projector
-        turn = _turn(rows)
-        small = rows @ turn
-        self.rows = torch.cat([small, (1.0 - small.square().sum(1, keepdim=True)).clamp(min=0).sqrt()], 1)
-        strongest = slice(-WIDTH, None)  # `alignment.fit_projector` sorts the first layer's axes so
+        projector = source.projector
+        rows = source.decoder.embed_tokens.weight
+        reduction = _compute_reduction(rows)
+        reduced = rows @ reduction
+        # The last dimension fills the rows up to length 1, as in `decoder.build_token_rows`.
+        self.rows = torch.cat([reduced, (1.0 - reduced.square().sum(1, keepdim=True)).clamp(min=0).sqrt()], 1)
+        strongest = slice(-WIDTH, None)  # `alignment.fit_projector` sorts the hidden units by variance, ascending
         self.projector = {
             "fc1.weight": projector.fc1.weight[strongest],
             "fc1.bias": projector.fc1.bias[strongest],
-            "fc2.weight": _turned(projector.fc2.weight[:, strongest], turn),
-            "fc2.bias": _turned(projector.fc2.bias, turn),
-            "linear.weight": _turned(projector.linear.weight, turn),
+            "fc2.weight": _reduce_output(projector.fc2.weight[:, strongest], reduction),
+            "fc2.bias": _reduce_output(projector.fc2.bias, reduction),
+            "linear.weight": _reduce_output(projector.linear.weight, reduction),
         }
         self.tower = source.vision.state_dict()
 
-    def model(self, variant: AblationVariant, seed: int) -> MoonModel:
-        """Return a variant's model in training mode, its tower and the projector's linear map frozen.
+    def build(self, variant: AblationVariant, seed: int) -> MoonModel:
+        """Return a variant's model in training mode, with a frozen tower and a frozen linear map of the projector.
 
         Args:
-            variant: its ``model`` says what is different.
-            seed: of the decoder's layers.
+            variant: its ``model`` has the fields of MoonConfig that differ.
+            seed: seed of the decoder's layers.
         """
         torch.manual_seed(seed)
         base = CompactConfig(
@@ -59,7 +61,7 @@ class StartModelBuilder:
         )  # fmt: skip
         settings = {
             "moe_layers": list(range(LAYERS)),
-            "moe_intermediate_size": FFN // 2,  # two of four general experts cost what the dense FFN costs
+            "moe_intermediate_size": FFN // 2,  # two of four general experts have the cost of the dense FFN
             "pooling": "modalities",
             "attention_mask_type": "bidirectional",
             "max_images": 1,
@@ -69,25 +71,25 @@ class StartModelBuilder:
         backbone = get_compact_backbone(model)
         with torch.no_grad():
             backbone.decoder.embed_tokens.weight.copy_(self.rows)
-            backbone.decoder.norm.weight[-1] = 0.0  # the silent dimension, see `decoder.token_rows`
+            backbone.decoder.norm.weight[-1] = 0.0  # not part of the output, see `decoder.build_token_rows`
         backbone.projector.load_state_dict(self.projector)
         backbone.vision.load_state_dict(self.tower)
-        for frozen in (backbone.vision, backbone.projector.linear):  # as in moon-tiny's own stages
+        for frozen in (backbone.vision, backbone.projector.linear):  # as in moon-tiny's stages
             frozen.requires_grad_(False)
         return model.train()
 
 
-def _turn(rows: Tensor) -> Tensor:
-    """Return orthonormal columns [D, WIDTH - 1]: the strongest directions of the words, the widest axes of pictures."""
-    words = WIDTH // 2
-    said = rows[:, :TEXT_DIMENSION].double()
-    turn = torch.zeros(rows.shape[1], WIDTH - 1)
-    turn[:TEXT_DIMENSION, :words] = torch.linalg.eigh(said.T @ said).eigenvectors[:, -words:].float()
-    seen = WIDTH - 1 - words
-    turn[TEXT_DIMENSION : TEXT_DIMENSION + seen, words:] = torch.eye(seen)
-    return turn
+def _compute_reduction(rows: Tensor) -> Tensor:
+    """Return orthonormal columns [D, WIDTH - 1]: the principal text directions, then the first visual axes."""
+    text_width = WIDTH // 2
+    visual_width = WIDTH - 1 - text_width
+    text = rows[:, :TEXT_DIMENSION].double()
+    reduction = torch.zeros(rows.shape[1], WIDTH - 1)
+    reduction[:TEXT_DIMENSION, :text_width] = torch.linalg.eigh(text.T @ text).eigenvectors[:, -text_width:].float()
+    reduction[TEXT_DIMENSION : TEXT_DIMENSION + visual_width, text_width:] = torch.eye(visual_width)
+    return reduction
 
 
-def _turned(weight: Tensor, turn: Tensor) -> Tensor:
-    """Let a weight [D, …] write into the turned space [WIDTH, …]; the silent dimension stays what it is."""
-    return torch.cat([torch.tensordot(turn.T, weight, dims=1), weight[-1:]])
+def _reduce_output(weight: Tensor, reduction: Tensor) -> Tensor:
+    """Return a weight [D, …] that writes to the reduced space, [WIDTH, …]; its last output stays as it is."""
+    return torch.cat([torch.tensordot(reduction.T, weight, dims=1), weight[-1:]])

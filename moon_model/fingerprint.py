@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moon_model import checkpoint_dir
-from moon_model.detection.detector import compute_detector_version
 
 DEFAULT_MODEL = "moon-tiny"
 CONFIG_FILE = "config.json"
@@ -86,6 +85,8 @@ def compute_model_version(path: str | Path | None = None, detector_path: str | P
     Raises:
         FileNotFoundError: model or detector is missing.
     """
+    from moon_model.detection.detector import compute_detector_version  # noqa: PLC0415  # .venv-train lacks onnxruntime
+
     return combine_version(path, compute_detector_version(detector_path))
 
 

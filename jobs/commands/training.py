@@ -95,12 +95,12 @@ def train(
         typer.Option("--steps", min=1, help="Stop after this many steps in all. Default: the whole schedule."),
     ] = None,
 ) -> None:
-    """Train a model by contrast on purchases, by teachers, or both, as a configuration file says.
+    """Train a model by contrast on purchases, with the settings of a configuration file.
 
     Checkpoints, metrics.jsonl, TensorBoard events and, at the end, the model lie in the file's run.out. Ctrl-C finishes
     the step in hand and writes a checkpoint. On several GPUs: accelerate launch -m jobs.cli train --config FILE.
 
-    [dim]moon train --config configs/moon-tiny.toml[/]
+    [dim]moon train --config configs/moon-3b.toml[/]
     """
     from moon_model.training.config import ConfigError, TrainingConfig
 

@@ -1,1 +1,1 @@
-"""Training of MOON by contrast on purchases (docs/paper.md, "Training")."""
+"""The trainer: contrastive training on purchases, with objectives of recipes beside it (docs/paper.md, "Training")."""

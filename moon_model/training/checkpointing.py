@@ -1,9 +1,9 @@
-"""Checkpoints of a training run, from which it goes on exactly: kill it, resume it, and the loss curve is the same.
+"""Checkpoints of a training run: a run that is killed and resumed has exactly the loss curve of an unbroken run.
 
-A checkpoint is a folder ``step-00000123``: weights as safetensors, tensors of optimiser and random generators as
-``torch.save`` files that load with ``weights_only`` (no pickled objects), and ``about.json``, whose presence makes the
-folder a checkpoint. It is written beside its place and renamed, so a killed run leaves a whole one or none. The
-position in the data is the step.
+A checkpoint is a folder ``step-00000123``: weights as safetensors, tensors of the optimiser and the random generators
+as ``torch.save`` files that load with ``weights_only`` (no pickled objects), and ``about.json``, which is written last.
+The folder is written under another name and renamed, so a killed run leaves no incomplete checkpoint. The position in
+the data follows from the step.
 """
 
 import json
@@ -16,28 +16,24 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from moon_model.training.config import TrainingConfig
+from moon_model.training.random_state import get_random_state, set_random_state
 
 CHECKPOINT_ABOUT_FILE = "about.json"
 TRAINING_FORMAT_VERSION = 1
-CHANGEABLE_SETTINGS = frozenset({
-    "run.out", "run.log_every", "run.save_every", "run.keep", "run.keep_photos", "run.chunk", "run.workers",
-    "data.verify", "data.image_roots", "model.path", "model.cache", "teachers.corpora", "model.gradient_checkpointing",
-})  # fmt: skip
-"""Settings that may differ when a run is resumed: where things lie and how they are watched."""
 
 
 class CheckpointError(ValueError):
-    """There is no checkpoint to resume from, or it belongs to another run."""
+    """There is no checkpoint to resume from, or it does not fit this run."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Everything that changes while training, beside the random generators and the step."""
+    """Everything that training changes, except the random generators and the step."""
 
     model: nn.Module
     objectives: nn.ModuleDict
@@ -45,46 +41,51 @@ class TrainingState:
     schedule: LRScheduler
 
     def get_trainable_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The model's parameters that training moves; the others are those of the model it started from."""
-        return ((name, one) for name, one in self.model.named_parameters() if one.requires_grad)
+        """Yield name and parameter for each trained parameter of the model; the others are in ``model.path``."""
+        return ((name, parameter) for name, parameter in self.model.named_parameters() if parameter.requires_grad)
 
 
 def save_checkpoint(
     folder: Path, step: int, state: TrainingState, config: TrainingConfig, accelerator: Accelerator
 ) -> Path:
-    """Write the checkpoint of a finished step; every process calls this. Older ones beyond ``run.keep`` go.
+    """Write the checkpoint of a finished step and delete old ones beyond ``run.keep``; every process calls this.
 
     Args:
-        folder: of the run's checkpoints.
-        step: steps done.
-        state: what to save; equal on all processes.
-        config: of the run.
-        accelerator: knows the processes.
+        folder: folder of the run's checkpoints.
+        step: number of finished steps.
+        state: state to save, equal on all processes.
+        config: settings of the run; load_checkpoint compares them.
+        accelerator: rank and number of processes.
+
+    Returns:
+        Folder of the checkpoint.
     """
-    final, draft = folder / f"step-{step:08d}", folder / f".step-{step:08d}.part"
+    final = folder / f"step-{step:08d}"
+    draft = folder / f".step-{step:08d}.part"
+    # 1. The main process makes the draft folder; each process writes its random state into it.
     if accelerator.is_main_process:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    torch.save(_random_state(), draft / f"random-{accelerator.process_index}.pt")
+    torch.save(get_random_state(), draft / f"random-{accelerator.process_index}.pt")
     accelerator.wait_for_everyone()
+    # 2. The main process writes what is equal everywhere, about.json last, and renames the draft.
     if accelerator.is_main_process:
-        save_file(
-            {name: one.detach().contiguous() for name, one in state.get_trainable_parameters()},
-            draft / "weights.safetensors",
-        )
+        weights = {name: weight.detach().contiguous() for name, weight in state.get_trainable_parameters()}
+        save_file(weights, draft / "weights.safetensors")
         if objectives := state.objectives.state_dict():
             save_file({name: one.contiguous() for name, one in objectives.items()}, draft / "objectives.safetensors")
-        moving = {"optimiser": state.optimiser.state_dict(), "schedule": state.schedule.state_dict()}
-        torch.save(moving, draft / "optimiser.pt")
+        torch.save(
+            {"optimiser": state.optimiser.state_dict(), "schedule": state.schedule.state_dict()}, draft / "optimiser.pt"
+        )
         about = {
             "format": TRAINING_FORMAT_VERSION,
             "step": step,
             "processes": accelerator.num_processes,
-            "config": _flat(config),
+            "config": _flatten_config(config),
         }
         (draft / CHECKPOINT_ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
-        shutil.rmtree(final, ignore_errors=True)  # a step done again after a resume
+        shutil.rmtree(final, ignore_errors=True)  # a resumed run does this step a second time
         draft.rename(final)
         for old in list_checkpoints(folder)[: -config.run.keep]:
             shutil.rmtree(old)
@@ -93,18 +94,19 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, accelerator: Accelerator) -> int:
-    """Bring back a checkpoint; returns its step.
+    """Restore the state of a checkpoint and return its step.
 
     Raises:
-        CheckpointError: it was made by other settings or another number of processes.
+        CheckpointError: it was made with other settings, another number of processes, or other trained parameters.
     """
     about = json.loads((path / CHECKPOINT_ABOUT_FILE).read_text())
     if about["format"] != TRAINING_FORMAT_VERSION:
         raise CheckpointError(f"{path} has format {about['format']}; this code reads {TRAINING_FORMAT_VERSION}")
-    then, now = about["config"], _flat(config)
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    old = about["config"]
+    new = _flatten_config(config)
+    fixed = sorted((old.keys() | new.keys()) - config.changeable)
     if changed := [
-        f"{name}: {then.get(name)!r} → {now.get(name)!r}" for name in changed if name not in CHANGEABLE_SETTINGS
+        f"{name}: {old.get(name)!r} → {new.get(name)!r}" for name in fixed if old.get(name) != new.get(name)
     ]:
         raise CheckpointError(f"{path} was made by other settings ({'; '.join(changed)}); use them, or a new run.out")
     if about["processes"] != accelerator.num_processes:
@@ -115,20 +117,20 @@ def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, ac
     _load_weights(path / "weights.safetensors", dict(state.get_trainable_parameters()))
     if (path / "objectives.safetensors").is_file():
         state.objectives.load_state_dict(load_file(path / "objectives.safetensors"))
-    moving = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
-    state.optimiser.load_state_dict(moving["optimiser"])
-    state.schedule.load_state_dict(moving["schedule"])
-    _restore_random(torch.load(path / f"random-{accelerator.process_index}.pt", weights_only=True))
+    saved = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
+    state.optimiser.load_state_dict(saved["optimiser"])
+    state.schedule.load_state_dict(saved["schedule"])
+    set_random_state(torch.load(path / f"random-{accelerator.process_index}.pt", weights_only=True))
     return int(about["step"])
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """Return the complete checkpoints of a run, oldest first."""
     return sorted(path.parent for path in folder.glob(f"step-*/{CHECKPOINT_ABOUT_FILE}"))
 
 
 def find_latest_checkpoint(folder: Path) -> Path:
-    """The newest checkpoint of a run.
+    """Return the newest checkpoint of a run.
 
     Raises:
         CheckpointError: there is none.
@@ -139,33 +141,22 @@ def find_latest_checkpoint(folder: Path) -> Path:
     return found[-1]
 
 
-def _load_weights(path: Path, trained: dict[str, nn.Parameter]) -> None:
+def _load_weights(path: Path, parameters: dict[str, nn.Parameter]) -> None:
     stored = load_file(path)
-    if stored.keys() != trained.keys():
-        wrong = sorted(stored.keys() ^ trained.keys())[:3]
-        raise CheckpointError(f"{path} and the model differ in what is trained: {', '.join(wrong)} …")
+    if stored.keys() != parameters.keys():
+        names = ", ".join(sorted(stored.keys() ^ parameters.keys())[:3])
+        raise CheckpointError(f"{path} and the model differ in what is trained: {names} …")
     with torch.no_grad():
-        for name, parameter in trained.items():
+        for name, parameter in parameters.items():
             parameter.copy_(stored[name])
 
 
-def _flat(config: TrainingConfig) -> dict[str, Any]:
-    """Settings by dotted name, as JSON has them."""
+def _flatten_config(config: TrainingConfig) -> dict[str, Any]:
+    """Return all settings in JSON form by dotted name."""
     flat: dict[str, Any] = {}
     for table, values in config.model_dump(mode="json").items():
-        flat |= (
-            {f"{table}.{name}": value for name, value in values.items()}
-            if isinstance(values, dict)
-            else {table: values}
-        )
+        if isinstance(values, dict):
+            flat |= {f"{table}.{name}": value for name, value in values.items()}
+        else:
+            flat[table] = values
     return flat
-
-
-def _random_state() -> dict[str, Tensor | list[Tensor]]:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
-def _restore_random(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])

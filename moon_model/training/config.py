@@ -1,45 +1,45 @@
-"""Everything a training run depends on, in one TOML file (``configs/*.toml``); unknown or impossible values are errors.
+"""The settings of a training run, read from one TOML file (``configs/*.toml``) and validated.
 
-Defaults are ours where the paper is silent (reference/paper.md, "Training"). Paths are relative to the folder the
-command is started in.
+Where the paper gives no value the defaults are ours (docs/paper.md, "Training"). Relative paths start at the working
+directory of the command.
 """
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ConfigError(ValueError):
-    """The configuration file cannot be used; the message names every field at fault."""
+    """The settings cannot be used; the message names every wrong field."""
 
 
 class Section(BaseModel):
-    """A table of the file; a misspelt key is an error."""
+    """A table of the file. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelSection(Section):
-    """The model that training starts from.
+    """The model that training starts from, and which of its parameters are trained.
 
     Attributes:
         path: a saved MoonModel, or a Qwen2.5-VL checkpoint (folder or hub id) to build one on.
         settings: ``MoonConfig`` fields for a model built on a Qwen2.5-VL checkpoint.
-        frozen: parts that are not trained, as prefixes of parameter names (``backbone.vision``).
-        dtype: of weights that are not trained; trained ones are float32.
-        gradient_checkpointing: recompute layers in the backward pass instead of keeping them.
-        bypass_layers: leave the decoder's layers out: token embeddings and projector alone learn, twenty times faster.
-            The layers must be frozen.
-        amplify: multiplies what enters the decoder before training starts (compact backbone). Layers read normed
-            states and the output is normed, so what they write, and each step of it, merely becomes so much softer
-            beside it: for layers that join embeddings which learned without them.
-        cache: folder for the features of a frozen compact vision tower; None: computed anew every time.
-        lora_rank: peft's LoRA on ``lora_targets``; None: none.
-        lora_alpha: its scale.
-        lora_targets: regular expression over module names (``peft`` syntax).
-        full: parts trained in full beside LoRA, as regular expressions found in parameter names.
+        frozen: prefixes of the names of parameters that are not trained (``backbone.vision``).
+        dtype: data type of the weights that are not trained. Trained weights are float32.
+        gradient_checkpointing: recompute activations in the backward pass instead of storing them.
+        bypass_layers: leave out the decoder's layers, so that only token embeddings and projector are trained, about
+            twenty times faster on a CPU. The layers must be frozen.
+        amplify: factor on the decoder's inputs, applied once before training (compact backbone). Each layer
+            normalises its input, and the output is normalised, so the factor reduces the share of what the layers add
+            to the hidden states. For layers that start behind embeddings which were trained without them.
+        cache: folder for features of a frozen compact vision tower. None: features are computed at every step.
+        lora_rank: rank of peft's LoRA on ``lora_targets``. None: no LoRA.
+        lora_alpha: scale of LoRA.
+        lora_targets: regular expression for module names (``peft`` syntax).
+        full: regular expressions searched in parameter names; matching parameters are trained in full beside LoRA.
     """
 
     path: str = "checkpoints/moon-tiny"
@@ -56,7 +56,7 @@ class ModelSection(Section):
     full: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
-    def _frozen_is_consistent(self) -> Self:
+    def _check_frozen(self) -> Self:
         if self.cache is not None and "backbone.vision" not in self.frozen:
             raise ValueError('cache keeps features of a frozen tower: add "backbone.vision" to frozen, or remove cache')
         if self.bypass_layers and "backbone.decoder.layers" not in self.frozen:
@@ -65,15 +65,15 @@ class ModelSection(Section):
 
 
 class DataSection(Section):
-    """The pairs (``moon make-pairs``).
+    """The training pairs that ``moon make-pairs`` wrote.
 
     Attributes:
         pairs: folder with ``manifest.json``.
-        image_roots: folders that images may be read from; relative image paths are looked up in the first.
-        reader: "petastorm", "arrow", or "auto": petastorm where it is installed.
-        batch_size: pairs a step and process.
-        hard_negatives: of each pair, at most so many.
-        verify: compare the files' digests with the manifest before the first step.
+        image_roots: folders from which images may be read. Relative image paths start at the first.
+        reader: "petastorm", "arrow", or "auto": petastorm if it is installed.
+        batch_size: pairs per step and process.
+        hard_negatives: maximum number of hard negatives of a pair.
+        verify: compare the digests of all files with the manifest before the first step.
     """
 
     pairs: Path
@@ -85,16 +85,17 @@ class DataSection(Section):
 
 
 class LossSection(Section):
-    """InfoNCE and its negatives; the paper's three kinds can be switched off one by one for the ablation.
+    """InfoNCE and its negatives. Each of the paper's three kinds can be switched off, for the ablation.
 
     Attributes:
-        temperature: as the neighbouring models.
-        learn_temperature: let training move it.
-        margin: score mask (Qwen3-VL-Embedding: 0.1); absent in TOML keeps 0.1, a negative value switches it off.
-        spatial: count the items of other processes.
-        queue_size: items kept of past steps (temporal negatives); 0 switches them off.
-        queue_age: steps after which an item no longer counts.
-        queue_warm_up: steps before the queue counts.
+        temperature: divisor of the cosine similarities; 0.02 as in related models.
+        learn_temperature: whether the temperature is a trained parameter.
+        margin: a negative that scores higher than the positive by more than this is masked (0.1 as in
+            Qwen3-VL-Embedding). A negative value switches the mask off.
+        spatial: whether items of other processes are negatives.
+        queue_size: items of past steps that are kept as temporal negatives; 0: none.
+        queue_age: maximum age in steps of a temporal negative.
+        queue_warm_up: first step at which the queue is used.
     """
 
     temperature: float = Field(default=0.02, gt=0, le=0.5)
@@ -106,46 +107,16 @@ class LossSection(Section):
     queue_warm_up: int = Field(default=50, ge=0)
 
 
-class TeacherSection(Section):
-    """The first stage of the compact model, and the regulariser of the second (``teachers.py``, ``anchors.py``).
-
-    Attributes:
-        corpora: folder written by ``recipes.moon_tiny.corpora`` (texts, photos, photo–text pairs).
-        texts: texts a step that are led to all-MiniLM-L6-v2's vectors; 0: none.
-        images: photos a step that are led to the vectors of both teachers; 0: none.
-        aligned: photo–text pairs a step; 0: none.
-        labelled: products of each facet a step that are told from all its labels (``labels.py``); 0: none.
-        weight: of the contrasts with texts and labels, against a contrast with purchases of weight 1.
-        anchor_weight: of the distance to the teachers' vectors, a loss ten times smaller than a contrast's.
-        temperature: of the contrasts of photos with texts and of products with labels.
-    """
-
-    corpora: Path
-    texts: int = Field(default=64, ge=0)
-    images: int = Field(default=32, ge=0)
-    aligned: int = Field(default=48, ge=0)
-    labelled: int = Field(default=0, ge=0)
-    weight: float = Field(default=1.0, gt=0)
-    anchor_weight: float = Field(default=10.0, gt=0)
-    temperature: float = Field(default=0.05, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _something_to_do(self) -> Self:
-        if not (self.texts or self.images or self.aligned or self.labelled):
-            raise ValueError("texts, images, aligned and labelled are all 0: leave [teachers] out instead")
-        return self
-
-
 class OptimiserSection(Section):
-    """AdamW with warm-up and cosine.
+    """AdamW with linear warm-up and cosine decay of the learning rate.
 
     Attributes:
-        learning_rate: at its highest.
-        weight_decay: of matrices; vectors have none.
-        warm_up: share of the steps.
-        final: learning rate at the end, as a share of the highest.
-        clip: largest gradient norm.
-        betas: of Adam.
+        learning_rate: peak learning rate.
+        weight_decay: decay of matrices; vectors and scalars have none.
+        warm_up: warm-up as a share of all steps.
+        final: learning rate of the last step as a share of the peak.
+        clip: maximum norm of the gradient.
+        betas: Adam's decay rates of the two moments.
     """
 
     learning_rate: float = Field(default=1e-5, gt=0, le=1)
@@ -157,18 +128,18 @@ class OptimiserSection(Section):
 
 
 class RunSection(Section):
-    """Length and bookkeeping.
+    """Length of a run, its folder, checkpoints and log.
 
     Attributes:
         out: folder of checkpoints, logs and the finished model.
-        steps: length of the schedule.
-        chunk: products embedded at a time (GradCache): memory, not results, depends on it.
+        steps: number of steps of the schedule.
+        chunk: products per forward pass (GradCache). Memory depends on it, results do not.
         precision: "bf16" computes in bfloat16 (autocast), "no" in float32.
-        log_every: steps between two lines of the log.
+        log_every: steps between two entries of TensorBoard and the progress log.
         save_every: steps between two checkpoints.
-        keep: checkpoints kept.
-        workers: threads that decode and resize ahead.
-        keep_photos: photos kept in memory ready to use (about 0.3 MB each), of the pairs and of the teachers.
+        keep: number of checkpoints that are kept.
+        workers: threads that decode and resize images of the next step.
+        keep_photos: number of prepared photos kept in memory, about 0.3 MB each, for each set of examples.
     """
 
     out: Path
@@ -183,36 +154,44 @@ class RunSection(Section):
 
 
 class TrainingConfig(Section):
-    """A training run.
+    """All settings of a training run. A recipe with objectives of its own extends this class by its tables.
 
     Attributes:
-        seed: of everything drawn by chance.
-        data: pairs to contrast; None: teachers alone (the first stage).
-        teachers: None: contrast alone.
+        seed: seed of all random draws.
+        data: pairs for the contrastive objective. None is for recipes whose other objectives are enough.
+        changeable: dotted names of the settings that may differ when a run is resumed: paths, memory, logging.
     """
+
+    changeable: ClassVar[frozenset[str]] = frozenset({
+        "run.out", "run.log_every", "run.save_every", "run.keep", "run.keep_photos", "run.chunk", "run.workers",
+        "data.verify", "data.image_roots", "model.path", "model.cache", "model.gradient_checkpointing",
+    })  # fmt: skip
 
     seed: int = Field(default=0, ge=0)
     model: ModelSection = Field(default_factory=ModelSection)
     data: DataSection | None = None
     loss: LossSection = Field(default_factory=LossSection)
-    teachers: TeacherSection | None = None
     optimiser: OptimiserSection = Field(default_factory=OptimiserSection)
     run: RunSection
 
     @model_validator(mode="after")
-    def _something_to_learn(self) -> Self:
-        if self.data is None and self.teachers is None:
-            raise ValueError("nothing to learn from: the file needs a [data] or a [teachers] table")
+    def _check_precision(self) -> Self:
         if self.model.dtype == "bfloat16" and self.run.precision == "no":
             raise ValueError('bfloat16 weights need run.precision = "bf16"')
         return self
 
+    @model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        if self.data is None:
+            raise ValueError("nothing to learn from: the file needs a [data] table")
+        return self
+
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a TOML file.
+        """Return the settings of a TOML file.
 
         Raises:
-            ConfigError: it is missing, no TOML, or has fields at fault; the message names them all.
+            ConfigError: the file is missing, is not TOML, or has wrong fields; the message names all of them.
         """
         path = Path(path)
         try:
@@ -221,20 +200,26 @@ class TrainingConfig(Section):
             raise ConfigError(f"no such file: {path}; configs/ holds examples") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}") from error
+        if "teachers" in values and "teachers" not in cls.model_fields:
+            raise ConfigError(
+                f"{path} has a [teachers] table, which belongs to the recipe of moon-tiny; train with: "
+                f"python -m recipes.moon_tiny.train --config {path}"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(f"{path}: " + "; ".join(_plain(one) for one in error.errors())) from error
+            raise ConfigError(f"{path}: " + "; ".join(map(_describe_error, error.errors()))) from error
 
 
-def _plain(error: Any) -> str:
-    """One fault in plain words: where, what, and what was written."""
-    place = ".".join(str(part) for part in error["loc"]) or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{place} is no known setting (misspelt?)"
-    if error["type"] == "missing":
-        return f"{place} is missing"
-    said = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{place}: {said}"
-    return f"{place}: {said[0].lower()}{said[1:]}, not {error['input']!r}"
+def _describe_error(error: Any) -> str:
+    """Return field, fault and value of a pydantic error."""
+    field = ".".join(str(part) for part in error["loc"]) or "the file"
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            return f"{field} is no known setting (misspelt?)"
+        case "missing":
+            return f"{field} is missing"
+        case "value_error":
+            return f"{field}: {message}"
+    return f"{field}: {message[0].lower()}{message[1:]}, not {error['input']!r}"

@@ -1,4 +1,7 @@
-"""The paper's objective: a query and the item bought, against in-batch, hard, spatial and temporal items."""
+"""The contrastive objective of the paper: a query and the item bought, against the four kinds of negatives.
+
+Shape suffixes: B pairs of a step, H hard negatives of a pair, C candidates, D dimensions of an embedding.
+"""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,17 +17,17 @@ from moon_model.training.objective import Objective, StepInput
 from moon_model.training.pairs import Pair, PairSource, TrainingItem
 
 NO_IDENTITY = -1
-"""Identity of a place that holds no item: a pair with fewer hard negatives than the others."""
+"""Id of padding: a pair that has fewer hard negatives than the maximum."""
 
 
 class ContrastiveObjective(Objective):
     """InfoNCE over purchases.
 
     Args:
-        source: the pairs, this process's share of them.
-        examples: prepares their items.
+        source: this process's share of the pairs.
+        examples: prepares the items of pairs.
         settings: loss and negatives.
-        hard_negatives: of a pair, at most so many.
+        hard_negatives: H, maximum number of hard negatives of a pair.
         dimension: D, length of an embedding.
     """
 
@@ -34,8 +37,10 @@ class ContrastiveObjective(Objective):
         self, source: PairSource, examples: Examples, settings: LossSection, *, hard_negatives: int, dimension: int
     ) -> None:
         super().__init__()
-        self.source, self.examples = source, examples
-        self.hard_negatives, self.spatial = hard_negatives, settings.spatial
+        self.source = source
+        self.examples = examples
+        self.hard_negatives = hard_negatives
+        self.spatial = settings.spatial
         self.loss = ContrastiveLoss(
             settings.temperature,
             learn_temperature=settings.learn_temperature,
@@ -48,61 +53,64 @@ class ContrastiveObjective(Objective):
         )
         self._batches: Iterator[list[Pair]] = iter(())
         self._next_step: int | None = None
-        self._fresh: Candidates | None = None
+        self._new_items: Candidates | None = None
 
-    def work(self, step: int) -> StepInput:
-        """Read and prepare the pairs of a step: queries, then items, then hard negatives."""
-        pairs = self._pairs(step)
+    def prepare_step(self, step: int) -> StepInput:
+        """Return the prepared products of a step's pairs: B queries, B items, then all hard negatives."""
+        pairs = self._read_pairs(step)
         hard = [pair.negatives[: self.hard_negatives] for pair in pairs]
         items = [pair.query for pair in pairs] + [pair.item for pair in pairs]
-        prepared = self.examples.prepare([*items, *(one for row in hard for one in row)])
-        ids = torch.tensor([pair.item.identity for pair in pairs])
-        return StepInput(prepared, partial(self._compare, step=step, ids=ids, hard_ids=self._padded(hard)))
+        prepared = self.examples.prepare([*items, *(item for row in hard for item in row)])
+        ids_b = torch.tensor([pair.item.identity for pair in pairs])
+        return StepInput(prepared, partial(self._compare, step=step, ids_b=ids_b, hard_ids=self._pad_ids(hard)))
 
     def after_step(self, step: int) -> None:
-        """Remember the step's items, those of other processes too, for later steps."""
-        if self.queue is not None and self._fresh is not None:
-            self.queue.push(self._fresh, step)
-        self._fresh = None
+        """Put the step's items, those of other processes included, into the queue."""
+        if self.queue is not None and self._new_items is not None:
+            self.queue.push(self._new_items, step)
+        self._new_items = None
 
     def _compare(
-        self, embeddings: Tensor, *, step: int, ids: Tensor, hard_ids: Tensor
+        self, embeddings: Tensor, *, step: int, ids_b: Tensor, hard_ids: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        size, device = len(ids), embeddings.device
-        ids, hard_ids = ids.to(device), hard_ids.to(device)
-        positives = Candidates(embeddings[size : 2 * size], ids)
-        places = torch.nonzero(hard_ids != NO_IDENTITY).squeeze(-1)
-        hard = embeddings.new_zeros(len(hard_ids), embeddings.shape[1]).index_copy(0, places, embeddings[2 * size :])
-        own = Candidates.join(positives, Candidates(hard, hard_ids))  # equally many on every process
+        """Return the loss of a step's embeddings and scalars for the log; ``hard_ids`` is int64 [B · H]."""
+        size = len(ids_b)
+        ids_b = ids_b.to(embeddings.device)
+        hard_ids = hard_ids.to(embeddings.device)
+        # 1. Split the embeddings. Hard negatives are padded to B · H rows: all processes gather the same number.
+        positives = Candidates(embeddings[size : 2 * size], ids_b)
+        rows = torch.nonzero(hard_ids != NO_IDENTITY).squeeze(-1)
+        hard = embeddings.new_zeros(len(hard_ids), embeddings.shape[1]).index_copy(0, rows, embeddings[2 * size :])
+        own = Candidates.join(positives, Candidates(hard, hard_ids))
+        # 2. Spatial negatives: the items of all processes. They enter the queue after the step.
         gathered = gather_candidates(own)
-        self._fresh = _present(Candidates(gathered.embeddings.detach(), gathered.ids))
-        negatives = _present(gathered if self.spatial else own)
+        self._new_items = _drop_padding(Candidates(gathered.embeddings.detach(), gathered.ids))
+        negatives = _drop_padding(gathered if self.spatial else own)
+        # 3. Temporal negatives.
         if self.queue is not None:
-            negatives = Candidates.join(negatives, self.queue.negatives(step))
-        found = self.loss(embeddings[:size], positives, negatives)
-        return found.loss, {
-            "accuracy": found.accuracy,
-            "negatives": found.negatives,
-            "masked": found.masked,
+            negatives = Candidates.join(negatives, self.queue.select_negatives(step))
+        output = self.loss(embeddings[:size], positives, negatives)
+        return output.loss, {
+            "accuracy": output.accuracy,
+            "negatives": output.negatives,
+            "masked": output.masked,
             "temperature": self.loss.temperature.detach(),
         }
 
-    def _pairs(self, step: int) -> list[Pair]:
-        """The pairs of a step; the position in the data is the step, so there is nothing else to resume."""
+    def _read_pairs(self, step: int) -> list[Pair]:
+        """Return the pairs of a step. The step determines the position in the data, so no position is saved."""
         epoch, index = divmod(step, self.source.batches_per_epoch)
         if step != self._next_step or index == 0:
-            self._batches = self.source.epoch(epoch, index)
+            self._batches = self.source.iter_epoch(epoch, index)
         self._next_step = step + 1
         return next(self._batches)
 
-    def _padded(self, hard: Sequence[Sequence[TrainingItem]]) -> Tensor:
-        """Identities int64 [B · H], ``NO_IDENTITY`` where a pair has no further negative."""
-        ids = [[one.identity for one in row] for row in hard]
-        return torch.tensor(
-            [one for row in ids for one in [*row, *[NO_IDENTITY] * (self.hard_negatives - len(row))]]
-        ).long()
+    def _pad_ids(self, hard: Sequence[Sequence[TrainingItem]]) -> Tensor:
+        """Return ids int64 [B · H], ``NO_IDENTITY`` where a pair has fewer hard negatives."""
+        ids = [[item.identity for item in row] + [NO_IDENTITY] * (self.hard_negatives - len(row)) for row in hard]
+        return torch.tensor(ids, dtype=torch.long).flatten()
 
 
-def _present(candidates: Candidates) -> Candidates:
-    kept = candidates.ids != NO_IDENTITY
-    return Candidates(candidates.embeddings[kept], candidates.ids[kept])
+def _drop_padding(candidates: Candidates) -> Candidates:
+    is_item = candidates.ids != NO_IDENTITY
+    return Candidates(candidates.embeddings[is_item], candidates.ids[is_item])

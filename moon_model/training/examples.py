@@ -1,4 +1,4 @@
-"""From the items of pairs to what the processor gives the model: images read, cropped, resized, tokenised ahead."""
+"""Prepared products for training: images read from allowed folders, cropped and resized, and texts tokenised."""
 
 import logging
 from collections.abc import Sequence
@@ -13,21 +13,19 @@ from moon_model.training.pairs import PairDataError, TrainingItem
 
 log = logging.getLogger(__name__)
 
-_FILE = "file://"
-
 
 class Examples:
-    """Prepares items with the regions they carry; reads images from allowed folders alone.
+    """Prepares items with the stored regions of their images; reads images only from allowed folders.
 
     Args:
-        processor: the model's.
-        image_roots: folders that images must lie in, links followed; a relative path is looked up in the first.
-        crop_margin: as the detector's configuration says.
-        pool: threads that prepare a batch; None: in place.
-        keep_photos: so many photos are read once and kept in memory as small as the model sees them.
+        processor: processor of the model.
+        image_roots: folders that must contain all images, links resolved. Relative paths start at the first.
+        crop_margin: margin around a region as a share of its sides; None: the detector's default.
+        pool: threads that prepare a batch; None: the calling thread.
+        keep_photos: number of photos that are kept in memory in the size the model reads.
 
     Raises:
-        PairDataError: a root is no folder.
+        PairDataError: a root is not a folder.
     """
 
     def __init__(
@@ -45,26 +43,27 @@ class Examples:
         self.roots = [root.resolve() for root in image_roots]
         self.margin = DetectorConfig().margin if crop_margin is None else crop_margin
         self._pool = pool
-        self._keep, self._kept = keep_photos, dict[tuple[str, Box | None], View]()
+        self._max_kept = keep_photos
+        self._kept: dict[tuple[str, Box | None], View] = {}
 
     def prepare(self, items: Sequence[TrainingItem]) -> list[PreparedProduct]:
-        """Prepare items in order.
+        """Return the prepared items in order.
 
         Raises:
-            PairDataError: an item has neither text nor a readable image, or names an image outside the roots.
+            PairDataError: an item has neither text nor a readable image, or an image is outside the roots.
         """
         mapped = self._pool.map(self.prepare_one, items) if self._pool else map(self.prepare_one, items)
         return list(mapped)
 
     def prepare_one(self, item: TrainingItem) -> PreparedProduct:
-        """Prepare one item; an image that cannot be used is left out with a warning."""
+        """Return one prepared item. An image that cannot be read is left out with a warning."""
         views: list[View] = []
         failures: list[ImageFailure] = []
         limit = self.processor.config.max_images
         for index, source in enumerate(item.product.images[:limit]):
             region = item.regions[index] if index < len(item.regions) else None
             try:
-                views.append(self._view(source, region))
+                views.append(self._read_view(source, region))
             except BadImageError as error:
                 failures.append(ImageFailure(index, error.reason, error.detail))
                 log.warning("%s: image %d is left out of training: %s", item.product.id, index, error)
@@ -73,25 +72,26 @@ class Examples:
             raise PairDataError(f"{item.product.id} (identity {item.identity}) has neither text nor a readable image")
         return prepared
 
-    def _view(self, source: ImageSource, region: Box | None) -> View:
-        name = (str(source), region) if isinstance(source, str | Path) else None
-        if name in self._kept:
-            return self._kept[name]
-        place = self._allowed(source) if isinstance(source, str | Path) else source
-        image = decode_image(place, min_side=self.processor.views.min_side)
-        part = None if region is None else crop_image(image, region, self.margin)
-        if name is None or len(self._kept) >= self._keep:
-            return View(image, part)
-        small = self.processor.views.prepare
-        view = self._kept[name] = View(small(image), None if part is None else small(part))
+    def _read_view(self, source: ImageSource, region: Box | None) -> View:
+        """Return an image and the crop of its region; both are resized when they are kept in memory."""
+        key = (str(source), region) if isinstance(source, str | Path) else None
+        if key in self._kept:
+            return self._kept[key]
+        readable = self._resolve_path(source) if isinstance(source, str | Path) else source
+        image = decode_image(readable, min_side=self.processor.views.min_side)
+        crop = None if region is None else crop_image(image, region, self.margin)
+        if key is None or len(self._kept) >= self._max_kept:
+            return View(image, crop)
+        resize = self.processor.views.prepare
+        view = self._kept[key] = View(resize(image), None if crop is None else resize(crop))
         return view
 
-    def _allowed(self, source: str | Path) -> Path:
-        """Return the file behind a URI or path, links resolved, if it lies inside a root."""
-        text = str(source).removeprefix(_FILE)
+    def _resolve_path(self, source: str | Path) -> Path:
+        """Return the file of a URI or path with links resolved, if it is inside a root."""
+        text = str(source).removeprefix("file://")
         if "://" in text:
             raise PairDataError(f"training reads images from local folders only, not {source}; copy them first")
         path = (self.roots[0] / text).resolve()  # an absolute path replaces the root
         if not any(path.is_relative_to(root) for root in self.roots):
-            raise PairDataError(f"{source} lies outside data.image_roots ({', '.join(map(str, self.roots))})")
+            raise PairDataError(f"{source} is outside data.image_roots ({', '.join(map(str, self.roots))})")
         return path

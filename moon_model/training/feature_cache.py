@@ -1,8 +1,10 @@
-"""Features of a frozen compact vision tower, computed once and kept on disk.
+"""A cache of a frozen compact vision tower's features, on disk or in memory.
 
-The tower takes most of the time of a training step on a CPU and, frozen, gives the same grid for the same view every
-epoch. The projector pools the grid to ``tokens_per_view`` cells anyway, so the pooled grid [1376, s, s] is kept, in
-float16: 43 KB a view at 4×4, 24 KB at 3×3.
+On a CPU the tower takes most of the time of a training step. When it is frozen, it returns the same grid for the same
+view in every epoch. The projector pools the grid to ``tokens_per_view`` cells, so the pooled grid is cached, in
+float16: 43 KB per view at 4×4 cells, 24 KB at 3×3.
+
+Shape suffixes: V views, F = 1376 features of a cell, S cells per side of a pooled grid.
 """
 
 import importlib.util
@@ -26,20 +28,21 @@ from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonBatch, MoonProcessor, PreparedProduct
 from moon_model.views import Pixels
 
-_KEY = 32
-_BATCH = 16
+_KEY_BYTES = 32  # SHA-256
+_TOWER_BATCH = 16
 
 
 class FeatureCache:
-    """Pooled grids by the SHA-256 of a view's pixels, in a folder named after the tower's weights.
+    """Pooled grids by the SHA-256 of a view's pixels, in a folder that is named after the tower's weights.
 
-    Two append-only files: 32-byte keys, and float16 grids in the same order. Keys are written after their grids, so a
-    killed run leaves whole entries; a torn one is cut off when the cache is opened. One process per folder.
+    The folder has two files that are only appended to: ``keys.bin``, 32 bytes per entry, and ``grids.f16``, a float16
+    grid per entry in the same order. A key is written after its grid, so after a crash each key has its grid; what is
+    incomplete is cut off at the next start. Only one process may use a folder.
 
     Args:
-        model: whose tower is frozen; it is used as long as it is in place.
+        model: model with a frozen compact tower.
         processor: normalises views.
-        folder: None keeps features in memory of this process alone.
+        folder: parent folder of the files. None: the features are kept in memory.
 
     Raises:
         ValueError: the model's backbone is not the compact one.
@@ -51,94 +54,102 @@ class FeatureCache:
             raise ValueError(f"features are cached for the compact backbone, not for {model.config.backbone}")
         self.side = backbone.projector.side
         self.shape = (GRID_FEATURES, self.side, self.side)
-        self._tower: nn.Module = backbone.vision
-        if model.device.type == "cpu":
-            self._tower = _fast(backbone.vision)
+        self._grid_bytes = int(np.prod(self.shape)) * np.dtype(np.float16).itemsize
+        self._tower = _use_onnx_runtime(backbone.vision) if model.device.type == "cpu" else backbone.vision
         self._views = processor.views
         self._device = model.device
-        self._places: dict[bytes, int] = {}
-        self._names: dict[int, tuple[ref[Pixels], bytes]] = {}
+        self._rows: dict[bytes, int] = {}
+        self._known_keys: dict[int, tuple[ref[Pixels], bytes]] = {}
         self._memory: list[NDArray[np.float16]] = []
         self._keys: BinaryIO | None = None
         self._grids: BinaryIO | None = None
         if folder is not None:
-            self._open(
-                folder / compute_tower_digest(backbone.vision, self.side)[:16]
-            )  # torch's weights: ONNX Runtime shows none
+            # The digest is computed from torch's weights, because the ONNX Runtime tower does not expose any.
+            self._open(folder / compute_tower_digest(backbone.vision, self.side)[:16])
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
-    def features(self, views: Sequence[Pixels]) -> Tensor:
-        """Return the pooled grids float32 [V, 1376, s, s] of views, computing those that are new."""
-        names = [self._name(view) for view in views]
-        new = {name: view for name, view in zip(names, views, strict=True) if name not in self._places}
-        for start in range(0, len(new), _BATCH):
-            part = list(new.items())[start : start + _BATCH]
-            self._add([name for name, _ in part], self._compute_grids([view for _, view in part]))
-        return torch.from_numpy(np.stack([self._get(self._places[name]) for name in names])).float()
-
-    def _name(self, view: Pixels) -> bytes:
-        """SHA-256 of a view's pixels, remembered as long as that array lives: kept photos come every epoch."""
-        known = self._names.get(id(view))
-        if known is not None and known[0]() is view:
-            return known[1]
-        name = sha256(view.tobytes()).digest()
-        self._names[id(view)] = (ref(view, partial(self._forget, id(view))), name)
-        return name
-
-    def _forget(self, key: int, gone: ref[Pixels]) -> None:
-        if self._names.get(key, (None,))[0] is gone:
-            del self._names[key]
+    def get_features(self, views: Sequence[Pixels]) -> Tensor:
+        """Return the pooled grids float32 [V, F, S, S] of views. Only views that are not cached are computed."""
+        keys = [self._compute_key(view) for view in views]
+        new = [(key, view) for key, view in dict(zip(keys, views, strict=True)).items() if key not in self._rows]
+        for start in range(0, len(new), _TOWER_BATCH):
+            batch = new[start : start + _TOWER_BATCH]
+            self._append([key for key, _ in batch], self._compute_grids([view for _, view in batch]))
+        return torch.from_numpy(np.stack([self._read_grid(self._rows[key]) for key in keys])).float()
 
     def close(self) -> None:
-        """Close the files; what was computed is on disk."""
+        """Close the files; all computed features are in them."""
         for file in (self._grids, self._keys):
             if file is not None:
                 file.close()
 
+    def _compute_key(self, view: Pixels) -> bytes:
+        """Return the SHA-256 of a view's pixels.
+
+        Photos that `Examples` keeps are the same array in every epoch, so the key is remembered by the array's id for
+        as long as the array exists.
+        """
+        known = self._known_keys.get(id(view))
+        if known is not None and known[0]() is view:
+            return known[1]
+        key = sha256(view.tobytes()).digest()
+        self._known_keys[id(view)] = (ref(view, partial(self._forget_key, id(view))), key)
+        return key
+
+    def _forget_key(self, array_id: int, dead: ref[Pixels]) -> None:
+        """Remove the key of a deleted array, unless a new array with its id has been seen already."""
+        if self._known_keys.get(array_id, (None,))[0] is dead:
+            del self._known_keys[array_id]
+
     @torch.no_grad()
     def _compute_grids(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
         pixels = self._views.collate(views)["pixel_values"].to(self._device)
-        grid = F.adaptive_avg_pool2d(self._tower(pixels).float(), self.side)
-        return grid.cpu().numpy().astype(np.float16)
+        grid_vfss = F.adaptive_avg_pool2d(self._tower(pixels).float(), self.side)
+        return grid_vfss.cpu().numpy().astype(np.float16)
 
-    def _add(self, names: Sequence[bytes], grids: NDArray[np.float16]) -> None:
-        for name, grid in zip(names, grids, strict=True):
-            self._places[name] = len(self._places)
+    def _append(self, keys: Sequence[bytes], grids: NDArray[np.float16]) -> None:
+        """Add new entries; each grid is flushed before its key is written."""
+        for key, grid in zip(keys, grids, strict=True):
+            self._rows[key] = len(self._rows)
             if self._grids is None or self._keys is None:
                 self._memory.append(grid)
                 continue
-            self._grids.seek(0, 2)
+            self._grids.seek(0, 2)  # to the end: reading has moved the position
             self._grids.write(grid.tobytes())
             self._grids.flush()
-            self._keys.write(name)
+            self._keys.write(key)
             self._keys.flush()
 
-    def _get(self, place: int) -> NDArray[np.float16]:
+    def _read_grid(self, row: int) -> NDArray[np.float16]:
         if self._grids is None:
-            return self._memory[place]
-        size = int(np.prod(self.shape)) * 2
-        self._grids.seek(place * size)
-        return np.frombuffer(self._grids.read(size), dtype=np.float16).reshape(self.shape)
+            return self._memory[row]
+        self._grids.seek(row * self._grid_bytes)
+        return np.frombuffer(self._grids.read(self._grid_bytes), dtype=np.float16).reshape(self.shape)
 
     def _open(self, folder: Path) -> None:
+        """Open the files, cut off incomplete entries and read all keys."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "about.json").write_text(json.dumps({"dtype": "float16", "shape": self.shape}) + "\n")
-        keys_path, grids_path = folder / "keys.bin", folder / "grids.f16"
+        # 1. An entry counts if both its grid and its key are complete.
+        keys_path = folder / "keys.bin"
+        grids_path = folder / "grids.f16"
         keys_path.touch()
         grids_path.touch()
-        size = int(np.prod(self.shape)) * 2
-        whole = min(keys_path.stat().st_size // _KEY, grids_path.stat().st_size // size)
-        self._keys, self._grids = keys_path.open("r+b"), grids_path.open("r+b")
-        self._grids.truncate(whole * size)
-        self._keys.truncate(whole * _KEY)
+        complete = min(keys_path.stat().st_size // _KEY_BYTES, grids_path.stat().st_size // self._grid_bytes)
+        # 2. Cut off the rest, so that keys and grids that are appended have the same row.
+        self._keys = keys_path.open("r+b")
+        self._grids = grids_path.open("r+b")
+        self._grids.truncate(complete * self._grid_bytes)
+        self._keys.truncate(complete * _KEY_BYTES)
+        # 3. Reading the keys leaves the position of the file at its end, where new keys are written.
         stored = self._keys.read()
-        self._places = {stored[at * _KEY : (at + 1) * _KEY]: at for at in range(whole)}
+        self._rows = {stored[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]: row for row in range(complete)}
 
 
 def compute_tower_digest(tower: nn.Module, side: int) -> str:
-    """Name a tower by its weights, its features and the size its grid is pooled to: 64 hex digits."""
+    """Return 64 hex digits that identify a tower's weights, its features and the size to which grids are pooled."""
     digest = sha256(f"side {side}, features {GRID_FEATURES}\n".encode())
     for name, tensor in sorted(tower.state_dict().items()):
         digest.update(name.encode())
@@ -146,21 +157,21 @@ def compute_tower_digest(tower: nn.Module, side: int) -> str:
     return digest.hexdigest()
 
 
-def _fast(tower: VisionTower) -> nn.Module:
-    """The same tower on ONNX Runtime where that is installed (not in .venv-train), four times faster."""
+def _use_onnx_runtime(tower: VisionTower) -> nn.Module:
+    """Return the same tower on ONNX Runtime, four times faster, if that is installed (it is not in .venv-train)."""
     if importlib.util.find_spec("onnxruntime") is None:
         return tower
     from moon_model.backbones.onnx_trunk import OnnxTrunk  # noqa: PLC0415  # see above
 
     assert isinstance(tower.trunk, EfficientNetLite0)  # noqa: S101  # a model in training runs on torch
-    fast = VisionTower()
-    fast.trunk = OnnxTrunk(tower.trunk)
-    return fast
+    fast_tower = VisionTower()
+    fast_tower.trunk = OnnxTrunk(tower.trunk)
+    return fast_tower
 
 
 @contextmanager
 def bypass_tower(model: MoonModel) -> Iterator[None]:
-    """Let the model take pooled grids for ``pixel_values`` while the block runs; the tower comes back afterwards."""
+    """Let the model accept pooled grids as ``pixel_values`` within the block; the tower is restored afterwards."""
     backbone = model.backbone
     assert isinstance(backbone, CompactBackbone)  # noqa: S101  # FeatureCache refused any other
     tower = backbone.vision
@@ -172,10 +183,10 @@ def bypass_tower(model: MoonModel) -> Iterator[None]:
 
 
 def collate_cached(processor: MoonProcessor, cache: FeatureCache, prepared: Sequence[PreparedProduct]) -> MoonBatch:
-    """Pad prepared products as the processor does, with cached grids in the place of pixels."""
-    bare = [PreparedProduct(item.id, item.input_ids, item.segment_ids) for item in prepared]
-    batch = processor(bare)
+    """Return a batch as the processor makes it, with cached grids instead of pixels as ``pixel_values``."""
+    without_views = [PreparedProduct(item.id, item.input_ids, item.segment_ids) for item in prepared]
+    batch = processor(without_views)
     views = [view for item in prepared for view in item.views]
     if views:
-        batch["pixel_values"] = cache.features(views)
+        batch["pixel_values"] = cache.get_features(views)
     return batch

@@ -1,9 +1,11 @@
-"""Large contrastive batches in small memory (GradCache, Gao et al. 2021).
+"""Gradients of a loss over a large batch in the memory of a small one (GradCache, Gao et al. 2021).
 
-The loss needs all embeddings of a batch at once, but their graphs need not live at once: embed chunk by chunk without
-a graph, take the loss's gradient with respect to the embeddings, then embed each chunk again with a graph and push
-that gradient through. Two forward passes for a batch size that memory no longer limits; exact, as long as a chunk
-embeds the same both times (dropout off, or the random state kept as here).
+A contrastive loss needs all embeddings of a batch at once, but not all their graphs. So the batch is embedded twice:
+first without graphs, to get the loss and its gradient with respect to the embeddings; then chunk by chunk with a
+graph, through which that gradient is propagated. The result is exact as long as a chunk has the same embeddings both
+times, hence the restored random states. Why it is our own: docs/decisions/0027-gradcache.md.
+
+Shape suffixes: N products of the batch, n of a chunk, D dimensions of an embedding.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,54 +14,54 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moon_model.training.random_state import get_random_state, set_random_state
+
 EmbedChunk = Callable[[Any], tuple[Tensor, Tensor]]
-"""Chunk → (embeddings [n, D], an extra loss of the chunk, such as the MoE balance term; a scalar)."""
+"""Takes a chunk. Returns embeddings [n, D] and an additional loss of the chunk, such as the MoE balance term."""
 
 
 def backward_in_chunks(
-    embed: EmbedChunk, chunks: Sequence[Any], loss: Callable[[Tensor], Tensor], *, scale: Callable[[Tensor], Tensor]
+    embed: EmbedChunk, chunks: Sequence[Any], loss: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Accumulate the gradients of ``loss(all embeddings) + mean extra loss`` in the parameters.
+    """Add the gradients of ``loss(all embeddings) + mean additional loss`` to the parameters.
 
     Args:
         embed: the model.
-        chunks: the batch, cut up; every chunk non-empty.
-        loss: embeddings of all chunks in order [N, D] → scalar; parameters of its own get their gradients too.
-        scale: applied to every scalar before its backward (a gradient scaler, or the identity).
+        chunks: the batch in non-empty parts.
+        loss: takes the embeddings of all chunks in order [N, D], returns a scalar. Its own parameters get gradients.
 
     Returns:
-        (loss, mean extra loss), detached scalars.
+        Loss and mean additional loss, detached scalars.
     """
-    if len(chunks) == 1:  # it fits as a whole: the second pass would buy nothing
-        embeddings, extra = embed(chunks[0])
-        value = loss(embeddings)
-        (scale(value) + scale(extra)).backward()
+    if len(chunks) == 1:  # one graph fits into memory: a second pass would give the same
+        emb_nd, extra = embed(chunks[0])
+        value = loss(emb_nd)
+        (value + extra).backward()
         return value.detach(), extra.detach()
-    states, cached = [], []
+
+    # 1. Embed all chunks without graphs. Keep the random states, so that dropout can be repeated.
+    states = []
+    leaves_nd = []
     with torch.no_grad():
         for chunk in chunks:
-            states.append(_random_state())
-            cached.append(embed(chunk)[0])
-    leaves = [embeddings.detach().requires_grad_() for embeddings in cached]
-    value = loss(torch.cat(leaves))
-    scale(value).backward()
-    total = value.new_zeros(())
-    for chunk, leaf, state in zip(chunks, leaves, states, strict=True):
+            states.append(get_random_state())
+            leaves_nd.append(embed(chunk)[0])
+
+    # 2. The loss and its gradient with respect to the embeddings.
+    for leaf_nd in leaves_nd:
+        leaf_nd.requires_grad_()
+    value = loss(torch.cat(leaves_nd))
+    value.backward()
+
+    # 3. Embed each chunk again, with a graph. The gradient of sum(embeddings * gradient) with respect to the
+    #    parameters is the chain rule: dL/dparameters = dL/dembeddings * dembeddings/dparameters.
+    total_extra = value.new_zeros(())
+    for chunk, leaf_nd, state in zip(chunks, leaves_nd, states, strict=True):
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            _restore(state)
-            embeddings, extra = embed(chunk)
-        share = extra / len(chunks)
-        gradient = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
-        ((embeddings * gradient.to(embeddings)).sum() + scale(share)).backward()
-        total = total + share.detach()
-    return value.detach(), total
-
-
-def _random_state() -> tuple[Tensor, list[Tensor]]:
-    return torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-
-
-def _restore(state: tuple[Tensor, list[Tensor]]) -> None:
-    torch.set_rng_state(state[0])
-    if state[1]:
-        torch.cuda.set_rng_state_all(state[1])
+            set_random_state(state)
+            emb_nd, extra = embed(chunk)
+        grad_nd = leaf_nd.grad if leaf_nd.grad is not None else torch.zeros_like(leaf_nd)
+        extra = extra / len(chunks)
+        ((emb_nd * grad_nd.to(emb_nd)).sum() + extra).backward()
+        total_extra = total_extra + extra.detach()
+    return value.detach(), total_extra

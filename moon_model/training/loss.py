@@ -1,12 +1,14 @@
-"""InfoNCE over in-batch, hard, spatial and temporal negatives, with the two masks that keep false negatives out.
+"""InfoNCE over in-batch, hard, spatial and temporal negatives, with two masks against false negatives.
 
-Every query has one positive: the item bought. All other items are negatives unless
+Each query has one positive: the item bought. Every other item is a negative unless
 
-* they are the same product or a variant of it (*identity mask*, by the ids kept beside every embedding), or
-* they score higher than the positive by more than a margin (*score mask*; Qwen3-VL-Embedding uses 0.1): among items of
-  one category those are mostly right answers that nobody bought.
+* it is the same product or a variant of it (*identity mask*, by the id of each embedding), or
+* it scores higher than the positive by more than a margin (*score mask*, 0.1 in Qwen3-VL-Embedding). Among items of
+  one category these are mostly right answers that were not bought.
 
-The paper names the negatives [P]; temperature, margin and masks are ours (reference/paper.md, "Training").
+The kinds of negatives are the paper's; temperature, margin and masks are ours (docs/paper.md, "Training").
+
+Shape suffixes: B queries, C candidates, D dimensions of an embedding.
 """
 
 import math
@@ -19,7 +21,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Candidates:
-    """Items to be told apart from the positives.
+    """Embedded items with their product ids.
 
     Attributes:
         embeddings: float [C, D], L2-normalised.
@@ -37,13 +39,13 @@ class Candidates:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The loss and what to watch beside it (all scalars but ``loss`` are detached).
+    """The loss with gradients, and detached scalars for the log.
 
     Attributes:
         loss: mean cross entropy over the queries, in nats.
-        accuracy: share of queries whose positive scores highest among all candidates that count.
-        negatives: mean number of negatives a query was told apart from.
-        masked: mean number of candidates a query lost to the two masks.
+        accuracy: share of queries whose positive scores highest among all unmasked candidates.
+        negatives: mean number of unmasked negatives of a query.
+        masked: mean number of masked candidates of a query.
     """
 
     loss: Tensor
@@ -53,12 +55,12 @@ class LossOutput:
 
 
 class ContrastiveLoss(nn.Module):
-    """Cross entropy of each query's positive against all its negatives.
+    """Cross entropy of each query's positive among all its negatives.
 
     Args:
-        temperature: divides the cosine similarities; 0.02 as the neighbouring models.
-        learn_temperature: whether training moves it (kept between 0.005 and 0.5).
-        margin: the score mask's margin; None switches the mask off.
+        temperature: divisor of the cosine similarities; 0.02 as in related models.
+        learn_temperature: whether the temperature is trained (limited to 0.005 to 0.5).
+        margin: margin of the score mask; None switches the mask off.
 
     Raises:
         ValueError: the temperature is not positive.
@@ -75,30 +77,30 @@ class ContrastiveLoss(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature in force, a scalar."""
+        """The current temperature, a scalar."""
         return self.log_temperature.exp().clamp(0.005, 0.5)
 
     def forward(self, queries: Tensor, positives: Candidates, negatives: Candidates) -> LossOutput:
-        """Compare queries with their positives and everything else.
+        """Return the loss of a batch.
 
         Args:
             queries: float [B, D], L2-normalised.
-            positives: the item of each query, in the queries' order; B rows.
-            negatives: all other items, [C]: gathered positives of the batch (a query's own is masked by its id),
-                hard negatives, the queue. May be empty.
+            positives: the item of each query, in the order of the queries; B rows.
+            negatives: all other items: gathered positives of the batch (a query's own is masked by its id), hard
+                negatives and the queue; C rows, may be empty.
         """
-        positive_scores = (queries * positives.embeddings).sum(-1, keepdim=True)  # [B, 1]
-        scores = queries @ negatives.embeddings.T  # [B, C]
-        masked = positives.ids[:, None] == negatives.ids[None, :]
+        positive_b1 = (queries * positives.embeddings).sum(-1, keepdim=True)
+        scores_bc = queries @ negatives.embeddings.T
+        masked_bc = positives.ids[:, None] == negatives.ids[None, :]
         if self.margin is not None:
-            masked = masked | (scores.detach() > positive_scores.detach() + self.margin)
-        logits = torch.cat([positive_scores, scores], dim=1).float() / self.temperature
-        # masked after the division: the gradient of -inf / temperature is not a number
-        logits = logits.masked_fill(F.pad(masked, (1, 0)), -torch.inf)
-        target = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
+            masked_bc = masked_bc | (scores_bc.detach() > positive_b1.detach() + self.margin)
+        logits = torch.cat([positive_b1, scores_bc], dim=1).float() / self.temperature
+        # Mask after the division: the gradient of -inf / temperature is not a number.
+        logits = logits.masked_fill(F.pad(masked_bc, (1, 0)), -torch.inf)
+        target_b = torch.zeros(len(queries), dtype=torch.long, device=queries.device)  # the positive is column 0
         return LossOutput(
-            loss=F.cross_entropy(logits, target),
+            loss=F.cross_entropy(logits, target_b),
             accuracy=(logits.argmax(1) == 0).float().mean().detach(),
-            negatives=(~masked).sum(1).float().mean().detach(),
-            masked=masked.sum(1).float().mean().detach(),
+            negatives=(~masked_bc).sum(1).float().mean().detach(),
+            masked=masked_bc.sum(1).float().mean().detach(),
         )

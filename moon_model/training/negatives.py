@@ -1,7 +1,6 @@
-"""Where negatives come from beyond a rank's own batch: other ranks (spatial) and past steps (temporal).
+"""Negatives from outside a process's batch: items of other processes (spatial) and of past steps (temporal).
 
-Paper, "Training": together about 200 times the in-batch negatives [P/N]; both mechanisms are named there, their sizes
-are ours.
+Together they are about 200 times the in-batch negatives in the paper; their sizes are ours (docs/paper.md, "Training").
 """
 
 import torch
@@ -13,11 +12,11 @@ from moon_model.training.loss import Candidates
 
 
 def gather_candidates(candidates: Candidates) -> Candidates:
-    """Return the candidates of all ranks, rank 0 first; gradients flow back to the rank that made an embedding.
+    """Return the candidates of all ranks, rank 0 first. Gradients flow back to the rank that made an embedding.
 
-    The backward pass sums what every rank's loss says of an embedding. With each rank's loss a mean over its own
-    queries and gradients averaged over ranks (as DistributedDataParallel does), W ranks give exactly the gradients of
-    one rank that holds the whole batch. Every rank must hold equally many candidates.
+    The backward pass sums the gradients of all ranks' losses with respect to an embedding. If each rank's loss is a
+    mean over its own queries and gradients are averaged over W ranks, the result is exactly the gradient of one rank
+    that has the whole batch. Every rank must have the same number of candidates.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return candidates
@@ -27,15 +26,15 @@ def gather_candidates(candidates: Candidates) -> Candidates:
 
 
 class NegativeQueue(nn.Module):
-    """The last item embeddings of past steps, detached: temporal negatives.
+    """A ring buffer of detached item embeddings of past steps: the temporal negatives.
 
-    Its state is buffers, so a checkpoint holds it and a resumed run continues exactly.
+    Its state consists of buffers, so checkpoints contain it and a resumed run is exact.
 
     Args:
-        size: embeddings kept.
-        dimension: their length D.
-        max_age: steps after which an embedding no longer counts (the model that made it has moved on).
-        warm_up: steps before the queue is used at all; it fills meanwhile.
+        size: number of embeddings that are kept.
+        dimension: D, length of an embedding.
+        max_age: maximum age in steps of a negative. Older ones are from a model that differs too much.
+        warm_up: first step at which the queue returns negatives. It is filled before.
     """
 
     embeddings: Tensor
@@ -49,24 +48,27 @@ class NegativeQueue(nn.Module):
         self.warm_up = warm_up
         self.register_buffer("embeddings", torch.zeros(size, dimension))
         self.register_buffer("ids", torch.full((size,), -1, dtype=torch.long))
-        self.register_buffer("steps", torch.full((size,), -1, dtype=torch.long))
+        self.register_buffer("steps", torch.full((size,), -1, dtype=torch.long))  # -1: the slot is empty
         self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def push(self, candidates: Candidates, step: int) -> None:
-        """Remember embeddings made at a step; the oldest make room. Of more than ``size`` the last are kept."""
+        """Add the embeddings of a step in place of the oldest. If they are more than ``size``, the last are kept."""
         size = len(self.ids)
         count = min(len(candidates.ids), size)
         if not count:
             return
-        places = (self.cursor + torch.arange(count, device=self.ids.device)) % size
-        self.embeddings[places] = candidates.embeddings[-count:].detach().to(self.embeddings)
-        self.ids[places] = candidates.ids[-count:].to(self.ids.device)
-        self.steps[places] = step
+        # 1. The slots behind the cursor, which contain the oldest embeddings.
+        slots = (self.cursor + torch.arange(count, device=self.ids.device)) % size
+        # 2. Write embeddings, ids and the step of origin.
+        self.embeddings[slots] = candidates.embeddings[-count:].detach().to(self.embeddings)
+        self.ids[slots] = candidates.ids[-count:].to(self.ids.device)
+        self.steps[slots] = step
+        # 3. Move the cursor in place: it is a buffer of the checkpoint.
         self.cursor.copy_((self.cursor + count) % size)
 
-    def negatives(self, step: int) -> Candidates:
-        """Return what counts at a step: pushed at an earlier step and not older than ``max_age`` steps."""
+    def select_negatives(self, step: int) -> Candidates:
+        """Return the filled slots that are at most ``max_age`` steps old; none before ``warm_up``."""
         age = step - self.steps
-        valid = (self.steps >= 0) & (age <= self.max_age) & (step >= self.warm_up)
-        return Candidates(self.embeddings[valid], self.ids[valid])
+        is_used = (self.steps >= 0) & (age <= self.max_age) & (step >= self.warm_up)
+        return Candidates(self.embeddings[is_used], self.ids[is_used])

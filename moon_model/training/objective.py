@@ -1,4 +1,4 @@
-"""What a training step is made of: objectives, each with products to embed and a loss of their embeddings."""
+"""The interface of objectives: products to embed at a step, and a loss over their embeddings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from moon_model.processing_moon import PreparedProduct
 
 Loss = Callable[[Tensor], tuple[Tensor, Mapping[str, Tensor]]]
-"""Embeddings float32 [N, D], L2-normalised, in the order of the products → (scalar, scalars to log, detached)."""
+"""Takes embeddings float32 [N, D], L2-normalised, in the order of the products. Returns the loss (scalar) and detached
+scalars for the log."""
 
 
 @dataclass(frozen=True)
 class StepInput:
-    """One objective's part of a step.
+    """One objective's input of one step.
 
     Attributes:
         prepared: N products to embed.
-        loss: called exactly once a step, with a graph.
+        loss: called exactly once per step, with gradients enabled.
     """
 
     prepared: Sequence[PreparedProduct]
@@ -26,22 +27,22 @@ class StepInput:
 
 
 class Objective(nn.Module, ABC):
-    """A loss and where its products come from. Parameters and buffers are trained, saved and resumed with the model.
+    """A loss and the source of its products. Its parameters and buffers are trained, saved and resumed with the model.
 
     Attributes:
-        name: in front of its scalars in the log.
-        weight: of its loss in the sum.
+        name: key in checkpoints and prefix of its scalars in the log.
+        weight: weight of its loss in the sum of all objectives.
     """
 
     name: str
     weight: float = 1.0
 
     @abstractmethod
-    def work(self, step: int) -> StepInput:
-        """Prepare a step: a function of the step and the seed, so that a resumed run does the same.
+    def prepare_step(self, step: int) -> StepInput:
+        """Return the input of a step, which depends on step and seed only: a resumed run repeats it.
 
-        Called ahead, in another thread than the loss.
+        Called one step ahead, in another thread than the loss.
         """
 
-    def after_step(self, step: int) -> None:  # most objectives remember nothing
-        """Take note of a finished step."""
+    def after_step(self, step: int) -> None:  # most objectives have no state
+        """Update the objective's state after a step's optimiser update."""

@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW without decay on vectors, and a learning rate that warms up and falls as a cosine."""
+"""AdamW without decay of vectors, and a learning rate with linear warm-up and cosine decay."""
 
 from collections.abc import Iterable
 
@@ -12,26 +12,26 @@ from moon_model.training.config import OptimiserSection
 
 
 def build_optimiser(modules: Iterable[nn.Module], settings: OptimiserSection) -> AdamW:
-    """Build AdamW over all parameters that require gradients.
+    """Return AdamW over all parameters that require gradients.
 
-    Norms, biases and scalars (the temperature) do not decay: pulling them to 0 regularises nothing.
+    Weights of norms, biases and the temperature do not decay, because decay towards 0 does not regularise them.
 
     Raises:
-        ValueError: no parameter is trained.
+        ValueError: all parameters are frozen.
     """
-    trained = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
-    if not trained:
+    parameters = [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+    if not parameters:
         raise ValueError("every parameter is frozen: nothing to train")
     groups = [
-        {"params": [one for one in trained if one.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [one for one in trained if one.ndim < 2], "weight_decay": 0.0},
+        {"params": [one for one in parameters if one.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [one for one in parameters if one.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     return AdamW(groups, lr=settings.learning_rate, betas=settings.betas)
 
 
 def build_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSection, steps: int) -> LambdaLR:
-    """Build the schedule of a run of ``steps`` steps: linear warm-up, then a cosine down to ``settings.final``."""
+    """Return a schedule of ``steps`` steps: linear warm-up, then a cosine down to ``settings.final`` of the peak."""
     return get_cosine_with_min_lr_schedule_with_warmup(
         optimiser,
         num_warmup_steps=round(settings.warm_up * steps),

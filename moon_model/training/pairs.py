@@ -1,18 +1,18 @@
-"""Purchases as training pairs, how they lie on disk, and in which order an epoch reads them.
+"""Training pairs made from purchases: their types, their form on disk, and the order in which an epoch reads them.
 
 ``moon make-pairs`` writes flat Parquet (petastorm reads no nested columns) in row groups of equal size, and
-``manifest.json`` beside it last: without a manifest there is no data set. The readers (``reader_arrow``,
-``reader_petastorm``) share what is here, so that a machine without petastorm trains on the same promise: an epoch's
-order is a function of (seed, epoch, rank), every rank gets the same number of batches, and a row that is not there is
-an error, never a shorter epoch.
+``manifest.json`` last: without a manifest there is no data set. Both readers (``reader_arrow``, ``reader_petastorm``)
+guarantee the same: the order of an epoch is a function of (seed, epoch, rank), every rank has the same number of
+batches, and a missing row is an error, not a shorter epoch.
 
-No torch, pyarrow or petastorm in this module: the Spark job imports it to write.
+This module imports no torch, pyarrow or petastorm, because the Spark job that writes pairs imports it.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -25,27 +25,27 @@ from moon_model.product import Product
 PAIRS_SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 PAIR_COLUMNS = ("pair_id", "kind", "identity", "query", "item", "negatives")
-"""int64, string, int64, string (JSON product), string (JSON product), string (JSON list of negatives)."""
+"""Types: int64, string, int64, string (JSON product), string (JSON product), string (JSON list of negatives)."""
 
 SHUFFLE_GROUPS = 8
-"""Row groups whose rows are mixed: pairs written side by side end up in different batches."""
+"""Number of row groups whose rows are mixed, so that neighbouring pairs are in different batches."""
 
 QueryKind = Literal["image", "text", "both"]
 _T = TypeVar("_T")
 
 
 class PairDataError(ValueError):
-    """The pairs on disk are not what their manifest promises; the message names the file and the row."""
+    """The pairs on disk differ from their manifest or cannot be read; the message names the file or the row."""
 
 
 @dataclass(frozen=True)
 class TrainingItem:
-    """A product in training.
+    """A product of a training pair.
 
     Attributes:
-        identity: shared by a product and its variants; two items of one identity are never negatives.
-        product: as the model reads it; image sources are URIs or paths.
-        regions: core region of each image (None: no crop), as the lake's detector found it.
+        identity: number shared by a product and its variants. Items with the same number are never negatives.
+        product: input of the model; image sources are URIs or paths.
+        regions: core region of each image as stored in the lake; None: no crop.
     """
 
     identity: int
@@ -55,7 +55,7 @@ class TrainingItem:
 
 @dataclass(frozen=True)
 class Pair:
-    """A query, the item bought after it, and other items of the same category (paper, "Training")."""
+    """A query, the item bought after it, and hard negatives of the same category (docs/paper.md, "Training")."""
 
     id: int
     kind: QueryKind
@@ -65,10 +65,10 @@ class Pair:
 
 
 def parse_pair(row: Mapping[str, Any]) -> Pair:
-    """Read one row of the columns ``PAIR_COLUMNS``.
+    """Return the pair of one row with the columns ``PAIR_COLUMNS``.
 
     Raises:
-        PairDataError: a column is missing or holds something else.
+        PairDataError: a column is missing or has another content.
     """
     try:
         identity = int(row["identity"])
@@ -88,16 +88,16 @@ def parse_pair(row: Mapping[str, Any]) -> Pair:
 
 
 def parse_item(identity: int, stored: Mapping[str, Any]) -> TrainingItem:
-    """Read a JSON product: the fields of ``Product`` and ``regions``, empty ones left out."""
+    """Return the item of a JSON product: the fields of ``Product`` and ``regions``, without the empty ones."""
     fields = {name: value for name, value in stored.items() if name != "regions"}
-    regions = tuple(None if box is None else _box(box) for box in stored.get("regions", ()))
+    regions = tuple(None if box is None else _parse_box(box) for box in stored.get("regions", ()))
     product = Product.from_value({"id": str(identity), **fields})
     if len(regions) > len(product.images):
         raise ValueError(f"{product.id}: {len(regions)} regions, but {len(product.images)} images")
     return TrainingItem(identity, product, regions)
 
 
-def _box(values: Iterable[float]) -> Box:
+def _parse_box(values: Iterable[float]) -> Box:
     x0, y0, x1, y1 = (float(value) for value in values)
     return x0, y0, x1, y1
 
@@ -112,7 +112,7 @@ class PairFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What a data set of pairs holds; every row group of every file has exactly ``rows_per_group`` rows."""
+    """The contents of a data set of pairs. Each row group of each file has exactly ``rows_per_group`` rows."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int = PAIRS_SCHEMA_VERSION
@@ -124,23 +124,23 @@ class Manifest(BaseModel):
     seed: int
 
     @model_validator(mode="after")
-    def _adds_up(self) -> "Manifest":
+    def _check_sums(self) -> "Manifest":
         if self.schema_version != PAIRS_SCHEMA_VERSION:
             raise ValueError(f"schema_version is {self.schema_version}; this code reads {PAIRS_SCHEMA_VERSION}")
         if self.rows != self.row_groups * self.rows_per_group:
             raise ValueError(f"{self.rows} rows are not {self.row_groups} row groups of {self.rows_per_group}")
         if self.rows != sum(file.rows for file in self.files) or self.rows != sum(self.kinds.values()):
             raise ValueError(f"files and kinds do not add up to {self.rows} rows")
-        if outside := [file.path for file in self.files if not _inside(file.path)]:
+        if outside := [file.path for file in self.files if not _is_inside(file.path)]:
             raise ValueError(f"files outside the data set's folder: {', '.join(outside)}")
         return self
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """Read ``manifest.json``.
+        """Return the content of ``manifest.json``.
 
         Raises:
-            PairDataError: it is absent, damaged, or of another schema version.
+            PairDataError: the file is missing, damaged, or of another schema version.
         """
         path = folder / MANIFEST_FILE
         if not path.is_file():
@@ -150,11 +150,11 @@ class Manifest(BaseModel):
         try:
             return cls.model_validate_json(path.read_text(encoding="utf-8"))
         except ValidationError as error:
-            what = "; ".join(f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
-            raise PairDataError(f"{path} is no manifest of pairs: {what}") from error
+            faults = "; ".join(f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in error.errors())
+            raise PairDataError(f"{path} is no manifest of pairs: {faults}") from error
 
     def verify(self, folder: Path) -> None:
-        """Compare every file with its digest; reads the whole data set once.
+        """Check every file against its SHA-256; reads the whole data set once.
 
         Raises:
             PairDataError: a file is missing or differs.
@@ -164,14 +164,12 @@ class Manifest(BaseModel):
             if not path.is_file():
                 raise PairDataError(f"{path} is missing; write the pairs again with `moon make-pairs`")
             with path.open("rb") as stream:
-                digest = sha256()
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            if digest.hexdigest() != file.sha256:
+                digest = file_digest(stream, "sha256").hexdigest()
+            if digest != file.sha256:
                 raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
 
 
-def _inside(path: str) -> bool:
+def _is_inside(path: str) -> bool:
     pure = PurePosixPath(path)
     return not pure.is_absolute() and ".." not in pure.parts
 
@@ -180,11 +178,11 @@ def _inside(path: str) -> bool:
 class RankShare:
     """The part of a data set that one rank reads in an epoch.
 
-    Row groups are dealt out evenly; the few left over (fewer than ranks, others each epoch) are nobody's, and so is
-    the tail of a rank's rows that fills no batch: no rank ever waits for one that has more.
+    All ranks read the same number of row groups and batches, so that no rank waits for another. The remaining row
+    groups (fewer than ranks, different ones in each epoch) and the incomplete last batch of a rank are not read.
 
     Raises:
-        ValueError: the data set is too small to give every rank one batch.
+        ValueError: the data set is too small for one batch per rank.
     """
 
     manifest: Manifest
@@ -204,64 +202,102 @@ class RankShare:
 
     @property
     def groups(self) -> int:
-        """Row groups a rank reads in an epoch."""
+        """Row groups per rank and epoch."""
         return self.manifest.row_groups // self.ranks
 
     @property
     def rows(self) -> int:
-        """Rows a rank reads in an epoch."""
+        """Rows per rank and epoch."""
         return self.groups * self.manifest.rows_per_group
 
     @property
     def batches(self) -> int:
-        """Batches a rank gets in an epoch; the same for all ranks."""
+        """Batches per rank and epoch."""
         return self.rows // self.batch_size
 
     def make_generator(self, epoch: int, *purpose: int) -> np.random.Generator:
-        """Random numbers that depend on the seed, the epoch and the purpose alone."""
+        """Return a generator that depends only on the seed, the epoch and the purpose."""
         return np.random.default_rng((self.seed, epoch, *purpose))
 
 
 class PairSource(Protocol):
-    """Any reader of pairs: the trainer asks for no more."""
+    """A source of pairs, as the trainer uses it."""
 
     @property
     def batches_per_epoch(self) -> int:
         """Batches of an epoch, the same for every rank."""
         ...
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
-        """Yield the batches of an epoch from ``start`` on, always in the same order."""
+    def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
+        """Yield the batches of an epoch, without the first ``start``, always in the same order."""
         ...
 
 
-def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start: int = 0) -> Iterator[list[_T]]:
-    """Mix the rows of neighbouring groups, count them, and cut them into batches.
+class PairReader(ABC):
+    """A source of the pairs in a folder; subclasses read the row groups.
 
     Args:
-        groups: a rank's row groups in the order of the epoch.
-        share: what the manifest promises this rank.
-        epoch: its number; decides, with seed and rank, how rows are mixed.
-        start: batches to leave out in front (a resumed run has seen them).
+        folder: folder with ``manifest.json``.
+        batch_size: pairs per batch and rank.
+        rank: rank of this process, below ``ranks``.
+        ranks: number of processes that train together.
+        seed: seed of the order of row groups and rows.
 
     Raises:
-        PairDataError: a group or the epoch has not the promised number of rows.
+        PairDataError: the manifest is missing or damaged, or the files differ from it.
+        ValueError: there are too few pairs for one batch per rank.
     """
-    draw = share.make_generator(epoch, 1, share.rank)
-    waiting: list[_T] = []
-    rest: list[_T] = []
+
+    def __init__(self, folder: str | Path, batch_size: int, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> None:
+        self.folder = Path(folder).resolve()
+        self.share = RankShare(Manifest.read(self.folder), batch_size, rank, ranks, seed)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Batches of an epoch, the same for every rank."""
+        return self.share.batches
+
+    def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
+        """Yield the batches of an epoch, without the first ``start``.
+
+        Raises:
+            PairDataError: a row cannot be read, or rows are missing.
+        """
+        for rows in mix_batches(self._read_groups(epoch), self.share, epoch, start):
+            yield [parse_pair(row) for row in rows]
+
+    @abstractmethod
+    def _read_groups(self, epoch: int) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of this rank's row groups in the order of the epoch."""
+
+
+def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start: int = 0) -> Iterator[list[_T]]:
+    """Yield batches of rows that are shuffled over ``SHUFFLE_GROUPS`` row groups, and count the rows.
+
+    Args:
+        groups: row groups of a rank in the order of the epoch.
+        share: part of the data set that the rank must have read at the end.
+        epoch: number of the epoch; it determines the order together with seed and rank.
+        start: number of batches that are skipped (a resumed run has seen them).
+
+    Raises:
+        PairDataError: a row group or the epoch has another number of rows than the manifest says.
+    """
+    rng = share.make_generator(epoch, 1, share.rank)
+    unmixed: list[_T] = []
+    mixed: list[_T] = []
     seen = number = 0
     for count, group in enumerate(groups, start=1):
         if len(group) != share.manifest.rows_per_group:
             raise PairDataError(f"a row group has {len(group)} rows, the manifest says {share.manifest.rows_per_group}")
         seen += len(group)
-        waiting += group
+        unmixed += group
         if count % SHUFFLE_GROUPS and count != share.groups:
             continue
-        rest += [waiting[index] for index in draw.permutation(len(waiting))]
-        waiting = []
-        while len(rest) >= share.batch_size:
-            batch, rest = rest[: share.batch_size], rest[share.batch_size :]
+        mixed += [unmixed[index] for index in rng.permutation(len(unmixed))]
+        unmixed = []
+        while len(mixed) >= share.batch_size:
+            batch, mixed = mixed[: share.batch_size], mixed[share.batch_size :]
             number += 1
             if number > start:
                 yield batch

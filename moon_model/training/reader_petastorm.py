@@ -1,41 +1,22 @@
-"""Training pairs through petastorm 0.12.1 (``.venv-train``): the reader of a training cluster.
+"""A reader of training pairs by petastorm 0.12.1 (``.venv-train``), the default where it is installed.
 
-petastorm shards by row group number and shuffles by seed; one worker thread keeps the order reproducible. Ranks whose
-shard holds a row group more than the others stop where the others stop, and rows are counted against the manifest:
-petastorm 0.13.1 lost some without a word (reference/dependencies.md).
+petastorm distributes row groups over ranks by their number and shuffles them by a seed. One worker thread makes the
+order reproducible. A rank stops after the row groups of its share, even if petastorm gives it one more. Rows are
+counted against the manifest: petastorm 0.13.1 lost some silently (docs/decisions/0019-petastorm-environment.md).
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from petastorm import make_batch_reader
 
-from moon_model.training.pairs import PAIR_COLUMNS, Manifest, Pair, RankShare, mix_batches, parse_pair
+from moon_model.training.pairs import PAIR_COLUMNS, PairReader
 
 
-class PetastormPairs:
-    """Reads a data set of pairs with ``make_batch_reader``; arguments and errors as ``ArrowPairs``."""
+class PetastormPairs(PairReader):
+    """Reads a data set of pairs by ``petastorm.make_batch_reader``."""
 
-    def __init__(self, folder: str | Path, batch_size: int, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> None:
-        self.folder = Path(folder).resolve()
-        self.share = RankShare(Manifest.read(self.folder), batch_size, rank, ranks, seed)
-
-    @property
-    def batches_per_epoch(self) -> int:
-        """Batches of an epoch, the same for every rank."""
-        return self.share.batches
-
-    def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
-        """Yield the batches of epoch ``number``, the first ``start`` left out.
-
-        Raises:
-            PairDataError: a row cannot be read, or rows are missing.
-        """
-        for rows in mix_batches(self._read(number), self.share, number, start):
-            yield [parse_pair(row) for row in rows]
-
-    def _read(self, epoch: int) -> Iterator[list[dict[str, Any]]]:
+    def _read_groups(self, epoch: int) -> Iterator[list[dict[str, Any]]]:
         share = self.share
         reader = make_batch_reader(
             [f"file://{self.folder / file.path}" for file in share.manifest.files],

@@ -1,12 +1,13 @@
-"""``moon train``: from a configuration to a trained model, one call."""
+"""A complete training run: from a configuration to a saved model."""
 
 import importlib.util
 import logging
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -27,39 +28,74 @@ log = logging.getLogger(__name__)
 MODEL_FOLDER = "model"
 
 
-def run_training(config: TrainingConfig, *, resume: bool = False, steps: int | None = None) -> Path | None:
-    """Run or go on with a training run.
+class ObjectiveBuilder(Protocol):
+    """A function that builds the objectives of a recipe for the loaded model.
 
     Args:
-        config: of the run. Under ``accelerate launch`` every process calls this with the same one.
-        resume: from the newest checkpoint in ``run.out``.
-        steps: stop when so many steps are done in all; the schedule stays the configuration's.
+        trainable: model and processor of the run.
+        cache: features of the frozen tower; None without ``model.cache``.
+        seed: a seed of this process's own.
+        pool: threads that prepare examples.
+        keep_photos: as ``run.keep_photos``.
+    """
+
+    def __call__(  # noqa: D102  # described above
+        self, trainable: TrainableModel, cache: FeatureCache | None, *, seed: int, pool: Executor, keep_photos: int
+    ) -> Sequence[Objective]: ...
+
+
+def run_training(
+    config: TrainingConfig,
+    *,
+    resume: bool = False,
+    steps: int | None = None,
+    build_objectives: ObjectiveBuilder | None = None,
+) -> Path | None:
+    """Train a model on purchases (``config.data``) and on the objectives of a recipe, and save it.
+
+    Args:
+        config: settings of the run. Under ``accelerate launch`` every process calls this with the same settings.
+        resume: continue from the newest checkpoint in ``run.out``.
+        steps: stop when this number of steps is done in total; the schedule does not change.
+        build_objectives: builds further objectives, which follow the contrastive one.
 
     Returns:
-        Folder of the finished model (``run.out/model``); None while steps of the schedule are left.
+        Folder of the trained model (``run.out/model``); None if steps of the schedule are left.
 
     Raises:
-        ConfigError: settings that do not work here, or a run that would overwrite another.
-        PairDataError: the pairs are not what their manifest says.
-        CheckpointError: nothing to resume, or a checkpoint of other settings.
+        ConfigError: the settings do not work here, or ``run.out`` contains another run.
+        PairDataError: the pairs differ from their manifest.
+        CheckpointError: there is no checkpoint, or it was made with other settings.
         TrainingError: the loss is not finite.
     """
-    config = _resolved(config)
+    config = _resolve_reader(config)
     checkpoint = find_latest_checkpoint(config.run.out / "checkpoints") if resume else None
     if checkpoint is None and (config.run.out / "checkpoints").exists():
         raise ConfigError(f"{config.run.out} holds a run already: add --resume, or choose another run.out")
+    # 1. The model. The same seed on all processes gives new weights (LoRA) the same values.
     accelerator = Accelerator(mixed_precision=config.run.precision)
-    set_seed(config.seed)  # the same on all processes: LoRA starts alike
-    learner = TrainableModel.load(config.model)
-    learner.model.to(accelerator.device)
+    rank = accelerator.process_index
+    set_seed(config.seed)
+    trainable = TrainableModel.load(config.model)
+    trainable.model.to(accelerator.device)
     with ExitStack() as stack:
+        # 2. What stays open during the run: bypassed parts of the model, cached features, threads.
         if config.model.bypass_layers:
-            stack.enter_context(bypass_decoder_layers(learner.model))
-        cache = stack.enter_context(_feature_cache(config, learner, accelerator.process_index))
-        collate: Collate = learner.processor if cache is None else partial(collate_cached, learner.processor, cache)
-        objectives = _objectives(config, learner, accelerator, cache, stack)
-        trainer = Trainer(learner.model, objectives, collate, config, accelerator)
-        torch.manual_seed(config.seed + accelerator.process_index)
+            stack.enter_context(bypass_decoder_layers(trainable.model))
+        cache = stack.enter_context(_open_feature_cache(config, trainable, rank))
+        pool = stack.enter_context(ThreadPoolExecutor(config.run.workers))
+        collate: Collate = trainable.processor if cache is None else partial(collate_cached, trainable.processor, cache)
+        # 3. The objectives.
+        objectives: list[Objective] = []
+        if config.data is not None:
+            objectives.append(_build_contrast(config, config.data, trainable, accelerator, pool))
+        if build_objectives is not None:
+            seed = config.seed * accelerator.num_processes + rank
+            keep_photos = config.run.keep_photos
+            objectives += build_objectives(trainable, cache, seed=seed, pool=pool, keep_photos=keep_photos)
+        # 4. The training. Dropout differs between the processes.
+        trainer = Trainer(trainable.model, objectives, collate, config, accelerator)
+        torch.manual_seed(config.seed + rank)
         if checkpoint is not None:
             trainer.resume(checkpoint)
             log.info("resumed from %s", checkpoint)
@@ -68,17 +104,18 @@ def run_training(config: TrainingConfig, *, resume: bool = False, steps: int | N
         return None
     folder = config.run.out / MODEL_FOLDER
     if accelerator.is_main_process:
-        learner.save(folder)
+        trainable.save(folder)
     accelerator.wait_for_everyone()
     return folder
 
 
 def open_pairs(data: DataSection, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> PairSource:
-    """Open the pairs with the reader that the configuration names.
+    """Return the pairs with the reader that ``data.reader`` names; "auto" is pyarrow here.
 
     Raises:
-        PairDataError: files and manifest do not agree.
-        ConfigError: petastorm is asked for and not installed, or there are too few pairs.
+        PairDataError: the files differ from the manifest.
+        ConfigError: petastorm is configured but not installed.
+        ValueError: there are too few pairs for one batch per rank.
     """
     if data.verify and rank == 0:
         Manifest.read(data.pairs).verify(data.pairs)
@@ -94,59 +131,36 @@ def open_pairs(data: DataSection, *, rank: int = 0, ranks: int = 1, seed: int = 
         raise ConfigError(f"data.reader {data.reader!r}: {error}; `make setup-train` builds .venv-train") from error
 
 
-def _resolved(config: TrainingConfig) -> TrainingConfig:
-    """Replace "auto" by the reader of this environment: a checkpoint must say which order it followed."""
+def _resolve_reader(config: TrainingConfig) -> TrainingConfig:
+    """Replace the reader "auto" by the reader of this environment, because a checkpoint must name the order it used."""
     if config.data is None or config.data.reader != "auto":
         return config
-    found = "petastorm" if importlib.util.find_spec("petastorm") else "arrow"
-    return config.model_copy(update={"data": config.data.model_copy(update={"reader": found})})
+    reader = "petastorm" if importlib.util.find_spec("petastorm") else "arrow"
+    return config.model_copy(update={"data": config.data.model_copy(update={"reader": reader})})
 
 
-def _objectives(
-    config: TrainingConfig,
-    learner: TrainableModel,
-    accelerator: Accelerator,
-    cache: FeatureCache | None,
-    stack: ExitStack,
-) -> list[Objective]:
-    """The objectives that the configuration asks for; ``stack`` closes their threads."""
-    rank, ranks = accelerator.process_index, accelerator.num_processes
-    objectives: list[Objective] = []
-    pool = stack.enter_context(ThreadPoolExecutor(config.run.workers))
-    if config.data is not None:
-        data = config.data
-        examples = Examples(learner.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
-        source = open_pairs(data, rank=rank, ranks=ranks, seed=config.seed)
-        dimension = learner.model.config.hidden_size
-        objectives.append(
-            ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
-        )
-    if config.teachers is not None:
-        from recipes.moon_tiny.teachers import build_teacher_objectives  # noqa: PLC0415  # few runs have them
-
-        objectives += build_teacher_objectives(
-            config.teachers,
-            learner,
-            cache,
-            seed=config.seed * ranks + rank,
-            pool=pool,
-            keep_photos=config.run.keep_photos,
-        )
-    return objectives
+def _build_contrast(
+    config: TrainingConfig, data: DataSection, trainable: TrainableModel, accelerator: Accelerator, pool: Executor
+) -> ContrastiveObjective:
+    examples = Examples(trainable.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
+    rank = accelerator.process_index
+    source = open_pairs(data, rank=rank, ranks=accelerator.num_processes, seed=config.seed)
+    dimension = trainable.model.config.hidden_size
+    return ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
 
 
 @contextmanager
-def _feature_cache(config: TrainingConfig, learner: TrainableModel, rank: int) -> Iterator[FeatureCache | None]:
-    """The cache that the configuration asks for; each process has its own folder."""
+def _open_feature_cache(config: TrainingConfig, trainable: TrainableModel, rank: int) -> Iterator[FeatureCache | None]:
+    """Yield the cache of ``model.cache`` with the tower bypassed; each process has its own folder."""
     if config.model.cache is None:
         yield None
         return
     try:
-        cache = FeatureCache(learner.model, learner.processor, config.model.cache / f"process-{rank}")
+        cache = FeatureCache(trainable.model, trainable.processor, config.model.cache / f"process-{rank}")
     except ValueError as error:
         raise ConfigError(f"model.cache: {error}") from error
     try:
-        with bypass_tower(learner.model):
+        with bypass_tower(trainable.model):
             yield cache
     finally:
         cache.close()

@@ -1,4 +1,4 @@
-"""The model as training sees it: loaded, parts frozen, LoRA added, experts set apart; and saved whole at the end."""
+"""The model of a training run: loaded with frozen parts and LoRA, and saved complete at the end."""
 
 import re
 import shutil
@@ -21,11 +21,11 @@ from moon_model.training.config import ConfigError, ModelSection
 
 @dataclass(frozen=True)
 class TrainableModel:
-    """A model in training.
+    """A model in training mode with its processor.
 
     Attributes:
         model: its trained parameters require gradients and are float32.
-        processor: its own.
+        processor: processor of the model.
         adapters: peft's wrapper around ``model``; None without LoRA.
     """
 
@@ -35,18 +35,18 @@ class TrainableModel:
 
     @classmethod
     def load(cls, settings: ModelSection) -> "TrainableModel":
-        """Load a MoonModel, or build one on a Qwen2.5-VL checkpoint, and choose what is trained.
+        """Return a saved MoonModel, or a new one on a Qwen2.5-VL checkpoint, with the parameters to train selected.
 
         Raises:
-            ConfigError: there is no model, a name in ``frozen`` or ``full`` matches nothing, or peft is missing.
+            ConfigError: there is no model, ``frozen`` or ``full`` matches no parameter, or peft is missing.
         """
         dtype = getattr(torch, settings.dtype)
         try:
-            known = AutoConfig.from_pretrained(settings.path)
-            if isinstance(known, MoonConfig):
+            stored = AutoConfig.from_pretrained(settings.path)
+            if isinstance(stored, MoonConfig):
                 model = MoonModel.from_pretrained(settings.path, dtype=dtype)
             else:
-                config = MoonConfig(base_config=known, **settings.settings)
+                config = MoonConfig(base_config=stored, **settings.settings)
                 model = MoonModel.from_backbone(settings.path, config, dtype=dtype)
             processor = MoonProcessor.from_pretrained(settings.path, model.config)
         except (OSError, ValueError, TypeError) as error:
@@ -65,9 +65,9 @@ class TrainableModel:
         return cls(model.train(), processor, adapters)
 
     def save(self, folder: Path) -> None:
-        """Write the whole model with its processor, LoRA merged, for ``MoonModel`` and ``MoonEncoder`` to load.
+        """Write model and processor, with LoRA merged, so that ``MoonModel`` and ``MoonEncoder`` load the folder.
 
-        The folder appears when all of it is written: whoever finds it, finds a whole model.
+        The folder gets its name when it is complete.
         """
         model = self.adapters.merge_and_unload() if self.adapters is not None else self.model
         model.eval()
@@ -80,14 +80,14 @@ class TrainableModel:
 
 
 def has_identical_experts(model: MoonModel) -> bool:
-    """Whether all experts are still one dense FFN: then training must set them apart once."""
+    """Return whether all experts of a layer are still copies of the dense FFN; then they must be perturbed once."""
     layers = model.moe_layers()
-    return bool(layers) and all(bool((one.down_proj[1:] == one.down_proj[:1]).all()) for one in layers)
+    return bool(layers) and all(bool((layer.down_proj[1:] == layer.down_proj[:1]).all()) for layer in layers)
 
 
 @contextmanager
 def bypass_decoder_layers(model: MoonModel) -> Iterator[None]:
-    """Let visual and text tokens go straight to the pooling while the block runs; the layers come back afterwards."""
+    """Pool the embedded tokens without the decoder's layers within the block; the layers are restored afterwards."""
     decoder = model.backbone.decoder
     layers, decoder.layers = decoder.layers, nn.ModuleList()
     try:
@@ -98,26 +98,27 @@ def bypass_decoder_layers(model: MoonModel) -> Iterator[None]:
 
 @torch.no_grad()
 def _amplify(model: MoonModel, factor: float) -> None:
+    """Multiply the outputs of token embedding and projector by a factor."""
     if not isinstance(model.backbone, CompactBackbone):
         raise ConfigError(f"model.amplify is for the compact backbone, not for {model.config.backbone}")
     projector = model.backbone.projector
-    embedded = model.backbone.decoder.embed_tokens.weight
-    for entering in (embedded, projector.fc2.weight, projector.fc2.bias, projector.linear.weight):
-        entering.mul_(factor)
+    token_rows = model.backbone.decoder.embed_tokens.weight
+    for weight in (token_rows, projector.fc2.weight, projector.fc2.bias, projector.linear.weight):
+        weight.mul_(factor)
 
 
 def _freeze(model: MoonModel, prefixes: Sequence[str]) -> None:
     for prefix in prefixes:
-        found = [one for name, one in model.named_parameters() if name.startswith(prefix)]
-        if not found:
+        matching = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+        if not matching:
             parts = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
             raise ConfigError(f"model.frozen: no parameter starts with {prefix!r}; parts are {', '.join(parts)}")
-        for parameter in found:
+        for parameter in matching:
             parameter.requires_grad_(False)
 
 
 def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
-    """Wrap the model with peft; LoRA and the parameters that ``full`` names are trained, nothing else."""
+    """Return peft's wrapper of the model. Only LoRA and the parameters that match ``full`` are trained then."""
     try:
         from peft import LoraConfig, get_peft_model  # noqa: PLC0415  # .venv-train
     except ImportError as error:
@@ -128,9 +129,9 @@ def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
     except ValueError as error:
         raise ConfigError(f"model.lora_targets: {error}") from error
     for pattern in settings.full:
-        found = [one for name, one in model.named_parameters() if re.search(pattern, name)]
-        if not found:
+        matching = [parameter for name, parameter in model.named_parameters() if re.search(pattern, name)]
+        if not matching:
             raise ConfigError(f"model.full: no parameter name has {pattern!r} in it")
-        for parameter in found:
+        for parameter in matching:
             parameter.requires_grad_(True)
     return adapters

@@ -1,7 +1,8 @@
-"""The training loop: embed in chunks, compare, step; every process does the same with its own share of the pairs.
+"""The training loop: gradients of all objectives by GradCache, averaged over processes, and an optimiser update.
 
-Gradients are averaged over processes here and not by DistributedDataParallel: with GradCache a step has many backward
-passes, some of which touch no image or no text, and a wrapper that waits for every parameter would hang on those.
+Every process runs the same loop on its own share of the data. Gradients are averaged here and not by
+DistributedDataParallel: with GradCache a step has many backward passes, and some use no image or no text, while DDP
+waits for every parameter in each pass and would hang (docs/decisions/0027-gradcache.md).
 """
 
 import logging
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import torch
@@ -31,22 +33,22 @@ log = logging.getLogger(__name__)
 
 Collate = Callable[[Sequence[PreparedProduct]], MoonBatch]
 
-_MIN_CUT = {False: 12, True: 256}
-"""Products of a batch of like lengths, by whether a GPU computes: a pass there costs more than padding."""
+_MIN_BATCH = {"cpu": 12, "cuda": 256}
+"""Minimum number of products of a forward pass. On a GPU an additional pass costs more than padding."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says since when and what to try."""
+    """Training cannot continue; the message names the step and what to change."""
 
 
 class Trainer:
     """Trains a model on one or more objectives.
 
     Args:
-        model: on its device, in training mode; frozen parameters do not require gradients.
-        objectives: at least one; their parameters and buffers are moved to the model's device.
-        collate: pads prepared products to the model's batch (the processor, or ``cached_batch``).
-        config: of the run.
+        model: model on its device, in training mode; frozen parameters do not require gradients.
+        objectives: at least one; their parameters and buffers are moved to the device.
+        collate: pads prepared products to a batch (the processor, or ``collate_cached``).
+        config: settings of the run.
         accelerator: device, precision and processes.
     """
 
@@ -58,7 +60,10 @@ class Trainer:
         config: TrainingConfig,
         accelerator: Accelerator,
     ) -> None:
-        self.model, self.collate, self.config, self.accelerator = model, collate, config, accelerator
+        self.model = model
+        self.collate = collate
+        self.config = config
+        self.accelerator = accelerator
         self.objectives = nn.ModuleDict({one.name: one for one in objectives}).to(accelerator.device)
         optimiser = build_optimiser([model, self.objectives], config.optimiser)
         schedule = build_schedule(optimiser, config.optimiser, config.run.steps)
@@ -71,17 +76,17 @@ class Trainer:
         return self.config.run.out / "checkpoints"
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint.
+        """Restore the state of a checkpoint.
 
         Raises:
-            CheckpointError: it belongs to other settings.
+            CheckpointError: it was made with other settings.
         """
         self.steps_done = load_checkpoint(checkpoint, self.state, self.config, self.accelerator)
 
     def run(self, until: int | None = None) -> None:
-        """Train to the end of the schedule, or until ``until`` steps are done in all, and write a checkpoint.
+        """Train to the end of the schedule, or until ``until`` steps are done in total, and write a checkpoint.
 
-        Ctrl-C and SIGTERM let the step in hand finish and write a checkpoint as well.
+        After Ctrl-C or SIGTERM the current step is finished and a checkpoint is written.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -89,79 +94,101 @@ class Trainer:
         last = min(until or self.config.run.steps, self.config.run.steps)
         if self.steps_done >= last:
             return
-        with _stop_requests() as stop, ThreadPoolExecutor(1) as ahead, self._log(last) as metrics:
-            waiting = ahead.submit(self._prepare_inputs, self.steps_done)
+        with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, self._open_log(last) as metrics:
+            pending = prefetcher.submit(self._prepare_inputs, self.steps_done)
             while self.steps_done < last:
-                step, works = self.steps_done, waiting.result()
+                step = self.steps_done
+                inputs = pending.result()
                 if step + 1 < last:
-                    waiting = ahead.submit(self._prepare_inputs, step + 1)
-                values = self.train_step(step, works)
+                    pending = prefetcher.submit(self._prepare_inputs, step + 1)
+                values = self.train_step(step, inputs)
                 self.steps_done = step + 1
                 if metrics is not None:
                     metrics.write(self.steps_done, values)
-                stopped = stop.is_requested and self.accelerator.num_processes == 1
-                if stopped or self.steps_done == last or self.steps_done % self.config.run.save_every == 0:
+                is_stopped = stop.is_set() and self.accelerator.num_processes == 1
+                if is_stopped or self.steps_done == last or self.steps_done % self.config.run.save_every == 0:
                     save_checkpoint(self.checkpoint_folder, self.steps_done, self.state, self.config, self.accelerator)
-                if stopped:
-                    log.warning("stopped after step %d as asked; --resume goes on from there", self.steps_done)
+                if is_stopped:
+                    log.warning("stopped after step %d as requested; continue with --resume", self.steps_done)
                     return
 
-    def train_step(self, step: int, works: Mapping[str, StepInput]) -> dict[str, float]:
-        """Do one optimiser step and return its scalars, those of objective o named ``o/…``."""
-        began = time.monotonic()
+    def train_step(self, step: int, inputs: Mapping[str, StepInput]) -> dict[str, float]:
+        """Update the weights once.
+
+        Args:
+            step: number of steps done before.
+            inputs: input of each objective by its name.
+
+        Returns:
+            Scalars for the log; those of objective o are named ``o/…``.
+        """
+        started = time.monotonic()
+        # 1. Accumulate the gradients of the weighted sum of all objectives.
         self.state.optimiser.zero_grad(set_to_none=True)
         values: dict[str, float] = {}
-        total, balance = 0.0, 0.0
-        for name, work in works.items():
-            objective = self._objective(name)
-            loss, extra, seen = self._backward(objective, work)
-            values |= {f"{name}/loss": loss} | {f"{name}/{key}": float(value) for key, value in seen.items()}
-            total, balance = total + objective.weight * loss, balance + extra
-        if not math.isfinite(total + balance):
+        total = 0.0
+        total_balance = 0.0
+        for name, step_input in inputs.items():
+            objective = self._get_objective(name)
+            loss, balance, scalars = self._backward(objective, step_input)
+            values[f"{name}/loss"] = loss
+            values |= {f"{name}/{key}": float(value) for key, value in scalars.items()}
+            total += objective.weight * loss
+            total_balance += balance
+        # 2. Stop before the weights are damaged.
+        if not math.isfinite(total + total_balance):
             raise TrainingError(
-                f"the loss is {total + balance} at step {step + 1}; resume from the last checkpoint with a lower "
+                f"the loss is {total + total_balance} at step {step + 1}; resume from the last checkpoint with a lower "
                 "optimiser.learning_rate or optimiser.clip"
             )
+        # 3. Average over the processes, clip, update weights and learning rate.
         self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self._get_trained_parameters(), self.config.optimiser.clip)
-        rate = self.state.schedule.get_last_lr()[0]
+        learning_rate = self.state.schedule.get_last_lr()[0]
         self.state.optimiser.step()
         self.state.schedule.step()
-        for name in works:
-            self._objective(name).after_step(step)
-        took = max(time.monotonic() - began, 1e-9)
-        products = sum(len(work.prepared) for work in works.values())
+        # 4. Update the state of the objectives, such as the queue of temporal negatives.
+        for name in inputs:
+            self._get_objective(name).after_step(step)
+        seconds = max(time.monotonic() - started, 1e-9)
+        products = sum(len(step_input.prepared) for step_input in inputs.values())
         return {
-            "loss": total, **values, "balance": balance, "learning_rate": rate, "gradient_norm": float(norm),
-            "seconds": took, "products_per_second": products * self.accelerator.num_processes / took,
+            "loss": total, **values, "balance": total_balance, "learning_rate": learning_rate,
+            "gradient_norm": float(norm), "seconds": seconds,
+            "products_per_second": products * self.accelerator.num_processes / seconds,
         }  # fmt: skip
 
-    def _backward(self, objective: Objective, work: StepInput) -> tuple[float, float, Mapping[str, Tensor]]:
-        """Accumulate one objective's gradients; returns its loss, the weighted balance term and its scalars."""
-        order = sorted(range(len(work.prepared)), key=lambda index: work.prepared[index].num_tokens)
+    def _backward(self, objective: Objective, step_input: StepInput) -> tuple[float, float, Mapping[str, Tensor]]:
+        """Accumulate the gradients of one objective; returns its loss, its balance term and its scalars."""
+        # 1. Sort the products by length and cut them into chunks, which are collated with little padding.
+        prepared = step_input.prepared
+        order = sorted(range(len(prepared)), key=lambda index: prepared[index].num_tokens)
         size = self.config.run.chunk
         parts = [order[start : start + size] for start in range(0, len(order), size)]
-        chunks = [self._collate_by_length([work.prepared[index] for index in part]) for part in parts]
-        place = torch.tensor(order, device=self.accelerator.device).argsort()
-        seen: dict[str, Tensor] = {}
+        chunks = [self._collate_by_length([prepared[index] for index in part]) for part in parts]
+        # 2. The loss gets the embeddings in the order of the products.
+        inverse = torch.tensor(order, device=self.accelerator.device).argsort()
+        scalars: dict[str, Tensor] = {}
 
-        def compare(embeddings: Tensor) -> Tensor:
-            loss, scalars = work.loss(embeddings[place])
-            seen.update(scalars, loss=loss.detach())
+        def compute_loss(embeddings: Tensor) -> Tensor:
+            loss, values = step_input.loss(embeddings[inverse])
+            scalars.update(values, loss=loss.detach())
             return loss * objective.weight
 
-        _, balance = backward_in_chunks(self._embed, chunks, compare, scale=lambda value: value)
-        loss = seen.pop("loss")
-        return float(loss), float(balance), seen
+        # 3. Forward and backward passes chunk by chunk.
+        _, balance = backward_in_chunks(self._embed, chunks, compute_loss)
+        loss = scalars.pop("loss")
+        return float(loss), float(balance), scalars
 
     def _collate_by_length(self, ordered: Sequence[PreparedProduct]) -> list[MoonBatch]:
-        lengths = [one.num_tokens for one in ordered]
-        least = _MIN_CUT[self.accelerator.device.type == "cuda"]
-        return [self.collate(ordered[cut]) for cut in split_by_length(lengths, min_size=least)]
+        lengths = [product.num_tokens for product in ordered]
+        min_size = _MIN_BATCH["cuda" if self.accelerator.device.type == "cuda" else "cpu"]
+        return [self.collate(ordered[cut]) for cut in split_by_length(lengths, min_size=min_size)]
 
     def _embed(self, batches: Sequence[MoonBatch]) -> tuple[Tensor, Tensor]:
-        """Embed a chunk, in batches of similar length; the balance term is their mean."""
-        embeddings, balance = [], []
+        """Return the embeddings [n, D] of a chunk, given in batches of similar length, and its mean balance term."""
+        embeddings = []
+        balance = []
         for batch in batches:
             with self.accelerator.autocast():
                 output = self.model(**batch.to(self.accelerator.device))
@@ -173,7 +200,7 @@ class Trainer:
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._get_trained_parameters():
-            if parameter.grad is None:  # nothing of it was used on this process
+            if parameter.grad is None:  # this process used it nowhere
                 parameter.grad = torch.zeros_like(parameter)
             parameter.grad.copy_(self.accelerator.reduce(parameter.grad, "mean"))
 
@@ -181,14 +208,14 @@ class Trainer:
         return [one for group in self.state.optimiser.param_groups for one in group["params"]]
 
     def _prepare_inputs(self, step: int) -> dict[str, StepInput]:
-        return {name: self._objective(name).work(step) for name in self.objectives}
+        return {name: self._get_objective(name).prepare_step(step) for name in self.objectives}
 
-    def _objective(self, name: str) -> Objective:
-        found: Any = self.objectives[name]
-        return found
+    def _get_objective(self, name: str) -> Objective:
+        objective: Any = self.objectives[name]
+        return objective
 
     @contextmanager
-    def _log(self, last: int) -> Iterator[MetricLog | None]:
+    def _open_log(self, last: int) -> Iterator[MetricLog | None]:
         if not self.accelerator.is_main_process:
             yield None
             return
@@ -198,46 +225,42 @@ class Trainer:
 
 
 def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.3) -> list[slice]:
-    """Cut a sorted batch where padding would cost more than another pass: queries of ten words beside photos.
+    """Return slices of a sorted batch within which padding costs less than another pass.
+
+    So short text queries are not padded to the length of products with photos.
 
     Args:
-        lengths: tokens of each product, ascending.
-        min_size: products of a cut before another one may begin.
-        growth: longest product of a cut, as a multiple of its shortest.
+        lengths: number of tokens of each product, ascending.
+        min_size: minimum number of products of a slice.
+        growth: maximum ratio of the longest to the shortest product of a slice, unless it would be too small.
 
     Returns:
         Slices that cover the batch in order.
     """
     cuts = [0]
-    for place, length in enumerate(lengths):
-        if place - cuts[-1] >= min_size and length > growth * lengths[cuts[-1]] and len(lengths) - place >= min_size:
-            cuts.append(place)
+    for row, length in enumerate(lengths):
+        if row - cuts[-1] >= min_size and length > growth * lengths[cuts[-1]] and len(lengths) - row >= min_size:
+            cuts.append(row)
     return [slice(start, end) for start, end in zip(cuts, [*cuts[1:], len(lengths)], strict=True)]
 
 
-class _Stop:
-    """Whether someone asked the process to end."""
-
-    is_requested = False
-
-
 @contextmanager
-def _stop_requests() -> Iterator[_Stop]:
-    """Turn the first SIGINT or SIGTERM into a request while the block runs; a second one kills as always."""
-    stop = _Stop()
-    before: dict[int, Any] = {}
+def _catch_stop_signals() -> Iterator[Event]:
+    """Yield an event that the first SIGINT or SIGTERM sets; a second one has its usual effect."""
+    stop = Event()
+    handlers: dict[int, Any] = {}
 
-    def ask(number: int, _: object) -> None:
-        stop.is_requested = True
-        signal.signal(number, before[number])
+    def request_stop(number: int, _: object) -> None:
+        stop.set()
+        signal.signal(number, handlers[number])
 
     try:
         for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            before[number] = signal.signal(number, ask)
+            handlers[number] = signal.signal(number, request_stop)
     except ValueError:
         log.debug("not in the main thread: signals are not caught")
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""How the shipped detector is made: synthesis of data, network, losses, training, export, measurement."""
+"""The recipe of the shipped detector: synthetic data, network, loss, training, export and evaluation."""

@@ -1,22 +1,20 @@
-"""Cheap variation of rendered samples, new at every visit: mirror, colour, brightness."""
+"""Random augmentation of rendered samples: mirroring, colour and brightness."""
 
 import torch
 from torch import Tensor
 
 
 def augment_batch(photos: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vary a batch.
+    """Return an augmented batch: photos as float in 0–255, and labels, of the same shapes.
 
     Args:
         photos: uint8 [B, S, S, 3].
         labels: [B, K, 5], x0 y0 x1 y1 dominance.
-        generator: source of chance.
-
-    Returns:
-        float photos in 0–255 and labels, same shapes.
+        generator: random generator.
     """
     count = len(photos)
-    varied, moved = photos.float(), labels.clone()
+    varied = photos.float()
+    moved = labels.clone()
     mirrored = torch.rand(count, generator=generator) < 0.5
     varied[mirrored] = varied[mirrored].flip(2)
     moved[mirrored] = torch.where(moved[mirrored][..., 4:] > 0, mirror_labels(moved[mirrored]), moved[mirrored])
@@ -29,6 +27,6 @@ def augment_batch(photos: Tensor, labels: Tensor, generator: torch.Generator) ->
 
 
 def mirror_labels(labels: Tensor) -> Tensor:
-    """Labels [..., 5] of the photos mirrored left to right."""
+    """Return labels [..., 5] for horizontally mirrored photos."""
     x0, y0, x1, y1, dominance = labels.unbind(-1)
     return torch.stack([1 - x1, y0, 1 - x0, y1, dominance], -1)

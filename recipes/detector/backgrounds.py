@@ -1,4 +1,4 @@
-"""What products are pasted onto: crops of real photos, and the plain grounds of a studio."""
+"""Backgrounds for composites: crops of real photos, and plain studio backgrounds."""
 
 import zlib
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from moon_model.images import decode_image
 
 ImageSize = tuple[int, int]
 HELD_OUT_CLOTHING = 5
-"""One clothing photo in five, by checksum of its name, serves for measuring only."""
+"""One in this number of clothing photos, by checksum of the name, is for evaluation only."""
 
 
 @dataclass(frozen=True)
 class Backgrounds:
-    """Photos with clutter.
+    """Real photos that serve as backgrounds.
 
     Attributes:
-        clothing: worn or laid-out clothes; each shows one dominant product of its own.
-        shelves: shop photos of groceries.
+        clothing: photos of one dominant garment each, worn or laid out.
+        shelves: photos of groceries in shops.
     """
 
     clothing: tuple[Path, ...]
@@ -30,14 +30,15 @@ class Backgrounds:
 
     @classmethod
     def find(cls, data: Path, held_out: bool) -> "Backgrounds":
-        """List the photos for training, or those for measuring (which training never sees).
+        """Return the photos for training or for evaluation.
 
         Args:
-            data: the folder that holds ``clothing`` and ``grocery``.
-            held_out: measuring takes a fifth of clothing and grocery's ``val``; training the rest and ``train``.
+            data: folder with ``clothing`` and ``grocery``.
+            held_out: True: a fifth of clothing and grocery's ``val``, for evaluation; False: the rest of clothing and
+                grocery's ``train``.
 
         Raises:
-            FileNotFoundError: when a folder is missing or empty.
+            FileNotFoundError: a folder is missing or empty.
         """
         clothes = sorted((data / "clothing" / "images").rglob("*.jpg"))
         chosen = [path for path in clothes if _is_held_out(path) == held_out]
@@ -52,31 +53,31 @@ def _is_held_out(path: Path) -> bool:
 
 
 def crop_background(path: Path, size: ImageSize, rng: Random, zoom: tuple[float, float] = (0.3, 0.9)) -> Image.Image:
-    """A random crop of a photo, stretched to ``size``.
+    """Return a random crop of a photo, stretched to ``size``.
 
     Args:
         path: the photo.
-        size: width, height in pixels.
-        rng: source of chance.
-        zoom: range of the crop's sides as shares of the photo's. Small crops turn the photo's own products into
-            texture, so that they do not compete with the pasted one.
+        size: width and height in pixels.
+        rng: random generator.
+        zoom: range of the crop's sides as shares of the photo's. In a small crop the photo's own products are texture
+            and do not compete with the pasted product.
     """
     photo = decode_image(path, min_side=192)
     share = rng.uniform(*zoom)
     width, height = max(8, int(photo.width * share)), max(8, int(photo.height * share))
     left, top = rng.randint(0, photo.width - width), rng.randint(0, photo.height - height)
-    ground = photo.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+    background = photo.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
     if rng.random() < 0.5:
-        ground = ground.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        background = background.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < 0.15:
-        ground = ground.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
-    if rng.random() < 0.3:  # a lens focuses on the product
-        ground = ground.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 4.0)))
-    return ground
+        background = background.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    if rng.random() < 0.3:  # the camera focuses on the product
+        background = background.filter(ImageFilter.GaussianBlur(rng.uniform(0.5, 4.0)))
+    return background
 
 
 def draw_plain_background(size: ImageSize, rng: Random) -> Image.Image:
-    """A studio's ground: one light tone or a free colour, a gradient, sometimes a floor line, a fine texture."""
+    """Return a studio background: light or coloured with a gradient, sometimes with a table edge or texture."""
     width, height = size
     if rng.random() < 0.55:
         tone = rng.uniform(215, 255)
@@ -84,7 +85,8 @@ def draw_plain_background(size: ImageSize, rng: Random) -> Image.Image:
     else:
         colour = np.array([rng.uniform(10, 250) for _ in range(3)])
     y, x = np.mgrid[0:height, 0:width]
-    x, y = x / width - 0.5, y / height - 0.5
+    x = x / width - 0.5
+    y = y / height - 0.5
     slope = rng.uniform(0, 60) * (rng.random() < 0.7)
     angle = rng.uniform(0, 2 * np.pi)
     light = slope * (np.cos(angle) * x + np.sin(angle) * y)

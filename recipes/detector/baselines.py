@@ -1,4 +1,4 @@
-"""What the detector must beat: a crop of the middle, and classical saliency."""
+"""Baselines for the detector: a crop of the middle, and classical saliency."""
 
 import numpy as np
 from PIL import Image
@@ -10,26 +10,22 @@ _SALIENCY_SIZE = 64
 
 
 def make_centre_crop(share: float) -> Box:
-    """The middle of any photo, ``share`` of its width and height."""
+    """Return the box in the middle of a photo with ``share`` of its width and height."""
     edge = (1 - share) / 2
     return edge, edge, 1 - edge, 1 - edge
 
 
 def find_salient_box(photo: Image.Image) -> Box:
-    """Box around the most salient part: spectral residual (Hou and Zhang, CVPR 2007), per colour channel, with a
-    bias to the middle, cut by Otsu's threshold.
+    """Return the box of the largest salient part of an RGB photo.
 
-    Args:
-        photo: RGB.
-
-    Returns:
-        Box of the largest connected salient part after closing gaps.
+    Saliency is the spectral residual (Hou and Zhang, CVPR 2007) of the colour channels, weighted towards the middle,
+    with Otsu's threshold; small gaps are closed.
     """
     pixels = np.asarray(photo.convert("RGB").resize((_SALIENCY_SIZE, _SALIENCY_SIZE)), np.float64)
-    salient = sum(_spectral_residual(pixels[..., channel]) for channel in range(3))
+    salient = sum(_compute_spectral_residual(pixels[..., channel]) for channel in range(3))
     y, x = np.mgrid[-1 : 1 : _SALIENCY_SIZE * 1j, -1 : 1 : _SALIENCY_SIZE * 1j]
     salient = np.asarray(salient) * np.exp(-(x * x + y * y))
-    mask = ndimage.binary_closing(salient > _otsu(salient), iterations=3, border_value=0)
+    mask = ndimage.binary_closing(salient > _compute_otsu_threshold(salient), iterations=3, border_value=0)
     labels, count = ndimage.label(mask)
     if count == 0:
         return 0.0, 0.0, 1.0, 1.0
@@ -39,7 +35,7 @@ def find_salient_box(photo: Image.Image) -> Box:
     return columns.start / n, rows.start / n, columns.stop / n, rows.stop / n
 
 
-def _spectral_residual(channel: np.ndarray) -> np.ndarray:
+def _compute_spectral_residual(channel: np.ndarray) -> np.ndarray:
     spectrum = np.fft.fft2(channel)
     log_amplitude = np.log(np.abs(spectrum) + 1e-9)
     residual = log_amplitude - ndimage.uniform_filter(log_amplitude, 3, mode="wrap")
@@ -47,8 +43,8 @@ def _spectral_residual(channel: np.ndarray) -> np.ndarray:
     return ndimage.gaussian_filter(salient, 2.5)
 
 
-def _otsu(values: np.ndarray) -> float:
-    """The threshold that splits values into two classes with the least variance within them."""
+def _compute_otsu_threshold(values: np.ndarray) -> float:
+    """Return the threshold that minimises the variance within the two classes of values."""
     counts, edges = np.histogram(values, 128)
     middles = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)

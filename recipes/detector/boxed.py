@@ -1,4 +1,4 @@
-"""Real photos whose boxes are known: the fridges of ``product_boxes``, and catalogue photos on a plain ground."""
+"""Real photos with known boxes: the fridges of ``product_boxes``, catalogue photos, and reviewed photos."""
 
 import csv
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ MEASURED_BOXES_CSV = Path(__file__).with_name("measured_boxes.csv")
 
 @dataclass(frozen=True)
 class BoxedPhoto:
-    """A photo and the boxes in it."""
+    """A photo with the boxes of its products."""
 
     path: Path
     labels: tuple[LabelledBox, ...]
 
     def load(self) -> Image.Image:
-        """Decode, at no more than about 700 pixels on the longer side."""
+        """Return the decoded photo, at most 700 pixels on the longer side."""
         image = decode_image(self.path, min_side=500)
         image.thumbnail((700, 700), reducing_gap=2.0)
         return image
 
 
 def list_fridges(folder: Path, held_out: bool) -> list[BoxedPhoto]:
-    """``product_boxes``, split by photo: the first 14 in numerical order for training, 6 for measuring.
+    """Return the photos of ``product_boxes``: the first 14 by number are for training, the last 6 for evaluation.
 
-    Every product is labelled as the core one: none of them stands out.
+    Every product is labelled as a core product, because none of them dominates.
     """
     photos = sorted(folder.glob("*.jpg"), key=lambda path: int(path.stem))
     chosen = photos[-HELD_OUT_FRIDGES:] if held_out else photos[:-HELD_OUT_FRIDGES]
@@ -48,7 +48,7 @@ def _read_boxes(path: Path) -> tuple[LabelledBox, ...]:
 
 
 def list_catalogue_photos(folder: Path) -> list[BoxedPhoto]:
-    """Eshop's odd photos as they are, shadows included, with the box of the product found in each."""
+    """Return eshop's photos with odd ids, unchanged, with the box of the product that ``find_product_mask`` finds."""
     found = []
     for path in sorted((folder / "Pics").glob("*.webp"), key=lambda path: int(path.stem)):
         if int(path.stem) % 2 == 0 or int(path.stem) in UNUSABLE_ESHOP:
@@ -64,21 +64,23 @@ def list_catalogue_photos(folder: Path) -> list[BoxedPhoto]:
 
 
 def list_reviewed_photos(data: Path, held_out: bool) -> list[BoxedPhoto]:
-    """Real photos of one dominant product (clothes worn or laid out, groceries in a hand), and heaps without one.
+    """Return real photos of one dominant product (clothes worn or laid out, groceries in a hand), and of heaps.
 
-    Boxes were proposed by an earlier detector, tightened by a colour model of product and ground, and looked at
-    one by one; wrong ones were drawn anew by hand, to about 3% of a side, or left out of training. For measuring,
-    hard photos stay in. Heaps of fruit (training only) have no labels: the whole photo is the right answer.
+    An earlier detector proposed the boxes, a colour model of product and background tightened them, and a person
+    checked each of them. Wrong boxes were drawn again, with an error of about 3% of a side, or left out of training.
+    Difficult photos stay in the evaluation. Heaps of fruit (training only) have no labels: the right answer is the
+    whole photo.
 
     Args:
-        data: the folder that the paths in the two files start from.
-        held_out: the photos for measuring (``measured_boxes.csv``), or those for training (``reviewed_boxes.csv``).
+        data: folder to which the paths in the two files are relative.
+        held_out: True: the photos for evaluation (``measured_boxes.csv``); False: those for training
+            (``reviewed_boxes.csv``).
     """
     with (MEASURED_BOXES_CSV if held_out else REVIEWED_BOXES_CSV).open(newline="") as rows:
-        return [BoxedPhoto(data / row["photo"], _reviewed_labels(row)) for row in csv.DictReader(rows)]
+        return [BoxedPhoto(data / row["photo"], _parse_labels(row)) for row in csv.DictReader(rows)]
 
 
-def _reviewed_labels(row: dict[str, str]) -> tuple[LabelledBox, ...]:
+def _parse_labels(row: dict[str, str]) -> tuple[LabelledBox, ...]:
     if not row["x0"]:
         return ()
     return (LabelledBox((float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])), CORE_DOMINANCE),)

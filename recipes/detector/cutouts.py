@@ -1,7 +1,7 @@
-"""Cut products out of catalogue photos with a plain, bright ground.
+"""Products cut out of catalogue photos that have a plain, bright background.
 
-The ground is fitted as a smooth surface from the photo's rim inwards; soft shadows (darker, colourless, without
-texture, reached from the ground) count as ground; a watershed on the gradient draws the line between the two.
+The background is fitted as a smooth surface, from the border of the photo inwards. Soft shadows (darker, without hue
+and texture, connected to the background) count as background. A watershed on the gradient finds the exact border.
 """
 
 from collections.abc import Iterable
@@ -20,20 +20,21 @@ _Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 WORKING_SIZE = 300
-# Seen by eye: photos whose product cannot be told from its surroundings (a frame, a landscape, a second picture).
+# Checked visually: photos whose product cannot be separated (a frame, a landscape, a second picture).
 UNUSABLE_ESHOP = frozenset({5, 6, 12, 22, 26, 35, 36, 43, 45, 47, 53, 62, 70, 73, 79, 83, 93, 98})
 UNUSABLE_ICONIC = frozenset({"Garlic"})
 
 
 def cut_out(photo: Image.Image, convex: bool = False) -> Image.Image | None:
-    """Separate a product from its plain ground.
+    """Return a product without its plain background.
 
     Args:
-        photo: RGB, a product on a bright ground; looked at in ``WORKING_SIZE`` pixels.
-        convex: the product is known to be convex (a carton), so a white face on a white ground belongs to it.
+        photo: RGB, a product on a bright background; it is scaled to ``WORKING_SIZE`` pixels.
+        convex: whether the product is known to be convex (a carton), so that a white face on a white background is
+            part of it.
 
     Returns:
-        RGBA, cropped to the product; None when nothing stands out.
+        RGBA, cropped to the product; None if no product is found.
     """
     small = photo.convert("RGB")
     small.thumbnail((WORKING_SIZE, WORKING_SIZE), Image.Resampling.BICUBIC)
@@ -48,34 +49,34 @@ def cut_out(photo: Image.Image, convex: bool = False) -> Image.Image | None:
 
 
 def find_product_mask(photo: Image.Image, min_part: float = 0.2) -> Mask:
-    """Find the product's pixels.
+    """Return the product's pixels as a mask [height, width]; all False if no product is found.
 
     Args:
         photo: RGB, see ``cut_out``.
-        min_part: separate parts smaller than this share of the largest are dropped.
-
-    Returns:
-        True where the product is, [height, width]; all False when nothing stands out.
+        min_part: minimum size of a separate part as a share of the largest part.
     """
+    # 1. Background: pixels near the fitted surface, and soft shadows on it.
     pixels = np.asarray(photo.filter(ImageFilter.GaussianBlur(0.6)), np.float32)
-    ground, fitted = _fit_background(pixels)
+    background, fitted = _fit_background(pixels)
     distance = np.abs(pixels - fitted).max(axis=2)
     gradient = ndimage.gaussian_gradient_magnitude(pixels.mean(axis=2), 1.0)
-    ground |= _soft_shadow(pixels / fitted, gradient, ground)
-    certain = ndimage.binary_erosion((distance > 110) | ((distance > 40) & (gradient > 14))) & ~ground
+    background |= _soft_shadow(pixels / fitted, gradient, background)
+    # 2. Markers of the watershed: certain background and certain product.
+    certain = ndimage.binary_erosion((distance > 110) | ((distance > 40) & (gradient > 14))) & ~background
     markers = np.zeros(distance.shape, np.int16)
-    markers[ndimage.binary_erosion(ground, border_value=1)] = 1
+    markers[ndimage.binary_erosion(background, border_value=1)] = 1
     markers[certain] = 2
     if not certain.any():
         return np.zeros(distance.shape, bool)
+    # 3. The border follows the gradient. Then parts and holes are cleaned.
     product = ndimage.watershed_ift(np.clip(gradient * 6, 0, 255).astype(np.uint8), markers) == 2
-    # Upright opening: what is left of a cast shadow is flat and wide, straps and poles are not.
+    # The opening is vertical: remains of a shadow are flat and wide, straps and poles are not.
     product = ndimage.binary_opening(product, np.ones((7, 1), bool))
     return _fill(_large_parts(product, min_part), distance)
 
 
 def fill_convex_hull(mask: Mask) -> Mask:
-    """The smallest convex area that holds every True pixel."""
+    """Return the convex hull of a mask."""
     points = np.argwhere(mask)[:, ::-1]
     corners = points[spatial.ConvexHull(points).vertices]
     canvas = Image.new("1", (mask.shape[1], mask.shape[0]))
@@ -84,45 +85,50 @@ def fill_convex_hull(mask: Mask) -> Mask:
 
 
 def _fit_background(pixels: _Floats, rounds: int = 6) -> tuple[Mask, _Floats]:
-    """Which pixels are ground, and the quadratic surface [height, width, 3] that they follow."""
+    """Return the background as a mask, and a quadratic surface [height, width, 3] fitted to it."""
     height, width, _ = pixels.shape
     y, x = np.mgrid[0:height, 0:width] / max(height, width) - 0.5
     basis = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1).reshape(-1, 6)
-    rim = np.ones((height, width), bool)
+    border = np.ones((height, width), bool)
     depth = max(3, height // 40)
-    rim[depth:-depth, depth:-depth] = False
+    border[depth:-depth, depth:-depth] = False
     light = pixels.mean(axis=2)
-    ground, limit = rim & (light >= np.percentile(light[rim], 40) - 10), 14.0
+    background = border & (light >= np.percentile(light[border], 40) - 10)
+    limit = 14.0
     for _ in range(rounds):
-        chosen = ground.ravel()
+        chosen = background.ravel()
         surface = np.linalg.lstsq(basis[chosen], pixels.reshape(-1, 3)[chosen], rcond=None)[0]
         fitted = (basis @ surface).reshape(height, width, 3)
         distance = np.abs(pixels - fitted).max(axis=2)
         near = distance < limit
-        found = _connected(near, rim & near)
-        ground = found if found.any() else ground
-        limit = float(np.clip(4 * np.median(distance[rim & ground]) + 3, 4, 14)) if (rim & ground).any() else limit
-    return ground, np.clip(fitted, 1, 255).astype(np.float32)
+        found = _connected(near, border & near)
+        background = found if found.any() else background
+        limit = (
+            float(np.clip(4 * np.median(distance[border & background]) + 3, 4, 14))
+            if (border & background).any()
+            else limit
+        )
+    return background, np.clip(fitted, 1, 255).astype(np.float32)
 
 
-def _soft_shadow(ratio: _Floats, gradient: _Floats, ground: Mask) -> Mask:
-    """Ground in shade: equally darker in all colours, smooth, in the lower part, joined to the lit ground."""
+def _soft_shadow(ratio: _Floats, gradient: _Floats, background: Mask) -> Mask:
+    """Return shaded background: equally darker in all colours, smooth, in the lower part, connected to the rest."""
     level = ratio.mean(axis=2)
     shade = (np.ptp(ratio, axis=2) < 0.13) & (level > 0.30) & (level < 1.05) & (gradient < 9)
-    joined = _connected(ground | ndimage.binary_opening(shade), ground)
+    joined = _connected(background | ndimage.binary_opening(shade), background)
     joined[: int(0.4 * len(joined))] = False
     return joined
 
 
 def _connected(area: Mask, seeds: Mask) -> Mask:
-    """The connected parts of ``area`` that hold at least one seed."""
+    """Return the connected parts of ``area`` that contain a seed."""
     labels, _ = ndimage.label(area)
     kept = np.unique(labels[seeds])
     return np.isin(labels, kept[kept > 0])
 
 
 def _large_parts(mask: Mask, share: float) -> Mask:
-    """Drop specks and detached shadows; a pair of shoes stays."""
+    """Return a mask without small parts; the second shoe of a pair is large enough to stay."""
     labels, count = ndimage.label(mask)
     if count == 0:
         return mask
@@ -131,7 +137,7 @@ def _large_parts(mask: Mask, share: float) -> Mask:
 
 
 def _fill(mask: Mask, distance: _Floats) -> Mask:
-    """Close holes, except wide ones that show the ground (a handle, a strap)."""
+    """Return a mask with closed holes, except large ones that show the background (a handle, a strap)."""
     labels, count = ndimage.label(ndimage.binary_fill_holes(mask) & ~mask)
     filled = mask.copy()
     for index in range(1, count + 1):
@@ -142,14 +148,14 @@ def _fill(mask: Mask, distance: _Floats) -> Mask:
 
 
 def load_eshop_cutouts(folder: Path, even: bool) -> list[Image.Image]:
-    """Cut-outs of eshop's photos: odd ids are for training, even ids for measuring only."""
+    """Return the cut-outs of eshop's photos; odd ids are for training, even ids for evaluation only."""
     paths = sorted((folder / "Pics").glob("*.webp"), key=lambda path: int(path.stem))
     ids = [path for path in paths if (int(path.stem) % 2 == 0) == even]
     return _cut_all((path, False) for path in ids if int(path.stem) not in UNUSABLE_ESHOP)
 
 
 def load_iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
-    """Cut-outs of grocery's iconic photos; every third, by name, is for measuring only."""
+    """Return the cut-outs of grocery's iconic photos; every third, by name, is for evaluation only."""
     paths = sorted((folder / "iconic-images-and-descriptions").rglob("*.jpg"))
     chosen = [path for index, path in enumerate(paths) if (index % 3 == 2) == held_out]
     chosen = [path for path in chosen if path.parent.name not in UNUSABLE_ICONIC]
@@ -157,7 +163,7 @@ def load_iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
 
 
 def draw_procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
-    """Products drawn by the demo shop: kinds, patterns and colours that no photo here shows."""
+    """Return products drawn by the demo shop; they have kinds, patterns and colours that the photos lack."""
     world = DemoWorld(seed=seed)
     drawn = (draw_product(world.get_product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
     return [picture.crop(picture.getchannel("A").getbbox()) for picture in drawn]

@@ -1,6 +1,6 @@
-"""Measure a detector on photos it was not trained on: ``python -m recipes.detector.evaluate``.
+"""Evaluation of a detector on photos it was not trained on: ``python -m recipes.detector.evaluate``.
 
-Prints the table of the model card: mean IoU and recall on held-out composites beside two baselines, the fridge photos,
+Prints the tables of the model card: mean IoU and recall on held-out composites with three baselines, the fridge photos,
 and the time of one run on one core.
 """
 
@@ -27,7 +27,6 @@ example:
   python -m recipes.detector.evaluate --data ../shared/data --json benchmarks/results/detector.json
 """
 
-
 TABLE_TITLES = {
     "scenes": "Held-out composites",
     "natural": "Real photos of one product, held out: clothes worn or laid out, cartons in a hand",
@@ -36,7 +35,7 @@ TABLE_TITLES = {
 
 @dataclass(frozen=True)
 class BoxFit:
-    """How well one method's boxes fit: mean IoU, share of photos with IoU ≥ 0.5, ≥ 0.75, share without a crop."""
+    """Quality of one method's boxes: mean IoU, share of photos with IoU ≥ 0.5 and ≥ 0.75, share without a crop."""
 
     method: str
     photos: int
@@ -47,10 +46,10 @@ class BoxFit:
 
 
 def measure_fit(method: str, regions: Sequence[Region], truth: Sequence[Box]) -> BoxFit:
-    """Compare one region a photo with the one true box.
+    """Return the quality of one region per photo against the true box.
 
     Raises:
-        ValueError: when the counts differ or are zero.
+        ValueError: the numbers differ or are zero.
     """
     if not truth or len(regions) != len(truth):
         raise ValueError(f"{len(regions)} regions for {len(truth)} photos")
@@ -61,8 +60,9 @@ def measure_fit(method: str, regions: Sequence[Region], truth: Sequence[Box]) ->
 
 
 def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) -> list[BoxFit]:
-    """The detector beside the whole photo, the best of several centre crops, and saliency."""
-    images, truth = [scene.photo for scene in photos], [scene.box for scene in photos]
+    """Return the quality of the detector, the best of several centre crops, saliency, and the whole image."""
+    images = [scene.photo for scene in photos]
+    truth = [scene.box for scene in photos]
     centred = [
         measure_fit(
             f"centre crop ({share:.0%} of each side)", [Region(make_centre_crop(share), 1.0)] * len(truth), truth
@@ -79,11 +79,11 @@ def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) 
 
 
 def measure_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto]) -> dict[str, float]:
-    """On photos of many equal products: how often the chosen box is one of them.
+    """Return how often the best box on photos of many equal products is one of the products.
 
     Returns:
-        ``photos``, their number; ``one_real_product``, the share with IoU ≥ 0.5 to any one product, whatever the
-        score; ``cropped``, the share whose score passed the threshold.
+        ``photos``: their number; ``one_real_product``: share of photos whose best box has IoU ≥ 0.5 with a product,
+        at any score; ``cropped``: share of photos whose score is above the threshold.
     """
     images = [photo.load() for photo in photos]
     best = [candidates[:1] for candidates in detector.detect_candidates(images, 1)]
@@ -100,7 +100,7 @@ def measure_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto
 
 
 def measure_milliseconds(run: Callable[[], object], repeats: int = 100) -> float:
-    """Median time of a call, after three that do not count."""
+    """Return the median time of a call in milliseconds, after three calls that are not measured."""
     for _ in range(3):
         run()
     times = []
@@ -112,7 +112,7 @@ def measure_milliseconds(run: Callable[[], object], repeats: int = 100) -> float
 
 
 def render_fits(fits: Sequence[BoxFit]) -> str:
-    """A table of the model card."""
+    """Return a Markdown table of the model card."""
     lines = [
         "| method | mean IoU | recall at IoU 0.5 | at 0.75 | left whole |",
         "|---|---|---|---|---|",
@@ -124,21 +124,21 @@ def render_fits(fits: Sequence[BoxFit]) -> str:
 
 
 def build_detector_report(detector: ProductDetector, data: Path, count: int, seed: int) -> dict[str, Any]:
-    """Everything the model card says about quality and speed, as plain values."""
-    made = compose_measured_scenes(data, count, seed)
-    by_ground = {ground: [scene for scene in made if scene.ground == ground] for ground in ("clothing", "shelves")}
+    """Return all figures of the model card about quality and speed, as values for JSON."""
+    scenes = compose_measured_scenes(data, count, seed)
+    by_background = {name: [scene for scene in scenes if scene.background == name] for name in ("clothing", "shelves")}
     natural = list_reviewed_photos(data, held_out=True)
-    photo = made[0].photo
+    photo = scenes[0].photo
     blank = np.zeros((detector.batch_size, detector.config.input_size, detector.config.input_size, 3), np.uint8)
     return {
         "detector": detector.version,
         "provider": detector.provider,
-        "scenes": [asdict(fit) for fit in compare_methods(detector, made)],
+        "scenes": [asdict(fit) for fit in compare_methods(detector, scenes)],
         "by_ground": {
-            ground: asdict(
+            name: asdict(
                 measure_fit("ProductDetector", detector.detect([s.photo for s in part]), [s.box for s in part])
             )
-            for ground, part in by_ground.items()
+            for name, part in by_background.items()
             if part
         },
         "natural": [
@@ -152,7 +152,7 @@ def build_detector_report(detector: ProductDetector, data: Path, count: int, see
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see ``--help``."""
+    """Evaluate a detector on the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m recipes.detector.evaluate",
         description=__doc__,
@@ -161,10 +161,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of real product data (shared/data)")
     parser.add_argument(
-        "--detector", type=Path, default=checkpoint_dir("detector"), help="detector to measure (default: %(default)s)"
+        "--detector", type=Path, default=checkpoint_dir("detector"), help="detector to evaluate (default: %(default)s)"
     )
-    parser.add_argument("--scenes", type=int, default=600, help="composites to measure on (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=2026, help="of the composites (default: %(default)s)")
+    parser.add_argument("--scenes", type=int, default=600, help="number of composites (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=2026, help="seed of the composites (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
     detector = ProductDetector.from_pretrained(options.detector)

@@ -1,7 +1,8 @@
-"""From the trained network to one small ONNX file: int8 weights, float arithmetic, no surprises.
+"""Export of the trained network as one small ONNX file with int8 weights and float arithmetic.
 
-Convolution weights are stored as int8 with one scale per output channel and unpacked when the session opens
-(``DequantizeLinear``). Activations stay float: the file shrinks to a quarter and answers the same, on any provider.
+Convolution weights are stored as int8 with one scale per output channel and converted when the session opens
+(``DequantizeLinear``). Activations stay float, so the file has a quarter of the size and nearly the same outputs on
+every execution provider.
 """
 
 from pathlib import Path
@@ -18,18 +19,18 @@ from recipes.detector.network import ProductNet
 
 OPSET = 18
 _MIN_ELEMENTS = 256
-"""Smaller tensors (biases) stay float: they weigh nothing and would only lose precision."""
+"""Smaller tensors (biases) stay float: int8 would save nothing and cost precision."""
 
 
 class DeployedNet(nn.Module):
-    """The network as the detector calls it: scores in [0, 1] instead of logits."""
+    """The network with the outputs that the detector reads: scores in [0, 1] instead of logits."""
 
     def __init__(self, network: ProductNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Uint8 [B, S, S, 3] → scores [B, cells], boxes [B, cells, 4]."""
+        """Return scores [B, cells] and boxes [B, cells, 4] of photos uint8 [B, S, S, 3]."""
         logits, boxes = self.network(photos)
         return logits.sigmoid(), boxes
 
@@ -38,7 +39,7 @@ def export_onnx(network: ProductNet, path: Path, input_size: int) -> None:
     """Write the network as ONNX with int8 weights.
 
     Args:
-        network: left unchanged; its batch norms are folded into a copy.
+        network: not changed; batch norms are folded in a copy.
         path: file to write.
         input_size: S of the input ``photos``, uint8 [batch, S, S, 3].
     """
@@ -62,7 +63,7 @@ def export_onnx(network: ProductNet, path: Path, input_size: int) -> None:
 
 
 def fold_batch_norms(network: ProductNet) -> ProductNet:
-    """A copy in evaluation mode, every batch norm multiplied into the convolution before it."""
+    """Return a copy in evaluation mode with every batch norm folded into the convolution before it."""
     copy = ProductNet(network.width)
     copy.load_state_dict(network.state_dict())
     copy.eval()
@@ -81,35 +82,31 @@ def _fold_sequence(sequence: nn.Sequential) -> None:
 
 
 def quantise_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Replace float convolution weights by int8, per output channel, and a node that unpacks them.
+    """Replace float convolution weights by int8 per output channel and a node that converts them to float.
 
     Args:
         model: changed in place and returned.
     """
     kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
-    unpacking = []
+    nodes = []
     for tensor in list(model.graph.initializer):
         values = numpy_helper.to_array(tensor)
-        if tensor.name not in kernels or values.size < _MIN_ELEMENTS:
+        name = tensor.name
+        if name not in kernels or values.size < _MIN_ELEMENTS:
             continue
         packed, scale = quantise_channels(values)
-        name = tensor.name
         model.graph.initializer.remove(tensor)
-        model.graph.initializer.extend(
-            [
-                numpy_helper.from_array(packed, name + ".int8"),
-                numpy_helper.from_array(scale, name + ".scale"),
-            ]
-        )
-        unpacking.append(helper.make_node("DequantizeLinear", [name + ".int8", name + ".scale"], [name], axis=0))
-    nodes = unpacking + list(model.graph.node)
+        model.graph.initializer.append(numpy_helper.from_array(packed, f"{name}.int8"))
+        model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=0))
+    nodes += model.graph.node  # the conversions come first: ONNX nodes are in topological order
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
 
 
 def quantise_channels(values: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 with one scale per output channel (axis 0): the error is at most half a scale."""
+    """Return symmetric int8 values and one scale per output channel (axis 0); the error is at most half a scale."""
     peak = np.abs(values).reshape(len(values), -1).max(axis=1)
     scale = np.maximum(peak / 127.0, np.finfo(np.float32).tiny).astype(np.float32)
     shape = (-1,) + (1,) * (values.ndim - 1)

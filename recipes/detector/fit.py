@@ -1,4 +1,4 @@
-"""The training loop: rendered samples in, averaged weights out."""
+"""The training loop of the detector; it returns the moving average of the weights."""
 
 import copy
 import logging
@@ -21,28 +21,28 @@ from recipes.detector.network import FROZEN_BLOCKS, STRIDE, ProductNet
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 50
-"""Steps between two lines of progress, each with a checkpoint: the run may be stopped at any time."""
+"""Number of steps between two checkpoints and lines of progress."""
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to train.
+    """Settings of the training.
 
     Attributes:
-        epochs: passes over the data.
-        coarse_epochs: of these, the first ones see photos shrunk to ``coarse_size``: less than half the time for
-            most of the learning.
-        coarse_size: input side in pixels of the coarse epochs, a multiple of 32.
-        batch_size: samples a step.
-        head_rate: peak learning rate of neck and head, which start at random.
-        trunk_rate: peak learning rate of the pretrained trunk behind its frozen blocks.
-        weight_decay: AdamW's.
-        warmup: share of all steps over which the rates rise; then they fall along a cosine.
-        averaging: decay a step of the moving average of weights that is kept.
-        seed: of order and variation.
+        epochs: number of epochs.
+        coarse_epochs: number of first epochs with photos scaled down to ``coarse_size``. They take less than half the
+            time of the others and give most of the quality.
+        coarse_size: side of the input in pixels in these epochs, a multiple of 32.
+        batch_size: samples per step.
+        head_rate: peak learning rate of neck and head, which have random start values.
+        trunk_rate: peak learning rate of the pretrained trunk without its frozen blocks.
+        weight_decay: weight decay of AdamW.
+        warmup: linear warm-up as a share of all steps; a cosine decay follows.
+        averaging: decay per step of the moving average of the weights.
+        seed: seed of the order of samples and of the augmentation.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: a value is out of range.
     """
 
     epochs: int = 6
@@ -65,17 +65,17 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class RenderedSet:
-    """Samples of one or more folders written by ``samples.render``; photos stay on disk until needed."""
+    """Samples of one or more folders that ``render_samples`` wrote; photos are memory-mapped."""
 
     photos: tuple[NDArray[np.uint8], ...]
     labels: tuple[NDArray[np.float32], ...]
 
     @classmethod
     def open(cls, folders: Sequence[Path]) -> "RenderedSet":
-        """Map the folders' files.
+        """Return the samples of the folders.
 
         Raises:
-            FileNotFoundError: when one holds no rendered samples.
+            FileNotFoundError: a folder has no rendered samples.
         """
         photos = tuple(np.load(folder / "photos.npy", mmap_mode="r") for folder in folders)
         return cls(photos, tuple(np.load(folder / "labels.npy") for folder in folders))
@@ -83,43 +83,44 @@ class RenderedSet:
     def __len__(self) -> int:
         return sum(len(part) for part in self.labels)
 
-    def batches(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in random order: uint8 [size, S, S, 3] and labels [size, K, 5]; a short tail is left out."""
-        where = [(part, row) for part, rows in enumerate(self.labels) for row in range(len(rows))]
-        order = np.random.default_rng(seed).permutation(len(where))
+    def iter_batches(self, size: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield photos uint8 [size, S, S, 3] and labels [size, K, 5] in random order; the last batch is complete."""
+        places = [(part, row) for part, rows in enumerate(self.labels) for row in range(len(rows))]
+        order = np.random.default_rng(seed).permutation(len(places))
         for start in range(0, len(order) - size + 1, size):
-            chosen = [where[index] for index in order[start : start + size]]
+            chosen = [places[index] for index in order[start : start + size]]
             photos = np.stack([self.photos[part][row] for part, row in chosen])
             labels = np.stack([self.labels[part][row] for part, row in chosen])
             yield torch.from_numpy(photos), torch.from_numpy(labels)
 
 
 def fit_network(network: ProductNet, data: RenderedSet, config: FitConfig, checkpoint: Path) -> ProductNet:
-    """Train and return the moving average of the weights.
+    """Train a network and return a copy with the moving average of its weights.
 
     Args:
         network: trained in place.
         data: rendered samples, all of one size.
         config: see ``FitConfig``.
-        checkpoint: file that gets the averaged weights every ``REPORT_EVERY`` steps and at the end.
+        checkpoint: file into which the averaged weights are written every ``REPORT_EVERY`` steps and at the end.
 
     Raises:
-        ValueError: when the data holds less than one batch.
+        ValueError: the data has less than one batch.
     """
-    steps_an_epoch = len(data) // config.batch_size
-    if steps_an_epoch == 0:
+    steps_per_epoch = len(data) // config.batch_size
+    if steps_per_epoch == 0:
         raise ValueError(f"{len(data)} samples are less than one batch of {config.batch_size}; render more")
-    total = steps_an_epoch * config.epochs
-    optimizer, schedule = _optimizer(network, config, total)
+    total = steps_per_epoch * config.epochs
+    optimizer, schedule = _build_optimizer(network, config, total)
     average = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(config.seed)
-    step, started = 0, monotonic()
+    step = 0
+    started = monotonic()
     for epoch in range(config.epochs):
         network.train()
         size = config.coarse_size if epoch < config.coarse_epochs else None
-        for rendered, labels in data.batches(config.batch_size, config.seed + epoch):
-            photos, moved = augment_batch(rendered, labels, generator)
-            losses = _step(network, optimizer, shrink_photos(photos, size) if size else photos, moved)
+        for rendered, labels in data.iter_batches(config.batch_size, config.seed + epoch):
+            photos, augmented = augment_batch(rendered, labels, generator)
+            losses = _train_step(network, optimizer, shrink_photos(photos, size) if size else photos, augmented)
             schedule.step()
             step += 1
             _update_average(average, network, min(config.averaging, step / (step + 10)))
@@ -130,33 +131,35 @@ def fit_network(network: ProductNet, data: RenderedSet, config: FitConfig, check
 
 
 def shrink_photos(photos: Tensor, size: int) -> Tensor:
-    """Float photos [B, S, S, 3] → [B, size, size, 3], never enlarged; labels are shares and stay as they are."""
+    """Return float photos [B, S, S, 3] scaled down to [B, size, size, 3]; smaller ones are returned as they are."""
     if size >= photos.shape[1]:
         return photos
     planes = photos.permute(0, 3, 1, 2)
     return functional.interpolate(planes, (size, size), mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 
 
-def _optimizer(
-    network: ProductNet, recipe: FitConfig, total: int
+def _build_optimizer(
+    network: ProductNet, config: FitConfig, total: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
     for part in [network.trunk.stem, *list(network.trunk.blocks)[:FROZEN_BLOCKS]]:
         part.requires_grad_(False)
-    trunk = [p for p in network.trunk.parameters() if p.requires_grad]
-    head = [p for name, p in network.named_parameters() if not name.startswith("trunk.")]
-    groups = [{"params": trunk, "lr": recipe.trunk_rate}, {"params": head, "lr": recipe.head_rate}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    rising = max(1, int(recipe.warmup * total))
+    trunk = [one for one in network.trunk.parameters() if one.requires_grad]
+    head = [one for name, one in network.named_parameters() if not name.startswith("trunk.")]
+    groups = [{"params": trunk, "lr": config.trunk_rate}, {"params": head, "lr": config.head_rate}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+    warmup = max(1, int(config.warmup * total))
 
-    def rate(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+    def compute_factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, compute_factor)
 
 
-def _step(network: ProductNet, optimizer: torch.optim.Optimizer, photos: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def _train_step(
+    network: ProductNet, optimizer: torch.optim.Optimizer, photos: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
     logits, boxes = network(photos)
     grid = (photos.shape[1] // STRIDE, photos.shape[2] // STRIDE)
     losses = compute_detection_loss(logits, boxes, labels, grid)

@@ -1,4 +1,7 @@
-"""What the network is trained on: score = dominance × IoU of the cell's own box, box = the product's sides."""
+"""The loss of the detector: the score of a cell is dominance × IoU of its box, the box is the product's.
+
+Shapes: B photos, K label rows, cells = height · width of the grid.
+"""
 
 import torch
 from torch import Tensor
@@ -7,22 +10,22 @@ from torch.nn import functional
 from recipes.detector.network import compute_cell_centres
 
 MIDDLE = 0.35
-"""A cell belongs to a product when it lies in this central share of the box's half sides."""
+"""A cell belongs to a product if it is within this share of the box's half sides around its centre."""
 
 BOX_WEIGHT = 2.0
 
 
 def assign_cells(labels: Tensor, height: int, width: int) -> Tensor:
-    """Give every cell of a grid the product it must find.
+    """Return the product that each cell of a grid has to find.
 
     Args:
-        labels: [B, K, 5], x0 y0 x1 y1 dominance; dominance 0 marks an unused row.
-        height: cells of the grid, as width.
-        width: see height.
+        labels: [B, K, 5], x0 y0 x1 y1 dominance; rows of dominance 0 are empty.
+        height: height of the grid in cells.
+        width: width of the grid in cells.
 
     Returns:
-        Index of a label row for each cell, [B, cells]; -1 for background. Where middles overlap the more dominant
-        product wins, then the smaller. A product smaller than a cell owns the cell its centre lies in.
+        Index of a label row for each cell, [B, cells]; -1 for background. Where the middles of products overlap, the
+        more dominant product is chosen, then the smaller one. A product smaller than a cell has the cell of its centre.
     """
     centres = compute_cell_centres(height, width, labels.device)  # [cells, 2]
     middle = (labels[..., :2] + labels[..., 2:4]) / 2
@@ -37,26 +40,28 @@ def assign_cells(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def compute_detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: tuple[int, int]) -> dict[str, Tensor]:
-    """Quality focal loss on the scores, GIoU and L1 on the boxes of the cells that own a product.
+    """Return quality focal loss of the scores plus GIoU and L1 loss of the boxes.
 
     Args:
         logits: [B, cells].
-        boxes: [B, cells, 4] in shares, not clipped.
+        boxes: [B, cells, 4] as shares of the photo's sides, not clipped.
         labels: [B, K, 5], see ``assign_cells``.
         grid: height and width of the grid in cells.
 
     Returns:
-        ``loss`` to minimise, and its parts ``score`` and ``box``, scalars.
+        Scalars: ``loss``, and its detached parts ``score`` and ``box``.
     """
+    # 1. The label of each cell that has a product.
     owner = assign_cells(labels, *grid)
     owned = owner >= 0
     truth = labels.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, 5))  # [B, cells, 5]
+    # 2. The target of a score is the quality of the cell's own box; cells without a product have 0.
     overlap, generalised = compute_paired_iou(boxes[owned], truth[owned][:, :4])
     quality = torch.zeros_like(logits)
     quality[owned] = (overlap.detach() * truth[owned][:, 4]).clamp(0, 1)
     certainty = (logits.sigmoid() - quality).detach().abs().square()
     focal = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none") * certainty
-    # Every photo counts the same, whether its product owns two cells or sixty.
+    # 3. Each photo has the same weight, whether its product has two cells or sixty.
     per_photo = 1.0 / owned.sum(1, keepdim=True).clamp(min=1)
     score = (focal * per_photo).sum() / len(labels)
     weight = (per_photo.expand_as(logits)[owned] * truth[owned][:, 4]) / len(labels)
@@ -66,7 +71,7 @@ def compute_detection_loss(logits: Tensor, boxes: Tensor, labels: Tensor, grid: 
 
 
 def compute_paired_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (arXiv 1902.09630) of boxes paired row by row: [N, 4] each → [N], [N]."""
+    """Return IoU [N] and generalised IoU [N] (arXiv 1902.09630) of the boxes [N, 4] in the same rows."""
 
     def area(box: Tensor) -> Tensor:
         return (box[:, 2:] - box[:, :2]).clamp(min=0).prod(-1)

@@ -1,8 +1,8 @@
-"""Held-out photos for measuring, made in another way than the training photos.
+"""Held-out composites for evaluation, made by another method than the training photos.
 
-Other products (eshop's even ids, a third of grocery's iconic photos), other grounds (held-out clothing photos,
-grocery's ``val``) and another paste: multi-band blending (Burt and Adelson, 1983), which joins the two photos
-band by band instead of along one edge.
+Other products (eshop's even ids, a third of grocery's iconic photos), other backgrounds (held-out clothing photos,
+grocery's ``val``) and another paste: multi-band blending (Burt and Adelson, 1983), which blends each frequency band
+with its own mask instead of along one edge.
 """
 
 from dataclasses import dataclass
@@ -26,41 +26,41 @@ BANDS = 3
 
 @dataclass(frozen=True)
 class MeasuredScene:
-    """One photo with the box of its core product, and how it was made."""
+    """A photo with the box of its core product; ``background`` is the kind of its background."""
 
     photo: Image.Image
     box: Box
-    ground: str
+    background: str
 
 
 def compose_measured_scenes(data: Path, count: int, seed: int) -> list[MeasuredScene]:
-    """Compose ``count`` scenes from the folder of real data; the same seed gives the same scenes.
+    """Return ``count`` scenes composed from the folder of real data; they depend only on the seed.
 
     Raises:
-        FileNotFoundError: when the data is not there.
+        FileNotFoundError: the data is missing.
     """
     products = load_eshop_cutouts(data / "eshop", even=True) + load_iconic_cutouts(data / "grocery", held_out=True)
-    grounds = Backgrounds.find(data, held_out=True)
+    backgrounds = Backgrounds.find(data, held_out=True)
     rng = Random(seed)  # noqa: S311 (not for secrets)
-    made = []
+    scenes = []
     for index in range(count):
         kind = ("clothing", "shelves")[index % 2]
-        photos = grounds.clothing if kind == "clothing" else grounds.shelves
-        made.append(_scene(products, rng.choice(photos), kind, rng))
-    return made
+        photos = backgrounds.clothing if kind == "clothing" else backgrounds.shelves
+        scenes.append(_compose_scene(products, rng.choice(photos), kind, rng))
+    return scenes
 
 
-def _scene(products: list[Image.Image], path: Path, kind: str, rng: Random) -> MeasuredScene:
+def _compose_scene(products: list[Image.Image], path: Path, kind: str, rng: Random) -> MeasuredScene:
     size = rng.choice(SCENE_SIZES)
-    ground = _cover(decode_image(path), size)
-    if rng.random() < 0.4:  # a smaller product lies beside or behind
-        ground, _ = _blend(ground, rng.choice(products), rng.uniform(0.01, 0.04), 1.0, rng)
-    photo, box = _blend(ground, rng.choice(products), rng.uniform(0.08, 0.6), 0.5, rng)
+    background = _cover(decode_image(path), size)
+    if rng.random() < 0.4:  # a smaller product beside or behind it
+        background, _ = _blend(background, rng.choice(products), rng.uniform(0.01, 0.04), 1.0, rng)
+    photo, box = _blend(background, rng.choice(products), rng.uniform(0.08, 0.6), 0.5, rng)
     return MeasuredScene(photo, box, kind)
 
 
 def _cover(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The whole photo, cropped only where its aspect ratio differs."""
+    """Return a photo scaled to a size and cropped where its aspect ratio differs."""
     scale = max(size[0] / photo.width, size[1] / photo.height)
     width, height = size[0] / scale, size[1] / scale
     left, top = (photo.width - width) / 2, (photo.height - height) / 2
@@ -68,42 +68,52 @@ def _cover(photo: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _blend(
-    ground: Image.Image, product: Image.Image, area: float, spread: float, rng: Random
+    background: Image.Image, product: Image.Image, area: float, spread: float, rng: Random
 ) -> tuple[Image.Image, Box]:
-    """Join a product into a ground; its box covers ``area`` of it, its place is uniform within ``spread``."""
-    scale = (area * ground.width * ground.height / (product.width * product.height)) ** 0.5
-    scale = min(scale, 0.96 * ground.width / product.width, 0.96 * ground.height / product.height)
+    """Return a background with a product, and the product's box.
+
+    Args:
+        background: RGB.
+        product: RGBA.
+        area: area of the box as a share of the background.
+        spread: range of the product's position as a share of the free space, around the middle.
+        rng: draws the position.
+    """
+    scale = (area * background.width * background.height / (product.width * product.height)) ** 0.5
+    scale = min(scale, 0.96 * background.width / product.width, 0.96 * background.height / product.height)
     size = max(8, int(product.width * scale)), max(8, int(product.height * scale))
     product = product.resize(size, Image.Resampling.LANCZOS)
     left, top = (
         int((room / 2) + rng.uniform(-0.5, 0.5) * spread * room)
-        for room in (ground.width - size[0], ground.height - size[1])
+        for room in (background.width - size[0], background.height - size[1])
     )
-    layer = ground.copy()
+    layer = background.copy()
     layer.paste(product.convert("RGB"), (left, top), product.getchannel("A"))
-    mask = Image.new("L", ground.size)
+    mask = Image.new("L", background.size)
     mask.paste(product.getchannel("A"), (left, top))
-    joined = blend_multi_band(np.asarray(ground, np.float32), np.asarray(layer, np.float32), np.asarray(mask) / 255.0)
-    x0, y0, x1, y1 = mask.point(lambda value: 255 if value > 127 else 0).getbbox() or (0, 0, *ground.size)
-    box = (x0 / ground.width, y0 / ground.height, x1 / ground.width, y1 / ground.height)
-    return Image.fromarray(joined.clip(0, 255).astype(np.uint8)), box
+    blended = blend_multi_band(
+        np.asarray(background, np.float32), np.asarray(layer, np.float32), np.asarray(mask) / 255.0
+    )
+    x0, y0, x1, y1 = mask.point(lambda value: 255 if value > 127 else 0).getbbox() or (0, 0, *background.size)
+    box = (x0 / background.width, y0 / background.height, x1 / background.width, y1 / background.height)
+    return Image.fromarray(blended.clip(0, 255).astype(np.uint8)), box
 
 
 def blend_multi_band(
     back: NDArray[np.float32], front: NDArray[np.float32], mask: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Blend ``front`` over ``back`` (both [H, W, 3]) with a mask [H, W] that is softer in coarser bands."""
-    joined = np.zeros_like(back)
+    """Return ``front`` over ``back`` (both [H, W, 3]), blended with a mask [H, W] that is softer in coarser bands."""
+    blended = np.zeros_like(back)
     weight = mask[..., None]
-    for band, (of_front, of_back) in enumerate(zip(_bands(front), _bands(back), strict=True)):
+    for band, (front_band, back_band) in enumerate(zip(_split_bands(front), _split_bands(back), strict=True)):
         if band:
             weight = ndimage.gaussian_filter(mask, 0.6 * 2.0**band)[..., None]
-        joined += (weight * of_front + (1 - weight) * of_back).astype(np.float32)
-    return joined
+        blended += (weight * front_band + (1 - weight) * back_band).astype(np.float32)
+    return blended
 
 
-def _bands(photo: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Details from fine to coarse, then what is coarser than all; they add up to the photo."""
+def _split_bands(photo: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return frequency bands from fine to coarse and the remaining low frequencies; their sum is the photo."""
     levels = [photo]
     for band in range(BANDS):
         sigma = 2.0**band

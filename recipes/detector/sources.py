@@ -1,4 +1,4 @@
-"""Gather what training samples are made of from the folder of real data and the demo shop."""
+"""The material of all training samples, from the folder of real data and the demo shop."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from recipes.detector.samples import SampleSources
 
 PROCEDURAL_CUTOUTS = 400
 REAL_CUTOUT_REPEATS = 6
-"""Real cut-outs are few: each is listed this often, so that about three products in five are real."""
+"""Number of times each real cut-out is listed, so that about three of five products are real."""
 
 
 def gather_sources(data: Path, seed: int) -> SampleSources:
-    """Everything for training, nothing that is for measuring.
+    """Return all material for training, without what is held out for evaluation.
 
     Args:
         data: folder with ``eshop``, ``grocery``, ``clothing`` and ``product_boxes``.
-        seed: of the procedural products.
+        seed: seed of the procedural products.
 
     Raises:
-        FileNotFoundError: when data is missing.
+        FileNotFoundError: a folder is missing.
     """
     for name in ("eshop", "grocery", "clothing", "product_boxes"):
         if not (data / name).is_dir():

@@ -1,11 +1,10 @@
-"""Writes what the teachers teach on: ``python -m recipes.moon_tiny.corpora --out var/train/corpora …``.
+"""The corpora for distillation: ``python -m recipes.moon_tiny.corpora --out var/train/corpora …``.
 
-Texts composed from a broad vocabulary with all-MiniLM-L6-v2's vectors of them; photos with the core region that the
-product detector finds; and photos with texts that describe them. Photos are those of the demo world (train seeds, drawn
-into the folder) and, where given, grocery's TRAIN list and clothing; grocery's val list and eshop are for measuring.
+Composed texts with all-MiniLM-L6-v2's vectors, and photos with captions and with the core region that the product
+detector finds. The photos are those of the demo shop (train seeds, drawn into the folder) and, where given, of
+grocery's TRAIN list and of clothing. Grocery's val list and eshop are used for measuring only.
 """
 
-import csv
 import json
 import logging
 import os
@@ -31,6 +30,7 @@ from moon_model.images import decode_image
 from moon_model.product import Product, join_text
 from recipes.moon_tiny.corpus_labels import build_demo_rows, build_label_texts, build_photo_rows, write_labels
 from recipes.moon_tiny.corpus_texts import compose_texts, draw_word_groups, read_vocabulary_words
+from recipes.moon_tiny.photo_lists import get_coarse_class, read_clothing, read_grocery_train
 from recipes.moon_tiny.teachers import (
     CAPTION_VECTORS_FILE,
     CORPORA_ABOUT_FILE,
@@ -46,103 +46,113 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK = 16
-"""Photos that a process takes at a time."""
+"""Photos per task of the process pool."""
 
 DEMO_PRODUCTS = 12_000
-"""Demo products to draw: of 1,500 the colours were learned by heart, of eight times as many no longer."""
+"""Number of demo products. With 1,500 the model memorised the colours of products; with eight times as many it did
+not."""
 
 
 @dataclass(frozen=True)
 class CaptionedImage:
-    """A photo and what may be said of it; pairs of one identity are the same thing to a customer."""
+    """A photo file with its captions.
+
+    Attributes:
+        identity: number shared by photos that show the same thing to a customer.
+        image: the file.
+        captions: texts that describe the photo, products without images.
+        is_drawn: whether the demo shop drew it.
+    """
 
     identity: int
     image: Path
-    texts: tuple[Product, ...]
-    drawn: bool = False
+    captions: tuple[Product, ...]
+    is_drawn: bool = False
 
 
 def write_demo_captions(product: DemoProduct, rng: np.random.Generator) -> tuple[Product, ...]:
-    """What the shop and its customers say of a demo product; nothing that misleads."""
-    facts = f"{product.colour} {product.pattern} {product.type}"
+    """Return texts of the shop and of shoppers about a demo product, without misleading ones."""
+    facts = f"{product.colour} {product.pattern} {product.type}"  # all three: "red mug" fits many other photos
     queries = {draw_query(product, rng).text for _ in range(3)}
-    said = {facts, *queries}  # all three facts: "red mug" would be right for many other photos too
-    texts = [Product("", text) for text in sorted(said)]
+    captions = [Product("", text) for text in sorted({facts, *queries})]
     if not product.misleading:
         record = Product("", product.title, product.description, product.category, dict(product.attributes))
-        texts += [Product("", product.title), record]
-    return tuple(texts)
+        captions += [Product("", product.title), record]
+    return tuple(captions)
 
 
 def iter_demo_photos(folder: Path, products: int) -> Iterator[CaptionedImage]:
-    """Photos of the demo world's train seeds, two a product, and what may be said of them.
+    """Yield the photos of the demo shop's train seeds, two of each product, with captions.
 
-    The names are those of ``moon training-shop``, which draws the same pictures: both may share a folder.
+    File names and pictures are those of ``moon training-shop``, so both may use one folder.
     """
     identities: dict[tuple[str, str, str], int] = {}
-    for product, path in _demo_pictures(folder, products):
-        facts = (product.type, product.colour, product.pattern)  # what a text can tell apart
+    for product, path in _iter_demo_files(folder, products):
+        facts = (product.type, product.colour, product.pattern)  # what texts can distinguish
         identity = identities.setdefault(facts, len(identities))
-        texts = write_demo_captions(product, np.random.default_rng((product.looks[0], product.index, 11)))
-        yield CaptionedImage(identity, path, texts, drawn=True)
+        captions = write_demo_captions(product, np.random.default_rng((product.looks[0], product.index, 11)))
+        yield CaptionedImage(identity, path, captions, is_drawn=True)
 
 
 def iter_grocery_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
-    """Photos of grocery's TRAIN list with names, coarse names and descriptions of their products."""
-    with (folder / "classes.csv").open(encoding="utf-8") as stream:
-        rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
-    said: dict[int, tuple[Product, ...]] = {}
-    for number, row in rows.items():
-        name, coarse = (row[key].replace("-", " ") for key in ("Class Name (str)", "Coarse Class Name (str)"))
-        about = (folder / row["Product Description Path (str)"].strip("/")).read_text(encoding="utf-8").strip()
-        record = Product("", name, about, (coarse,))
-        said[number] = (*(Product("", text) for text in (name, f"{name} {coarse}", f"{name}. {about}", about)), record)
-    for line in (folder / "train.txt").read_text().splitlines():
-        path, fine, _ = (part.strip() for part in line.split(","))
-        yield CaptionedImage(first_identity + int(fine), folder / path, said[int(fine)])
+    """Yield the photos of grocery's TRAIN list; captions are names, coarse names and descriptions of the products."""
+    captions: dict[int, tuple[Product, ...]] = {}
+    for path, grocery_class in read_grocery_train(folder):
+        number = int(grocery_class["Class ID (int)"])
+        if number not in captions:
+            captions[number] = _write_grocery_captions(folder, grocery_class)
+        yield CaptionedImage(first_identity + number, path, captions[number])
+
+
+def _write_grocery_captions(folder: Path, grocery_class: dict[str, str]) -> tuple[Product, ...]:
+    name = grocery_class["Class Name (str)"].replace("-", " ")
+    coarse = get_coarse_class(grocery_class)
+    file = folder / grocery_class["Product Description Path (str)"].strip("/")
+    description = file.read_text(encoding="utf-8").strip()
+    texts = (name, f"{name} {coarse}", f"{name}. {description}", description)
+    return (*(Product("", text) for text in texts), Product("", name, description, (coarse,)))
 
 
 def iter_clothing_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
-    """Clothing photos with their label; labels are no products, so a label is one identity."""
-    with (folder / "images.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
-    labels = sorted({row["label"] for row in rows})
-    for row in rows:
+    """Yield the clothing photos with captions made from their labels; each label is one identity."""
+    photos = read_clothing(folder)
+    labels = sorted({row["label"] for _, row in photos})
+    for path, row in photos:
         label = row["label"].lower()
-        whose = "kids" if row["kids"] == "True" else "adult"
-        name = row["image"] if Path(row["image"]).suffix else f"{row['image']}.jpg"
-        texts = tuple(Product("", text) for text in (label, f"a {label}", f"{whose} {label}", f"clothing / {label}"))
-        yield CaptionedImage(first_identity + labels.index(row["label"]), folder / "images" / name, texts)
+        audience = "kids" if row["kids"] == "True" else "adult"
+        texts = (label, f"a {label}", f"{audience} {label}", f"clothing / {label}")
+        captions = tuple(Product("", text) for text in texts)
+        yield CaptionedImage(first_identity + labels.index(row["label"]), path, captions)
 
 
 def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
-    """Draw what `iter_demo_photos` names; what lies there already is kept."""
+    """Draw the photos of `iter_demo_photos`, except those that exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = list(enumerate(_demo_pictures(folder, products)))
-    missing = [(product, number % 2, path) for number, (product, path) in pictures if not path.is_file()]
-    drawn = pool.map(_draw, missing, chunksize=_CHUNK)
-    for _ in tqdm(drawn, desc="demo photos", total=len(missing), unit="photo"):
+    files = enumerate(_iter_demo_files(folder, products))
+    missing = [(product, number % 2, path) for number, (product, path) in files if not path.is_file()]
+    results = pool.map(_draw_photo, missing, chunksize=_CHUNK)
+    for _ in tqdm(results, desc="demo photos", total=len(missing), unit="photo"):
         pass
 
 
-def _draw(picture: tuple[DemoProduct, int, Path]) -> None:
-    product, number, path = picture
+def _draw_photo(task: tuple[DemoProduct, int, Path]) -> None:
+    product, number, path = task
     save_jpeg(take_photo(product, number).image, path)
 
 
 def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
-    """Find the core product of every photo, in order."""
-    found = pool.map(_find, photos, chunksize=_CHUNK)
-    return iter(tqdm(found, desc="regions", total=len(photos), unit="photo"))
+    """Return the core region of each photo, in order."""
+    regions = pool.map(_find_region, photos, chunksize=_CHUNK)
+    return iter(tqdm(regions, desc="regions", total=len(photos), unit="photo"))
 
 
-def _find(photo: Path) -> Region:
-    return _detector().detect([decode_image(photo)])[0]
+def _find_region(photo: Path) -> Region:
+    return _load_detector().detect([decode_image(photo)])[0]
 
 
 @cache
-def _detector() -> "ProductDetector":
-    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  # ONNX Runtime, only here
+def _load_detector() -> "ProductDetector":
+    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  # needs ONNX Runtime
 
     return ProductDetector.from_pretrained()
 
@@ -155,36 +165,40 @@ def write_corpora(
     regions: Iterable[Region],
     roots: Sequence[Path],
 ) -> None:
-    """Write a folder that ``teachers.Corpora`` reads; ``about.json`` comes last.
+    """Write a folder that ``teachers.Corpora`` reads; ``about.json`` is written last.
 
     Args:
-        out: folder, made if absent.
-        texts: products without images; related ones side by side.
-        teacher: ``MiniLM``, or anything with its ``encode``.
-        photos: with what is said of them.
-        regions: of the photos, in order.
-        roots: folders that all photos lie in.
+        out: folder, created if missing.
+        texts: products without images, related ones in a row.
+        teacher: ``MiniLM``, or an object with the same ``encode``.
+        photos: photos with captions.
+        regions: core regions of the photos, in order.
+        roots: folders that contain all photos.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / CORPORA_ABOUT_FILE).unlink(missing_ok=True)
-    _write_lines(out / TEXTS_FILE, map(_words, texts))
+    # 1. The texts and their vectors.
+    _write_lines(out / TEXTS_FILE, map(_to_json, texts))
     np.save(out / TEXT_VECTORS_FILE, teacher.encode([join_text(one) for one in texts]))
-    rows, said = [], []
+    # 2. The photos with captions and regions.
+    rows = []
+    captions: list[str] = []
     for photo, region in zip(photos, regions, strict=True):
-        row = {"identity": photo.identity, "image": str(photo.image.resolve()), "drawn": photo.drawn}
+        row = {"identity": photo.identity, "image": str(photo.image.resolve()), "drawn": photo.is_drawn}
         row["region"] = None if region.is_whole else list(region.box)
-        rows.append({**row, "texts": [_words(one) for one in photo.texts]})
-        said += [join_text(one) for one in photo.texts]
+        rows.append({**row, "texts": [_to_json(one) for one in photo.captions]})
+        captions += [join_text(one) for one in photo.captions]
     _write_lines(out / PHOTOS_FILE, rows)
-    known = list(dict.fromkeys(said))
-    places = {text: place for place, text in enumerate(known)}
-    np.save(out / CAPTION_VECTORS_FILE, teacher.encode(known)[[places[text] for text in said]])
+    # 3. The vectors of the captions; each different caption is encoded once.
+    distinct = list(dict.fromkeys(captions))
+    index_by_caption = {text: index for index, text in enumerate(distinct)}
+    np.save(out / CAPTION_VECTORS_FILE, teacher.encode(distinct)[[index_by_caption[text] for text in captions]])
     about = {"image_roots": [str(root.resolve()) for root in roots], "texts": len(texts), "photos": len(rows)}
     (out / CORPORA_ABOUT_FILE).write_text(json.dumps(about) + "\n")
 
 
-def _words(product: Product) -> dict[str, Any]:
-    """The words of a product as a line of JSON holds them, empty fields left out."""
+def _to_json(product: Product) -> dict[str, Any]:
+    """Return the texts of a product for a JSON line, without empty fields."""
     fields = {name: getattr(product, name) for name in ("title", "description", "category", "attributes")}
     return {name: value for name, value in fields.items() if value}
 
@@ -195,19 +209,19 @@ def _write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def write_photo_labels(out: Path, demo: Path, products: int, grocery: Path | None, clothing: Path | None) -> None:
-    """Write the labels of all photos, with the regions that `write_corpora` found."""
+    """Write the labels of all photos, with the regions that `write_corpora` stored."""
     stored = map(json.loads, (out / PHOTOS_FILE).read_text().splitlines())
     regions = {one["image"]: one["region"] for one in stored}
     rows = [
         row
-        for number, (product, path) in enumerate(_demo_pictures(demo, products))
+        for number, (product, path) in enumerate(_iter_demo_files(demo, products))
         for row in build_demo_rows(number // 2, product, path, regions[str(path.resolve())])
     ]
     write_labels(out, build_label_texts(grocery, clothing), [*rows, *build_photo_rows(grocery, clothing, regions)])
 
 
-def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, Path]]:
-    """Two pictures each of the train seeds' products, in turn."""
+def _iter_demo_files(folder: Path, products: int) -> Iterator[tuple[DemoProduct, Path]]:
+    """Yield each product with its two photo files; the products alternate between the train seeds."""
     types = [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES]
     worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
     for number in range(products):
@@ -224,12 +238,15 @@ def main(
     demo: Annotated[Path | None, typer.Option(help="Folder of the demo photos; default: demo/ in --out.")] = None,
     grocery: Annotated[Path | None, typer.Option(help="GroceryStoreDataset; its train list is used.")] = None,
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset (images.csv and images/).")] = None,
-    texts: Annotated[int, typer.Option(min=100, help="Texts to compose; words and groups of words beside.")] = 56_000,
+    texts: Annotated[
+        int, typer.Option(min=100, help="Texts to compose; single words and groups of words are added.")
+    ] = 56_000,
     products: Annotated[int, typer.Option(min=10, help="Demo products to draw, two photos each.")] = DEMO_PRODUCTS,
 ) -> None:
-    """Write the corpora of moon-tiny's teachers."""
+    """Write the corpora from which moon-tiny is distilled."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    teacher, demo = MiniLM(minilm), demo or out / "demo"
+    teacher = MiniLM(minilm)
+    demo = demo or out / "demo"
     photos = list(iter_demo_photos(demo, products))
     if grocery is not None:
         photos += iter_grocery_photos(grocery, max(one.identity for one in photos) + 1)
@@ -237,13 +254,13 @@ def main(
         photos += iter_clothing_photos(clothing, max(one.identity for one in photos) + 1)
     roots = [root for root in (demo, grocery, clothing) if root is not None]
     words = read_vocabulary_words(wheels)
-    every = [*compose_texts(texts), *words, *draw_word_groups(words, texts // 3)]
+    all_texts = [*compose_texts(texts), *words, *draw_word_groups(words, texts // 3)]
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
         draw_demo_photos(demo, products, pool)
         regions = find_regions([one.image for one in photos], pool)
-        write_corpora(out, every, teacher, photos, regions, roots)
+        write_corpora(out, all_texts, teacher, photos, regions, roots)
     write_photo_labels(out, demo, products, grocery, clothing)
-    log.info("%d texts and %d photos in %s", len(every), len(photos), out)
+    log.info("%d texts and %d photos in %s", len(all_texts), len(photos), out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
-"""Writes labels for the auxiliary task (``labels.py``): what the photos of the corpora show, and the words for it."""
+"""The files of the label objective (``labels.py``): labelled products and the wordings of their labels."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,18 +10,17 @@ from demo_shop.splits import HELD_OUT_TYPES
 from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
 from moon_model.product import Product
 from recipes.moon_tiny.labels import LABELLED_FILE, LABELS_FILE
+from recipes.moon_tiny.photo_lists import get_coarse_class, read_clothing, read_grocery_train
 
 MASKED_TEXT_INTERVAL = 2
-"""Every so manieth product of the demo world keeps its texts, masked."""
-
-SKIPPED_LABELS = ("Not sure", "Other", "Skip")
+"""One in this number of demo products keeps its texts, with the words of the facet masked."""
 
 LabelRow = tuple[str, str, dict[str, Any]]
-"""Facet, label, product as pairs hold it."""
+"""Facet, label, and the product in the form of training pairs."""
 
 
 def build_label_texts(grocery: Path | None, clothing: Path | None) -> dict[str, dict[str, tuple[str, ...]]]:
-    """Return the words for every label of every facet."""
+    """Return the wordings of each label of each facet. Frequent wordings are listed twice."""
     texts = {
         "type": {
             name: (name, *one.names, *one.query_names)
@@ -33,64 +31,54 @@ def build_label_texts(grocery: Path | None, clothing: Path | None) -> dict[str, 
         "pattern": {name: (name, name, *one.names, *one.query_names, *one.phrases) for name, one in PATTERNS.items()},
     }
     if grocery is not None:
-        texts["grocery"] = {name: (name, name.lower()) for name in sorted(set(read_grocery_classes(grocery).values()))}
+        names = sorted({get_coarse_class(grocery_class) for _, grocery_class in read_grocery_train(grocery)})
+        texts["grocery"] = {name: (name, name.lower()) for name in names}
     if clothing is not None:
-        names = sorted({label for _, label in read_clothing_labels(clothing)})
+        names = sorted({row["label"] for _, row in read_clothing(clothing)})
         texts["garment"] = {name: (name, name.lower(), f"clothing: {name.lower()}") for name in names}
     return texts
 
 
 def build_demo_rows(number: int, product: DemoProduct, image: Path, region: Any) -> Iterator[LabelRow]:
-    """Yield a photo of a demo product with its type, colour and pattern."""
-    from moon_model.evaluation.leakage_masking import mask_field  # noqa: PLC0415  # keeps metrics out of plain training
+    """Yield the rows of a demo product's photo: its type, colour and pattern.
 
-    for facet, known in (("type", PRODUCT_TYPES), ("colour", COLOURS), ("pattern", PATTERNS)):
-        shown: dict[str, Any] = {"id": product.id, "images": [str(image.resolve())], "regions": [region]}
+    Args:
+        number: number of the product; it decides whether the rows keep the texts.
+        product: the product.
+        image: its photo.
+        region: core region of the photo; None: no crop.
+    """
+    from moon_model.evaluation.leakage_masking import mask_field  # noqa: PLC0415  # imports the metrics
+
+    for facet, labels in (("type", PRODUCT_TYPES), ("colour", COLOURS), ("pattern", PATTERNS)):
+        row: dict[str, Any] = {"id": product.id, "images": [str(image.resolve())], "regions": [region]}
         if number % MASKED_TEXT_INTERVAL and facet != "type":
             words = {
-                word for one in known.values() for word in (*one.names, *one.query_names, *getattr(one, "phrases", ()))
+                word for one in labels.values() for word in (*one.names, *one.query_names, *getattr(one, "phrases", ()))
             }
-            record = (product.title, product.description, product.category, dict(product.attributes))
-            left = mask_field(Product(product.id, *record), words, attribute=facet)
-            fields = {"title": left.title, "description": left.description, "category": list(left.category)}
-            shown |= {**fields, "attributes": dict(left.attributes)}
-        yield facet, getattr(product, facet), shown
-
-
-def read_grocery_classes(folder: Path) -> dict[str, str]:
-    """Return the coarse class of every photo of grocery's TRAIN list, by its path in the folder."""
-    with (folder / "classes.csv").open(encoding="utf-8") as stream:
-        coarse = {
-            row["Class ID (int)"]: row["Coarse Class Name (str)"].replace("-", " ") for row in csv.DictReader(stream)
-        }
-    lines = (folder / "train.txt").read_text().splitlines()
-    return {path.strip(): coarse[fine.strip()] for path, fine, _ in (line.split(",") for line in lines)}
-
-
-def read_clothing_labels(folder: Path) -> list[tuple[str, str]]:
-    """Return file name and label of every labelled clothing photo."""
-    with (folder / "images.csv").open(encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["label"] not in SKIPPED_LABELS]
-    return [(row["image"] if Path(row["image"]).suffix else f"{row['image']}.jpg", row["label"]) for row in rows]
+            whole = Product(product.id, product.title, product.description, product.category, dict(product.attributes))
+            masked = mask_field(whole, words, attribute=facet)
+            row |= {"title": masked.title, "description": masked.description, "category": list(masked.category)}
+            row["attributes"] = dict(masked.attributes)
+        yield facet, getattr(product, facet), row
 
 
 def build_photo_rows(grocery: Path | None, clothing: Path | None, regions: Mapping[str, Any]) -> Iterator[LabelRow]:
-    """Yield the photos of grocery and clothing with their labels."""
-    named = (
-        [("grocery", grocery / path, kind) for path, kind in read_grocery_classes(grocery).items()] if grocery else []
-    )
-    if clothing:
-        named += [("garment", clothing / "images" / name, label) for name, label in read_clothing_labels(clothing)]
-    for facet, path, label in named:
+    """Yield the rows of all photos of grocery and clothing; ``regions`` has a core region for each absolute path."""
+    photos: list[tuple[str, Path, str]] = []
+    if grocery is not None:
+        photos += [("grocery", path, get_coarse_class(one)) for path, one in read_grocery_train(grocery)]
+    if clothing is not None:
+        photos += [("garment", path, row["label"]) for path, row in read_clothing(clothing)]
+    for facet, path, label in photos:
         image = str(path.resolve())
         yield facet, label, {"id": path.name, "images": [image], "regions": [regions[image]]}
 
 
 def write_labels(out: Path, texts: Mapping[str, Mapping[str, Iterable[str]]], rows: Iterable[LabelRow]) -> None:
-    """Write both files that ``labels.read_facets`` reads."""
-    (out / LABELS_FILE).write_text(
-        json.dumps({facet: {k: list(v) for k, v in known.items()} for facet, known in texts.items()})
-    )
+    """Write the two files that ``labels.read_facets`` reads."""
+    wordings = {facet: {label: list(words) for label, words in labels.items()} for facet, labels in texts.items()}
+    (out / LABELS_FILE).write_text(json.dumps(wordings))
     with (out / LABELLED_FILE).open("w", encoding="utf-8") as stream:
         for facet, label, product in rows:
             stream.write(json.dumps({"facet": facet, "label": label, "product": product}) + "\n")

@@ -1,6 +1,6 @@
-"""Composes the texts that the text teacher puts vectors on: titles, queries, descriptions, whole records, words.
+"""Composed texts for distillation: titles, queries, descriptions, whole records and single words.
 
-The vocabulary is `corpus_words`; no shop wrote any of it.
+The words come from ``corpus_words.toml``; no text is copied from a shop.
 """
 
 from collections.abc import Sequence
@@ -10,37 +10,33 @@ import numpy as np
 
 from moon_model.product import Product, join_text
 from recipes.moon_tiny.corpus_sentences import compose_description, draw_model_name
-from recipes.moon_tiny.corpus_words import (
-    ADJECTIVE_WORDS,
-    AUDIENCE_WORDS,
-    BRAND_SYLLABLES,
-    COLOUR_WORDS,
-    DEPARTMENTS,
-    PATTERN_WORDS,
-    split_words,
-)
+from recipes.moon_tiny.corpus_words import read_vocabulary
 from recipes.weight_import.sources import read_tokenizer
 
 MIN_WORD_LENGTH = 3
 RECORD_PROB = 0.25
-"""Of the composed texts: records with category and attributes."""
+"""Probability that a composed text is a record with category and attributes."""
 DESCRIPTION_PROB = 0.3
-"""Of the composed texts: a title with a description of one to four sentences."""
+"""Probability that a composed text is a title with a description."""
+RECORD_DESCRIPTION_PROB = 0.3
+"""Probability that a record has a description."""
+ATTRIBUTE_PROB = 0.6
+"""Probability that a record names an attribute."""
 
 
 def compose_texts(count: int, seed: int = 0) -> list[Product]:
-    """Compose at most ``count`` different titles, queries and whole records; those about one noun lie side by side."""
+    """Return at most ``count`` different titles, queries, descriptions and records, those about one noun in a row."""
     rng = np.random.default_rng((seed, 7))
-    nouns = [(place, noun) for place, one in DEPARTMENTS.items() for noun in split_words(one.nouns)]
-    each = -(-count // len(nouns))
-    texts = [_compose(place, noun, rng) for place, noun in nouns for _ in range(each)]
-    return list({join_text(one): one for one in texts}.values())[:count]
+    nouns = [(name, noun) for name, department in read_vocabulary().departments.items() for noun in department.nouns]
+    texts_per_noun = -(-count // len(nouns))
+    texts = [_compose(name, noun, rng) for name, noun in nouns for _ in range(texts_per_noun)]
+    return list({join_text(text): text for text in texts}.values())[:count]
 
 
 def read_vocabulary_words(wheels: Path) -> list[Product]:
     """Return the words that SmolLM2's whole vocabulary has a token for, in alphabetical order.
 
-    Its cut keeps a quarter of them; the others must be understood from their pieces.
+    moon-tiny's vocabulary keeps a quarter of these tokens. It must understand the other words from their pieces.
     """
     words = {
         token.removeprefix("Ġ").lower()
@@ -51,45 +47,42 @@ def read_vocabulary_words(wheels: Path) -> list[Product]:
 
 
 def draw_word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
-    """Put two or three of the words side by side, at random: what a text says is more than its first word."""
+    """Return ``count`` texts of two or three random words, so that a text means more than its first word."""
     rng = np.random.default_rng((seed, 9))
     sizes = rng.integers(2, 4, size=count)
     return [Product("", " ".join(words[row].title for row in rng.integers(len(words), size=size))) for size in sizes]
 
 
-def _compose(place: str, noun: str, rng: np.random.Generator) -> Product:
-    shop = DEPARTMENTS[place]
-    colour, pattern, kind, remark, adjective, whose = (
-        str(rng.choice(split_words(words)))
-        for words in (COLOUR_WORDS, PATTERN_WORDS, shop.kinds, shop.phrases, ADJECTIVE_WORDS, AUDIENCE_WORDS)
-    )
-    brand, name = "".join(rng.choice(split_words(BRAND_SYLLABLES), size=2)).capitalize(), draw_model_name(rng)
-    titles = (
-        f"{brand} {adjective} {colour} {kind} {noun}",
-        f"{brand} {pattern} {kind} {noun} {remark}, {colour}",
-        f"{brand} {whose} {colour} {pattern} {noun}",
-        f"{brand} {name} {noun}",
-        f"{name} {colour} {noun}",
-        f"{name} {noun}",
-        f"{whose} {kind} {noun} {colour}",
-        f"{colour} {pattern} {noun}",
-        f"{colour} {noun}",
-        f"{noun} in {colour}",
-        f"{adjective} {noun} {remark}",
-        f"{kind} {noun}",
-        f"{pattern} {noun}",
-        noun,
-        f"{brand} {noun} – {kind}, {colour}, {remark}",
-    )
-    title, draw = str(rng.choice(titles)), rng.random()
-    attributes = {"colour": colour, "pattern": pattern, "material": kind, "brand": brand}
-    told = {key: attributes[key] for key in attributes if rng.random() < 0.6}
-    path = (*place.split("/"), noun) if rng.random() < 0.5 else tuple(place.split("/"))
-    slots = {"noun": noun, "name": name, "said": remark, "kind": kind, "adjective": adjective, **attributes}
-    if draw < RECORD_PROB:
-        about = compose_description(shop.features, slots, rng) if rng.random() < 0.3 else ""
-        return Product("", title, about, path, told)
-    if draw < RECORD_PROB + DESCRIPTION_PROB:
-        return Product("", title, compose_description(shop.features, slots, rng))
-    labels = (f"{place.replace('/', ' / ')} / {noun}", f"{noun}, colour: {colour}, material: {kind}")
-    return Product("", str(rng.choice((*titles, *labels))))
+def _compose(department_name: str, noun: str, rng: np.random.Generator) -> Product:
+    """Return one text about a noun. The order of the draws is part of the recipe: changing it changes every text."""
+    vocabulary = read_vocabulary()
+    department = vocabulary.departments[department_name]
+    # 1. The facts.
+    lists = {
+        "colour": vocabulary.colours,
+        "pattern": vocabulary.patterns,
+        "material": department.kinds,
+        "phrase": department.phrases,
+        "adjective": vocabulary.adjectives,
+        "audience": vocabulary.audiences,
+    }
+    slots = {name: str(rng.choice(words)) for name, words in lists.items()}
+    slots["brand"] = "".join(rng.choice(vocabulary.brand_syllables, size=2)).capitalize()
+    slots["name"] = draw_model_name(rng)
+    slots |= {"noun": noun, "department": department_name.replace("/", " / ")}
+    title = str(rng.choice(vocabulary.titles)).format(**slots)
+    # 2. What a record would show of them.
+    kind = rng.random()
+    facts = ("colour", "pattern", "material", "brand")
+    attributes = {name: slots[name] for name in facts if rng.random() < ATTRIBUTE_PROB}
+    category = department_name.split("/")
+    if rng.random() < 0.5:
+        category.append(noun)
+    # 3. A record, a title with a description, or a short text.
+    if kind < RECORD_PROB:
+        is_described = rng.random() < RECORD_DESCRIPTION_PROB
+        description = compose_description(department.features, slots, rng) if is_described else ""
+        return Product("", title, description, tuple(category), attributes)
+    if kind < RECORD_PROB + DESCRIPTION_PROB:
+        return Product("", title, compose_description(department.features, slots, rng))
+    return Product("", str(rng.choice((*vocabulary.titles, *vocabulary.labels))).format(**slots))

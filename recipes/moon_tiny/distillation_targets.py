@@ -1,11 +1,13 @@
-"""The space that the teachers span, and where in it a text, a photo or a product belongs.
+"""Target vectors for distillation: the joint space of both teachers, and the vectors of texts and photos in it.
 
-The first 384 dimensions are all-MiniLM-L6-v2's, the next ones the principal axes of what EfficientNet-Lite0 and the
-colour grid see in photos. A text is anchored at its text vector; a product at both halves side by side, each of length
-1: the cosine of two products is then the mean of the teachers' cosines. A photo without words is anchored there too, so
-that it learns to guess the words' half. Since the anchors are an isometric copy of the teachers' own vectors, a student
-that reaches them has kept the neighbour structure of both, and one example teaches as much in a batch of 8 as of 800.
-Ours, not the paper's.
+The first 384 dimensions of the space are all-MiniLM-L6-v2's, the next ones are principal axes of EfficientNet-Lite0's
+features and colours. The target of a text is its text vector; the target of a product is its text vector beside its
+visual vector, each of length 1, so that the cosine of two products is the mean of the teachers' cosines. A photo
+without text has the same target, so that the model learns to predict the text half. The targets preserve all
+distances of the teachers: a model that reaches them has the teachers' neighbours. An example teaches the same in a
+batch of 8 as in one of 800. The method is ours, not the paper's (docs/decisions/0025-distillation-targets.md).
+
+Shape suffixes: N rows, T text dimensions, C summary dimensions, V visual dimensions, D dimensions of an embedding.
 """
 
 from collections.abc import Sequence
@@ -23,16 +25,16 @@ from moon_model.training.config import ConfigError
 
 VISUAL_BASIS_FILE = "visual.npz"
 COLOUR_WEIGHT = 0.6
-"""Of a view's colours beside its EfficientNet features, both of length 1, before principal axes are sought."""
+"""Weight of a photo's colours against its EfficientNet features, both of length 1, in its summary."""
 
 
 @dataclass(frozen=True)
 class VisualBasis:
-    """Principal axes of what is seen in photos.
+    """Principal axes of photo summaries.
 
     Attributes:
-        mean: of the summaries, float32 [C].
-        axes: orthonormal columns, the widest first, float32 [C, V].
+        mean: mean of the summaries, float32 [C].
+        axes: orthonormal columns by decreasing variance, float32 [C, V].
     """
 
     mean: Tensor
@@ -40,17 +42,17 @@ class VisualBasis:
 
     @classmethod
     def fit(cls, summaries: Tensor, dimension: int) -> "VisualBasis":
-        """Find the axes of summaries [N, C], N > ``dimension``."""
+        """Return the first ``dimension`` principal axes of summaries [N, C], N > ``dimension``."""
         mean = summaries.mean(0)
         _, axes = torch.linalg.eigh(torch.cov((summaries - mean).double().T))
         return cls(mean, axes[:, -dimension:].flip(1).float())
 
     @classmethod
     def read(cls, folder: Path) -> "VisualBasis":
-        """Read what `save` wrote into a folder of corpora.
+        """Return the basis that `save` wrote into a folder of corpora.
 
         Raises:
-            ConfigError: it is not there.
+            ConfigError: the file is missing or damaged.
         """
         try:
             with np.load(folder / VISUAL_BASIS_FILE, allow_pickle=False) as stored:
@@ -62,46 +64,50 @@ class VisualBasis:
             ) from error
 
     def save(self, folder: Path) -> None:
-        """Write the axes beside the corpora."""
+        """Write the basis into a folder of corpora."""
         np.savez(folder / VISUAL_BASIS_FILE, mean=self.mean.numpy(), axes=self.axes.numpy())
 
-    def vectors(self, summaries: Tensor) -> Tensor:
-        """Express summaries [N, C] along the axes: float32 [N, V], of length 1."""
+    def project(self, summaries: Tensor) -> Tensor:
+        """Return the visual vectors of summaries [N, C]: float32 [N, V], of length 1."""
         return F.normalize((summaries - self.mean) @ self.axes, dim=-1)
 
 
 def summarise_grids(grids: Tensor) -> Tensor:
-    """Summarise a photo's views, pooled grids [V, 1376, s, s]: mean features and mean colours, float32 [1376]."""
+    """Return the summary of a photo: mean features and mean colours of its views, float32 [C = 1376].
+
+    Args:
+        grids: pooled grids of the photo's views, [views, C, S, S].
+    """
     mean = grids.mean((0, 2, 3))
     colours = mean[LITE0_FEATURES:].clamp(min=0).sqrt()
     return torch.cat([F.normalize(mean[:LITE0_FEATURES], dim=0), COLOUR_WEIGHT * F.normalize(colours, dim=0)])
 
 
-def build_text_targets(vectors: NDArray[np.float16] | Tensor, dimension: int) -> Tensor:
-    """Place text vectors [N, T] in the space: float32 [N, dimension], of length 1."""
-    texts = torch.as_tensor(np.asarray(vectors, dtype=np.float32))
-    return F.normalize(F.pad(texts, (0, dimension - texts.shape[1])), dim=-1)
+def build_text_targets(text_vectors: NDArray[np.float16] | Tensor, dimension: int) -> Tensor:
+    """Return the targets of texts with vectors [N, T]: float32 [N, D], of length 1."""
+    vectors_nt = torch.as_tensor(np.asarray(text_vectors, dtype=np.float32))
+    return F.normalize(F.pad(vectors_nt, (0, dimension - vectors_nt.shape[1])), dim=-1)
 
 
-def build_product_targets(texts: Tensor, visual: Tensor, dimension: int) -> Tensor:
-    """Place products by their text vectors [N, T] and visual vectors [N, V], both of length 1."""
-    both = torch.cat([texts, visual], dim=1)
-    return F.normalize(F.pad(both, (0, dimension - both.shape[1])), dim=-1)
+def build_product_targets(text_vectors: Tensor, visual_vectors: Tensor, dimension: int) -> Tensor:
+    """Return the targets of products with vectors [N, T] and [N, V], both of length 1: float32 [N, D], of length 1."""
+    joined = torch.cat([text_vectors, visual_vectors], dim=1)
+    return F.normalize(F.pad(joined, (0, dimension - joined.shape[1])), dim=-1)
 
 
 def compute_distillation_loss(targets: Tensor, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """One minus the mean cosine of embeddings and anchors, both [N, D]; 0 where all are reached."""
-    cosine = (embeddings * targets.to(embeddings)).sum(-1)
-    return 1.0 - cosine.mean(), {"cosine": cosine.mean().detach()}
+    """Return one minus the mean cosine of embeddings and targets, both [N, D], and that cosine for the log."""
+    cosine = (embeddings * targets.to(embeddings)).sum(-1).mean()
+    return 1.0 - cosine, {"cosine": cosine.detach()}
 
 
 def check_target_dimensions(dimension: int, parts: Sequence[int]) -> None:
-    """Make sure that the halves of an anchor fit into an embedding.
+    """Check that the parts of a target fit into an embedding.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they have more dimensions than the embedding.
     """
     if sum(parts) > dimension:
         raise ConfigError(
-            f"teachers: anchors of {' + '.join(map(str, parts))} dimensions do not fit into embeddings of {dimension}"
+            f"teachers: targets of {' + '.join(map(str, parts))} dimensions do not fit into embeddings of {dimension}"
         )

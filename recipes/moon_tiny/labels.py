@@ -1,9 +1,9 @@
-"""Products meet the words for what they are: type, colour, pattern, garment, kind of grocery.
+"""An auxiliary objective: products are classified among the label texts of a facet (type, colour, pattern, …).
 
-Alignment (``teachers.py``) pairs a photo with whole sentences; a single word such as "red" fits too many photos of a
-batch to be contrasted with them. Here a step takes products of every facet and tells each one's label from all other
-labels of its facet. Half of the demo products keep their texts, with the facet's words masked, as the benchmark asks.
-Ours, not the paper's.
+Alignment (``teachers.py``) contrasts photos with whole captions of the same batch. That does not work for a single
+word such as "red", which is true for many photos of a batch. Here each product is compared with the texts of all
+labels of its facet. Half of the demo products keep their texts, in which the words of the facet are masked, as in the
+benchmark. The objective is ours, not the paper's.
 """
 
 import json
@@ -19,22 +19,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from moon_model.product import Product
-from moon_model.training.config import ConfigError, TeacherSection
+from moon_model.training.config import ConfigError
 from moon_model.training.examples import Examples
 from moon_model.training.objective import Objective, StepInput
 from moon_model.training.pairs import TrainingItem, parse_item
+from recipes.moon_tiny.config import TeacherSection
 
 LABELLED_FILE, LABELS_FILE = "labelled.jsonl", "labels.json"
 
 
 @dataclass(frozen=True)
 class Facet:
-    """Something that can be said of products.
+    """A property of products with its labels.
 
     Attributes:
-        texts: for each label the words for it.
+        texts: the wordings of each label.
         items: the products.
-        labels: of each product, its place in ``texts``.
+        labels: the label of each product, an index of ``texts``.
     """
 
     texts: Sequence[Sequence[str]]
@@ -43,21 +44,22 @@ class Facet:
 
 
 def read_facets(folder: Path) -> dict[str, Facet]:
-    """Read what ``recipes.moon_tiny.corpora`` wrote of labels.
+    """Return the facets that ``recipes.moon_tiny.corpora`` wrote.
 
     Raises:
-        ConfigError: it is missing or damaged.
+        ConfigError: the files are missing or damaged.
     """
     try:
         texts = json.loads((folder / LABELS_FILE).read_text(encoding="utf-8"))
         items: dict[str, list[TrainingItem]] = defaultdict(list)
         labels: dict[str, list[int]] = defaultdict(list)
-        places = {facet: {label: place for place, label in enumerate(known)} for facet, known in texts.items()}
+        indices = {facet: {label: index for index, label in enumerate(wordings)} for facet, wordings in texts.items()}
         for line in (folder / LABELLED_FILE).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
-            items[row["facet"]].append(parse_item(0, row["product"]))
-            labels[row["facet"]].append(places[row["facet"]][row["label"]])
-        return {facet: Facet(list(known.values()), items[facet], labels[facet]) for facet, known in texts.items()}
+            facet = row["facet"]
+            items[facet].append(parse_item(0, row["product"]))
+            labels[facet].append(indices[facet][row["label"]])
+        return {facet: Facet(list(wordings.values()), items[facet], labels[facet]) for facet, wordings in texts.items()}
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(
             f"teachers.labelled: {folder} holds no labels ({error!r}); `python -m recipes.moon_tiny.corpora --out "
@@ -66,17 +68,20 @@ def read_facets(folder: Path) -> dict[str, Facet]:
 
 
 class LabelTextObjective(Objective):
-    """A product lies nearest to the words for it, of all words of one facet."""
+    """Moves each product to the text of its own label, away from the texts of the facet's other labels."""
 
     name = "labels"
 
     def __init__(self, facets: dict[str, Facet], examples: Examples, settings: TeacherSection, seed: int) -> None:
         super().__init__()
-        self.facets, self.examples, self.settings, self.seed = facets, examples, settings, seed
+        self.facets = facets
+        self.examples = examples
+        self.settings = settings
+        self.seed = seed
         self.weight = settings.weight
 
-    def work(self, step: int) -> StepInput:
-        """Draw products of every facet, and one wording of every label."""
+    def prepare_step(self, step: int) -> StepInput:
+        """Return, facet by facet, random products and one wording of each label."""
         rng = np.random.default_rng((self.seed, step, 3))
         items: list[TrainingItem] = []
         truths: list[Tensor] = []
@@ -84,39 +89,35 @@ class LabelTextObjective(Objective):
         for name in sorted(self.facets):
             facet = self.facets[name]
             rows = rng.choice(len(facet.items), size=min(self.settings.labelled, len(facet.items)), replace=False)
-            words = [str(rng.choice(list(texts))) for texts in facet.texts]
+            texts = [str(rng.choice(list(wordings))) for wordings in facet.texts]
             items += [facet.items[row] for row in rows]
-            items += [TrainingItem(0, Product(f"label {word}", title=word)) for word in words]
+            items += [TrainingItem(0, Product(f"label {text}", title=text)) for text in texts]
             truths.append(torch.tensor([facet.labels[row] for row in rows]))
-            sizes.append(len(rows) + len(words))
+            sizes.append(len(rows) + len(texts))
         return StepInput(self.examples.prepare(items), partial(self._loss, sorted(self.facets), truths, sizes))
 
     def _loss(
         self, names: Sequence[str], truths: Sequence[Tensor], sizes: Sequence[int], embeddings: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the facets' losses, and each facet's accuracy."""
-        parts = embeddings.split(list(sizes))
-        found = [
-            compute_label_loss(truth, self.settings.temperature, part)
-            for truth, part in zip(truths, parts, strict=True)
-        ]
-        seen = {f"{name}_accuracy": accuracy for name, (_, accuracy) in zip(names, found, strict=True)}
-        return torch.stack([loss for loss, _ in found]).sum(), seen
+        losses = []
+        scalars = {}
+        for name, truth, part in zip(names, truths, embeddings.split(list(sizes)), strict=True):
+            loss, scalars[f"{name}_accuracy"] = compute_label_loss(truth, self.settings.temperature, part)
+            losses.append(loss)
+        return torch.stack(losses).sum(), scalars
 
 
 def compute_label_loss(truth: Tensor, temperature: float, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross entropy of each product's label against all labels.
+    """Return the mean cross entropy of each product's label among all labels, in nats, and the accuracy.
 
     Args:
-        truth: int64 [N].
-        temperature: divides the cosine similarities.
-        embeddings: float [N + L, D], L2-normalised: products, then label texts.
-
-    Returns:
-        The mean in nats, and the share of products nearest to their own label.
+        truth: label of each product, int64 [N].
+        temperature: divisor of the cosine similarities.
+        embeddings: float [N + L, D], L2-normalised: N products, then L label texts.
     """
     truth = truth.to(embeddings.device)
-    products, labels = embeddings[: len(truth)], embeddings[len(truth) :]
-    scores = products @ labels.T
-    right = (scores.argmax(1) == truth).float().mean().detach()
-    return F.cross_entropy(scores.float() / temperature, truth), right
+    products_nd, labels_ld = embeddings[: len(truth)], embeddings[len(truth) :]
+    scores_nl = products_nd @ labels_ld.T
+    accuracy = (scores_nl.argmax(1) == truth).float().mean().detach()
+    return F.cross_entropy(scores_nl.float() / temperature, truth), accuracy

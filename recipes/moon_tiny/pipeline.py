@@ -1,9 +1,11 @@
-"""From raw data to ``checkpoints/moon-tiny`` in one command: ``python -m recipes.moon_tiny.pipeline``.
+"""All steps from raw data to ``checkpoints/moon-tiny``: ``python -m recipes.moon_tiny.pipeline``.
 
-1. corpora of the teachers (``corpora.py``), 2. the untrained start (``recipes.weight_import``), 3. the stages of
-``configs/moon-tiny*.toml`` in turn, those with purchases on the pairs of ``moon make-pairs``, 4. stored as int8 with
-its card. What is done is skipped and a broken-off training goes on from its checkpoint, so the command is repeated
-until it ends.
+1. The corpora for distillation (``corpora.py``).
+2. The untrained start model (``recipes.weight_import``).
+3. The stages of ``configs/moon-tiny*.toml`` in order; stages with purchases read the pairs of ``moon make-pairs``.
+4. The int8 checkpoint with its model card.
+
+Finished steps are skipped and an interrupted stage continues from its checkpoint: repeat the command until it ends.
 """
 
 import logging
@@ -23,12 +25,14 @@ from moon_model.evaluation.minilm import MINILM_DOWNLOAD_COMMAND
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.runtime import resolve_device
-from moon_model.training.config import ConfigError, TrainingConfig
+from moon_model.training.config import ConfigError
 from moon_model.training.metric_log import METRICS_FILE, read_curve
 from moon_model.training.pairs import MANIFEST_FILE, Manifest
-from moon_model.training.run import MODEL_FOLDER, run_training
+from moon_model.training.run import MODEL_FOLDER
 from recipes.moon_tiny import corpora
+from recipes.moon_tiny.config import DistillationConfig
 from recipes.moon_tiny.teachers import CORPORA_ABOUT_FILE
+from recipes.moon_tiny.train import run_distillation
 from recipes.weight_import.__main__ import main as import_compact
 
 log = logging.getLogger(__name__)
@@ -40,11 +44,13 @@ STAGE_CONFIGS = {
 }
 
 CURVE_ROWS = 6
-"""Of each stage in the card."""
+"""Rows of each stage in the model card's table of losses."""
+LAST_STEPS = 50
+"""Number of steps at a stage's end over which the card averages the losses."""
 
 
-def build_start_model(first: TrainingConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
-    """Build the untrained model that the first stage starts from, unless it is there and whole.
+def build_start_model(first: DistillationConfig, wheels: Path, minilm: Path, corpora: Path) -> None:
+    """Build the untrained model from which the first stage starts, unless it exists and is complete.
 
     Raises:
         ConfigError: the stage has no ``model.cache``.
@@ -52,40 +58,38 @@ def build_start_model(first: TrainingConfig, wheels: Path, minilm: Path, corpora
     from moon_model.model_card import CARD_FILE  # noqa: PLC0415  # jinja2 is in .venv alone
 
     start = Path(first.model.path)
-    if (start / CARD_FILE).is_file():  # the card is written last
+    if (start / CARD_FILE).is_file():  # the card is the last file that is written
         return
     if first.model.cache is None:
-        raise ConfigError("the first stage needs model.cache, where the start leaves what the tower saw")
+        raise ConfigError("the first stage needs model.cache: the start model's features are written there")
     import_compact(wheels=wheels, minilm=minilm, corpora=corpora, cache=first.model.cache, out=start)
 
 
-def run_training_stage(config: TrainingConfig) -> Path:
-    """Train a stage to its end: start, go on, or skip if its model is there.
+def run_training_stage(config: DistillationConfig) -> Path:
+    """Train a stage to its end, or continue it, or skip it if its model exists.
 
     Raises:
         ConfigError: the run was stopped before its end.
     """
     folder = config.run.out / MODEL_FOLDER
     if (folder / "config.json").is_file():
-        log.info("%s is there already", folder)
+        log.info("%s exists: the stage is skipped", folder)
         return folder
-    begun = any((config.run.out / "checkpoints").glob("step-*/about.json"))
-    finished = run_training(config, resume=begun)
+    has_checkpoint = any((config.run.out / "checkpoints").glob("step-*/about.json"))
+    finished = run_distillation(config, resume=has_checkpoint)
     if finished is None:
-        raise ConfigError("stopped; the same command goes on from the checkpoint")
+        raise ConfigError("training was stopped; the same command continues from the checkpoint")
     return finished
 
 
-def check_training_stages(stages: Sequence[TrainingConfig]) -> None:
-    """See that each stage follows the one before and that all pairs lie there, before hours are spent.
+def check_training_stages(stages: Sequence[DistillationConfig]) -> None:
+    """Check before hours are spent that each stage starts from the one before and that all pairs exist.
 
     Raises:
-        ConfigError: they do not fit together.
+        ConfigError: the stages do not fit together.
         PairDataError: the manifest of the pairs is damaged.
     """
-    if not stages or any(stage.teachers is None for stage in stages):
-        raise ConfigError("every stage needs [teachers]")
-    if len({stage.teachers.corpora for stage in stages if stage.teachers}) > 1:
+    if len({stage.teachers.corpora for stage in stages}) > 1:
         raise ConfigError("all stages need the same teachers.corpora")
     for before, stage in pairwise(stages):
         if Path(stage.model.path) != before.run.out / MODEL_FOLDER:
@@ -99,13 +103,13 @@ def check_training_stages(stages: Sequence[TrainingConfig]) -> None:
 
 
 def store_model(model_folder: Path, out: Path, made: str, results: str = "") -> Path:
-    """Store a trained model compactly, with its card, where ``MoonEncoder`` loads it from.
+    """Write a trained model with int8 weights and its card, for ``MoonEncoder`` to load; returns the folder.
 
     Args:
-        model_folder: as training wrote it.
-        out: such as ``checkpoints/moon-tiny``.
-        made: how the weights came about, for the card.
-        results: Markdown with measurements, for the card.
+        model_folder: folder of the trained model.
+        out: folder to write, such as ``checkpoints/moon-tiny``.
+        made: text of the card about the training.
+        results: Markdown of the card with measurements.
     """
     from moon_model.model_card import write_model_card  # noqa: PLC0415  # jinja2 is in .venv alone
 
@@ -116,43 +120,48 @@ def store_model(model_folder: Path, out: Path, made: str, results: str = "") -> 
     return out
 
 
-def describe_stages(stages: Sequence[TrainingConfig]) -> str:
-    """Tell for the card how the stages went: steps, time, losses, hardware."""
-    said: list[str] = []
-    for config in stages:
+def describe_stages(stages: Sequence[DistillationConfig]) -> str:
+    """Return a text for the card: steps, time and final losses of each stage, and the hardware."""
+    parts: list[str] = []
+    for number, config in enumerate(stages, start=1):
         curve = read_curve(config.run.out / METRICS_FILE)
         minutes = sum(line["seconds"] for line in curve) / 60
-        tail = curve[-50:]
         losses = ", ".join(
-            f"{key.removesuffix('/loss').replace('_', ' ')} {sum(line[key] for line in tail) / len(tail):.3f}"
-            for key in curve[-1]
-            if key.endswith("/loss")
+            f"{_make_title(name)} {_format_mean(curve[-LAST_STEPS:], name)}" for name in _list_losses(curve)
         )
-        what = "teachers" if config.data is None else "contrast on purchases, with teachers"
-        parts = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
-        said.append(
-            f"Stage {len(said) + 1}, {what}, {parts}: {len(curve)} steps, {minutes:.0f} min; "
+        objectives = "teachers" if config.data is None else "contrast on purchases, with teachers"
+        trained = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
+        parts.append(
+            f"Stage {number}, {objectives}, {trained}: {len(curve)} steps, {minutes:.0f} min; "
             f"losses at the end: {losses}."
         )
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
-    return " ".join([*said, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])
+    return " ".join([*parts, f"Trained on {device} ({platform.machine()}), torch {torch.__version__}."])
 
 
-def render_curve_table(stages: Sequence[TrainingConfig]) -> str:
-    """The losses of all stages on their way, as a Markdown table; each is the mean of the steps since the row above."""
+def render_curve_table(stages: Sequence[DistillationConfig]) -> str:
+    """Return the losses of all stages as a Markdown table; each value is a mean over the steps of its row."""
     curves = [read_curve(config.run.out / METRICS_FILE) for config in stages]
-    names = list(dict.fromkeys(key for curve in curves for key in curve[-1] if key.endswith("/loss")))
-    titles = (name.removesuffix("/loss").replace("_", " ") for name in names)
-    lines = [f"| stage | steps | {' | '.join(titles)} |", "|--:|--:|" + "--:|" * len(names)]
+    names = list(dict.fromkeys(name for curve in curves for name in _list_losses(curve)))
+    lines = [f"| stage | steps | {' | '.join(map(_make_title, names))} |", "|--:|--:|" + "--:|" * len(names)]
     for number, curve in enumerate(curves, start=1):
         ends = sorted({-(-len(curve) * part // CURVE_ROWS) for part in range(CURVE_ROWS + 1)})
         for start, end in pairwise(ends):
-            means = (_mean(curve[start:end], name) for name in names)
+            means = (_format_mean(curve[start:end], name) for name in names)
             lines.append(f"| {number} | {start + 1}–{end} | {' | '.join(means)} |")
     return "\n".join(lines)
 
 
-def _mean(lines: Sequence[Mapping[str, float]], name: str) -> str:
+def _list_losses(curve: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the names of the objectives' losses in the last line of a curve."""
+    return [name for name in curve[-1] if name.endswith("/loss")]
+
+
+def _make_title(name: str) -> str:
+    return name.removesuffix("/loss").replace("_", " ")
+
+
+def _format_mean(lines: Sequence[Mapping[str, float]], name: str) -> str:
     values = [line[name] for line in lines if name in line]
     return f"{sum(values) / len(values):.3f}" if values else ""
 
@@ -165,23 +174,21 @@ def main(
     clothing: Annotated[Path | None, typer.Option(help="clothing-dataset.")] = None,
     products: Annotated[int, typer.Option(min=10, help="Demo products, two photos each.")] = corpora.DEMO_PRODUCTS,
     stage: Annotated[
-        list[Path] | None, typer.Option(help="Repeatable: the stages in turn; default: those for this machine.")
+        list[Path] | None, typer.Option(help="Repeatable: the stages in order; default: those for this machine.")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Markdown for the card, as `moon evaluate` writes it.")] = None,
     out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = checkpoint_dir("moon-tiny"),  # noqa: B008
 ) -> None:
-    """Train moon-tiny: teachers first, purchases second, then store it with its card."""
+    """Train moon-tiny: distillation from teachers first, purchases second; then store it with its card."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     default = [CONFIG_FOLDER / name for name in STAGE_CONFIGS[resolve_device().type]]
-    stages = [TrainingConfig.read(path) for path in stage or default]
     try:
+        stages = [DistillationConfig.read(path) for path in stage or default]
         check_training_stages(stages)
-        first = stages[0]
-        assert first.teachers is not None  # noqa: S101  # checked above
-        folder = first.teachers.corpora
+        folder = stages[0].teachers.corpora
         if not (folder / CORPORA_ABOUT_FILE).is_file():
             corpora.main(folder, wheels, minilm, demo, grocery, clothing, products=products)
-        build_start_model(first, wheels, minilm, folder)
+        build_start_model(stages[0], wheels, minilm, folder)
         for one in stages:
             model = run_training_stage(one)
         measured = results.read_text(encoding="utf-8") if results is not None else ""

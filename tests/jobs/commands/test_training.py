@@ -41,7 +41,7 @@ def test_help_teaches(app: typer.Typer) -> None:
     found = runner.invoke(app, ["train", "--help"])
     assert found.exit_code == 0
     assert "--resume" in found.output
-    assert "configs/moon-tiny.toml" in found.output
+    assert "configs/moon-3b.toml" in found.output
 
 
 def test_a_run_stops_and_goes_on(app: typer.Typer, tmp_path: Path) -> None:
@@ -60,6 +60,14 @@ def test_a_bad_file_is_an_error_for_people(app: typer.Typer, tmp_path: Path) -> 
     found = runner.invoke(app, ["train", "--config", str(tmp_path / "none.toml")])
     assert isinstance(found.exception, MoonError)
     assert "no such file" in str(found.exception)
+
+
+def test_a_file_of_the_recipe_names_the_recipes_command(app: typer.Typer, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text('[teachers]\ncorpora = "c"\n[run]\nout = "o"\nsteps = 1\n')
+    found = runner.invoke(app, ["train", "--config", str(config)])
+    assert isinstance(found.exception, MoonError)
+    assert f"python -m recipes.moon_tiny.train --config {config}" in str(found.exception)
 
 
 def test_an_environment_without_accelerate_is_explained(

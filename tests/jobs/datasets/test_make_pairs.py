@@ -40,7 +40,7 @@ def log(tmp_path):
 
 def read(folder):
     reader = ArrowPairs(folder, batch_size=2, seed=0)
-    return [pair for batch in reader.epoch(0) for pair in batch]
+    return [pair for batch in reader.iter_epoch(0) for pair in batch]
 
 
 def test_every_purchase_is_counted_and_the_trainer_reads_the_pairs(context, log, tmp_path):

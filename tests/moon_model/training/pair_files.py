@@ -49,7 +49,7 @@ def write_pairs(folder: Path, rows: Sequence[dict[str, Any]], *, group: int = 4,
 
 
 def ids(source: PairSource, epoch: int, start: int = 0) -> list[list[int]]:
-    return [[pair.id for pair in batch] for batch in source.epoch(epoch, start)]
+    return [[pair.id for pair in batch] for batch in source.iter_epoch(epoch, start)]
 
 
 class ReaderContract:
@@ -60,7 +60,7 @@ class ReaderContract:
     def test_an_epoch_gives_every_pair_once_as_it_was_written(self, tmp_path: Path) -> None:
         folder = write_pairs(tmp_path, [row(number) for number in range(48)])
         source = self.open(folder, 6, seed=3)
-        pairs = {pair.id: pair for batch in source.epoch(0) for pair in batch}
+        pairs = {pair.id: pair for batch in source.iter_epoch(0) for pair in batch}
         assert source.batches_per_epoch == 8
         assert sorted(pairs) == list(range(48))
         assert pairs[5].item.product.title == "item 5"

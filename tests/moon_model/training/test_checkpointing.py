@@ -25,7 +25,7 @@ CPU = Accelerator(cpu=True)
 
 def make_config(out: Path, steps: int = 10, rate: float = 0.1, log_every: int = 1) -> TrainingConfig:
     return TrainingConfig.model_validate({
-        "teachers": {"corpora": "c"}, "optimiser": {"learning_rate": rate},
+        "data": {"pairs": "p", "image_roots": ["i"]}, "optimiser": {"learning_rate": rate},
         "run": {"out": out, "steps": steps, "keep": 2, "log_every": log_every},
     })  # fmt: skip
 

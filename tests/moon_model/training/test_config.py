@@ -16,13 +16,22 @@ def read(tmp_path: Path, text: str) -> TrainingConfig:
     return TrainingConfig.read(path)
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "configs").glob("*.toml")), ids=lambda path: path.name)
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "tiny" not in path.name], ids=lambda path: path.name)
 def test_shipped_configurations_load(path: Path) -> None:
     assert TrainingConfig.read(path).run.steps > 0
 
 
+@pytest.mark.parametrize("path", [path for path in CONFIGS if "tiny" in path.name], ids=lambda path: path.name)
+def test_a_configuration_of_the_recipe_names_its_command(path: Path) -> None:
+    with pytest.raises(ConfigError, match=rf"\[teachers\] .* python -m recipes\.moon_tiny\.train --config {path}"):
+        TrainingConfig.read(path)
+
+
 def test_there_are_configurations_for_both_sizes() -> None:
-    assert {"moon-tiny.toml", "moon-3b.toml"} <= {path.name for path in (REPOSITORY / "configs").glob("*.toml")}
+    assert {"moon-tiny.toml", "moon-3b.toml"} <= {path.name for path in CONFIGS}
 
 
 def test_defaults_fill_a_small_file(tmp_path: Path) -> None:
@@ -38,7 +47,7 @@ def test_defaults_fill_a_small_file(tmp_path: Path) -> None:
         (GOOD + '[model]\ncache = "c"\n', 'model: cache keeps features of a frozen tower: add "backbone.vision"'),
         (GOOD + '[model]\ndtype = "bfloat16"\n', "bfloat16 weights need run.precision"),
         (GOOD.replace("steps = 5\n", ""), "run.steps is missing"),
-        ('[run]\nout = "o"\nsteps = 1\n', r"the file: nothing to learn from: the file needs a \[data\] or"),
+        ('[run]\nout = "o"\nsteps = 1\n', r"the file: nothing to learn from: the file needs a \[data\] table"),
         ("steps = ", "cannot be read"),
     ],
 )

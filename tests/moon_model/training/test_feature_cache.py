@@ -30,7 +30,7 @@ def views(count: int, seed: int = 0) -> list[np.ndarray]:
 def test_the_model_answers_the_same_with_cached_features(shop: Path, parts: tuple[MoonModel, MoonProcessor]) -> None:
     model, processor = parts
     data = DataSection(pairs=shop / "pairs", image_roots=[shop / "images"], reader="arrow", batch_size=8)
-    pairs = next(open_pairs(data).epoch(0))
+    pairs = next(open_pairs(data).iter_epoch(0))
     prepared = Examples(processor, data.image_roots).prepare([pair.item for pair in pairs])
     cache = FeatureCache(model, processor)
     with torch.inference_mode():
@@ -52,12 +52,12 @@ def test_each_view_is_computed_once_also_by_a_later_process(
     monkeypatch.setattr(FeatureCache, "_compute_grids", lambda self, new: (seen.append(len(new)), real(self, new))[1])
     first, second = views(5), views(3, seed=1)
     cache = FeatureCache(model, processor, tmp_path)
-    wanted = cache.features([*first, first[0]])
+    wanted = cache.get_features([*first, first[0]])
     assert torch.equal(wanted[0], wanted[5])
     cache.close()
     later = FeatureCache(model, processor, tmp_path)
-    assert torch.equal(later.features(first), wanted[:5])
-    later.features([*second, *first])
+    assert torch.equal(later.get_features(first), wanted[:5])
+    later.get_features([*second, *first])
     assert (seen, len(later)) == ([5, 3], 8)
 
 
@@ -65,36 +65,36 @@ def test_a_view_seen_again_is_known_without_hashing_and_an_array_that_is_gone_is
     parts: tuple[MoonModel, MoonProcessor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, shown = FeatureCache(*parts), views(3)
-    wanted = cache.features(shown)
+    wanted = cache.get_features(shown)
     hashed: list[bytes] = []
     monkeypatch.setattr(feature_cache, "sha256", lambda data: hashed.append(data) or sha256(data))
-    assert torch.equal(cache.features(shown), wanted)
+    assert torch.equal(cache.get_features(shown), wanted)
     assert not hashed
     same_pixels = [view.copy() for view in shown]
-    assert torch.equal(cache.features(same_pixels), wanted)
+    assert torch.equal(cache.get_features(same_pixels), wanted)
     assert len(hashed) == 3
     del shown, same_pixels
     gc.collect()
-    assert cache.features(views(3, seed=1)).shape == wanted.shape  # new arrays may lie where the old ones lay
+    assert cache.get_features(views(3, seed=1)).shape == wanted.shape  # new arrays may lie where the old ones lay
     assert len(hashed) == 6
     assert len(cache) == 6
 
 
 def test_a_torn_end_is_cut_off(tmp_path: Path, parts: tuple[MoonModel, MoonProcessor]) -> None:
     cache = FeatureCache(*parts, tmp_path)
-    wanted = cache.features(views(3))
+    wanted = cache.get_features(views(3))
     cache.close()
     (grids,) = tmp_path.glob("*/grids.f16")
     with grids.open("r+b") as file:
         file.truncate(grids.stat().st_size - 7)
     later = FeatureCache(*parts, tmp_path)
     assert len(later) == 2
-    assert torch.equal(later.features(views(3)), wanted)
+    assert torch.equal(later.get_features(views(3)), wanted)
 
 
 def test_another_tower_has_another_folder(tmp_path: Path, parts: tuple[MoonModel, MoonProcessor]) -> None:
     model, processor = parts
-    FeatureCache(model, processor, tmp_path).features(views(2))
+    FeatureCache(model, processor, tmp_path).get_features(views(2))
     with torch.no_grad():
         model.backbone.vision.trunk.stem.weight.mul_(1.01)
     assert len(FeatureCache(model, processor, tmp_path)) == 0
@@ -103,7 +103,7 @@ def test_another_tower_has_another_folder(tmp_path: Path, parts: tuple[MoonModel
 def test_a_tower_with_other_features_has_another_folder(
     tmp_path: Path, parts: tuple[MoonModel, MoonProcessor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FeatureCache(*parts, tmp_path).features(views(2))
+    FeatureCache(*parts, tmp_path).get_features(views(2))
     monkeypatch.setattr(feature_cache, "GRID_FEATURES", feature_cache.GRID_FEATURES + 8)  # as many colours more
     assert len(FeatureCache(*parts, tmp_path)) == 0
 

@@ -29,7 +29,7 @@ def test_equal_to_one_pass(chunk: int) -> None:
         hidden = parts(rows)
         return F.normalize(hidden, dim=-1), hidden.square().mean()
 
-    found, extra = backward_in_chunks(embed, inputs.split(chunk), contrast, scale=lambda value: value)
+    found, extra = backward_in_chunks(embed, inputs.split(chunk), contrast)
     assert found.item() == pytest.approx(wanted.item(), abs=1e-12)
     assert extra.item() == pytest.approx(whole(inputs).square().mean().item(), abs=1e-12)
     for mine, theirs in zip(parts.parameters(), whole.parameters(), strict=True):
@@ -45,7 +45,7 @@ def test_dropout_falls_the_same_way_twice() -> None:
         seen.append(hidden.detach())
         return hidden, hidden.new_zeros(())
 
-    backward_in_chunks(embed, torch.randn(4, 5).double().split(2), lambda e: e.sum(), scale=lambda value: value)
+    backward_in_chunks(embed, torch.randn(4, 5).double().split(2), lambda e: e.sum())
     torch.testing.assert_close(seen[0], seen[2])
     torch.testing.assert_close(seen[1], seen[3])
     assert not torch.equal(seen[0], seen[1])

@@ -22,29 +22,29 @@ def candidates(*ids: int, value: float = 1.0) -> Candidates:
 def test_the_queue_wraps_ages_and_warms_up() -> None:
     queue = NegativeQueue(4, 2, max_age=2, warm_up=3)
     queue.push(candidates(1, 2, 3), step=1)
-    assert len(queue.negatives(2).ids) == 0
-    assert sorted(queue.negatives(3).ids.tolist()) == [1, 2, 3]
+    assert len(queue.select_negatives(2).ids) == 0
+    assert sorted(queue.select_negatives(3).ids.tolist()) == [1, 2, 3]
     queue.push(candidates(4, 5), step=3)
-    assert sorted(queue.negatives(3).ids.tolist()) == [2, 3, 4, 5]
-    assert sorted(queue.negatives(4).ids.tolist()) == [4, 5]
-    assert len(queue.negatives(6).ids) == 0
+    assert sorted(queue.select_negatives(3).ids.tolist()) == [2, 3, 4, 5]
+    assert sorted(queue.select_negatives(4).ids.tolist()) == [4, 5]
+    assert len(queue.select_negatives(6).ids) == 0
 
 
 def test_more_than_the_queue_holds_keeps_the_last() -> None:
     queue = NegativeQueue(2, 2, max_age=9)
     queue.push(candidates(1, 2, 3), step=0)
-    assert sorted(queue.negatives(0).ids.tolist()) == [2, 3]
+    assert sorted(queue.select_negatives(0).ids.tolist()) == [2, 3]
 
 
 def test_the_queue_holds_no_graph_and_survives_a_checkpoint() -> None:
     queue = NegativeQueue(3, 2, max_age=9)
     item = torch.ones(1, 2, requires_grad=True)
     queue.push(Candidates(item * 2, torch.tensor([7])), step=0)
-    assert not queue.negatives(1).embeddings.requires_grad
+    assert not queue.select_negatives(1).embeddings.requires_grad
     other = NegativeQueue(3, 2, max_age=9)
     other.load_state_dict(queue.state_dict())
     other.push(candidates(8), step=1)
-    assert sorted(other.negatives(1).ids.tolist()) == [7, 8]
+    assert sorted(other.select_negatives(1).ids.tolist()) == [7, 8]
 
 
 def gradients(model: nn.Module, inputs: torch.Tensor, ids: torch.Tensor) -> list[torch.Tensor]:
@@ -93,4 +93,4 @@ def test_alone_gather_is_the_identity() -> None:
 def test_pushing_nothing_is_allowed(count: int) -> None:
     queue = NegativeQueue(2, 2, max_age=1)
     queue.push(candidates(*range(count)), step=0)
-    assert len(queue.negatives(1).ids) == count
+    assert len(queue.select_negatives(1).ids) == count

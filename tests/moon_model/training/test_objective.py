@@ -13,7 +13,7 @@ class Scaled(Objective):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.5))
 
-    def work(self, step: int) -> StepInput:
+    def prepare_step(self, step: int) -> StepInput:
         return StepInput([], self._loss)
 
     def _loss(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -30,11 +30,11 @@ def test_unequal_row_groups_are_refused(tmp_path: Path) -> None:
     folder = write_pairs(tmp_path, [row(number) for number in range(8)], files=1)
     pq.write_table(pq.read_table(folder / "part-0.parquet"), folder / "part-0.parquet", row_group_size=5)
     with pytest.raises(PairDataError, match="5 rows, the manifest says 4"):
-        list(ArrowPairs(folder, 2).epoch(0))
+        list(ArrowPairs(folder, 2).iter_epoch(0))
 
 
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = [row(number) for number in range(8)]
     rows[3]["query"] = json.dumps({"titel": "misspelt"})
     with pytest.raises(PairDataError, match=r"pair 3 cannot be read.*titel"):
-        list(ArrowPairs(write_pairs(tmp_path, rows), 2).epoch(0))
+        list(ArrowPairs(write_pairs(tmp_path, rows), 2).iter_epoch(0))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from moon_model.evaluation.metrics import compute_hits, search_top_k
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
 from moon_model.training import trainer
@@ -24,10 +23,12 @@ from tests.moon_model.training.tiny_run import tiny_config
 
 def recall_at_1(shop: Path, model_folder: Path) -> float:
     """Share of all queries whose nearest item is the one bought."""
+    from moon_model.evaluation.metrics import compute_hits, search_top_k  # .venv-train lacks scipy
+
     model, processor = MoonModel.from_pretrained(model_folder).eval(), MoonProcessor.from_pretrained(model_folder)
     data = tiny_config(shop, shop / "unused").data
     assert data is not None
-    pairs = [pair for batch in open_pairs(data).epoch(0) for pair in batch]
+    pairs = [pair for batch in open_pairs(data).iter_epoch(0) for pair in batch]
     examples = Examples(processor, data.image_roots)
     with torch.inference_mode():
         queries, items = (
@@ -80,10 +81,10 @@ def test_sigterm_finishes_the_step_and_writes_a_checkpoint(
     config = tiny_config(shop, tmp_path / "out")
     real = trainer.Trainer.train_step
 
-    def step(self: trainer.Trainer, number: int, works: dict) -> dict[str, float]:
+    def step(self: trainer.Trainer, number: int, inputs: dict) -> dict[str, float]:
         if number == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, number, works)
+        return real(self, number, inputs)
 
     monkeypatch.setattr(trainer.Trainer, "train_step", step)
     assert run_training(config) is None

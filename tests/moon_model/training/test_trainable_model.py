@@ -62,12 +62,12 @@ def test_amplified_embeddings_make_the_layers_softer_and_change_nothing_without_
 
 
 def test_what_is_saved_loads_whole(shop: Path, tmp_path: Path) -> None:
-    learner = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
-    learner.save(tmp_path)
+    trainable = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
+    trainable.save(tmp_path)
     again = TrainableModel.load(ModelSection(path=str(tmp_path)))
-    for (name, mine), theirs in zip(again.model.named_parameters(), learner.model.parameters(), strict=True):
+    for (name, mine), theirs in zip(again.model.named_parameters(), trainable.model.parameters(), strict=True):
         assert torch.equal(mine, theirs), name
-    assert again.processor.lowercase == learner.processor.lowercase
+    assert again.processor.lowercase == trainable.processor.lowercase
 
 
 def test_lora_trains_adapters_and_what_is_named_and_merges(shop: Path, tmp_path: Path) -> None:
@@ -76,15 +76,15 @@ def test_lora_trains_adapters_and_what_is_named_and_merges(shop: Path, tmp_path:
     settings = ModelSection(
         path=str(tmp_path / "base"), lora_rank=2, lora_targets=r".*\.(q_proj|v_proj)", full=[r"\.router\."]
     )
-    learner = TrainableModel.load(settings)
-    trained = [name for name, one in learner.model.named_parameters() if one.requires_grad]
+    trainable = TrainableModel.load(settings)
+    trained = [name for name, one in trainable.model.named_parameters() if one.requires_grad]
     assert trained
     assert all("lora_" in name or ".router." in name for name in trained)
     with torch.no_grad():
-        for name, one in learner.model.named_parameters():
+        for name, one in trainable.model.named_parameters():
             if "lora_B" in name:
                 one.fill_(0.1)
-    learner.save(tmp_path / "merged")
+    trainable.save(tmp_path / "merged")
     before, after = (MoonModel.from_pretrained(tmp_path / name).state_dict() for name in ("base", "merged"))
     assert before.keys() == after.keys()
     changed = {name for name, one in after.items() if not torch.equal(one, before[name])}

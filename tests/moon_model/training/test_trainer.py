@@ -33,7 +33,7 @@ class Sum(Objective):
         self.prepared, self.factor, self.weight = prepared, factor, weight
         self.finished: list[int] = []
 
-    def work(self, step: int) -> StepInput:
+    def prepare_step(self, step: int) -> StepInput:
         return StepInput(self.prepared, self._loss)
 
     def _loss(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -47,24 +47,24 @@ class Sum(Objective):
 def start(shop: Path, out: Path, chunk: int = 3) -> tuple[TrainingConfig, TrainableModel, list[PreparedProduct]]:
     config = tiny_config(shop, out, run={"chunk": chunk})
     assert config.data is not None
-    learner = TrainableModel.load(config.model)
-    pairs = next(open_pairs(config.data).epoch(0))
-    prepared = Examples(learner.processor, config.data.image_roots).prepare([pair.item for pair in pairs])
-    return config, learner, prepared
+    trainable = TrainableModel.load(config.model)
+    pairs = next(open_pairs(config.data).iter_epoch(0))
+    prepared = Examples(trainable.processor, config.data.image_roots).prepare([pair.item for pair in pairs])
+    return config, trainable, prepared
 
 
 def test_a_step_has_the_gradients_of_the_plain_computation(shop: Path, tmp_path: Path) -> None:
-    config, learner, prepared = start(shop, tmp_path)
-    model = learner.model
-    output = model(**learner.processor(prepared))
+    config, trainable, prepared = start(shop, tmp_path)
+    model = trainable.model
+    output = model(**trainable.processor(prepared))
     loss = 2 * (output.embedding * torch.arange(1, 9)[:, None]).sum() * 0.5
     loss.backward()
     wanted = {name: one.grad.clone() for name, one in model.named_parameters() if one.grad is not None}
     norm = torch.nn.utils.get_total_norm(wanted.values())
     model.config.router_aux_loss_coef = 0.0
     objective = Sum(prepared, 0.5, weight=2.0)
-    trainer = Trainer(model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.train_step(0, {"sum": objective.work(0)})
+    trainer = Trainer(model, [objective], trainable.processor, config, Accelerator(cpu=True))
+    values = trainer.train_step(0, {"sum": objective.prepare_step(0)})
     assert values["sum/loss"] == pytest.approx(loss.item() / 2, rel=1e-4)
     assert values["loss"] == pytest.approx(loss.item(), rel=1e-4)
     assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)
@@ -76,35 +76,35 @@ def test_a_step_has_the_gradients_of_the_plain_computation(shop: Path, tmp_path:
 
 
 def test_the_balance_term_reaches_the_routers(shop: Path, tmp_path: Path) -> None:
-    config, learner, prepared = start(shop, tmp_path)
-    learner.model.config.router_aux_loss_coef = 0.5
+    config, trainable, prepared = start(shop, tmp_path)
+    trainable.model.config.router_aux_loss_coef = 0.5
     objective = Sum(prepared, 0.0)
-    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.train_step(0, {"sum": objective.work(0)})
+    trainer = Trainer(trainable.model, [objective], trainable.processor, config, Accelerator(cpu=True))
+    values = trainer.train_step(0, {"sum": objective.prepare_step(0)})
     assert values["balance"] >= 0.5 * 0.99
-    assert learner.model.moe_layers()[0].router.weight.grad.abs().sum() > 0
+    assert trainable.model.moe_layers()[0].router.weight.grad.abs().sum() > 0
 
 
 def test_a_loss_that_is_no_number_stops_training(shop: Path, tmp_path: Path) -> None:
-    config, learner, prepared = start(shop, tmp_path)
-    before = {name: one.clone() for name, one in learner.model.state_dict().items()}
+    config, trainable, prepared = start(shop, tmp_path)
+    before = {name: one.clone() for name, one in trainable.model.state_dict().items()}
     objective = Sum(prepared, float("nan"))
-    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
+    trainer = Trainer(trainable.model, [objective], trainable.processor, config, Accelerator(cpu=True))
     with pytest.raises(TrainingError, match=r"the loss is nan at step 5; resume .* lower optimiser.learning_rate"):
-        trainer.train_step(4, {"sum": objective.work(4)})
-    for name, one in learner.model.state_dict().items():
+        trainer.train_step(4, {"sum": objective.prepare_step(4)})
+    for name, one in trainable.model.state_dict().items():
         assert torch.equal(one, before[name])
 
 
 def test_a_learnable_temperature_moves_with_the_model(shop: Path, tmp_path: Path) -> None:
     config = tiny_config(shop, tmp_path, loss={"learn_temperature": True}, optimiser={"warm_up": 0.0})
     assert config.data is not None
-    learner = TrainableModel.load(config.model)
-    examples = Examples(learner.processor, config.data.image_roots)
+    trainable = TrainableModel.load(config.model)
+    examples = Examples(trainable.processor, config.data.image_roots)
     contrast = ContrastiveObjective(open_pairs(config.data), examples, config.loss, hard_negatives=1, dimension=32)
-    trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, Accelerator(cpu=True))
+    trainer = Trainer(trainable.model, [contrast], partial(trainable.processor), config, Accelerator(cpu=True))
     before = contrast.loss.temperature.item()
-    trainer.train_step(0, {"contrast": contrast.work(0)})
+    trainer.train_step(0, {"contrast": contrast.prepare_step(0)})
     assert contrast.loss.temperature.item() != before
 
 
@@ -121,17 +121,17 @@ def test_short_queries_are_not_padded_to_the_length_of_photos() -> None:
 
 
 def test_a_batch_cut_by_length_gives_the_gradients_of_the_whole(shop: Path, tmp_path: Path) -> None:
-    config, learner, prepared = start(shop, tmp_path, chunk=100)
+    config, trainable, prepared = start(shop, tmp_path, chunk=100)
     texts = [TrainingItem(0, Product("query", title="mug " * (1 + place % 2))) for place in range(16)]
-    examples = Examples(learner.processor, [tmp_path])
+    examples = Examples(trainable.processor, [tmp_path])
     many = [*prepared, *examples.prepare(texts), *prepared]
     lengths = sorted(one.num_tokens for one in many)
     assert len(split_by_length(lengths, min_size=12)) > 1
-    output = learner.model(**learner.processor(many))
+    output = trainable.model(**trainable.processor(many))
     (output.embedding * torch.arange(1, len(many) + 1)[:, None]).sum().backward()
-    norm = torch.nn.utils.get_total_norm(one.grad for one in learner.model.parameters() if one.grad is not None)
-    learner.model.config.router_aux_loss_coef = 0.0
+    norm = torch.nn.utils.get_total_norm(one.grad for one in trainable.model.parameters() if one.grad is not None)
+    trainable.model.config.router_aux_loss_coef = 0.0
     objective = Sum(many, 1.0)
-    trainer = Trainer(learner.model, [objective], learner.processor, config, Accelerator(cpu=True))
-    values = trainer.train_step(0, {"sum": objective.work(0)})
+    trainer = Trainer(trainable.model, [objective], trainable.processor, config, Accelerator(cpu=True))
+    values = trainer.train_step(0, {"sum": objective.prepare_step(0)})
     assert values["gradient_norm"] == pytest.approx(norm.item(), rel=1e-3)

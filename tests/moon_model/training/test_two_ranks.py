@@ -30,8 +30,8 @@ class Half:
         self.source, self.rank, self.ranks = source, rank, ranks
         self.batches_per_epoch = source.batches_per_epoch
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
-        for batch in self.source.epoch(number, start):
+    def iter_epoch(self, number: int, start: int = 0) -> Iterator[list[Pair]]:
+        for batch in self.source.iter_epoch(number, start):
             size = len(batch) // self.ranks
             yield batch[self.rank * size : (self.rank + 1) * size]
 
@@ -48,16 +48,16 @@ def train(rank: int, ranks: int, shop: Path, out: Path, port: int) -> None:
     assert config.data is not None
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == ranks
-    learner = TrainableModel.load(config.model)
-    learner.model.config.router_aux_loss_coef = 0.0  # a mean over chunks, which the processes cut differently
+    trainable = TrainableModel.load(config.model)
+    trainable.model.config.router_aux_loss_coef = 0.0  # a mean over chunks, which the processes cut differently
     source = Half(open_pairs(config.data), rank, ranks)
-    examples = Examples(learner.processor, config.data.image_roots)
+    examples = Examples(trainable.processor, config.data.image_roots)
     contrast = ContrastiveObjective(source, examples, config.loss, hard_negatives=1, dimension=32)
-    trainer = Trainer(learner.model, [contrast], partial(learner.processor), config, accelerator)
+    trainer = Trainer(trainable.model, [contrast], partial(trainable.processor), config, accelerator)
     for group in trainer.state.optimiser.param_groups:
         group["eps"] = 1e-6  # with 1e-8 Adam makes a large step of a gradient that is nothing but float32 rounding
     for step in range(STEPS):
-        trainer.train_step(step, {"contrast": contrast.work(step)})
+        trainer.train_step(step, {"contrast": contrast.prepare_step(step)})
     if rank == 0:
         trained = {name: one.detach() for name, one in trainer.state.get_trainable_parameters()}
         save_file({**trained, "queue": contrast.queue.embeddings}, out / f"{ranks}.safetensors")

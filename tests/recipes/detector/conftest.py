@@ -1,4 +1,4 @@
-"""Products and grounds drawn here and now, and a folder laid out like the real data."""
+"""Products and backgrounds drawn here and now, and a folder laid out like the real data."""
 
 from pathlib import Path
 

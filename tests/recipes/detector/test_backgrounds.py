@@ -6,7 +6,7 @@ import pytest
 from recipes.detector.backgrounds import Backgrounds, crop_background, draw_plain_background
 
 
-def test_grounds_for_measuring_are_never_trained_on(fake_data):
+def test_backgrounds_for_measuring_are_never_trained_on(fake_data):
     training, measuring = (Backgrounds.find(fake_data, held_out) for held_out in (False, True))
     assert not set(training.clothing) & set(measuring.clothing)
     assert len(training.clothing) + len(measuring.clothing) == 20
@@ -26,9 +26,9 @@ def test_a_ground_has_the_size_asked_for_and_depends_on_the_seed_only(fake_data)
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
-def test_plain_grounds_differ_and_are_mostly_bright():
-    grounds = [np.asarray(draw_plain_background((40, 30), Random(seed))) for seed in range(40)]
-    assert all(ground.shape == (30, 40, 3) for ground in grounds)
-    levels = [ground.mean() for ground in grounds]
+def test_plain_backgrounds_differ_and_are_mostly_bright():
+    backgrounds = [np.asarray(draw_plain_background((40, 30), Random(seed))) for seed in range(40)]
+    assert all(background.shape == (30, 40, 3) for background in backgrounds)
+    levels = [background.mean() for background in backgrounds]
     assert np.median(levels) > 150
     assert len({round(float(level)) for level in levels}) > 10

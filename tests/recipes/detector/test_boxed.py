@@ -50,8 +50,8 @@ def test_every_reviewed_box_is_a_box(path):
 
 def test_reviewed_photos_keep_to_their_side_of_the_split(shared_data):
     for held_out in (False, True):
-        grounds = Backgrounds.find(shared_data, held_out)
-        allowed = {*grounds.clothing, *grounds.shelves}
+        backgrounds = Backgrounds.find(shared_data, held_out)
+        allowed = {*backgrounds.clothing, *backgrounds.shelves}
         photos = {photo.path for photo in list_reviewed_photos(shared_data, held_out)}
         assert len(photos) > 100
         assert photos <= allowed

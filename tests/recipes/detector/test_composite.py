@@ -11,19 +11,19 @@ SEEDS = range(40)
 
 
 def test_the_label_is_where_the_product_is(cutouts):
-    """Against the plain ground: a box is filled by its product (a disc: 0.79), the rest holds shadows at most."""
+    """Against the plain background: a box is filled by its product (a disc: 0.79), the rest holds shadows at most."""
     filled = []
     for seed in SEEDS:
-        ground = np.array((120, 200, 120))
-        photo, labels = paste_scene(Image.new("RGB", (200, 240), tuple(ground)), [cutouts[0]], Random(seed))
-        changed = np.abs(np.asarray(photo, int) - ground).max(2) > 12
+        background = np.array((120, 200, 120))
+        photo, labels = paste_scene(Image.new("RGB", (200, 240), tuple(background)), [cutouts[0]], Random(seed))
+        changed = np.abs(np.asarray(photo, int) - background).max(2) > 12
         covered = np.zeros_like(changed)
         for label in labels:
             x0, y0, x1, y1 = (round(v * side) for v, side in zip(label.box, (200, 240) * 2, strict=True))
             covered[y0:y1, x0:x1] = True
             filled.append(changed[y0:y1, x0:x1].mean())
         assert changed[~covered].mean() < 0.5
-    assert np.mean(np.array(filled) > 0.6) > 0.9  # a tint may come close to the ground's colour
+    assert np.mean(np.array(filled) > 0.6) > 0.9  # a tint may come close to the background's colour
 
 
 def test_the_core_product_comes_first_and_dominates(cutouts):

@@ -14,10 +14,10 @@ from recipes.detector.cutouts import (
 
 
 def studio(shadow=True):
-    """A red bottle on a ground with a gradient, its soft shadow beside it; the photo and its true box."""
+    """A red bottle on a background with a gradient, its soft shadow beside it; the photo and its true box."""
     y, x = np.mgrid[0:300, 0:300]
-    ground = (235 + 10 * (x / 300) - 12 * (y / 300))[..., None] * np.ones(3)
-    photo = Image.fromarray(ground.astype(np.uint8))
+    background = (235 + 10 * (x / 300) - 12 * (y / 300))[..., None] * np.ones(3)
+    photo = Image.fromarray(background.astype(np.uint8))
     if shadow:
         shade = Image.new("L", (300, 300))
         ImageDraw.Draw(shade).ellipse((120, 225, 260, 262), fill=110)
@@ -52,7 +52,7 @@ def test_a_convex_product_keeps_its_white_face():
     photo = Image.new("RGB", (300, 300), "white")
     draw = ImageDraw.Draw(photo)
     draw.rectangle((80, 60, 220, 110), fill="green")
-    draw.rectangle((80, 200, 220, 240), fill="green")  # a carton whose middle is as white as the ground
+    draw.rectangle((80, 200, 220, 240), fill="green")  # a carton whose middle is as white as the background
     assert cut_out(photo, convex=True).getchannel("A").getpixel((70, 90)) == 255
 
 

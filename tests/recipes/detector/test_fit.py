@@ -30,7 +30,9 @@ def squares(tmp_path_factory):
 
 def test_a_pass_visits_every_sample_once_in_an_order_of_its_own(squares):
     assert len(squares) == 13
-    first, again, other = (torch.cat([labels[:, 0] for _, labels in squares.batches(4, seed)]) for seed in (0, 0, 1))
+    first, again, other = (
+        torch.cat([labels[:, 0] for _, labels in squares.iter_batches(4, seed)]) for seed in (0, 0, 1)
+    )
     assert len(first) == 12  # the short tail waits for another pass
     assert len({tuple(row) for row in first.tolist()}) == 12
     assert torch.equal(first, again)
@@ -38,7 +40,7 @@ def test_a_pass_visits_every_sample_once_in_an_order_of_its_own(squares):
 
 
 def test_photos_and_labels_stay_together(squares):
-    for photos, labels in squares.batches(4, 0):
+    for photos, labels in squares.iter_batches(4, 0):
         for photo, row in zip(photos.numpy(), labels[:, 0].numpy(), strict=True):
             x, y = (row[:2] * 64).round().astype(int)
             assert photo[y, x].min() > 200 and photo[y - 1, x - 1].max() < 100
@@ -78,7 +80,7 @@ def test_too_little_data_and_nonsense_recipes_are_refused(squares, tmp_path):
 def test_training_lowers_the_loss(squares, tmp_path):
     torch.manual_seed(0)
     network = ProductNet(width=16)
-    photos, labels = next(squares.batches(12, 0))
+    photos, labels = next(squares.iter_batches(12, 0))
 
     def loss() -> float:
         with torch.no_grad():

@@ -9,8 +9,8 @@ def made(fake_data):
     return compose_measured_scenes(fake_data, 6, seed=1)
 
 
-def test_scenes_alternate_their_grounds_and_depend_on_the_seed_only(fake_data, made):
-    assert [scene.ground for scene in made] == ["clothing", "shelves"] * 3
+def test_scenes_alternate_their_backgrounds_and_depend_on_the_seed_only(fake_data, made):
+    assert [scene.background for scene in made] == ["clothing", "shelves"] * 3
     again = compose_measured_scenes(fake_data, 6, seed=1)
     assert [scene.box for scene in made] == [scene.box for scene in again]
     assert all(a.photo.tobytes() == b.photo.tobytes() for a, b in zip(made, again, strict=True))

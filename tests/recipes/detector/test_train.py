@@ -42,7 +42,7 @@ def test_a_file_that_answers_otherwise_is_refused(small_detector_dir, rendered, 
     other = ProductNet(width=16)
     weights = small_detector_dir / "detector.onnx"
     monkeypatch.setattr(train, "export_onnx", lambda network, path, size: shutil.copy(weights, path))
-    with pytest.raises(RuntimeError, match="does not answer like the network"):
+    with pytest.raises(RuntimeError, match="differs from the network"):
         save_detector(other, rendered, tmp_path / "out")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import PRODUCT_TYPES
 from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
@@ -23,7 +24,7 @@ class Teacher:
 
 def regions(count: int) -> list[Region]:
     """Something is found in every other photo."""
-    return [Region.whole_image() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
+    return [Region.whole() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
 
 
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
@@ -32,12 +33,12 @@ def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Pat
     photos = list(corpora.iter_demo_photos(tmp_path, 6))
     assert len(photos) == 12
     seeds = {photo.image.name.split("-")[1] for photo in photos}
-    assert seeds == {str(seed) for seed in corpora.TRAIN_SEEDS}
-    assert set(corpora.HELD_OUT_TYPES) < set(PRODUCT_TYPES)
+    assert seeds == {str(seed) for seed in TRAIN_SEEDS}
+    assert set(HELD_OUT_TYPES) < set(PRODUCT_TYPES)
     for photo in photos:
         assert Image.open(photo.image).format == "JPEG"
-        said = " ".join(map(join_text, photo.texts)).lower()
-        assert not any(name in said for name in corpora.HELD_OUT_TYPES)
+        said = " ".join(map(join_text, photo.captions)).lower()
+        assert not any(name in said for name in HELD_OUT_TYPES)
     written = photos[0].image.stat().st_mtime_ns
     with ThreadPoolExecutor(2) as pool:
         corpora.draw_demo_photos(tmp_path, 6, pool)
@@ -72,14 +73,14 @@ def test_what_is_written_the_trainer_reads(tmp_path: Path) -> None:
     corpora.write_corpora(tmp_path / "out", texts, Teacher(), photos, regions(len(photos)), [tmp_path / "demo"])
     found = Corpora.read(tmp_path / "out")
     assert list(found.texts) == texts
-    assert found.vectors.shape == (3, 384)
+    assert found.text_vectors.shape == (3, 384)
     assert [photo.item.regions for photo in found.photos[:2]] == [((0.1, 0.2, 0.6, 0.9),), (None,)]
-    assert [tuple(photo.texts) for photo in found.photos] == [photo.texts for photo in photos]
-    assert all(photo.drawn for photo in found.photos)
+    assert [tuple(photo.captions) for photo in found.photos] == [photo.captions for photo in photos]
+    assert all(photo.is_drawn for photo in found.photos)
     said = {
         join_text(text): vector.argmax()
         for photo in found.photos
-        for text, vector in zip(photo.texts, photo.vectors, strict=True)
+        for text, vector in zip(photo.captions, photo.caption_vectors, strict=True)
     }
     assert len(set(said.values())) == len(said)  # each text has the vector made of it, wherever it is said
     about = json.loads((tmp_path / "out" / "about.json").read_text())

@@ -1,6 +1,9 @@
 """Texts to be taught on: many, different, reproducible, long ones among them."""
 
+import json
 from collections import Counter
+from dataclasses import astuple
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,20 @@ def test_texts_are_many_different_and_reproducible() -> None:
     records = [one for one in texts if one.category]
     assert 0.15 * len(texts) < len(records) < 0.4 * len(texts)
     assert {name for one in records for name in one.attributes} == {"colour", "pattern", "material", "brand"}
+
+
+@pytest.mark.parametrize(
+    ("count", "seed", "digest"),
+    [
+        (1000, 0, "ab0e930abcc74de67d9a0e137432cba065681d5ecc9dbed4beed21f881f4746d"),
+        (3000, 1, "12a895795f4193d1f0a12329ffed3e5e164d6a52653adb4a8d71a0ecc38071a0"),
+    ],
+)
+def test_texts_are_those_that_moon_tiny_was_trained_on(count: int, seed: int, digest: str) -> None:
+    """The digests were computed by the code of 0.1, whose word lists were Python strings."""
+    texts = corpus_texts.compose_texts(count, seed)
+    lines = [json.dumps(astuple(text)[:5], ensure_ascii=False) for text in texts]
+    assert sha256("\n".join(lines).encode()).hexdigest() == digest
 
 
 def test_words_are_those_of_the_whole_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from moon_model.training.config import ConfigError, TrainingConfig
+from moon_model.training.config import ConfigError
 from moon_model.training.metric_log import read_curve
-from moon_model.training.run import run_training
+from recipes.moon_tiny.config import DistillationConfig
 from recipes.moon_tiny.corpus_labels import write_labels
 from recipes.moon_tiny.labels import LABELLED_FILE, compute_label_loss, read_facets
+from recipes.moon_tiny.train import run_distillation
 from tests.recipes.moon_tiny.test_teachers import write_corpora
 
 TEXTS = {"colour": {"red": ("red", "scarlet"), "blue": ("blue",)}, "type": {"mug": ("mug",), "bowl": ("bowl",)}}
@@ -52,12 +53,12 @@ def test_the_loss_is_cross_entropy_over_the_labels() -> None:
 
 
 def test_labels_alone_are_learnt(shop: Path, corpora: Path, tmp_path: Path) -> None:
-    config = TrainingConfig.model_validate({
+    config = DistillationConfig.model_validate({
         "model": {"path": str(shop / "model")},
         "teachers": {"corpora": corpora, "texts": 0, "images": 0, "aligned": 0, "labelled": 4, "temperature": 0.1},
         "optimiser": {"learning_rate": 5e-3}, "run": {"out": tmp_path / "out", "steps": 40, "chunk": 16},
     })  # fmt: skip
-    run_training(config)
+    run_distillation(config)
     curve = read_curve(tmp_path / "out" / "metrics.jsonl")
     losses = [line["labels/loss"] for line in curve]
     assert sum(losses[-8:]) < 0.6 * sum(losses[:8])

@@ -8,13 +8,14 @@ import torch
 
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonProcessor
-from moon_model.training.config import ConfigError, TrainingConfig
+from moon_model.training.config import ConfigError
 from recipes.moon_tiny import pipeline as recipe
+from recipes.moon_tiny.config import DistillationConfig
 from tests.recipes.moon_tiny.test_teachers import write_corpora
 
 
 @pytest.fixture
-def stages(shop: Path, tmp_path: Path) -> list[TrainingConfig]:
+def stages(shop: Path, tmp_path: Path) -> list[DistillationConfig]:
     """Teachers without the layers, purchases without the layers, purchases with all of them."""
     teachers = {"corpora": write_corpora(tmp_path / "corpora", shop), "texts": 4, "images": 4, "aligned": 4}
     data = {"pairs": shop / "pairs", "image_roots": [shop / "images"], "reader": "arrow", "batch_size": 4}
@@ -25,7 +26,7 @@ def stages(shop: Path, tmp_path: Path) -> list[TrainingConfig]:
         ({"path": tmp_path / "1" / "model", "frozen": ["backbone.vision"]}, data),
     )
     return [
-        TrainingConfig.model_validate({
+        DistillationConfig.model_validate({
             "model": {**model, "path": str(model["path"]), "cache": tmp_path / "features"}, "teachers": teachers,
             "data": pairs, "run": {"out": tmp_path / str(number), "steps": 2},
         })
@@ -34,11 +35,11 @@ def stages(shop: Path, tmp_path: Path) -> list[TrainingConfig]:
 
 
 def test_all_stages_run_once_and_the_checkpoint_loads(
-    stages: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stages: list[DistillationConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe.check_training_stages(stages)
     trained = [recipe.run_training_stage(stage) for stage in stages]
-    monkeypatch.setattr(recipe, "run_training", None)  # a second call must not train
+    monkeypatch.setattr(recipe, "run_distillation", None)  # a second call must not train
     assert [recipe.run_training_stage(stage) for stage in stages] == trained
     made = recipe.describe_stages(stages)
     assert made.startswith("Stage 1, teachers, token embeddings and projector alone: 2 steps")
@@ -59,7 +60,7 @@ def test_all_stages_run_once_and_the_checkpoint_loads(
 
 
 def test_a_start_that_was_broken_off_is_made_again(
-    stages: list[TrainingConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stages: list[DistillationConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, made = tmp_path / "start", []
     start.mkdir()
@@ -73,7 +74,7 @@ def test_a_start_that_was_broken_off_is_made_again(
     assert made == [start]
 
 
-def test_stages_that_do_not_fit_are_refused_before_training(stages: list[TrainingConfig]) -> None:
+def test_stages_that_do_not_fit_are_refused_before_training(stages: list[DistillationConfig]) -> None:
     first, second, last = stages
     elsewhere = second.model_copy(update={"model": second.model.model_copy(update={"path": "other"})})
     with pytest.raises(ConfigError, match="a stage starts from other, the one before writes"):
@@ -82,14 +83,15 @@ def test_stages_that_do_not_fit_are_refused_before_training(stages: list[Trainin
     absent = last.data.model_copy(update={"pairs": Path("nowhere")})
     with pytest.raises(ConfigError, match=r"no training pairs in nowhere; `moon make-pairs --help`"):
         recipe.check_training_stages([first, second, last.model_copy(update={"data": absent})])
-    with pytest.raises(ConfigError, match=r"every stage needs \[teachers\]"):
-        recipe.check_training_stages([last.model_copy(update={"teachers": None})])
+    moved = last.teachers.model_copy(update={"corpora": Path("elsewhere")})
+    with pytest.raises(ConfigError, match=r"all stages need the same teachers\.corpora"):
+        recipe.check_training_stages([first, second, last.model_copy(update={"teachers": moved})])
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_shipped_stages_fit_together(device: str) -> None:
-    stages = [TrainingConfig.read(recipe.CONFIG_FOLDER / name) for name in recipe.STAGE_CONFIGS[device]]
+    stages = [DistillationConfig.read(recipe.CONFIG_FOLDER / name) for name in recipe.STAGE_CONFIGS[device]]
     for before, stage in pairwise(stages):
         assert Path(stage.model.path) == before.run.out / "model"
-    assert len({stage.teachers.corpora for stage in stages if stage.teachers}) == 1
+    assert len({stage.teachers.corpora for stage in stages}) == 1
     assert [stage.data is None for stage in stages] == [True, *[False] * (len(stages) - 1)]

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from moon_model.backbones.compact import GRID_FEATURES
 from moon_model.configuration_moon import Segment
-from moon_model.training.config import ConfigError, ModelSection, TrainingConfig
+from moon_model.training.config import ConfigError, ModelSection
 from moon_model.training.feature_cache import FeatureCache
 from moon_model.training.metric_log import read_curve
 from moon_model.training.pairs import parse_item
-from moon_model.training.run import run_training
 from moon_model.training.trainable_model import TrainableModel
+from recipes.moon_tiny.config import DistillationConfig
 from recipes.moon_tiny.distillation_targets import VisualBasis, build_product_targets, summarise_grids
 from recipes.moon_tiny.teachers import (
     NEIGHBOUR_RUN,
@@ -26,6 +26,7 @@ from recipes.moon_tiny.teachers import (
     build_teacher_objectives,
     draw_rows,
 )
+from recipes.moon_tiny.train import run_distillation
 
 WORDS = ("red mug", "blue mug", "red bowl", "blue bowl", "green lamp", "white lamp", "green vase", "white vase")
 
@@ -47,9 +48,11 @@ def test_half_of_the_photos_of_a_step_are_real_as_far_as_there_are(
     drawn: int, real: int, expected: tuple[int, int]
 ) -> None:
     vectors = np.zeros((0, 2), dtype=np.float16)
-    photos = [CaptionedPhoto(parse_item(n, {"id": str(n)}), [], vectors, drawn=n < drawn) for n in range(drawn + real)]
+    photos = [
+        CaptionedPhoto(parse_item(n, {"id": str(n)}), [], vectors, is_drawn=n < drawn) for n in range(drawn + real)
+    ]
     found = Corpora([], vectors, photos, []).draw_photos(8, np.random.default_rng(0))
-    assert (sum(one.drawn for one in found), sum(not one.drawn for one in found)) == expected
+    assert (sum(one.is_drawn for one in found), sum(not one.is_drawn for one in found)) == expected
     assert len({one.item.identity for one in found}) == 8
 
 
@@ -77,8 +80,8 @@ def write_corpora(folder: Path, shop: Path) -> Path:
     return folder
 
 
-def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> TrainingConfig:
-    return TrainingConfig.model_validate({
+def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> DistillationConfig:
+    return DistillationConfig.model_validate({
         "model": {"path": str(shop / "model"), "frozen": ["backbone.vision"], "cache": out / "features"},
         "teachers": {"corpora": corpora, "texts": 8, "images": 8, "aligned": 8, "temperature": 0.2, **teachers},
         "optimiser": {"learning_rate": 2e-3}, "run": {"out": out, "steps": 40, "chunk": 16},
@@ -87,7 +90,7 @@ def config(shop: Path, corpora: Path, out: Path, **teachers: object) -> Training
 
 def test_a_run_without_purchases_learns_texts_and_their_photos(shop: Path, tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path / "corpora", shop)
-    assert run_training(config(shop, corpora, tmp_path / "out", anchor_weight=1.0)) is not None
+    assert run_distillation(config(shop, corpora, tmp_path / "out", anchor_weight=1.0)) is not None
     lines = read_curve(tmp_path / "out" / "metrics.jsonl")
     for name in ("text_anchors", "photo_anchors", "alignment"):
         losses = [line[f"{name}/loss"] for line in lines]
@@ -99,12 +102,12 @@ def test_corpora_that_do_not_fit_are_explained(shop: Path, tmp_path: Path) -> No
         Corpora.read(tmp_path / "none")
     corpora = write_corpora(tmp_path / "corpora", shop)
     with pytest.raises(ConfigError, match=r"teachers\.texts is 9, but the corpora hold 8"):
-        run_training(config(shop, corpora, tmp_path / "a", texts=9))
+        run_distillation(config(shop, corpora, tmp_path / "a", texts=9))
     (corpora / "texts.jsonl").write_text('{"title": "one"}')
     with pytest.raises(ConfigError, match="has 1 texts, but 8 vectors"):
         Corpora.read(corpora)
     np.save(corpora / "said.npy", np.zeros((3, 6), dtype=np.float16))
-    with pytest.raises(ConfigError, match=r"photos.jsonl says more than said.npy has vectors of"):
+    with pytest.raises(ConfigError, match=r"photos.jsonl has more captions than said.npy has vectors"):
         Corpora.read(corpora)
 
 
@@ -113,31 +116,32 @@ def test_photos_need_the_tower_as_teacher(shop: Path, tmp_path: Path) -> None:
     changed = config(shop, corpora, tmp_path / "out")
     changed = changed.model_copy(update={"model": changed.model.model_copy(update={"cache": None})})
     with pytest.raises(ConfigError, match=r"teachers.images needs .* set model.cache"):
-        run_training(changed)
+        run_distillation(changed)
 
 
 def test_photos_are_led_to_their_words_and_to_what_is_seen_in_all_their_views(shop: Path, tmp_path: Path) -> None:
     corpora = write_corpora(tmp_path / "corpora", shop)
     settings = config(shop, corpora, tmp_path / "out").teachers
-    assert settings is not None
-    learner = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
-    cache = FeatureCache(learner.model, learner.processor)
+    trainable = TrainableModel.load(ModelSection(path=str(shop / "model"), frozen=["backbone.vision"]))
+    cache = FeatureCache(trainable.model, trainable.processor)
     photos = next(
-        one for one in build_teacher_objectives(settings, learner, cache, seed=1) if isinstance(one, PhotoDistillation)
+        one
+        for one in build_teacher_objectives(settings, trainable, cache, seed=1)
+        if isinstance(one, PhotoDistillation)
     )
-    work = photos.work(5)
+    work = photos.prepare_step(5)
     assert [len(one.views) for one in work.prepared].count(2) == 4
     wordless = [set(one.segment_ids.tolist()) <= {Segment.NONE, Segment.IMAGE, Segment.CROP} for one in work.prepared]
     assert 0 < sum(wordless) < 8
     words = work.loss.args[1]
-    seen = VisualBasis.read(corpora).vectors(
-        torch.stack([summarise_grids(cache.features(one.views)) for one in work.prepared])
+    seen = VisualBasis.read(corpora).project(
+        torch.stack([summarise_grids(cache.get_features(one.views)) for one in work.prepared])
     )
     assert work.loss(build_product_targets(words, seen, 32))[0].item() == pytest.approx(0, abs=1e-5)
     known = Corpora.read(corpora)
-    own = {one.item.product.id: torch.from_numpy(one.vectors[0]).float() for one in known.photos}
+    own = {one.item.product.id: torch.from_numpy(one.caption_vectors[0]).float() for one in known.photos}
     strange = [not torch.equal(vector, own[one.id]) for one, vector in zip(work.prepared, words, strict=True)]
     assert 0 < sum(strange) < 8
     assert not any(one for one, bare in zip(strange, wordless, strict=True) if bare)  # no words: one's own are guessed
-    assert [one.id for one in photos.work(5).prepared] == [one.id for one in work.prepared]
-    assert len({tuple(one.id for one in photos.work(step).prepared) for step in range(12)}) > 1
+    assert [one.id for one in photos.prepare_step(5).prepared] == [one.id for one in work.prepared]
+    assert len({tuple(one.id for one in photos.prepare_step(step).prepared) for step in range(12)}) > 1

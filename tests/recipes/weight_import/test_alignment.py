@@ -63,9 +63,9 @@ def test_photos_are_measured_with_the_mean_of_what_is_said(model: MoonModel, tmp
         found.text_vectors, torch.tensor([[half, half, 0.0], [0.0, 0.0, 1.0]]), atol=1e-3, rtol=0
     )
     basis = VisualBasis(torch.zeros(GRID_FEATURES), torch.eye(GRID_FEATURES)[:, :5])
-    anchors = found.compute_targets(basis, 16)
-    torch.testing.assert_close(anchors[:, :3] * 2**0.5, found.text_vectors)
-    assert anchors[:, 8:].abs().sum() == 0
+    targets = found.compute_targets(basis, 16)
+    torch.testing.assert_close(targets[:, :3] * 2**0.5, found.text_vectors)
+    assert targets[:, 8:].abs().sum() == 0
 
 
 def test_a_learnable_relation_is_learned_and_generalises(model: MoonModel) -> None:

@@ -1,4 +1,4 @@
-"""Cutting and carrying over must change exactly what they say, and nothing else."""
+"""The decoder that is cut from a source computes what the source computes, in the new space."""
 
 import pytest
 import torch
@@ -56,16 +56,16 @@ def test_uncut_and_in_its_own_space_the_decoder_computes_the_sources_states() ->
     expected = llama(input_ids=BATCH["input_ids"]).last_hidden_state / llama.norm.weight
     found = model(**BATCH).last_hidden_state
     assert torch.allclose(found[..., :-1], expected[..., :-1], atol=1e-5)
-    assert not found[..., -1].any()  # the silent dimension
+    assert not found[..., -1].any()  # not part of the output
 
 
 @torch.inference_mode()
 def test_in_a_rotated_space_it_computes_the_rotated_states() -> None:
     llama, model = source(), compact()
     old, rotation = llama.embed_tokens.weight.detach(), torch.linalg.qr(torch.randn(32, 32))[0]
-    passage = LinearMap.fit(old, old @ rotation.T)
-    torch.testing.assert_close(passage.back, rotation, atol=0.02, rtol=0)
-    torch.testing.assert_close(passage.read, rotation.T, atol=0.02, rtol=0)
+    fitted = LinearMap.fit(old, old @ rotation.T)
+    torch.testing.assert_close(fitted.write, rotation, atol=0.02, rtol=0)
+    torch.testing.assert_close(fitted.read, rotation.T, atol=0.02, rtol=0)
     exact = LinearMap(rotation.T, rotation)
     fill_decoder(model, llama.state_dict(), old @ rotation.T, exact)
     expected = llama(input_ids=BATCH["input_ids"]).last_hidden_state / llama.norm.weight @ rotation.T
@@ -83,7 +83,7 @@ def test_rows_hold_the_teachers_vectors_and_are_equally_long() -> None:
 
 
 @torch.inference_mode()
-def test_softened_layers_change_little() -> None:
+def test_scaled_layers_change_little() -> None:
     llama, model = source(), compact()
     fill_decoder(model, llama.state_dict(), llama.embed_tokens.weight.detach(), SAME)
     embedded = get_compact_backbone(model).decoder.norm(llama.embed_tokens(BATCH["input_ids"]))

@@ -25,7 +25,7 @@ def test_moon_tiny_fits_its_budget_at_one_byte_a_weight() -> None:
     assert sum(weight.numel() for weight in model.parameters()) < 33 * 2**20
 
 
-def test_the_space_holds_both_teachers_and_a_silent_dimension() -> None:
+def test_the_space_holds_both_teachers_and_an_unused_dimension() -> None:
     config = build_moon_tiny_config()
     assert MINILM_DIMENSION + count_visual_dimensions(config) + 1 == config.hidden_size
 
