@@ -4,6 +4,7 @@ Command-line options override a setting through `Settings.replace`. Importing th
 import it too.
 """
 
+import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -13,27 +14,32 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+"""Folder of our packages: a checkout, its copy (``scripts/pack_jobs.py``), or an environment's site-packages."""
+IS_INSTALLED = not (REPOSITORY / "checkpoints" / "moon-tiny").is_dir()
+"""Whether this is an installed wheel, whose folder is no place for data."""
+BASE_FOLDER = Path.cwd() if IS_INSTALLED else REPOSITORY
+"""Folder that default paths and ``.env`` are relative to."""
 
 
 class Settings(BaseSettings):
     """Settings of one run; each field is the variable ``MOON_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="MOON_", env_file=REPOSITORY / ".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MOON_", env_file=BASE_FOLDER / ".env", extra="ignore", frozen=True)
 
-    lake: str = Field(str(REPOSITORY / "var/lake"), description="folder or object-store URI of the lake")
+    lake: str = Field(str(BASE_FOLDER / "var/lake"), description="folder or object-store URI of the lake")
     lake_storage_options: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="object-store options as JSON, in deltalake's names (AWS_ENDPOINT_URL …)",
     )
     milvus: str = Field(
-        str(REPOSITORY / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server"
+        str(BASE_FOLDER / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server"
     )
     milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of a Milvus server")
     milvus_timeout: float = Field(60, gt=0, description="seconds one call to Milvus may take")
     alias: str = Field("products", description="alias that readers query")
     index: str = Field("auto", description="index of a new collection: auto, FLAT, HNSW, IVF_FLAT or DISKANN (servers)")
     model: str | None = Field(None, description="checkpoint folder; default: the model behind the alias")
-    detector: str | None = Field(None, description="detector folder; default: the one in the repository")
+    detector: str | None = Field(None, description="detector folder; default: the shipped one")
 
     catalog: str | None = Field(None, description="catalogue file or folder")
     mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml beside the catalogue")
@@ -47,7 +53,8 @@ class Settings(BaseSettings):
     snapshot_offset_days: int = Field(0, ge=0, description="the night of day D embeds the snapshot of D minus this")
 
     jobs_env: str = Field(
-        str(REPOSITORY / ".venv"), description="virtual environment that DAG tasks submit the jobs in"
+        sys.prefix if IS_INSTALLED else str(REPOSITORY / ".venv"),
+        description="virtual environment that DAG tasks submit the jobs in",
     )
     schedule: str = Field("0 2 * * *", description="cron of Airflow's nightly, in the shop's time zone")
     deadline_hours: float = Field(
