@@ -44,7 +44,7 @@ test-long: ## only what test-all adds to test
 
 test-all: test test-long ## the long sets too
 
-lint: ## ruff, import rules and mypy
+lint: ## ruff, the import rules and mypy
 	@$(SETUP) dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -74,7 +74,7 @@ pack: ## archives of code and checkpoints for a Spark cluster, into var/pack/ (d
 
 wheel: ## build the wheel, checkpoints included, into dist/
 	@$(SETUP) dev
-	rm -rf build dist
+	rm -rf build dist  # setuptools would pack what an earlier build left behind
 	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	rm -rf build
 

@@ -1,20 +1,23 @@
-"""Packages and data of the wheel; everything else about it is in pyproject.toml, which cannot rename a folder.
+"""Puts the shipped checkpoints into the wheel; everything else is in pyproject.toml."""
 
-The shipped checkpoints stay in ``checkpoints/`` and become data of moon_model (see `moon_model.checkpoint_dir`).
-"""
+import shutil
+from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-PACKAGES = ("demo_shop", "jobs", "moon_model", "schemas", "validation")
+CHECKPOINTS = Path(__file__).resolve().parent / "checkpoints"
 
-found = find_packages(include=[name + end for name in PACKAGES for end in ("", ".*")])
-setup(
-    packages=[*found, "moon_model.checkpoints"],
-    package_dir={"moon_model.checkpoints": "checkpoints"},
-    include_package_data=False,  # what package_data names, and no more
-    package_data={
-        "jobs.pages": ["templates/*.j2"],
-        "moon_model": ["templates/*.j2"],
-        "moon_model.checkpoints": ["*/*"],
-    },
-)
+
+class BuildWithCheckpoints(build_py):
+    """Copies ``checkpoints/`` to ``moon_model/checkpoints``, where `moon_model.checkpoint_dir` finds them."""
+
+    def run(self) -> None:
+        """Build the packages, then copy; an editable install uses the checkout's own folder."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "moon_model" / "checkpoints"
+            shutil.copytree(CHECKPOINTS, target, dirs_exist_ok=True)
+
+
+setup(cmdclass={"build_py": BuildWithCheckpoints})

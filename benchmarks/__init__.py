@@ -1,1 +1,1 @@
-"""Measurements, each a module with a command line; results with their conditions in ``benchmarks/results/``."""
+"""Measurements of speed, size and quality, one module each; their results are in ``benchmarks/results/``."""

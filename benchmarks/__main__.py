@@ -1,4 +1,4 @@
-"""``make bench``: measure the encode stage."""
+"""Entry point of ``make bench``: measures the encode stage."""
 
 import sys
 

@@ -50,8 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         multiprocessing.spawn(run_ablation_process, args=(RANKS, port, plan, missing), nprocs=RANKS)
     runs = [run for run in read_runs(plan.runs) if (run.variant, run.seed) in wanted]
     options.out.mkdir(parents=True, exist_ok=True)
-    document = {"plan": {k: str(v) for k, v in asdict(plan).items()}, "runs": [asdict(run) for run in runs]}
-    (options.out / "ablation.json").write_text(json.dumps(document, indent=2) + "\n")
+    document = {"plan": asdict(plan), "runs": [asdict(run) for run in runs]}
+    text = json.dumps(document, indent=2, default=lambda path: os.path.relpath(path, REPOSITORY))
+    (options.out / "ablation.json").write_text(text + "\n")
     text = render_ablation_page(runs, list(ABLATION_VARIANTS), _about(plan))
     (options.out / "ablation.md").write_text(text)
     sys.stdout.write(text)

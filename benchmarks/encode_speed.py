@@ -1,11 +1,12 @@
-"""Products a second from JPEG bytes to vectors, detection included: the bare loop, without Spark.
+"""Products per second from JPEG bytes to vectors with detection, in processes without Spark.
 
 Each process has one torch thread and one ONNX Runtime thread, as a Spark worker has. All of them load and warm up,
-then start together. ``cpu ms`` is processor time a product, which a busy machine disturbs less than the clock.
+then start together. ``cpu ms`` is processor time per product, on which a busy machine has less influence than on the
+elapsed time.
 
     python benchmarks/encode_speed.py --processes 2 --dtype float32
     python benchmarks/encode_speed.py --processes 2 --dtype bfloat16 --images 3
-    python benchmarks/encode_speed.py --default-allocator       # what the MALLOC_ variables are worth
+    python benchmarks/encode_speed.py --default-allocator       # the effect of the MALLOC_ variables
 """
 
 import argparse
@@ -30,7 +31,15 @@ _CHUNK = 64
 
 @dataclass(frozen=True)
 class Timing:
-    """One process: products, mean tokens, seconds by the clock, and processor milliseconds a product by stage."""
+    """Result of one process.
+
+    Attributes:
+        products: number of products encoded.
+        tokens: mean tokens per product.
+        seconds: elapsed seconds.
+        prepare_ms: processor milliseconds per product for preparation.
+        encode_ms: processor milliseconds per product for the model.
+    """
 
     products: int
     tokens: float
@@ -40,18 +49,24 @@ class Timing:
 
 
 def make_products(count: int, images: int, size: int) -> list[Product]:
-    """Demo products with encoded photos in memory, so that no disk is measured."""
+    """Return demo products with JPEG photos in memory, so that no disk is measured.
+
+    Args:
+        count: number of products.
+        images: photos per product.
+        size: shorter side of a photo in pixels.
+    """
     world = DemoWorld(5)
     products = []
     for index in range(count):
-        item = world.product(index)
-        photos = [encode_jpeg(take_photo(item, number, size=size).image) for number in range(images)]
-        products.append(Product(item.id, item.title, item.description, item.category, dict(item.attributes), photos))
+        one = world.get_product(index)
+        photos = [encode_jpeg(take_photo(one, number, size=size).image) for number in range(images)]
+        products.append(Product(one.id, one.title, one.description, one.category, dict(one.attributes), photos))
     return products
 
 
 def measure_process(arguments: argparse.Namespace) -> Timing:
-    """Load, warm up, wait for the start signal, measure."""
+    """Return the timing of this process: load, warm up, wait for a line on stdin, measure."""
     torch.set_num_threads(1)
     encoder = MoonEncoder.from_pretrained(dtype=arguments.dtype, device="cpu")
     products = make_products(arguments.products, arguments.images, arguments.size)
@@ -59,20 +74,23 @@ def measure_process(arguments: argparse.Namespace) -> Timing:
     print("ready", flush=True)
     sys.stdin.readline()
     prepare = encode = 0.0
-    tokens, start = 0, time.perf_counter()
+    tokens = 0
+    start = time.perf_counter()
     for first in range(0, len(products), _CHUNK):
         before = time.process_time()
         prepared = [encoder.prepare(product) for product in products[first : first + _CHUNK]]
         between = time.process_time()
         encoder.encode_prepared(prepared)
-        prepare, encode = prepare + between - before, encode + time.process_time() - between
+        prepare += between - before
+        encode += time.process_time() - between
         tokens += sum(item.num_tokens for item in prepared)
-    seconds, count = time.perf_counter() - start, len(products)
+    seconds = time.perf_counter() - start
+    count = len(products)
     return Timing(count, tokens / count, seconds, 1e3 * prepare / count, 1e3 * encode / count)
 
 
 def measure_processes(arguments: argparse.Namespace) -> list[Timing]:
-    """Run the processes side by side."""
+    """Return the timings of all processes, run at the same time."""
     keep = not arguments.default_allocator
     environment = os.environ | {k: v for k, v in WORKER_ENVIRONMENT.items() if keep or not k.startswith("MALLOC_")}
     command = [sys.executable, __file__, "--worker", "--dtype", arguments.dtype]
@@ -93,20 +111,20 @@ def measure_processes(arguments: argparse.Namespace) -> list[Timing]:
 
 
 def parse_speed_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--products", type=int, default=128, help="products a process")
-    parser.add_argument("--images", type=int, default=1, help="photos a product")
+    parser.add_argument("--products", type=int, default=128, help="products per process")
+    parser.add_argument("--images", type=int, default=1, help="photos per product")
     parser.add_argument("--size", type=int, default=288, help="shorter side of a photo in pixels")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--default-allocator", action="store_true", help="leave glibc's malloc as it is")
+    parser.add_argument("--default-allocator", action="store_true", help="do not set the MALLOC_ variables")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def main() -> None:
-    """Print one line of results, or be one of the workers."""
+    """Print one line of results, or measure as one of the processes."""
     arguments = parse_speed_arguments()
     if arguments.worker:
         print(json.dumps(asdict(measure_process(arguments))))
@@ -119,7 +137,7 @@ def main() -> None:
     )
     print(
         f"{total / max(timing.seconds for timing in timings):.1f} products/s · {len(timings)} processes · "
-        f"{arguments.dtype} · {arguments.images} image(s) · {tokens:.0f} tokens · cpu ms a product: "
+        f"{arguments.dtype} · {arguments.images} image(s) · {tokens:.0f} tokens · cpu ms per product: "
         f"{prepare:.1f} prepare + {encode:.1f} encode = {len(timings) * 1e3 / (prepare + encode):.1f}/s if undisturbed "
         f"· load {os.getloadavg()[0]:.1f}"
     )

@@ -1,9 +1,10 @@
-"""The same model without Spark: bare loops over ready tensors, and a plain Python loop from JPEG bytes."""
+"""Speed of the model without Spark: bare loops over ready tensors, and a plain Python loop from JPEG bytes."""
 
+import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,40 +14,54 @@ from jobs.spark.session import WORKER_ENVIRONMENT
 from schemas.uri import folder_uri
 
 DISTINCT_PRODUCTS = 256
-"""Products whose tensors a bare loop holds; it goes round until its share is done (a view is 0.6 MB)."""
+"""Products whose tensors a bare loop keeps and repeats until its share is done (a view has 0.6 MB)."""
 
 CHUNK_PRODUCTS = 64
-"""Products sorted by length and batched together, as in the stage."""
+"""Products that are sorted by length and batched together, as in the stage."""
 
 
 @dataclass(frozen=True)
 class LoopSpeed:
-    """Products a second of all processes together, and CPU seconds a product."""
+    """Products per second of all processes together, and CPU seconds per product."""
 
     products_per_second: float
     cpu_seconds_per_product: float
 
 
 def measure_bare_loops(folder: Path, products: int, processes: int) -> LoopSpeed:
-    """Run the model over ready tensors in several processes at once, one thread each."""
-    return _measure(_over_tensors, folder, products, processes)
+    """Return the speed of the model on ready tensors, in several processes at once with one thread each.
+
+    Args:
+        folder: folder of the workload.
+        products: products of all processes together.
+        processes: number of processes.
+    """
+    return _measure(_build_tensor_loop, folder, products, processes)
 
 
 def measure_plain_loop(folder: Path, products: int) -> LoopSpeed:
-    """Read photos, prepare and encode in one process and one thread; regions are known, as in the stage."""
-    return _measure(_over_rows, folder, products, 1)
+    """Return the speed of reading photos, preparing and encoding in one process with one thread.
+
+    Regions are known, as in the stage.
+
+    Args:
+        folder: folder of the workload.
+        products: number of products.
+    """
+    return _measure(_build_row_loop, folder, products, 1)
 
 
 LoopFactory = Callable[[Path, int], Callable[[], int]]
-"""Loads what a loop needs and returns the loop, which returns how many products it has encoded."""
+"""Loads what a loop needs for a folder and a number of products, and returns the loop, which returns its products."""
 
 
-def _measure(work: LoopFactory, folder: Path, products: int, processes: int) -> LoopSpeed:
+def _measure(build_loop: LoopFactory, folder: Path, products: int, processes: int) -> LoopSpeed:
     os.environ.update(WORKER_ENVIRONMENT)  # glibc reads its part once, when a process starts
     context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(processes), context.SimpleQueue()
-    arguments = (work, folder, products // processes, barrier, results)
-    running = [context.Process(target=_loop, args=arguments) for _ in range(processes)]
+    barrier = context.Barrier(processes)
+    results = context.SimpleQueue()
+    arguments = (build_loop, folder, products // processes, barrier, results)
+    running = [context.Process(target=_run_loop, args=arguments) for _ in range(processes)]
     for process in running:
         process.start()
     found = [results.get() for _ in running]
@@ -56,19 +71,20 @@ def _measure(work: LoopFactory, folder: Path, products: int, processes: int) -> 
     return LoopSpeed(sum(count / wall for count, wall, _ in found), sum(cpu for _, _, cpu in found) / done)
 
 
-def _loop(work: LoopFactory, folder: Path, share: int, barrier: Any, results: Any) -> None:
-    """Set up, wait for the others, run and report (products, seconds, CPU seconds)."""
-    run = work(folder, share)
+def _run_loop(build_loop: LoopFactory, folder: Path, share: int, barrier: Any, results: Any) -> None:
+    """Set up, wait for the other processes, run, and put (products, seconds, CPU seconds) into the results."""
+    run = build_loop(folder, share)
     barrier.wait()
-    wall, cpu = time.monotonic(), time.process_time()
+    start = time.monotonic()
+    cpu = time.process_time()
     done = run()
-    results.put((done, time.monotonic() - wall, time.process_time() - cpu))
+    results.put((done, time.monotonic() - start, time.process_time() - cpu))
 
 
-def _over_tensors(folder: Path, share: int) -> Callable[[], int]:
-    import torch  # noqa: PLC0415  (only in the loop's own process)
+def _build_tensor_loop(folder: Path, share: int) -> Callable[[], int]:
+    import torch  # noqa: PLC0415  # only in the loop's own process
 
-    encoder = _encoder(folder)
+    encoder = _load_encoder(folder)
     prepared = [_prepare(encoder, row) for row in read_encode_rows(folder, min(share, DISTINCT_PRODUCTS))]
     ready = []
     for start in range(0, len(prepared), CHUNK_PRODUCTS):
@@ -78,20 +94,21 @@ def _over_tensors(folder: Path, share: int) -> Callable[[], int]:
     @torch.inference_mode()
     def run() -> int:
         done = 0
-        for count, batch in _round_and_round(ready):
+        for count, batch in itertools.cycle(ready):
             encoder.model(**batch).embedding.numpy()
             done += count
             if done >= share:
-                return done
+                break
         return done
 
-    encoder.encode_prepared(prepared[:8])  # warm
+    encoder.encode_prepared(prepared[:8])  # warm up
     return run
 
 
-def _over_rows(folder: Path, share: int) -> Callable[[], int]:
-    encoder, rows = _encoder(folder), read_encode_rows(folder, share)
-    encoder.encode_prepared([_prepare(encoder, row) for row in rows[:8]])  # warm
+def _build_row_loop(folder: Path, share: int) -> Callable[[], int]:
+    encoder = _load_encoder(folder)
+    rows = read_encode_rows(folder, share)
+    encoder.encode_prepared([_prepare(encoder, row) for row in rows[:8]])  # warm up
 
     def run() -> int:
         for start in range(0, len(rows), CHUNK_PRODUCTS):
@@ -101,12 +118,7 @@ def _over_rows(folder: Path, share: int) -> Callable[[], int]:
     return run
 
 
-def _round_and_round(items: list[Any]) -> Iterator[Any]:
-    while items:
-        yield from items
-
-
-def _encoder(folder: Path) -> Any:
+def _load_encoder(folder: Path) -> Any:
     from moon_model.encoder import MoonEncoder  # noqa: PLC0415
 
     return MoonEncoder.from_pretrained(build_workload_settings(folder).model, threads=1)

@@ -1,12 +1,12 @@
-"""Size of a Qwen2.5-VL-3B-shaped MOON, and how fast a GPU encodes products with it.
+"""Parameter counts of a MOON of the shape of Qwen2.5-VL-3B, and its encoding speed on a GPU.
 
-The size part runs anywhere (meta device, no memory): parameters in all, and activated for one token. The speed part
-runs with ``--device cuda`` on random weights: products with 1 and 3 images, each with its crop, 448 x 448 pixels a
-view; products a second, memory, and the share of what a large matmul reaches on the same device in the same run.
+The counts need no memory (meta device): all parameters, and those activated for one token. ``--device cuda`` also
+measures random weights on products with 1 and 3 images, each with its crop, 448 x 448 pixels per view: products per
+second, memory, and the share of what a large matmul reaches on the same device in the same run.
 
     python benchmarks/model_size.py                    # size only
     python benchmarks/model_size.py --device cuda      # size and speed
-    python benchmarks/model_size.py --shape tiny --device cpu --batch-sizes 2   # tries the speed part's mechanics
+    python benchmarks/model_size.py --shape tiny --device cpu --batch-sizes 2   # a quick test of the speed part
 """
 
 import argparse
@@ -58,7 +58,7 @@ MODEL_SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Parameters, by part; ``activated_*`` are those one token of that kind passes through."""
+    """Parameters by part; ``activated_*`` counts those that compute one token of that kind."""
 
     total: int
     vision: int
@@ -73,7 +73,7 @@ class ParameterCounts:
 
 @dataclass(frozen=True)
 class BatchSpeed:
-    """One batch size on one device; FLOPs are those of the matrix products, padding excluded."""
+    """Speed at one batch size; FLOPs are those of the matrix products, without padding."""
 
     images: int
     batch_size: int
@@ -86,9 +86,8 @@ class BatchSpeed:
 
 
 def measure_size(config: MoonConfig) -> ParameterCounts:
-    """Count the parameters of the model on the meta device."""
-    with torch.device("meta"):
-        model = MoonModel(config)
+    """Return the parameter counts of a model, which is built on the meta device."""
+    model = _build_meta_model(config)
     moes = model.moe_layers()
     numel = {name: weight.numel() for name, weight in model.named_parameters()}
     total = sum(numel.values())
@@ -99,20 +98,21 @@ def measure_size(config: MoonConfig) -> ParameterCounts:
     one = experts // config.num_experts  # one expert of every MoE layer
     dense = total - vision - embedding - experts - router
     return ParameterCounts(
-        total=total,
-        vision=vision,
-        embedding=embedding,
-        dense_decoder=dense,
-        experts=experts,
-        router=router,
+        total=total, vision=vision, embedding=embedding, dense_decoder=dense, experts=experts, router=router,
         activated_routed_token=dense + router + one * config.num_experts_per_token,
-        activated_guided_token=dense + router + one,
-        dense_base=total - router - experts + one,
-    )
+        activated_guided_token=dense + router + one, dense_base=total - router - experts + one,
+    )  # fmt: skip
 
 
 def build_batch(config: MoonConfig, images: int, batch_size: int, device: str) -> dict[str, torch.Tensor]:
-    """Random products of one length: ``images`` views and as many crops of 32 x 32 patches, then text."""
+    """Return a batch of random products of one length: views and crops of 32 x 32 patches, then text.
+
+    Args:
+        config: the model's configuration.
+        images: images per product; each is one view and one crop.
+        batch_size: products in the batch.
+        device: device of the tensors.
+    """
     base = config.base_config
     side = round(config.max_pixels**0.5) // base.vision_config.patch_size  # type: ignore[union-attr]
     ids: list[int] = []
@@ -135,8 +135,12 @@ def build_batch(config: MoonConfig, images: int, batch_size: int, device: str) -
 
 
 def count_flop_per_product(config: MoonConfig, size: ParameterCounts, batch: dict[str, torch.Tensor]) -> float:
-    """Matrix-product FLOPs of one product: 2 a weight and token, 4 · D a pair of tokens that may see each other."""
-    text, vision = config.text_config, config.base_config.vision_config  # type: ignore[union-attr]
+    """Return the matrix-product FLOPs of one product of a batch.
+
+    A token counts 2 per weight, a pair of tokens that attend to each other 4 · hidden size per layer.
+    """
+    text = config.text_config
+    vision = config.base_config.vision_config  # type: ignore[union-attr]
     segments = batch["segment_ids"][0]
     guided = int(((segments == Segment.CATEGORY) | (segments == Segment.ATTRIBUTE)).sum())
     routed = len(segments) - guided
@@ -148,18 +152,18 @@ def count_flop_per_product(config: MoonConfig, size: ParameterCounts, batch: dic
     window = (vision.window_size // vision.patch_size) ** 2
     full = len(vision.fullatt_block_indexes)
     seen = patches * (full * patches + (vision.depth - full) * window)
-    merger = sum(w.numel() for n, w in _meta(config).named_parameters() if ".visual.merger.mlp" in n)
+    merger = sum(w.numel() for n, w in _build_meta_model(config).named_parameters() if ".visual.merger.mlp" in n)
     tower = 2 * patches * (size.vision - merger) + 2 * patches // 4 * merger + 4 * vision.hidden_size * seen
     return decoder + views * tower
 
 
-def _meta(config: MoonConfig) -> MoonModel:
+def _build_meta_model(config: MoonConfig) -> MoonModel:
     with torch.device("meta"):
         return MoonModel(config)
 
 
 def measure_seconds(run: Callable[[], object], device: str, repeats: int) -> float:
-    """Mean seconds of ``run`` after two warm-up calls, the device's queue emptied before and after."""
+    """Return the mean seconds of a call after two warm-up calls; pending work of the device is awaited."""
 
     def wait() -> None:
         if device.startswith("cuda"):
@@ -176,7 +180,7 @@ def measure_seconds(run: Callable[[], object], device: str, repeats: int) -> flo
 
 
 def measure_matmul_peak(device: str, dtype: torch.dtype) -> float:
-    """TFLOP/s of one large square matrix product: 8192 on a GPU, 1024 elsewhere."""
+    """Return TFLOP/s of a large square matrix product, with side 8192 on a GPU and 1024 elsewhere."""
     side = 8192 if device.startswith("cuda") else 1024
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
     return 2 * side**3 / measure_seconds(lambda: a @ b, device, 20) / 1e12
@@ -185,7 +189,17 @@ def measure_matmul_peak(device: str, dtype: torch.dtype) -> float:
 def measure_speed(
     config: MoonConfig, size: ParameterCounts, device: str, batch_sizes: list[int], peak: float
 ) -> list[BatchSpeed]:
-    """Encode products of 1 and 3 images at each batch size; a batch that does not fit is left out, with a note."""
+    """Return the speed with 1 and 3 images per product at each batch size.
+
+    A batch size that does not fit into memory ends the series of its number of images; stderr says so.
+
+    Args:
+        config: the model's configuration.
+        size: its parameter counts.
+        device: device to measure on.
+        batch_sizes: products per batch, ascending.
+        peak: TFLOP/s of `measure_matmul_peak`.
+    """
     model = build_model(config, device)
     rows = []
     for images in (1, 3):
@@ -209,7 +223,7 @@ def measure_speed(
 
 
 def build_model(config: MoonConfig, device: str) -> MoonModel:
-    """A random bfloat16 model, built on the device itself."""
+    """Return a model with random bfloat16 weights, built on the device itself."""
     torch.set_default_dtype(torch.bfloat16)
     try:
         with torch.device(device):
@@ -219,8 +233,8 @@ def build_model(config: MoonConfig, device: str) -> MoonModel:
 
 
 def render_size_report(result: dict[str, Any]) -> str:
-    """The result as Markdown."""
-    size, config = result["size"], result["config"]
+    """Return the result as a Markdown page."""
+    config = result["config"]
     lines = [
         f"# MOON at real size ({result['shape']})", "",
         f"`{result['command']}` · {result['date']} · {result['device']} · torch {result['torch']}, transformers "
@@ -228,10 +242,10 @@ def render_size_report(result: dict[str, Any]) -> str:
         f"N = {config['num_experts']} experts (top-{config['top_k']} of {config['num_experts'] - 2} general, FFN_cate, "
         f"FFN_attr) of width {config['expert_width']} in layers {config['moe_layers']}.", "",
         "| parameters | millions |", "|---|---:|",
-        *[f"| {name.replace('_', ' ')} | {value / 1e6:,.1f} |" for name, value in size.items()], "",
+        *[f"| {name.replace('_', ' ')} | {value / 1e6:,.1f} |" for name, value in result["size"].items()], "",
     ]  # fmt: skip
     if not result["speed"]:
-        lines += ["Products a second, memory and share of the matmul peak **await a GPU**: run with `--device cuda`."]
+        lines += ["Products per second, memory and share of the matmul peak **await a GPU**: run with `--device cuda`."]
         return "\n".join(lines) + "\n"
     lines += [
         f"Large matmul, bfloat16: {result['matmul_peak_tflop_per_s']:.1f} TFLOP/s in the same run.", "",
@@ -248,20 +262,20 @@ def render_size_report(result: dict[str, Any]) -> str:
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Command line; see the module's docstring."""
+    """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=MODEL_SHAPES, default="qwen2.5-vl-3b")
     parser.add_argument("--num-experts", type=int, default=MoonConfig.num_experts, help="N, with FFN_cate and FFN_attr")
     parser.add_argument("--top-k", type=int, default=MoonConfig.num_experts_per_token)
     parser.add_argument("--moe-layers", type=int, nargs="*", help="default: every fourth layer, the last included")
-    parser.add_argument("--device", help="cuda or cpu: measure speed too (default: size only)")
+    parser.add_argument("--device", help="cuda or cpu: measure the speed too (default: counts only)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of model_size.json and .md")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure, print the Markdown, and write it beside the JSON."""
+    """Measure, write ``model_size.json`` and ``model_size.md``, and print the latter."""
     options = parse_arguments(arguments)
     config = MoonConfig(
         base_config=Qwen2_5_VLConfig(**MODEL_SHAPES[options.shape]),
@@ -286,15 +300,13 @@ def main(arguments: list[str] | None = None) -> None:
         "transformers": transformers.__version__,
         "shape": options.shape,
         "config": {
-            "num_experts": config.num_experts,
-            "top_k": config.num_experts_per_token,
-            "moe_layers": config.moe_layers,
+            "num_experts": config.num_experts, "top_k": config.num_experts_per_token, "moe_layers": config.moe_layers,
             "expert_width": config.moe_intermediate_size,
         },
         "size": asdict(size),
         "matmul_peak_tflop_per_s": peak,
         "speed": [asdict(row) for row in speed],
-    }
+    }  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "model_size.json").write_text(json.dumps(result, indent=2) + "\n")
     (options.out / "model_size.md").write_text(render_size_report(result))

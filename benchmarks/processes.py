@@ -1,4 +1,4 @@
-"""Watches memory and CPU time of a Spark application in local mode: driver, JVM and Python workers apart."""
+"""Memory and CPU time of a Spark application in local mode, separately for driver, JVM and Python workers."""
 
 import threading
 from collections import defaultdict
@@ -13,22 +13,28 @@ INTERVAL_SECONDS = 0.2
 
 @dataclass
 class PeakMemory:
-    """Peak resident memory in MiB of the largest process of each kind: driver, jvm, worker."""
+    """Peak resident memory.
+
+    Attributes:
+        mib: MiB of the largest process of each kind: driver, jvm, worker.
+    """
 
     mib: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     def sample(self, root: psutil.Process) -> None:
-        """Take one sample of a process and its descendants."""
+        """Measure a process and its descendants once and keep the peaks."""
         for process in [root, *root.children(recursive=True)]:
             with suppress(psutil.NoSuchProcess):
-                kind = _kind(process, root)
+                kind = _classify(process, root)
                 self.mib[kind] = max(self.mib[kind], process.memory_info().rss / 2**20)
 
 
 @contextmanager
 def watch_memory() -> Iterator[PeakMemory]:
-    """Sample this process and its descendants while the block runs."""
-    peaks, stop, root = PeakMemory(), threading.Event(), psutil.Process()
+    """Yield the peaks of this process and its descendants, measured while the block runs."""
+    peaks = PeakMemory()
+    stop = threading.Event()
+    root = psutil.Process()
 
     def sample() -> None:
         while not stop.wait(INTERVAL_SECONDS):
@@ -45,7 +51,7 @@ def watch_memory() -> Iterator[PeakMemory]:
 
 
 def measure_cpu_seconds() -> float:
-    """Return CPU time used so far by this process and its living descendants (a Spark worker outlives a stage)."""
+    """Return the CPU seconds of this process and its living descendants (a Spark worker outlives a stage)."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         with suppress(psutil.NoSuchProcess):
@@ -54,7 +60,7 @@ def measure_cpu_seconds() -> float:
     return total
 
 
-def _kind(process: psutil.Process, root: psutil.Process) -> str:
+def _classify(process: psutil.Process, root: psutil.Process) -> str:
     if process.pid == root.pid:
         return "driver"
     return "jvm" if process.name() == "java" else "worker"

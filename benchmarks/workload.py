@@ -1,7 +1,7 @@
-"""What the encode stage's benchmark works on: a lake with a demo night that waits for `encode`.
+"""Workloads for the encode stage: lakes with a run of demo products that is complete up to `encode`.
 
-The night is made by the real stages (pull, validate, plan, detect) over drawn photos. A larger night repeats the same
-photos under new product ids: drawing is slow, and an encoder works on a repeated photo as hard as on a new one.
+The stages pull, validate, plan and detect make them from drawn photos. A larger workload repeats the same photos under
+new product ids: drawing is slow, and a repeated photo is as much work for the encoder as a new one.
 """
 
 import json
@@ -17,44 +17,43 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.settings import Settings
 from jobs.spark.session import open_spark_session
-from jobs.stages.detect import detect
 from jobs.stages.encode import select_rows_to_encode
-from jobs.stages.plan import plan
-from jobs.stages.pull import pull
-from jobs.stages.validate import validate
+from jobs.stages.runner import run_stage
 from jobs.state.model_registry import describe_checkpoint, read_registered_model
 from jobs.state.plan_record import require_plan
 from jobs.state.run_context import RunContext
 
 WORKLOAD_DATE = "2026-01-02"
 DRAWN_PRODUCTS = 400
-"""Different products drawn; a night of more repeats them."""
+"""Number of different products that are drawn; a larger workload repeats them."""
 
 
 def build_workload_settings(folder: Path) -> Settings:
-    """Return the settings of the night in a folder."""
+    """Return the settings of the workload in a folder."""
     return Settings().replace(
-        lake=str(folder / "lake"),
-        milvus=str(folder / "milvus.db"),
-        catalog=str(folder / "catalog.jsonl"),
-        mapping=str(folder / "mapping.toml"),
-        spark_master="local[2]",
-    )
+        lake=str(folder / "lake"), milvus=str(folder / "milvus.db"), catalog=str(folder / "catalog.jsonl"),
+        mapping=str(folder / "mapping.toml"), spark_master="local[2]",
+    )  # fmt: skip
 
 
 @contextmanager
 def open_workload_run(folder: Path) -> Iterator[RunContext]:
-    """Yield the night of a folder in a Spark session of its own."""
+    """Yield the run context of the workload in a folder, with a Spark session of its own."""
     settings = build_workload_settings(folder)
     with open_spark_session(settings, f"benchmark {folder.name}") as spark:
         yield RunContext(spark, Lake(Storage(settings.lake)), settings, WORKLOAD_DATE)
 
 
 def make_workload(work_folder: Path, products: int) -> Path:
-    """Return the folder of a night of so many products that waits for `encode`; made once a model."""
+    """Return the folder of a workload; it is made once per number of products and model.
+
+    Args:
+        work_folder: folder of all workloads and drawn shops.
+        products: number of products.
+    """
     settings = Settings()
     model = describe_checkpoint(settings.model, settings.detector).model_version
-    folder = work_folder / f"night-{products}-{model[:8]}"
+    folder = work_folder / f"workload-{products}-{model[:8]}"
     if (folder / "done").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -65,23 +64,23 @@ def make_workload(work_folder: Path, products: int) -> Path:
         shop, products=drawn, days=1, seed=1, start=date.fromisoformat(WORKLOAD_DATE), broken=False, progress=True
     )
     _write_catalog(shop, folder, products)
-    with open_workload_run(folder) as night:
-        for stage in (pull, validate, plan, detect):
-            stage(night)
-        _write_rows(night, folder / "rows")
+    with open_workload_run(folder) as context:
+        for stage in ("pull", "validate", "plan", "detect"):
+            run_stage(context, stage)
+        _write_rows(context, folder / "rows")
     (folder / "done").touch()
     return folder
 
 
 def copy_workload(folder: Path, name: str) -> Path:
-    """Return a copy of a night's folder, so that its `encode` can be run once more."""
+    """Return a copy of a workload's folder, in which `encode` can run again."""
     copy = folder.with_name(name)
     shutil.rmtree(copy, ignore_errors=True)
     return Path(shutil.copytree(folder, copy))
 
 
 def read_encode_rows(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Return the first rows that `encode` would give its tasks, for loops without Spark."""
+    """Return the first rows that `encode` gives to its tasks, for loops without Spark."""
     import pyarrow.dataset as ds  # noqa: PLC0415
 
     return ds.dataset(folder / "rows").head(count).to_pylist()
@@ -96,7 +95,7 @@ def _write_catalog(shop: Path, folder: Path, products: int) -> None:
     (folder / "mapping.toml").write_text(mapping.replace('base = "."', f"base = {json.dumps(str(shop))}"))
 
 
-def _write_rows(night: RunContext, folder: Path) -> None:
-    tonight = require_plan(night.lake, night.date)
-    model = read_registered_model(night.lake, night.settings, tonight.model_version, tonight.collection)
-    select_rows_to_encode(night, tonight, model.max_images).write.parquet(str(folder))
+def _write_rows(context: RunContext, folder: Path) -> None:
+    frozen = require_plan(context.lake, context.date)
+    model = read_registered_model(context.lake, context.settings, frozen.model_version, frozen.collection)
+    select_rows_to_encode(context, frozen, model.max_images).write.parquet(str(folder))

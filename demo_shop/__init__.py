@@ -1,7 +1,7 @@
-"""The demo shop: products, texts and photographs that are made up, drawn and known to the last detail.
+"""The demo shop: invented products with texts, drawn photos and purchases, of which every fact is known.
 
-Pure Python, NumPy and Pillow. `DemoWorld` states the facts of a product, `draw_product` draws it as a cut-out,
-`compose_scene` puts a cut-out on a `draw_background`, and `take_photo` does all of it as a catalogue would.
+Pure Python, NumPy and Pillow. `DemoWorld` gives the facts of a product, `draw_product` draws it as a cut-out,
+`compose_scene` puts a cut-out on a background of `draw_background`, and `take_photo` does all of it for one photo.
 """
 
 from demo_shop.backgrounds import draw_background

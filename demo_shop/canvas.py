@@ -1,4 +1,4 @@
-"""Painting a sketch: outlines become masks, masks get colour, light and depth."""
+"""Paints a sketch: outlines become masks, and masks get colour, light and shadow."""
 
 from collections.abc import Mapping
 
@@ -10,19 +10,21 @@ from demo_shop.sketch import Sketch, SketchPart, Stroke
 from demo_shop.vocabulary import Material, Rgb
 
 SUPERSAMPLE = 2
-MARGIN = 4  # transparent pixels around the drawing, for blurred edges
+MARGIN = 4
+"""Transparent pixels around the drawing, for blurred edges."""
 
 PixelBox = tuple[int, int, int, int]
 
 
 class Canvas:
-    """A supersampled picture that takes the parts of one sketch, back to front.
+    """A picture at `SUPERSAMPLE` times the wanted size, on which the parts of a sketch are painted back to front.
 
     Args:
-        sketch: What to paint; its bounds fill the canvas.
-        longest: Longest side of the finished picture in pixels.
-        paints: RGB of each paint key; "main" is cut from `sheet` instead.
-        materials: Material of each paint key; others are taken as `materials["other"]`.
+        sketch: what to paint; its bounds fill the canvas.
+        longest: longest side of the finished picture in pixels.
+        paints: RGB of each paint key; "main" is cut from the pattern sheet instead.
+        materials: material of each paint key; ``materials["other"]`` for keys without one.
+        light: direction and strength of the light.
     """
 
     def __init__(
@@ -35,10 +37,18 @@ class Canvas:
         self.size = (width + 2 * MARGIN, height + 2 * MARGIN)
         self._colour = Image.new("RGB", self.size, (128, 128, 128))
         self._alpha = Image.new("L", self.size, 0)
-        self._paints, self._materials, self._light = paints, materials, light
+        self._paints = paints
+        self._materials = materials
+        self._light = light
 
     def paint(self, sketch: Sketch, sheet: Image.Image, folds: np.ndarray) -> Image.Image:
-        """Return the painted sketch as RGBA at twice the asked size; `sheet` has this canvas' size."""
+        """Return the painted sketch as RGBA of `size`.
+
+        Args:
+            sketch: what to paint.
+            sheet: RGB pattern sheet of `size`, from which the parts with paint "main" are cut.
+            folds: height map [64, 64] of creases.
+        """
         for item in sketch.items:
             if isinstance(item, SketchPart):
                 self._add_part(item, sheet, folds)
@@ -48,11 +58,11 @@ class Canvas:
         picture.putalpha(self._alpha)
         return picture
 
-    def _place(self, points: np.ndarray) -> np.ndarray:
+    def _to_pixels(self, points: np.ndarray) -> np.ndarray:
         return (points - self._low) * self._scale + MARGIN
 
     def _add_part(self, part: SketchPart, sheet: Image.Image, folds: np.ndarray) -> None:
-        points = self._place(part.outline)
+        points = self._to_pixels(part.outline)
         (x0, y0), (x1, y1) = np.floor(points.min(axis=0)).astype(int) - 1, np.ceil(points.max(axis=0)).astype(int) + 2
         frame = (max(x0, 0), max(y0, 0), min(x1, self.size[0]), min(y1, self.size[1]))
         size = (frame[2] - frame[0], frame[3] - frame[1])
@@ -61,7 +71,7 @@ class Canvas:
         mask = Image.new("L", size, 0)
         ImageDraw.Draw(mask).polygon([tuple(p) for p in points - frame[:2]], fill=255)
         material = self._materials.get(part.paint, self._materials["other"])
-        surface = self._surface(part, sheet, frame, material)
+        surface = self._cut_surface(part, sheet, frame, material)
         glossy = Material(min(material.gloss * part.gloss, 1.0), material.sharpness)
         dark, glint = compute_shading(mask, part.form, part.height, glossy, self._light, folds)
         surface = ImageChops.multiply(surface, Image.merge("RGB", (dark, dark, dark)))
@@ -72,13 +82,13 @@ class Canvas:
         self._colour.paste(surface, frame[:2], mask)
         self._alpha.paste(255, frame[:2], mask)
 
-    def _surface(self, part: SketchPart, sheet: Image.Image, frame: PixelBox, material: Material) -> Image.Image:
+    def _cut_surface(self, part: SketchPart, sheet: Image.Image, frame: PixelBox, material: Material) -> Image.Image:
         """Return the unlit surface of a part: pattern or paint, with the material's grain."""
         size = (frame[2] - frame[0], frame[3] - frame[1])
         if part.paint == "main":
             surface = sheet.crop(frame)
             if part.form in ("turned", "ball"):
-                surface = _wrap(surface)
+                surface = _wrap_around_cylinder(surface)
         else:
             surface = Image.new("RGB", size, self._paints[part.paint])
         if material.grain != "none":
@@ -92,7 +102,7 @@ class Canvas:
         return surface
 
     def _cast_shadow(self, mask: Image.Image, frame: PixelBox) -> None:
-        """Darken what lies behind a part, on the side away from the light."""
+        """Darken what is behind a part, on the side away from the light."""
         if self._alpha.getextrema()[1] == 0:
             return
         reach = max(3, self.size[0] // 36)
@@ -107,7 +117,7 @@ class Canvas:
         self._colour.paste(ImageChops.multiply(behind, Image.merge("RGB", (dim, dim, dim))), corner)
 
     def _add_stroke(self, stroke: Stroke) -> None:
-        points = [tuple(p) for p in self._place(stroke.points)]
+        points = [tuple(p) for p in self._to_pixels(stroke.points)]
         width = max(round(stroke.width * self._scale), 1)
         if stroke.paint is not None:
             ImageDraw.Draw(self._colour).line(points, fill=self._paints[stroke.paint], width=width, joint="curve")
@@ -120,8 +130,8 @@ class Canvas:
         self._colour.paste((0, 0, 0) if stroke.shade < 0 else (255, 255, 255), mask=mark)
 
 
-def _wrap(surface: Image.Image) -> Image.Image:
-    """Bend a surface around an upright cylinder: columns crowd towards both edges."""
+def _wrap_around_cylinder(surface: Image.Image) -> Image.Image:
+    """Return a surface bent around an upright cylinder: columns get denser towards both edges."""
     t = np.linspace(-1, 1, surface.width)
     source = (np.arcsin(t * 0.96) / np.arcsin(0.96) + 1) / 2 * (surface.width - 1)
     return Image.fromarray(np.asarray(surface)[:, source.round().astype(int)])

@@ -1,4 +1,4 @@
-"""`draw_product`: the picture of a demo product, cut out, as it lies or stands in front of the camera."""
+"""Draws a demo product as a cut-out: shape, colours, pattern, material, light and view."""
 
 import colorsys
 
@@ -14,7 +14,11 @@ from demo_shop.vocabulary import COLOURS, MATERIALS, Material, Rgb
 from demo_shop.world import DemoProduct
 
 WIDTH_FACTORS = {"watch": 0.55, "lamp": 0.85, "umbrella": 0.9, "guitar": 0.8, "dress": 0.8, "trousers": 0.75}
-LAID_FLAT_TYPES = frozenset({"t-shirt", "dress", "trousers", "watch", "guitar", "cushion", "ball"})  # may be turned far
+"""Narrow types and the factor on the period of their pattern."""
+
+LAID_FLAT_TYPES = frozenset({"t-shirt", "dress", "trousers", "watch", "guitar", "cushion", "ball"})
+"""Types that are photographed from above, so that a photo may show them turned by up to 40 degrees."""
+
 FIXED_PAINTS: dict[str, Rgb] = {
     "wood": (168, 116, 68), "darkwood": (70, 44, 30), "metal": (186, 188, 194), "gold": (206, 166, 84),
     "dark": (48, 48, 54), "light": (238, 236, 230), "gum": (176, 126, 72), "leather": (112, 72, 46),
@@ -23,53 +27,50 @@ FIXED_PAINTS: dict[str, Rgb] = {
 
 
 def draw_product(product: DemoProduct, rng: np.random.Generator, size: int) -> Image.Image:
-    """Draw one view of a product.
-
-    What the product looks like follows from the product alone; `rng` decides the view: light, turn, flip.
+    """Return one view of a product as an RGBA cut-out, tight around the product.
 
     Args:
-        size: Longest side of the product before it is turned, in pixels, at least 16.
-
-    Returns:
-        RGBA cut-out, tight around the product.
+        product: what to draw; shape, colours and pattern depend on it alone.
+        rng: decides the view: light, rotation and mirroring.
+        size: longest side of the product before rotation in pixels, at least 16.
 
     Raises:
-        ValueError: `size` is under 16.
+        ValueError: ``size`` is under 16.
     """
     if size < 16:
         raise ValueError(f"a cut-out needs at least 16 pixels, not {size}")
     looks = np.random.default_rng(product.looks)
     sketch = Sketch(looks)
     SHAPE_BUILDERS[product.type](sketch)
-    paints = _palette(product, looks)
+    paints = _build_palette(product, looks)
     material = MATERIALS[product.material]
     materials = {
         "main": material, "base": Material(material.gloss, material.sharpness),
         "metal": MATERIALS["metal"], "gold": MATERIALS["metal"], "other": Material(0.12, 8),
     }  # fmt: skip
-    canvas = Canvas(sketch, size, paints, materials, Light.random(rng))
+    canvas = Canvas(sketch, size, paints, materials, Light.draw(rng))
     period = looks.uniform(0.105, 0.17) * WIDTH_FACTORS.get(product.type, 1.0) * size * SUPERSAMPLE
     angle = float(looks.choice((0, 90, 45, 20))) if product.pattern == "striped" else looks.uniform(-12, 12)
-    printing = PatternStyle(paints["base"], paints["second"], paints["heart"], period, angle, looks)
-    sheet = draw_pattern_sheet(product.pattern, printing, *canvas.size)
-    picture = canvas.paint(sketch, sheet, _folds(looks))
+    style = PatternStyle(paints["base"], paints["second"], paints["accent"], period, angle, looks)
+    sheet = draw_pattern_sheet(product.pattern, style, *canvas.size)
+    picture = canvas.paint(sketch, sheet, _draw_folds(looks))
     return _pose(picture, product.type, rng)
 
 
-def _palette(product: DemoProduct, looks: np.random.Generator) -> dict[str, Rgb]:
-    """Return the RGB of every paint key of this product, its own shade of each colour."""
-    base = _own_shade(COLOURS[product.colour].rgb, looks)
+def _build_palette(product: DemoProduct, looks: np.random.Generator) -> dict[str, Rgb]:
+    """Return the RGB of every paint key for this product, in its own shades."""
+    base = _vary_shade(COLOURS[product.colour].rgb, looks)
     if product.pattern == "plain":
-        second = _scaled(base, 0.72) if sum(base) > 150 else (78, 78, 84)
+        second = _scale_brightness(base, 0.72) if sum(base) > 150 else (78, 78, 84)
     else:
-        second = _own_shade(COLOURS[product.second_colour].rgb, looks)
-    inside = (236, 232, 224) if looks.random() < 0.3 else _scaled(base, 0.5)
-    heart = (250, 200, 60) if product.second_colour != "yellow" and product.colour != "yellow" else (150, 80, 40)
-    return {**FIXED_PAINTS, "base": base, "second": second, "inside": inside, "heart": heart}
+        second = _vary_shade(COLOURS[product.second_colour].rgb, looks)
+    inside = (236, 232, 224) if looks.random() < 0.3 else _scale_brightness(base, 0.5)
+    accent = (250, 200, 60) if product.second_colour != "yellow" and product.colour != "yellow" else (150, 80, 40)
+    return {**FIXED_PAINTS, "base": base, "second": second, "inside": inside, "accent": accent}
 
 
-def _own_shade(rgb: Rgb, looks: np.random.Generator) -> Rgb:
-    """Return the colour moved a little in hue, saturation and value, so that no two reds are one red."""
+def _vary_shade(rgb: Rgb, looks: np.random.Generator) -> Rgb:
+    """Return the colour slightly changed in hue, saturation and value, so that no two reds are the same."""
     h, s, v = colorsys.rgb_to_hsv(*(c / 255 for c in rgb))
     h = (h + looks.uniform(-0.012, 0.012)) % 1
     s = min(s * looks.uniform(0.9, 1.1), 1.0)
@@ -77,19 +78,19 @@ def _own_shade(rgb: Rgb, looks: np.random.Generator) -> Rgb:
     return round(r * 255), round(g * 255), round(b * 255)
 
 
-def _scaled(rgb: Rgb, factor: float) -> Rgb:
+def _scale_brightness(rgb: Rgb, factor: float) -> Rgb:
     r, g, b = (min(round(c * factor), 255) for c in rgb)
     return r, g, b
 
 
-def _folds(looks: np.random.Generator) -> np.ndarray:
-    """Return a smooth height map [64, 64] float32 of creases, about -1..1."""
+def _draw_folds(looks: np.random.Generator) -> np.ndarray:
+    """Return a smooth height map of creases, float32 [64, 64] of about -1..1."""
     coarse = looks.normal(size=(7, 7)).astype(np.float32)
     return np.asarray(Image.fromarray(coarse).resize((64, 64), Image.Resampling.BICUBIC)) * 0.5
 
 
 def _pose(picture: Image.Image, kind: str, rng: np.random.Generator) -> Image.Image:
-    """Flip, turn, scale down from the supersampled size, and cut tight."""
+    """Return the picture mirrored or not, rotated, scaled down from the supersampled size, and cut tight."""
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     far = kind in LAID_FLAT_TYPES and rng.random() < 0.3

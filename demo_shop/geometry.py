@@ -1,4 +1,4 @@
-"""Outlines: points [N, 2] as float (x to the right, y down) in free units; the canvas fits them later."""
+"""Outlines of shapes: float arrays [N, 2] of points (x to the right, y down); the canvas scales them to pixels."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ Point = tuple[float, float]
 
 
 def smooth_outline(points: Sequence[Point], *, closed: bool = True, steps: int = 12) -> Outline:
-    """Return the Catmull-Rom curve through the points, `steps` samples a segment."""
+    """Return the Catmull-Rom curve through the points, with ``steps`` samples per segment."""
     control = np.asarray(points, dtype=np.float64)
     if closed:
         before, after, last = np.roll(control, 1, 0), np.roll(control, -1, 0), np.roll(control, -2, 0)
@@ -24,14 +24,19 @@ def smooth_outline(points: Sequence[Point], *, closed: bool = True, steps: int =
     return flat if closed else np.vstack([flat, control[-1:]])
 
 
+def smooth_path(points: Sequence[Point], *, steps: int = 12) -> Outline:
+    """Return the open Catmull-Rom curve from the first point to the last, with ``steps`` samples per segment."""
+    return smooth_outline(points, closed=False, steps=steps)
+
+
 def outline_ellipse(x: float, y: float, rx: float, ry: float, start: float = 0.0, stop: float = 360.0) -> Outline:
-    """Return an ellipse or, with `start` and `stop` in degrees (0 = right, 90 = down), an arc of it."""
+    """Return an ellipse with centre and radii, or its arc between two angles in degrees (0 = right, 90 = down)."""
     angle = np.radians(np.linspace(start, stop, 48))
     return np.column_stack([x + rx * np.cos(angle), y + ry * np.sin(angle)])
 
 
 def outline_box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> Outline:
-    """Return a rectangle, with rounded corners where `radius` is given."""
+    """Return a rectangle; a radius rounds its corners."""
     r = min(radius, (x1 - x0) / 2, (y1 - y0) / 2)
     if r <= 0:
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], dtype=np.float64)
@@ -40,13 +45,13 @@ def outline_box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0)
 
 
 def mirror_outline(right: Sequence[Point] | Outline) -> Outline:
-    """Return the outline whose right half, from top to bottom, is given; the axis is x = 0."""
+    """Return the outline that is symmetric around x = 0, from the points of its right half, top to bottom."""
     half = np.asarray(right, dtype=np.float64)
     return np.vstack([half, half[::-1] * (-1, 1)])
 
 
 def outline_tube(points: Sequence[Point] | Outline, width: float, end_width: float | None = None) -> Outline:
-    """Return the outline of a bent rod along the points, its width running from `width` to `end_width`."""
+    """Return the outline of a tube along the points, whose width changes evenly from ``width`` to ``end_width``."""
     line = np.asarray(points, dtype=np.float64)
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
@@ -56,12 +61,16 @@ def outline_tube(points: Sequence[Point] | Outline, width: float, end_width: flo
 
 
 def outline_vessel(profile: Sequence[Point], tilt: float, *, curve: bool = True) -> tuple[Outline, Outline]:
-    """Return (body, opening) of a vessel seen slightly from above.
+    """Return the outlines of body and opening of a vessel seen slightly from above.
 
-    `profile` lists (radius, y) from the rim to the foot; `tilt` is the height of a circle as a share of its
-    width. The body includes the opening, so that draw order is body, then opening.
+    Args:
+        profile: (radius, y) from the rim to the foot.
+        tilt: height of a horizontal circle in the picture as a share of its width.
+        curve: whether the profile is a smooth curve or a line of straight pieces.
+
+    The body covers the opening too: draw the body first.
     """
-    points = smooth_outline(profile, closed=False) if curve else np.asarray(profile, dtype=np.float64)
+    points = smooth_path(profile) if curve else np.asarray(profile, dtype=np.float64)
     (top_r, top_y), (foot_r, foot_y) = points[0], points[-1]
     foot = outline_ellipse(0, foot_y, foot_r, foot_r * tilt, 0, 180)
     rim = outline_ellipse(0, top_y, top_r, top_r * tilt, 180, 360)
@@ -75,7 +84,7 @@ def shift_outline(outline: Outline, dx: float, dy: float) -> Outline:
 
 
 def rotate_outline(outline: Outline, degrees: float, about: Point = (0.0, 0.0)) -> Outline:
-    """Return the outline turned clockwise (as seen) around a point."""
+    """Return the outline rotated around a point, clockwise on the screen."""
     a = np.radians(degrees)
     matrix = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
     return (outline - about) @ matrix + about

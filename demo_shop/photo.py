@@ -1,4 +1,4 @@
-"""One photograph of a demo product, as it would lie in a catalogue."""
+"""Photos of demo products as a catalogue or a shopper has them."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,20 @@ from demo_shop.drawing import draw_product
 from demo_shop.scene import RelativeBox, compose_scene, simulate_camera
 from demo_shop.world import DemoProduct
 
-PLAIN_FIRST_PROB = 0.75  # shops put the studio picture first
+PLAIN_FIRST_PROB = 0.75
+"""Probability of a plain background on the first photo: shops put the studio photo first."""
+
 PLAIN_LATER_PROB = 0.15
 
 
 @dataclass(frozen=True)
 class DemoPhoto:
-    """A picture and where the product is in it.
+    """A photo with the true box of the product.
 
     Attributes:
-        image: RGB.
-        box: True box (x0, y0, x1, y1) as shares of width and height.
-        is_cluttered: Whether other things lie around the product.
+        image: RGB picture.
+        box: (x0, y0, x1, y1) as shares of width and height.
+        is_cluttered: whether the background has texture and other objects.
     """
 
     image: Image.Image
@@ -32,23 +34,22 @@ class DemoPhoto:
 def take_photo(
     product: DemoProduct, number: int, *, revision: int = 0, size: int = 288, cluttered: bool | None = None
 ) -> DemoPhoto:
-    """Take photo `number` of a product; the same arguments give the same pixels.
+    """Return a photo of a product; the same arguments give the same pixels.
 
     Args:
-        product: What to photograph.
-        number: 0 for the first picture of the product; numbers beyond its catalogue pictures give more.
-        revision: Raised when the shop replaces the picture.
-        size: Length of the shorter side in pixels.
-        cluttered: Force the ground; None: mostly plain for the first picture, mostly cluttered for the others.
+        product: what to photograph.
+        number: 0 is the first catalogue photo; numbers beyond ``product.images`` give further photos.
+        revision: number of times that the shop has replaced the photo.
+        size: shorter side in pixels.
+        cluttered: kind of background; None: mostly plain for the first photo, mostly cluttered for others.
     """
     seed, _ = product.looks
     rng = np.random.default_rng((seed, product.index, 3, number, revision))
-    plain_share = PLAIN_FIRST_PROB if number == 0 else PLAIN_LATER_PROB
-    drawn = bool(rng.random() >= plain_share)
-    busy = drawn if cluttered is None else cluttered
+    drawn = bool(rng.random() >= (PLAIN_FIRST_PROB if number == 0 else PLAIN_LATER_PROB))
+    is_cluttered = drawn if cluttered is None else cluttered
     longer = int(size * rng.choice((1.0, 1.0, 1.25)))
     frame = (size, longer) if rng.random() < 0.5 else (longer, size)
-    share = rng.uniform(0.38, 0.8) if busy else rng.uniform(0.6, 0.92)
+    share = rng.uniform(0.38, 0.8) if is_cluttered else rng.uniform(0.6, 0.92)
     cutout = draw_product(product, rng, max(int(size * share), 16))
-    picture, where = compose_scene(cutout, draw_background(rng, frame, busy), rng, scale=None)
-    return DemoPhoto(simulate_camera(picture, rng), where, busy)
+    picture, box = compose_scene(cutout, draw_background(rng, frame, is_cluttered), rng, scale=None)
+    return DemoPhoto(simulate_camera(picture, rng), box, is_cluttered)

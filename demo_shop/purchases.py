@@ -1,8 +1,8 @@
-"""What shoppers of the demo shop buy: drawn from tastes that no catalogue shows, never from the wording of a title.
+"""Purchases in the demo shop: they depend on hidden tastes, never on the wording of a title.
 
-A shopper has a product in mind, shows a photo of it or says what it is like, or both. Who shows a photo buys that
-product or another size of it. Who only says it buys, of the products that fit the words, the one nearest to the
-shopper's taste. Now and then a purchase has nothing to do with what was asked.
+A shopper has a product in mind and searches with a photo, a text, or both. With a photo, the shopper buys that product
+or another size of it; with a text alone, the matching product nearest to the shopper's taste. A few purchases have
+nothing to do with the query.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,21 +19,22 @@ TASTE_SPREAD = 0.5
 
 QUERY_KINDS = ("image", "text", "both")
 QUERY_KIND_PROBS = (12 / 17, 3 / 17, 2 / 17)
-"""As the paper's training queries."""
+"""Mix of the paper's training queries: image, text, both (docs/paper.md, "Training")."""
 
 FIRST_QUERY_PHOTO = 100
-"""Shoppers' photos are numbered from here: none is a catalogue picture."""
+"""Number of a product's first query photo: none of them is a catalogue photo."""
 
 
 @dataclass(frozen=True)
 class Purchase:
-    """What was asked and what was bought.
+    """A query and the product that was bought after it.
 
     Attributes:
         product: index of the product bought.
-        wanted: index of the product in mind; its photo number ``photo`` was shown, unless that is None.
-        query: what was said; "" for a photo alone.
-        is_noise: whether the purchase has nothing to do with the question.
+        wanted: index of the product in mind.
+        photo: number of the photo of that product in the query; None: a query without photo.
+        query: text of the query; "" for a photo alone.
+        is_noise: whether the purchase has nothing to do with the query.
     """
 
     product: int
@@ -44,43 +45,47 @@ class Purchase:
 
 
 def draw_purchases(world: DemoWorld, products: int, per_product: int) -> Iterator[Purchase]:
-    """Draw purchases in the first ``products`` of a world; deterministic.
+    """Yield purchases among the first products of a world; the same arguments give the same purchases.
 
     Args:
-        world: the shop.
-        products: it lists so many.
-        per_product: purchases with each product in mind.
+        world: the demo world.
+        products: number of products on sale.
+        per_product: number of purchases with each product in mind.
     """
-    shelf = [world.product(index) for index in range(products)]
-    tastes = np.array([product.taste for product in shelf])
-    for product in shelf:
+    listed = [world.get_product(index) for index in range(products)]
+    tastes = np.array([product.taste for product in listed])
+    for product in listed:
         for number in range(per_product):
             rng = np.random.default_rng((world.seed, product.index, 5, number))
-            yield _purchase(product, number, shelf, tastes, rng)
+            yield _draw_purchase(product, number, listed, tastes, rng)
 
 
-def _purchase(
-    wanted: DemoProduct, number: int, shelf: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
+def _draw_purchase(
+    wanted: DemoProduct, number: int, listed: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
 ) -> Purchase:
-    asked = QUERY_KINDS[int(rng.choice(3, p=QUERY_KIND_PROBS))]
+    kind = QUERY_KINDS[int(rng.choice(3, p=QUERY_KIND_PROBS))]
     query = draw_query(
         wanted, rng, QUERY_FACTS if rng.random() < 0.7 else ("type", str(rng.choice(("colour", "pattern"))))
     )
     noise = bool(rng.random() < NOISE_PROB)
     if noise:
-        bought = int(rng.integers(len(shelf)))
-    elif asked == "text":
-        bought = _to_taste(query, wanted, shelf, tastes, rng)
+        bought = int(rng.integers(len(listed)))
+    elif kind == "text":
+        bought = _choose_by_taste(query, wanted, listed, tastes, rng)
     else:
-        bought = int(rng.choice([one.index for one in shelf if one.family == wanted.family]))
-    photo = FIRST_QUERY_PHOTO + number if asked != "text" else None
-    return Purchase(bought, wanted.index, photo, query.text if asked != "image" else "", noise)
+        bought = int(rng.choice([one.index for one in listed if one.family == wanted.family]))
+    photo = FIRST_QUERY_PHOTO + number if kind != "text" else None
+    return Purchase(bought, wanted.index, photo, query.text if kind != "image" else "", noise)
 
 
-def _to_taste(
-    query: ShopperQuery, wanted: DemoProduct, shelf: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
+def _choose_by_taste(
+    query: ShopperQuery,
+    wanted: DemoProduct,
+    listed: Sequence[DemoProduct],
+    tastes: np.ndarray,
+    rng: np.random.Generator,
 ) -> int:
     taste = np.asarray(wanted.taste) + rng.normal(scale=TASTE_SPREAD, size=4)
-    fitting = [one.index for one in shelf if query.matches(one)]
-    distances = np.linalg.norm(tastes[fitting] - taste, axis=1)
-    return fitting[int(distances.argmin())]
+    matching = [one.index for one in listed if query.matches(one)]
+    distances = np.linalg.norm(tastes[matching] - taste, axis=1)
+    return matching[int(distances.argmin())]

@@ -1,15 +1,21 @@
-"""What shoppers type when they look for a demo product: other words, in other orders, than any title has."""
+"""Search queries of shoppers for a demo product, in other words and orders than any title has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
+from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES, Colour, Pattern, ProductType
 from demo_shop.world import DemoProduct
 
 QUERY_FACTS = ("type", "colour", "pattern")
-OWN_WORDS_PROB = 0.8  # how often a shopper uses another word than the shop: word counts fail in a shop of 100 too
+VOCABULARY_BY_FACT: Mapping[str, Mapping[str, ProductType | Colour | Pattern]] = {
+    "type": PRODUCT_TYPES,
+    "colour": COLOURS,
+    "pattern": PATTERNS,
+}
+OWN_WORDS_PROB = 0.8
+"""Probability that a shopper uses another word than the shop, high enough that TF-IDF fails with 100 products too."""
 
 QUERY_TEMPLATES = (
     "{type} in {colour}, {pattern}",
@@ -23,7 +29,7 @@ QUERY_TEMPLATES = (
 
 @dataclass(frozen=True)
 class ShopperQuery:
-    """A text query and the facts it names; a fact it leaves open is ""."""
+    """A text query and the facts that it names; a fact that it does not name is ""."""
 
     text: str
     type: str = ""
@@ -31,25 +37,25 @@ class ShopperQuery:
     pattern: str = ""
 
     def matches(self, product: DemoProduct) -> bool:
-        """Tell whether a product has every fact that the query names."""
+        """Return whether a product has every fact that the query names."""
         return all(getattr(self, fact) in ("", getattr(product, fact)) for fact in QUERY_FACTS)
 
 
 def draw_query(product: DemoProduct, rng: np.random.Generator, facts: Sequence[str] = QUERY_FACTS) -> ShopperQuery:
-    """Return a query of someone who has this product in mind.
+    """Return a query of a shopper who has a product in mind.
 
     Args:
-        product: What is wanted.
-        rng: Chooses words and their order.
-        facts: Which of type, colour and pattern the query names; the type should be among them.
+        product: the product in mind.
+        rng: decides words and their order.
+        facts: which of type, colour and pattern the query names; the type should be one of them.
 
     Raises:
-        ValueError: `facts` is empty or names something else.
+        ValueError: ``facts`` is empty or has another fact.
     """
     unknown = sorted(set(facts) - set(QUERY_FACTS))
     if unknown or not facts:
         raise ValueError(f"a query names at least one of {', '.join(QUERY_FACTS)}; got {list(facts)}")
-    words = {fact: _word(product, fact, rng) for fact in QUERY_FACTS if fact in facts}
+    words = {fact: _choose_word(product, fact, rng) for fact in QUERY_FACTS if fact in facts}
     if len(words) == len(QUERY_FACTS):
         text = str(rng.choice(QUERY_TEMPLATES)).format(**words)
     else:
@@ -57,12 +63,7 @@ def draw_query(product: DemoProduct, rng: np.random.Generator, facts: Sequence[s
     return ShopperQuery(text, **{fact: getattr(product, fact) for fact in words})
 
 
-def _word(product: DemoProduct, fact: str, rng: np.random.Generator) -> str:
-    if fact == "type":
-        names, asked = PRODUCT_TYPES[product.type].names, PRODUCT_TYPES[product.type].asked
-    elif fact == "colour":
-        names, asked = COLOURS[product.colour].names, COLOURS[product.colour].asked
-    else:
-        pattern = PATTERNS[product.pattern]
-        names, asked = pattern.names, pattern.asked + pattern.phrases
-    return str(rng.choice(asked)) if rng.random() < OWN_WORDS_PROB else names[0]
+def _choose_word(product: DemoProduct, fact: str, rng: np.random.Generator) -> str:
+    entry = VOCABULARY_BY_FACT[fact][getattr(product, fact)]
+    own_words = entry.query_names + getattr(entry, "phrases", ())
+    return str(rng.choice(own_words)) if rng.random() < OWN_WORDS_PROB else entry.names[0]

@@ -1,4 +1,4 @@
-"""Light on a part: how its form and material catch it. All maps are computed small and scaled up."""
+"""Shading of a part by form, material and light, computed at a fraction of the size and scaled up."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,13 +8,15 @@ from PIL import Image, ImageFilter
 
 from demo_shop.vocabulary import Material
 
-SHRINK = 4  # shading maps are this much smaller than the canvas: light changes slowly
+SHRINK = 4
+"""Factor by which shading maps are smaller than the canvas: light changes slowly."""
+
 AMBIENT = 0.48
 
 
 @dataclass(frozen=True)
 class Light:
-    """Direction towards the light (unit vector, x right, y down, z to the viewer) and its strength."""
+    """Direction towards the light as a unit vector (x right, y down, z to the viewer), and its strength."""
 
     x: float
     y: float
@@ -22,8 +24,8 @@ class Light:
     strength: float = 1.0
 
     @staticmethod
-    def random(rng: np.random.Generator) -> "Light":
-        """Return light from above, left or right of the camera."""
+    def draw(rng: np.random.Generator) -> "Light":
+        """Return a random light from above, left or right of the camera."""
         side, above = rng.uniform(-0.75, 0.75), rng.uniform(-0.85, -0.35)
         length = float(np.sqrt(side**2 + above**2 + 0.8**2))
         return Light(side / length, above / length, 0.8 / length, float(rng.uniform(0.9, 1.1)))
@@ -32,14 +34,22 @@ class Light:
 def compute_shading(
     mask: Image.Image, form: str, height: float, material: Material, light: Light, folds: np.ndarray
 ) -> tuple[Image.Image, Image.Image | None]:
-    """Return (shade, highlight): L images of the mask's size; multiply by the first, screen with the second.
+    """Return shade and highlight of a part, as L images of the mask's size; None: no highlight.
 
-    `mask` is the part's silhouette (L); `folds` is a small height map [64, 64] that crumples sheets.
+    The surface is multiplied by the shade and screened with the highlight.
+
+    Args:
+        mask: silhouette of the part (L).
+        form: "puff", "turned", "sheet", "ball" or "flat" (`SketchPart`).
+        height: how strongly the form shows, 0..1.
+        material: decides strength and sharpness of the highlight.
+        light: direction and strength of the light.
+        folds: height map [64, 64] of the creases in sheets.
     """
     small = mask.reduce(SHRINK) if min(mask.size) >= SHRINK * 2 else mask
     if form == "flat":
         return Image.new("L", mask.size, 244), None
-    nx, ny, nz = _normals(small, form, height, folds)
+    nx, ny, nz = _compute_normals(small, form, height, folds)
     facing = nx * light.x + ny * light.y + nz * light.z
     diffuse = AMBIENT + (1.0 - AMBIENT) * 1.25 * light.strength * np.clip(facing, 0, 1)
     dark = _enlarge(diffuse, mask.size)
@@ -51,10 +61,10 @@ def compute_shading(
     return dark, _enlarge(glint * material.gloss * 0.75, mask.size)
 
 
-def _normals(small: Image.Image, form: str, height: float, folds: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return nx, ny, nz, each [h, w], of the form over the silhouette."""
+def _compute_normals(small: Image.Image, form: str, height: float, folds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the components nx, ny and nz of the surface normals, each [height, width]."""
     if form == "turned":
-        return _turned(np.asarray(small) > 127, height)
+        return _compute_turned_normals(np.asarray(small) > 127, height)
     if form == "ball":
         y, x = np.mgrid[-1 : 1 : small.height * 1j, -1 : 1 : small.width * 1j]
         return x, y, np.sqrt(np.clip(1 - x**2 - y**2, 0.02, 1))
@@ -62,13 +72,8 @@ def _normals(small: Image.Image, form: str, height: float, folds: np.ndarray) ->
     swell = np.asarray(small.filter(ImageFilter.GaussianBlur(max(radius, 0.6))), dtype=np.float32) / 255
     rise = 1.6 * height * radius * swell
     if form == "sheet":
-        rise = (
-            rise
-            + height
-            * np.asarray(Image.fromarray(folds).resize(small.size, Image.Resampling.BICUBIC), dtype=np.float32)
-            * min(small.size)
-            * 0.06
-        )
+        creases = np.asarray(Image.fromarray(folds).resize(small.size, Image.Resampling.BICUBIC), dtype=np.float32)
+        rise = rise + height * creases * min(small.size) * 0.06
     if min(rise.shape) < 2:
         return np.zeros_like(rise), np.zeros_like(rise), np.ones_like(rise)
     gy, gx = np.gradient(rise)
@@ -76,8 +81,8 @@ def _normals(small: Image.Image, form: str, height: float, folds: np.ndarray) ->
     return -gx / length, -gy / length, 1 / length
 
 
-def _turned(inside: np.ndarray, height: float) -> tuple[np.ndarray, ...]:
-    """Return the normals of a body of revolution around an upright axis, row by row."""
+def _compute_turned_normals(inside: np.ndarray, height: float) -> tuple[np.ndarray, ...]:
+    """Return the normals of a body of revolution around an upright axis, computed row by row."""
     width = inside.shape[1]
     left = inside.argmax(axis=1)[:, None]
     right = (width - 1 - inside[:, ::-1].argmax(axis=1))[:, None]
@@ -93,7 +98,12 @@ def _enlarge(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 @lru_cache(maxsize=16)
 def draw_grain_tile(kind: str, strength: float) -> Image.Image:
-    """Return an L tile [512, 512] of the material's texture, 255 where it leaves the colour as it is."""
+    """Return an L tile [512, 512] of a material's texture; 255 leaves the colour as it is.
+
+    Args:
+        kind: grain of a `Material` other than "none".
+        strength: darkening of the grain, 0..1.
+    """
     rng = np.random.default_rng(7)
     noise = rng.random((512, 512)).astype(np.float32)
     y, x = np.mgrid[0:512, 0:512].astype(np.float32)
@@ -102,26 +112,26 @@ def draw_grain_tile(kind: str, strength: float) -> Image.Image:
     elif kind == "twill":
         field = ((x + y) % 6 < 3) * 0.7 + 0.4 * noise
     elif kind == "wood":
-        field = 0.7 * _streaks(rng, 128, 5) + 0.4 * _streaks(rng, 512, 24)
+        field = 0.7 * _draw_streaks(rng, 128, 5) + 0.4 * _draw_streaks(rng, 512, 24)
     elif kind == "brushed":
         field = np.repeat(rng.random((512, 1)).astype(np.float32), 512, axis=1)
     elif kind == "mottle":
-        field = _soft(noise, 2.5) * 0.7 + _soft(noise, 9) * 0.6 - 0.15
+        field = _blur_noise(noise, 2.5) * 0.7 + _blur_noise(noise, 9) * 0.6 - 0.15
     elif kind == "fuzz":
-        field = _soft(noise, 1.2)
+        field = _blur_noise(noise, 1.2)
     else:
         field = (noise < 0.04).astype(np.float32) + 0.15 * noise
     return Image.fromarray((255 * (1 - strength * np.clip(field, 0, 1))).astype(np.uint8))
 
 
-def _streaks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Return level streaks [512, 512], 0..1, as many and as long as the grid of `rows` and `columns` gives."""
+def _draw_streaks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Return horizontal streaks of 0..1, [512, 512]: more rows are thinner streaks, more columns shorter ones."""
     coarse = Image.fromarray(rng.random((rows, columns)).astype(np.float32))
     return np.clip(np.asarray(coarse.resize((512, 512), Image.Resampling.BICUBIC)), 0, 1)
 
 
-def _soft(noise: np.ndarray, radius: float) -> np.ndarray:
-    """Return the noise blurred and stretched back to 0..1."""
+def _blur_noise(noise: np.ndarray, radius: float) -> np.ndarray:
+    """Return the noise blurred and scaled back to 0..1."""
     image = Image.fromarray((noise * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
     values = np.asarray(image, dtype=np.float32)
     return (values - values.min()) / max(float(np.ptp(values)), 1.0)

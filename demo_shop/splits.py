@@ -1,7 +1,7 @@
-"""What is for training and what for measuring (issue 4, "moon-tiny" and "Done when" 2); no torch in this module."""
+"""Which demo worlds and product types training uses, and which only the benchmark; imports nothing."""
 
 TRAIN_SEEDS = (101, 102, 103)
-"""Demo worlds for training; the benchmark measures on others (``HELD_OUT_TYPES`` types appear in none of these)."""
+"""Seeds of the demo worlds for training, without products of ``HELD_OUT_TYPES``; the benchmark refuses these seeds."""
 
 HELD_OUT_TYPES = ("umbrella", "armchair")
-"""Product types that training never sees, in pictures or in demo texts."""
+"""Product types that training never sees, neither in photos nor in demo texts."""

@@ -1,4 +1,4 @@
-"""Titles and descriptions of the demo shop, written from the facts of a product."""
+"""Titles and descriptions of demo products, written from their facts."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,18 @@ from demo_shop import vocabulary as words
 
 @dataclass(frozen=True)
 class TextFacts:
-    """What a text may mention. `silent_about` names the fact it must not."""
+    """Facts for the texts of a product.
+
+    Attributes:
+        type: key of `vocabulary.PRODUCT_TYPES`.
+        brand: the maker.
+        colour: key of `vocabulary.COLOURS`.
+        pattern: key of `vocabulary.PATTERNS`.
+        material: key of `vocabulary.MATERIALS`.
+        size: one of the type's sizes.
+        omitted_fact: fact that no text may name ("colour" or "pattern"), or "".
+        misleading: whether the title names another type or colour too.
+    """
 
     type: str
     brand: words.Brand
@@ -17,7 +28,7 @@ class TextFacts:
     pattern: str
     material: str
     size: str
-    silent_about: str
+    omitted_fact: str
     misleading: bool
 
 
@@ -32,69 +43,65 @@ TITLE_TEMPLATES = (
 
 
 def pick_option(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-    """Return one of the options; the first is as likely as all the others together."""
+    """Return one of the options; the first is as likely as all others together."""
     rest = len(options) - 1
     if not rest or rng.random() < 0.5:
         return options[0]
     return options[1 + int(rng.integers(rest))]
 
 
-def write_title(wording: TextFacts, rng: np.random.Generator) -> tuple[str, str]:
-    """Write a title; return it with the misleading words in it ("" when it is honest)."""
-    kind = words.PRODUCT_TYPES[wording.type]
+def write_title(facts: TextFacts, rng: np.random.Generator) -> tuple[str, str]:
+    """Return a title, and the misleading words at its end or ""."""
+    kind = words.PRODUCT_TYPES[facts.type]
     parts = {
         "name": pick_option(rng, kind.names),
-        "colour": pick_option(rng, words.COLOURS[wording.colour].names),
-        "pattern": pick_option(rng, words.PATTERNS[wording.pattern].names),
-        "material": wording.material, "brand": wording.brand.name, "size": wording.size,
-        "line": str(rng.choice(wording.brand.lines)), "adjective": str(rng.choice(words.ADJECTIVES)),
+        "colour": pick_option(rng, words.COLOURS[facts.colour].names),
+        "pattern": pick_option(rng, words.PATTERNS[facts.pattern].names),
+        "material": facts.material, "brand": facts.brand.name, "size": facts.size,
+        "line": str(rng.choice(facts.brand.lines)), "adjective": str(rng.choice(words.ADJECTIVES)),
     }  # fmt: skip
-    if wording.silent_about:
-        parts[wording.silent_about] = ""
-    order = str(rng.choice(TITLE_TEMPLATES))
-    title = _tidy(order.format(**{key: _capital(value) for key, value in parts.items()}))
-    misleading = _mislead(wording, rng) if wording.misleading else ""
+    if facts.omitted_fact:
+        parts[facts.omitted_fact] = ""
+    template = str(rng.choice(TITLE_TEMPLATES))
+    title = _close_gaps(template.format(**{key: _capitalise(value) for key, value in parts.items()}))
+    misleading = _write_misleading_phrase(facts, rng) if facts.misleading else ""
     return (f"{title} – {misleading}" if misleading else title), misleading
 
 
-def write_description(wording: TextFacts, rng: np.random.Generator) -> str:
-    """Write two or three sentences on use, material and size, never on colour or pattern."""
-    kind = words.PRODUCT_TYPES[wording.type]
+def write_description(facts: TextFacts, rng: np.random.Generator) -> str:
+    """Return two or three sentences on use, material and size, never on colour or pattern."""
+    kind = words.PRODUCT_TYPES[facts.type]
     name = kind.names[0]
-    facts = {
-        "name": name, "a_name": _with_article(name), "use": str(rng.choice(kind.uses)), "brand": wording.brand.name,
-        "material": wording.material, "size": wording.size,
+    parts = {
+        "name": name, "a_name": _add_article(name), "use": str(rng.choice(kind.uses)), "brand": facts.brand.name,
+        "material": facts.material, "size": facts.size,
     }  # fmt: skip
     sentences = [str(rng.choice(words.DESCRIPTION_OPENERS)), str(rng.choice(words.DESCRIPTION_MIDDLES))]
     if rng.random() < 0.6:
         sentences.append(str(rng.choice(words.DESCRIPTION_CLOSERS)))
-    return " ".join(_sentence(s.format(**facts)) for s in sentences)
+    return " ".join(_capitalise(sentence.format(**parts)) for sentence in sentences)
 
 
-def _mislead(wording: TextFacts, rng: np.random.Generator) -> str:
-    """Return a phrase that names another type or another colour, as sellers do to be found."""
+def _write_misleading_phrase(facts: TextFacts, rng: np.random.Generator) -> str:
+    """Return a phrase that names another type or colour, as sellers write to be found."""
     if rng.random() < 0.5:
-        other = str(rng.choice([t for t in words.PRODUCT_TYPES if t != wording.type]))
+        other = str(rng.choice([t for t in words.PRODUCT_TYPES if t != facts.type]))
         return str(rng.choice(words.MISLEADING_TYPES)).format(type=words.PRODUCT_TYPES[other].names[0])
-    other = str(rng.choice([c for c in words.COLOURS if c != wording.colour]))
-    return str(rng.choice(words.MISLEADING_COLOURS)).format(colour=_capital(other))
+    other = str(rng.choice([c for c in words.COLOURS if c != facts.colour]))
+    return str(rng.choice(words.MISLEADING_COLOURS)).format(colour=_capitalise(other))
 
 
-def _with_article(name: str) -> str:
+def _add_article(name: str) -> str:
     if name == "trousers":
         return "a pair of trousers"
     return f"an {name}" if name[0] in "aeiou" else f"a {name}"
 
 
-def _capital(text: str) -> str:
+def _capitalise(text: str) -> str:
     return text if not text or text[0].isupper() else text[0].upper() + text[1:]
 
 
-def _sentence(text: str) -> str:
-    return _capital(text.replace("  ", " "))
-
-
-def _tidy(title: str) -> str:
-    """Close the gaps that facts left out have torn: double blanks, lone commas."""
+def _close_gaps(title: str) -> str:
+    """Return the title without the double blanks and commas that omitted facts leave."""
     pieces = [" ".join(piece.split()) for piece in title.split(",")]
     return ", ".join(piece for piece in pieces if piece).replace(", –", " –")

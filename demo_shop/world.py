@@ -1,7 +1,7 @@
-"""The facts of the demo shop: `DemoWorld(seed).product(i)` is always the same product.
+"""Facts of demo products: `DemoWorld(seed).get_product(i)` is always the same product.
 
-Every product has a hidden taste (four numbers, see `vocabulary.TASTES`) from which its brand, colour and
-pattern follow by chance. The taste is never written anywhere: shoppers feel it, a catalogue does not show it.
+Every product has a hidden taste (four numbers, see `vocabulary.TASTES`) that makes some brands, colours and patterns
+more likely. No catalogue contains it, but shoppers buy by it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,34 +9,47 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.vocabulary import BRANDS, COLOURS, PATTERNS, PRODUCT_TYPES
+from demo_shop.vocabulary import BRANDS, COLOURS, PATTERNS, PRODUCT_TYPES, Taste
 from demo_shop.wording import TextFacts, write_description, write_title
 
 ID_PREFIX = "demo"
-VARIANT_EVERY = 9  # each ninth product is another size of the one before it
-OMITTED_FACT_PROB = 1 / 3  # titles that leave out colour or pattern
+VARIANT_EVERY = 9
+"""Each ninth product is another size of the one before it."""
+
+OMITTED_FACT_PROB = 1 / 3
+"""Probability that no text names the colour, or the pattern."""
+
 MISLEADING_PROB = 0.08
-PLAIN_PATTERN_BONUS = 1.0  # log weight: plain goods are the most common, as in real shops
+PLAIN_PATTERN_BONUS = 1.0
+"""Added to the logit of plain: plain products are the most common, as in real shops."""
+
 NEUTRALS = ("white", "black", "grey")
 
 
 @dataclass(frozen=True)
 class DemoProduct:
-    """One product with all facts that texts and pictures are made from.
+    """A product with all facts that its texts and photos are made from.
 
     Attributes:
-        id: Catalogue id, ``demo-<seed>-<index>``; `DemoWorld.find` goes back from it.
-        index: Number of the product in its world, from 0.
-        type, colour, pattern, material: Keys of the tables in `vocabulary`.
-        second_colour: Colour of the pattern on top of `colour` (same as `colour` for plain goods).
-        category: Path, root first.
-        attributes: What the catalogue tells; lacks colour or pattern where `silent_about` says so.
-        silent_about: Fact that no text mentions ("colour", "pattern") or "": only the picture tells.
-        misleading: The words in the title that name a wrong type or colour, or "".
-        images: Number of photos, 1 to 3.
-        family: Id shared by all variants (sizes) of one product; they look the same.
-        taste: Hidden factors, [4] floats; decides who buys it.
-        looks: Seed of the shape: every photo of a family shows the same thing.
+        id: catalogue id, ``demo-<seed>-<index>`` (`DemoWorld.find_product`).
+        index: number of the product in its world, from 0.
+        type: key of `vocabulary.PRODUCT_TYPES`.
+        category: category path from the root.
+        colour: key of `vocabulary.COLOURS`.
+        second_colour: colour of the pattern, the same as ``colour`` for a plain product.
+        pattern: key of `vocabulary.PATTERNS`.
+        material: key of `vocabulary.MATERIALS`.
+        brand: name of the brand.
+        size: one of the type's sizes.
+        title: title in the catalogue.
+        description: two or three sentences.
+        attributes: attributes in the catalogue, without ``omitted_fact``.
+        omitted_fact: fact that no text names and only photos show ("colour" or "pattern"), or "".
+        misleading: words of the title that name a wrong type or colour, or "".
+        images: number of catalogue photos, 1 to 3.
+        family: id that all sizes of a product share; they look the same.
+        taste: place on the hidden axes; decides who buys the product.
+        looks: seed of shape and shades, the same for a family.
     """
 
     id: str
@@ -52,23 +65,23 @@ class DemoProduct:
     title: str
     description: str
     attributes: Mapping[str, str]
-    silent_about: str
+    omitted_fact: str
     misleading: str
     images: int
     family: str
-    taste: tuple[float, float, float, float]
+    taste: Taste
     looks: tuple[int, int]
 
 
 class DemoWorld:
-    """An endless shop. Products depend on (seed, index) alone, never on the order of asking.
+    """An endless shop, in which each product depends on seed and index alone.
 
     Args:
-        seed: Two worlds of one seed are equal, of two seeds share nothing but the vocabulary.
-        types: The product types to draw from; leave some out to hold them back from training.
+        seed: worlds of one seed are equal; worlds of two seeds share the vocabulary only.
+        types: product types to draw from; None: all of them.
 
     Raises:
-        ValueError: A type is not in `vocabulary.TYPES`, or the seed is negative.
+        ValueError: a type is not in `vocabulary.PRODUCT_TYPES`, or the seed is negative.
     """
 
     def __init__(self, seed: int, types: Sequence[str] | None = None) -> None:
@@ -80,11 +93,16 @@ class DemoWorld:
         if seed < 0:
             raise ValueError(f"the seed must be 0 or more, not {seed}")
 
-    def product(self, index: int, *, title_revision: int = 0, attribute_revision: int = 0) -> DemoProduct:
-        """Return product `index`; revisions reword the title or change the size, never what it looks like.
+    def get_product(self, index: int, *, title_revision: int = 0, attribute_revision: int = 0) -> DemoProduct:
+        """Return a product by its index.
+
+        Args:
+            index: number of the product, from 0.
+            title_revision: number of times that the title was reworded.
+            attribute_revision: number of times that the size was changed; neither revision changes the looks.
 
         Raises:
-            ValueError: `index` is negative.
+            ValueError: the index is negative.
         """
         if index < 0:
             raise ValueError(f"products count from 0, not {index}")
@@ -93,60 +111,57 @@ class DemoWorld:
         kind = str(rng.choice(self.types))
         facts = PRODUCT_TYPES[kind]
         taste = rng.normal(size=4)
-        brand = BRANDS[_lean(taste, [b.taste for b in BRANDS], rng)]
-        colour = list(COLOURS)[_lean(taste, [c.taste for c in COLOURS.values()], rng)]
-        pattern = _choose_pattern(taste, rng)
-        second = colour if pattern == "plain" else _second_colour(colour, rng)
+        brand = BRANDS[_choose_by_taste(taste, [one.taste for one in BRANDS], rng)]
+        colour = list(COLOURS)[_choose_by_taste(taste, [one.taste for one in COLOURS.values()], rng)]
+        plain_bonus = [PLAIN_PATTERN_BONUS if name == "plain" else 0.0 for name in PATTERNS]
+        tastes = [one.taste for one in PATTERNS.values()]
+        pattern = list(PATTERNS)[_choose_by_taste(taste, tastes, rng, plain_bonus)]
+        second = colour if pattern == "plain" else _choose_second_colour(colour, rng)
         material = str(rng.choice(facts.materials))
         size_at = int(rng.integers(len(facts.sizes))) + (index - base) + attribute_revision
         own = np.random.default_rng((self.seed, index, 1))
-        wording = TextFacts(
+        text_facts = TextFacts(
             type=kind, brand=brand, colour=colour, pattern=pattern, material=material,
             size=facts.sizes[size_at % len(facts.sizes)],
-            silent_about=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
+            omitted_fact=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
             misleading=bool(own.random() < MISLEADING_PROB),
         )  # fmt: skip
         images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
-        title, misleading = write_title(wording, np.random.default_rng((self.seed, index, 2, title_revision)))
+        title, misleading = write_title(text_facts, np.random.default_rng((self.seed, index, 2, title_revision)))
         return DemoProduct(
             id=self.product_id(index), index=index, type=kind, category=facts.category, colour=colour,
-            second_colour=second, pattern=pattern, material=material, brand=brand.name, size=wording.size,
-            title=title, description=write_description(wording, own), attributes=_attributes(wording),
-            silent_about=wording.silent_about, misleading=misleading, images=images,
-            family=self.product_id(base), taste=_four(taste), looks=(self.seed, base),
+            second_colour=second, pattern=pattern, material=material, brand=brand.name, size=text_facts.size,
+            title=title, description=write_description(text_facts, own), attributes=_list_attributes(text_facts),
+            omitted_fact=text_facts.omitted_fact, misleading=misleading, images=images,
+            family=self.product_id(base), taste=tuple(taste.tolist()), looks=(self.seed, base),
         )  # fmt: skip
 
     def product_id(self, index: int) -> str:
-        """Return the catalogue id of product `index`."""
+        """Return the catalogue id of a product by its index."""
         return f"{ID_PREFIX}-{self.seed}-{index:06d}"
 
-    def find(self, product_id: str) -> DemoProduct:
-        """Return the product behind a catalogue id, with all its hidden facts.
+    def find_product(self, product_id: str) -> DemoProduct:
+        """Return a product by its catalogue id.
 
         Raises:
-            KeyError: The id is not one of this world.
+            KeyError: the id is not one of this world.
         """
         prefix, _, number = product_id.rpartition("-")
         if prefix != f"{ID_PREFIX}-{self.seed}" or not (number.isascii() and number.isdigit()):
             raise KeyError(product_id)
-        return self.product(int(number))
+        return self.get_product(int(number))
 
 
-def _lean(taste: np.ndarray, places: Sequence[Sequence[float]], rng: np.random.Generator) -> int:
-    """Choose an option with a chance that grows with how well it suits the taste."""
-    scores = np.exp(np.asarray(places) @ taste * 0.6)
+def _choose_by_taste(
+    taste: np.ndarray, places: Sequence[Taste], rng: np.random.Generator, bonus: Sequence[float] | float = 0.0
+) -> int:
+    """Return the index of an option, drawn with a probability that grows with how well it suits the taste."""
+    scores = np.exp(np.asarray(places) @ taste * 0.6 + bonus)
     return int(rng.choice(len(scores), p=scores / scores.sum()))
 
 
-def _choose_pattern(taste: np.ndarray, rng: np.random.Generator) -> str:
-    scores = np.array([p.taste for p in PATTERNS.values()]) @ taste * 0.6
-    scores[list(PATTERNS).index("plain")] += PLAIN_PATTERN_BONUS
-    chances = np.exp(scores)
-    return list(PATTERNS)[int(rng.choice(len(chances), p=chances / chances.sum()))]
-
-
-def _second_colour(colour: str, rng: np.random.Generator) -> str:
-    """Return a colour that stands out from `colour`; neutrals are the usual partners."""
+def _choose_second_colour(colour: str, rng: np.random.Generator) -> str:
+    """Return a colour that contrasts with ``colour``, most often a neutral one."""
     if colour in NEUTRALS:
         clash = {"grey": ("grey", "turquoise", "brown"), "white": ("white", "yellow"), "black": ("black",)}
         return str(rng.choice([c for c in COLOURS if c not in clash[colour]]))
@@ -155,14 +170,9 @@ def _second_colour(colour: str, rng: np.random.Generator) -> str:
     return "white" if rng.random() < 0.75 else str(rng.choice(("yellow", "pink")))
 
 
-def _attributes(wording: TextFacts) -> dict[str, str]:
-    facts = {
-        "colour": wording.colour, "pattern": wording.pattern, "material": wording.material,
-        "brand": wording.brand.name, "size": wording.size,
+def _list_attributes(facts: TextFacts) -> dict[str, str]:
+    attributes = {
+        "colour": facts.colour, "pattern": facts.pattern, "material": facts.material, "brand": facts.brand.name,
+        "size": facts.size,
     }  # fmt: skip
-    return {key: value for key, value in facts.items() if key != wording.silent_about}
-
-
-def _four(values: np.ndarray) -> tuple[float, float, float, float]:
-    a, b, c, d = (float(v) for v in values)
-    return a, b, c, d
+    return {key: value for key, value in attributes.items() if key != facts.omitted_fact}

@@ -1,4 +1,4 @@
-"""Encode a small shop and print each product's nearest neighbours, then answer a few queries.
+"""Prints nearest neighbours of the products of a small shop, and the best products for a few queries.
 
 python examples/neighbours.py [FOLDER]      (default ../shared/data/eshop: catalog.json and Pics/<Id>.webp)
 """
@@ -14,7 +14,11 @@ QUERIES = ["waterproof jacket for winter", "rope for climbing", "running shoes"]
 
 
 def main(folder: Path) -> None:
-    """Print three neighbours of every tenth product, and the best three products for each query."""
+    """Print three neighbours of every tenth product, and the three best products for each query.
+
+    Args:
+        folder: folder with ``catalog.json`` and ``Pics/<Id>.webp``.
+    """
     shop = json.loads((folder / "catalog.json").read_text())
     products = [
         Product(item["Id"], item["Name"], item["Description"], item["Type"], {"brand": item["Brand"]},

@@ -41,7 +41,9 @@ class StoppedError(MoonError):
 
 
 class SchemaVersionError(MoonError):
-    """A table on disk was written by another version of the schemas."""
+    """A table on disk was written by another version of the schemas: a retry changes nothing."""
+
+    exit_status = EXIT_USAGE
 
 
 class JavaMissingError(MoonError):

@@ -14,26 +14,24 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-"""Folder of our packages: a checkout, its copy (``scripts/pack_jobs.py``), or an environment's site-packages."""
-IS_INSTALLED = not (REPOSITORY / "checkpoints" / "moon-tiny").is_dir()
-"""Whether this is an installed wheel, whose folder is no place for data."""
-BASE_FOLDER = Path.cwd() if IS_INSTALLED else REPOSITORY
-"""Folder that default paths and ``.env`` are relative to."""
+"""Folder that holds the packages: a checkout or an unpacked archive, or the environment of an installed wheel."""
+
+IS_INSTALLED = "site-packages" in REPOSITORY.parts
+HOME = Path.cwd() if IS_INSTALLED else REPOSITORY
+"""Where ``.env`` and ``var/`` are by default: the checkout; for an installed wheel the folder a command starts in."""
 
 
 class Settings(BaseSettings):
     """Settings of one run; each field is the variable ``MOON_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="MOON_", env_file=BASE_FOLDER / ".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MOON_", env_file=HOME / ".env", extra="ignore", frozen=True)
 
-    lake: str = Field(str(BASE_FOLDER / "var/lake"), description="folder or object-store URI of the lake")
+    lake: str = Field(str(HOME / "var/lake"), description="folder or object-store URI of the lake")
     lake_storage_options: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="object-store options as JSON, in deltalake's names (AWS_ENDPOINT_URL …)",
     )
-    milvus: str = Field(
-        str(BASE_FOLDER / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server"
-    )
+    milvus: str = Field(str(HOME / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server")
     milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of a Milvus server")
     milvus_timeout: float = Field(60, gt=0, description="seconds one call to Milvus may take")
     alias: str = Field("products", description="alias that readers query")
@@ -42,7 +40,7 @@ class Settings(BaseSettings):
     detector: str | None = Field(None, description="detector folder; default: the shipped one")
 
     catalog: str | None = Field(None, description="catalogue file or folder")
-    mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml beside the catalogue")
+    mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml next to the catalogue")
     allowed_roots: tuple[str, ...] = Field(
         (), description="folders or URIs that images may come from; default: the catalogue's image base"
     )
@@ -75,7 +73,9 @@ class Settings(BaseSettings):
         0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"
     )
     breaker_floor: int = Field(10, ge=0, description="a breaker never trips on this many rows or fewer")
-    min_row_ratio: float = Field(0.5, ge=0, le=1, description="rows tonight over rows of the latest earlier date")
+    min_row_ratio: float = Field(
+        0.5, ge=0, le=1, description="rows of the snapshot over rows of the latest earlier date"
+    )
     max_null_share: float = Field(
         0.2, ge=0, le=1, description="share of rows without id, title or image at which the gate closes"
     )

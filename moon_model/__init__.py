@@ -1,11 +1,11 @@
 """The MOON model (arXiv 2508.11999): a guided mixture-of-experts MLLM that embeds products.
 
-Imports nothing of Spark, Airflow, Milvus or the lake: it runs wherever torch and transformers do. torch is imported
-when `MoonEncoder` or `ProductDetector` is first used.
+Imports nothing of Spark, Airflow, Milvus or the lake: it works wherever torch and transformers do. `MoonEncoder` and
+`ProductDetector` are loaded when they are first used, so that ``import moon_model`` alone takes no time.
 """
 
-import importlib
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,40 +15,27 @@ if TYPE_CHECKING:
 
 __all__ = ["MoonEncoder", "ProductDetector", "checkpoint_dir"]
 
+_HOMES = {"MoonEncoder": "moon_model.encoder", "ProductDetector": "moon_model.detection.detector"}
+"""Modules of the lazily loaded names."""
+
 CHECKPOINTS_VARIABLE = "MOON_CHECKPOINTS"
-"""Environment variable with the folder of the shipped checkpoints, for code that is installed without them."""
-_MODULES = {"MoonEncoder": "moon_model.encoder", "ProductDetector": "moon_model.detection.detector"}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a public class, importing its module (seconds) on first use."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULES[name]), name)
-
-
-def __dir__() -> list[str]:
-    """Return the module's names, those not yet imported included."""
-    return sorted({*globals(), *_MODULES})
+"""Environment variable that names another folder of checkpoints than the shipped one."""
 
 
 def checkpoint_dir(name: str) -> Path:
     """Return the folder of a shipped checkpoint, such as ``moon-tiny`` or ``detector``.
 
-    Where ``MOON_CHECKPOINTS`` is set, only that folder is searched; else the package's own data (an installed wheel),
-    then ``checkpoints/`` beside the package (a checkout, or its copy made by ``scripts/pack_jobs.py``).
-
-    Raises:
-        FileNotFoundError: no such checkpoint there.
+    It is looked for in the folder that MOON_CHECKPOINTS names, else beside this package in a checkout, else inside the
+    installed package.
     """
+    if named := os.environ.get(CHECKPOINTS_VARIABLE):
+        return Path(named) / name
     package = Path(__file__).resolve().parent
-    setting = os.environ.get(CHECKPOINTS_VARIABLE)
-    folders = [Path(setting).resolve()] if setting else [package / "checkpoints", package.parent / "checkpoints"]
-    for folder in folders:
-        if (folder / name / "config.json").is_file():
-            return folder / name
-    searched = " or ".join(map(str, folders))
-    raise FileNotFoundError(
-        f"no checkpoint {name!r} in {searched}: set {CHECKPOINTS_VARIABLE} to the folder that holds {name}/, "
-        "or install moon-nightly again"
-    )
+    in_checkout = package.parent / "checkpoints" / name
+    return in_checkout if in_checkout.is_dir() else package / "checkpoints" / name
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'moon_model' has no attribute {name!r}")

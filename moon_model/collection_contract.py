@@ -6,7 +6,7 @@ Nothing of Milvus is imported: the client is handed in (``pymilvus.MilvusClient`
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MODEL_COPY
 
 
 class NothingServedError(LookupError):
@@ -46,12 +46,14 @@ class ServedModel:
         collection: its own name.
         model_version: 64 hex digits (``moon_model.fingerprint``).
         checkpoint: folder of the model, as the machine that filled the collection reached it.
+        stored: folder of the lake's copy of model and detector; empty where the collection names none.
     """
 
     alias: str
     collection: str
     model_version: str
     checkpoint: str
+    stored: str = ""
 
     def check(self, model_version: str) -> None:
         """Return if an encoder of this version may query the collection.
@@ -85,4 +87,10 @@ def read_served_model(client: AliasClient, alias: str) -> ServedModel:
     properties = dict(client.describe_collection(collection).get("properties") or {})
     if not {PROPERTY_MODEL, PROPERTY_CHECKPOINT} <= properties.keys():
         raise NothingServedError(f"alias {alias} names {collection}, which is not a collection of ours")
-    return ServedModel(alias, collection, properties[PROPERTY_MODEL], properties[PROPERTY_CHECKPOINT])
+    return ServedModel(
+        alias,
+        collection,
+        properties[PROPERTY_MODEL],
+        properties[PROPERTY_CHECKPOINT],
+        properties.get(PROPERTY_MODEL_COPY, ""),
+    )

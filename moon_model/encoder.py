@@ -19,7 +19,7 @@ from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
 from moon_model.backbones.onnx_trunk import OnnxTrunk
 from moon_model.collection_contract import AliasClient, WrongEncoderError, read_served_model
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.detector import ProductDetector
+from moon_model.detection.detector import ProductDetector, compute_detector_version
 from moon_model.detection.region import Region
 from moon_model.fingerprint import combine_version, resolve_model_folder
 from moon_model.images import BadImageError, ImageSource, crop_image, decode_image
@@ -139,7 +139,8 @@ class MoonEncoder:
         Args:
             client: a ``pymilvus.MilvusClient``.
             alias: of the collection: the readers' one, or a model's pinned one.
-            path: where the checkpoint lies on this machine; None: where the collection says.
+            path: folder of the checkpoint on this machine; None: the one that the collection names or, where that
+                holds another model now, the copy in the lake that it names.
             detector, dtype, device, threads: see ``from_pretrained``.
 
         Raises:
@@ -147,10 +148,14 @@ class MoonEncoder:
             WrongEncoderError: the checkpoint is not at that place, or is another model than the collection's.
         """
         served = read_served_model(client, alias)
+        folder = path or served.checkpoint
+        if path is None and served.stored and not _holds_version(folder, detector, served.model_version):
+            # The checkpoint's folder has changed since: the lake kept the served files.
+            folder = Path(served.stored) / "checkpoint"
+            if detector is None:
+                detector = ProductDetector.from_pretrained(Path(served.stored) / "detector")
         try:
-            encoder = cls.from_pretrained(
-                path or served.checkpoint, detector=detector, dtype=dtype, device=device, threads=threads
-            )
+            encoder = cls.from_pretrained(folder, detector=detector, dtype=dtype, device=device, threads=threads)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise WrongEncoderError(
                 f"the checkpoint of the served model {served.model_version[:12]} is not here ({error}): copy it to "
@@ -290,6 +295,18 @@ class MoonEncoder:
             why = "; ".join(f"{failure.reason}: {failure.detail}" for failure in prepared.failures)
             raise ValueError(f"{prepared.id} has neither text nor a usable image. {why}".strip())
         return prepared
+
+
+def _holds_version(folder: str | Path, detector: "Detector | Literal[False] | None", model_version: str) -> bool:
+    """Return whether a folder's files, with this detector, are a model version; nothing is loaded."""
+    try:
+        if detector is False:
+            detector_version = "none"
+        else:
+            detector_version = detector.version if detector is not None else compute_detector_version()
+        return combine_version(folder, detector_version) == model_version
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
 
 
 _DETECT: Literal["detect"] = "detect"

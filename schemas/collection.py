@@ -56,6 +56,8 @@ PROPERTY_MODEL = "moon.model_version"
 PROPERTY_DIMENSION = "moon.dimension"
 PROPERTY_PREPROCESSING = "moon.preprocessing"
 PROPERTY_CHECKPOINT = "moon.checkpoint"
+PROPERTY_MODEL_COPY = "moon.model_copy"
+"""Where the lake keeps a copy of model and detector; absent from collections of release 0.1."""
 PROPERTY_EXPIRES = "moon.expires_at"
 PROPERTY_TTL = "collection.ttl.seconds"
 """Of scratch collections alone: when they may be dropped (ISO 8601, UTC), and Milvus's own time to live of a row, which

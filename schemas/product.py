@@ -1,6 +1,6 @@
 """The canonical product and its content hash: one definition of "nothing that reaches the model has changed".
 
-Design, "Identity": SHA-256 over canonical JSON of title, description, category, sorted attributes, image ids and the
+SHA-256 over canonical JSON of title, description, category, sorted attributes, image ids and the
 version of the canonicalisation itself.
 """
 

@@ -1,7 +1,8 @@
-"""The lake's tables: columns, key and partitioning, one definition each (design, "Lake").
+"""The lake's tables: columns, key and partitioning, one definition each.
 
 Every table is a Delta table under the lake's root. A file never holds its partition columns: they are in its path.
-Raise ``LAKE_SCHEMA_VERSION`` with any change of a column; `jobs.lake.store.Lake` refuses a table of another version.
+Raise ``LAKE_SCHEMA_VERSION`` with any change of a column, and add the change to `jobs.operations.migrate`: tables of
+another version are refused.
 """
 
 from dataclasses import dataclass

@@ -88,4 +88,4 @@ def test_the_local_path_works_as_written(tmp_path):
     documents = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     assert [found["k"] for found in documents if "overlap" in found] == [5]
     assert [found["mended"] for found in documents if "mended" in found] == [0]
-    assert "Nights are held until" in done.stdout and "Nights go on" in done.stdout
+    assert "Nights are held until" in done.stdout and "Nights continue" in done.stdout

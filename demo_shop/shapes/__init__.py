@@ -1,4 +1,4 @@
-"""How each product type is built: one function a type, which adds parts to a `Sketch`."""
+"""Shapes of the product types: one function per type, which adds parts and strokes to a `Sketch`."""
 
 from collections.abc import Callable
 

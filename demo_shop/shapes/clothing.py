@@ -1,44 +1,48 @@
-"""Clothes, shoes and a cap."""
+"""Shapes of clothes, shoes and cap."""
 
 import numpy as np
 
-from demo_shop.geometry import mirror_outline, outline_box, outline_ellipse, outline_tube, shift_outline, smooth_outline
+from demo_shop.geometry import (
+    mirror_outline,
+    outline_box,
+    outline_ellipse,
+    outline_tube,
+    shift_outline,
+    smooth_outline,
+    smooth_path,
+)
 from demo_shop.sketch import Sketch
 
 
 def sketch_t_shirt(s: Sketch) -> None:
-    """Laid-out shirt with short sleeves and a round or V neck."""
-    w, h, neck = s.draw_measure(0.46, 0.56), s.draw_measure(1.15, 1.35), s.draw_measure(0.17, 0.23)
-    sleeve, drop = s.draw_measure(0.3, 0.42), s.draw_measure(0.32, 0.42)
+    """Add a laid-out shirt with short sleeves and a round or V neck."""
+    w, h, neck = s.draw_measures((0.46, 0.56), (1.15, 1.35), (0.17, 0.23))
+    sleeve, drop = s.draw_measures((0.3, 0.42), (0.32, 0.42))
     dip = s.draw_measure(0.24, 0.32) if s.draw_bool(0.3) else s.draw_measure(0.1, 0.16)
     half = [(neck, 0), (w * 0.95, 0.09), (w + sleeve, drop + 0.02), (w + sleeve * 0.72, drop + 0.24),
             (w, 0.42), (w * s.draw_measure(0.93, 1.0), h * 0.6), (w * s.draw_measure(0.96, 1.06), h)]  # fmt: skip
-    front = smooth_outline([(neck, 0), (neck * 0.72, dip * 0.75), (0, dip)], closed=False)
-    s.part(outline_ellipse(0, 0.03, neck * 0.98, 0.05), "inside", "flat")
-    s.part(mirror_outline(np.vstack([front[::-1], half])), "main", "sheet", 0.7)
+    front = smooth_path([(neck, 0), (neck * 0.72, dip * 0.75), (0, dip)])
+    s.add_part(outline_ellipse(0, 0.03, neck * 0.98, 0.05), "inside", "flat")
+    s.add_part(mirror_outline(np.vstack([front[::-1], half])), "main", "sheet", 0.7)
     collar = np.vstack([front, front[::-1][1:] * (-1, 1)])
-    s.part(outline_tube(collar, 0.055), s.choose("base", "second", "base"), "flat")
+    s.add_part(outline_tube(collar, 0.055), s.choose("base", "second", "base"), "flat")
     for side in (-1, 1):
-        s.line([(side * w, 0.42), (side * w * 0.93, 0.1)], 0.014)
-        s.line([(side * (w + sleeve * 0.95), drop - 0.02), (side * (w + sleeve * 0.68), drop + 0.19)], 0.012)
-        s.line(
-            smooth_outline([(side * w * 0.9, 0.48), (side * w * 0.6, 0.62), (side * w * 0.5, 0.85)], closed=False),
-            0.03,
-            -0.12,
-        )
-    s.line([(-w, h - 0.05), (w, h - 0.05)], 0.012)
+        s.add_stroke([(side * w, 0.42), (side * w * 0.93, 0.1)], 0.014)
+        s.add_stroke([(side * (w + sleeve * 0.95), drop - 0.02), (side * (w + sleeve * 0.68), drop + 0.19)], 0.012)
+        s.add_stroke(smooth_path([(side * w * 0.9, 0.48), (side * w * 0.6, 0.62), (side * w * 0.5, 0.85)]), 0.03, -0.12)
+    s.add_stroke([(-w, h - 0.05), (w, h - 0.05)], 0.012)
 
 
 def sketch_dress(s: Sketch) -> None:
-    """Fitted top, waist, flared skirt; straps or short sleeves."""
-    bust, waist, hem = s.draw_measure(0.27, 0.33), s.draw_measure(0.2, 0.25), s.draw_measure(0.45, 0.75)
-    cut, h, dip = s.draw_measure(0.62, 0.75), s.draw_measure(1.6, 2.05), s.draw_measure(0.1, 0.24)
+    """Add a dress with fitted top, waist and flared skirt, with straps or short sleeves."""
+    bust, waist, hem = s.draw_measures((0.27, 0.33), (0.2, 0.25), (0.45, 0.75))
+    cut, h, dip = s.draw_measures((0.62, 0.75), (1.6, 2.05), (0.1, 0.24))
     if s.draw_bool(0.5):
         for side in (-1, 1):
-            s.part(outline_tube([(side * 0.15, 0.0), (side * 0.2, 0.3)], 0.07), "base", "flat")
+            s.add_part(outline_tube([(side * 0.15, 0.0), (side * 0.2, 0.3)], 0.07), "base", "flat")
         top = [(0, 0.28 + dip * 0.4), (0.18, 0.2), (bust, 0.3)]
     else:
-        s.part(outline_ellipse(0, 0.03, 0.15, 0.04), "inside", "flat")
+        s.add_part(outline_ellipse(0, 0.03, 0.15, 0.04), "inside", "flat")
         cap = s.draw_measure(0.12, 0.24)
         top = [
             (0, dip),
@@ -49,44 +53,39 @@ def sketch_dress(s: Sketch) -> None:
             (bust + cap * 0.6, 0.4),
             (bust, 0.3),
         ]
-    flank = smooth_outline(
-        [(bust, 0.32), (waist, cut), (waist * 0.5 + hem * 0.5, (cut + h) / 2), (hem, h)], closed=False
-    )
+    flank = smooth_path([(bust, 0.32), (waist, cut), (waist * 0.5 + hem * 0.5, (cut + h) / 2), (hem, h)])
     wave = np.column_stack([np.linspace(hem, 0, 24), h + 0.035 * np.cos(np.linspace(0, s.draw_measure(9, 16), 24))])
-    s.part(mirror_outline(np.vstack([top, flank, wave])), "main", "sheet", 0.9)
+    s.add_part(mirror_outline(np.vstack([top, flank, wave])), "main", "sheet", 0.9)
     for x in np.linspace(-0.75, 0.75, 6):
-        s.line([(x * waist, cut + 0.06), (x * hem, h * 0.97)], 0.022, -0.16 if x < 0 else 0.10)
+        s.add_stroke([(x * waist, cut + 0.06), (x * hem, h * 0.97)], 0.022, -0.16 if x < 0 else 0.10)
     if s.draw_bool(0.5):
         belt = s.choose("second", "dark", "base")
-        s.part(outline_box(-waist * 1.06, cut - 0.045, waist * 1.06, cut + 0.045, 0.02), belt, "turned")
+        s.add_part(outline_box(-waist * 1.06, cut - 0.045, waist * 1.06, cut + 0.045, 0.02), belt, "turned")
     else:
-        s.line([(-waist, cut), (waist, cut)], 0.014)
+        s.add_stroke([(-waist, cut), (waist, cut)], 0.014)
 
 
 def sketch_trousers(s: Sketch) -> None:
-    """Laid-out trousers: waistband, two legs, pockets, crease."""
-    w, hip, h = s.draw_measure(0.34, 0.4), s.draw_measure(0.44, 0.5), s.draw_measure(1.7, 2.0)
-    hem, gap, rise = s.draw_measure(0.17, 0.3), s.draw_measure(0.04, 0.14), s.draw_measure(0.5, 0.62)
+    """Add laid-out trousers: waistband, two legs, pockets, crease."""
+    w, hip, h = s.draw_measures((0.34, 0.4), (0.44, 0.5), (1.7, 2.0))
+    hem, gap, rise = s.draw_measures((0.17, 0.3), (0.04, 0.14), (0.5, 0.62))
     centre = gap + hem
-    half = smooth_outline([(w, 0), (hip, rise * 0.6), (centre + hem * 0.85, h * 0.6), (centre + hem, h)], closed=False)
-    inner = smooth_outline([(centre - hem, h), (gap * 0.8 + 0.02, h * 0.6), (0, rise)], closed=False)
-    s.part(mirror_outline(np.vstack([[(0, 0)], half, inner])), "main", "sheet", 0.8)
-    s.part(outline_box(-w * 1.02, -0.02, w * 1.02, 0.09, 0.015), "base", "sheet")
-    s.line([(0, 0.09), (0, rise)], 0.014)
+    half = smooth_path([(w, 0), (hip, rise * 0.6), (centre + hem * 0.85, h * 0.6), (centre + hem, h)])
+    inner = smooth_path([(centre - hem, h), (gap * 0.8 + 0.02, h * 0.6), (0, rise)])
+    s.add_part(mirror_outline(np.vstack([[(0, 0)], half, inner])), "main", "sheet", 0.8)
+    s.add_part(outline_box(-w * 1.02, -0.02, w * 1.02, 0.09, 0.015), "base", "sheet")
+    s.add_stroke([(0, 0.09), (0, rise)], 0.014)
     for side in (-1, 1):
-        s.line(
-            smooth_outline([(side * w * 0.55, 0.09), (side * w * 0.8, 0.26), (side * hip * 0.97, 0.3)], closed=False),
-            0.014,
-        )
-        s.line([(side * centre * 0.9, rise * 0.9), (side * centre, h * 0.98)], 0.016, 0.12)
-        s.line([(side * (centre - hem), h - 0.06), (side * (centre + hem), h - 0.06)], 0.010)
-    s.part(outline_ellipse(0, 0.035, 0.025, 0.025), "metal", "puff")
+        s.add_stroke(smooth_path([(side * w * 0.55, 0.09), (side * w * 0.8, 0.26), (side * hip * 0.97, 0.3)]), 0.014)
+        s.add_stroke([(side * centre * 0.9, rise * 0.9), (side * centre, h * 0.98)], 0.016, 0.12)
+        s.add_stroke([(side * (centre - hem), h - 0.06), (side * (centre + hem), h - 0.06)], 0.010)
+    s.add_part(outline_ellipse(0, 0.035, 0.025, 0.025), "metal", "puff")
 
 
 def sketch_sneaker(s: Sketch) -> None:
-    """Sports shoe from the side: sole, upper, toe cap, laces, heel patch."""
-    high, sole = s.draw_measure(0.66, 1.0), s.draw_measure(0.15, 0.24)
-    s.part(
+    """Add a sports shoe from the side: sole, upper, toe cap, laces, heel patch."""
+    high, sole = s.draw_measures((0.66, 1.0), (0.15, 0.24))
+    s.add_part(
         smooth_outline([(0.36, -high), (0.62, -high * 0.98), (0.72, -high * 0.62), (0.44, -high * 0.6)]),
         "second",
         "puff",
@@ -95,12 +94,12 @@ def sketch_sneaker(s: Sketch) -> None:
         [(-0.98, -0.02), (-0.95, -0.2), (-0.6, -0.36), (-0.1, -0.5), (0.12, -high * 0.92), (0.34, -high),
          (0.42, -high * 0.82), (0.72, -high * 0.8), (0.86, -high * 0.96), (0.94, -high * 0.5), (0.95, -0.02)], steps=8
     )  # fmt: skip
-    s.part(upper, "main", "puff", 0.6)
+    s.add_part(upper, "main", "puff", 0.6)
     if s.draw_bool(0.6):
         toe = smooth_outline([(-0.99, 0.0), (-0.96, -0.2), (-0.74, -0.3), (-0.6, -0.16), (-0.56, 0.0)])
-        s.part(toe, s.choose("light", "second"), "puff", 0.6)
+        s.add_part(toe, s.choose("light", "second"), "puff", 0.6)
     if s.draw_bool(0.5):
-        s.part(
+        s.add_part(
             smooth_outline([(0.95, -0.02), (0.94, -high * 0.6), (0.78, -high * 0.55), (0.74, -0.02)]),
             "second",
             "puff",
@@ -110,34 +109,34 @@ def sketch_sneaker(s: Sketch) -> None:
     heel = s.draw_measure(0.0, 0.06)
     sole_edge = [(-1.02, -0.03), (-0.3, -0.05), (0.98, -0.06 - heel), (1.0, sole * 0.8), (0.5, sole), (-0.6, sole),
                  (-1.0, sole * 0.7)]  # fmt: skip
-    s.part(smooth_outline(sole_edge), rubber, "puff", 0.3)
-    s.line([(-0.98, sole * 0.45), (0.98, sole * 0.45)], 0.016, -0.25)
+    s.add_part(smooth_outline(sole_edge), rubber, "puff", 0.3)
+    s.add_stroke([(-0.98, sole * 0.45), (0.98, sole * 0.45)], 0.016, -0.25)
     for step in np.linspace(0, 1, 4):
         x, y = -0.42 + 0.62 * step, -0.42 - (high * 0.86 - 0.42) * step
-        s.line([(x - 0.05, y - 0.02), (x + 0.13, y + 0.13)], 0.04, paint="light")
+        s.add_stroke([(x - 0.05, y - 0.02), (x + 0.13, y + 0.13)], 0.04, paint="light")
 
 
 def sketch_boot(s: Sketch) -> None:
-    """Rain boot from the side: shaft, foot, sole with heel, band at the top."""
-    h, shaft, bend = s.draw_measure(1.05, 1.5), s.draw_measure(0.24, 0.3), s.draw_measure(0.3, 0.4)
+    """Add a rain boot from the side: shaft, foot, sole with heel, band at the top."""
+    h, shaft, bend = s.draw_measures((1.05, 1.5), (0.24, 0.3), (0.3, 0.4))
     toe = s.draw_measure(0.72, 0.85)
-    s.part(outline_ellipse(0, -h, shaft, 0.07), "inside", "flat")
+    s.add_part(outline_ellipse(0, -h, shaft, 0.07), "inside", "flat")
     outline = [(-shaft, -h), (-shaft * 0.9, -h * 0.5), (-shaft * 1.02, -0.15), (-shaft * 0.95, 0.02), (toe * 0.6, 0.02),
                (toe, 0.0), (toe * 1.02, -0.16), (toe * 0.72, -0.28), (shaft + 0.06, -bend), (shaft * 0.86, -h * 0.55),
                (shaft, -h), (0, -h + 0.055)]  # fmt: skip
-    s.part(smooth_outline(outline, steps=8), "main", "puff", 0.8, 1.3)
+    s.add_part(smooth_outline(outline, steps=8), "main", "puff", 0.8, 1.3)
     sole = [(-shaft * 1.06, -0.03), (toe * 1.06, -0.04), (toe * 1.05, 0.08), (0.16, 0.08), (0.1, 0.16),
             (-shaft * 1.02, 0.17)]  # fmt: skip
-    s.part(smooth_outline(sole, steps=6), s.choose("dark", "gum", "light"), "puff", 0.3)
-    band = smooth_outline([(-shaft * 1.02, -h + 0.03), (0, -h + 0.1), (shaft * 1.02, -h + 0.03)], closed=False)
-    s.part(outline_tube(band, 0.09), s.choose("base", "second", "dark"), "flat")
+    s.add_part(smooth_outline(sole, steps=6), s.choose("dark", "gum", "light"), "puff", 0.3)
+    band = smooth_path([(-shaft * 1.02, -h + 0.03), (0, -h + 0.1), (shaft * 1.02, -h + 0.03)])
+    s.add_part(outline_tube(band, 0.09), s.choose("base", "second", "dark"), "flat")
     if s.draw_bool(0.4):
-        s.part(outline_box(shaft * 0.55, -h * 0.86, shaft * 1.15, -h * 0.8, 0.02), "dark", "flat")
+        s.add_part(outline_box(shaft * 0.55, -h * 0.86, shaft * 1.15, -h * 0.8, 0.02), "dark", "flat")
 
 
 def sketch_cap(s: Sketch) -> None:
-    """Visor cap, three-quarter view: dome of panels, peak, button."""
-    h, peak = s.draw_measure(0.55, 0.7), s.draw_measure(0.42, 0.6)
+    """Add a visor cap in three-quarter view: dome of panels, peak, button."""
+    h, peak = s.draw_measures((0.55, 0.7), (0.42, 0.6))
     dome = smooth_outline(
         [
             (-0.6, 0.0),
@@ -150,10 +149,10 @@ def sketch_cap(s: Sketch) -> None:
             (0.0, 0.07),
         ]
     )
-    s.part(dome, "main", "puff", 1.0)
+    s.add_part(dome, "main", "puff", 1.0)
     for x in (-0.3, 0.08, 0.4):
-        s.line(smooth_outline([(0.02, -h), (x * 1.02, -h * 0.6), (x * 1.2, 0.02)], closed=False), 0.012)
-    s.part(outline_ellipse(0.0, -h, 0.05, 0.03), "base", "puff")
+        s.add_stroke(smooth_path([(0.02, -h), (x * 1.02, -h * 0.6), (x * 1.2, 0.02)]), 0.012)
+    s.add_part(outline_ellipse(0.0, -h, 0.05, 0.03), "base", "puff")
     visor = smooth_outline(
         [
             (-0.6, 0.0),
@@ -165,11 +164,6 @@ def sketch_cap(s: Sketch) -> None:
             (-0.55, 0.12),
         ]
     )
-    s.part(shift_outline(visor, 0, 0.0), s.choose("main", "second", "base"), "puff", 0.5)
+    s.add_part(shift_outline(visor, 0, 0.0), s.choose("main", "second", "base"), "puff", 0.5)
     for offset in (0.03, 0.06):
-        s.line(
-            smooth_outline(
-                [(-0.5, 0.10 - offset / 2), (0.1, 0.19 - offset), (0.36 + peak, 0.2 - offset)], closed=False
-            ),
-            0.007,
-        )
+        s.add_stroke(smooth_path([(-0.5, 0.10 - offset / 2), (0.1, 0.19 - offset), (0.36 + peak, 0.2 - offset)]), 0.007)

@@ -1,82 +1,80 @@
-"""Vessels: things turned on a wheel, seen slightly from above."""
+"""Shapes of vessels: bodies of revolution, seen slightly from above."""
 
 import numpy as np
 
-from demo_shop.geometry import outline_ellipse, outline_tube, outline_vessel, shift_outline, smooth_outline
+from demo_shop.geometry import outline_ellipse, outline_tube, outline_vessel, shift_outline, smooth_path
 from demo_shop.sketch import Sketch
 
 
 def sketch_mug(s: Sketch) -> None:
-    """Cylinder or tapered cup with an ear-shaped handle."""
-    h, tilt = s.draw_measure(0.85, 1.25), s.draw_measure(0.16, 0.26)
-    rim, foot = 0.5, s.draw_measure(0.34, 0.5)
+    """Add a cylindrical or tapered mug with an ear-shaped handle."""
+    h, tilt = s.draw_measures((0.85, 1.25), (0.16, 0.26))
+    rim = 0.5
+    foot = s.draw_measure(0.34, 0.5)
     belly = (rim + foot) / 2 + s.draw_measure(-0.02, 0.06)
     ear = s.draw_measure(0.26, 0.4)
-    top, low = s.draw_measure(0.16, 0.26) * h, s.draw_measure(0.7, 0.82) * h
-    path = smooth_outline(
-        [(0.4, top), (0.5 + ear * 0.8, top), (0.5 + ear, (top + low) / 2), (0.48 + ear * 0.6, low), (0.38, low)],
-        closed=False,
+    top, low = (share * h for share in s.draw_measures((0.16, 0.26), (0.7, 0.82)))
+    path = smooth_path(
+        [(0.4, top), (0.5 + ear * 0.8, top), (0.5 + ear, (top + low) / 2), (0.48 + ear * 0.6, low), (0.38, low)]
     )
-    s.part(outline_tube(path, s.draw_measure(0.08, 0.13)), s.choose("base", "base", "second"))
+    s.add_part(outline_tube(path, s.draw_measure(0.08, 0.13)), s.choose("base", "base", "second"))
     body, opening = outline_vessel([(rim, 0), (belly, h * 0.5), (foot * 1.02, h * 0.92), (foot * 0.9, h)], tilt)
-    s.part(body, "main", "turned")
-    _open(s, opening, rim, tilt)
+    s.add_part(body, "main", "turned")
+    _add_opening(s, opening, rim, tilt)
 
 
 def sketch_bowl(s: Sketch) -> None:
-    """Wide open vessel on a small foot."""
-    h, tilt, foot = s.draw_measure(0.4, 0.62), s.draw_measure(0.2, 0.32), s.draw_measure(0.2, 0.34)
+    """Add a wide bowl on a small foot."""
+    h, tilt, foot = s.draw_measures((0.4, 0.62), (0.2, 0.32), (0.2, 0.34))
     ring, _ = outline_vessel([(foot, h * 0.9), (foot, h * 1.08)], tilt * 0.6, curve=False)
-    s.part(ring, "base", "turned")
+    s.add_part(ring, "base", "turned")
     body, opening = outline_vessel(
         [(0.75, 0), (s.draw_measure(0.66, 0.73), h * 0.4), (s.draw_measure(0.42, 0.52), h * 0.8), (foot, h)], tilt
     )
-    s.part(body, "main", "turned")
-    _open(s, opening, 0.75, tilt)
+    s.add_part(body, "main", "turned")
+    _add_opening(s, opening, 0.75, tilt)
 
 
 def sketch_teapot(s: Sketch) -> None:
-    """Round belly with spout, handle and lid."""
-    r, h, tilt = s.draw_measure(0.5, 0.6), s.draw_measure(0.75, 1.0), 0.18
+    """Add a teapot with a round belly, spout, handle and lid."""
+    r, h = s.draw_measures((0.5, 0.6), (0.75, 1.0))
     mid = h * s.draw_measure(0.5, 0.62)
-    handle = smooth_outline(
-        [(-r * 0.75, h * 0.2), (-r - 0.25, h * 0.12), (-r - 0.32, mid), (-r * 0.85, h * 0.78)], closed=False
+    handle = smooth_path([(-r * 0.75, h * 0.2), (-r - 0.25, h * 0.12), (-r - 0.32, mid), (-r * 0.85, h * 0.78)])
+    s.add_part(outline_tube(handle, s.draw_measure(0.07, 0.11)), s.choose("base", "wood", "base"))
+    spout = smooth_path(
+        [(r * 0.6, h * 0.72), (r + 0.12, h * 0.6), (r + 0.2, h * 0.25), (r + 0.4, s.draw_measure(-0.05, 0.1))]
     )
-    s.part(outline_tube(handle, s.draw_measure(0.07, 0.11)), s.choose("base", "wood", "base"))
-    spout = smooth_outline(
-        [(r * 0.6, h * 0.72), (r + 0.12, h * 0.6), (r + 0.2, h * 0.25), (r + 0.4, s.draw_measure(-0.05, 0.1))],
-        closed=False,
-    )
-    s.part(outline_tube(spout, 0.24, 0.09), "base")
-    body, _ = outline_vessel([(r * 0.55, 0), (r * 0.86, h * 0.18), (r, mid), (r * 0.85, h * 0.88), (r * 0.6, h)], tilt)
-    s.part(body, "main", "turned")
+    s.add_part(outline_tube(spout, 0.24, 0.09), "base")
+    body, _ = outline_vessel([(r * 0.55, 0), (r * 0.86, h * 0.18), (r, mid), (r * 0.85, h * 0.88), (r * 0.6, h)], 0.18)
+    s.add_part(body, "main", "turned")
     lid, _ = outline_vessel([(0.06, -0.16), (r * 0.42, -0.1), (r * 0.56, 0.0)], 0.2)
-    s.part(lid, s.choose("base", "second", "base"), "puff")
-    s.part(outline_ellipse(0, -0.2, s.draw_measure(0.06, 0.09), 0.075), s.choose("base", "wood"), "puff", 0.9)
+    s.add_part(lid, s.choose("base", "second", "base"), "puff")
+    s.add_part(outline_ellipse(0, -0.2, s.draw_measure(0.06, 0.09), 0.075), s.choose("base", "wood"), "puff", 0.9)
 
 
 def sketch_bottle(s: Sketch) -> None:
-    """Drinking bottle: body, shoulder, screw cap, now and then a loop."""
-    h, r = s.draw_measure(1.5, 2.0), s.draw_measure(0.3, 0.38)
-    neck, shoulder = r * s.draw_measure(0.5, 0.75), s.draw_measure(0.2, 0.36)
+    """Add a drinking bottle with shoulder and screw cap, sometimes with a loop."""
+    h, r = s.draw_measures((1.5, 2.0), (0.3, 0.38))
+    neck = r * s.draw_measure(0.5, 0.75)
+    shoulder = s.draw_measure(0.2, 0.36)
     if s.draw_bool(0.4):
-        s.part(outline_tube(outline_ellipse(0, -0.2, 0.2, 0.17, 180, 360), 0.06), "dark")
+        s.add_part(outline_tube(outline_ellipse(0, -0.2, 0.2, 0.17, 180, 360), 0.06), "dark")
     body, _ = outline_vessel(
         [(neck, 0), (neck, 0.08), (r, shoulder), (r, h * 0.95), (r * 0.92, h)], 0.12, curve=s.draw_bool(0.6)
     )
-    s.part(body, "main", "turned", gloss=1.3)
+    s.add_part(body, "main", "turned", gloss=1.3)
     cap_high = s.draw_measure(0.18, 0.28)
     cap, lid = outline_vessel([(neck * 1.08, -cap_high), (neck * 1.1, 0.05)], 0.14, curve=False)
     paint = s.choose("dark", "metal", "wood")
-    s.part(cap, paint, "turned")
-    s.part(lid, paint, "flat")
+    s.add_part(cap, paint, "turned")
+    s.add_part(lid, paint, "flat")
     if s.draw_bool(0.5):
         band, _ = outline_vessel([(r * 1.01, h * 0.86), (r * 0.95, h)], 0.12, curve=False)
-        s.part(band, "dark", "turned", 0.5)
+        s.add_part(band, "dark", "turned", 0.5)
 
 
 def sketch_vase(s: Sketch) -> None:
-    """Flower vase in one of four profiles."""
+    """Add a flower vase in one of four profiles."""
     h = s.draw_measure(1.2, 1.8)
     profiles = {
         "amphora": [(0.26, 0), (0.16, h * 0.16), (0.46, h * 0.42), (0.36, h * 0.75), (0.2, h)],
@@ -89,15 +87,15 @@ def sketch_vase(s: Sketch) -> None:
     body, opening = outline_vessel([(r * width, y) for r, y in profile], 0.2)
     if s.draw_bool(0.25):
         for side in (-1, 1):
-            ear = smooth_outline([(side * 0.2, 0.12 * h), (side * 0.5, 0.1 * h), (side * 0.42, 0.4 * h)], closed=False)
-            s.part(outline_tube(ear, 0.07), "base")
-    s.part(body, "main", "turned")
-    _open(s, opening, profile[0][0] * width, 0.2)
+            ear = smooth_path([(side * 0.2, 0.12 * h), (side * 0.5, 0.1 * h), (side * 0.42, 0.4 * h)])
+            s.add_part(outline_tube(ear, 0.07), "base")
+    s.add_part(body, "main", "turned")
+    _add_opening(s, opening, profile[0][0] * width, 0.2)
 
 
-def _open(s: Sketch, opening: np.ndarray, radius: float, tilt: float) -> None:
+def _add_opening(s: Sketch, opening: np.ndarray, radius: float, tilt: float) -> None:
     """Add the rim of a vessel and the shadow inside it."""
-    s.part(opening, "base", "flat")
-    s.part(
+    s.add_part(opening, "base", "flat")
+    s.add_part(
         shift_outline(outline_ellipse(0, 0, radius * 0.92, radius * tilt * 0.86), 0, radius * 0.015), "inside", "flat"
     )

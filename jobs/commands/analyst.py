@@ -65,7 +65,7 @@ def backfill(
     does not hold are pulled where a catalogue is named. --where takes some of the products: fields are product_id,
     title, description, category (the whole path), category_1 to category_3, brand and images (how many). --scratch
     also puts each product's latest row of the range into a collection of its own, which `moon search --collection`
-    takes; it expires after so many days, and `moon maintain` drops it then.
+    takes; it expires after this many days, and `moon maintain` drops it then.
 
     --dry-run pulls and validates what is missing, but encodes and serves nothing. Interrupted, say the same again: what
     is finished is skipped. Work of more than MOON_BACKFILL_ASK_HOURS, or of unknown length, is asked about first.
@@ -194,7 +194,7 @@ def _backfill(
 
 
 def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -> None:
-    """Ask before long work; where nobody can answer, stop and say how to go on.
+    """Ask before long work; where nobody can answer, stop and say how to continue.
 
     Raises:
         NightStoppedError: nobody is there to ask.
@@ -205,9 +205,9 @@ def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -
     length = "an unknown time" if plan.seconds is None else f"about {plan.seconds / 3600:.1f} hours"
     if is_silent or not sys.stdin.isatty():
         raise NightStoppedError(
-            f"this takes {length} (asked for above {hours:g} hours, MOON_BACKFILL_ASK_HOURS): add --yes to go on"
+            f"this takes {length} (asked for above {hours:g} hours, MOON_BACKFILL_ASK_HOURS): add --yes to continue"
         )
-    typer.confirm(f"This takes {length}. Go on?", abort=True)
+    typer.confirm(f"This takes {length}. Continue?", abort=True)
 
 
 def _build_days_table(plan: "BackfillPlan") -> Table:

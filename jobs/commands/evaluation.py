@@ -1,4 +1,4 @@
-"""``moon evaluate``: how good a model is, beside its baselines."""
+"""``moon evaluate``: how good a model is, compared with baselines."""
 
 import json
 from pathlib import Path
@@ -50,11 +50,11 @@ def evaluate(
     lake: options.LakeOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Measure a model zero-shot: retrieval, categories, attributes, each beside its baselines.
+    """Measure a model zero-shot: retrieval, categories, attributes, each with its baselines.
 
     Texts and pictures have to find products, categories and attributes are hidden and predicted. Data sets: demo (a
     shop drawn by us from a seed that training does not use), lake (validated products of --date), grocery, clothing and
-    eshop (their folders), mbe (its JSON lines, with the pictures in images/ beside it).
+    eshop (their folders), mbe (its JSON lines, with the pictures in images/ next to it).
 
     [dim]moon evaluate --data demo --data eshop=../shared/data/eshop[/]
     [dim]moon evaluate --data lake --date 2026-11-22 --model models/next[/]
@@ -84,11 +84,11 @@ def evaluate(
         progress=not as_json,
     )
     out.mkdir(parents=True, exist_ok=True)
-    (out / "evaluation.json").write_text(json.dumps(found.document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (out / "evaluation.json").write_text(json.dumps(found.to_document(), indent=2, ensure_ascii=False) + "\n", "utf-8")
     (out / "evaluation.md").write_text(render_evaluation(found), encoding="utf-8")
     plot_evaluation(found, out)
     if as_json:
-        print_json(found.document())
+        print_json(found.to_document())
     else:
         print_line(render_evaluation(found))
 

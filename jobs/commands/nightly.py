@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 STAGE_HELP = {
     "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
     "validate": "Pass the gate (Great Expectations), refuse bad rows with a reason, write canonical products.",
-    "plan": "Compare with what Milvus holds and freeze tonight's changes; breakers stand here.",
+    "plan": "Compare with what Milvus holds and freeze the changes of the date; breakers stop an unlikely plan.",
     "detect": "Find the core region of every image that has none yet.",
     "encode": "Turn new and changed products into vectors.",
-    "upsert": "Bring the live collection to tonight's state and verify it.",
+    "upsert": "Bring the live collection to the plan's state and verify it.",
     "publish": "Create the alias once, afterwards check it.",
     "report": "Check that no row was lost, write the run's record and a one-page summary.",
 }
@@ -49,7 +49,7 @@ def nightly(
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Stop after the plan: print what tonight would do.")
+        bool, typer.Option("--dry-run", help="Stop after the plan: print what the run would do.")
     ] = False,
     allow_deletes: options.AllowDeletesOption = None,
     allow_refusals: options.AllowRefusalsOption = None,
@@ -118,7 +118,7 @@ def collect_overrides(
     """Return the breakers that are lifted, and why, as `jobs.state.run_context.RunContext` takes them.
 
     Args:
-        deletes, refusals, shift: share up to which each is lifted; None where it stands.
+        deletes, refusals, shift: share up to which each is lifted; None where the setting counts.
         reason: as given.
 
     Raises:

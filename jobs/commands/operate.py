@@ -1,4 +1,4 @@
-"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire``: what an operator does by hand."""
+"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire``: actions of an operator."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,24 +31,24 @@ def repair(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compare the served collection with the ledger and mend rows that were deleted, changed or added.
+    """Compare the served collection with the ledger and repair rows that were deleted, changed or added.
 
-    Rows come back from the lake; nothing is encoded. Nights wait meanwhile.
+    Rows come back from the lake; nothing is encoded. Nightly runs wait until it ends.
 
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
     """
-    from jobs.operations.repair import repair_collection as mend
+    from jobs.operations.repair import repair_collection as run_repair
     from jobs.settings import Settings
 
     with open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
-        done = mend(context, deep=deep, dry_run=dry_run)
+        done = run_repair(context, deep=deep, dry_run=dry_run)
     if as_json:
         print_json(done.as_dict())
         return
     found = done.found
     kinds = f"{found.missing:,} missing, {found.changed:,} changed, {found.surplus:,} not to be there"
-    what = "nothing differs" if not found.rows else f"{kinds}; {'nothing was mended' if dry_run else 'all mended'}"
+    what = "nothing differs" if not found.rows else f"{kinds}; {'nothing was repaired' if dry_run else 'all repaired'}"
     print_line(f"{done.collection}, {done.rows:,} rows: {what}")
 
 
@@ -62,8 +62,8 @@ def restore(
 ) -> None:
     """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
 
-    Nothing is encoded. Nights stop with a message, by whomever they are started; `moon status` shows the hold. Mend the
-    catalogue, release, then run the night of the poisoned date again.
+    Nothing is encoded. Nights stop with a message, by whomever they are started; `moon status` shows the hold.
+    Correct the catalogue, release, then run the night of the poisoned date again.
 
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
@@ -87,7 +87,7 @@ def restore(
 
 
 def release(lake: options.LakeOption = None, as_json: options.JsonOption = False) -> None:
-    """Let nights go on after `moon restore`.
+    """Let nightly runs continue after `moon restore`.
 
     [dim]moon release[/]
     """
@@ -107,7 +107,7 @@ def release(lake: options.LakeOption = None, as_json: options.JsonOption = False
     if as_json:
         print_json({"released": ended.as_dict() if ended else None})
     else:
-        print_line(f"Nights go on; they were held by {ended.by}." if ended else "Nights were not held.")
+        print_line(f"Nights continue; they were held by {ended.by}." if ended else "Nights were not held.")
 
 
 def rollback(
@@ -126,7 +126,7 @@ def rollback(
 
     Products that came or changed since are encoded with that model, so the catalogue's images must be within reach
     (--catalog, or MOON_ALLOWED_ROOTS). Readers have the newer model until the last step, which moves the alias. Nights
-    go on with the model that is back. --dry-run says how far it is behind.
+    continue with the model that is back. --dry-run says how far it is behind.
 
     [dim]moon rollback --dry-run[/]
     [dim]moon rollback --reason "worse for shoes"[/]

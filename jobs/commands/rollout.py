@@ -44,11 +44,11 @@ def rollout(
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Give the readers another model: re-embed beside the nights, compare, ask, move the alias.
+    """Give the readers another model: re-embed while nights continue, compare, ask, move the alias.
 
-    Fills the new model's collection with what is served, while the old one serves and nights go on; then compares the
-    neighbours of both and writes a page into the lake. Readers see nothing of it until somebody approves: here in a
-    terminal, by --approve later, or by --yes at once. The switch catches up with the nights that passed meanwhile.
+    Fills the new model's collection with what is served, while the old one serves and nights continue; then compares
+    the neighbours of both and writes a page into the lake. Readers see nothing of it until somebody approves: here in
+    a terminal, by --approve later, or by --yes at once. The switch catches up with the nights that passed.
 
     Interrupted, say the same again: vectors that are made stay made. `moon rollback` moves the alias back.
 

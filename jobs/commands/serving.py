@@ -124,13 +124,13 @@ def maintain(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Keep the lake small and quick; best run every week, beside the nights or between them.
+    """Keep the lake small and quick; best run every week; nightly runs may work at the same time.
 
     [dim]moon maintain --dry-run[/]
 
     Forgets dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts
     the ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old.
-    What is served, and what mending it needs, always stays. Milvus is asked only where a backfill ever made a scratch
+    What is served, and what repairing it needs, always stays. Milvus is asked only where a backfill ever made a scratch
     collection: those whose time is over are dropped.
     """
     from jobs.operations.maintain import maintain_lake

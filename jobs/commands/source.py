@@ -78,7 +78,7 @@ def demo_catalog(
     broken: Annotated[bool, typer.Option("--broken/--no-broken", help="Put in rows that must be refused.")] = True,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Draw a made-up shop: products of 20 types with photos, snapshots for several days, true boxes beside them.
+    """Draw a made-up shop: products of 20 types with photos, snapshots for several days, true boxes with them.
 
     Day by day some products change, appear and disappear, and a few rows are broken on purpose (expected.jsonl).
 

@@ -88,11 +88,11 @@ def training_shop(
 def train(
     config: Annotated[Path, typer.Option("--config", metavar="FILE", help="Training run (TOML); see configs/.")],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run; the curve continues exactly.")
+        bool, typer.Option("--resume", help="Continue from the run's newest checkpoint, with exactly the same curve.")
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", min=1, help="Stop when so many steps are done in all. Default: the whole schedule."),
+        typer.Option("--steps", min=1, help="Stop after this many steps in all. Default: the whole schedule."),
     ] = None,
 ) -> None:
     """Train a model by contrast on purchases, by teachers, or both, as a configuration file says.
@@ -120,6 +120,6 @@ def train(
     except (ConfigError, CheckpointError, PairDataError, TrainingError) as error:
         raise MoonError(str(error)) from error
     if folder is None:
-        print_line(f"not finished yet; go on with: moon train --config {config} --resume")
+        print_line(f"not finished yet; continue with: moon train --config {config} --resume")
     else:
         print_line(f"model: {folder}\ncurve: {settings.run.out / 'metrics.jsonl'}")

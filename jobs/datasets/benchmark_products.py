@@ -17,7 +17,7 @@ def build_lake_benchmark(context: RunContext, max_products: int, seed: int) -> B
 
     Args:
         context: whose products.
-        max_products: a seeded sample of so many; their images are held in memory.
+        max_products: size of a seeded sample; its images are held in memory.
         seed: of the sample.
 
     Raises:

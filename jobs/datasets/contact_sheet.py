@@ -47,7 +47,7 @@ def choose_photos(entries: Iterable[PhotoEntry], world: DemoWorld) -> dict[tuple
     """Return the first photo of each (type, cluttered or not)."""
     chosen: dict[tuple[str, bool], PhotoEntry] = {}
     for entry in entries:
-        chosen.setdefault((world.find(entry["product_id"]).type, entry["cluttered"]), entry)
+        chosen.setdefault((world.find_product(entry["product_id"]).type, entry["cluttered"]), entry)
         if len(chosen) == 2 * len(PRODUCT_TYPES):
             break
     return chosen

@@ -17,7 +17,7 @@ from validation.reasons import Reason
 FIRST_BROKEN_INDEX = 900_000  # indices of broken products: far from those of good ones, the same every day
 SMALL_SHOP_PRODUCTS = 200  # below this many products a day gets only some of the reasons, or every breaker would trip
 SMALL_SHOP_REASONS = 8
-FORBIDDEN_PATH = "/etc/hostname"  # stands for every file that is none of the shop's
+FORBIDDEN_PATH = "/etc/hostname"  # an example of a file outside the shop's folder
 SPOILING_REASONS = (
     Reason.EMPTY_TITLE,
     Reason.MALFORMED_ATTRIBUTES,
@@ -31,7 +31,7 @@ class BrokenLine:
     """One line of a day's catalogue and what a night must say about it.
 
     Attributes:
-        line: The text as it stands in the file.
+        line: The text as it is in the file.
         reason: The expected reason code.
         product_id: The id in the line, None where there is none to read.
         image_index: Which image is refused, None where it is the row.
@@ -103,7 +103,7 @@ def list_sound_photos(reason: Reason) -> list[tuple[int, int]]:
 def write_broken_images(folder: Path, world: DemoWorld) -> None:
     """Write the files behind the image reasons into the shop's folder; ``image_missing`` has none."""
     images = folder / "images"
-    sound = encode_jpeg(take_photo(world.product(FIRST_BROKEN_INDEX), 0).image)
+    sound = encode_jpeg(take_photo(world.get_product(FIRST_BROKEN_INDEX), 0).image)
     contents = {
         Reason.IMAGE_UNREADABLE: sound[: len(sound) // 2],
         Reason.NO_READABLE_IMAGE: sound[: len(sound) // 3],
@@ -121,7 +121,7 @@ def write_broken_images(folder: Path, world: DemoWorld) -> None:
 
 
 def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
-    product = world.product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
+    product = world.get_product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]

@@ -195,7 +195,7 @@ def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
     """Draw one photo into its file (whole or not at all) and return its path and line of boxes.jsonl."""
     out, seed, photo = job
     world = DemoWorld(seed)
-    product = world.product(photo.index)
+    product = world.get_product(photo.index)
     name = photo.path(world)
     picture = take_photo(product, photo.number, revision=photo.revision)
     save_jpeg(picture.image, out / name)

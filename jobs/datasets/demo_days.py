@@ -32,7 +32,7 @@ class PhotoRef:
     revision: int
 
     def path(self, world: DemoWorld) -> str:
-        """Return where the photo lies, relative to the shop's folder. A new revision is a new file."""
+        """Return the path of the photo, relative to the shop's folder. A new revision is a new file."""
         return f"images/{world.product_id(self.index)}-{self.number}-r{self.revision}.jpg"
 
 
@@ -47,11 +47,13 @@ class Listing:
 
     def product(self, world: DemoWorld) -> DemoProduct:
         """Return the product with the texts of this listing."""
-        return world.product(self.index, title_revision=self.title_revision, attribute_revision=self.attribute_revision)
+        return world.get_product(
+            self.index, title_revision=self.title_revision, attribute_revision=self.attribute_revision
+        )
 
     def photos(self, world: DemoWorld) -> list[PhotoRef]:
         """Return the photos of this listing in the order of the catalogue."""
-        count = world.product(self.index).images
+        count = world.get_product(self.index).images
         return [PhotoRef(self.index, n, self.photo_revisions.get(n, 0)) for n in range(count)]
 
     def row(self, world: DemoWorld) -> dict[str, Any]:
@@ -106,7 +108,7 @@ def _change_listing(listing: Listing, place: int, world: DemoWorld, rng: np.rand
         return _change_title(listing, world)
     if place % 3 == 1:
         return replace(listing, attribute_revision=listing.attribute_revision + 1)
-    number = int(rng.integers(world.product(listing.index).images))
+    number = int(rng.integers(world.get_product(listing.index).images))
     revision = listing.photo_revisions.get(number, 0) + 1
     return replace(listing, photo_revisions={**listing.photo_revisions, number: revision})
 

@@ -37,8 +37,8 @@ class PairOptions:
     """How pairs are drawn.
 
     Attributes:
-        hard_negatives: of each pair, at most so many.
-        max_images: of an item, the first so many.
+        hard_negatives: most hard negatives of a pair.
+        max_images: images of an item that are kept, from the first.
         rows_per_group: pairs of a Parquet row group; the rest that fills no group is left out.
         seed: of everything drawn by chance.
     """

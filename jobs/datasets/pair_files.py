@@ -93,7 +93,7 @@ def _flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_pair_product(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a product as pairs hold it: empty fields left out, regions beside the images."""
+    """Return a product as pairs hold it: empty fields left out, regions next to their images."""
     fields = {name: value for name, value in product.items() if value and name != "views"}
     if "attributes" in fields:
         fields["attributes"] = dict(fields["attributes"])

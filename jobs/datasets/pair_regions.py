@@ -19,7 +19,7 @@ REGION_TASK_SCHEMA = "uri string, box array<float>, failure string"
 
 @dataclass(frozen=True)
 class RegionJob:
-    """What a detecting task is told; it travels with it.
+    """What a detection task needs; picklable, so Spark ships it.
 
     Attributes:
         roots: canonical URIs of the folders that images may come from.

@@ -25,7 +25,7 @@ class PurchaseLog:
 
     Attributes:
         path: the purchases.
-        variants_path: products and their families; None: every product stands alone.
+        variants_path: products and their families; None: every product is a family of its own.
     """
 
     path: Path

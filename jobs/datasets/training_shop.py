@@ -2,7 +2,7 @@
 
 A catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read as they read a real
 shop's: demo products of the training seeds without the held-out types, and, where it is given, grocery's TRAIN list:
-each photo stands for a purchase of the product it shows (its iconic picture and texts).
+each photo counts as a purchase of the product it shows (its iconic picture and texts).
 """
 
 import csv
@@ -55,7 +55,7 @@ def write_training_shop(
     for seed in TRAIN_SEEDS:
         world = make_training_world(seed)
         rows += [_make_row(world, index, out, photos) for index in range(products)]
-        families += [{"product_id": p.id, "family": p.family} for p in map(world.product, range(products))]
+        families += [{"product_id": p.id, "family": p.family} for p in map(world.get_product, range(products))]
         bought += _draw_purchases(world, products, purchases_per_product, out, photos)
     if grocery is not None:
         rows += _iter_grocery_rows(grocery)
@@ -73,7 +73,7 @@ def make_training_world(seed: int) -> DemoWorld:
 
 
 def _make_row(world: DemoWorld, index: int, out: Path, photos: list[PhotoJob]) -> dict[str, Any]:
-    product = world.product(index)
+    product = world.get_product(index)
     names = [f"images/{product.id}-{number}.jpg" for number in range(product.images)]
     photos += [(out / name, world.seed, index, number) for number, name in enumerate(names)]
     return {
@@ -147,4 +147,4 @@ def _draw_all(photos: Iterable[PhotoJob], progress: bool) -> None:
 def _draw(photo: PhotoJob) -> None:
     path, seed, index, number = photo
     # Shoppers' photos and later catalogue pictures have their own ground; see `take_photo`.
-    save_jpeg(take_photo(make_training_world(seed).product(index), number).image, path)
+    save_jpeg(take_photo(make_training_world(seed).get_product(index), number).image, path)

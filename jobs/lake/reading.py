@@ -94,7 +94,7 @@ def open_dataset(
 def _read(
     batches: Iterator[pa.RecordBatch], storage: Storage, schema: pa.Schema, base: str, partition_by: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the files that a task is told of (column ``name``)."""
+    """Yield the rows of the files that a task is given (column ``name``)."""
     for batch in batches:
         names = batch.column("name").to_pylist()
         if names:

@@ -1,4 +1,4 @@
-"""Where the lake lies: one root, a folder or an object store, seen through pyarrow's file systems."""
+"""The root of a lake: one root, a folder or an object store, seen through pyarrow's file systems."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,11 +1,12 @@
 """The lake's tables: how Spark reads them and the one way a change becomes visible, `Lake.commit`.
 
 deltalake (delta-rs) writes the Delta log; the data files are written by Spark tasks (`jobs.lake.writing`). Delta alone
-does not stop two stale writers (reference/dependencies.md, "Delta tables"): overwrites of a still empty partition and
+does not stop two stale writers (docs/decisions/0001-exactly-once-commits.md): overwrites of a still empty partition and
 replayed appends both land. Every commit here therefore carries two application transactions:
 
 * the *scope* (table and partition) counts that partition's commits, so that two concurrent ones conflict;
-* the *attempt* (stage and run) marks the work itself, so that a replay or a twin finds it done and stops.
+* the *attempt* (stage and run) marks the work itself, so that a repeated or concurrent duplicate run finds it done
+and stops.
 """
 
 import logging
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SCHEMA_PROPERTY = "moon.schema_version"
+"""Delta table property that holds the schema version."""
+
 CommitMode = Literal["append", "overwrite"]
 
 
@@ -57,13 +61,21 @@ class Lake:
             delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
         except TableNotFoundError:
             delta = self._create(TABLES[name], uri)
-        found = delta.metadata().configuration.get("moon.schema_version")
-        if found != str(LAKE_SCHEMA_VERSION):
-            raise SchemaVersionError(
-                f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: use the release that wrote "
-                "it, or start a new lake with --lake"
-            )
+        self._check_schema_version(delta, uri)
         return delta
+
+    def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
+        found = read_schema_version(delta)
+        if found == LAKE_SCHEMA_VERSION:
+            return
+        if found > LAKE_SCHEMA_VERSION:
+            remedy = "a later release wrote it: use that release"
+        else:
+            remedy = (
+                f"an earlier release wrote it. When its runs have ended, run `moon migrate --lake {self.storage.root}` "
+                "once; it takes seconds, and nothing is encoded"
+            )
+        raise SchemaVersionError(f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: {remedy}")
 
     def _create(self, table: Table, uri: str) -> DeltaTable:
         if self.storage.is_local:
@@ -75,11 +87,11 @@ class Lake:
                 schema=DeltaSchema.from_arrow(table.schema),
                 mode="ignore",
                 partition_by=list(table.partition_by),
-                configuration={"moon.schema_version": str(LAKE_SCHEMA_VERSION)},
+                configuration={SCHEMA_PROPERTY: str(LAKE_SCHEMA_VERSION)},
                 raise_if_key_not_exists=False,
                 storage_options=options,
             )
-        except CommitFailedError:  # a twin created it between our look and our commit
+        except CommitFailedError:  # a concurrent process created it after we looked
             return DeltaTable(uri, storage_options=options)
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
@@ -168,7 +180,7 @@ class Lake:
             partition: the partition all files belong to; the scope that serialises writers.
             mode: overwrite removes the partition's earlier files in the same transaction.
             remove: paths (relative to the table) to remove in the same transaction; for compaction.
-            counter: an application transaction that must stand exactly at this version before and stands one
+            counter: an application transaction that must have exactly this version before the commit and has one
                 higher after it; the fence of leases and ledgers.
             marks: further numbers to set in the same transaction (read by `transaction_version`), such as a
                 collection's high-water date.
@@ -177,7 +189,7 @@ class Lake:
             Whether this call committed; False where the attempt was there already.
 
         Raises:
-            FenceError: the counter stands elsewhere: somebody else was first.
+            FenceError: the counter has another version: another writer was first.
             CommitFailedError: twenty conflicts in a row.
         """
         delta = self.open(name)
@@ -223,6 +235,18 @@ class Lake:
             if "conflict" in str(error).lower() or "concurrent" in str(error).lower():
                 raise CommitFailedError(str(error)) from error
             raise
+
+
+class UncheckedLake(Lake):
+    """A lake whose tables may have the schema of an earlier release: for `jobs.operations.migrate` alone."""
+
+    def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
+        """Accept any version."""
+
+
+def read_schema_version(delta: DeltaTable) -> int:
+    """Return the schema version that a table carries."""
+    return int(delta.metadata().configuration.get(SCHEMA_PROPERTY, "0"))
 
 
 def open_lake(settings: Settings) -> Lake:

@@ -174,7 +174,7 @@ def scan_rows(
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield all matching rows, a page at a time, in order of their ids, at Strong consistency.
 
-    Meant for a collection that nobody writes meanwhile (under the lease): a row upserted between two pages may be
+    Meant for a collection that nobody else writes (under the lease): a row upserted between two pages may be
     missed.
 
     Args:

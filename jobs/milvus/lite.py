@@ -61,7 +61,7 @@ def run_lite_server(path: str, wait_seconds: float) -> Iterator[str]:
 
     Raises:
         LiteBusyError: it was still open elsewhere after that time.
-        LitePathError: something else lies at the path, or its parent cannot be written.
+        LitePathError: something else is at the path, or its parent cannot be written.
     """
     folder = Path(path).expanduser().resolve()
     with _servers_lock:

@@ -1,1 +1,1 @@
-"""What people start beside the nightly run: backfills, rollouts, repairs, maintenance, checks of a catalogue."""
+"""What people start besides the nightly run: backfills, rollouts, repairs, maintenance, checks of a catalogue."""

@@ -194,7 +194,7 @@ def _model(context: RunContext, folder: str | None) -> ModelChoice:
     if folder:
         return describe_checkpoint(folder, context.settings.detector)
     with connect(context.settings) as client:
-        return choose_model(context.settings, client)
+        return choose_model(context.settings, client, context.lake)
 
 
 def _list_kept_dates(context: RunContext) -> set[str]:

@@ -20,18 +20,19 @@ from schemas.tables import CONTENT_KEY
 
 
 def carry_over_products(context: RunContext, model: ModelChoice, served: str) -> int:
-    """Bring over what a served collection holds, tonight does not deliver, and the model's own collection lacks.
+    """Bring over what a served collection holds, the served date does not deliver, and the model's own collection
+    lacks.
 
-    The collection's high-water date falls back to the dates of those rows meanwhile: catch it up afterwards
-    (`jobs.operations.catch_up`). Done already, it changes nothing; interrupted, it continues.
+        The collection's high-water date falls back to the dates of those rows: catch it up afterwards
+        (`jobs.operations.catch_up`). Done already, it changes nothing; interrupted, it continues.
 
-    Args:
-        context: the date that is served.
-        model: of the collection that follows.
-        served: the collection that is followed.
+        Args:
+            context: the date that is served.
+            model: of the collection that follows.
+            served: the collection that is followed.
 
-    Returns:
-        How many products were lacking.
+        Returns:
+            How many products were lacking.
     """
     lacking = _find_missing(context, model, served)
     dates = {row.date: row["count"] for row in lacking.groupBy("date").count().collect()}
@@ -46,8 +47,8 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
 def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
     """Return product_id, content_hash and the latest date that delivered it."""
     lake, spark = context.lake, context.spark
-    tonight = lake.read(spark, "products", context.partition).select("product_id")
-    held = read_ledger(spark, lake, served).join(tonight, "product_id", "left_anti")
+    delivered = lake.read(spark, "products", context.partition).select("product_id")
+    held = read_ledger(spark, lake, served).join(delivered, "product_id", "left_anti")
     wanted = held.join(read_ledger(spark, lake, model.collection), CONTENT_KEY, "left_anti").select(*CONTENT_KEY)
     return (
         lake.read(spark, "products")

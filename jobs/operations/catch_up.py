@@ -22,6 +22,7 @@ from jobs.stages.runner import OUT_OF_BAND_STAGES, RunOutcome, run_stages
 from jobs.state.lease import hold_lease
 from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
+from jobs.state.model_store import store_model
 from jobs.state.plan_record import Plan, commit_plan_header
 from jobs.state.run_context import RunContext
 
@@ -83,6 +84,7 @@ def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
     """
     ours = replace(context, settings=context.settings.replace(model=model.uri))
     register_model(ours.lake, model)
+    store_model(ours.lake.storage, model.model_version, model.uri, model.detector)
     return run_stages(ours, OUT_OF_BAND_STAGES, plan_catch_up(ours, model))
 
 

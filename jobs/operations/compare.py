@@ -67,7 +67,7 @@ def compare_models(
         models: two model versions, in full.
         date: snapshot date whose products count.
         k: neighbours of each product.
-        sample_size: so many products at most; with both models' vectors they must fit into the driver's memory.
+        sample_size: most products of the sample; with both models' vectors they must fit into the driver's memory.
         seed: of the sample; the same seed is the same sample.
 
     Returns:

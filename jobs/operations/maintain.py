@@ -1,7 +1,7 @@
 """maintain: keeps the lake small and quick: retention, compaction, checkpoints, and files that nobody refers to.
 
-Safe beside a running night: every change is a commit that conflicts where it must, files are swept only when they are
-older than any stage could need, and two runs of maintain exclude each other by a lease.
+Safe while a nightly run works: every change is a commit that conflicts where it must, files are swept only when they
+are older than any stage could need, and two runs of maintain exclude each other by a lease.
 """
 
 import logging
@@ -119,7 +119,7 @@ def _forget(lake: Lake, part: ForgottenPartition, dry_run: bool) -> MaintenanceA
 def _compact(
     spark: "SparkSession", lake: Lake, table: str, max_files: int, first_kept: str, dry_run: bool
 ) -> list[MaintenanceAction]:
-    """Merge the files of partitions that have many; the ledger goes on telling what every retained date served."""
+    """Merge the files of partitions that have many; the ledger keeps what every retained date served."""
     actions = []
     for partition in lake.open(table).partitions():
         paths = _list_paths(lake, table, partition)
@@ -141,8 +141,8 @@ def _compact(
 def _merge_rows(spark: "SparkSession", lake: Lake, table: str, paths: list[str], first_kept: str) -> "DataFrame":
     """Return the rows of some files of a partition; of the ledger without the history before a date.
 
-    Exactly those files are read, because exactly those are removed: a night may append another meanwhile. What a new
-    file of the ledger says has a higher epoch, so folding the others does no harm.
+    Exactly those files are read, because exactly those are removed: a run may append another at the same time. What a
+    new file of the ledger says has a higher epoch, so folding the others does no harm.
     """
     uris = [lake.storage.uri(table, path) for path in paths]
     rows = read_lake_files(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))

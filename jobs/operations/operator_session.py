@@ -1,6 +1,6 @@
 """What an operator's work on the served collection needs: its lease, a mender, and a line in the history.
 
-Shared by `jobs.operations.repair` and `jobs.operations.restore`. Whoever else writes the collection waits meanwhile.
+Shared by `jobs.operations.repair` and `jobs.operations.restore`. Other writers of the collection wait until it ends.
 """
 
 import time
@@ -33,7 +33,7 @@ class OperatorSession:
         client, collection: where.
         lease: the right to write it.
         reconciler: writes it.
-        ledger_version: of its ledger, which nobody else writes meanwhile.
+        ledger_version: version of its ledger, which nobody else writes during the session.
     """
 
     client: "MilvusClient"
@@ -76,7 +76,7 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
 def record_operation(
     lake: Lake, stage: str, date: str, counts: Mapping[str, int], details: Mapping[str, str], started: float
 ) -> None:
-    """Append what was done by hand to `runs`, with who did it.
+    """Append an operator's action to `runs`, with who did it.
 
     Args:
         lake, stage, date: where, what, and the snapshot date that it concerns.

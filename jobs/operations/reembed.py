@@ -58,7 +58,7 @@ def reembed_in_parts(
 
     Args:
         context, model: as for `reembed`.
-        products_per_part: about so many products a part; parts that are done are found committed.
+        products_per_part: approximate number of products of a part; parts that are done are found committed.
     """
     delivered = context.lake.count("products", context.partition)
     parts = max(1, -(-delivered // products_per_part))

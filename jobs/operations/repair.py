@@ -1,4 +1,4 @@
-"""repair: compares the served collection with the ledger and mends what differs.
+"""Compares the served collection with the ledger and brings back what differs.
 
 For rows that were deleted, changed or added behind our back, and after a restore of Milvus's own storage. The rows come
 back from `vectors` and `products`; nothing is encoded, and the ledger stays as it is.
@@ -20,13 +20,13 @@ _STAGE = "repair"
 
 @dataclass(frozen=True)
 class RepairResult:
-    """What was found, and mended unless only looked at.
+    """What differed, and was brought back unless it was a dry run.
 
     Attributes:
         collection: the served one.
         rows: what the ledger says it holds.
         found: rows that differed, by kind.
-        dry_run: nothing was mended.
+        dry_run: nothing was changed.
     """
 
     collection: str
@@ -37,8 +37,8 @@ class RepairResult:
     def as_dict(self) -> dict[str, object]:
         """Return the fields, for JSON."""
         kinds = {kind: getattr(self.found, kind) for kind in ("missing", "changed", "surplus")}
-        mended = 0 if self.dry_run else self.found.rows
-        return {"collection": self.collection, "rows": self.rows, **kinds, "mended": mended, "dry_run": self.dry_run}
+        repaired = 0 if self.dry_run else self.found.rows
+        return {"collection": self.collection, "rows": self.rows, **kinds, "mended": repaired, "dry_run": self.dry_run}
 
 
 def repair_collection(context: RunContext, *, deep: bool = False, dry_run: bool = False) -> RepairResult:

@@ -1,8 +1,8 @@
 """restore: brings the served collection and its ledger back to what an earlier date served, and holds the nights.
 
 For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one plan back
-under a collection's high-water date (design, "Serving state"). Rows that differ from that date's are written under a
-new epoch, with the snapshot dates they had; what came since is deleted. Nothing is encoded.
+under a collection's high-water date (docs/decisions/0008-hold-and-restore.md). Rows that differ from that date's are
+written under a new epoch, with the snapshot dates they had; what came since is deleted. Nothing is encoded.
 
 The hold comes first, so that a restore that was killed is not undone by the next night. Run again, it continues.
 """
@@ -115,7 +115,7 @@ def _check_date(context: RunContext, collection: str, before: str) -> None:
     if context.date >= before:
         raise NightStoppedError(
             f"{collection} serves {before}: there is nothing later than {context.date} to undo (`moon repair` "
-            f"mends rows "
+            f"repairs rows "
             "that were changed behind our back)"
         )
     first = read_ledger_head(context.lake, collection).history_start

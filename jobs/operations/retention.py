@@ -52,7 +52,7 @@ def find_expired_partitions(spark: "SparkSession", lake: Lake, first_kept: str) 
     """Return the partitions of `DATED_TABLES` before a date.
 
     Products stay as long as a collection serves one whose row no later date holds (its rows have been refused since):
-    mending a collection needs them.
+    reconciling a collection needs them.
     """
     needed = _list_served_dates(spark, lake, first_kept)
     found = []

@@ -1,9 +1,9 @@
 """rollout: another model for the readers, in two steps with a person between them.
 
-`prepare_rollout` fills the new model's collection beside the nights, which go on and serve the old one, and compares
+`prepare_rollout` fills the new model's collection while nightly runs continue to serve the old one, and compares
 both. A person reads the comparison. `switch_rollout` catches up with the nights that passed and moves the alias while
-no night can come between. Either step, killed anywhere and run again, goes on where it was; done already, it changes
-nothing.
+no night can come between. Either step, killed at any point and run again, continues where it was; done already, it
+changes nothing.
 """
 
 import logging
@@ -35,7 +35,7 @@ from schemas.collection import ID_FIELD
 log = logging.getLogger(__name__)
 
 STAGE = "rollout"
-"""Name of both steps in `runs`; the detail ``state`` tells them apart."""
+"""Name of both steps in `runs`; the detail ``state`` distinguishes them."""
 ROLLOUT_PREPARED, ROLLOUT_SWITCHED, ROLLOUT_ALREADY_SERVED = "prepared", "switched", "serves already"
 
 PRODUCTS_PER_PART = 100_000
@@ -93,7 +93,7 @@ class RolloutPreview:
         rows: products that the old collection serves ("served"), that the new one has ("ready"), and that readers would
             lose ("missing": the new model could not encode them).
         comparison: see `jobs.operations.compare.compare_models`; empty where the catalogue is too small for one.
-        page: where the page for people lies.
+        page: URI of the page for people.
     """
 
     date: str
@@ -144,7 +144,7 @@ def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed
         for part, outcome in reembed_in_parts(context, rollout.model, PRODUCTS_PER_PART):
             log.info("part %d of %d: %s", part.number + 1, part.of, dict(outcome.results["encode"].counts))
         follower.run()
-        if read_ledger_head(lake, rollout.served).version == before:  # no night has passed meanwhile
+        if read_ledger_head(lake, rollout.served).version == before:  # no nightly run has passed since
             break
     models = (rollout.served_model, rollout.model.model_version)
     comparison: dict[str, Any] = {}
@@ -199,7 +199,7 @@ def count_held(rollout: Rollout) -> dict[str, int]:
 
 
 def _wait_for_night(rollout: Rollout) -> None:
-    """Give a night that is underway the time to end; Milvus Lite is free for it meanwhile."""
+    """Wait for a nightly run that is underway; Milvus Lite is not held while waiting."""
     deadline = time.monotonic() + rollout.context.settings.wait_seconds
     while time.monotonic() < deadline:
         try:
@@ -235,11 +235,11 @@ def _is_prepared(rollout: Rollout) -> bool:
 
 
 def _record_state(rollout: Rollout, state: str, date: str, rows: Mapping[str, int], details: Mapping[str, str]) -> None:
-    told = {
+    details = {
         "state": state, "before": rollout.served, "after": rollout.model.collection,
         "model": rollout.model.model_version, "reason": rollout.reason, "by": current_operator(), **details,
     }  # fmt: skip
-    record_runs(rollout.context.lake, date, "", [make_run_row(STAGE, rows, told)])
+    record_runs(rollout.context.lake, date, "", [make_run_row(STAGE, rows, details)])
 
 
 def _write_page(rollout: Rollout, prepared: RolloutPreview) -> str:

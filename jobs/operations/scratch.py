@@ -148,7 +148,7 @@ def _fill_collection(
     check_capacity(client, context.settings, total)
     expires = (datetime.now(UTC) + lives).isoformat(timespec="seconds")
     lifetime = {PROPERTY_EXPIRES: expires, PROPERTY_TTL: str(int(lives.total_seconds()))}
-    recreate_collection(client, context.settings, model, total, lifetime)  # an earlier run's, perhaps killed, goes
+    recreate_collection(client, context.settings, model, total, lifetime)  # replaces one of an earlier or killed run
     written = RowWriter(context.settings, lease.guard, name).write(client, rows) if total else WriteResult()
     flush_collection(client, name)
     verify_collection(client, name, rows=total, epoch=lease.epoch, epoch_rows=total, written=written)

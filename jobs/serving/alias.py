@@ -1,8 +1,8 @@
 """Aliases: the one place that creates and moves them, and the history of the moves.
 
-Readers query one alias (`Settings.alias`); beside it every model version has a pinned alias that never moves on
+Readers query one alias (`Settings.alias`); besides, every model version has a pinned alias that never moves
 (`schemas.collection.pinned_alias`). `publish` creates both once; only rollout and rollback move the readers' alias
-(design, "Serving state").
+(docs/decisions/0013-collection-names.md).
 
 A move is noted in `runs` (stage ``alias``) before and after it is made: who, when, why, from where to where. Clients
 cache what an alias names, so a move is verified by a client of its own.
@@ -50,7 +50,7 @@ class AliasMove:
 def create_alias(client: "MilvusClient", alias: str, collection: str) -> bool:
     """Create an alias unless there is one of that name; return whether this call did.
 
-    A twin that is faster leaves nothing to do. An alias that exists is left where it points.
+    A concurrent duplicate run that was first leaves nothing to do. An alias that exists is left where it points.
     """
     if read_alias_target(client, alias) is not None:
         return False

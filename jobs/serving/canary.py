@@ -121,7 +121,7 @@ def _search_neighbours(
 
 
 def _is_found_first(name: str, hits: SearchHits) -> bool:
-    """Return whether a row comes first, alone or beside others of the same vector (there may be more than K)."""
+    """Return whether a row comes first, alone or with others of the same vector (there may be more than K)."""
     best = hits[0][1] if hits else 0.0
     return best >= 1 - SCORE_TIE or dict(hits).get(name, -1.0) >= best - SCORE_TIE
 

@@ -12,6 +12,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties, retry_transient
 from jobs.settings import Settings
 from jobs.state.model_registry import ModelChoice, read_registered_model
+from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
     CONSISTENCY,
@@ -20,6 +21,7 @@ from schemas.collection import (
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
+    PROPERTY_MODEL_COPY,
     PROPERTY_PREPROCESSING,
     VECTOR_FIELD,
     Index,
@@ -50,7 +52,7 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
 
     Args:
         client: where.
-        context: settings (the index wanted) and lake (where the model lies).
+        context: settings (the index wanted) and lake (which knows the model).
         plan: model version and name of the collection.
         dimension: of its vectors.
         rows: how many it will hold, for the choice of the index.
@@ -61,7 +63,9 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     name = plan.collection
     index = _choose_index(client, context.settings, rows)
     if not client.has_collection(name):
-        _create(client, read_registered_model(context.lake, context.settings, plan.model_version, name), index)
+        model = read_registered_model(context.lake, context.settings, plan.model_version, name)
+        copy = context.lake.storage.uri(MODELS_FOLDER, plan.model_version)
+        _create(client, model, index, {PROPERTY_MODEL_COPY: copy})
     _check_identity(read_collection_properties(client, name), plan.model_version, dimension, name)
     if not client.list_indexes(name):
         _build(client, name, index)
@@ -135,7 +139,7 @@ def _check_identity(found: dict[str, str], model_version: str, dimension: int, n
 
 
 def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> None:
-    """Return if a collection of so many rows may be written.
+    """Check that a collection of this many rows may be written.
 
     Raises:
         NightStoppedError: they are too many for Milvus Lite.
@@ -163,7 +167,7 @@ def flush_collection(client: "MilvusClient", name: str) -> None:
 def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
     """Return whether a collection lacks rows of the last run in the ledger, though their number may be right.
 
-    That happens when nights went to another Milvus meanwhile, or when this one was restored from a backup.
+    That happens when runs went to another Milvus in between, or when this one was restored from a backup.
 
     Args:
         client, name: what to look at.
@@ -185,7 +189,7 @@ def verify_collection(
         written: tells a few rows, which are read back and compared.
 
     Raises:
-        NightStoppedError: it holds something else. The ledger is not written then, and the next run mends it.
+        NightStoppedError: it holds something else. The ledger is not written then, and the next run reconciles it.
     """
     found = {"rows": count_rows(client, name), "of_epoch": count_rows(client, name, f"epoch == {epoch}")}
     if found != {"rows": rows, "of_epoch": epoch_rows}:
@@ -193,7 +197,7 @@ def verify_collection(
             f"collection {name} holds {found['rows']:,} rows, {found['of_epoch']:,} of them from this run; it must be "
             f"{rows:,} and {epoch_rows:,}. Another writer is at work that does not take our lease, or Milvus "
             f"lost rows. "
-            "Stop that writer and run the night again: it mends what differs"
+            "Stop that writer and run the night again: it repairs what differs"
         )
     different = [row[ID_FIELD] for row in _find_differing(client, name, written.sample, epoch)]
     if different:

@@ -40,7 +40,7 @@ def export_collection(
 
     Raises:
         NothingPublishedError: nothing is published.
-        ExportError: rows came or went meanwhile, or the folder does not exist.
+        ExportError: rows were written or deleted during the export, or the folder does not exist.
     """
     if not out.parent.is_dir():
         raise ExportError(f"there is no folder {out.parent} to export into")

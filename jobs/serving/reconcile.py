@@ -1,12 +1,12 @@
-"""Mends a collection that is not what the ledger says: after a writer died, or rows were changed behind our back.
+"""Brings a collection back to what the ledger says, after a writer died or rows were changed from outside.
 
 Three ways to find what differs. After an unfinished run (a lease was taken since the ledger was last written): rows
 with an epoch newer than the ledger's, and products that a plan of that ledger would have deleted; cheap however large
 the collection is. Otherwise every row's id, hash and epoch is compared with what should be there; a deep look compares
 every field and the vector as well, and reads them all for it.
 
-Mending writes rows exactly as the ledger has them, epoch and snapshot date included. It needs no commit of its own and
-may itself be interrupted.
+Reconciling writes rows exactly as the ledger has them, epoch and snapshot date included. It needs no commit of its
+own and may itself be interrupted.
 """
 
 import logging
@@ -54,7 +54,7 @@ ROW_MISSING, ROW_CHANGED, ROW_SURPLUS = "missing", "changed", "surplus"
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What differed, and was mended unless only looked at.
+    """What differed, and was brought back unless it was a dry run.
 
     Attributes:
         missing, changed, surplus: rows that were lacking, other than they should be, or not to be there.
@@ -79,7 +79,7 @@ class ReconcileResult:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """What mending needs.
+    """Compares a collection with the ledger and writes what differs.
 
     Attributes:
         spark, lake: where the lake's state is read.
@@ -124,13 +124,13 @@ class Reconciler:
         with spill_rows(self.spark, self.lake, self._read_collection(deep)) as held:
             judged = self._classify_rows(target, held, deep)
             found = {row.kind: row["count"] for row in judged.groupBy("kind").count().collect()}
-            mended = ReconcileResult(**found)
-            if dry_run or not mended.rows:
-                return mended
+            result = ReconcileResult(**found)
+            if dry_run or not result.rows:
+                return result
             log.warning("%s does not hold what it must: %s", self.writer.collection, found)
             wanted = target.join(judged.where(F.col("kind") != ROW_SURPLUS).select(ID_FIELD), ID_FIELD, "left_semi")
             sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == ROW_SURPLUS)).sample
-            return replace(mended, sample=sample)
+            return replace(result, sample=sample)
 
     def _read_collection(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
         """Yield what the collection holds, page by page (`SCANNED_ROW`)."""
@@ -139,8 +139,8 @@ class Reconciler:
             return
         fields = [*(name for name in SCALAR_FIELDS if name != ID_FIELD), VECTOR_FIELD]
         for page in scan_rows(self.client, self.writer.collection, fields, page_rows=vector_page_size(self.dimension)):
-            told = [column for column in SCANNED_ROW.names if column != "digest"]
-            yield [{**{key: row[key] for key in told}, "digest": compute_entity_digest(row)} for row in page]
+            plain = [column for column in SCANNED_ROW.names if column != "digest"]
+            yield [{**{key: row[key] for key in plain}, "digest": compute_entity_digest(row)} for row in page]
 
     def _classify_rows(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
         """Return product_id and kind of every row that differs."""
@@ -184,19 +184,19 @@ class Reconciler:
         written = self.writer.write(self.client, rows) if found else WriteResult()
         deleted = self.writer.delete(self.client, surplus)
         if written.rows or deleted:
-            log.warning("%s mended: %d rows written, %d deleted", self.writer.collection, written.rows, deleted)
+            log.warning("%s reconciled: %d rows written, %d deleted", self.writer.collection, written.rows, deleted)
         return WriteResult(written.rows + deleted, written.sample)
 
     def _rows(self, wanted: DataFrame) -> DataFrame:
         """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
         key = wanted.select(*CONTENT_KEY)
         columns = ["title", "category", "attributes"]
-        told = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
-        latest = told.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("told"))
+        products = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
+        latest = products.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("row"))
         vectors = read_vectors(self.spark, self.lake, self.model_version, key)
         return join_rows(
             wanted.select(*CONTENT_KEY, "snapshot_date", "epoch"),
-            latest.select(*CONTENT_KEY, "told.*"),
+            latest.select(*CONTENT_KEY, "row.*"),
             vectors,
             self.model_version,
         )
@@ -204,7 +204,8 @@ class Reconciler:
 
 @contextmanager
 def spill_rows(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]]]) -> Iterator[DataFrame]:
-    """Yield rows that the driver receives page by page as a DataFrame, kept in a file meanwhile."""
+    """Yield rows that the driver receives page by page as a DataFrame, kept in a file of the lake for the "
+    "length of a block."""
     filesystem, root = lake.storage.open()
     name = f"{SCRATCH_FOLDER}/{uuid.uuid4()}.parquet"
     filesystem.create_dir(f"{root}/{SCRATCH_FOLDER}", recursive=True)

@@ -83,7 +83,7 @@ class RowWriter:
         """Upsert all rows (`jobs.serving.rows`) and return when every one is acknowledged.
 
         Raises:
-            LeaseLostError: another writer took over; what was sent is mended by it.
+            LeaseLostError: another writer took over; it reconciles what was sent.
             StoppedError: we were asked to end; nothing is on its way any more.
         """
         if detect_backend(client) == "lite":

@@ -1,4 +1,4 @@
-"""What Milvus is to be told: whole rows for tonight's upserts, and the check that they may be served.
+"""Builds the rows of a collection from products and vectors, and checks that they may be served.
 
 A row of a collection is a product of the lake with its vector; rows are built as DataFrames and turned into Milvus's
 entities by the task that sends them (`iter_entities`).
@@ -39,7 +39,7 @@ Entity = dict[str, Any]
 
 
 def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
-    """Return one whole row for every product that tonight's plan brings into the collection.
+    """Return one whole row for every product that the plan brings into the collection.
 
     Products that encode refused have no vector and no row: they stay in Milvus as they are.
 
@@ -118,7 +118,7 @@ def check_serving_rows(rows: DataFrame, dimension: int) -> int:
     if found.bad:
         raise NightStoppedError(
             f"{found.bad:,} of {found.rows:,} vectors are not unit vectors of {dimension} numbers (product "
-            f"{found.example!r}, for one): the model or its precision is broken. Nothing was served; mend the model "
+            f"{found.example!r}, for one): the model or its precision is broken. Nothing was served; correct the model "
             "and encode again"
         )
     if found.rows != found.products:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import MoonError
+from jobs.lake.store import open_lake
 from jobs.milvus.client import connect
 from jobs.settings import Settings
+from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
 from schemas.collection import ID_FIELD, METRIC, SCALAR_FIELDS, VECTOR_FIELD, build_search_params
 
@@ -111,8 +113,12 @@ def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
     from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  (torch takes seconds to import)
     from moon_model.encoder import MoonEncoder  # noqa: PLC0415
 
-    detector = ProductDetector.from_pretrained(settings.detector) if settings.detector else None
-    return MoonEncoder.for_collection(client, settings.alias, path=settings.model, detector=detector)
+    served = contract.read_served_model(client, settings.alias)
+    folder = settings.model or served.checkpoint
+    model = find_model(open_lake(settings), served.model_version, [folder], settings, served.collection)
+    path, detector = (model.uri, model.detector) if model else (folder, settings.detector)
+    loaded = ProductDetector.from_pretrained(detector) if detector else None
+    return MoonEncoder.for_collection(client, settings.alias, path=path, detector=loaded)
 
 
 def search_nearest(

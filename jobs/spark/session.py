@@ -1,8 +1,8 @@
 """The Spark session of a job: one place for its configuration.
 
-Started by spark-submit (a DAG task), the submit's own master and resources stand; started by ``moon nightly``, the
+Started by spark-submit (a DAG task), the submit's own master and resources are used; started by ``moon nightly``, the
 session is local. Python workers run one torch thread each and keep freed activation buffers up to a size
-(reference/dependencies.md, "Speed": returning all of them to the kernel costs a third of the encoder's rate).
+(docs/decisions/0020-worker-memory.md: returning all of them to the kernel costs a third of the rate).
 """
 
 import os

@@ -1,4 +1,4 @@
-"""detect: the core region of every image that tonight's encoding needs and that has none yet.
+"""Stage detect: finds the core region of every image that the plan's encoding needs and that has none yet.
 
 A region belongs to an image (URI and version) and a detector, not to a night: a product whose title changed costs no
 detection.
@@ -25,7 +25,7 @@ IMAGES_PER_TASK = 512
 
 
 def detect(context: RunContext, plan: Plan) -> StageResult:
-    """Find and commit the missing regions of tonight's images.
+    """Find and commit the missing regions of the plan's images.
 
     Commits refused images (`quarantine`) first and `regions` last: they are the mark. What an earlier run of the date
     refused of products that this plan leaves alone stays there.
@@ -60,7 +60,7 @@ def select_products_to_encode(context: RunContext, plan: Plan) -> DataFrame:
 
 
 def select_images_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:
-    """Return the images that tonight's encoding reads.
+    """Return the images that the plan's encoding reads.
 
     Returns:
         product_id, source_row, image_index (0-based, < max_images), uri and version; a row for each place
@@ -82,7 +82,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         storage=context.lake.storage,
         partitions=partitions,
         roots=list_allowed_roots(context),
-        detector=context.settings.detector,
+        detector=model.detector,
         detector_version=plan.detector_version,
     )
     # Sorted, so that all places that show one image meet in one task, next to each other.
@@ -94,7 +94,7 @@ def _rewrite_refused(context: RunContext, plan: Plan, partition: dict[str, str])
     """Write once more what earlier plans of the date refused of products that this one has no reason to encode.
 
     A date that is run again after it was served plans only what is left to do; the images that its products lack are
-    as bad as before. Products keep their rows' reasons, at the place where tonight's snapshot has them.
+    as bad as before. Products keep their rows' reasons, with their place in the date's snapshot.
     """
     if not context.lake.count("quarantine", partition):
         return []

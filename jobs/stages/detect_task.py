@@ -22,7 +22,7 @@ from moon_model.images import BadImageError, decode_image
 
 @dataclass(frozen=True)
 class DetectJob:
-    """What a task is told; it travels with it.
+    """What a detection task needs; picklable, so Spark ships it.
 
     Attributes:
         storage: the lake's root.

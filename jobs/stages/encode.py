@@ -1,4 +1,4 @@
-"""encode: tonight's new and changed products become vectors.
+"""Stage encode: the plan's new and changed products become vectors.
 
 The driver joins text and image references; pixels are read by the workers (`jobs.stages.encode_task`) and vectors are
 written by them, so neither passes through Spark.
@@ -26,7 +26,7 @@ PRODUCTS_PER_TASK = 128
 
 
 def encode(context: RunContext, plan: Plan) -> StageResult:
-    """Make and commit the vectors of tonight's plan.
+    """Make and commit the vectors of the plan.
 
     Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
 
@@ -75,7 +75,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         roots=list_allowed_roots(context),
         model=worker_path(model.uri),
         model_version=plan.model_version,
-        detector=context.settings.detector,
+        detector=model.detector,
         max_images=model.max_images,
         batch_tokens=context.settings.batch_tokens,
     )

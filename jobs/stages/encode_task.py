@@ -39,7 +39,7 @@ class BrokenVectorError(RuntimeError):
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """What a task is told; it travels with it.
+    """What an encoding task needs; picklable, so Spark ships it.
 
     Attributes:
         storage: the lake's root.
@@ -69,7 +69,7 @@ class EncodeItem:
     Attributes:
         row: its row of `jobs.stages.encode.select_rows_to_encode`.
         prepared: the model's input; None when no image of it can be used.
-        refused: rows of `quarantine`. Images that failed in detect are not told of again.
+        refused: rows of `quarantine`. Images that failed in detect are not recorded again.
         is_partial: whether an image is missing from the input.
     """
 

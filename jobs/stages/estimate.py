@@ -1,4 +1,4 @@
-"""How long tonight's encoding will take, from what earlier nights measured."""
+"""Estimates how long a run's encoding takes, from what earlier runs measured."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ from jobs.lake.store import Lake
 from schemas.tables import RUNS
 
 MAX_RUNS = 10
-"""So many earlier runs of a stage are looked at; together, so that small nights with their start-up weigh little."""
+"""Earlier runs of a stage that are averaged; weighed by their work, so that start-up times of small runs count
+little."""
 
 STAGE_UNITS = {"detect": "images", "encode": "products"}
 """What each stage's rate counts: the name in ``runs.counts`` of what it worked on."""
@@ -14,7 +15,7 @@ STAGE_UNITS = {"detect": "images", "encode": "products"}
 
 @dataclass(frozen=True)
 class WorkEstimate:
-    """Tonight's work, and its time where earlier nights measured it.
+    """A run's encoding work, and its time where earlier runs measured it.
 
     Attributes:
         products, images: to encode.
@@ -35,12 +36,12 @@ class WorkEstimate:
 
 
 def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> WorkEstimate:
-    """Return tonight's work with its expected time.
+    """Return a run's encoding work with its expected time.
 
     Args:
         lake: holds the records of earlier runs.
-        model_version: tonight's model; runs of another say nothing about it.
-        products: new and changed tonight.
+        model_version: the run's model; runs of other models are not counted.
+        products: new and changed products.
         images: theirs, as far as they reach the model.
     """
     rates = measure_seconds_per_unit(lake, model_version)

@@ -1,9 +1,9 @@
-"""An older date filled in: it makes its vectors, and serves what no later date has said anything of.
+"""What the run of an older date serves: products that no later date delivered or replaced.
 
-A product whose row is refused keeps what an earlier night served (design, "Conservation"). Where that earlier night is
-run afterwards (a missed one, or Airflow's ``--run-backwards``), its row comes now: the collection holds nothing newer
-of the product, and every later date that the lake knows refused it. So nights end alike forwards and backwards. Nothing
-newer is replaced and nothing is deleted: a product that a missed night would have deleted stays until a night does.
+A product whose row is refused keeps what an earlier date served (docs/decisions/0010-late-dates.md). Where that earlier
+date is run afterwards (a missed run, or Airflow's ``--run-backwards``), its row comes now: the collection holds nothing
+newer of the product, and every later date in the lake refused it. So the end state does not depend on the order of the
+dates. Nothing newer is replaced and nothing is deleted.
 """
 
 from dataclasses import replace

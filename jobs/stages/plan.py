@@ -22,6 +22,7 @@ from jobs.state.changes import compare_with_ledger, select_stale
 from jobs.state.hold import check_not_held
 from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, choose_model, register_model
+from jobs.state.model_store import store_model
 from jobs.state.plan_record import (
     Plan,
     commit_plan_header,
@@ -45,11 +46,12 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """
     check_not_held(context.lake)
     with connect(context.settings) as client:
-        model = choose_model(context.settings, client)
+        model = choose_model(context.settings, client, context.lake)
     draft = draft_plan(context, model)
     attempt = f"plan/{draft.run_id}"
     if not context.lake.is_committed("plans", attempt):
         register_model(context.lake, model)
+        store_model(context.lake.storage, model.model_version, model.uri, model.detector)
         frozen = freeze_comparison(context, draft, attempt, model.max_images)
         counts = frozen.counts
         # Few deletes and refusals pass every breaker: only more are worth the job that counts the ledger.

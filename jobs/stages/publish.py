@@ -1,6 +1,6 @@
-"""publish: creates the aliases that readers query once, afterwards checks that they stand.
+"""Stage publish: creates the aliases that readers query once, afterwards checks that they name the collection.
 
-Only `moon rollout` and `moon rollback` move the alias (design, "Serving state").
+Only `moon rollout` and `moon rollback` move the alias (docs/decisions/0013-collection-names.md).
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def publish(context: RunContext, plan: Plan) -> StageResult:
-    """Make the readers' alias and the model's pinned alias point at tonight's collection.
+    """Make the readers' alias and the model's pinned alias name the plan's collection.
 
     Raises:
         NightStoppedError: an alias points elsewhere, or the collection is gone.
@@ -40,6 +40,7 @@ def _check(client: "MilvusClient", alias: str, collection: str) -> None:
     found = read_alias_target(client, alias)
     if found != collection:
         raise NightStoppedError(
-            f"alias {alias} points at {found}, tonight's collection is {collection}: somebody moved it while the night "
+            f"alias {alias} points at {found}, the plan's collection is {collection}: somebody moved it while "
+            f"the night "
             "ran, or another model is served. Plan the night again (`moon prepare`); `moon rollout` moves an alias"
         )

@@ -1,6 +1,6 @@
 """report: checks that no row was lost, and says what the night did: the run's record and a page for people.
 
-The record is this stage's row in `runs`, which the runner writes from the result; the page lies under
+The record is this stage's row in `runs`, which the runner writes from the result; the page is written under
 ``_reports/<date>/`` in the lake.
 """
 
@@ -39,7 +39,7 @@ def report(context: RunContext, plan: Plan) -> StageResult:
 
     Returns:
         counts: delivered, unchanged, reused, encoded, quarantined, deleted, stale, partial; details: run_id, model,
-        collection and where the page lies.
+        collection and the URI of the page.
 
     Raises:
         NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.
@@ -86,7 +86,7 @@ def render_report(context: RunContext, plan: Plan, counts: dict[str, int], detai
 
 
 def read_reason_rows(context: RunContext) -> list[ReasonRow]:
-    """Return why rows and images were refused tonight, the most frequent first."""
+    """Return why rows and images were refused in the run, the most frequent first."""
     rows = context.lake.read(context.spark, "quarantine", context.refused)
     is_row = F.col("image_index").isNull()
     name = F.concat(F.lit("row "), "source_row", F.lit(" "), F.coalesce("product_id", F.lit("")))

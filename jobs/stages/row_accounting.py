@@ -1,4 +1,4 @@
-"""The law of conservation: of every delivered row it is known what became of it (design, "Lake").
+"""Accounts for every delivered row: what became of it is known (docs/decisions/0034-row-accounting.md).
 
 delivered = unchanged + reused + encoded + quarantined, checked row by row against what the lake and the ledger hold,
 not against what the stages say they did.
@@ -26,7 +26,7 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
 
     Returns:
         delivered, unchanged, reused, encoded, quarantined; and stale (in Milvus as an earlier night served them,
-        tonight's row having been refused) and partial (encoded tonight without one of their images).
+        the row of this date having been refused) and partial (encoded without one of their images).
 
     Raises:
         NightStoppedError: a row is lost, invented or in two places; the message shows some.
@@ -106,7 +106,7 @@ def _can_compare(context: RunContext, plan: Plan) -> bool:
 
 
 def count_stale(context: RunContext, plan: Plan) -> int:
-    """Return how many products Milvus holds as an earlier night served them because tonight's row was refused."""
+    """Return how many products Milvus holds as an earlier date served them because this date's row was refused."""
     if not _can_compare(context, plan):
         return 0
     ledger = read_ledger(context.spark, context.lake, plan.collection)

@@ -2,7 +2,7 @@
 
 A task is a function of Arrow batches (`mapInArrow`). It holds one `FileSink` a table and yields nothing but the
 descriptions of its files, so neither pixels nor vectors ever travel back through Spark; the driver commits exactly
-what it is told.
+the files that it describes.
 """
 
 from collections import deque
@@ -79,9 +79,10 @@ def choose_task_count(items: int, items_per_task: int, slots: int) -> int:
 def repartition_by_key(frame: DataFrame, tasks: int, key: Sequence[str], sort_columns: Sequence[str]) -> DataFrame:
     """Return the rows in exactly this many partitions, rows of one key together, and sorted in each.
 
-    By key and sorted, so that a rerun or a twin forms the same batches and gets the same vectors to the last bit. By a
-    hash of the key: a repartition by the very columns and number of a join below it is optimised away, and adaptive
-    execution then reads that join's output in as many partitions as it likes, which left all but one GPU idle.
+    By key and sorted, so that a rerun or a concurrent duplicate run forms the same batches and gets the same vectors
+    to the last bit. By a hash of the key: a repartition by the very columns and number of a join below it is
+    optimised away, and adaptive execution then reads that join's output in as many partitions as it likes, which left
+    all but one GPU idle.
 
     Args:
         frame: any rows.

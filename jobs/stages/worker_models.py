@@ -73,7 +73,7 @@ def load_checked_detector(path: str | None, version: str, device: str) -> "Produ
 
 
 def worker_path(folder: str) -> str:
-    """Return a model's folder as tasks are told it: what lies in the repository is named relative to it.
+    """Return a model's folder as tasks need it: relative to the repository if it is inside.
 
     A worker on another machine may have its copy of the code, checkpoints included, anywhere (`scripts/pack_jobs.py`).
     """

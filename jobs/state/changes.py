@@ -1,4 +1,4 @@
-"""What tonight differs in from what Milvus holds: the comparison behind the plan (design, "Lake" and "Identity").
+"""Compares the products of a date with the ledger of a collection (docs/decisions/0033-content-identity.md).
 
 Plain DataFrames in, plain DataFrames out; where they come from and what is committed is the business of
 `jobs.stages.plan`.
@@ -19,17 +19,17 @@ ENCODED_OPS = (NEW, CHANGED)
 def compare_with_ledger(
     products: DataFrame, ledger: DataFrame, refused: DataFrame, vectors: DataFrame, *, date: str, with_deletes: bool
 ) -> DataFrame:
-    """Return every product that tonight treats differently from the ledger.
+    """Return every product in which the date differs from the ledger.
 
     A partial product counts as changed however equal its hash: its bad image is tried again, once a night, so that
     a night run a second time finds nothing to do.
 
     Args:
-        products: tonight's valid rows; product_id, content_hash, source_row.
+        products: valid rows of the date; product_id, content_hash, source_row.
         ledger: what Milvus holds; product_id, content_hash, partial, snapshot_date (of the night that wrote it).
-        refused: product_id of rows refused tonight: their deletes are held.
-        vectors: product_id, content_hash of whole vectors of tonight's model; these need no encoding.
-        date: tonight's snapshot date, ISO.
+        refused: product_id of rows that the date refused: their deletes are held.
+        vectors: product_id, content_hash of whole vectors of the plan's model; these need no encoding.
+        date: ISO snapshot date.
         with_deletes: whether absence deletes (not when an older date is filled in).
 
     Returns:
@@ -52,7 +52,7 @@ def compare_with_ledger(
 
 
 def select_stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
-    """Return product_id of what stays as it is in Milvus because tonight's row for it was refused."""
+    """Return product_id of what stays as it is in Milvus because the date's row for it was refused."""
     ids = ledger.select("product_id").join(refused.select("product_id"), "product_id", "left_semi")
     return ids.join(products.select("product_id"), "product_id", "left_anti")
 

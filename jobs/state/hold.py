@@ -1,7 +1,7 @@
 """The hold: nights wait after a restore until a person says that the catalogue is good again.
 
-It lies in the lake (table `holds`), because whoever starts a night, from whatever machine, must find it. `plan` stops
-at it, and so does `upsert` under its lease, for a night that was planned before. What goes on beside the nights
+It is in the lake (table `holds`), because a run started from any machine must find it. `plan` stops
+at it, and so does `upsert` under its lease, for a night that was planned before. What runs besides
 (rollback, rollout, re-embedding) is not held: it brings nothing that is not served.
 """
 
@@ -44,7 +44,7 @@ def hold_runs(lake: Lake, restored: str, reason: str, by: str) -> Hold:
 
 
 def release_hold(lake: Lake, by: str) -> Hold | None:
-    """Let nights go on; return the hold that ended, None where there was none."""
+    """End the hold; return it, None where there was none."""
     held = read_hold(lake)
     if held is not None:
         _write(lake, {"held": False, **vars(held), "by": by, "since": datetime.now(UTC)})
@@ -52,7 +52,7 @@ def release_hold(lake: Lake, by: str) -> Hold | None:
 
 
 def read_hold(lake: Lake) -> Hold | None:
-    """Return the hold that stands, if any."""
+    """Return the current hold, if any."""
     rows = lake.read_arrow("holds").to_pylist()
     if not rows or not rows[0].pop("held"):
         return None

@@ -1,8 +1,8 @@
-"""The lease: one writer per collection (design, "Serving state").
+"""The write lease: one writer per collection (docs/decisions/0007-lease-and-epoch.md).
 
 A lease is a row of `leases`, taken, renewed and released by commits that are fenced by one counter: of two writers
 that want it at the same time one finds the counter moved. Taking it raises the *epoch*, which every row written under
-it carries, so that rows of a writer that died or stalled are told from those of its successor.
+it carries, so that rows of a writer that died or stalled are distinguished from those of its successor.
 
 A lease ends by its release, by its expiry, or when its holder is found dead on this host. Clocks of several hosts may
 differ by `CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, a successor waits
@@ -71,7 +71,7 @@ class LeaseState:
 
 @dataclass(frozen=True)
 class LeaseGuard:
-    """What a writing task carries to check before every batch that the lease still stands."""
+    """What a writing task carries to check before every batch that the lease is still held."""
 
     storage: Storage
     collection: str
@@ -84,7 +84,7 @@ class LeaseGuard:
         return StopMark(self.storage, self.holder)
 
     def check(self) -> None:
-        """Return if the lease stands.
+        """Return if the lease is still held.
 
         Raises:
             LeaseLostError: it has passed to another writer or ran out.
@@ -96,7 +96,7 @@ class LeaseGuard:
             raise LeaseLostError(
                 f"{describe_holder(state.holder)} has taken {self.collection} over (epoch {state.epoch}): this "
                 f"run ends "
-                "here and the other mends what it left. Nothing is to be done unless the other fails too"
+                "here and the other reconciles what it left. Nothing is to be done unless the other fails too"
             )
         if datetime.now(UTC) > state.expires_at - self.margin:
             raise LeaseLostError(

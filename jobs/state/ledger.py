@@ -86,7 +86,7 @@ def commit_ledger(
         date: ISO date that the deletes carry.
         epoch: of the writer's lease.
         version: of the ledger that the writer started from; the commit fails if another writer was first.
-        high_water: ISO date that the collection stands for now.
+        high_water: ISO date that the collection serves now.
         expected_rows: upserts and deletes that Milvus was sent.
         attempt: names the work, for `Lake.commit`; None where the ledger's version alone guards it.
 
@@ -151,7 +151,7 @@ def compact_history(rows: DataFrame, first_kept: str) -> DataFrame:
 
     Args:
         rows: of `served`, all of one collection.
-        first_kept: ISO date; what was held at its end, or at any later one's, can still be told.
+        first_kept: ISO date; what was held at its end, or at any later one's, can still be read.
     """
     is_old = F.coalesce(F.col("snapshot_date") <= first_kept, F.lit(True))
     old, kept = rows.where(is_old), rows.where(~is_old)

@@ -1,10 +1,12 @@
-"""Which model the night runs: the one behind the alias that readers query, because only `moon rollout` changes it.
+"""Which model a nightly run uses: the one behind the alias that readers query, because only `moon rollout` changes it.
 
-Vectors of different model versions never meet in one collection (design, "Serving state"). The first night, when there
-is no alias yet, takes the configured checkpoint or the one in the repository.
+Vectors of different model versions never meet in one collection (docs/decisions/0013-collection-names.md). The first
+run, when there is no alias yet, takes the configured checkpoint or the shipped one. A served model whose folder has
+changed is found in the lake (`jobs.state.model_store`).
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import read_alias_target, read_collection_properties
 from jobs.settings import Settings
+from jobs.state.model_store import find_stored_model
 from moon_model import checkpoint_dir
 from moon_model.detection.detector import compute_detector_version
 from moon_model.fingerprint import DEFAULT_MODEL, combine_version, read_model_shape
@@ -35,6 +38,7 @@ class ModelChoice:
         dimension: D of a vector.
         max_images: images of a product that reach the model.
         collection: the collection of this version.
+        detector: folder of the detector; None: the shipped one.
     """
 
     uri: str
@@ -43,14 +47,16 @@ class ModelChoice:
     dimension: int
     max_images: int
     collection: str
+    detector: str | None = None
 
 
-def choose_model(settings: Settings, client: "MilvusClient") -> ModelChoice:
-    """Return the model of the night.
+def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> ModelChoice:
+    """Return the model of a nightly run: the served one, wherever its files are still to be found.
 
     Args:
         settings: alias, and the checkpoint asked for, if any.
         client: the Milvus that knows the alias.
+        lake: keeps copies of served models.
 
     Raises:
         NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
@@ -65,18 +71,49 @@ def choose_model(settings: Settings, client: "MilvusClient") -> ModelChoice:
             f"{PROPERTY_MODEL}): choose another alias with MOON_ALIAS, or drop that one"
         )
     served = properties[PROPERTY_MODEL]
-    choice = describe_checkpoint(settings.model or properties[PROPERTY_CHECKPOINT], settings.detector, collection)
-    if choice.model_version == served:
+    folder = settings.model or properties[PROPERTY_CHECKPOINT]
+    choice = find_model(lake, served, [folder], settings, collection)
+    if choice is not None:
         return choice
+    found = describe_checkpoint(folder, settings.detector, collection)
     cause = (
-        f"--model {settings.model} is model {choice.model_version[:12]}"
+        f"--model {settings.model} is model {found.model_version[:12]}"
         if settings.model
-        else f"the checkpoint {choice.uri} or its detector has changed since and is now {choice.model_version[:12]}"
+        else f"the checkpoint {found.uri} or its detector has changed since and is now {found.model_version[:12]}, and "
+        "the lake has no copy of the served one"
     )
     raise NightStoppedError(
         f"alias {settings.alias} serves model {served[:12]} (collection {collection}), but {cause}. A night never "
         "mixes models: put the served checkpoint and detector back, or bring the new model in with `moon rollout`"
     )
+
+
+def find_model(
+    lake: Lake, model_version: str, folders: Iterable[str], settings: Settings, collection: str
+) -> ModelChoice | None:
+    """Return the files of a model version: the first of some folders that still holds it, else the lake's copy.
+
+    Args:
+        lake: keeps copies of served models.
+        model_version: the version that is wanted.
+        folders: checkpoint folders to try, each with the detector of the settings.
+        settings: a model that is named there is not replaced by the lake's copy.
+        collection: collection of the version.
+
+    Returns:
+        None where no folder holds the version.
+    """
+    candidates: list[tuple[str, str | None]] = [(folder, settings.detector) for folder in folders]
+    if settings.model is None and (stored := find_stored_model(lake.storage, model_version)):
+        candidates.append(stored)
+    for folder, detector in candidates:
+        try:
+            choice = describe_checkpoint(folder, detector, collection)
+        except NightStoppedError:  # the folder is gone, or holds something else
+            continue
+        if choice.model_version == model_version:
+            return choice
+    return None
 
 
 def describe_checkpoint(path: str | None, detector: str | None = None, collection: str | None = None) -> ModelChoice:
@@ -105,11 +142,12 @@ def describe_checkpoint(path: str | None, detector: str | None = None, collectio
         dimension=shape.dimension,
         max_images=shape.max_images,
         collection=collection or collection_name(version),
+        detector=detector,
     )
 
 
 def register_model(lake: Lake, model: ModelChoice) -> None:
-    """Note in `models` where a model version lies; a version at the same place is noted once."""
+    """Record in `models` the folder of a model version; the same folder is recorded once."""
     place = hashlib.sha256(model.uri.encode()).hexdigest()[:12]
     sink = FileSink(lake.storage, "models", {})
     sink.write_rows(
@@ -130,7 +168,7 @@ def read_registered_model(lake: Lake, settings: Settings, model_version: str, co
     """Return the checkpoint of a frozen plan, after checking that its files still are that model.
 
     Args:
-        lake: knows where the version lies.
+        lake: knows the folder of the version.
         settings: a checkpoint or detector folder named there goes before the registered place.
         model_version, collection: the plan's.
 
@@ -139,10 +177,12 @@ def read_registered_model(lake: Lake, settings: Settings, model_version: str, co
     """
     rows = [row for row in lake.read_arrow("models").to_pylist() if row["model_version"] == model_version]
     latest = max(rows, key=lambda row: row["registered_at"])
-    choice = describe_checkpoint(settings.model or latest["uri"], settings.detector, collection)
-    if choice.model_version != model_version:
+    folder = settings.model or latest["uri"]
+    choice = find_model(lake, model_version, [folder], settings, collection)
+    if choice is None:
+        found = describe_checkpoint(folder, settings.detector, collection)
         raise NightStoppedError(
-            f"the plan is for model {model_version[:12]}, but {choice.uri} with its detector is now "
-            f"{choice.model_version[:12]}: put the files back, or plan again with `moon prepare`"
+            f"the plan is for model {model_version[:12]}, but {found.uri} with its detector is now "
+            f"{found.model_version[:12]}: put the files back, or plan again with `moon prepare`"
         )
     return choice

@@ -209,4 +209,5 @@ def require_plan(lake: Lake, date: str) -> Plan:
 
 
 def _read_row(row: dict[str, Any]) -> Plan:
-    return Plan(**{**row, "counts": PlanCounts(**dict(row["counts"]))})
+    # A run of release 0.1 that ends during a migration writes no purpose.
+    return Plan(**{**row, "counts": PlanCounts(**dict(row["counts"])), "purpose": row["purpose"] or NIGHTLY})

@@ -20,7 +20,7 @@ from jobs.lake.storage import SCRATCH_FOLDER, Storage
 
 log = logging.getLogger(__name__)
 
-RERUN_ADVICE = "Run the same command again: it mends what this run left, and goes on"
+RERUN_ADVICE = "Run the same command again: it reconciles what this run left, and continues"
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The benchmark: the paper's zero-shot tasks, baselines and intervals (reference/paper.md, "Benchmark")."""
+"""The benchmark: zero-shot tasks, baselines, metrics with intervals and the report (docs/paper.md, "Benchmark")."""

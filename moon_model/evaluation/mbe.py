@@ -1,8 +1,8 @@
-"""MBE in its published form (``Daoze/MM-Bench-E-Commerce``, reference/paper.md "Benchmark"): JSON lines and images.
+"""MBE as a benchmark, in its published form of JSON lines and images (docs/paper.md, "Benchmark").
 
 Fields: ``id``, ``doc_title``, ``doc_image`` (a URL; its file name is looked up in a local folder),
 ``doc_industry_name``, ``doc_cate1_name`` … ``doc_cate4_name``, ``doc_attributes`` as ``key:value,,key:value`` with the
-values of one key split by ``!!!``.
+values of one key separated by ``!!!``.
 """
 
 import json
@@ -20,17 +20,18 @@ CATEGORY_COLUMNS = tuple(f"doc_cate{level}_name" for level in range(1, 5))
 
 
 def build_mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
-    """Read MBE's rows and make the tasks of a catalogue from them.
+    """Return the catalogue tasks of MBE's products.
 
     Args:
-        path: JSON lines.
-        images: folder of the pictures; None: ``images`` beside the file.
+        path: file of JSON lines.
+        images: folder of the images; None: the folder ``images`` beside the file.
 
     Raises:
-        BenchmarkDataError: a line is no product of MBE, or no picture is there.
+        BenchmarkDataError: the file cannot be read, a line is no product of MBE, or no image is in the folder.
     """
     folder = images or path.parent / "images"
-    products, number = [], 0
+    products = []
+    number = 0
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):  # noqa: B007  # for the message
             if line.strip():
@@ -39,33 +40,37 @@ def build_mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
         raise BenchmarkDataError(f"cannot read {path}: {error}") from error
     except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise BenchmarkDataError(f"{path}, line {number}: no product of MBE ({error!r})") from error
-    pictured = sum(bool(product.images) for product in products)
-    if not pictured:
+    with_image = sum(bool(product.images) for product in products)
+    if not with_image:
         raise BenchmarkDataError(f"none of the {len(products)} pictures of {path} is in {folder}")
-    return Benchmark("MBE", build_catalogue_tasks(products), {"products": len(products), "with picture": pictured})
+    return Benchmark("MBE", build_catalogue_tasks(products), {"products": len(products), "with picture": with_image})
 
 
 def make_mbe_product(row: Mapping[str, Any], images: Path) -> Product:
-    """Return a row as a product; a picture that is not in the folder is left out.
+    """Return a row of MBE as a product; an image that is not in the folder is left out.
+
+    Args:
+        row: one parsed line.
+        images: folder of the images.
 
     Raises:
         KeyError: a field is missing.
-        ValueError: the attributes are not of the published form.
+        ValueError: the attributes do not have the published form.
     """
     name = PurePosixPath(urlsplit(row["doc_image"] or "").path).name
-    picture = images / name
+    image = images / name
     category = [row.get(level) for level in CATEGORY_COLUMNS]
     return Product(
         id=str(row["id"]),
         title=row["doc_title"],
         category=[level for level in category if level],
         attributes=parse_mbe_attributes(row.get("doc_attributes") or ""),
-        images=[picture] if name and picture.is_file() else [],
+        images=[image] if name and image.is_file() else [],
     )
 
 
 def parse_mbe_attributes(text: str) -> dict[str, list[str]]:
-    """Split ``colour:red!!!blue,,brand:x``.
+    """Return names and values of ``colour:red!!!blue,,brand:x``.
 
     Raises:
         ValueError: a part has no colon.

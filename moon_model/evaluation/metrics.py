@@ -1,6 +1,7 @@
-"""Metrics of retrieval and classification, one value a query, with bootstrap intervals.
+"""Retrieval and classification metrics, one value per query, with bootstrap intervals.
 
-All take and give NumPy arrays; vectors are L2-normalised, so the inner product is the cosine similarity.
+Vectors are L2-normalised, so that the inner product is the cosine similarity. Classification and intervals come from
+scikit-learn and scipy; docs/decisions ("Metrics of the benchmark") says why search and nDCG do not.
 """
 
 from collections.abc import Sequence
@@ -8,22 +9,28 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import precision_recall_fscore_support
 
 Floats = NDArray[np.float32]
 Scores = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 QUERY_BLOCK = 1024
+"""Queries whose scores are in memory at once."""
+
+RESAMPLE_BATCH = 100
+"""Bootstrap resamples in memory at once; a batch is faster than all of them, and than one at a time."""
 
 
 def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = None) -> Indices:
-    """Search exactly: the k nearest items of each query, best first, ties by the lower index.
+    """Return the k nearest items of each query by exact search, best first; ties go to the lower index.
 
     Args:
-        queries: [Q, D].
-        items: [N, D].
-        k: neighbours wanted; at most N (less one where something is excluded).
-        exclude: [Q], an item that must not be found (the query itself), or -1.
+        queries: vectors [Q, D].
+        items: vectors [N, D].
+        k: number of neighbours, at most N (N - 1 with ``exclude``).
+        exclude: [Q] index of the one item that each query must not find (itself), -1 for none.
 
     Returns:
         [Q, k] item indices.
@@ -46,13 +53,13 @@ def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | N
 
 
 def compute_hits(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
-    """Return 1 where any of the first k found is relevant, else 0: R@k with one right answer, hit@k with several."""
+    """Return [Q] with 1 where a relevant item is among the first k: R@k with one relevant item, hit@k with several."""
     pairs = zip(found[:, :k].tolist(), relevant, strict=True)
-    return np.array([float(bool(right.intersection(row))) for row, right in pairs])
+    return np.array([not right.isdisjoint(row) for row, right in pairs], dtype=np.float64)
 
 
 def compute_ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
-    """Return the normalised discounted cumulative gain at k with binary gains; 0 where nothing is relevant."""
+    """Return [Q] normalised discounted cumulative gains at k with binary gains; 0 where nothing is relevant."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     values = []
     for row, right in zip(found[:, :k].tolist(), relevant, strict=True):
@@ -62,38 +69,21 @@ def compute_ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores
     return np.array(values)
 
 
-@dataclass(frozen=True)
-class ClassificationScores:
-    """Accuracy, and precision, recall and F1 averaged over the classes that occur (macro)."""
+def score_classification(predicted: Sequence[str], actual: Sequence[str]) -> dict[str, Scores]:
+    """Return metric names and values: accuracy per product [N], macro averages [1] over the classes in ``actual``.
 
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-
-
-def score_classification(predicted: Sequence[str], actual: Sequence[str]) -> ClassificationScores:
-    """Compare predicted with actual labels; a class never predicted has precision 0."""
-    guesses, truth = np.asarray(predicted), np.asarray(actual)
-    precision, recall, f1 = [], [], []
-    for label in np.unique(truth):
-        right = float(((guesses == label) & (truth == label)).sum())
-        precise = right / max(float((guesses == label).sum()), 1.0)
-        found = right / float((truth == label).sum())
-        precision.append(precise)
-        recall.append(found)
-        f1.append(2 * precise * found / (precise + found) if right else 0.0)
-    return ClassificationScores(
-        accuracy=float((guesses == truth).mean()),
-        precision=float(np.mean(precision)),
-        recall=float(np.mean(recall)),
-        f1=float(np.mean(f1)),
-    )
+    A class that is never predicted has precision 0.
+    """
+    right = np.asarray(predicted) == np.asarray(actual)
+    classes = sorted(set(actual))
+    macro = precision_recall_fscore_support(actual, predicted, labels=classes, average="macro", zero_division=0)
+    averages = zip(("macro precision", "macro recall", "macro f1"), macro, strict=False)  # the fourth is no average
+    return {"accuracy": right.astype(np.float64)} | {name: np.array([value]) for name, value in averages}
 
 
 @dataclass(frozen=True)
 class BootstrapEstimate:
-    """A mean with its bootstrap 95% interval and the number of queries behind it."""
+    """A mean, its 95% interval and the number of queries that it is computed from."""
 
     mean: float
     low: float
@@ -102,14 +92,17 @@ class BootstrapEstimate:
 
 
 def bootstrap_mean(values: Scores, *, seed: int, samples: int = 1000) -> BootstrapEstimate:
-    """Return the mean of per-query values and the percentile interval of resampled means.
+    """Return the mean of per-query values with its 95% percentile bootstrap interval; one value is its own interval.
 
     Raises:
         ValueError: there are no values.
     """
     if not len(values):
-        raise ValueError("no queries: nothing to average")
-    generator = np.random.default_rng(seed)
-    means = np.array([values[generator.integers(0, len(values), len(values))].mean() for _ in range(samples)])
-    low, high = np.percentile(means, [2.5, 97.5])
-    return BootstrapEstimate(float(values.mean()), float(low), float(high), len(values))
+        raise ValueError("no queries: there is nothing to average")
+    low = high = mean = float(values.mean())
+    if len(values) > 1:
+        found = stats.bootstrap(
+            (values,), np.mean, n_resamples=samples, batch=RESAMPLE_BATCH, method="percentile", rng=seed
+        )
+        low, high = map(float, found.confidence_interval)
+    return BootstrapEstimate(mean, low, high, len(values))

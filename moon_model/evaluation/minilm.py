@@ -1,4 +1,4 @@
-"""The text teacher: all-MiniLM-L6-v2, mean-pooled and normalised as its authors do."""
+"""all-MiniLM-L6-v2, the text teacher: mean-pooled and L2-normalised as its authors do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ MINILM_DIMENSION = 384
 
 
 class MiniLM:
-    """Embeds texts.
+    """The loaded model with its tokenizer.
 
     Args:
-        folder: where the model lies.
+        folder: folder of the model.
 
     Raises:
-        FileNotFoundError: the folder holds no model; the message says how to get it.
+        FileNotFoundError: the folder holds no model; the message has the command that downloads it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +36,12 @@ class MiniLM:
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str], batch: int = 64) -> NDArray[np.float16]:
-        """Embed texts: float16 [N, 384], rows of length 1, in order; texts of like length share a batch."""
+        """Return L2-normalised vectors, float16 [N, 384], in the order of the texts.
+
+        Args:
+            texts: N texts; those of similar length share a batch, so that little is padded.
+            batch: texts per batch.
+        """
         vectors = np.empty((len(texts), MINILM_DIMENSION), dtype=np.float16)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         for start in tqdm(range(0, len(texts), batch), desc="text teacher", unit="batch"):

@@ -1,4 +1,4 @@
-"""Public photo sets as benchmarks: GroceryStoreDataset's val list, clothing-dataset, eShop's catalogue."""
+"""Public photo sets as benchmarks: GroceryStoreDataset (validation list), clothing-dataset, the catalogue of eShop."""
 
 import csv
 import json
@@ -10,11 +10,13 @@ from moon_model.product import Product
 
 
 class BenchmarkDataError(ValueError):
-    """A folder does not hold the data set it should; the message names what is wrong."""
+    """A folder or file does not hold the expected data set; the message names it and what is wrong."""
 
 
 def build_grocery_benchmark(folder: Path) -> Benchmark:
-    """Shop photos of the VAL list against the 81 products (iconic picture and texts), and their coarse class.
+    """Return the tasks of GroceryStoreDataset: shop photos find the product or its name, and predict the coarse class.
+
+    Only photos of the validation list are queries. The items are the 81 products with iconic image and description.
 
     Raises:
         BenchmarkDataError: the folder is not GroceryStoreDataset.
@@ -22,7 +24,7 @@ def build_grocery_benchmark(folder: Path) -> Benchmark:
     try:
         with (folder / "classes.csv").open(encoding="utf-8") as stream:
             rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
-        items = [_grocery_item(folder, number, row) for number, row in sorted(rows.items())]
+        items = [_read_grocery_item(folder, number, row) for number, row in sorted(rows.items())]
         listed = [line.split(",") for line in (folder / "val.txt").read_text().splitlines() if line.strip()]
         photos = [(folder / path.strip(), int(fine)) for path, fine, _ in listed]
     except (OSError, KeyError, ValueError) as error:
@@ -40,7 +42,7 @@ def build_grocery_benchmark(folder: Path) -> Benchmark:
     return Benchmark("grocery val", tasks, {"photos": len(photos), "products": len(items)})
 
 
-def _grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
+def _read_grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
     about, iconic = (folder / row[f"{key} Path (str)"].strip("/") for key in ("Product Description", "Iconic Image"))
     return Product(
         str(number), row["Class Name (str)"].replace("-", " "), about.read_text(encoding="utf-8").strip(),
@@ -49,7 +51,11 @@ def _grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
 
 
 def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
-    """Photos of worn clothes: the label from the photo, and photos of the same label as neighbours.
+    """Return the tasks of clothing-dataset: predict a photo's label, and find photos of the same label.
+
+    Args:
+        folder: folder with ``images.csv`` and ``images``.
+        max_photos: the first photos that are used.
 
     Raises:
         BenchmarkDataError: the folder is not clothing-dataset.
@@ -58,7 +64,7 @@ def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
         with (folder / "images.csv").open(encoding="utf-8") as stream:
             rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
         products = [
-            Product(row["image"], category=(row["label"],), images=[_clothing_photo(folder, row["image"])])
+            Product(row["image"], category=(row["label"],), images=[_locate_clothing_photo(folder, row["image"])])
             for row in rows[:max_photos]
         ]
     except (OSError, KeyError) as error:
@@ -66,12 +72,12 @@ def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
     return Benchmark("clothing (seen in training)", build_catalogue_tasks(products), {"photos": len(products)})
 
 
-def _clothing_photo(folder: Path, name: str) -> Path:
+def _locate_clothing_photo(folder: Path, name: str) -> Path:
     return folder / "images" / (name if Path(name).suffix else f"{name}.jpg")
 
 
 def build_eshop_benchmark(folder: Path) -> Benchmark:
-    """The 101 products of dotnet/eShop: no training has seen a word or a pixel of them.
+    """Return the catalogue tasks of dotnet/eShop's 101 products, none of which any training has seen.
 
     Raises:
         BenchmarkDataError: the folder is not eShop's catalogue.

@@ -1,4 +1,4 @@
-"""An evaluation for people: Markdown tables, and a plot of every data set."""
+"""The report of an evaluation: Markdown tables, and a plot of each data set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,52 +6,53 @@ from pathlib import Path
 from moon_model.evaluation.run import Evaluation, MetricRow
 
 HEADLINE_METRICS = ("R@1", "hit@10", "accuracy")
-"""Metrics that the plots show; the tables show all."""
+"""Metrics in the plots; the tables have all."""
 
 
 def render_evaluation(evaluation: Evaluation) -> str:
-    """Return the tables, one a data set: a line for each task and metric, a column for each embedder."""
-    made_on = ", ".join(f"{name} {version}" for name, version in evaluation.environment.items())
+    """Return a Markdown table per data set: a row for each task and metric, a column for each embedder."""
+    versions = ", ".join(f"{name} {version}" for name, version in evaluation.environment.items())
     lines = [
-        f"Model `{evaluation.model_version[:12]}`, seed {evaluation.seed}, {evaluation.created}, {made_on}.",
+        f"Model `{evaluation.model_version[:12]}`, seed {evaluation.seed}, {evaluation.created}, {versions}.",
         "Means in percent with bootstrap 95% intervals over the queries; bold: the best of a line.",
     ]
     for benchmark in evaluation.benchmarks:
         facts = ", ".join(f"{key} {value}" for key, value in benchmark.items() if key != "name")
         rows = [row for row in evaluation.rows if row.benchmark == benchmark["name"]]
-        lines += ["", f"## {benchmark['name']}", "", f"{facts}", "", *_table(rows)]
+        lines += ["", f"## {benchmark['name']}", "", f"{facts}", "", *_render_table(rows)]
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Sequence[MetricRow]) -> list[str]:
+def _render_table(rows: Sequence[MetricRow]) -> list[str]:
     embedders = list(dict.fromkeys(row.embedder for row in rows))
-    asked = dict.fromkeys((row.task, row.metric) for row in rows)
+    metrics = dict.fromkeys((row.task, row.metric) for row in rows)
     found = {(row.task, row.metric, row.embedder): row for row in rows}
     lines = [
         "| task | metric | queries | " + " | ".join(embedders) + " |",
         "|---|---|--:|" + "--:|" * len(embedders),
     ]
-    for task, metric in asked:
+    for task, metric in metrics:
         cells = [found[task, metric, name] for name in embedders]
         best = max(cell.mean for cell in cells)
-        said = " | ".join(_cell(cell, is_best=cell.mean == best) for cell in cells)
-        lines.append(f"| {task} | {metric} | {max(cell.count for cell in cells)} | {said} |")
+        shown = " | ".join(_render_cell(cell, is_best=cell.mean == best) for cell in cells)
+        lines.append(f"| {task} | {metric} | {max(cell.count for cell in cells)} | {shown} |")
     return lines
 
 
-def _cell(row: MetricRow, *, is_best: bool) -> str:
+def _render_cell(row: MetricRow, *, is_best: bool) -> str:
     mean = f"**{row.mean:.1%}**" if is_best else f"{row.mean:.1%}"
     interval = "" if row.count == 1 else f" ({row.low * 100:.1f}–{row.high * 100:.1f})"
     return mean.replace("%", "") + interval
 
 
 def plot_evaluation(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Draw the headline metrics of every data set with their intervals.
+    """Draw the headline metrics of each data set with their intervals, and return the PNG files.
 
-    Returns:
-        The PNG files.
+    Args:
+        evaluation: what to show.
+        folder: existing folder of the files.
     """
-    import matplotlib as mpl  # noqa: PLC0415  # a second, only here
+    import matplotlib as mpl  # noqa: PLC0415  # takes a second, and only plots need it
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415

@@ -1,9 +1,10 @@
-"""Runs benchmarks: every task with every embedder, means with bootstrap intervals."""
+"""Runs benchmarks: the metrics of each task and embedder as means with bootstrap intervals."""
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +18,9 @@ from moon_model.evaluation.tasks import Benchmark, Products, Task
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One metric of one task for one embedder: mean, bootstrap 95% interval and number of queries behind it.
+    """One metric of one task for one embedder: mean, bootstrap 95% interval and number of queries.
 
-    Macro averages are one value over all products; they have no interval (low = mean = high, count 1).
+    A macro average is one value over all products: it has no interval (low = mean = high, count 1).
     """
 
     benchmark: str
@@ -34,15 +35,15 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, on what, with what.
+    """The result of a run: figures, data sets, model and versions.
 
     Attributes:
-        model_version: of the model in the column MOON.
-        seed: of intervals and of what was drawn.
-        benchmarks: name, digest and facts of each.
+        model_version: version of the model in the column MOON.
+        seed: seed of the intervals and of drawn data.
+        benchmarks: name, digest and facts of each data set.
         rows: the figures.
-        created: UTC.
-        environment: versions that figures may depend on.
+        created: time in UTC, ISO 8601.
+        environment: versions that the figures may depend on.
     """
 
     model_version: str
@@ -59,8 +60,8 @@ class Evaluation:
         }
     )
 
-    def document(self) -> dict[str, Any]:
-        """Return all of it as JSON holds it."""
+    def to_document(self) -> dict[str, Any]:
+        """Return the evaluation as a JSON object."""
         return asdict(self)
 
 
@@ -72,39 +73,35 @@ def run_benchmarks(
     seed: int,
     progress: bool = False,
 ) -> Evaluation:
-    """Run all tasks.
+    """Return the figures of every task with every embedder.
 
     Args:
-        benchmarks: each with its tasks.
-        embedders: each a column of the report.
-        model_version: of the model under test.
-        seed: of the bootstrap.
-        progress: show a bar on stderr.
+        benchmarks: the data sets with their tasks.
+        embedders: the columns of the report.
+        model_version: version of the model under test.
+        seed: seed of the bootstrap.
+        progress: whether to show a progress bar.
     """
     work = [(benchmark, embedder) for benchmark in benchmarks for embedder in embedders]
     rows = [
         row
         for benchmark, embedder in track(work, "evaluating", disable=not progress)
-        for row in _rows(benchmark, embedder, seed)
+        for row in _score_tasks(benchmark, embedder, seed)
     ]
-    described = [{"name": one.name, "digest": one.digest(), **one.about} for one in benchmarks]
+    described = [{"name": one.name, "digest": one.compute_digest(), **one.about} for one in benchmarks]
     return Evaluation(model_version, seed, described, rows)
 
 
-def _rows(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterable[MetricRow]:
-    kept: dict[tuple[int, int], Floats] = {}
-    """Vectors by identity of the sequences, which the benchmark keeps alive."""
+def _score_tasks(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterator[MetricRow]:
+    vectors: dict[tuple[int, int], Floats] = {}  # by identity of the sequences, which the benchmark keeps alive
 
-    def embed_for(task: Task) -> Any:
-        def embed(products: Products) -> Floats:
-            key = (id(products), id(task.texts))
-            if key not in kept:
-                kept[key] = embedder.embed(products, task.texts)
-            return kept[key]
-
-        return embed
+    def embed(task: Task, products: Products) -> Floats:
+        key = (id(products), id(task.texts))
+        if key not in vectors:
+            vectors[key] = embedder.embed(products, task.texts)
+        return vectors[key]
 
     for task in benchmark.tasks:
-        for metric, values in task.score(embed_for(task)):
-            found = bootstrap_mean(values, seed=seed)
-            yield MetricRow(benchmark.name, task.name, metric, embedder.name, **asdict(found))
+        for metric, values in task.score(partial(embed, task)):
+            estimate = bootstrap_mean(values, seed=seed)
+            yield MetricRow(benchmark.name, task.name, metric, embedder.name, **asdict(estimate))

@@ -1,6 +1,6 @@
-"""What is asked of an embedding: retrieval and labelling by similarity (paper, "Benchmark"; all zero-shot).
+"""Benchmark tasks: retrieval, and labelling by similarity, all zero-shot (docs/paper.md, "Benchmark").
 
-Queries, items and label texts are all `Product`s, so a baseline sees exactly what the model sees.
+Queries, items and label texts are all `Product`s, so that a baseline sees exactly what the model sees.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,22 +17,22 @@ from moon_model.product import Product
 
 Products = Sequence[Product]
 EmbedProducts = Callable[[Products], Floats]
-"""Products to L2-normalised vectors [N, D]; the same sequence object may be asked for again at no cost."""
+"""Maps products to L2-normalised vectors [N, D]; a second call with the same sequence object costs nothing."""
 
 TOP_K_CUTS = (1, 5, 10)
 
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """Queries that should find their items.
+    """A retrieval task: each query has to find its relevant items.
 
     Attributes:
-        name: such as "text → item".
-        queries: Q of them.
-        items: what is searched; several tasks should share one object.
-        relevant: for each query the indices of the right items.
-        self_items: for each query the item that it is itself and that must not be found; None: no query is an item.
-        has_variants: the right items of a query are one product in several sizes; finding any of them is finding it.
+        name: row label in the report, such as "text → item".
+        queries: the Q queries.
+        items: the N items that are searched; tasks that share one object are embedded once.
+        relevant: indices of the relevant items of each query.
+        self_items: index of the item that each query is itself and must not find; None: no query is an item.
+        has_variants: the relevant items of a query are sizes of one product, so that any of them counts as R@k.
     """
 
     name: str
@@ -44,11 +44,11 @@ class RetrievalTask:
 
     @property
     def texts(self) -> Products:
-        """What a baseline may learn word frequencies from."""
+        """Products that a baseline may count word frequencies in."""
         return self.items
 
     def score(self, embed: EmbedProducts) -> Iterator[tuple[str, Scores]]:
-        """Yield metric names and values per query: R@k where one answer is right, hit@10 and nDCG@10 where several."""
+        """Yield metric names with values per query: R@k for one relevant item, hit@k and nDCG@k for several."""
         exclude = None if self.self_items is None else np.asarray(self.self_items, dtype=np.int64)
         cuts = [k for k in TOP_K_CUTS if k <= len(self.items) - (exclude is not None)]
         found = search_top_k(embed(self.queries), embed(self.items), cuts[-1], exclude=exclude)
@@ -62,13 +62,13 @@ class RetrievalTask:
 
 @dataclass(frozen=True)
 class LabellingTask:
-    """Products that should lie nearest to the text of their label.
+    """A classification task: the label whose text is nearest to a product is the prediction.
 
     Attributes:
-        name: such as "category 2" or "colour, from images only".
-        products: with the probed field removed from the field and masked in the texts.
-        actual: the label of each.
-        labels: all label texts, as they are embedded.
+        name: row label in the report, such as "category 2" or "colour, images only".
+        products: the N products, without the field that is asked for and with its words masked in the texts.
+        actual: the true label of each product.
+        labels: all label texts as products.
     """
 
     name: str
@@ -76,19 +76,15 @@ class LabellingTask:
     actual: Sequence[str]
     labels: Products
 
-    @cached_property  # one object, so that vectors made with it are found again
+    @cached_property  # always the same object: vectors are cached by its identity
     def texts(self) -> Products:
-        """What a baseline may learn word frequencies from."""
+        """Products that a baseline may count word frequencies in."""
         return [*self.products, *self.labels]
 
     def score(self, embed: EmbedProducts) -> Iterator[tuple[str, Scores]]:
         """Yield accuracy per product, and macro precision, recall and F1 as single values."""
         nearest = search_top_k(embed(self.products), embed(self.labels), 1)[:, 0]
-        predicted = [self.labels[index].title for index in nearest]
-        yield "accuracy", np.array([one == two for one, two in zip(predicted, self.actual, strict=True)], dtype=float)
-        macro = score_classification(predicted, self.actual)
-        for name in ("precision", "recall", "f1"):
-            yield f"macro {name}", np.array([getattr(macro, name)])
+        yield from score_classification([self.labels[index].title for index in nearest], self.actual).items()
 
 
 Task = RetrievalTask | LabellingTask
@@ -99,17 +95,17 @@ class Benchmark:
     """Tasks on one data set.
 
     Attributes:
-        name: of the data set.
-        tasks: to run.
-        about: what is in it, for the report: counts, and the seed of what was drawn.
+        name: name of the data set.
+        tasks: the tasks.
+        about: facts for the report: counts, and the seed of what was drawn.
     """
 
     name: str
     tasks: Sequence[Task]
     about: Mapping[str, int | str] = field(default_factory=dict)
 
-    def digest(self) -> str:
-        """Return 16 hex digits over every text and image of the tasks."""
+    def compute_digest(self) -> str:
+        """Return 16 hexadecimal digits that change with any text, image or task name; ids do not count."""
         total = sha256()
         for task in self.tasks:
             groups = (task.queries, task.items) if isinstance(task, RetrievalTask) else (task.products, task.labels)
@@ -118,11 +114,11 @@ class Benchmark:
                 texts = (product.title, product.description, product.category, sorted(product.attributes.items()))
                 total.update(repr(texts).encode())
                 for image in product.images:
-                    total.update(_image_digest(image))
+                    total.update(_compute_image_digest(image))
         return total.hexdigest()[:16]
 
 
-def _image_digest(image: str | Path | bytes | Image.Image) -> bytes:
+def _compute_image_digest(image: str | Path | bytes | Image.Image) -> bytes:
     if isinstance(image, Image.Image):
         return sha256(image.tobytes()).digest()
     return sha256(image if isinstance(image, bytes) else Path(image).read_bytes()).digest()

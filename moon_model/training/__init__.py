@@ -1,1 +1,1 @@
-"""Training of MOON by contrast on purchases (paper section "Training", reference/paper.md)."""
+"""Training of MOON by contrast on purchases (docs/paper.md, "Training")."""

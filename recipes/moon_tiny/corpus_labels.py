@@ -25,10 +25,12 @@ def build_label_texts(grocery: Path | None, clothing: Path | None) -> dict[str, 
     """Return the words for every label of every facet."""
     texts = {
         "type": {
-            name: (name, *one.names, *one.asked) for name, one in PRODUCT_TYPES.items() if name not in HELD_OUT_TYPES
+            name: (name, *one.names, *one.query_names)
+            for name, one in PRODUCT_TYPES.items()
+            if name not in HELD_OUT_TYPES
         },
-        "colour": {name: (name, name, *one.names, *one.asked) for name, one in COLOURS.items()},
-        "pattern": {name: (name, name, *one.names, *one.asked, *one.phrases) for name, one in PATTERNS.items()},
+        "colour": {name: (name, name, *one.names, *one.query_names) for name, one in COLOURS.items()},
+        "pattern": {name: (name, name, *one.names, *one.query_names, *one.phrases) for name, one in PATTERNS.items()},
     }
     if grocery is not None:
         texts["grocery"] = {name: (name, name.lower()) for name in sorted(set(read_grocery_classes(grocery).values()))}
@@ -45,7 +47,9 @@ def build_demo_rows(number: int, product: DemoProduct, image: Path, region: Any)
     for facet, known in (("type", PRODUCT_TYPES), ("colour", COLOURS), ("pattern", PATTERNS)):
         shown: dict[str, Any] = {"id": product.id, "images": [str(image.resolve())], "regions": [region]}
         if number % MASKED_TEXT_INTERVAL and facet != "type":
-            words = {word for one in known.values() for word in (*one.names, *one.asked, *getattr(one, "phrases", ()))}
+            words = {
+                word for one in known.values() for word in (*one.names, *one.query_names, *getattr(one, "phrases", ()))
+            }
             record = (product.title, product.description, product.category, dict(product.attributes))
             left = mask_field(Product(product.id, *record), words, attribute=facet)
             fields = {"title": left.title, "description": left.description, "category": list(left.category)}

@@ -17,6 +17,7 @@ from typing import Annotated
 import torch
 import typer
 
+from moon_model import checkpoint_dir
 from moon_model.checkpoint import save_state
 from moon_model.evaluation.minilm import MINILM_DOWNLOAD_COMMAND
 from moon_model.modeling_moon import MoonModel
@@ -167,7 +168,7 @@ def main(
         list[Path] | None, typer.Option(help="Repeatable: the stages in turn; default: those for this machine.")
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Markdown for the card, as `moon evaluate` writes it.")] = None,
-    out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = CONFIG_FOLDER.parent / "checkpoints/moon-tiny",
+    out: Annotated[Path, typer.Option(help="Checkpoint to write.")] = checkpoint_dir("moon-tiny"),  # noqa: B008
 ) -> None:
     """Train moon-tiny: teachers first, purchases second, then store it with its card."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")

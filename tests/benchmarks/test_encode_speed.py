@@ -1,4 +1,4 @@
-"""The speed benchmark measures what it says; no time is asserted."""
+"""The speed benchmark encodes all products in all processes; no time is asserted."""
 
 import pytest
 

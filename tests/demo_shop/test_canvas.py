@@ -23,7 +23,7 @@ def new_sketch() -> Sketch:
 
 def test_the_longest_side_is_as_asked_and_the_ratio_kept() -> None:
     sketch = new_sketch()
-    sketch.part(outline_box(5, 5, 9, 7), "red", "flat")
+    sketch.add_part(outline_box(5, 5, 9, 7), "red", "flat")
     pixels = paint(sketch)
     assert pixels.shape[1] == 60 * SUPERSAMPLE + 2 * MARGIN
     assert pixels.shape[0] == 30 * SUPERSAMPLE + 2 * MARGIN
@@ -31,9 +31,9 @@ def test_the_longest_side_is_as_asked_and_the_ratio_kept() -> None:
 
 def test_alpha_is_the_union_of_parts_and_cords() -> None:
     sketch = new_sketch()
-    sketch.part(outline_box(0, 0, 1, 1), "red", "flat")
-    sketch.line([(1, 0.5), (2, 0.5)], 0.1, paint="red")
-    sketch.line([(0, 0.2), (1, 0.2)], 0.1)
+    sketch.add_part(outline_box(0, 0, 1, 1), "red", "flat")
+    sketch.add_stroke([(1, 0.5), (2, 0.5)], 0.1, paint="red")
+    sketch.add_stroke([(0, 0.2), (1, 0.2)], 0.1)
     alpha = paint(sketch)[..., 3]
     assert alpha[alpha.shape[0] // 2, -MARGIN - 6] == 255
     assert alpha[MARGIN + 2, -MARGIN - 6] == 0
@@ -41,9 +41,9 @@ def test_alpha_is_the_union_of_parts_and_cords() -> None:
 
 def test_front_parts_cover_and_shade_the_ones_behind() -> None:
     sketch = new_sketch()
-    sketch.part(outline_box(0, 0, 4, 4), "red", "flat")
+    sketch.add_part(outline_box(0, 0, 4, 4), "red", "flat")
     plain = paint(sketch)
-    sketch.part(outline_box(1, 1, 3, 3), "main", "puff")
+    sketch.add_part(outline_box(1, 1, 3, 3), "main", "puff")
     pixels = paint(sketch)
     middle = pixels.shape[0] // 2
     assert pixels[middle, middle, 1] > pixels[middle, middle, 0]
@@ -54,15 +54,15 @@ def test_front_parts_cover_and_shade_the_ones_behind() -> None:
 def test_a_seam_darkens_and_a_shine_lightens() -> None:
     for shade, sign in ((-0.6, -1), (0.6, 1)):
         sketch = new_sketch()
-        sketch.part(outline_box(0, 0, 1, 1), "red", "flat")
+        sketch.add_part(outline_box(0, 0, 1, 1), "red", "flat")
         before = paint(sketch).sum()
-        sketch.line([(0, 0.5), (1, 0.5)], 0.1, shade)
+        sketch.add_stroke([(0, 0.5), (1, 0.5)], 0.1, shade)
         assert (paint(sketch).sum() - before) * sign > 0
 
 
 def test_wrapped_stripes_crowd_towards_the_edges() -> None:
     sketch = new_sketch()
-    sketch.part(outline_box(0, 0, 1, 1), "main", "turned")
+    sketch.add_part(outline_box(0, 0, 1, 1), "main", "turned")
     canvas = Canvas(sketch, 60, {}, MATT, Light(0.0, 0.0, 1.0))
     stripes = np.zeros((*canvas.size[::-1], 3), dtype=np.uint8)
     stripes[:, ::16] = 255

@@ -17,7 +17,7 @@ def colours(pixels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", PRODUCT_TYPES)
 def test_every_type_is_a_tight_opaque_cutout(kind: str) -> None:
     for index in range(4):
-        pixels = drawn(DemoWorld(1, types=(kind,)).product(index), view=index)
+        pixels = drawn(DemoWorld(1, types=(kind,)).get_product(index), view=index)
         alpha = pixels[..., 3]
         assert 60 <= max(alpha.shape) <= 140
         assert (alpha > 200).mean() > 0.12
@@ -26,7 +26,7 @@ def test_every_type_is_a_tight_opaque_cutout(kind: str) -> None:
 
 
 def test_the_view_changes_and_the_product_stays() -> None:
-    product = DemoWorld(2, types=("mug",)).product(0)
+    product = DemoWorld(2, types=("mug",)).get_product(0)
     assert (drawn(product, 1) == drawn(product, 1)).all()
     views = {drawn(product, view).tobytes() for view in range(4)}
     assert len(views) == 4
@@ -36,7 +36,7 @@ def test_the_view_changes_and_the_product_stays() -> None:
 
 def test_products_of_one_type_colour_and_pattern_still_differ() -> None:
     world = DemoWorld(3, types=("vase",))
-    plain_red = [p for p in map(world.product, range(900)) if p.pattern == "plain" and p.colour == "red"]
+    plain_red = [p for p in map(world.get_product, range(900)) if p.pattern == "plain" and p.colour == "red"]
     families = {p.family: p for p in plain_red}
     shapes = {draw_product(p, np.random.default_rng(0), 96).getchannel("A").tobytes() for p in families.values()}
     assert len(shapes) == len(families) >= 5
@@ -46,7 +46,7 @@ def test_a_plain_product_shows_its_colour() -> None:
     """The nearest named colour of the mean pixel is right for nearly all plain goods, whatever the light."""
     references = {name: np.array(colour.rgb, dtype=float) for name, colour in COLOURS.items()}
     world = DemoWorld(4, types=("cushion", "ball", "t-shirt", "mug"))
-    plain = [p for p in map(world.product, range(240)) if p.pattern == "plain"][:60]
+    plain = [p for p in map(world.get_product, range(240)) if p.pattern == "plain"][:60]
     right = 0
     for product in plain:
         pixels = colours(drawn(product, product.index)).astype(float)
@@ -58,4 +58,4 @@ def test_a_plain_product_shows_its_colour() -> None:
 
 def test_too_small_a_size_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 16"):
-        drawn(DemoWorld(1).product(0), size=8)
+        drawn(DemoWorld(1).get_product(0), size=8)

@@ -1,4 +1,4 @@
-"""What shoppers buy: repeatable, in the paper's mix, by taste, with a little noise."""
+"""Purchases: repeatable, in the paper's mix of queries, by taste, with a little noise."""
 
 from collections import Counter
 
@@ -27,15 +27,15 @@ def test_queries_come_in_the_papers_mix_and_never_empty() -> None:
 def test_a_photo_buys_the_product_or_a_size_of_it_but_for_noise() -> None:
     noise = sum(one.is_noise for one in DRAWN) / len(DRAWN)
     assert abs(noise - NOISE_PROB) < 0.03
-    family = [WORLD.product(index).family for index in range(120)]
+    family = [WORLD.get_product(index).family for index in range(120)]
     assert all(family[one.product] == family[one.wanted] for one in DRAWN if one.photo is not None and not one.is_noise)
     assert any(one.product != one.wanted for one in DRAWN if one.photo is not None and not one.is_noise)
 
 
 def test_words_buy_by_taste_among_what_fits() -> None:
-    taste = np.array([WORLD.product(index).taste for index in range(120)])
-    said = [one for one in DRAWN if one.photo is None and not one.is_noise and one.product != one.wanted]
-    assert said  # words alone do not name one product
-    chosen = np.mean([np.linalg.norm(taste[one.product] - taste[one.wanted]) for one in said])
+    taste = np.array([WORLD.get_product(index).taste for index in range(120)])
+    texts = [one for one in DRAWN if one.photo is None and not one.is_noise and one.product != one.wanted]
+    assert texts  # words alone do not name one product
+    chosen = np.mean([np.linalg.norm(taste[one.product] - taste[one.wanted]) for one in texts])
     any_two = np.mean(np.linalg.norm(taste[:, None] - taste[None], axis=-1))
     assert chosen < 0.8 * any_two

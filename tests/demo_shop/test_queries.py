@@ -9,7 +9,7 @@ from demo_shop.queries import QUERY_FACTS, draw_query
 from demo_shop.world import DemoProduct, DemoWorld
 
 WORLD = DemoWorld(21)
-PRODUCTS = [WORLD.product(i) for i in range(600)]
+PRODUCTS = [WORLD.get_product(i) for i in range(600)]
 
 
 def tokens(text: str) -> list[str]:
@@ -51,7 +51,7 @@ def test_nonsense_is_refused() -> None:
 
 @pytest.mark.parametrize("count", [100, len(PRODUCTS)])
 def test_comparing_words_is_not_enough(count: int) -> None:
-    """TF-IDF finds a fitting product among its first ten for at most 60% of the queries (issue 4)."""
+    """TF-IDF finds a fitting product among its first ten for at most 60% of the queries."""
     products = PRODUCTS[:count]
     documents = [document(product) for product in products]
     frequency = Counter(word for words in documents for word in set(words))

@@ -23,31 +23,31 @@ def patch(width: int, height: int) -> Image.Image:
     st.integers(0, 99),
     st.booleans(),
 )
-def test_the_box_is_exactly_where_the_product_is(w, h, ground_w, ground_h, seed, free) -> None:
-    ground = Image.new("RGB", (ground_w, ground_h), "white")
+def test_the_box_is_exactly_where_the_product_is(w, h, width, height, seed, free) -> None:
+    background = Image.new("RGB", (width, height), "white")
     picture, (x0, y0, x1, y1) = compose_scene(
-        patch(w, h), ground, np.random.default_rng(seed), scale=(0.3, 0.9) if free else None
+        patch(w, h), background, np.random.default_rng(seed), scale=(0.3, 0.9) if free else None
     )
     red = np.asarray(picture).astype(int)
     rows, columns = np.nonzero((red[..., 0] > 200) & (red[..., 1] < 60))
-    assert picture.size == ground.size
-    assert (columns.min() / ground_w, rows.min() / ground_h) == pytest.approx((x0, y0))
-    assert ((columns.max() + 1) / ground_w, (rows.max() + 1) / ground_h) == pytest.approx((x1, y1))
+    assert picture.size == background.size
+    assert (columns.min() / width, rows.min() / height) == pytest.approx((x0, y0))
+    assert ((columns.max() + 1) / width, (rows.max() + 1) / height) == pytest.approx((x1, y1))
 
 
 def test_scale_is_a_share_of_the_shorter_side() -> None:
-    ground = Image.new("RGB", (300, 200), "white")
+    background = Image.new("RGB", (300, 200), "white")
     for seed in range(10):
-        _, (x0, _, x1, _) = compose_scene(patch(50, 20), ground, np.random.default_rng(seed), scale=(0.5, 0.6))
+        _, (x0, _, x1, _) = compose_scene(patch(50, 20), background, np.random.default_rng(seed), scale=(0.5, 0.6))
         assert 0.48 * 200 <= (x1 - x0) * 300 <= 0.6 * 200
 
 
 def test_the_product_casts_a_shadow_and_the_ground_is_left_alone() -> None:
-    ground = Image.new("RGB", (100, 100), "white")
-    picture, _ = compose_scene(patch(40, 40), ground, np.random.default_rng(1), scale=None)
+    background = Image.new("RGB", (100, 100), "white")
+    picture, _ = compose_scene(patch(40, 40), background, np.random.default_rng(1), scale=None)
     grey = np.asarray(picture)[np.asarray(picture)[..., 1] > 60]
     assert grey.min() < 235
-    assert np.asarray(ground).min() == 255
+    assert np.asarray(background).min() == 255
 
 
 def test_transparent_margins_do_not_count() -> None:

@@ -44,7 +44,7 @@ def test_flat_parts_are_evenly_lit_and_tiny_parts_do_not_fail(disc: Image.Image)
 
 def test_random_light_is_a_unit_vector_from_above() -> None:
     for seed in range(20):
-        light = Light.random(np.random.default_rng(seed))
+        light = Light.draw(np.random.default_rng(seed))
         assert light.x**2 + light.y**2 + light.z**2 == pytest.approx(1)
         assert light.y < 0 < light.z
 

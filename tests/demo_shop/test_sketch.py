@@ -6,8 +6,8 @@ from demo_shop.sketch import Sketch, SketchPart, Stroke
 
 def test_a_sketch_keeps_drawing_order_and_knows_its_bounds() -> None:
     sketch = Sketch(np.random.default_rng(0))
-    sketch.part(outline_box(0, 0, 1, 1))
-    sketch.line([(-1, 0.5), (2, 0.5)], paint="dark")
+    sketch.add_part(outline_box(0, 0, 1, 1))
+    sketch.add_stroke([(-1, 0.5), (2, 0.5)], paint="dark")
     assert [type(item) for item in sketch.items] == [SketchPart, Stroke]
     low, high = sketch.compute_bounds()
     assert (low.tolist(), high.tolist()) == ([-1, 0], [2, 1])

@@ -1,4 +1,4 @@
-"""What is for training is known everywhere by one name."""
+"""Seeds for training and held-out product types."""
 
 from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import PRODUCT_TYPES

@@ -19,8 +19,8 @@ def test_every_material_has_a_look() -> None:
 
 def test_no_word_means_two_things() -> None:
     for table in (words.PRODUCT_TYPES, words.COLOURS, words.PATTERNS):
-        said = list(chain.from_iterable(entry.names + entry.asked for entry in table.values()))
-        assert len(said) == len(set(said))
+        names = list(chain.from_iterable(entry.names + entry.query_names for entry in table.values()))
+        assert len(names) == len(set(names))
 
 
 def test_tastes_have_four_axes() -> None:

@@ -9,16 +9,16 @@ from demo_shop.wording import TextFacts, write_description, write_title
 
 ASKED = list(
     chain.from_iterable(
-        entry.asked for table in (words.PRODUCT_TYPES, words.COLOURS, words.PATTERNS) for entry in table.values()
+        entry.query_names for table in (words.PRODUCT_TYPES, words.COLOURS, words.PATTERNS) for entry in table.values()
     )
 )
 
 
-def wording(silent_about: str = "", misleading: bool = False, kind: str = "armchair") -> TextFacts:
-    return TextFacts(kind, words.BRANDS[0], "red", "striped", "leather", "80 cm wide", silent_about, misleading)
+def wording(omitted_fact: str = "", misleading: bool = False, kind: str = "armchair") -> TextFacts:
+    return TextFacts(kind, words.BRANDS[0], "red", "striped", "leather", "80 cm wide", omitted_fact, misleading)
 
 
-def says(text: str, options: tuple[str, ...]) -> bool:
+def mentions(text: str, options: tuple[str, ...]) -> bool:
     return any(re.search(rf"\b{re.escape(option)}\b", text, re.IGNORECASE) for option in options)
 
 
@@ -27,9 +27,9 @@ def test_titles_tell_everything_but_what_they_are_silent_about(silent: str) -> N
     for seed in range(40):
         title, misleading = write_title(wording(silent), np.random.default_rng(seed))
         assert misleading == ""
-        assert says(title, words.COLOURS["red"].names) == (silent != "colour")
-        assert says(title, words.PATTERNS["striped"].names) == (silent != "pattern")
-        assert says(title, words.PRODUCT_TYPES["armchair"].names)
+        assert mentions(title, words.COLOURS["red"].names) == (silent != "colour")
+        assert mentions(title, words.PATTERNS["striped"].names) == (silent != "pattern")
+        assert mentions(title, words.PRODUCT_TYPES["armchair"].names)
         assert not re.search(r",\s*[,–]|\s\s|^[,\s]|[,\s]$", title)
 
 
@@ -39,14 +39,14 @@ def test_misleading_titles_name_something_else() -> None:
     for seed in range(40):
         title, misleading = write_title(wording(misleading=True), np.random.default_rng(seed))
         assert title.endswith(misleading)
-        assert says(misleading, others)
+        assert mentions(misleading, others)
 
 
 def test_descriptions_never_tell_colour_or_pattern() -> None:
     for seed in range(60):
         text = write_description(wording(), np.random.default_rng(seed))
-        assert says(text, ("armchair",))
-        assert not says(text, words.COLOURS["red"].names + words.PATTERNS["striped"].names)
+        assert mentions(text, ("armchair",))
+        assert not mentions(text, words.COLOURS["red"].names + words.PATTERNS["striped"].names)
         assert not re.search(r"\b[Aa] armchair", text)
 
 
@@ -54,4 +54,4 @@ def test_no_title_uses_a_shoppers_word() -> None:
     for kind in words.PRODUCT_TYPES:
         for seed in range(30):
             title, _ = write_title(wording(kind=kind, misleading=seed % 2 == 0), np.random.default_rng(seed))
-            assert not [word for word in ASKED if says(title, (word,))]
+            assert not [word for word in ASKED if mentions(title, (word,))]

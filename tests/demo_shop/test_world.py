@@ -8,12 +8,12 @@ from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
 from demo_shop.world import VARIANT_EVERY, DemoWorld
 
 WORLD = DemoWorld(3)
-PRODUCTS = [WORLD.product(i) for i in range(900)]
+PRODUCTS = [WORLD.get_product(i) for i in range(900)]
 
 
 def test_products_depend_on_seed_and_index_alone() -> None:
-    assert DemoWorld(3).product(77) == PRODUCTS[77]
-    assert DemoWorld(4).product(77).title != PRODUCTS[77].title
+    assert DemoWorld(3).get_product(77) == PRODUCTS[77]
+    assert DemoWorld(4).get_product(77).title != PRODUCTS[77].title
     assert len({p.id for p in PRODUCTS}) == len(PRODUCTS)
 
 
@@ -25,10 +25,10 @@ def test_everything_occurs() -> None:
 
 
 def test_a_third_is_silent_about_colour_or_pattern_in_title_and_attributes() -> None:
-    silent = [p for p in PRODUCTS if p.silent_about]
+    silent = [p for p in PRODUCTS if p.omitted_fact]
     assert 0.28 <= len(silent) / len(PRODUCTS) <= 0.39
-    assert all(p.silent_about not in p.attributes for p in silent)
-    assert all({"colour", "pattern"} <= set(p.attributes) for p in PRODUCTS if not p.silent_about)
+    assert all(p.omitted_fact not in p.attributes for p in silent)
+    assert all({"colour", "pattern"} <= set(p.attributes) for p in PRODUCTS if not p.omitted_fact)
 
 
 def test_some_titles_mislead_and_say_so_here() -> None:
@@ -56,13 +56,13 @@ def test_taste_shows_in_what_a_product_looks_like() -> None:
     natural = np.array([p.taste[1] for p in PRODUCTS])
     green = np.array([p.colour in ("green", "brown") for p in PRODUCTS])
     assert natural[green].mean() > natural[~green].mean() + 0.3
-    told = set(chain.from_iterable(p.attributes for p in PRODUCTS))
-    assert told == {"colour", "pattern", "material", "brand", "size"}
+    listed = set(chain.from_iterable(p.attributes for p in PRODUCTS))
+    assert listed == {"colour", "pattern", "material", "brand", "size"}
 
 
 def test_revisions_reword_but_keep_looks() -> None:
-    base, retitled = WORLD.product(5), WORLD.product(5, title_revision=1)
-    resized = WORLD.product(5, attribute_revision=1)
+    base, retitled = WORLD.get_product(5), WORLD.get_product(5, title_revision=1)
+    resized = WORLD.get_product(5, attribute_revision=1)
     assert retitled.title != base.title
     assert (retitled.attributes, retitled.looks) == (base.attributes, base.looks)
     assert resized.size != base.size
@@ -71,15 +71,15 @@ def test_revisions_reword_but_keep_looks() -> None:
 
 def test_types_can_be_held_out() -> None:
     kept = [kind for kind in PRODUCT_TYPES if kind not in ("teapot", "umbrella")]
-    counts = Counter(DemoWorld(3, types=kept).product(i).type for i in range(300))
+    counts = Counter(DemoWorld(3, types=kept).get_product(i).type for i in range(300))
     assert set(counts) == set(kept)
 
 
 def test_find_goes_back_from_an_id() -> None:
-    assert WORLD.find(PRODUCTS[42].id) == PRODUCTS[42]
+    assert WORLD.find_product(PRODUCTS[42].id) == PRODUCTS[42]
     for unknown in ("demo-4-000001", "demo-3-x", "demo-3-", "42", ""):
         with pytest.raises(KeyError):
-            WORLD.find(unknown)
+            WORLD.find_product(unknown)
 
 
 def test_nonsense_is_refused() -> None:
@@ -90,4 +90,4 @@ def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         DemoWorld(-1)
     with pytest.raises(ValueError, match="count from 0"):
-        WORLD.product(-1)
+        WORLD.get_product(-1)

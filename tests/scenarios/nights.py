@@ -25,7 +25,7 @@ Row = tuple[Any, ...]
 
 
 BFLOAT16_COSINE = 0.999
-"""What the same product keeps when it is encoded in another company of products (issue 3: in float32 it is 1e-5)."""
+"""What the same product keeps when it is encoded in another company of products (in float32 it is 1e-5)."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The demo command: what it shows of a log, what it may delete; and the whole of it (long)."""
+"""The demo command: what it prints of a log and what it may delete; and a whole run (long)."""
 
 import re
 import subprocess
@@ -22,22 +22,22 @@ moon: said once more in the error that Airflow prints
 """
 
 
-class ALog:
-    """A demo whose DAG run says what LOG says."""
+class LoggedDemo:
+    """A demo whose DAG run prints LOG."""
 
     catalog = Path("/shop")
 
-    def stream(self, *arguments):
+    def stream_airflow(self, *arguments):
         self.arguments = arguments
         yield from LOG.splitlines()
 
 
 def test_a_night_shows_the_jobs_words_and_adds_up_their_seconds(capsys):
-    demo = ALog()
+    demo = LoggedDemo()
     night = nightly.run_night(demo, date(2026, 3, 1))
-    assert night.stages == {"pull": 1.5, "publish": 0.5}
-    assert night.work == 2.0
-    assert night.rows == {"delivered": 500}, "a stage without counts does not wipe them"
+    assert night.stage_seconds == {"pull": 1.5, "publish": 0.5}
+    assert night.work_seconds == 2.0
+    assert night.row_counts == {"delivered": 500}, "a stage without counts does not wipe them"
     assert demo.arguments[:4] == ("dags", "test", "moon_nightly", "2026-03-01")
     shown = capsys.readouterr().out
     assert " s  pull begins\n" in shown
@@ -50,8 +50,10 @@ def test_a_night_shows_the_jobs_words_and_adds_up_their_seconds(capsys):
 
 
 def test_the_summary_keeps_work_and_overhead_apart(capsys):
-    night = nightly.NightTimes(wall=90.0, stages={"pull": 10.0, "encode": 30.0}, rows={"delivered": 5, "encoded": 5})
-    nightly.summarise({date(2026, 3, 1): night, date(2026, 3, 2): night})
+    night = nightly.NightTimes(
+        wall_seconds=90.0, stage_seconds={"pull": 10.0, "encode": 30.0}, row_counts={"delivered": 5, "encoded": 5}
+    )
+    nightly.print_summary({date(2026, 3, 1): night, date(2026, 3, 2): night})
     shown = capsys.readouterr().out
     assert "5 delivered, 5 encoded" in shown
     assert shown.count("work         40 s in stages: pull 10.0, encode 30.0") == 2
@@ -63,28 +65,28 @@ def test_only_a_demo_is_deleted(tmp_path):
     mine.mkdir()
     (mine / "thesis.txt").touch()
     with pytest.raises(SystemExit, match="was not made by this command"):
-        nightly.start_clean(mine)
+        nightly.create_clean_folder(mine)
     assert (mine / "thesis.txt").exists()
 
-    nightly.start_clean(tmp_path / "demo")
+    nightly.create_clean_folder(tmp_path / "demo")
     (tmp_path / "demo" / "old").touch()
-    nightly.start_clean(tmp_path / "demo")
+    nightly.create_clean_folder(tmp_path / "demo")
     assert [path.name for path in (tmp_path / "demo").iterdir()] == [".moon-demo"]
 
 
 def test_a_failing_command_names_the_log(tmp_path):
-    demo = nightly.Demo(tmp_path, 10)
+    demo = nightly.DemoRun(tmp_path, 10)
     with pytest.raises(SystemExit, match=re.escape(str(demo.log))):
-        demo.moon("no-such-command")
+        demo.run_moon("no-such-command")
     assert "no-such-command" in demo.log.read_text()
 
 
 def test_a_failed_task_ends_the_demo_instead_of_waiting_for_its_retry(tmp_path, monkeypatch, program):
     program(".venv-airflow/bin/airflow", "echo boom; echo 'unrunnable tasks: {<prepare [up_for_retry]>}'; sleep 60")
     monkeypatch.setattr(nightly, "REPOSITORY", tmp_path)
-    demo = nightly.Demo(tmp_path, 10)
+    demo = nightly.DemoRun(tmp_path, 10)
     with pytest.raises(SystemExit, match="the DAG run failed"):
-        list(demo.stream("dags", "test"))
+        list(demo.stream_airflow("dags", "test"))
     assert "boom" in demo.log.read_text()
 
 
@@ -92,7 +94,7 @@ def test_a_failed_task_ends_the_demo_instead_of_waiting_for_its_retry(tmp_path, 
 @pytest.mark.timeout(1500)
 def test_two_nights_of_a_small_shop(tmp_path):
     root = tmp_path / "demo"
-    nightly.start_clean(root)
+    nightly.create_clean_folder(root)
     (root / "lake").mkdir()
     (root / "lake" / "left by an earlier demo").touch()
     command = [sys.executable, str(SCRIPT), "--products", "40", "--root", str(root)]

@@ -1,4 +1,4 @@
-"""Builds shapes for the tests of this folder, and what every shape has to be."""
+"""Helpers of the shape tests: build a shape, and assert what holds for all of them."""
 
 from collections.abc import Callable
 

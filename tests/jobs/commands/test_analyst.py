@@ -96,7 +96,7 @@ def test_long_or_unknown_work_is_asked_about(monkeypatch):
     monkeypatch.setattr(typer, "confirm", lambda text, abort: questions.append((text, abort)))
     questions: list[tuple[str, bool]] = []
     _confirm_long_work(ahead(5400.0), 1.0, is_silent=False)
-    assert questions == [("This takes about 1.5 hours. Go on?", True)]
+    assert questions == [("This takes about 1.5 hours. Continue?", True)]
 
 
 def test_the_summary_names_time_and_gpu_hours():

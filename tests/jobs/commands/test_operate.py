@@ -48,7 +48,7 @@ def test_repair(shop: ServingShop) -> None:
     with connect(shop.context(SECOND).settings) as client:
         client.load_collection(shop.model.collection)
         client.delete(shop.model.collection, filter='product_id == "p001"')
-    assert "1 missing, 0 changed, 0 not to be there; nothing was mended" in moon("repair", "--dry-run").stdout
+    assert "1 missing, 0 changed, 0 not to be there; nothing was repaired" in moon("repair", "--dry-run").stdout
     found = json.loads(moon("repair", "--json").stdout)
     assert (found["missing"], found["mended"], found["dry_run"]) == (1, 1, False)
 

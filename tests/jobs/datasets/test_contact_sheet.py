@@ -25,7 +25,7 @@ def test_the_first_photo_of_each_kind_is_taken() -> None:
     entries = [entry(index, cluttered) for index in range(300) for cluttered in (False, True)]
     chosen = choose_photos(entries, WORLD)
     assert set(chosen) == {(kind, cluttered) for kind in PRODUCT_TYPES for cluttered in (False, True)}
-    assert chosen[WORLD.product(0).type, True] == entries[1]
+    assert chosen[WORLD.get_product(0).type, True] == entries[1]
 
 
 def test_photos_lie_in_their_cells_and_the_sheet_is_written_once(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_photos_lie_in_their_cells_and_the_sheet_is_written_once(tmp_path: Path)
     sheet = tmp_path / "contact_sheet.png"
     with Image.open(sheet) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
-    place = list(PRODUCT_TYPES).index(WORLD.product(0).type)
+    place = list(PRODUCT_TYPES).index(WORLD.get_product(0).type)
     x, y = (
         SHEET_GAP_PIXELS + place % 10 * (SHEET_CELL_PIXELS + SHEET_GAP_PIXELS),
         SHEET_GAP_PIXELS + (place // 10 * 2 + 1) * (SHEET_CELL_PIXELS + SHEET_GAP_PIXELS),

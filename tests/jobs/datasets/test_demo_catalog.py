@@ -140,7 +140,7 @@ def test_true_boxes_hold_the_product(shop: Path) -> None:
         mask = np.ones(contrast.shape, dtype=bool)
         mask[y0:y1, x0:x1] = False
         inside_better += inside > (contrast[mask].mean() if mask.any() else 0)
-        assert DemoWorld(5).find(entry["product_id"]).id == entry["product_id"]
+        assert DemoWorld(5).find_product(entry["product_id"]).id == entry["product_id"]
     assert inside_better >= 0.9 * len(studio)
 
 

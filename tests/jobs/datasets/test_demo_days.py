@@ -54,7 +54,7 @@ def test_no_shares_no_change() -> None:
 
 def test_rows_name_a_photo_and_a_version_each() -> None:
     row = Listing(4, photo_revisions={0: 2}).row(WORLD)
-    assert len(row["images"]) == len(row["image_versions"]) == WORLD.product(4).images
+    assert len(row["images"]) == len(row["image_versions"]) == WORLD.get_product(4).images
     assert row["images"][0] == PhotoRef(4, 0, 2).path(WORLD) == "images/demo-3-000004-0-r2.jpg"
     assert row["image_versions"][0] == "3"
 

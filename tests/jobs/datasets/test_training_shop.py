@@ -35,7 +35,7 @@ def test_catalogue_log_and_variants_fit_together(tmp_path):
 
 def test_held_out_types_are_never_shown():
     for seed in TRAIN_SEEDS:
-        assert not {make_training_world(seed).product(index).type for index in range(200)} & set(HELD_OUT_TYPES)
+        assert not {make_training_world(seed).get_product(index).type for index in range(200)} & set(HELD_OUT_TYPES)
 
 
 def test_grocery_gives_its_train_list_only(shared_data, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.lake.storage import Storage
-from jobs.lake.store import Lake
+from jobs.lake.store import Lake, open_lake
 from jobs.milvus.client import connect
 from jobs.state.model_registry import choose_model, describe_checkpoint, read_registered_model, register_model
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, build_collection_schema
@@ -61,31 +61,35 @@ def test_no_detector_there(tiny_checkpoint, tmp_path):
         describe_checkpoint(str(tiny_checkpoint), str(tmp_path))
 
 
+def choose(settings, client):
+    return choose_model(settings, client, open_lake(settings))
+
+
 def test_without_an_alias_the_configured_model_is_taken(client, make_settings, tiny_checkpoint):
-    assert choose_model(make_settings(model=str(tiny_checkpoint)), client) == describe_checkpoint(str(tiny_checkpoint))
+    assert choose(make_settings(model=str(tiny_checkpoint)), client) == describe_checkpoint(str(tiny_checkpoint))
 
 
 def test_the_model_behind_the_alias_is_taken(client, make_settings, tiny_checkpoint, other_checkpoint):
     served = describe_checkpoint(str(tiny_checkpoint))
     serve(client, "collection_7", {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri})
-    choice = choose_model(make_settings(), client)
+    choice = choose(make_settings(), client)
     assert (choice.uri, choice.model_version, choice.collection) == (served.uri, served.model_version, "collection_7")
     moved = copytree(tiny_checkpoint, other_checkpoint.parent / "moved")
-    assert choose_model(make_settings(model=str(moved)), client).uri == str(moved)  # the same files elsewhere
+    assert choose(make_settings(model=str(moved)), client).uri == str(moved)  # the same files elsewhere
     with pytest.raises(NightStoppedError, match="moon rollout"):
-        choose_model(make_settings(model=str(other_checkpoint)), client)
+        choose(make_settings(model=str(other_checkpoint)), client)
 
 
 def test_a_served_checkpoint_that_changed_stops_the_night(client, make_settings, other_checkpoint):
     serve(client, "c", {PROPERTY_MODEL: "0" * 64, PROPERTY_CHECKPOINT: str(other_checkpoint)})
     with pytest.raises(NightStoppedError, match="has changed since"):
-        choose_model(make_settings(), client)
+        choose(make_settings(), client)
 
 
 def test_a_foreign_collection_behind_the_alias(client, make_settings):
     serve(client, "theirs", {})
     with pytest.raises(NightStoppedError, match="not one of ours"):
-        choose_model(make_settings(), client)
+        choose(make_settings(), client)
 
 
 def test_a_registered_model_is_found_until_its_files_change(make_settings, tmp_path, tiny_checkpoint, other_checkpoint):

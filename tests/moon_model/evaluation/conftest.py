@@ -1,4 +1,4 @@
-"""A tiny random model for what needs one at all."""
+"""Shared fixture: a tiny random model."""
 
 import pytest
 

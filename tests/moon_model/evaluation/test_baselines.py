@@ -1,4 +1,4 @@
-"""What MOON has to beat: every baseline sees what it should, no more, and says nothing where there is nothing."""
+"""Each baseline reads its own part of a product and nothing else, and gives zeros where that part is missing."""
 
 import io
 from pathlib import Path
@@ -18,9 +18,8 @@ from moon_model.evaluation.baselines import (
     TextTeacher,
     WordsAndColours,
     build_baselines,
-    text_of,
 )
-from moon_model.product import Product
+from moon_model.product import Product, join_text
 
 
 def photo(colour: str, size: int = 90) -> bytes:
@@ -97,11 +96,11 @@ def test_the_vision_tower_sees_pixels_only(encoder):
 
 def test_the_text_teacher_reads_every_word_and_no_pixel(minilm):
     teacher = TextTeacher(minilm)
-    one, same, other = teacher.embed([FULL, Product("x", text_of(FULL), images=[BLUE]), Product("y", "mug")], [])
+    one, same, other = teacher.embed([FULL, Product("x", join_text(FULL), images=[BLUE]), Product("y", "mug")], [])
     assert one == pytest.approx(same, abs=1e-3)
     assert one @ other < 0.999
-    assert text_of(FULL) == "mug for tea Kitchen colour: red"
-    assert text_of(PRODUCTS[3]) == ""
+    assert join_text(FULL) == "mug for tea Kitchen colour: red"
+    assert join_text(PRODUCTS[3]) == ""
 
 
 def test_two_side_by_side_weigh_the_same(minilm, encoder):

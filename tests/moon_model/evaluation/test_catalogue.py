@@ -1,4 +1,4 @@
-"""Tasks of any catalogue: the truth is right, the answer is hidden, what says nothing is left out."""
+"""Catalogue tasks: relevant items and labels are right, answers are masked, and too small tasks are left out."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from moon_model.evaluation.catalogue import (
 )
 from moon_model.evaluation.tasks import LabellingTask, RetrievalTask
 from moon_model.product import Product
-from tests.moon_model.evaluation.knowing import Knowing
+from tests.moon_model.evaluation.one_hot import OneHotEmbedder
 
 COLOURS, TYPES = ("red", "blue", "green"), ("mug", "bowl")
 
@@ -43,7 +43,7 @@ def test_every_part_of_a_product_is_asked_about(tasks):
 def test_a_part_finds_its_own_product(tasks, name):
     task = tasks[name]
     axes = {one.id: int(one.id.split()[0]) for one in (*task.queries, *task.items)}
-    found = dict(task.score(lambda each: Knowing(axes, len(SHOP)).embed(each, [])))
+    found = dict(task.score(lambda each: OneHotEmbedder(axes, len(SHOP)).embed(each, [])))
     assert found["R@1"].mean() == 1
     for query, right in zip(task.queries, task.relevant, strict=True):
         (item,) = (task.items[at] for at in right)
@@ -74,8 +74,8 @@ def test_a_hidden_field_cannot_be_read(tasks):
         task = tasks[name]
         assert isinstance(task, LabellingTask)
         assert [one.title for one in task.labels] == sorted(set(task.actual))
-        said = [f"{one.title} {one.description} {one.attributes.get('colour', '')}".lower() for one in task.products]
-        assert not [text for text in said if name == "colour" and any(word in text.split() for word in words)]
+        texts = [f"{one.title} {one.description} {one.attributes.get('colour', '')}".lower() for one in task.products]
+        assert not [text for text in texts if name == "colour" and any(word in text.split() for word in words)]
         assert not [one for one in task.products if name in one.attributes or len(one.category) > 1 > len(name)]
     assert {len(one.category) for one in tasks["category 2"].products} == {1}
     assert {one.attributes.get("maker") for one in tasks["colour"].products} == {"us"}

@@ -1,4 +1,4 @@
-"""The demo world as a benchmark: unseen, held-out types apart, truth from the facts, answers hidden."""
+"""The demo shop as a benchmark: unseen seeds, separate held-out types, truth from the facts, masked answers."""
 
 import io
 import re
@@ -12,14 +12,14 @@ from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import COLOURS
 from moon_model.evaluation.demo_shop import build_demo_benchmark
 from moon_model.evaluation.tasks import LabellingTask, RetrievalTask
-from tests.moon_model.evaluation.knowing import Knowing
+from tests.moon_model.evaluation.one_hot import OneHotEmbedder
 
 SEED, COUNT = 905, 30
 
 
 @pytest.fixture(scope="module")
 def facts():
-    return [DemoWorld(SEED).product(index) for index in range(COUNT)]
+    return [DemoWorld(SEED).get_product(index) for index in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,14 @@ def test_a_photo_asks_for_its_product_in_any_size(tasks, facts):
         task = tasks[name]
         axes = {one.id: one.index - (one.id != one.family) for one in facts}
         axes |= {f"photo {one}": at for one, at in axes.items()}
-        found = dict(task.score(lambda each, axes=axes: Knowing(axes, COUNT).embed(each, [])))
+        found = dict(task.score(lambda each, axes=axes: OneHotEmbedder(axes, COUNT).embed(each, [])))
         assert found["R@1"].mean() == 1
         assert bool(task.queries[0].title) == ("text" in name)
     catalogue = {image for one in tasks["image → item"].items for image in one.images}
     for query in tasks["image → item"].queries:
         assert not catalogue & set(query.images)
         edge = np.asarray(Image.open(io.BytesIO(query.images[0])).convert("RGB"), dtype=float)[[0, -1]]
-        assert edge.std() > 3, "a shopper's ground is cluttered"
+        assert edge.std() > 3, "the background of a query photo is cluttered"
 
 
 def test_one_picture_finds_the_others(tasks, facts):
@@ -90,11 +90,11 @@ def test_colours_are_hidden_in_every_word_and_known_from_what_was_drawn(tasks, f
     assert isinstance(task, LabellingTask)
     actual = {one.id: one.colour for one in facts}
     assert [actual[one.id] for one in task.products] == list(task.actual)
-    words = {word for one in COLOURS.values() for word in (*one.names, *one.asked)}
-    told = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
-    assert [one.id for one in facts if told.search(one.title)]
+    words = {word for one in COLOURS.values() for word in (*one.names, *one.query_names)}
+    named = re.compile(rf"\b({'|'.join(map(re.escape, words))})\b", re.IGNORECASE)
+    assert [one.id for one in facts if named.search(one.title)]
     for one in task.products:
-        assert not told.search(f"{one.title} {one.description}")
+        assert not named.search(f"{one.title} {one.description}")
         assert "colour" not in one.attributes
     assert not any(one.category for one in tasks["type"].products)
 
@@ -102,5 +102,6 @@ def test_colours_are_hidden_in_every_word_and_known_from_what_was_drawn(tasks, f
 def test_the_same_seed_draws_the_same_shop(benchmark):
     small = build_demo_benchmark(SEED, 4)
     assert small.about == {"products": 4, "seed": SEED}
-    assert small.digest() == build_demo_benchmark(SEED, 4).digest() != build_demo_benchmark(SEED + 1, 4).digest()
+    same, other = build_demo_benchmark(SEED, 4), build_demo_benchmark(SEED + 1, 4)
+    assert small.compute_digest() == same.compute_digest() != other.compute_digest()
     assert len(benchmark.tasks) == len([one for one in benchmark.tasks if isinstance(one, RetrievalTask)]) + 6

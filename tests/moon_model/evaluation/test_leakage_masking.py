@@ -1,4 +1,4 @@
-"""Nobody can read the answer: fields go, their words are masked, and nothing else is."""
+"""Masking removes a field and its words, and nothing else."""
 
 import pytest
 

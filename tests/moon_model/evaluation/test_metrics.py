@@ -1,4 +1,4 @@
-"""Metrics against hand-made cases and laws."""
+"""Metrics against small cases with known results, reference implementations and invariants."""
 
 import numpy as np
 import pytest
@@ -46,10 +46,39 @@ def test_a_perfect_ranking_has_ndcg_one(relevant: list[set[int]], k: int) -> Non
 
 def test_classification_by_hand() -> None:
     result = metrics.score_classification(["a", "a", "b", "b"], ["a", "b", "b", "c"])
-    assert result.accuracy == 0.5
-    assert result.precision == pytest.approx((0.5 + 0.5 + 0) / 3)
-    assert result.recall == pytest.approx((1 + 0.5 + 0) / 3)
-    assert result.f1 == pytest.approx((2 / 3 + 0.5 + 0) / 3)
+    assert result["accuracy"].tolist() == [1, 0, 1, 0]
+    assert result["macro precision"] == pytest.approx([(0.5 + 0.5 + 0) / 3])
+    assert result["macro recall"] == pytest.approx([(1 + 0.5 + 0) / 3])
+    assert result["macro f1"] == pytest.approx([(2 / 3 + 0.5 + 0) / 3])
+
+
+labels = st.sampled_from("abcd")
+
+
+@given(st.lists(st.tuples(labels, labels), min_size=1, max_size=30))
+def test_macro_averages_are_of_the_classes_that_occur(pairs: list[tuple[str, str]]) -> None:
+    """The same figures as by counting; a class never predicted has precision 0, one predicted in error none at all."""
+    scores = []
+    for label in sorted({truth for _, truth in pairs}):
+        right = sum(guess == truth == label for guess, truth in pairs)
+        precision = right / max(sum(guess == label for guess, _ in pairs), 1)
+        recall = right / sum(truth == label for _, truth in pairs)
+        scores.append((precision, recall, 2 * precision * recall / (precision + recall) if right else 0.0))
+    result = metrics.score_classification(*zip(*pairs, strict=True))
+    assert result["accuracy"].tolist() == [guess == truth for guess, truth in pairs]
+    found = [result[f"macro {name}"].item() for name in ("precision", "recall", "f1")]
+    assert found == pytest.approx(np.mean(scores, axis=0), abs=1e-12)
+
+
+@pytest.mark.parametrize("size", [20, 300, 2000])
+def test_the_interval_is_the_percentiles_of_resampled_means(size: int) -> None:
+    generator = np.random.default_rng(size)
+    values = generator.random(size)
+    means = [generator.choice(values, size).mean() for _ in range(1000)]
+    found = metrics.bootstrap_mean(values, seed=0)
+    assert found.mean == pytest.approx(values.mean(), abs=1e-9)
+    error = values.std() / np.sqrt(size)  # a 2.5% percentile of 1,000 means has a sampling error of 0.09 of it
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(means, [2.5, 97.5])), abs=0.4 * error)
 
 
 def test_the_interval_holds_the_mean_and_narrows_with_more_queries() -> None:
@@ -58,5 +87,6 @@ def test_the_interval_holds_the_mean_and_narrows_with_more_queries() -> None:
     assert few.low <= few.mean <= few.high
     assert many.high - many.low < few.high - few.low
     assert metrics.bootstrap_mean(np.ones(5), seed=0) == metrics.BootstrapEstimate(1.0, 1.0, 1.0, 5)
+    assert metrics.bootstrap_mean(np.array([0.3]), seed=0) == metrics.BootstrapEstimate(0.3, 0.3, 0.3, 1)
     with pytest.raises(ValueError, match="no queries"):
         metrics.bootstrap_mean(np.array([]), seed=0)

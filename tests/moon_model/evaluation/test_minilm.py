@@ -1,4 +1,4 @@
-"""The text teacher gives its vectors in the order asked, whatever batches it makes."""
+"""MiniLM returns vectors in the order of the texts, whatever batches it makes."""
 
 from pathlib import Path
 

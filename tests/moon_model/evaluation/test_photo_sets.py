@@ -1,4 +1,4 @@
-"""Public photo sets: small ones of the same form, and the real ones where they are."""
+"""Public photo sets: small ones of the same form, and the real ones if they are present."""
 
 import json
 
@@ -10,7 +10,7 @@ from moon_model.evaluation.photo_sets import (
     build_eshop_benchmark,
     build_grocery_benchmark,
 )
-from tests.moon_model.evaluation.knowing import Knowing
+from tests.moon_model.evaluation.one_hot import OneHotEmbedder
 
 CLASSES = (
     "Class Name (str),Class ID (int),Coarse Class Name (str),Coarse Class ID (int),"
@@ -35,7 +35,7 @@ def grocery(tmp_path):
     listed = [(f"val/{number}.jpg", number % 3) for number in range(6)]
     for path, number in listed:
         (tmp_path / path).write_bytes(b"photo of %d" % number)
-    (tmp_path / "train" / "x.jpg").write_bytes(b"never to be asked about")
+    (tmp_path / "train" / "x.jpg").write_bytes(b"never a query")
     (tmp_path / "val.txt").write_text("".join(f"{path}, {number}, 0\n" for path, number in listed))
     (tmp_path / "train.txt").write_text("train/x.jpg, 0, 0\n")
     return tmp_path
@@ -47,7 +47,7 @@ def test_grocery_photos_find_their_product(grocery):
     item, name, coarse = found.tasks
     axes = {f"{number}.jpg": number % 3 for number in range(6)} | {str(number): number for number in range(3)}
     for task in (item, name):
-        assert dict(task.score(lambda each: Knowing(axes, 3).embed(each, [])))["R@1"].mean() == 1
+        assert dict(task.score(lambda each: OneHotEmbedder(axes, 3).embed(each, [])))["R@1"].mean() == 1
     first = item.items[0]
     assert (first.title, first.description, first.category) == ("Golden Delicious", "About 0.", ("Apple",))
     assert [one.title for one in name.items] == ["Golden Delicious", "Pink Lady", "Kiwi"]
@@ -86,19 +86,19 @@ def test_eshop_is_read_field_by_field(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("load", "says"),
+    ("load", "message"),
     [
         (build_grocery_benchmark, "is not the GroceryStoreDataset"),
         (build_clothing_benchmark, "is not the clothing-dataset"),
         (build_eshop_benchmark, "is not eShop's catalogue"),
     ],
 )
-def test_another_folder_is_named(tmp_path, load, says):
-    with pytest.raises(BenchmarkDataError, match=f"{tmp_path} {says}"):
+def test_another_folder_is_named(tmp_path, load, message):
+    with pytest.raises(BenchmarkDataError, match=f"{tmp_path} {message}"):
         load(tmp_path)
     for name in ("classes.csv", "images.csv", "catalog.json"):
         (tmp_path / name).write_text('[{"a": 1}]\n[]')
-    with pytest.raises(BenchmarkDataError, match=f"{tmp_path} {says}"):
+    with pytest.raises(BenchmarkDataError, match=f"{tmp_path} {message}"):
         load(tmp_path)
 
 
@@ -110,4 +110,4 @@ def test_the_real_sets(shared_data):
     clothing = build_clothing_benchmark(shared_data / "clothing", max_photos=40)
     assert clothing.about == {"photos": 40}
     for one in (grocery, eshop, clothing):
-        assert len(one.digest()) == 16  # reads every image that is named
+        assert len(one.compute_digest()) == 16  # reads every image that is named

@@ -1,4 +1,4 @@
-"""An evaluation for people: tables with the best in bold, and plots that can be looked at."""
+"""The report: tables with the best figure in bold, and plots as PNG files."""
 
 import numpy as np
 import pytest

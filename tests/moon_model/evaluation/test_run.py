@@ -1,4 +1,4 @@
-"""Every task with every embedder, each product embedded once, figures as the metrics give them."""
+"""A run scores every task with every embedder, and embeds each sequence of products once."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from moon_model.evaluation.run import run_benchmarks
 from moon_model.evaluation.tasks import Benchmark, LabellingTask, RetrievalTask
 from moon_model.product import Product
-from tests.moon_model.evaluation.knowing import Knowing
+from tests.moon_model.evaluation.one_hot import OneHotEmbedder
 
 ITEMS = [Product(str(number), f"item {number}") for number in range(10)]
 QUERIES = [Product(f"q{number}", f"query {number}") for number in range(10)]
@@ -19,16 +19,17 @@ FINDING = [
 ]
 
 
-class Counting(Knowing):
-    """Knows the first six items and remembers what it was asked for."""
+class Counting(OneHotEmbedder):
+    """Finds the first six items, and records its calls."""
 
     def __init__(self, name: str) -> None:
         axes = {f"q{number}": number if number < 6 else 9 - number for number in range(10)}
         super().__init__(axes | {str(number): number for number in range(10)} | {"label even": 0, "label odd": 1}, 10)
-        self.name, self.asked = name, []
+        self.name = name
+        self.calls = []
 
     def embed(self, products, texts):
-        self.asked.append((tuple(one.id for one in products), tuple(one.id for one in texts)))
+        self.calls.append((tuple(one.id for one in products), tuple(one.id for one in texts)))
         return super().embed(products, texts)
 
 
@@ -47,8 +48,8 @@ def found(embedder):
 
 
 def test_every_figure_is_there_once(found):
-    asked = [(row.benchmark, row.task, row.metric, row.embedder) for row in found.rows]
-    assert len(set(asked)) == len(asked) == 2 * (3 + 3 + 4)
+    keys = [(row.benchmark, row.task, row.metric, row.embedder) for row in found.rows]
+    assert len(set(keys)) == len(keys) == 2 * (3 + 3 + 4)
     by = {(row.task, row.metric): row for row in found.rows if row.embedder == "MOON"}
     first = by["first", "R@1"]
     assert (first.mean, first.count) == (0.6, 10)
@@ -61,20 +62,20 @@ def test_every_figure_is_there_once(found):
 
 
 def test_the_same_products_are_embedded_once(found, embedder):
-    assert len(embedder.asked) == len(set(embedder.asked))
+    assert len(embedder.calls) == len(set(embedder.calls))
     items = tuple(one.id for one in ITEMS)
-    assert [texts for products, texts in embedder.asked if products == items] == [
+    assert [texts for products, texts in embedder.calls if products == items] == [
         items, (*items, "label even", "label odd"),
     ]  # fmt: skip
 
 
 def test_the_document_says_what_was_measured_with_what(found):
-    document = json.loads(json.dumps(found.document()))
+    document = json.loads(json.dumps(found.to_document()))
     assert document["model_version"] == "m" * 64
     assert document["seed"] == 1
     assert [one["name"] for one in document["benchmarks"]] == ["shop", "labels"]
     assert document["benchmarks"][1]["seed"] == 3
-    assert document["benchmarks"][0]["digest"] == Benchmark("shop", FINDING).digest()
+    assert document["benchmarks"][0]["digest"] == Benchmark("shop", FINDING).compute_digest()
     assert set(document["environment"]) == {"torch", "transformers", "python", "machine"}
     assert document["created"].endswith("+00:00")
     assert len(document["rows"]) == len(found.rows)

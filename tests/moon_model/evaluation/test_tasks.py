@@ -1,4 +1,4 @@
-"""Tasks score what an embedder finds, and a digest covers all that they ask."""
+"""Tasks score an embedder by their metrics, and the digest covers all texts and images."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from PIL import Image
 
 from moon_model.evaluation.tasks import Benchmark, LabellingTask, RetrievalTask
 from moon_model.product import Product
-from tests.moon_model.evaluation.knowing import Knowing
+from tests.moon_model.evaluation.one_hot import OneHotEmbedder
 
 ITEMS = [Product(str(number), title=f"item {number}") for number in range(12)]
 
@@ -17,7 +17,7 @@ ITEMS = [Product(str(number), title=f"item {number}") for number in range(12)]
 def score(task, *answers):
     """Metrics of an embedder that puts query i where item answers[i] is."""
     known = {item.id: int(item.id) for item in ITEMS} | {f"q{i}": at for i, at in enumerate(answers)}
-    return dict(task.score(lambda products: Knowing(known, 12).embed(products, [])))
+    return dict(task.score(lambda products: OneHotEmbedder(known, 12).embed(products, [])))
 
 
 def asking(count, relevant, **more):
@@ -37,7 +37,7 @@ def test_several_right_answers_give_hits_and_gain():
 
 
 def test_sizes_of_one_product_are_one_answer():
-    found = score(asking(1, [frozenset({3, 4})], alike=True), 4)
+    found = score(asking(1, [frozenset({3, 4})], has_variants=True), 4)
     assert set(found) == {"R@1", "R@5", "R@10"}
     assert list(found["R@1"]) == [1]
 
@@ -57,7 +57,7 @@ def test_labels_are_predicted_by_the_nearest_text():
     labels = [Product(f"label {name}", title=name) for name in ("a", "b")]
     task = LabellingTask("t", [Product(str(i), title="?") for i in range(4)], ["a", "a", "b", "b"], labels)
     known = {"label a": 0, "label b": 1, "0": 0, "1": 1, "2": 1, "3": 1}
-    found = {name: list(values) for name, values in task.score(lambda each: Knowing(known, 2).embed(each, []))}
+    found = {name: list(values) for name, values in task.score(lambda each: OneHotEmbedder(known, 2).embed(each, []))}
     assert found["accuracy"] == [1, 0, 1, 1]
     assert found["macro precision"] == pytest.approx([(1 + 2 / 3) / 2])
     assert found["macro recall"] == pytest.approx([0.75])
@@ -71,10 +71,10 @@ def test_the_digest_covers_every_word_and_pixel(tmp_path: Path):
     product = Product("1", "title", "words", ("A",), {"b": "c"}, [tmp_path / "a.jpg"])
 
     def digest(one: Product, name: str = "t") -> str:
-        return Benchmark("x", [RetrievalTask(name, [one], ITEMS, [frozenset({0})])]).digest()
+        return Benchmark("x", [RetrievalTask(name, [one], ITEMS, [frozenset({0})])]).compute_digest()
 
     same = digest(product)
-    assert digest(replace(product, id="2", images=[b"one"])) == same  # bytes count, not where they lie
+    assert digest(replace(product, id="2", images=[b"one"])) == same  # the bytes count, not their place
     changes = [
         {"title": "other"}, {"description": "other"}, {"category": ("B",)}, {"attributes": {"b": "d"}},
         {"images": [b"two"]}, {"images": []}, {"images": [Image.new("RGB", (2, 2))]},

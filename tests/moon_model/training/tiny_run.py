@@ -47,7 +47,7 @@ def demo_rows(folder: Path, count: int) -> list[dict[str, Any]]:
     world, rng = DemoWorld(seed=5), np.random.default_rng(0)
     products: dict[tuple[str, str, str], DemoProduct] = {}
     for index in range(400):
-        one = world.product(index)
+        one = world.get_product(index)
         products.setdefault((one.type, one.colour, one.pattern), one)
     chosen = list(products.values())[: count + 1]
     stored = []

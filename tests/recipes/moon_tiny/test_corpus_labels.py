@@ -23,7 +23,7 @@ def test_label_texts_leave_out_what_is_held_out() -> None:
 def test_texts_of_a_product_do_not_tell_the_facet(tmp_path: Path) -> None:
     world, seen = DemoWorld(seed=101), 0
     for index in range(40):
-        product = world.product(index)
+        product = world.get_product(index)
         for facet, label, row in build_demo_rows(1, product, tmp_path / "a.jpg", None):
             assert label == getattr(product, facet)
             said = f"{row.get('title', '')} {row.get('attributes', '')}".lower()
@@ -33,7 +33,7 @@ def test_texts_of_a_product_do_not_tell_the_facet(tmp_path: Path) -> None:
                 names = (COLOURS if facet == "colour" else PATTERNS)[label].names
                 assert not any(f" {name.lower()} " in f" {said} " for name in names)
     assert seen > 40
-    assert all("title" not in row for _, _, row in build_demo_rows(0, world.product(0), tmp_path / "a.jpg", None))
+    assert all("title" not in row for _, _, row in build_demo_rows(0, world.get_product(0), tmp_path / "a.jpg", None))
 
 
 def test_photos_of_grocery_and_clothing_have_their_labels(shared_data: Path) -> None:

@@ -1,0 +1,48 @@
+"""``moon migrate``: an upgrade's one step on the data."""
+
+import typer
+
+from jobs.commands import options
+from jobs.commands.output import make_console, make_table, print_error, print_json, print_line
+
+PANEL = "When something went wrong"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command(rich_help_panel=PANEL)(migrate)
+
+
+def migrate(
+    lake: options.LakeOption = None,
+    milvus: options.MilvusOption = None,
+    model: options.ModelOption = None,
+    dry_run: options.DryRunOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Bring a lake of an earlier release to this one; run it once after an upgrade, before the next nightly run.
+
+    Tables are changed by commits, nothing is encoded, and what is served stays as it is. Killed, run it again: it
+    continues. It also copies the served model into the lake, so that later changes of its folder stop no run; if that
+    folder holds something else already, name one with the served files by --model.
+
+    [dim]moon migrate --dry-run[/]
+    [dim]moon migrate --lake /data/moon/lake[/]
+    """
+    from jobs.operations.migrate import keep_served_model, migrate_lake
+    from jobs.settings import Settings
+
+    settings = Settings().replace(lake=lake, milvus=milvus, model=model)
+    done = migrate_lake(settings, dry_run=dry_run)
+    warning = None if dry_run else keep_served_model(settings)
+    if as_json:
+        print_json({"dry_run": dry_run, "tables": [one.as_dict() for one in done], "warning": warning})
+    elif done:
+        table = make_table("table", "version", "rows rewritten", title="to migrate" if dry_run else "migrated")
+        for one in done:
+            table.add_row(one.table, str(one.version), f"{one.rows:,}")
+        make_console().print(table)
+    else:
+        print_line("The lake has this release's schema already.")
+    if warning:
+        print_error(warning)

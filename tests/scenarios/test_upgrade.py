@@ -1,0 +1,142 @@
+"""A shop of release 0.1 is upgraded: its lake is migrated, its model stays, searches answer as before."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from jobs.errors import SchemaVersionError
+from jobs.lake.store import open_lake, read_schema_version
+from jobs.milvus.client import connect
+from jobs.operations import migrate
+from jobs.operations.migrate import keep_served_model, migrate_lake
+from jobs.serving.search import search_products
+from jobs.settings import Settings
+from jobs.stages.runner import NIGHTLY_STAGES, run_stages
+from jobs.state.ledger import read_ledger
+from jobs.state.run_context import RunContext
+from schemas.tables import LAKE_SCHEMA_VERSION, TABLES
+from tests.golden_lake import EXPECTED, SETTINGS, golden_lake, put_other_model
+
+
+@pytest.fixture
+def golden():
+    with golden_lake() as folder:
+        yield folder
+
+
+@pytest.fixture
+def settings(golden: Path, make_settings) -> Settings:
+    return make_settings(
+        **SETTINGS,
+        catalog=str(golden / "catalog" / "2026-03-02.jsonl"),
+        mapping=str(golden / "catalog" / "mapping.toml"),
+    )
+
+
+def transactions(table: str) -> dict[str, int]:
+    """All application transactions that a table's log knows: attempts, scopes, ledgers, marks."""
+    log = sorted(Path(SETTINGS["lake"], table, "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for file in log for line in file.read_text().splitlines()]
+    return {action["txn"]["appId"]: action["txn"]["version"] for action in actions if "txn" in action}
+
+
+def test_an_old_lake_is_refused_with_the_command_that_helps(settings: Settings) -> None:
+    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 2.*moon migrate --lake") as error:
+        open_lake(settings).open("plans")
+    assert error.value.exit_status == 2
+
+
+def test_a_killed_migration_continues_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: transactions(name) for name in TABLES}
+    rows = {name: DeltaTable(f"{settings.lake}/{name}").count() for name in TABLES}
+
+    raise_version = migrate._raise_version
+    monkeypatch.setattr("jobs.state.lease.is_local_holder_dead", lambda holder: True)
+    for table in ("quarantine", "plans", "runs"):  # killed after the rows of each, before its version is raised
+
+        def die(handle: DeltaTable, version: int, killed_at: str = table) -> None:
+            if handle.table_uri.rstrip("/").endswith(f"/{killed_at}"):
+                raise KeyboardInterrupt
+            raise_version(handle, version)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(migrate, "_raise_version", die)
+            migrate_lake(settings)
+    assert {one.table for one in migrate_lake(settings)} >= {"runs"}
+    assert migrate_lake(settings) == []
+    lake = open_lake(settings)
+    for name in TABLES:
+        assert read_schema_version(lake.open(name)) == LAKE_SCHEMA_VERSION
+        if name != "leases":  # the migration's own lease
+            assert lake.open(name).count() == rows[name], name
+        assert known[name].items() <= transactions(name).items(), name
+    purposes = {(row["date"], row["purpose"]) for row in lake.read_arrow("plans").to_pylist()}
+    nightly = {("2026-03-01", "nightly"), ("2026-03-02", "nightly")}
+    assert purposes == {*nightly, ("2026-03-02", "out-of-band-15f2b8bf")}
+    (refused,) = lake.read_arrow("quarantine").to_pylist()
+    assert (refused["date"], refused["purpose"], refused["stage"]) == ("2026-03-02", "nightly", "validate")
+
+
+def test_the_old_model_goes_on_after_its_folder_has_another(settings: Settings, golden: Path, spark) -> None:
+    migrate_lake(settings)
+    assert keep_served_model(settings) is None
+    put_other_model(golden / "checkpoints" / "moon-tiny")  # as a new release does to checkpoints/
+
+    for search in EXPECTED["searches"]:
+        image = golden / search["image"] if "image" in search else None
+        hits = search_products(settings, text=search.get("text"), image=image, k=3)
+        assert [hit["product_id"] for hit in hits] == [hit["product_id"] for hit in search["hits"]]
+        assert [hit["score"] for hit in hits] == pytest.approx([hit["score"] for hit in search["hits"]], abs=2e-3)
+
+    lake = open_lake(settings)
+    catalogue = golden / "catalog" / "2026-03-03.jsonl"
+    rows = (golden / "catalog" / "2026-03-02.jsonl").read_text().splitlines()
+    changed = json.loads(rows[2]) | {"title": "Another title"}
+    catalogue.write_text("\n".join([*rows[:2], json.dumps(changed), *rows[3:]]) + "\n")
+    third = settings.replace(catalog=str(catalogue))
+    outcome = run_stages(RunContext(spark, lake, third, "2026-03-03"), NIGHTLY_STAGES)
+    assert outcome.results["encode"].counts["encoded"] == 1, "an upgrade encodes only what changed"
+    assert outcome.results["plan"].details["model"] == EXPECTED["status"]["model"]
+    held = {row.product_id for row in read_ledger(spark, lake, EXPECTED["status"]["collection"]).collect()}
+    assert held == {product for product, _, _ in EXPECTED["served"]}
+
+
+def test_a_service_loads_the_kept_model(settings: Settings, golden: Path) -> None:
+    from moon_model.encoder import MoonEncoder
+
+    migrate_lake(settings)
+    assert keep_served_model(settings) is None
+    put_other_model(golden / "checkpoints" / "moon-tiny")
+    with connect(settings) as client:
+        encoder = MoonEncoder.for_collection(client, settings.alias, dtype="float32", device="cpu")
+    assert encoder.model_version == EXPECTED["status"]["model"]
+
+
+def test_a_model_that_is_gone_is_said_with_its_remedy(settings: Settings, golden: Path) -> None:
+    put_other_model(golden / "checkpoints" / "moon-tiny")
+    migrate_lake(settings)
+    assert "moon migrate --model DIR" in (keep_served_model(settings) or "")
+
+
+@pytest.mark.long
+def test_rollout_and_rollback_after_the_upgrade(settings: Settings, golden: Path) -> None:
+    def moon(*arguments: str) -> str:
+        environment = {**os.environ, **{f"MOON_{name.upper()}": str(value) for name, value in SETTINGS.items()}}
+        environment |= {"MOON_CATALOG": settings.catalog or "", "MOON_MAPPING": settings.mapping or ""}
+        command = [sys.executable, "-m", "jobs.cli", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert json.loads(moon("migrate", "--json"))["warning"] is None
+    put_other_model(golden / "checkpoints" / "moon-tiny")
+    other = json.loads(moon("rollout", "--model", str(golden / "checkpoints" / "moon-tiny"), "--yes", "--json"))
+    assert (other["state"], other["after"]) == ("switched", EXPECTED["other_collection"])
+    back = json.loads(moon("rollback", "--reason", "test", "--json"))
+    assert back["to"] == EXPECTED["status"]["collection"]
+    assert json.loads(moon("status", "--json"))["model"] == EXPECTED["status"]["model"]
