@@ -1,1 +1,1 @@
-"""One table of rules: the Great Expectations gate and the Spark expressions that fill the quarantine."""
+"""Row rules (data, Python form, Spark form), the gate on whole snapshots, and the breakers' arithmetic."""

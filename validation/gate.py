@@ -1,18 +1,18 @@
-"""The gate: Great Expectations judges the one-row table of a snapshot's metrics, and its page is kept.
+"""The gate: limits on the metrics of a whole snapshot, tested by Great Expectations, with a page of the results.
 
-The rules come from `validation.rules.GATE_RULES`. The page ("data docs") is made self-contained: the one that Great
-Expectations writes fetches styles and scripts from six servers, which a nightly job's archive must not.
+The input is the one-row table of `validation.metrics`. The page ("data docs") is made self-contained: the one that
+Great Expectations writes loads styles and scripts from six servers, which the archive of a nightly job must not.
 """
 
 import html
 import logging
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from validation.metrics import METRIC_MEANINGS
-from validation.rules import GATE_RULES, GateLimits, GateRule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,12 +32,102 @@ table { border-collapse: collapse; width: 100% } td, th { border: 1px solid #ccc
 
 
 @dataclass(frozen=True)
-class GateResult:
-    """What the gate found.
+class GateLimits:
+    """The numbers in the gate's rules.
 
     Attributes:
-        failures: one sentence a failed expectation, with the observed value; empty when the gate is open.
-        page: the data docs, one self-contained HTML document.
+        row_ratio: Minimum rows as a share of the rows of the latest earlier date.
+        null_share: Maximum share of rows without an id, a title or an image.
+        duplicate_share: Maximum share of ids that an earlier row has as well.
+        category_coverage: Minimum share of the earlier date's top categories that still occur.
+        tolerated_rows: A share over its limit passes when it means this many rows or fewer: the shares of a small
+            catalogue vary widely.
+    """
+
+    row_ratio: float
+    null_share: float
+    duplicate_share: float
+    category_coverage: float
+    tolerated_rows: int
+
+    def relax_maximum(self, share: float, rows: int) -> float:
+        """Return the largest share of `rows` rows that passes a maximum of `share`."""
+        return min(1.0, max(share, self.tolerated_rows / rows)) if rows else 1.0
+
+    def relax_minimum(self, share: float, rows: int) -> float:
+        """Return the smallest share of `rows` rows that passes a minimum of `share`."""
+        return max(0.0, min(share, 1 - self.tolerated_rows / rows)) if rows else 0.0
+
+
+Bound = Callable[[GateLimits, int, int], float | None]
+"""A bound, given the limits, the rows of the snapshot and the rows of the earlier date; None: unbounded."""
+
+
+def _unbounded(limits: GateLimits, rows: int, earlier_rows: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class GateRule:
+    """A limit on one metric of a snapshot.
+
+    Attributes:
+        metric: Its column in the table of `validation.metrics`.
+        meaning: What it measures, in words.
+        min_value: Its smallest value that passes.
+        max_value: Its largest value that passes.
+        setting: What to change if the snapshot is right and the limit is not.
+    """
+
+    metric: str
+    meaning: str
+    min_value: Bound = _unbounded
+    max_value: Bound = _unbounded
+    setting: str = ""
+
+
+def _limit_nulls(metric: str, meaning: str) -> GateRule:
+    return GateRule(
+        metric,
+        meaning,
+        max_value=lambda limits, rows, _: limits.relax_maximum(limits.null_share, rows),
+        setting="MOON_MAX_NULL_SHARE",
+    )
+
+
+GATE_RULES: tuple[GateRule, ...] = (
+    GateRule("rows", "rows of the snapshot", min_value=lambda limits, rows, earlier: 1),
+    GateRule(
+        "row_ratio",
+        "rows of the snapshot as a share of the rows of the latest earlier date",
+        min_value=lambda limits, rows, earlier: limits.relax_minimum(limits.row_ratio, earlier),
+        setting="MOON_MIN_ROW_RATIO",
+    ),
+    _limit_nulls("null_id_share", "share of rows without a product id"),
+    _limit_nulls("null_title_share", "share of rows without a title"),
+    _limit_nulls("null_image_share", "share of rows without an image"),
+    GateRule(
+        "duplicate_share",
+        "share of ids that occur in an earlier row",
+        max_value=lambda limits, rows, earlier: limits.relax_maximum(limits.duplicate_share, rows),
+        setting="MOON_MAX_DUPLICATE_SHARE",
+    ),
+    GateRule(
+        "category_coverage",
+        "share of the earlier date's top categories that are still there",
+        min_value=lambda limits, rows, earlier: limits.relax_minimum(limits.category_coverage, earlier),
+        setting="MOON_MIN_CATEGORY_COVERAGE",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The outcome of the gate.
+
+    Attributes:
+        failures: One sentence a failed expectation, with the observed value; empty when the snapshot passed.
+        page: The data docs, one self-contained HTML document.
     """
 
     failures: tuple[str, ...]
@@ -50,15 +140,15 @@ class GateResult:
 
 
 def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> GateResult:
-    """Judge the metrics of a snapshot.
+    """Return which limits the metrics of a snapshot violate, and the page that shows all of them.
 
     Args:
-        metrics: one row with the columns of `validation.metrics.METRIC_MEANINGS`.
-        limits: of the gate's rules.
-        columns: the value that the metric ``columns`` must have.
+        metrics: One row with the columns of `validation.metrics.METRIC_MEANINGS`.
+        limits: The numbers in the gate's rules.
+        columns: The value that the metric ``columns`` must have.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
-    import great_expectations as gx  # noqa: PLC0415  (seconds; a night that is validated already never needs it)
+    import great_expectations as gx  # noqa: PLC0415  takes seconds; a run whose date is validated does not need it
     from great_expectations.data_context.types.base import ProgressBarsConfig  # noqa: PLC0415
 
     # This module sets its own logger to INFO, to announce a temporary folder that it does not keep.
@@ -66,16 +156,16 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("lake").add_dataframe_asset("snapshot_metrics")
-    batch = asset.add_batch_definition_whole_dataframe("tonight")
-    suite = context.suites.add(_suite(limits, columns, metrics.iloc[0].to_dict()))
+    batch = asset.add_batch_definition_whole_dataframe("snapshot")
+    suite = context.suites.add(_build_suite(limits, columns, metrics.iloc[0].to_dict()))
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=GATE_NAME, data=batch, suite=suite))
     run = gx.RunIdentifier(run_name=f"snapshot of {metrics['snapshot_date'][0]}")
-    plain = metrics.astype(object)  # the page's renderer does not take numpy's own numbers
+    plain = metrics.astype(object)  # the page's renderer does not accept NumPy's numbers
     result = definition.run(batch_parameters={"dataframe": plain}, run_id=run)
-    return GateResult(tuple(_failures(result, metrics)), _page(result, metrics))
+    return GateResult(tuple(_describe_failures(result, metrics)), _render_page(result, metrics))
 
 
-def _suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "ExpectationSuite":
+def _build_suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "ExpectationSuite":
     import great_expectations as gx  # noqa: PLC0415
     import great_expectations.expectations as gxe  # noqa: PLC0415
 
@@ -87,58 +177,59 @@ def _suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "Expectatio
         )
     )
     for rule in GATE_RULES:
-        least, most = (bound(limits, row["rows"], row["earlier_rows"]) for bound in (rule.least, rule.most))
-        # Of one row the largest value is the value: unlike the expectations on values it is shown on the page.
+        minimum = rule.min_value(limits, row["rows"], row["earlier_rows"])
+        maximum = rule.max_value(limits, row["rows"], row["earlier_rows"])
+        # The maximum of one row is its value. Expectations on single values do not show it on the page, this one does.
         suite.add_expectation(
             gxe.ExpectColumnMaxToBeBetween(
                 column=rule.metric,
-                min_value=least,
-                max_value=most,
-                description=f"{rule.meaning}: {_words(least, most)}",
+                min_value=minimum,
+                max_value=maximum,
+                description=f"{rule.meaning}: {_describe_bound(minimum, maximum)}",
             )
         )
     return suite
 
 
-def _failures(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> list[str]:
+def _describe_failures(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> list[str]:
     rules = {rule.metric: rule for rule in GATE_RULES}
-    found = []
+    failures = []
     for failed in (item for item in result.results if not item.success):
         config = failed.expectation_config
         rule = rules.get(config.kwargs.get("column", "")) if config else None
         if config and rule:
-            found.append(_sentence(rule, config.kwargs, metrics))
+            failures.append(_describe_failure(rule, config.kwargs, metrics))
         else:
             observed = failed.result.get("partial_unexpected_list") or failed.result.get("observed_value")
             error = "" if observed else f" {failed.exception_info}"
-            found.append(f"{config.type if config else 'expectation'}: observed {observed}{error}")
-    return found
+            failures.append(f"{config.type if config else 'expectation'}: observed {observed}{error}")
+    return failures
 
 
-def _sentence(rule: GateRule, bounds: dict[str, Any], metrics: "pd.DataFrame") -> str:
+def _describe_failure(rule: GateRule, bounds: dict[str, Any], metrics: "pd.DataFrame") -> str:
     row = metrics.iloc[0]
     against = f" ({row['rows']:,} against {row['earlier_rows']:,} of {row['earlier_date']})"
     observed = f"{row[rule.metric]:.4g}{against if rule.metric == 'row_ratio' else ''}"
     remedy = f"; if that is right, set {rule.setting}" if rule.setting else ""
-    expected = _words(bounds.get("min_value"), bounds.get("max_value"))
+    expected = _describe_bound(bounds.get("min_value"), bounds.get("max_value"))
     return f"{rule.meaning}: {observed}, expected {expected}{remedy}"
 
 
-def _words(minimum: float | None, maximum: float | None) -> str:
+def _describe_bound(minimum: float | None, maximum: float | None) -> str:
     return f"at least {minimum:g}" if minimum is not None else f"at most {maximum:g}"
 
 
-def _page(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> str:
+def _render_page(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> str:
     from great_expectations.render.renderer import ValidationResultsPageRenderer  # noqa: PLC0415
     from great_expectations.render.view import DefaultJinjaPageView  # noqa: PLC0415
 
     page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
     page = _REMOTE.sub("", page).replace("</head>", f"{_STYLE}</head>", 1)
-    return page.replace("</body>", f"{_table(metrics)}</body>", 1)
+    return page.replace("</body>", f"{_render_metrics(metrics)}</body>", 1)
 
 
-def _table(metrics: "pd.DataFrame") -> str:
-    """Return all metrics with their meaning, also those that no expectation tests."""
+def _render_metrics(metrics: "pd.DataFrame") -> str:
+    """Return a table of all metrics with their meaning, also of those without an expectation."""
     cells = (
         f"<tr><td>{name}</td><td>{html.escape(str(value))}</td><td>{html.escape(meaning)}</td></tr>"
         for name, value in metrics.iloc[0].items()

@@ -1,4 +1,4 @@
-"""All metrics of a snapshot, in one Spark aggregation: the one-row table that the gate tests."""
+"""Metrics of a whole snapshot from one Spark aggregation, as the one-row table that the gate tests."""
 
 from typing import TYPE_CHECKING
 
@@ -6,18 +6,19 @@ import pandas as pd
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from validation.rules import RowLimits, find_faults, is_invisible
+from validation.rules import RowLimits
+from validation.spark_rules import build_faults, is_invisible
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 METRIC_MEANINGS: dict[str, str] = {
-    "snapshot_date": "the date",
-    "earlier_date": "the latest earlier date that passed its gate; empty on the first night",
+    "snapshot_date": "the snapshot's date",
+    "earlier_date": "the latest earlier date that passed its gate; empty on the first run",
     "columns": "names and types of the snapshot's columns",
-    "rows": "rows tonight",
+    "rows": "rows of the snapshot",
     "earlier_rows": "rows of the earlier date",
-    "row_ratio": "rows tonight over rows of the earlier date; 1 on the first night",
+    "row_ratio": "rows of the snapshot over rows of the earlier date; 1 on the first run",
     "null_id_share": "share of rows without a product id",
     "null_title_share": "share of rows without a title",
     "null_description_share": "share of rows without a description",
@@ -25,14 +26,14 @@ METRIC_MEANINGS: dict[str, str] = {
     "null_image_share": "share of rows without an image",
     "duplicate_share": "share of ids that occur in an earlier row",
     "refused_share": "share of rows that break a row rule, duplicates not counted",
-    "categories": "distinct top categories tonight",
-    "category_coverage": "share of the earlier date's top categories that are still there; 1 on the first night",
+    "categories": "distinct top categories of the snapshot",
+    "category_coverage": "share of the earlier date's top categories that are still there; 1 on the first run",
 }
 """Columns of the frame, in order, and what they mean."""
 
 
 def compute_snapshot_metrics(
-    tonight: "DataFrame",
+    snapshot: "DataFrame",
     earlier: "DataFrame | None",
     limits: RowLimits,
     *,
@@ -40,75 +41,79 @@ def compute_snapshot_metrics(
     columns: str,
     earlier_date: str = "",
 ) -> pd.DataFrame:
-    """Measure a snapshot, and compare it with an earlier one.
+    """Return the metrics of a snapshot, compared with those of an earlier one.
 
     Args:
-        tonight: rows of `snapshots` of the night's date.
-        earlier: rows of `snapshots` of the earlier date, None on the first night.
-        limits: of the row rules.
-        date, earlier_date: names for the report.
-        columns: names and types of the table's columns as it is stored.
+        snapshot: Rows of `snapshots` of the run's date.
+        earlier: Rows of `snapshots` of the earlier date; None on the first run.
+        limits: The numbers in the row rules.
+        date: The run's date, for the report.
+        columns: Names and types of the table's columns as it is stored.
+        earlier_date: The earlier date, for the report.
 
     Returns:
         One row with the columns of `METRIC_MEANINGS`.
     """
-    rows = _flagged(tonight, limits, is_tonight=True)
+    rows = _flag_rows(snapshot, limits, is_current=True)
     if earlier is not None:
-        rows = rows.unionByName(_flagged(earlier, limits, is_tonight=False))
-    measured = rows.agg(*_aggregates()).head().asDict()  # type: ignore[union-attr]
-    metrics = {"snapshot_date": date, "earlier_date": earlier_date, "columns": columns, **_shares(measured)}
+        rows = rows.unionByName(_flag_rows(earlier, limits, is_current=False))
+    measured = rows.agg(*_build_aggregates()).head().asDict()  # type: ignore[union-attr]
+    metrics = {"snapshot_date": date, "earlier_date": earlier_date, "columns": columns, **_compute_shares(measured)}
     return pd.DataFrame([{name: metrics[name] for name in METRIC_MEANINGS}])
 
 
-def _flagged(rows: "DataFrame", limits: RowLimits, *, is_tonight: bool) -> "DataFrame":
-    """Keep of each row what the aggregation needs; of the earlier date only the category."""
+def _flag_rows(rows: "DataFrame", limits: RowLimits, *, is_current: bool) -> "DataFrame":
+    """Return what the aggregation needs of each row; of the earlier date that is only the top category."""
     return rows.select(
-        F.lit(is_tonight).alias("tonight"),
+        F.lit(is_current).alias("is_current"),
         F.get("category", F.lit(0)).alias("root"),
-        (F.col("product_id") if is_tonight else F.lit(None)).alias("id"),
-        _flag(is_tonight, is_invisible("product_id")).alias("null_id"),
-        _flag(is_tonight, is_invisible("title")).alias("null_title"),
-        _flag(is_tonight, is_invisible("description")).alias("null_description"),
-        _flag(is_tonight, F.coalesce(F.size("category") == 0, F.lit(True))).alias("null_category"),
-        _flag(is_tonight, F.coalesce(F.size("images") == 0, F.lit(True))).alias("null_image"),
-        _flag(is_tonight, F.size(find_faults(limits)) > 0).alias("refused"),
+        (F.col("product_id") if is_current else F.lit(None)).alias("id"),
+        _flag(is_current, is_invisible(F.col("product_id"))).alias("null_id"),
+        _flag(is_current, is_invisible(F.col("title"))).alias("null_title"),
+        _flag(is_current, is_invisible(F.col("description"))).alias("null_description"),
+        _flag(is_current, F.coalesce(F.size("category") == 0, F.lit(True))).alias("null_category"),
+        _flag(is_current, F.coalesce(F.size("images") == 0, F.lit(True))).alias("null_image"),
+        _flag(is_current, F.size(build_faults(limits)) > 0).alias("refused"),
     )
 
 
 NULL_FLAGS = ("null_id", "null_title", "null_description", "null_category", "null_image")
 
 
-def _aggregates() -> list[Column]:
-    tonight, root = F.col("tonight"), F.col("root")
+def _build_aggregates() -> list[Column]:
+    is_current = F.col("is_current")
+    root = F.col("root")
     return [
-        F.count_if(tonight).alias("rows"),
-        F.count_if(~tonight).alias("earlier_rows"),
+        F.count_if(is_current).alias("rows"),
+        F.count_if(~is_current).alias("earlier_rows"),
         *(F.count_if(F.col(name)).alias(name) for name in (*NULL_FLAGS, "refused")),
         F.count("id").alias("ids"),
         F.count_distinct("id").alias("distinct_ids"),
-        F.count_distinct(F.when(tonight, root)).alias("categories"),
-        F.count_distinct(F.when(~tonight, root)).alias("earlier_categories"),
+        F.count_distinct(F.when(is_current, root)).alias("categories"),
+        F.count_distinct(F.when(~is_current, root)).alias("earlier_categories"),
         F.count_distinct(root).alias("all_categories"),
     ]
 
 
-def _shares(measured: dict[str, int]) -> dict[str, float | int]:
-    rows, earlier = measured["rows"], measured["earlier_rows"]
+def _compute_shares(measured: dict[str, int]) -> dict[str, float | int]:
+    rows = measured["rows"]
+    earlier = measured["earlier_rows"]
+    # |A and B| = |A| + |B| - |A or B|
     kept = measured["categories"] + measured["earlier_categories"] - measured["all_categories"]
     return {
         "rows": rows,
         "earlier_rows": earlier,
         "row_ratio": rows / earlier if earlier else 1.0,
-        **{f"{name}_share": _share(measured[name], rows) for name in (*NULL_FLAGS, "refused")},
-        "duplicate_share": _share(measured["ids"] - measured["distinct_ids"], measured["ids"]),
+        **{f"{name}_share": _divide(measured[name], rows) for name in (*NULL_FLAGS, "refused")},
+        "duplicate_share": _divide(measured["ids"] - measured["distinct_ids"], measured["ids"]),
         "categories": measured["categories"],
-        "category_coverage": _share(kept, measured["earlier_categories"], default=1.0),
+        "category_coverage": _divide(kept, measured["earlier_categories"], default=1.0),
     }
 
 
-def _share(part: int, whole: int, default: float = 0.0) -> float:
+def _divide(part: int, whole: int, default: float = 0.0) -> float:
     return part / whole if whole else default
 
 
-def _flag(is_tonight: bool, condition: Column) -> Column:
-    return condition if is_tonight else F.lit(False)
+def _flag(is_current: bool, condition: Column) -> Column:
+    return condition if is_current else F.lit(False)

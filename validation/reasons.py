@@ -1,4 +1,4 @@
-"""Why a row or an image was refused: every code that the quarantine holds, each with its meaning."""
+"""Reason codes of refused rows and images: every code that the table `quarantine` has, each with its meaning."""
 
 from enum import StrEnum
 from typing import Self
@@ -7,14 +7,14 @@ from typing import Self
 class Reason(StrEnum):
     """A reason code; `description` is the line that the report and the documentation show.
 
-    The first eleven refuse a row (validate, in the order in which they are tested; encode's no_readable_image as
-    well), those that begin with ``image_`` refuse one image of a product that is served without it.
+    The first ten refuse a row in the stage validate, in the order in which they are tested, and no_readable_image
+    refuses one in encode. Those that begin with ``image_`` refuse one image of a product that is served without it.
     """
 
     description: str
 
     def __new__(cls, code: str, description: str) -> Self:
-        """Make a member that equals its code and carries its description."""
+        """Return a member that equals its code and has a description."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.description = description
@@ -23,12 +23,12 @@ class Reason(StrEnum):
     MALFORMED_ROW = "malformed_row", "the record cannot be read: broken JSON, wrong number of CSV fields, not UTF-8"
     MISSING_ID = "missing_id", "the product id is absent or blank"
     INVALID_CHARACTERS = "invalid_characters", "control characters, or characters that an earlier decoding destroyed"
-    EMPTY_TITLE = "empty_title", "the title is absent or has nothing to see"
+    EMPTY_TITLE = "empty_title", "the title is absent or has no visible character"
     TEXT_TOO_LONG = "text_too_long", "id, title, description, category or an attribute is over its limit"
     MALFORMED_ATTRIBUTES = "malformed_attributes", "the attributes are not a map of names to values"
     NO_IMAGE = "no_image", "the row names no image"
     TOO_MANY_IMAGES = "too_many_images", "the row names more images than a product may have"
-    FORBIDDEN_URI = "forbidden_uri", "an image lies outside the allowed roots"
+    FORBIDDEN_URI = "forbidden_uri", "an image is outside the allowed roots"
     DUPLICATE_ID = "duplicate_id", "an earlier good row has the same product id"
     NO_READABLE_IMAGE = "no_readable_image", "none of the product's images could be read"
     IMAGE_MISSING = "image_missing", "there is no such image"

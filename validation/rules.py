@@ -1,33 +1,39 @@
-"""The one table of rules: what refuses a row, and what stops a night at the gate.
+"""The row rules: for which reasons a row of a snapshot is refused, as data, and their Python form.
 
-A row rule is a Spark expression over the columns of `snapshots`; a gate rule is a limit on one metric of the whole
-snapshot (`validation.metrics`), which Great Expectations tests (`validation.gate`).
+A rule is a reason code and the checks that give it. Each check has two forms with the same result, down to the words of
+the detail: this module applies it to one mapped row (`moon check-source`), `validation.spark_rules` turns it into a
+Spark expression (the stage validate). The limits on a snapshot as a whole are in `validation.gate`.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import reduce
-from operator import or_
-
-from pyspark.sql import Column
-from pyspark.sql import functions as F
+from enum import Enum
+from typing import Literal, Protocol
 
 from schemas.collection import ID_FIELD, MAX_TEXT_BYTES
+from schemas.source import MappedRow
+from schemas.uri import is_under
 from validation.reasons import Reason
 
 MAX_ID_BYTES = MAX_TEXT_BYTES[ID_FIELD]
 """UTF-8 bytes of a product id, the primary key of the Milvus collection."""
 
+MAX_SHOWN_CHARACTERS = 80
+"""Characters of a refused text that the detail of a refusal shows."""
+
+MAX_SHOWN_URI_CHARACTERS = 500
+
 INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
 WHITE_SPACE = "\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""Inside a character class: what Python's ``str.split`` cuts at, hence what canonical text folds."""
+"""Inside a character class: what Python's ``str.split`` splits at, hence what canonical text folds."""
 
 VISIBLE_CHARACTER = f"[^{WHITE_SPACE}{INVISIBLE}]"
-CONTROL_CHARACTER = r"[\x00-\x1f\x7f-\x9f]"
 BROKEN_CHARACTER = "[\\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]"
-"""Control characters that canonical text keeps, and what decoders leave in the place of bytes they could not read."""
+"""Control characters that canonical text keeps, and what decoders put in the place of bytes they could not read."""
+CONTROL_OR_BROKEN_CHARACTER = rf"[\x00-\x1f\x7f-\x9f]|{BROKEN_CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,10 @@ class RowLimits:
     """The numbers in the row rules.
 
     Attributes:
-        title, description: characters as delivered; the category path counts as a title, an attribute's name or value
-            as a description.
-        images: of one product.
-        roots: canonical URIs of the folders that images may come from.
+        title: Maximum characters of a title as delivered, and of the category path.
+        description: Maximum characters of a description as delivered, and of an attribute's name or value.
+        images: Maximum images of one product.
+        roots: Canonical URIs of the folders that images may come from.
     """
 
     title: int
@@ -46,7 +52,7 @@ class RowLimits:
     images: int
     roots: tuple[str, ...]
 
-    def digest(self) -> str:
+    def compute_digest(self) -> str:
         """Return 16 hex digits that differ for different limits and different rules."""
         document = json.dumps([RULES_VERSION, asdict(self)])
         return hashlib.sha256(document.encode()).hexdigest()[:16]
@@ -56,205 +62,215 @@ RULES_VERSION = 1
 """Raise this with any change of a row rule: validated dates are then validated again."""
 
 
+class Part(Enum):
+    """A part of a row that checks look at, as a list of texts; the value is its name in the detail of a refusal."""
+
+    ID = "id"
+    TITLE = "title"
+    DESCRIPTION = "description"
+    CATEGORY = "category"
+    """The path as one text, levels joined by a slash."""
+    ATTRIBUTES = "an attribute"
+    """Names and values."""
+    TEXTS = "text"
+    """Everything that the model reads: title, description, levels of the category, names and values of attributes."""
+    URIS = "image URI"
+
+
+class Check(Protocol):
+    """One thing that may be wrong with a row; the classes below are the kinds that there are."""
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return what is wrong with the row; None when nothing is."""
+
+
+@dataclass(frozen=True)
+class ReadingError:
+    """Reading or mapping the row failed; the column says how."""
+
+    column: Literal["row_error", "attributes_error"]
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the error in the column."""
+        return row.row_error if self.column == "row_error" else row.attributes_error
+
+
+@dataclass(frozen=True)
+class NothingVisible:
+    """The text is null or has no visible character."""
+
+    part: Part
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the text in quotes."""
+        text = next(iter(list_texts(row, self.part)), None)
+        if text is not None and re.search(VISIBLE_CHARACTER, text):
+            return None
+        shown = "null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'"
+        return f"the {self.part.value} is {shown}"
+
+
+@dataclass(frozen=True)
+class ForbiddenCharacters:
+    """A text of the part has a character that the pattern matches; Python and Java read the pattern alike."""
+
+    part: Part
+    pattern: str
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the part's name."""
+        return self.part.value if any(re.search(self.pattern, text) for text in list_texts(row, self.part)) else None
+
+
+@dataclass(frozen=True)
+class TooLong:
+    """The longest text of the part is over its limit."""
+
+    part: Part
+    limit: Callable[[RowLimits], int]
+    unit: Literal["characters", "bytes"] = "characters"
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the longest text's size and the limit."""
+        texts = list_texts(row, self.part)
+        size = max((len(text.encode() if self.unit == "bytes" else text) for text in texts), default=0)
+        maximum = self.limit(limits)
+        return f"{self.part.value} of {size} {self.unit}, at most {maximum}" if size > maximum else None
+
+
+@dataclass(frozen=True)
+class NoImage:
+    """The row names no image."""
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return that there is none."""
+        return None if row.images else "the row names no image"
+
+
+@dataclass(frozen=True)
+class TooManyImages:
+    """The row names more images than a product may have."""
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the number of images and the limit."""
+        count = len(row.images)
+        return f"{count} images, at most {limits.images}" if count > limits.images else None
+
+
+@dataclass(frozen=True)
+class ForbiddenUri:
+    """An image URI is under none of the allowed roots, by its spelling."""
+
+    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
+        """Return the URIs and the roots."""
+        outside = [image.uri for image in row.images if not is_under(image.uri, limits.roots)]
+        shown = " ".join(outside)[:MAX_SHOWN_URI_CHARACTERS]
+        return f"{shown} not under {' or '.join(limits.roots)}" if outside else None
+
+
 @dataclass(frozen=True)
 class RowRule:
     """One reason to refuse a row.
 
     Attributes:
-        reason: its code.
-        fault: the expression that says what is wrong, for the person who must mend the row; null for a good row.
+        reason: The reason code.
+        checks: The row is refused when one of them finds something; the detail joins what all of them find.
+        prefix: Start of the detail.
     """
 
     reason: Reason
-    fault: Callable[[RowLimits], Column]
-
-
-def is_invisible(column: str) -> Column:
-    """Return whether a text is null or has nothing to see in it."""
-    return F.coalesce(~F.col(column).rlike(VISIBLE_CHARACTER), F.lit(True))
-
-
-def _unseen(column: str, name: str) -> Column:
-    shown = F.coalesce(F.concat(F.lit("'"), F.substring(column, 1, 80), F.lit("'")), F.lit("null"))
-    return F.when(is_invisible(column), F.concat(F.lit(f"the {name} is "), shown))
-
-
-def _invalid_characters(limits: RowLimits) -> Column:
-    attributes = F.flatten(F.transform(_pairs(), lambda pair: F.array(pair["key"], pair["value"])))
-    texts = F.concat(F.array("title", "description"), _list("category"), attributes)
-    ids = F.when(F.col("product_id").rlike(f"{CONTROL_CHARACTER}|{BROKEN_CHARACTER}"), F.lit("id"))
-    text = F.when(F.exists(texts, lambda text: F.coalesce(text.rlike(BROKEN_CHARACTER), F.lit(False))), F.lit("text"))
-    broken = F.exists(
-        _uris(), lambda uri: F.coalesce(uri.rlike(f"{CONTROL_CHARACTER}|{BROKEN_CHARACTER}"), F.lit(False))
-    )
-    return _join_faults("in ", ids, text, F.when(broken, F.lit("image URI")))
-
-
-def _text_too_long(limits: RowLimits) -> Column:
-    attribute = F.array_max(
-        F.transform(_pairs(), lambda pair: F.greatest(F.length(pair["key"]), F.length(pair["value"])))
-    )
-    sizes = (
-        ("id", F.octet_length("product_id"), MAX_ID_BYTES, "bytes"),
-        ("title", F.length("title"), limits.title, "characters"),
-        ("description", F.length("description"), limits.description, "characters"),
-        ("category", F.length(F.array_join(_list("category"), "/")), limits.title, "characters"),
-        ("an attribute", attribute, limits.description, "characters"),
-    )
-    faults = (
-        F.when(size > most, F.concat(F.lit(f"{name} of "), size, F.lit(f" {unit}, at most {most}")))
-        for name, size, most, unit in sizes
-    )
-    return _join_faults("", *faults)
-
-
-def _too_many_images(limits: RowLimits) -> Column:
-    images = F.size(_list("images"))
-    return F.when(images > limits.images, F.concat(images, F.lit(f" images, at most {limits.images}")))
-
-
-def _forbidden_uri(limits: RowLimits) -> Column:
-    forbidden = F.filter(_uris(), lambda uri: ~_is_under(uri, limits.roots))
-    named = F.substring(F.array_join(forbidden, " ", "null"), 1, 500)
-    roots = F.lit(f" not under {' or '.join(limits.roots)}")
-    return F.when(F.size(forbidden) > 0, F.concat(named, roots))
-
-
-def _is_under(uri: Column, roots: tuple[str, ...]) -> Column:
-    """Return whether a URI lies under a root by its spelling, as `schemas.uri.is_under` does."""
-    if not roots:
-        return F.lit(False)
-    return F.coalesce(reduce(or_, (uri.startswith(root.rstrip("/") + "/") for root in roots)), F.lit(False))
-
-
-def _join_faults(start: str, *faults: Column) -> Column:
-    """Return the faults that are not null as one text; null when there is none."""
-    text = F.concat_ws(", ", *faults)
-    return F.when(text != "", F.concat(F.lit(start), text))
-
-
-def _list(column: str) -> Column:
-    return F.coalesce(F.col(column), F.array())
-
-
-def _pairs() -> Column:
-    return F.coalesce(F.map_entries("attributes"), F.array())
-
-
-def _uris() -> Column:
-    return F.coalesce(F.col("images")["uri"], F.array())
+    checks: tuple[Check, ...]
+    prefix: str = ""
 
 
 ROW_RULES: tuple[RowRule, ...] = (
-    RowRule(Reason.MALFORMED_ROW, lambda limits: F.col("row_error")),
-    RowRule(Reason.MISSING_ID, lambda limits: _unseen("product_id", "id")),
-    RowRule(Reason.INVALID_CHARACTERS, _invalid_characters),
-    RowRule(Reason.EMPTY_TITLE, lambda limits: _unseen("title", "title")),
-    RowRule(Reason.TEXT_TOO_LONG, _text_too_long),
-    RowRule(Reason.MALFORMED_ATTRIBUTES, lambda limits: F.col("attributes_error")),
-    RowRule(Reason.NO_IMAGE, lambda limits: F.when(F.size(_list("images")) == 0, F.lit("the row names no image"))),
-    RowRule(Reason.TOO_MANY_IMAGES, _too_many_images),
-    RowRule(Reason.FORBIDDEN_URI, _forbidden_uri),
+    RowRule(Reason.MALFORMED_ROW, (ReadingError("row_error"),)),
+    RowRule(Reason.MISSING_ID, (NothingVisible(Part.ID),)),
+    RowRule(
+        Reason.INVALID_CHARACTERS,
+        (
+            ForbiddenCharacters(Part.ID, CONTROL_OR_BROKEN_CHARACTER),
+            ForbiddenCharacters(Part.TEXTS, BROKEN_CHARACTER),
+            ForbiddenCharacters(Part.URIS, CONTROL_OR_BROKEN_CHARACTER),
+        ),
+        prefix="in ",
+    ),
+    RowRule(Reason.EMPTY_TITLE, (NothingVisible(Part.TITLE),)),
+    RowRule(
+        Reason.TEXT_TOO_LONG,
+        (
+            TooLong(Part.ID, lambda limits: MAX_ID_BYTES, "bytes"),
+            TooLong(Part.TITLE, lambda limits: limits.title),
+            TooLong(Part.DESCRIPTION, lambda limits: limits.description),
+            TooLong(Part.CATEGORY, lambda limits: limits.title),
+            TooLong(Part.ATTRIBUTES, lambda limits: limits.description),
+        ),
+    ),
+    RowRule(Reason.MALFORMED_ATTRIBUTES, (ReadingError("attributes_error"),)),
+    RowRule(Reason.NO_IMAGE, (NoImage(),)),
+    RowRule(Reason.TOO_MANY_IMAGES, (TooManyImages(),)),
+    RowRule(Reason.FORBIDDEN_URI, (ForbiddenUri(),)),
 )
 """In the order in which they are tested: the first that a row breaks is its reason, all are in its detail.
 
-`Reason.DUPLICATE_ID` comes after them: it looks at several rows (`jobs.stages.validate`)."""
+`Reason.DUPLICATE_ID` comes after them because it compares rows (`find_refusals`)."""
 
-
-def find_faults(limits: RowLimits) -> Column:
-    """Return what is wrong with a row as an array of "code: words", empty for a good row.
-
-    A row that cannot be read is only that: its other columns are null for no fault of their own.
-    """
-    found = [F.concat(F.lit(f"{rule.reason}: "), rule.fault(limits)) for rule in ROW_RULES]
-    return F.when(F.col("row_error").isNotNull(), F.array(found[0])).otherwise(F.array_compact(F.array(*found)))
-
-
-def extract_reason(fault: Column) -> Column:
-    """Return the code at the start of a fault."""
-    return F.substring_index(fault, ": ", 1)
+DUPLICATE_DETAIL = "row %d has the same id"
+"""Detail of a row whose id an earlier good row of the same snapshot has."""
 
 
 @dataclass(frozen=True)
-class GateLimits:
-    """The numbers in the gate's rules.
+class Refusal:
+    """A row that is refused: its number in reading order, counted from 0, the reason code and what is wrong."""
 
-    Attributes:
-        row_ratio: least rows tonight as a share of the rows of the latest earlier date.
-        null_share: largest share of rows without an id, a title or an image.
-        duplicate_share: largest share of ids that an earlier row has as well.
-        category_coverage: least share of the earlier date's top categories that are still there.
-        floor: a share over its limit passes when it means this many rows or fewer: small catalogues move in large
-            shares.
+    source_row: int
+    reason: Reason
+    detail: str
+
+
+def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> list[Refusal]:
+    """Return the refused rows of one snapshot, as the stage validate refuses them.
+
+    Args:
+        rows: (source_row, row) in reading order.
+        limits: The numbers in the rules.
     """
-
-    row_ratio: float
-    null_share: float
-    duplicate_share: float
-    category_coverage: float
-    floor: int
-
-    def most(self, share: float, rows: int) -> float:
-        """Return the largest share that passes among so many rows."""
-        return min(1.0, max(share, self.floor / rows)) if rows else 1.0
-
-    def least(self, share: float, rows: int) -> float:
-        """Return the smallest share of so many rows that passes."""
-        return max(0.0, min(share, 1 - self.floor / rows)) if rows else 0.0
+    refusals = []
+    first_rows: dict[str | None, int] = {}
+    for number, row in rows:
+        faults = find_faults(row, limits)
+        if not faults and first_rows.setdefault(row.product_id, number) != number:
+            faults = {Reason.DUPLICATE_ID: DUPLICATE_DETAIL % first_rows[row.product_id]}
+        if faults:
+            detail = "; ".join(f"{reason}: {text}" for reason, text in faults.items())
+            refusals.append(Refusal(number, next(iter(faults)), detail))
+    return refusals
 
 
-@dataclass(frozen=True)
-class GateRule:
-    """A limit on one metric of a snapshot.
+def find_faults(row: MappedRow, limits: RowLimits) -> dict[Reason, str]:
+    """Return what is wrong with a row by reason code, in the order of the rules; empty for a good row.
 
-    Attributes:
-        metric: its column in the frame of `validation.metrics`.
-        meaning: what it measures, in words.
-        least, most: the bounds, given the limits and the rows of tonight and of the earlier date.
-        setting: what to change if the snapshot is right and the limit is not.
+    A row that cannot be read is only that: its other columns are empty for no fault of their own.
     """
-
-    metric: str
-    meaning: str
-    least: Callable[[GateLimits, int, int], float | None]
-    most: Callable[[GateLimits, int, int], float | None]
-    setting: str = ""
-
-
-def _unbounded(limits: GateLimits, rows: int, earlier_rows: int) -> float | None:
-    return None
+    rules = ROW_RULES if row.row_error is None else ROW_RULES[:1]
+    faults = {}
+    for rule in rules:
+        found = [text for check in rule.checks if (text := check.explain(row, limits)) is not None]
+        if found:
+            faults[rule.reason] = rule.prefix + ", ".join(found)
+    return faults
 
 
-def _share_rule(metric: str, meaning: str) -> GateRule:
-    return GateRule(
-        metric, meaning, _unbounded, lambda gate, rows, _: gate.most(gate.null_share, rows), "MOON_MAX_NULL_SHARE"
-    )
-
-
-GATE_RULES: tuple[GateRule, ...] = (
-    GateRule("rows", "rows tonight", lambda gate, rows, earlier: 1, _unbounded),
-    GateRule(
-        "row_ratio",
-        "rows tonight as a share of the rows of the latest earlier date",
-        lambda gate, rows, earlier: gate.least(gate.row_ratio, earlier),
-        _unbounded,
-        "MOON_MIN_ROW_RATIO",
-    ),
-    _share_rule("null_id_share", "share of rows without a product id"),
-    _share_rule("null_title_share", "share of rows without a title"),
-    _share_rule("null_image_share", "share of rows without an image"),
-    GateRule(
-        "duplicate_share",
-        "share of ids that occur in an earlier row",
-        _unbounded,
-        lambda gate, rows, earlier: gate.most(gate.duplicate_share, rows),
-        "MOON_MAX_DUPLICATE_SHARE",
-    ),
-    GateRule(
-        "category_coverage",
-        "share of the earlier date's top categories that are still there",
-        lambda gate, rows, earlier: gate.least(gate.category_coverage, earlier),
-        _unbounded,
-        "MOON_MIN_CATEGORY_COVERAGE",
-    ),
-)
+def list_texts(row: MappedRow, part: Part) -> list[str]:
+    """Return the texts of a part of a row without nulls."""
+    attributes = [text for pair in (row.attributes or {}).items() for text in pair]
+    texts: dict[Part, list[str | None]] = {
+        Part.ID: [row.product_id],
+        Part.TITLE: [row.title],
+        Part.DESCRIPTION: [row.description],
+        Part.CATEGORY: ["/".join(row.category)],
+        Part.ATTRIBUTES: [*attributes],
+        Part.TEXTS: [row.title, row.description, *row.category, *attributes],
+        Part.URIS: [image.uri for image in row.images],
+    }
+    return [text for text in texts[part] if text is not None]

@@ -1,8 +1,8 @@
-"""How Spark reads each catalogue format, and how a task turns what it was given into raw records.
+"""Catalogue formats for Spark: the DataFrame of each format's files, and the raw records that a task reads from it.
 
-Each format is two halves: a DataFrame whose first two columns name the file and the block a row lies in, and a reader
-that runs inside the tasks. A block is read by one task, from its first row to its last, so (file, block) and a count
-give every record its place in reading order, however many tasks there are.
+A format has two parts: a DataFrame whose first two columns are a row's file and block, and a reader that runs inside
+the tasks. A block is read by one task, from its first row to its last. So file, block and a count give every record its
+place in reading order, whatever the number of tasks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,18 +20,18 @@ CatalogBlock = tuple[str, int]
 """A file's URI and the byte offset of a split in it (0 where files are not split)."""
 
 MAX_ARRAY_BYTES = 128 << 20
-"""A JSON array is parsed in one piece by one task, which takes about ten times its size in memory."""
+"""Maximum size of a JSON array: one task parses it in one piece, which takes about ten times its size in memory."""
 
 NEVER_SPLIT = str(1 << 50)
 _FILE, _BLOCK = "moon_file", "moon_block"
 
 
 class UnreadableFileError(ValueError):
-    """A file that is broken as a whole: no record of it can be trusted."""
+    """A file is broken as a whole: no record of it can be trusted."""
 
 
 class RawRecord(NamedTuple):
-    """One record as the source has it, or what is wrong with it, and the block it lies in."""
+    """One record as the source has it, or what is wrong with it, with its block."""
 
     block: CatalogBlock
     parsed: ParsedRecord
@@ -44,10 +44,10 @@ def scan_blocks(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat
     """Return a DataFrame of file, block and what the format's reader needs, in file order within each block.
 
     Args:
-        spark: the session.
-        path: file, folder or glob, in Spark's spelling.
-        glob: pattern of the file names that count.
-        kind: the format.
+        spark: Spark session.
+        path: File, folder or glob, as Spark's readers take it.
+        glob: Pattern of the names of data files.
+        kind: Catalogue format.
     """
     from pyspark.sql import functions as F  # noqa: PLC0415
 
@@ -55,7 +55,7 @@ def scan_blocks(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat
     if kind == "parquet":
         table = spark.read.option("pathGlobFilter", glob).parquet(path)
         return table.select(*place, *(_quoted(name) for name in table.columns))
-    if kind == "csv":  # records span lines: one task reads a file from its heading to its end
+    if kind == "csv":  # a record may have several lines: one task reads a file from its heading to its end
         spark = spark.newSession()
         spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
         spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
@@ -85,14 +85,14 @@ def list_source_columns(rows: "DataFrame") -> list[str]:
     return rows.columns[2:]
 
 
-def count_parquet_rows(rows: "DataFrame") -> dict[CatalogBlock, int]:
-    """Return how many rows each block has, where each row is one record."""
+def count_rows_by_block(rows: "DataFrame") -> dict[CatalogBlock, int]:
+    """Return the number of rows of each block, for formats in which each row is one record."""
     counted = rows.groupBy(_FILE, _BLOCK).count().collect()
     return {(row[0], row[1]): row[2] for row in counted}
 
 
 def read_parquet_files(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Read one record a row; values are Python's own (dates, decimals, lists, maps as lists of pairs)."""
+    """Yield one record a row; values are Python objects (dates, decimals, lists, maps as lists of pairs)."""
     for batch in batches:
         names = batch.schema.names[2:]
         for block, row in zip(_blocks(batch), batch.select(names).to_pylist(), strict=True):
@@ -100,16 +100,16 @@ def read_parquet_files(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]
 
 
 def read_json_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Read one record a line."""
+    """Yield one record a line."""
     for block, line in _values(batches):
         yield RawRecord(block, parse_json_line(line))
 
 
 def read_json_arrays(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Read the records of whole files.
+    """Yield the records of whole files.
 
     Raises:
-        UnreadableFileError: a file that is no JSON array.
+        UnreadableFileError: A file is no JSON array.
     """
     for block, document in _values(batches):
         try:
@@ -121,10 +121,10 @@ def read_json_arrays(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
 
 
 def read_csv(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Read the records of files given line by line, in order.
+    """Yield the records of files given line by line, in order.
 
     Raises:
-        UnreadableFileError: a file whose heading cannot be read, or names a column twice.
+        UnreadableFileError: The heading of a file cannot be read, or names a column twice.
     """
     for block, lines in groupby(_values(batches), key=lambda value: value[0]):
         try:

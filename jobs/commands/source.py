@@ -41,7 +41,7 @@ def check_catalog(
     settings = Settings().replace(catalog=catalog, mapping=mapping)
     if not settings.catalog:
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
-    found = check_source(settings.catalog, settings.mapping, allowed_roots=settings.allowed_roots, max_rows=rows)
+    found = check_source(settings.catalog, settings, max_rows=rows)
     if as_json:
         print_json(build_check_document(found))
     else:

@@ -1,4 +1,8 @@
-"""How `moon check-source` presents what it found: as tables for a reader, as one document for a program."""
+"""The result of `moon check-source` as tables for a reader, or as one JSON document for a program.
+
+Text from data and paths is printed as it is: every such text is a `rich.text.Text`, in which markup and emoji codes
+mean nothing.
+"""
 
 from typing import Any
 
@@ -15,16 +19,16 @@ MAX_CELL_CHARACTERS = 60
 
 
 def print_check(check: CheckResult, console: Console) -> None:
-    """Print the mapping, the first rows and the findings."""
+    """Print the mapping, the first rows, the findings and whether a run can use the catalogue."""
     if check.mapping_text is not None:
         console.print(
-            Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE, then correct it by hand)")
+            Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE, then correct it in an editor)")
         )
         console.print(Syntax(check.mapping_text, "toml", background_color="default"))
     elif check.mapping_file is not None:
         console.print(Text.assemble(("Mapping", "bold"), f" {check.mapping_file}"))
     if check.rows:
-        console.print(_rows_table(check.rows))
+        console.print(_build_rows_table(check.rows))
     for finding in check.findings:
         console.print(Text(f"{finding.level:>7}  ", LEVEL_STYLES[finding.level]) + Text(finding.text, "default"))
     if check.is_usable:
@@ -44,16 +48,13 @@ def build_check_document(check: CheckResult) -> dict[str, Any]:
         "columns": head.columns if head else [],
         "mapping_file": check.mapping_file,
         "suggested_mapping": check.mapping_text,
-        "rows": [{**_row_document(row), "images": [vars(i) for i in images]} for row, images in check.rows],
+        "rows": [{**vars(row), "images": [vars(image) for image in images]} for row, images in check.rows],
+        "refusals": [vars(refusal) for refusal in check.refusals],
         "findings": [vars(finding) for finding in check.findings],
     }
 
 
-def _row_document(row: MappedRow) -> dict[str, Any]:
-    return {name: value for name, value in vars(row).items() if name != "images"}
-
-
-def _rows_table(rows: list[tuple[MappedRow, list[ImageHeader]]]) -> Table:
+def _build_rows_table(rows: list[tuple[MappedRow, list[ImageHeader]]]) -> Table:
     table = Table(title="First rows as mapped", show_lines=True, title_justify="left")
     for name in ("id", "title and description", "category", "attributes", "images (pixels)"):
         table.add_column(name, overflow="fold")
@@ -61,31 +62,35 @@ def _rows_table(rows: list[tuple[MappedRow, list[ImageHeader]]]) -> Table:
         if row.row_error is not None:
             table.add_row("–", Text(row.row_error, "red"), "", "", "")
             continue
-        text = Group(Text(_short(row.title), "bold"), Text(_short(row.description), "dim"))
+        text = Group(Text(_shorten(row.title), "bold"), Text(_shorten(row.description), "dim"))
         table.add_row(
-            Text(row.product_id or "–"), text, Text(" › ".join(row.category) or "–"), _attributes(row), _images(images)
+            Text(row.product_id or "–"),
+            text,
+            Text(" › ".join(row.category) or "–"),
+            _format_attributes(row),
+            _format_images(images),
         )
     return table
 
 
-def _attributes(row: MappedRow) -> RenderableType:
+def _format_attributes(row: MappedRow) -> RenderableType:
     if row.attributes is None:
         return Text(row.attributes_error or "", "red")
-    return Text("\n".join(f"{name}: {_short(value)}" for name, value in row.attributes.items()) or "–")
+    return Text("\n".join(f"{name}: {_shorten(value)}" for name, value in row.attributes.items()) or "–")
 
 
-def _images(images: list[ImageHeader]) -> RenderableType:
-    lines = [_image_line(image) for image in images]
+def _format_images(images: list[ImageHeader]) -> RenderableType:
+    lines = [_format_image(image) for image in images]
     return Text("\n").join(lines) if lines else Text("none", "red")
 
 
-def _image_line(image: ImageHeader) -> Text:
+def _format_image(image: ImageHeader) -> Text:
     name = image.uri.rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
     if image.problem is not None:
         return Text(f"{name}  {image.problem.split(':')[0]}", "red")
     return Text(f"{name}  {image.width}×{image.height} {image.format}")
 
 
-def _short(text: str | None) -> str:
+def _shorten(text: str | None) -> str:
     text = " ".join((text or "–").split())
     return text if len(text) <= MAX_CELL_CHARACTERS else text[: MAX_CELL_CHARACTERS - 1] + "…"

@@ -1,36 +1,45 @@
-"""``moon check-source``: show an analyst how a catalogue would be read, and say in plain words what is wrong with it.
+"""``moon check-source``: how a run would read a catalogue, which rows it would refuse and why.
 
-Reads the head of the catalogue and the headers of a few images; no Spark, no lake, nothing is written.
+Reads the first records of the catalogue and the headers of a few images; no Spark, no lake, nothing is written.
 """
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from PIL import Image
 
 from jobs.catalog.head import CatalogHead, read_head
+from jobs.catalog.mapping import catalog_folder, list_mapping_files, map_parsed_record
 from jobs.catalog.records import ParsedRecord, guess_catalog_format
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
 from jobs.images.reading import read_image, read_image_version
+from jobs.settings import Settings
 from moon_model.images import IMAGE_FORMATS, BadImageError
-from schemas.source import MappedRow, MappingError, SourceMapping, make_malformed_row, map_record
+from schemas.source import MappedRow, MappingError, SourceMapping
 from schemas.source_values import as_text
 from schemas.uri import folder_uri, is_under
+from validation.breakers import Breaker
+from validation.reasons import Reason
+from validation.rules import Refusal, RowLimits, find_refusals
 
 CHECKED_RECORDS = 100
-"""Records that are looked at."""
+"""Records that are read."""
+
+REMEDIES = {Reason.FORBIDDEN_URI: "; set images.base in the mapping, or MOON_ALLOWED_ROOTS"}
+"""What to do about refusals for a reason, where the detail does not say it."""
 
 FindingLevel = Literal["error", "warning", "note"]
+LEVELS: tuple[FindingLevel, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something worth saying; an "error" means that a night cannot use the catalogue like this."""
+    """A remark for the analyst; an "error" means that a run cannot use the catalogue as it is."""
 
     level: FindingLevel
     text: str
@@ -38,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """An image as its header describes it: pixels and format, or `problem`, why it cannot be used."""
+    """Width and height (pixels) and format of an image, or `problem`: its reason code and what is wrong."""
 
     uri: str
     width: int | None = None
@@ -52,12 +61,13 @@ class CheckResult:
     """Everything that was found.
 
     Attributes:
-        catalog: what was asked for.
-        head: the beginning of the catalogue; None when it could not be read.
-        mapping_text: the suggested mapping (TOML); None when one was given or found.
-        mapping_file: the mapping that was used; None when it is the suggested one.
-        rows: the first rows as mapped, with their images.
-        findings: errors first.
+        catalog: The catalogue as it was named.
+        head: The beginning of the catalogue; None when it could not be read.
+        mapping_text: The suggested mapping (TOML); None when a mapping was named or found.
+        mapping_file: The mapping that was used; None when it is the suggested one.
+        rows: The first rows as mapped, with their images.
+        refusals: All rows that a run would refuse, of those that were read.
+        findings: Errors first, then warnings, then notes.
     """
 
     catalog: str
@@ -65,81 +75,81 @@ class CheckResult:
     mapping_text: str | None = None
     mapping_file: str | None = None
     rows: list[tuple[MappedRow, list[ImageHeader]]] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def is_usable(self) -> bool:
-        """Whether a night could use the catalogue."""
+        """Whether a run could use the catalogue."""
         return all(finding.level != "error" for finding in self.findings)
 
-    def say(self, level: FindingLevel, text: str) -> None:
-        """Add a finding, errors before warnings before notes."""
+    def add_finding(self, level: FindingLevel, text: str) -> None:
+        """Add a finding before those of lesser levels."""
         self.findings.append(Finding(level, text))
-        self.findings.sort(key=lambda finding: ("error", "warning", "note").index(finding.level))
+        self.findings.sort(key=lambda finding: LEVELS.index(finding.level))
 
 
-def check_source(
-    catalog: str, mapping_file: str | None = None, *, allowed_roots: Sequence[str] = (), max_rows: int = 5
-) -> CheckResult:
-    """Look at a catalogue.
+def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> CheckResult:
+    """Return how a catalogue would be read and which of its first rows a run would refuse.
 
     Args:
-        catalog: file, folder, glob or URI; ``{date}`` stands for the latest there is.
-        mapping_file: mapping to use; None: mapping.toml beside the catalogue or one folder above, else a suggestion.
-        allowed_roots: where images may come from; empty: the mapping's image base.
-        max_rows: rows to show with the pixel sizes of their images.
+        catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
+        settings: Mapping file (None: mapping.toml in the catalogue's folder or the one above, else a suggestion),
+            allowed roots of images (empty: the mapping's image base) and limits of the row rules.
+        max_rows: Rows to show with the pixel sizes of their images.
     """
     check = CheckResult(catalog)
     try:
-        given = _find_mapping(catalog, mapping_file)
-        mapping = SourceMapping.load(given) if given is not None else None
-        check.mapping_file = None if given is None else str(given)
+        mapping_file = _find_mapping(catalog, settings.mapping)
+        mapping = SourceMapping.load(mapping_file) if mapping_file is not None else None
+        check.mapping_file = None if mapping_file is None else str(mapping_file)
         check.head = read_head(catalog, CHECKED_RECORDS, mapping.format if mapping else "auto")
-        folder = _folder(check.head.files[0] if "{date}" in catalog else catalog)
+        folder = _find_folder(check.head.files[0] if "{date}" in catalog else catalog)
         if mapping is None:
             check.mapping_text = _suggest(check.head, folder)
             mapping = SourceMapping.parse(check.mapping_text)
     except (MoonError, MappingError, NoMappingError) as error:
-        check.say("error", str(error))
+        check.add_finding("error", str(error))
         return check
     _check_files(check, check.head)
     if _check_columns(check, check.head, mapping):
         base = mapping.image_base(folder)
-        roots = tuple(folder_uri(root) for root in allowed_roots) or (base,)
-        rows = [_map_record(parsed, mapping, base) for parsed in check.head.records]
+        roots = tuple(folder_uri(root) for root in settings.allowed_roots) or (base,)
+        limits = RowLimits(settings.max_title, settings.max_description, settings.max_images, roots)
+        # Without a date every record is a row (not None).
+        mapped = [map_parsed_record(parsed, mapping, base) for parsed in check.head.records]
+        rows = [row for row in mapped if row is not None]
         check.rows = [(row, [read_image_header(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
-        _check_rows(check, rows)
+        check.refusals = _find_refusals(rows, check.head.records, mapping, limits)
+        _check_breaker(check, len(rows), settings)
+        _check_ids(check, rows)
         _check_snapshot(check, check.head, mapping)
         _check_images(check, rows, roots, mapping)
+        _report_refusals(check, len(rows))
     return check
 
 
 def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
-    """Return what an image's header says; nothing is decoded."""
+    """Return what an image's header says; no pixels are decoded."""
     try:
         with Image.open(io.BytesIO(read_image(uri, roots)), formats=IMAGE_FORMATS) as image:
             return ImageHeader(uri, *image.size, image.format)
     except BadImageError as error:
         return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, ImportError) as error:
-        return ImageHeader(uri, problem=f"image_unreadable: {' '.join(str(error).split())[:200]}")
+        return ImageHeader(uri, problem=f"{Reason.IMAGE_UNREADABLE}: {' '.join(str(error).split())[:200]}")
 
 
 def _find_mapping(catalog: str, mapping_file: str | None) -> Path | None:
-    """Return the mapping that was named, else one that lies where a night would look for it."""
+    """Return the mapping that was named, else the one that a run would find."""
     if mapping_file is not None:
         return Path(mapping_file)
     if "://" in catalog:
         return None
-    folder = Path(_folder(catalog))
-    candidates = (folder / "mapping.toml", folder.parent / "mapping.toml")
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in list_mapping_files(Path(_find_folder(catalog))) if path.is_file()), None)
 
 
-def _folder(catalog: str) -> str:
-    """Return the folder of a catalogue, as the pull stage takes it."""
-    from jobs.catalog.source import catalog_folder  # noqa: PLC0415  imports Spark's names, which takes half a second
-
+def _find_folder(catalog: str) -> str:
     return catalog_folder(catalog if "://" in catalog else str(Path(catalog).absolute()))
 
 
@@ -148,101 +158,135 @@ def _suggest(head: CatalogHead, folder: str) -> str:
     return suggest_mapping(head.columns, records, None if "://" in folder else Path(folder))
 
 
-def _map_record(parsed: ParsedRecord, mapping: SourceMapping, base: str) -> MappedRow:
-    if parsed.record is None:
-        return make_malformed_row(parsed.error or "unreadable")
-    return map_record(parsed.record, mapping, base)
-
-
 def _check_files(check: CheckResult, head: CatalogHead) -> None:
     kinds = sorted({str(guess_catalog_format(name)) for name in head.files})
     if len(kinds) > 1:
-        check.say("error", f"files of several formats ({', '.join(kinds)}): name files of one format, with a glob")
+        check.add_finding(
+            "error", f"files of several formats ({', '.join(kinds)}): name files of one format, with a glob"
+        )
     if head.duplicate_columns:
-        check.say("error", f"the heading names {', '.join(head.duplicate_columns)} more than once; rename one of them")
+        names = ", ".join(head.duplicate_columns)
+        check.add_finding("error", f"the heading names {names} more than once; rename one of them")
     if not head.records:
-        check.say("error", f"{head.files[0]} has no records")
+        check.add_finding("error", f"{head.files[0]} has no records")
     extent = f"all {len(head.records)}" if head.whole else f"the first {len(head.records)}"
     more = f" ({len(head.files)} files)" if len(head.files) > 1 else ""
-    check.say("note", f"read {extent} records of {head.files[0]}{more} as {head.format}")
+    check.add_finding("note", f"read {extent} records of {head.files[0]}{more} as {head.format}")
 
 
 def _check_columns(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> bool:
-    """Say which mapped columns are not there; return whether the rows can be mapped all the same."""
+    """Report mapped columns that the source lacks; return whether the rows can be mapped without them."""
     missing = mapping.find_missing_columns(head.columns)
     for name, near in missing.items():
         hint = f"; did you mean {near!r}?" if near else ""
-        needed = name in (mapping.id, mapping.title) or head.format in ("csv", "parquet")
+        is_needed = name in (mapping.id, mapping.title) or head.format in ("csv", "parquet")
         text = f"the mapping names the column {name!r}, which the catalogue does not have{hint}"
-        check.say("error" if needed else "warning", text)
+        check.add_finding("error" if is_needed else "warning", text)
     unused = [name for name in head.columns if name not in mapping.list_columns()]
     if unused:
-        check.say("note", f"columns that are not used: {', '.join(unused)}")
+        check.add_finding("note", f"columns that are not used: {', '.join(unused)}")
     if mapping.images is None:
-        check.say("error", "the mapping says nothing of images; a product without images is refused (no_image)")
+        check.add_finding("error", "the mapping says nothing of images; a product without images is refused (no_image)")
     return mapping.id not in missing and mapping.title not in missing
 
 
-def _check_rows(check: CheckResult, rows: list[MappedRow]) -> None:
-    """Say which rows a night would refuse, and why."""
-    blank: Callable[[str | None], bool] = lambda text: not (text or "").strip()  # noqa: E731
-    read = [row for row in rows if row.row_error is None]
-    _count(check, "cannot be read", rows, [row.row_error for row in rows])
-    _count(check, "have no product id", read, [blank(row.product_id) for row in read])
-    _count(check, "have no title", read, [blank(row.title) for row in read])
-    _count(check, "have attributes that are no map", read, [row.attributes_error for row in read])
-    _count(check, "name no image", read, [not row.images for row in read])
-    ids = Counter(row.product_id for row in read if not blank(row.product_id))
-    twice = [product_id for product_id, count in ids.items() if count > 1]
-    if twice:
-        check.say(
+def _find_refusals(
+    rows: Sequence[MappedRow], records: Sequence[ParsedRecord], mapping: SourceMapping, limits: RowLimits
+) -> list[Refusal]:
+    """Return the rows that the stage validate would refuse; the rows of each date are a snapshot of their own."""
+    snapshots: dict[str, list[tuple[int, MappedRow]]] = {}
+    for number, (row, parsed) in enumerate(zip(rows, records, strict=True)):
+        day = _read_day(parsed, mapping) or ""
+        snapshots.setdefault(day, []).append((number, row))
+    refusals = [refusal for snapshot in snapshots.values() for refusal in find_refusals(snapshot, limits)]
+    return sorted(refusals, key=lambda refusal: refusal.source_row)
+
+
+def _read_day(parsed: ParsedRecord, mapping: SourceMapping) -> str | None:
+    """Return the date of a record as the snapshot column has it, without a time; None without such a column."""
+    if mapping.snapshot is None or parsed.record is None:
+        return None
+    text = (as_text(parsed.record.get(mapping.snapshot)) or "").strip()[:10]
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text
+
+
+def _check_breaker(check: CheckResult, total: int, settings: Settings) -> None:
+    """Warn of a share of refusals that would stop a run, if the rest of the catalogue is like its first records."""
+    breaker = Breaker(len(check.refusals), total, settings.max_refusals, settings.breaker_floor)
+    if breaker.is_tripped:
+        text = f"{breaker.count} of {total} rows that were read ({breaker.share:.1%}) would be refused"
+        check.add_finding(
             "warning",
-            f"{len(twice)} product ids occur more than once, such as {twice[0]!r}; the later rows are refused",
+            f"{text}: with more than {breaker.max_share:.1%} of the catalogue and {breaker.tolerated_rows} rows a run "
+            "stops, except the first of a collection (--allow-refusals)",
         )
-    if read and all(str(row.product_id).endswith(".0") for row in read):
-        check.say("warning", f"product ids read like {read[0].product_id!r}: the source stores them as decimal numbers")
+
+
+def _report_refusals(check: CheckResult, total: int) -> None:
+    """Report the refused rows by reason code, each code with its first row; errors when no row is good."""
+    level: FindingLevel = "error" if len(check.refusals) == total else "warning"
+    for reason, count in Counter(refusal.reason for refusal in check.refusals).items():
+        first = next(refusal for refusal in check.refusals if refusal.reason == reason)
+        check.add_finding(
+            level,
+            f"{count} of {total} rows would be refused, such as row {first.source_row} (counted from 0): {first.detail}"
+            f"{REMEDIES.get(reason, '')}",
+        )
+
+
+def _check_ids(check: CheckResult, rows: Sequence[MappedRow]) -> None:
+    ids = [str(row.product_id) for row in rows if row.row_error is None]
+    if ids and all(product_id.endswith(".0") for product_id in ids):
+        check.add_finding("warning", f"product ids read like {ids[0]!r}: the source stores them as decimal numbers")
 
 
 def _check_snapshot(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> None:
-    """Say which dates the snapshot column holds; a night takes the rows of one."""
+    """Report the dates of the snapshot column; a run takes the rows of one."""
     if mapping.snapshot is None:
         return
-    values = [as_text(parsed.record.get(mapping.snapshot)) for parsed in head.records if parsed.record is not None]
-    days = sorted({value.strip()[:10] for value in values if value and value.strip()})
-    if days:
-        shown = ", ".join(days[:5]) + (", …" if len(days) > 5 else "")
-        check.say("note", f"the snapshot column {mapping.snapshot!r} holds {shown}; a night takes the rows of its date")
-    empty = sum(not (value or "").strip() for value in values)
-    if empty:
-        level: FindingLevel = "error" if empty == len(values) else "warning"
-        check.say(level, f"the snapshot column {mapping.snapshot!r} is empty in {empty} of {len(values)} records")
-
-
-def _count(check: CheckResult, what: str, rows: list[MappedRow], faults: Sequence[Any]) -> None:
-    found = [fault for fault in faults if fault]
+    days = [_read_day(parsed, mapping) for parsed in head.records if parsed.record is not None]
+    found = sorted({day for day in days if day})
     if found:
-        detail = f": {found[0]}" if isinstance(found[0], str) else ""
-        everywhere = len(found) == len(rows)
-        check.say("error" if everywhere else "warning", f"{len(found)} of {len(rows)} records {what}{detail}")
+        shown = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+        check.add_finding(
+            "note", f"the snapshot column {mapping.snapshot!r} holds {shown}; a run takes one date's rows"
+        )
+    empty = days.count("")
+    if empty:
+        level: FindingLevel = "error" if empty == len(days) else "warning"
+        check.add_finding(level, f"the snapshot column {mapping.snapshot!r} is empty in {empty} of {len(days)} records")
 
 
-def _check_images(check: CheckResult, rows: list[MappedRow], roots: tuple[str, ...], mapping: SourceMapping) -> None:
-    """Say how many images lie outside the roots, are not there, or cannot be opened."""
+def _check_images(
+    check: CheckResult, rows: Sequence[MappedRow], roots: tuple[str, ...], mapping: SourceMapping
+) -> None:
+    """Report images under the roots that cannot be used, and add the refusals of rows that have no other image."""
     uris = [image.uri for row in rows for image in row.images]
-    outside = [uri for uri in uris if not is_under(uri, roots)]
     inside = [uri for uri in uris if is_under(uri, roots)]
-    if outside:
-        level: FindingLevel = "error" if len(outside) == len(uris) else "warning"
-        where = ", ".join(roots)
-        check.say(level, f"{len(outside)} of {len(uris)} images lie outside {where}, such as {outside[0]}; "
-                         "set images.base in the mapping, or MOON_ALLOWED_ROOTS")  # fmt: skip
-    absent = [uri for uri in inside if uri.startswith("file://") and read_image_version(uri, roots) is None]
-    if absent:
-        level = "error" if len(absent) == len(uris) else "warning"
-        check.say(level, f"{len(absent)} of {len(uris)} images are not there, such as {absent[0]}")
-    for _, thumbnails in check.rows:
-        for image in thumbnails:
-            if image.problem and image.uri in inside and image.uri not in absent:
-                check.say("warning", f"{image.uri}: {image.problem}")
-    if mapping.images and mapping.images.version_column is None and any("://" in u and u not in absent for u in inside):
-        check.say("note", "no images.version_column: a changed image is noticed by its size and time")
+    problems = _find_image_problems(check, inside, roots)
+    by_reason: dict[str, list[str]] = {}
+    for uri in inside:
+        if uri in problems:
+            by_reason.setdefault(problems[uri].partition(":")[0], []).append(problems[uri])
+    for found in by_reason.values():
+        level: FindingLevel = "error" if len(found) == len(uris) else "warning"
+        check.add_finding(level, f"{len(found)} of {len(uris)} images would be refused, such as {found[0]}")
+    refused = {refusal.source_row for refusal in check.refusals}
+    for number, row in enumerate(rows):
+        if number not in refused and all(image.uri in problems for image in row.images):
+            detail = f"{Reason.NO_READABLE_IMAGE}: none of {len(row.images)} images can be used"
+            check.refusals.append(Refusal(number, Reason.NO_READABLE_IMAGE, detail))
+    has_version = mapping.images is None or mapping.images.version_column is not None
+    if not has_version and any(uri not in problems for uri in inside):
+        check.add_finding("note", "no images.version_column: a changed image is noticed by its size and time")
+
+
+def _find_image_problems(check: CheckResult, uris: Sequence[str], roots: tuple[str, ...]) -> dict[str, str]:
+    """Return "reason code: what is wrong" by URI, for images of the rows to show and for local files."""
+    headers = {image.uri: image for _, images in check.rows for image in images}
+    for uri in uris:
+        # Of other rows only the local files that have no version are opened: they are missing or may not be read.
+        is_local = uri.startswith("file://")
+        if uri not in headers and is_local and read_image_version(uri, roots) is None:
+            headers[uri] = read_image_header(uri, roots)
+    return {uri: headers[uri].problem or "" for uri in uris if uri in headers and headers[uri].problem}

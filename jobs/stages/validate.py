@@ -1,7 +1,7 @@
-"""Validate: the gate first, then every row of a snapshot becomes a product or a quarantine row.
+"""The stage validate: the gate first, then every row of a snapshot becomes a product or a row of `quarantine`.
 
-The rules are in `validation.rules`. A date is validated once for each state of its snapshot and of the limits; the
-products partition carries that state as its mark, and it is committed last.
+The rules are in `validation`. A date is validated once for each state of its snapshot and of the limits. Both tables
+are marked with that state in the commit that writes them; `products` is committed last.
 """
 
 import hashlib
@@ -22,73 +22,53 @@ from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, SNAPSHOTS
-from validation.gate import check_gate
+from validation.gate import GateLimits, check_gate
 from validation.metrics import compute_snapshot_metrics
-from validation.reasons import Reason
-from validation.rules import GateLimits, RowLimits, extract_reason, find_faults
+from validation.rules import RowLimits
+from validation.spark_rules import classify_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 STAGE = "validate"
 DELIVERED_COLUMNS = ("product_id", "title", "description", "category", "attributes", "images")
-"""Columns of a refused row that the quarantine keeps as JSON."""
+"""Columns of a refused row that `quarantine` has as JSON."""
 
 
 def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
-    """Open the gate, fill the quarantine, write the products of the night's date.
+    """Test the snapshot of the run's date, then commit its refused rows and its products.
 
     Returns:
-        counts: delivered, valid and quarantined rows; details: the gate's verdict and where its page lies.
+        counts: delivered, valid and quarantined rows; details: the gate's result and the URI of its page.
 
     Raises:
-        NightStoppedError: there is no snapshot, or the gate stayed shut.
+        NightStoppedError: There is no snapshot, or it did not pass the gate.
     """
     lake = context.lake
     if not lake.count(SNAPSHOTS.name, context.partition):
         raise NightStoppedError(f"no snapshot of {context.date}: run `moon pull --date {context.date}` first")
     limits = read_row_limits(context)
-    state, details = _compute_state(context, limits), {"gate": "passed before"}
+    state = _compute_state(context, limits)
+    details = {"gate": "passed before"}
     marked, complete = _read_state(context, state)
     if not (marked and complete):
         snapshot = lake.read(context.spark, SNAPSHOTS.name, context.partition)
         details = _pass_gate(context, snapshot, limits)
-        judged = classify_rows(snapshot, limits)
-        # Marked, but rows are gone: retention removed them, so the mark does not count.
-        _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, judged))
-        _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, judged))
-    return StageResult(_counts(context), details)
+        classified = classify_rows(snapshot, limits)
+        # Marked, but rows are missing: retention removed them, so the mark does not count and both are written again.
+        _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, classified))
+        _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
+    return StageResult(_count_rows(context), details)
 
 
 def read_row_limits(context: RunContext) -> RowLimits:
-    """Return the numbers of the row rules for this night."""
+    """Return the numbers in the row rules for this run."""
     settings = context.settings
     return RowLimits(settings.max_title, settings.max_description, settings.max_images, list_allowed_roots(context))
 
 
-def classify_rows(snapshot: "DataFrame", limits: RowLimits) -> "DataFrame":
-    """Add the columns reason and detail to the rows of a snapshot; both are null for a product to be.
-
-    Of the rows that break no rule and share an id, the first one stays.
-    """
-    judged = snapshot.withColumn("faults", find_faults(limits))
-    is_good = F.size("faults") == 0
-    good = judged.filter(is_good)
-    first = F.min("source_row").alias("first_row")
-    twice = good.groupBy("product_id").agg(first, F.count(F.lit(1)).alias("rows")).filter("rows > 1")
-    joined = judged.join(twice.drop("rows"), "product_id", "left")
-    repeated = is_good & (F.col("source_row") > F.col("first_row"))
-    duplicate = F.concat(F.lit(f"{Reason.DUPLICATE_ID}: row "), "first_row", F.lit(" has the same id"))
-    found = F.when(repeated, F.array(duplicate)).otherwise(F.col("faults"))
-    return joined.select(
-        *snapshot.columns,
-        extract_reason(F.get(found, F.lit(0))).alias("reason"),
-        F.when(F.size(found) > 0, F.array_join(found, "; ")).alias("detail"),
-    )
-
-
 def canonicalise_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Turn good rows into the columns of `products`: canonical text and the hash of all that reaches the model."""
+    """Yield good rows with the columns of `products`: canonical text, and the hash of what reaches the model."""
     for batch in batches:
         yield pa.RecordBatch.from_pylist([_make_product(row) for row in batch.to_pylist()], schema=PRODUCTS.columns)
 
@@ -113,13 +93,13 @@ def _make_product(row: dict) -> dict[str, object]:
     }
 
 
-def _write_products(context: RunContext, judged: "DataFrame") -> list[AddedFile]:
-    good = judged.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS)
+def _write_products(context: RunContext, classified: "DataFrame") -> list[AddedFile]:
+    good = classified.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS)
     return context.lake.write(good, PRODUCTS.name, context.partition, transform=canonicalise_products)
 
 
-def _write_refused(context: RunContext, judged: "DataFrame") -> list[AddedFile]:
-    refused = judged.filter(F.col("reason").isNotNull()).select(
+def _write_refused(context: RunContext, classified: "DataFrame") -> list[AddedFile]:
+    refused = classified.filter(F.col("reason").isNotNull()).select(
         "source_row",
         "product_id",
         F.lit(None).cast("int").alias("image_index"),
@@ -139,9 +119,9 @@ def _mark_name(context: RunContext) -> str:
 
 
 def _compute_state(context: RunContext, limits: RowLimits) -> int:
-    """Return a number that stands for everything the outcome depends on."""
+    """Return a number that differs when anything does that the result depends on."""
     snapshot = context.lake.read_partition_version(SNAPSHOTS.name, context.partition)
-    text = f"{snapshot} {limits.digest()} {CANONICALISATION_VERSION}"
+    text = f"{snapshot} {limits.compute_digest()} {CANONICALISATION_VERSION}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) + 1
 
 
@@ -149,11 +129,11 @@ def _read_state(context: RunContext, state: int) -> tuple[bool, bool]:
     """Return whether both tables are marked with this state, and whether their rows add up to the snapshot's."""
     tables = (QUARANTINE.name, PRODUCTS.name)
     marked = all(context.lake.read_transaction_version(table, _mark_name(context)) == state for table in tables)
-    counts = _counts(context)
+    counts = _count_rows(context)
     return marked, counts["delivered"] == counts["valid"] + counts["quarantined"]
 
 
-def _counts(context: RunContext) -> dict[str, int]:
+def _count_rows(context: RunContext) -> dict[str, int]:
     tables = {"delivered": SNAPSHOTS.name, "valid": PRODUCTS.name, "quarantined": QUARANTINE.name}
     return {name: context.lake.count(table, _partition(context, table)) for name, table in tables.items()}
 
@@ -161,11 +141,12 @@ def _counts(context: RunContext) -> dict[str, int]:
 def _refresh_table(
     context: RunContext, table: str, state: int, again: bool, write: Callable[[], list[AddedFile]]
 ) -> None:
-    """Overwrite the date's partition of a table and mark it with the state.
+    """Overwrite the date's partition of a table and mark the table with the state.
 
-    A table that carries it is left alone unless `again`: a twin, or this night before it was killed, was here.
+    A table that has the mark is not written unless `again`: a concurrent duplicate run, or an earlier attempt that was
+    killed, has written it.
     """
-    handle = context.lake.open(table)  # one handle: version and mark are of the same moment
+    handle = context.lake.open(table)  # one handle, so that version and mark are from the same table version
     if not again and handle.transaction_version(_mark_name(context)) == state:
         return
     version = handle.transaction_version(make_scope(table, _partition(context, table))) or 0
@@ -183,12 +164,13 @@ def _refresh_table(
 
 
 def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) -> dict[str, str]:
-    """Measure the snapshot, let Great Expectations judge it and keep the page.
+    """Test the metrics of the snapshot against the gate's limits; return the result and the URI of its page.
 
     Raises:
-        NightStoppedError: an expectation failed.
+        NightStoppedError: A metric is outside its limits.
     """
-    settings, lake = context.settings, context.lake
+    settings = context.settings
+    lake = context.lake
     earlier_date = _find_earlier_date(context)
     earlier = lake.read(context.spark, SNAPSHOTS.name, {"date": earlier_date}) if earlier_date else None
     columns = _list_columns(lake.open(SNAPSHOTS.name).schema())
@@ -200,7 +182,7 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) ->
         null_share=settings.max_null_share,
         duplicate_share=settings.max_duplicate_share,
         category_coverage=settings.min_category_coverage,
-        floor=settings.breaker_floor,
+        tolerated_rows=settings.breaker_floor,
     )
     result = check_gate(metrics, gate, _list_columns(DeltaSchema.from_arrow(SNAPSHOTS.schema)))
     name = f"{DATA_DOCS_FOLDER}/{context.date}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
@@ -215,7 +197,7 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) ->
 
 
 def _find_earlier_date(context: RunContext) -> str:
-    """Return the latest earlier date that passed its gate and is still kept, or nothing."""
+    """Return the latest earlier date that passed its gate and is still in the lake, or an empty text."""
     validated = {partition["date"] for partition in context.lake.open(PRODUCTS.name).partitions()}
     kept = {partition["date"] for partition in context.lake.open(SNAPSHOTS.name).partitions()}
     return max((date for date in validated & kept if date < context.date), default="")

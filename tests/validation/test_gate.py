@@ -1,11 +1,10 @@
 import pandas as pd
 import pytest
 
-from validation.gate import check_gate
+from validation.gate import GATE_RULES, GateLimits, check_gate
 from validation.metrics import METRIC_MEANINGS
-from validation.rules import GATE_RULES, GateLimits
 
-LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, floor=10)
+LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, tolerated_rows=10)
 GOOD = {
     **dict.fromkeys(METRIC_MEANINGS, 0.0), "snapshot_date": "2026-01-02", "earlier_date": "2026-01-01",
     "columns": "a string",
@@ -36,7 +35,8 @@ def test_a_good_snapshot_passes_and_its_page_stands_alone(caplog):
     [
         (
             {"rows": 400, "row_ratio": 0.4},
-            "rows tonight as a share of the rows of the latest earlier date: 0.4 (400 against 1,000 of 2026-01-01), "
+            "rows of the snapshot as a share of the rows of the latest earlier date: 0.4 (400 against 1,000 of "
+            "2026-01-01), "
             "expected at least 0.5; if that is right, set MOON_MIN_ROW_RATIO",
         ),
         ({"null_title_share": 0.25}, "share of rows without a title: 0.25, expected at most 0.2"),

@@ -19,7 +19,7 @@ def frame(spark):
 
 
 def test_one_row_measures_the_snapshot_and_compares_it(frame):
-    tonight = frame(
+    snapshot = frame(
         [
             {**GOOD, "product_id": "1"},
             {**GOOD, "product_id": "1", "category": []},
@@ -30,7 +30,7 @@ def test_one_row_measures_the_snapshot_and_compares_it(frame):
     )
     earlier = frame([{**GOOD, "category": [root]} for root in ("Home", "Home", "Garden", "Food", "Tools")] * 2)
     metrics = compute_snapshot_metrics(
-        tonight, earlier, LIMITS, date="2026-01-02", columns="c", earlier_date="2026-01-01"
+        snapshot, earlier, LIMITS, date="2026-01-02", columns="c", earlier_date="2026-01-01"
     )
     assert list(metrics.columns) == list(METRIC_MEANINGS)
     assert metrics.iloc[0].to_dict() == {
@@ -52,7 +52,7 @@ def test_one_row_measures_the_snapshot_and_compares_it(frame):
     }
 
 
-def test_a_first_night_compares_with_nothing(frame):
+def test_a_first_run_compares_with_nothing(frame):
     row = compute_snapshot_metrics(frame([GOOD]), None, LIMITS, date="2026-01-02", columns="c").iloc[0]
     assert (row["earlier_rows"], row["row_ratio"], row["category_coverage"]) == (0, 1.0, 1.0)
     assert row["refused_share"] == row["duplicate_share"] == 0.0

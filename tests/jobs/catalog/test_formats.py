@@ -6,7 +6,7 @@ import pytest
 
 from jobs.catalog.formats import (
     UnreadableFileError,
-    count_parquet_rows,
+    count_rows_by_block,
     get_record_reader,
     read_csv,
     read_json_arrays,
@@ -62,4 +62,4 @@ def test_spark_gives_every_format_in_order_and_counts_it(spark, tmp_path):
         assert [number for block in sorted(ids) for number in ids[block]] == list(range(300)), kind
         assert (len(ids) > 1) == (kind in ("jsonl", "parquet")), kind
         if kind in ("jsonl", "parquet"):
-            assert count_parquet_rows(scanned) == {block: len(numbers) for block, numbers in ids.items()}
+            assert count_rows_by_block(scanned) == {block: len(numbers) for block, numbers in ids.items()}

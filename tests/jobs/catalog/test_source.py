@@ -7,7 +7,8 @@ import pytest
 
 from jobs.catalog import formats as readers
 from jobs.catalog import source as sources
-from jobs.catalog.source import catalog_folder, list_allowed_roots, load_mapping, open_source, resolve_catalog_path
+from jobs.catalog.mapping import catalog_folder
+from jobs.catalog.source import list_allowed_roots, load_mapping, open_source, resolve_catalog_path
 from jobs.errors import NightStoppedError
 from schemas.uri import folder_uri
 

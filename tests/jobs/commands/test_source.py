@@ -97,3 +97,26 @@ def test_days_end_today_unless_a_start_is_given(tmp_path: Path) -> None:
     assert sorted(document["rows"])[-1] == datetime.now(UTC).date().isoformat()
     assert moon("demo-catalog", "--out", tmp_path / "b", "--start", "22.11.2026").exit_code == 2
     assert source._parse_day("2026-11-22") == date(2026, 11, 22)
+
+
+@pytest.mark.parametrize("odd", ["[abc]", "[z]:smile:"])
+def test_headings_values_and_paths_with_markup_are_printed_as_they_are(shop: Path, odd: str) -> None:
+    folder = shop / f"x{odd}"
+    folder.mkdir()
+    heading = json.dumps(odd)
+    (folder / "a.csv").write_text(f"sku,name,image,h{odd}[/b]\n1,Mug{odd}[/b],a.jpg,v{odd}\n")
+    (folder / "mapping.toml").write_text(f'id = "sku"\ntitle = "name"\nimages = "image"\ncategory = {heading}\n')
+    result = moon("check-source", "--catalog", folder / "a.csv")
+    assert result.exit_code == 1  # the category's column is not there
+    assert f"Mug{odd}[/b]" in result.output
+    assert f"column '{odd}', which" in result.output.replace("\n", " ")
+    assert f"x{odd}/mapping.toml" in result.output.replace("\n", "")
+    document = json.loads(moon("check-source", "--catalog", folder / "a.csv", "--json").stdout)
+    assert document["rows"][0]["title"] == f"Mug{odd}[/b]"
+    assert document["columns"][3] == f"h{odd}[/b]"
+    (folder / "mapping.toml").unlink()
+    (shop / "mapping.toml").unlink()
+    saved = folder / f"m{odd}.toml"
+    result = moon("check-source", "--catalog", folder / "a.csv", "--out", saved)
+    assert f"m{odd}.toml" in result.stderr.replace("\n", "")
+    assert saved.exists()

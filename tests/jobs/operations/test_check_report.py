@@ -1,6 +1,7 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from jobs.catalog.head import CatalogHead
@@ -9,6 +10,8 @@ from jobs.operations.check_report import build_check_document, print_check
 from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.product import ImageRef
 from schemas.source import MappedRow, make_malformed_row
+from validation.reasons import Reason
+from validation.rules import Refusal
 
 
 def example() -> CheckResult:
@@ -35,8 +38,9 @@ def example() -> CheckResult:
         (bad, []),
         (make_malformed_row("has 2 fields"), []),
     ]
-    check.say("note", "read all 1 records")
-    check.say("error", "files of [several] formats")
+    check.add_finding("note", "read all 1 records")
+    check.add_finding("error", "files of [several] formats")
+    check.refusals.append(Refusal(1, Reason.MISSING_ID, "missing_id: the id is null"))
     return check
 
 
@@ -71,4 +75,27 @@ def test_the_document_is_plain_json_with_everything() -> None:
         "uri": "file:///s/a.jpg", "width": 80, "height": 60, "format": "JPEG", "problem": None,
     }  # fmt: skip
     assert document["findings"][0] == {"level": "error", "text": "files of [several] formats"}
+    assert document["refusals"] == [{"source_row": 1, "reason": "missing_id", "detail": "missing_id: the id is null"}]
     assert build_check_document(CheckResult("x"))["files"] == []
+
+
+@pytest.mark.parametrize("odd", ["[abc]", "[/b]", ":smile:", "[red]x[/red]", "[link=https://a.b]x[/]", "\\[x]"])
+def test_text_from_data_paths_and_headings_is_printed_as_it_is(odd: str) -> None:
+    row = MappedRow(f"i{odd}", f"t{odd}", f"d{odd}", [f"c{odd}"], {f"k{odd}": f"v{odd}"}, images=[])
+    wrong = MappedRow("2", "t", None, [], None, f"a{odd}")
+    check = CheckResult("shop.csv", mapping_text=f'id = "h{odd}"\n')
+    check.rows = [
+        (row, [ImageHeader(f"file:///s/u{odd}"), ImageHeader(f"file:///s/p{odd}", problem=f"image_missing: {odd}")])
+    ]
+    check.rows += [(wrong, []), (make_malformed_row(f"e{odd}"), [])]
+    check.add_finding("error", f"columns that are not used: f{odd}")
+    # A console that would read markup and emoji codes in a plain text.
+    text = printed(check)
+    for start in ("i", "t", "d", "c", "k", "v", "h", "a", "e", "f"):
+        assert f"{start}{odd}" in text
+    for start in "up":
+        assert f"{start}{odd}".rsplit("/", 1)[-1] in text
+    assert f"g{odd}/m.toml" in printed(CheckResult("shop.csv", mapping_file=f"g{odd}/m.toml"))
+    document = json.loads(json.dumps(build_check_document(check)))
+    assert document["rows"][0]["title"] == f"t{odd}"
+    assert document["findings"][0]["text"] == f"columns that are not used: f{odd}"

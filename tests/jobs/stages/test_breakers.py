@@ -3,13 +3,13 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.stages.breakers import Breaker, check_breakers
+from jobs.stages.breakers import check_breakers, check_neighbour_churn
 from jobs.state.run_context import RunContext
 
 
 @pytest.fixture
 def context(make_settings):
-    """A night with limits of 10% above 10 rows; breakers need no Spark."""
+    """A run with limits of 10% above 10 rows; breakers need no Spark."""
 
     def make(**overrides):
         settings = make_settings(max_deletes=0.1, max_refusals=0.1, breaker_floor=10)
@@ -46,7 +46,7 @@ def test_trips_and_names_an_override_that_suffices(context, counts, option):
         {"deleted": 100, "refused": 100},  # exactly the share
         {"deleted": 10, "served": 10},  # under the floor, whatever the share
         {"refused": 10, "delivered": 10},
-        {"deleted": 0, "served": 0, "refused": 900},  # a first night
+        {"deleted": 0, "served": 0, "refused": 900},  # a first run
         {"deleted": 0, "refused": 0, "delivered": 0},
     ],
 )
@@ -55,12 +55,12 @@ def test_lets_pass(context, counts):
 
 
 def test_override_is_recorded_with_its_reason(context):
-    tonight = context(allow_deletes=0.5, reason="summer range ends")
-    assert check(tonight, deleted=400) == "--allow-deletes 0.5 (summer range ends)"
+    run = context(allow_deletes=0.5, reason="summer range ends")
+    assert check(run, deleted=400) == "--allow-deletes 0.5 (summer range ends)"
     with pytest.raises(NightStoppedError):
-        check(tonight, deleted=501)
+        check(run, deleted=501)
     with pytest.raises(NightStoppedError, match="--allow-refusals"):
-        check(tonight, refused=400)
+        check(run, refused=400)
 
 
 def test_an_override_may_also_tighten(context):
@@ -68,9 +68,16 @@ def test_an_override_may_also_tighten(context):
         check(context(allow_deletes=0.02), deleted=21)
 
 
-def test_advice_rounds_up():
-    breaker = Breaker(
-        "deletes", "rows", count=120_001, total=1_000_000, share=0.1, floor=10, override="-o", likely_cause=""
+def test_the_churn_breaker_names_an_override_that_suffices_and_records_it(context):
+    assert check_neighbour_churn(context(), 0.5) == ""
+    with pytest.raises(NightStoppedError, match=r"lost 55\.1% .* --allow-shift 0\.56 --reason"):
+        check_neighbour_churn(context(), 0.551)
+    assert (
+        check_neighbour_churn(context(allow_shift=0.56, reason="new photos"), 0.551)
+        == "--allow-shift 0.56 (new photos)"
     )
-    with pytest.raises(NightStoppedError, match=r"-o 0\.13 "):
-        breaker.check()
+
+
+def test_the_advised_share_is_rounded_up(context):
+    with pytest.raises(NightStoppedError, match=r"--allow-deletes 0\.13 "):
+        check(context(), deleted=120_001, served=1_000_000)

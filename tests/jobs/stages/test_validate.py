@@ -153,9 +153,8 @@ def test_a_shut_gate_stops_the_night_keeps_the_page_and_what_was_served(night_of
     with pytest.raises(NightStoppedError) as stopped:
         validate(context)
     message = str(stopped.value)
-    assert (
-        "rows tonight as a share of the rows of the latest earlier date: 0.45 (18 against 40 of 2026-01-01)" in message
-    )
+    ratio = "rows of the snapshot as a share of the rows of the latest earlier date: 0.45"
+    assert f"{ratio} (18 against 40 of 2026-01-01)" in message
     pages = list(Path(context.settings.lake, "_data_docs", context.date).glob("*.html"))
     assert len(pages) == 1
     assert str(pages[0]) in message

@@ -1,0 +1,52 @@
+"""The mapping of a catalogue: where its file is looked for, and a record as the row that it maps to.
+
+No Spark: pull and check-source use the same functions, so that what one shows is what the other reads.
+"""
+
+import re
+from datetime import date
+from pathlib import Path, PurePosixPath
+
+from jobs.catalog.records import ParsedRecord, guess_catalog_format
+from schemas.source import MappedRow, SourceMapping, is_of_snapshot, make_malformed_row, map_record
+from schemas.source_values import as_text
+
+_GLOB = re.compile(r"[*?\[\]{}]")
+
+
+def catalog_folder(path: str) -> str:
+    """Return the folder of a catalogue: of a file its folder, of a glob the part before it."""
+    scheme, parts = path.split("://", 1) if "://" in path else ("", path)
+    names = PurePosixPath(parts).parts
+    globs = [index for index, name in enumerate(names) if _GLOB.search(name)]
+    fixed = globs[0] if globs and not Path(path).exists() else len(names)
+    if fixed == len(names) and (guess_catalog_format(names[-1]) or Path(path).is_file()):
+        fixed -= 1
+    folder = str(PurePosixPath(*names[:fixed]))
+    return f"{scheme}://{folder}" if scheme else folder
+
+
+def list_mapping_files(folder: Path) -> list[Path]:
+    """Return where the mapping of a catalogue in a folder is looked for, the first choice first."""
+    return [folder / "mapping.toml", folder.parent / "mapping.toml"]
+
+
+def map_parsed_record(
+    parsed: ParsedRecord, mapping: SourceMapping, image_base: str, day: date | None = None
+) -> MappedRow | None:
+    """Return a record as a row of `snapshots`, or None for a record of another date.
+
+    Args:
+        parsed: The record; one that cannot be read becomes a row with an error, as one without a date does.
+        mapping: Which column is what.
+        image_base: Canonical URI that relative image paths start from.
+        day: The snapshot date; None takes the records of all dates.
+    """
+    record = parsed.record
+    if record is None:
+        return make_malformed_row(parsed.error or "unreadable")
+    if mapping.snapshot is not None and not (as_text(record.get(mapping.snapshot)) or "").strip():
+        return make_malformed_row(f"the snapshot column {mapping.snapshot!r} is empty")
+    if day is not None and not is_of_snapshot(record, mapping, day):
+        return None
+    return map_record(record, mapping, image_base)

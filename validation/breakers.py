@@ -1,0 +1,40 @@
+"""The arithmetic of breakers: shares of a catalogue above which a run stops.
+
+Source: docs/decisions/0011-gate-breakers-canary.md.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """A count of rows and the limit above which it stops a run.
+
+    Attributes:
+        count: Rows counted.
+        total: Rows of which they are a share.
+        max_share: The largest share that passes.
+        tolerated_rows: This many rows pass whatever their share: the shares of a small catalogue vary widely.
+    """
+
+    count: int
+    total: int
+    max_share: float
+    tolerated_rows: int
+
+    @property
+    def is_tripped(self) -> bool:
+        """Whether the count is over both the share and the number of rows."""
+        return self.count > self.tolerated_rows and self.count > self.max_share * self.total
+
+    @property
+    def share(self) -> float:
+        """The count as a share of the total."""
+        return self.count / max(self.total, 1)
+
+
+def round_up_percent(share: float) -> float:
+    """Return the share rounded up to whole percents, 1.0 at most: the smallest override to advise that suffices."""
+    # Rounded first: 0.14 * 100 is 14.000000000000002, which is no reason to advise 15%.
+    return min(1.0, math.ceil(round(share * 100, 9)) / 100)
