@@ -162,7 +162,8 @@ def _pack(name: str, tensor: Tensor) -> dict[str, Tensor]:
 def _scaled(tensor: Tensor, scale: Tensor) -> Tensor:
     """Multiply rows, or a matrix's blocks of columns, each by its scale, in float32."""
     if tensor.ndim == 2 and scale.shape[1] > 1:
-        return (tensor.float().unflatten(1, (-1, SCALE_BLOCK)) * scale[..., None]).flatten(1)
+        blocks: Tensor = tensor.float().unflatten(1, (-1, SCALE_BLOCK))
+        return (blocks * scale[..., None]).flatten(1)
     return tensor.float() * scale
 
 

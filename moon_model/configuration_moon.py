@@ -185,7 +185,8 @@ class MoonConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """D: size of a hidden state and of the full embedding."""
-        return self.text_config.hidden_size
+        size: int = self.text_config.hidden_size
+        return size
 
     @property
     def num_general_experts(self) -> int:
@@ -195,12 +196,14 @@ class MoonConfig(PreTrainedConfig):
     @property
     def image_token_id(self) -> int:
         """Token id that marks a visual position in ``input_ids``."""
-        return self.base_config.image_token_id  # type: ignore[union-attr]
+        token: int = self.base_config.image_token_id  # type: ignore[union-attr]
+        return token
 
     @property
     def compact_tokens_per_view(self) -> int:
         """Visual tokens of one view of the compact backbone; AttributeError for another backbone."""
-        return self.base_config.tokens_per_view  # type: ignore[union-attr]
+        tokens: int = self.base_config.tokens_per_view  # type: ignore[union-attr]
+        return tokens
 
     def _check(self) -> None:
         layers = self.text_config.num_hidden_layers

@@ -92,7 +92,8 @@ class MoonModel(PreTrainedModel):
         assert isinstance(model.backbone, Qwen2_5VLBackbone)  # noqa: S101  # checked above
         model.backbone.copy_weights(source, config)
         config.dtype = dtype
-        return model.eval()
+        model.eval()
+        return model
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -119,11 +120,13 @@ class MoonModel(PreTrainedModel):
                 f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): another version of "
                 "moon_model wrote it; train it again with this one, or install that version"
             )
-        return loaded if asked else model
+        result: Self = loaded if asked else model
+        return result
 
     def get_input_embeddings(self) -> nn.Module:
         """The decoder's token embedding."""
-        return self.backbone.decoder.embed_tokens
+        embedding: nn.Module = self.backbone.decoder.embed_tokens
+        return embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the decoder's token embedding."""

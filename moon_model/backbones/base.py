@@ -47,7 +47,7 @@ class Backbone(nn.Module, ABC):
 
         Raises ValueError when the number of visual tokens differs from the number of places.
         """
-        embeds = self.decoder.embed_tokens(input_ids)
+        embeds: Tensor = self.decoder.embed_tokens(input_ids)
         places = input_ids == self.image_token_id
         if pixel_values is None:
             if bool(places.any()):

@@ -39,7 +39,8 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
         for rows in group_windows_by_length(cu_seqlens):
             q, k, v = (states[rows].transpose(1, 2) for states in (query, key, value))  # [windows, heads, length, d]
             mixed[rows] = F.scaled_dot_product_attention(q, k, v, scale=self.scaling).transpose(1, 2)
-        return self.proj(mixed.view(patches, -1))
+        output: Tensor = self.proj(mixed.view(patches, -1))
+        return output
 
 
 def group_windows_by_length(cu_seqlens: Tensor) -> Iterator[Tensor]:

@@ -184,7 +184,7 @@ class Trainer:
         return {name: self._objective(name).work(step) for name in self.objectives}
 
     def _objective(self, name: str) -> Objective:
-        found: Any = self.objectives[name]
+        found: Objective = self.objectives[name]  # type: ignore[assignment]  # a ModuleDict holds modules
         return found
 
     @contextmanager

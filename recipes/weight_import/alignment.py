@@ -116,4 +116,5 @@ def _ridge(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
     design, wanted = inputs - inputs.mean(0), targets - targets.mean(0)
     gram = design.T @ design
     gram.diagonal().add_(ridge * gram.diagonal().mean())
-    return torch.linalg.solve(gram, design.T @ wanted).T
+    solution: Tensor = torch.linalg.solve(gram, design.T @ wanted)
+    return solution.T

@@ -54,7 +54,8 @@ def select_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -> T
     strength = weights[f"{prefix}down_proj.weight"].norm(dim=0)
     for name in ("gate_proj", "up_proj"):
         strength = strength * weights[f"{prefix}{name}.weight"].norm(dim=1)
-    return strength.topk(width).indices.sort().values
+    indices: Tensor = strength.topk(width).indices
+    return indices.sort().values
 
 
 def build_token_rows(vectors: Tensor, dimension: int) -> Tensor:
@@ -93,7 +94,8 @@ def _ridge(source: Tensor, target: Tensor) -> Tensor:
     """The matrix that takes rows of ``source`` to rows of ``target``, to be applied from the left to a column."""
     gram = source.T @ source
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
-    return torch.linalg.solve(gram, source.T @ target).T.float()
+    solution: Tensor = torch.linalg.solve(gram, source.T @ target)
+    return solution.T.float()
 
 
 @torch.no_grad()
