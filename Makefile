@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock pack clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock pack wheel clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -72,8 +72,14 @@ pack: ## archives of code and checkpoints for a Spark cluster, into var/pack/ (d
 	@$(SETUP) jobs
 	@.venv/bin/python scripts/pack_jobs.py
 
+wheel: ## build the wheel, checkpoints included, into dist/
+	@$(SETUP) dev
+	rm -rf build dist  # setuptools would pack what an earlier build left behind
+	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	rm -rf build
+
 clean: ## remove caches and the demo shop; your lake and collection in var/ stay
-	rm -rf var/demo var/airflow build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log
+	rm -rf var/demo var/airflow build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis spark-warehouse metastore_db derby.log
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environments as well

@@ -59,7 +59,8 @@ class Canvas:
         return picture
 
     def _to_pixels(self, points: np.ndarray) -> np.ndarray:
-        return (points - self._low) * self._scale + MARGIN
+        pixels: np.ndarray = (points - self._low) * self._scale + MARGIN
+        return pixels
 
     def _add_part(self, part: SketchPart, sheet: Image.Image, folds: np.ndarray) -> None:
         points = self._to_pixels(part.outline)

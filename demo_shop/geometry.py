@@ -80,11 +80,13 @@ def outline_vessel(profile: Sequence[Point], tilt: float, *, curve: bool = True)
 
 def shift_outline(outline: Outline, dx: float, dy: float) -> Outline:
     """Return the outline moved by (dx, dy)."""
-    return outline + np.array((dx, dy))
+    moved: Outline = outline + np.array((dx, dy))
+    return moved
 
 
 def rotate_outline(outline: Outline, degrees: float, about: Point = (0.0, 0.0)) -> Outline:
     """Return the outline rotated around a point, clockwise on the screen."""
     a = np.radians(degrees)
     matrix = np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]])
-    return (outline - about) @ matrix + about
+    rotated: Outline = (outline - about) @ matrix + about
+    return rotated

@@ -127,11 +127,12 @@ def draw_grain_tile(kind: str, strength: float) -> Image.Image:
 def _draw_streaks(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
     """Return horizontal streaks of 0..1, [512, 512]: more rows are thinner streaks, more columns shorter ones."""
     coarse = Image.fromarray(rng.random((rows, columns)).astype(np.float32))
-    return np.clip(np.asarray(coarse.resize((512, 512), Image.Resampling.BICUBIC)), 0, 1)
+    return np.asarray(coarse.resize((512, 512), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
 def _blur_noise(noise: np.ndarray, radius: float) -> np.ndarray:
     """Return the noise blurred and scaled back to 0..1."""
     image = Image.fromarray((noise * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(radius))
     values = np.asarray(image, dtype=np.float32)
-    return (values - values.min()) / max(float(np.ptp(values)), 1.0)
+    scaled: np.ndarray = (values - values.min()) / max(float(np.ptp(values)), 1.0)
+    return scaled

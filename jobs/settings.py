@@ -4,6 +4,7 @@ Command-line options override a setting through `Settings.replace`. Importing th
 import it too.
 """
 
+import sys
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 """Folder that holds the packages: a checkout or an unpacked archive, or the environment of an installed wheel."""
 
-HOME = REPOSITORY if "site-packages" not in REPOSITORY.parts else Path.cwd()
+IS_INSTALLED = "site-packages" in REPOSITORY.parts
+HOME = Path.cwd() if IS_INSTALLED else REPOSITORY
 """Where ``.env`` and ``var/`` are by default: the checkout; for an installed wheel the folder a command starts in."""
 
 
@@ -35,7 +37,7 @@ class Settings(BaseSettings):
     alias: str = Field("products", description="alias that readers query")
     index: str = Field("auto", description="index of a new collection: auto, FLAT, HNSW, IVF_FLAT or DISKANN (servers)")
     model: str | None = Field(None, description="checkpoint folder; default: the model behind the alias")
-    detector: str | None = Field(None, description="detector folder; default: the one in the repository")
+    detector: str | None = Field(None, description="detector folder; default: the shipped one")
 
     catalog: str | None = Field(None, description="catalogue file or folder")
     mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml next to the catalogue")
@@ -49,7 +51,8 @@ class Settings(BaseSettings):
     snapshot_offset_days: int = Field(0, ge=0, description="the night of day D embeds the snapshot of D minus this")
 
     jobs_env: str = Field(
-        str(REPOSITORY / ".venv"), description="virtual environment that DAG tasks submit the jobs in"
+        sys.prefix if IS_INSTALLED else str(REPOSITORY / ".venv"),
+        description="virtual environment that DAG tasks submit the jobs in",
     )
     schedule: str = Field("0 2 * * *", description="cron of Airflow's nightly, in the shop's time zone")
     deadline_hours: float = Field(

@@ -175,7 +175,8 @@ def _pack_tensor(name: str, tensor: Tensor) -> dict[str, Tensor]:
 def _multiply_scales(tensor: Tensor, scale: Tensor) -> Tensor:
     """Product of the rows, or of a matrix's blocks of columns, with their scales, in float32."""
     if tensor.ndim == 2 and scale.shape[1] > 1:
-        return (tensor.float().unflatten(1, (-1, SCALE_BLOCK)) * scale[..., None]).flatten(1)
+        blocks: Tensor = tensor.float().unflatten(1, (-1, SCALE_BLOCK))
+        return (blocks * scale[..., None]).flatten(1)
     return tensor.float() * scale
 
 

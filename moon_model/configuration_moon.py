@@ -183,7 +183,7 @@ class MoonConfig(PreTrainedConfig):
     @property
     def hidden_size(self) -> int:
         """D, the size of a hidden state and of the full embedding."""
-        return self.text_config.hidden_size
+        return int(self.text_config.hidden_size)
 
     @property
     def num_general_experts(self) -> int:
@@ -193,12 +193,12 @@ class MoonConfig(PreTrainedConfig):
     @property
     def image_token_id(self) -> int:
         """Token id of a visual position in ``input_ids``."""
-        return self.base_config.image_token_id  # type: ignore[union-attr]
+        return int(self.base_config.image_token_id)  # type: ignore[union-attr]
 
     @property
     def compact_tokens_per_view(self) -> int:
         """Visual tokens of one view of the compact backbone; raises AttributeError for another backbone."""
-        return self.base_config.tokens_per_view  # type: ignore[union-attr]
+        return int(self.base_config.tokens_per_view)  # type: ignore[union-attr]
 
     def _check(self) -> None:
         layers = self.text_config.num_hidden_layers

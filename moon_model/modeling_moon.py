@@ -102,7 +102,8 @@ class MoonModel(PreTrainedModel):
         assert isinstance(model.backbone, Qwen2_5VLBackbone)  # noqa: S101  # checked above
         model.backbone.copy_weights(source, config)
         config.dtype = dtype
-        return model.eval()
+        model.eval()
+        return model
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Self:
@@ -132,11 +133,13 @@ class MoonModel(PreTrainedModel):
                 f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): it was written by "
                 "another version of moon_model; train it again with this version, or install the other one"
             )
-        return loaded if wants_info else model
+        result: Self = loaded if wants_info else model
+        return result
 
     def get_input_embeddings(self) -> nn.Module:
         """Token embedding of the decoder."""
-        return self.backbone.decoder.embed_tokens
+        embedding: nn.Module = self.backbone.decoder.embed_tokens
+        return embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the token embedding of the decoder."""

@@ -44,7 +44,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     Other CPUs emulate it and are slower than in float32.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     features = torch.cpu.get_capabilities()
     return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
 

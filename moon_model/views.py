@@ -119,7 +119,7 @@ class QwenViews(ViewProcessor):
 
     def count_tokens(self, pixels: Pixels) -> int:
         """Number of merged patches."""
-        return (pixels.shape[0] // self._factor) * (pixels.shape[1] // self._factor)
+        return int((pixels.shape[0] // self._factor) * (pixels.shape[1] // self._factor))
 
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
         """``pixel_values`` float32 [patches, patch_dim] and ``image_grid_thw`` int64 [V, 3]."""

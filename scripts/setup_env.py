@@ -25,7 +25,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Iterable, NamedTuple  # noqa: UP035 - must start on any python3, to say what is wrong
+from typing import Any, Iterable, NamedTuple  # noqa: UP035 - must start on any python3, to say what is wrong
 
 from find_java import setup_java
 from find_python import SUPPORTED, SetupError, find_python
@@ -85,7 +85,7 @@ def digest(paths: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def read_stamp(folder: Path) -> dict:
+def read_stamp(folder: Path) -> dict[str, Any]:
     """Return what the last finished set-up of `folder` recorded; {} if none did or its Python is gone."""
     try:
         stamp = json.loads((folder / STAMP).read_text())

@@ -40,8 +40,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", str(folder), cwd=folder)
     packages = next(folder.glob("lib/python3*/site-packages"))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
+    # First, while no other moon-nightly is visible that pip could take for this one.
+    pip = (sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "--quiet", "--no-deps")
+    run(*pip, "--no-index", str(wheel), cwd=folder)
     # Path entries alone: .pth files of that folder, such as the editable install of this checkout, are not read.
     (packages / "third_party.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     return folder / "bin" / "python"
@@ -57,6 +58,7 @@ def test_it_holds_packages_templates_and_checkpoints_and_nothing_else(wheel: Pat
         "moon_model/checkpoints/moon-tiny/config.json",
         "moon_model/checkpoints/detector/detector.onnx",
     } <= set(names)
+    assert {name.rsplit("/", 1)[-1] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 
 def test_a_service_encodes_a_product(python: Path, tmp_path: Path) -> None:
@@ -74,13 +76,14 @@ def test_a_service_encodes_a_product(python: Path, tmp_path: Path) -> None:
 
 
 def test_the_command_works_from_any_folder(python: Path, tmp_path: Path) -> None:
-    assert "nightly" in run(str(python), "-m", "jobs.cli", "--help", cwd=tmp_path)
+    moon = str(python.with_name("moon"))
+    assert "nightly" in run(moon, "--help", cwd=tmp_path)
     shop = tmp_path / "shop"
     options = ("--products", "5", "--days", "1", "--no-broken", "--json")
-    run(str(python), "-m", "jobs.cli", "demo-catalog", "--out", str(shop), *options, cwd=tmp_path)
+    run(moon, "demo-catalog", "--out", str(shop), *options, cwd=tmp_path)
     catalogue = next(shop.glob("*/catalog.jsonl"))
     date = catalogue.parent.name
     night = ("nightly", "--catalog", str(catalogue), "--date", date, "--json")
-    document = json.loads(run(str(python), "-m", "jobs.cli", *night, cwd=tmp_path))
+    document = json.loads(run(moon, *night, cwd=tmp_path))
     assert document["rows"]["encoded"] == 5
     assert (tmp_path / "var" / "lake" / "served").is_dir(), "an installed command works in the folder it starts in"

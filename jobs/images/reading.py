@@ -105,7 +105,8 @@ def _open_filesystem(uri: str) -> fsspec.AbstractFileSystem:
 
 def _read_object(uri: str, max_bytes: int) -> bytes:
     with _open_filesystem(uri).open(uri, "rb") as file:
-        return file.read(max_bytes + 1)
+        data: bytes = file.read(max_bytes + 1)
+    return data
 
 
 def _read_object_version(uri: str) -> str | None:

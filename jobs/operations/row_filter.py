@@ -37,7 +37,7 @@ NUMBER_FIELDS: dict[str, Callable[[], Column]] = {"images": lambda: F.size("imag
 
 FILTER_FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS)
 
-COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Column]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,

@@ -147,7 +147,7 @@ def find_unserved_collection(client: "MilvusClient", served: str | None, name: s
     Raises:
         NightStoppedError: there is none, there are several, or it is the one that is served.
     """
-    known = sorted(client.list_collections())
+    known: list[str] = sorted(client.list_collections())
     digits = {one: one.removeprefix("moon_") for one in known}
     found = [one for one in known if one == name or (name and digits[one].startswith(name[: len(digits[one])]))]
     if len(found) != 1 or found == [served]:

@@ -182,7 +182,8 @@ def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
     lists = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not len(lists):
         return np.empty((0, 0), np.float32)
-    return lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(len(lists), -1)
+    values: NDArray[np.float32] = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    return values.reshape(len(lists), -1)
 
 
 def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:

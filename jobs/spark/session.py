@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import JavaMissingError
 from jobs.settings import REPOSITORY, Settings
+from moon_model import CHECKPOINTS_VARIABLE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -65,7 +66,9 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     try:
         session = builder.getOrCreate()
     except (PySparkRuntimeError, FileNotFoundError) as error:
-        raise JavaMissingError("Spark could not start Java 17 or newer: run `make setup`") from error
+        raise JavaMissingError(
+            "Spark could not start Java 17 or newer: run `make setup`, or install Java and set JAVA_HOME"
+        ) from error
     session.sparkContext.setLogLevel("ERROR")
     try:
         yield session
@@ -88,6 +91,8 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
         "spark.python.worker.reuse": "true",
         **{f"spark.executorEnv.{key}": value for key, value in WORKER_ENVIRONMENT.items()},
     }
+    if checkpoints := os.environ.get(CHECKPOINTS_VARIABLE):
+        configuration[f"spark.executorEnv.{CHECKPOINTS_VARIABLE}"] = checkpoints
     is_local = Storage(settings.lake).is_local
     if not is_local:
         # Spark cannot know the size of what tasks read themselves (`jobs.lake.reading`) and would think it small enough

@@ -27,7 +27,8 @@ from jobs.lake.writing import AddedFile
 from jobs.spark.worker_errors import is_worker_error
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
-from schemas.source import ImageRef, MappedRow, SourceMapping
+from schemas.product import ImageRef
+from schemas.source import MappedRow, SourceMapping
 from schemas.tables import SNAPSHOTS
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ are marked with that state in the commit that writes them; `products` is committ
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake.schema import Schema as DeltaSchema
@@ -73,7 +73,7 @@ def canonicalise_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Reco
         yield pa.RecordBatch.from_pylist([_make_product(row) for row in batch.to_pylist()], schema=PRODUCTS.columns)
 
 
-def _make_product(row: dict) -> dict[str, object]:
+def _make_product(row: dict[str, Any]) -> dict[str, object]:
     product = canonicalise_product(
         title=row["title"],
         description=row["description"],

@@ -51,7 +51,7 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: the number of visual tokens differs from the number of image tokens in ``input_ids``.
         """
-        embeds_BLD = self.decoder.embed_tokens(input_ids)
+        embeds_BLD: Tensor = self.decoder.embed_tokens(input_ids)
         is_image_BL = input_ids == self.image_token_id
         expected = int(is_image_BL.sum())
         if pixel_values is None:

@@ -87,7 +87,7 @@ class InvertedBottleneck(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """[V, inputs, H, W] -> [V, outputs, H / stride, W / stride]."""
         inner = pixels if self.expand is None else F.relu6(self.expand(pixels))
-        projected = self.project(F.relu6(self.depthwise(inner)))
+        projected: Tensor = self.project(F.relu6(self.depthwise(inner)))
         return projected + pixels if self.skip else projected
 
 
@@ -163,7 +163,8 @@ def _spread_hues(colours_V3ss: Tensor) -> Tensor:
 def _group_by_cell(maps_VCss: Tensor) -> Tensor:
     """Pixels of maps grouped by cell: [V, c, c, C, pixels of a cell]."""
     side = CELL_PIXELS // COLOUR_DETAIL
-    return maps_VCss.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(4)
+    cells: Tensor = maps_VCss.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(4)
 
 
 def _spread_over_levels(values_Vss: Tensor, levels: Sequence[float]) -> Tensor:
@@ -214,7 +215,8 @@ class Projector(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """[V, 1376, 7, 7] -> [V, tokens_per_view, D], row by row."""
         pooled = F.adaptive_avg_pool2d(grid, self.side).flatten(2).transpose(1, 2).to(self.fc1.weight.dtype)
-        return self.linear(pooled) + self.fc2(F.gelu(self.fc1(pooled)))
+        tokens: Tensor = self.linear(pooled) + self.fc2(F.gelu(self.fc1(pooled)))
+        return tokens
 
 
 class CompactBackbone(Backbone):
@@ -232,7 +234,8 @@ class CompactBackbone(Backbone):
 
     def embed_views(self, pixel_values: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """Views [V, 3, S, S] -> [V · tokens_per_view, D]."""
-        return self.projector(self.vision(pixel_values)).flatten(0, 1)
+        tokens: Tensor = self.projector(self.vision(pixel_values))
+        return tokens.flatten(0, 1)
 
     def compute_positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """0, 1, 2 … over the real tokens, int64 [B, L]."""

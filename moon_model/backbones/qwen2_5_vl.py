@@ -51,7 +51,8 @@ class Qwen2_5VLBackbone(Backbone):
         """
         if image_grid_thw is None:
             raise ValueError("qwen2_5_vl needs image_grid_thw beside pixel_values")
-        return self.visual(pixel_values.to(self.visual.dtype), grid_thw=image_grid_thw).pooler_output
+        views: Tensor = self.visual(pixel_values.to(self.visual.dtype), grid_thw=image_grid_thw).pooler_output
+        return views
 
     def compute_positions(self, input_ids: Tensor, attention_mask: Tensor, image_grid_thw: Tensor | None) -> Tensor:
         """Positions (time, row, column) for multimodal RoPE, int64 [3, B, L]."""

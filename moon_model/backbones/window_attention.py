@@ -50,7 +50,8 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
             q_wHld, k_wHld, v_wHld = (states[rows_wl].transpose(1, 2) for states in (query_PHd, key_PHd, value))
             mixed_wHld = F.scaled_dot_product_attention(q_wHld, k_wHld, v_wHld, scale=self.scaling)
             mixed_PHd[rows_wl] = mixed_wHld.transpose(1, 2)
-        return self.proj(mixed_PHd.view(patches, -1))
+        output: Tensor = self.proj(mixed_PHd.view(patches, -1))
+        return output
 
 
 def group_windows_by_length(cu_seqlens: Tensor) -> Iterator[Tensor]:

@@ -55,4 +55,5 @@ def compute_ious(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArra
     shared = np.clip(sides, 0.0, None).prod(axis=1)
     areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0.0, None).prod(axis=1)
     union = areas + np.clip(box[2:] - box[:2], 0.0, None).prod() - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ious: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ious

@@ -211,7 +211,7 @@ class Trainer:
         return {name: self._get_objective(name).prepare_step(step) for name in self.objectives}
 
     def _get_objective(self, name: str) -> Objective:
-        objective: Any = self.objectives[name]
+        objective: Objective = self.objectives[name]  # type: ignore[assignment]  # a ModuleDict holds modules
         return objective
 
     @contextmanager

@@ -40,7 +40,8 @@ def _compute_spectral_residual(channel: np.ndarray) -> np.ndarray:
     log_amplitude = np.log(np.abs(spectrum) + 1e-9)
     residual = log_amplitude - ndimage.uniform_filter(log_amplitude, 3, mode="wrap")
     salient = np.abs(np.fft.ifft2(np.exp(residual + 1j * np.angle(spectrum)))) ** 2
-    return ndimage.gaussian_filter(salient, 2.5)
+    blurred: np.ndarray = ndimage.gaussian_filter(salient, 2.5)
+    return blurred
 
 
 def _compute_otsu_threshold(values: np.ndarray) -> float:

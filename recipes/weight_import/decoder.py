@@ -62,7 +62,7 @@ def cut_embedding(weight: Tensor, rows: Sequence[int | None], vocabulary: Mappin
 
 def select_channels(weights: Mapping[str, Tensor], prefix: str, width: int) -> Tensor:
     """Return the FFN channels with the largest product of gate, up and down norms, int64 [width], ascending."""
-    strength_i = weights[f"{prefix}down_proj.weight"].norm(dim=0)
+    strength_i: Tensor = weights[f"{prefix}down_proj.weight"].norm(dim=0)
     for name in ("gate_proj", "up_proj"):
         strength_i = strength_i * weights[f"{prefix}{name}.weight"].norm(dim=1)
     return strength_i.topk(width).indices.sort().values
@@ -116,7 +116,8 @@ def solve_ridge(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
     """
     gram = inputs.T @ inputs
     gram.diagonal().add_(ridge * gram.diagonal().mean())
-    return torch.linalg.solve(gram, inputs.T @ targets).T
+    weights_AB: Tensor = torch.linalg.solve(gram, inputs.T @ targets)
+    return weights_AB.T
 
 
 @torch.no_grad()

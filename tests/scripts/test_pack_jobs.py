@@ -24,7 +24,7 @@ def test_the_code_runs_from_its_archive_alone(tmp_path):
     assert "No module named 'jobs'" in run(python, "import jobs").stderr
     shutil.unpack_archive(pack_jobs.pack_code(tmp_path / "moon-jobs.zip"), tmp_path / "copy")
     program = (
-        "import jobs.stages.encode_task, jobs.stages.report, jobs.settings, jinja2\n"
+        "import jobs.datasets.demo_catalog, jobs.stages.encode_task, jobs.stages.report, jobs.settings, jinja2\n"
         "from jobs.state.model_registry import describe_checkpoint\n"
         "assert jinja2.PackageLoader('jobs.pages').list_templates()\n"
         "print(jobs.settings.REPOSITORY, describe_checkpoint(None).uri)"
