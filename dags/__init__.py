@@ -1,1 +1,1 @@
-"""Thin Airflow DAGs over the stages in `jobs`."""
+"""Airflow DAGs that submit the commands of `jobs` to Spark."""

@@ -1,7 +1,7 @@
-"""A night that is late: an error in the triggerer's log and, where `dags.alerts` has a place, an alert.
+"""Reports a nightly run that misses its deadline: an error in the triggerer's log and an alert.
 
-The night goes on: an alert only says that readers will see yesterday's products for longer than was promised. Airflow
-runs the callback in its triggerer, so everything here is asynchronous or in a thread.
+The run continues: the alert says that readers see the rows of the last published run for longer than planned. Airflow
+calls the callback inside its triggerer, so nothing here may block the event loop.
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from typing import Any
 from airflow.sdk import AsyncCallback, BaseHook, DeadlineAlert, DeadlineReference
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from dags.alerts import CONNECTION, send
+from dags.alerts import CONNECTION, send_alert
 from jobs.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def deadline() -> DeadlineAlert | None:
-    """Return the alert of a DAG whose run should end within the setting ``deadline_hours`` after it was queued.
+def build_deadline_alert() -> DeadlineAlert | None:
+    """Return the alert for runs that are not done within the setting ``deadline_hours`` after they were queued.
 
-    None where the setting is 0. Trials need that: in Airflow 3.3.2 ``dag.test()`` and ``airflow dags test`` cannot end
-    a run of a DAG with a deadline (they look its alert up by a dict instead of by its id).
+    None where the setting is 0. Runs without a scheduler need that: in Airflow 3.3.2 ``dag.test()`` and ``airflow dags
+    test`` cannot end a run of a DAG with a deadline (they look the alert up by a dict instead of by its id).
     """
     hours = Settings().deadline_hours
     if not hours:
@@ -31,12 +31,16 @@ def deadline() -> DeadlineAlert | None:
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=timedelta(hours=hours),
         callback=AsyncCallback(report_late),
-        name="night is served",
+        name="nightly run is done",
     )
 
 
-def late_notice(context: dict[str, Any]) -> dict[str, Any]:
-    """Return which run is late; Airflow gives a callback of a deadline the run as its REST API shows it."""
+def build_late_notice(context: dict[str, Any]) -> dict[str, Any]:
+    """Return the alert about a late run.
+
+    Args:
+        context: what Airflow passes to a deadline's callback: the run as in its REST API, and the deadline.
+    """
     run = context["dag_run"]
     return {
         "event": "moon_run_late",
@@ -53,11 +57,14 @@ async def report_late(context: dict[str, Any]) -> None:
     """Log the notice and send it to the connection ``moon_alerts`` if there is one.
 
     It returns nothing: Airflow 3.3 writes the result into a text column, and a dict there ends the triggerer.
+
+    Args:
+        context: as in `build_late_notice`.
     """
-    notice = late_notice(context)
-    log.error("%s %s is late: not done by %s. It goes on", notice["dag"], notice["run_id"], notice["deadline"])
+    notice = build_late_notice(context)
+    log.error("%s %s is late: not done by %s. The run continues", notice["dag"], notice["run_id"], notice["deadline"])
     try:
         connection = await BaseHook.aget_connection(CONNECTION)
     except AirflowNotFoundException:
         return
-    await asyncio.to_thread(send, connection, notice)
+    await asyncio.to_thread(send_alert, connection, notice)

@@ -1,4 +1,4 @@
-"""What happens when a task has failed for good: an error in the log and, where `dags.alerts` has a place, an alert."""
+"""Reports a task that has failed and will not be retried: an error in the task's log and an alert."""
 
 import logging
 from datetime import timedelta
@@ -7,21 +7,22 @@ from typing import Any
 from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowNotFoundException
 
-from dags.alerts import CONNECTION, send
-from dags.snapshot_date import snapshot_date
+from dags.alerts import CONNECTION, send_alert
+from dags.snapshot_date import compute_snapshot_date
 
 log = logging.getLogger(__name__)
 
 
-def failure_notice(context: Context) -> dict[str, Any]:
-    """Return what a person needs to act: which night and task failed, why, where its log is."""
-    task_instance, dag_run = context["task_instance"], context["dag_run"]
+def build_failure_notice(context: Context) -> dict[str, Any]:
+    """Return the alert about a failed task: its run and snapshot date, the error, and the URL of the log."""
+    task_instance = context["task_instance"]
+    dag_run = context["dag_run"]
     return {
         "event": "moon_task_failed",
         "dag": task_instance.dag_id,
         "task": task_instance.task_id,
         "run_id": dag_run.run_id,
-        "date": snapshot_date(context["params"], dag_run),
+        "date": compute_snapshot_date(context["params"], dag_run),
         "tries": task_instance.try_number,
         "error": str(context.get("exception") or "")[:2000],
         "log": getattr(task_instance, "log_url", None),
@@ -29,11 +30,14 @@ def failure_notice(context: Context) -> dict[str, Any]:
 
 
 def report_failure(context: Context) -> None:
-    """Log the notice and send it to the connection ``moon_alerts`` if there is one."""
-    notice = failure_notice(context)
+    """Log the notice and send it to the connection ``moon_alerts`` if there is one.
+
+    Airflow logs what this raises; the state of the task does not change.
+    """
+    notice = build_failure_notice(context)
     log.error(
-        "%s of %s failed in %s after %d tries; readers keep what was last served. Mend the cause and clear the task: "
-        "a stage that ran before changes nothing when it runs again.",
+        "%s of %s failed in %s after %d tries; readers keep the rows of the last published run. Remove the cause, then "
+        "clear the task: stages that are done are not repeated.",
         notice["dag"],
         notice["date"],
         notice["task"],
@@ -43,7 +47,7 @@ def report_failure(context: Context) -> None:
         connection = BaseHook.get_connection(CONNECTION)
     except AirflowNotFoundException:
         return
-    send(connection, notice)
+    send_alert(connection, notice)
 
 
 TASK_DEFAULTS: dict[str, Any] = {
@@ -52,4 +56,4 @@ TASK_DEFAULTS: dict[str, Any] = {
     "retry_exponential_backoff": True,
     "on_failure_callback": report_failure,
 }
-"""Of every task of every DAG of ours; a stage may run twice, so a retry is safe."""
+"""Arguments of every task. A stage may run twice, so a retry is safe."""

@@ -1,22 +1,17 @@
-"""Missed nights made after the fact, or past snapshots re-embedded: one Spark submit of `moon backfill`.
+"""Processes past snapshot dates that no run has processed, or re-embeds them with another model: `moon backfill`.
 
-By hand only. It starts as a dry run: look at the days and hours in the task's log, then trigger it again without. Where
-it was interrupted, trigger it again with the same parameters: finished days are skipped. A night may run beside it.
+The DAG has no schedule. A run is a dry run by default: read the dates and the hours of work in the task's log, then
+trigger it again with `dry_run` off. After an interruption trigger it with the same parameters: dates that are done are
+skipped. Nightly runs continue at the same time.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Param
 
-from dags.failure import TASK_DEFAULTS
-from dags.params import SHARED, templates
-from dags.snapshot_date import MACROS
-from dags.spark_submit import BESIDE_POOL, submit_stages
-from jobs.settings import Settings
-
-SETTINGS = Settings()
+from dags.params import DAG_DEFAULTS, SHARED, build_option_templates
+from dags.spark_submit import LONG_RUN_POOL, build_submit_task
 
 PARAMS: dict[str, Any] = {
     "from": Param(type="string", format="date", description="First snapshot date, YYYY-MM-DD."),
@@ -24,26 +19,26 @@ PARAMS: dict[str, Any] = {
     "model": Param(
         None,
         type=["null", "string"],
-        description="Checkpoint folder, as the workers reach it: re-embeds and serves nothing. Empty: missed nights.",
+        description="Checkpoint folder, a path on the workers: re-embeds, serves nothing. Empty: process missed dates.",
     ),
     "where": Param(
         None,
         type=["null", "string"],
         maxLength=2000,
-        description='Only some products, with a model: category_1 == "Shoes" and images >= 2.',
+        description='With a model, only these products: category_1 == "Shoes" and images >= 2.',
     ),
     "scratch": Param(
         None,
         type=["null", "integer"],
         minimum=1,
         maximum=365,
-        description="Days that the vectors can be searched in a collection of their own, with a model. Empty: none.",
+        description="With a model, days for which a scratch collection serves the vectors. Empty: no collection.",
     ),
-    "dry_run": Param(True, type="boolean", description="Only say which days and how many hours it is."),
+    "dry_run": Param(True, type="boolean", description="Only log the dates and the estimated hours of work."),
     "approved": Param(
         False,
         type="boolean",
-        description="Go on however long it takes. Without, work above MOON_BACKFILL_ASK_HOURS stops with its estimate.",
+        description="Run for any length of time. Off: work above MOON_BACKFILL_ASK_HOURS stops with its estimate.",
     ),
     **SHARED,
 }
@@ -51,21 +46,16 @@ FLAGS = {"dry_run": "--dry-run", "approved": "--yes"}
 
 with DAG(
     dag_id="moon_backfill",
-    description="Missed nights, or past snapshots with another model",
+    description="Past snapshot dates, with the served model or another one",
     doc_md=__doc__,
     schedule=None,
-    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
-    catchup=False,
-    max_active_runs=1,
     params=PARAMS,
-    user_defined_macros=MACROS,
-    default_args=TASK_DEFAULTS,
-    tags=["moon"],
+    **DAG_DEFAULTS,
 ) as dag:
-    submit_stages(
+    build_submit_task(
         "backfill",
-        templates(name for name in PARAMS if name not in FLAGS),
+        build_option_templates(name for name in PARAMS if name not in FLAGS),
         flags={option: f"{{{{ params.{name} }}}}" for name, option in FLAGS.items()},
         timeout=timedelta(days=3),
-        pool=BESIDE_POOL,
+        pool=LONG_RUN_POOL,
     )

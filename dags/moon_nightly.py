@@ -1,45 +1,47 @@
-"""The nightly run: prepare → infer → serve, each one Spark submit of several stages of `moon`.
+"""The nightly run: prepare → infer → serve, each a Spark submit of several stages of `moon`.
 
-By schedule, by backfill, by hand or over REST with no logical date: the snapshot date comes from one helper. Change
-what a stage does in ``jobs/``, how a stage is submitted in ``dags/spark_submit.py``.
+Runs by schedule and by backfill have a logical date, runs that are triggered in the web interface or over REST have
+none; `dags.snapshot_date` computes the snapshot date of both. The stages are in ``jobs/stages``, the Spark submit is in
+``dags/spark_submit.py``.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
 
-from dags.deadline import deadline
-from dags.failure import TASK_DEFAULTS
-from dags.params import SHARED, templates
-from dags.snapshot_date import MACROS, TEMPLATE, snapshot_date
-from dags.spark_submit import GPU_POOL, submit_stages
-from jobs.settings import Settings
+from dags.deadline import build_deadline_alert
+from dags.params import DAG_DEFAULTS, SETTINGS, SHARED, build_option_templates
+from dags.snapshot_date import SNAPSHOT_DATE_TEMPLATE, compute_snapshot_date
+from dags.spark_submit import GPU_POOL, build_submit_task
 
-SETTINGS = Settings()
 PUBLISHED = Asset(name=f"moon_{SETTINGS.alias}", uri=f"x-moon://collections/{SETTINGS.alias}")
-"""The collection that readers query; its events carry the snapshot date they brought."""
+"""The collection behind the alias; each event carries the snapshot date that was published."""
 
 PARAMS: dict[str, Any] = {
     "date": Param(
         None,
         type=["null", "string"],
         format="date",
-        description="Snapshot date, YYYY-MM-DD. Empty: the run's own day in the shop's time zone.",
+        description="Snapshot date, YYYY-MM-DD. Empty: the day of the run in the shop's time zone.",
     ),
     **SHARED,
 }
 
 
-def options() -> dict[str, str]:
-    """Return the options of every group of stages; a parameter that is None renders to nothing and is left out."""
-    return {"date": TEMPLATE} | templates(name for name in PARAMS if name != "date")
+def build_options() -> dict[str, str]:
+    """Return the options of each task as templates by option name."""
+    return {"date": SNAPSHOT_DATE_TEMPLATE} | build_option_templates(name for name in PARAMS if name != "date")
 
 
-def announce(context: Context, result: object = None) -> None:
-    """Give the asset event of a served night its snapshot date."""
-    date = snapshot_date(context["params"], context["dag_run"])
+def add_date_to_event(context: Context, result: object = None) -> None:
+    """Write the snapshot date into the asset event of a published run.
+
+    Args:
+        context: Airflow's context of the task.
+        result: what the task returned; Airflow passes it, it is not used.
+    """
+    date = compute_snapshot_date(context["params"], context["dag_run"])
     context["outlet_events"][PUBLISHED].extra = {"snapshot_date": date}
 
 
@@ -48,17 +50,14 @@ with DAG(
     description="From the day's catalogue to the collection that readers query",
     doc_md=__doc__,
     schedule=CronTriggerTimetable(SETTINGS.schedule, timezone=SETTINGS.timezone),
-    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
-    catchup=False,
-    max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
-    deadline=deadline(),
+    deadline=build_deadline_alert(),
     params=PARAMS,
-    user_defined_macros=MACROS,
-    default_args=TASK_DEFAULTS,
-    tags=["moon"],
+    **DAG_DEFAULTS,
 ) as dag:
-    prepare = submit_stages("prepare", options(), timeout=timedelta(hours=2))
-    infer = submit_stages("infer", options(), timeout=timedelta(hours=8), pool=GPU_POOL)
-    serve = submit_stages("serve", options(), timeout=timedelta(hours=2), outlets=[PUBLISHED], post_execute=announce)
+    prepare = build_submit_task("prepare", build_options(), timeout=timedelta(hours=2))
+    infer = build_submit_task("infer", build_options(), timeout=timedelta(hours=8), pool=GPU_POOL)
+    serve = build_submit_task(
+        "serve", build_options(), timeout=timedelta(hours=2), outlets=[PUBLISHED], post_execute=add_date_to_event
+    )
     prepare >> infer >> serve

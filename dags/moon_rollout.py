@@ -1,81 +1,71 @@
-"""Another model for the readers: re-embed beside the nights, ask a person, move the alias.
+"""Rolls out another model: re-embeds, waits for a person's approval, moves the alias.
 
-`prepare` fills the new model's collection and ends with a comparison in its log and in the lake; it may take days, the
-old model serves and nights go on meanwhile. Then the run waits for an answer under Browse → Required Actions (or over
-REST). `switch` catches up with the nights that passed and moves the alias; a rejected rollout skips it and changes
-nothing that readers see. Interrupted or cleared, a task goes on where it was.
+`prepare` fills the new model's collection and ends with a comparison of both models in its log and in the lake. It may
+take days; the old model serves and nightly runs continue. Then the run waits for an answer under Browse → Required
+Actions (or over REST). `switch` applies to the new collection what runs have changed since, then moves the alias; a
+rejected rollout skips it and changes nothing for readers. A task that is cleared continues from its last commit.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, Param
 
-from dags.failure import TASK_DEFAULTS
-from dags.params import SHARED, templates
-from dags.snapshot_date import MACROS
-from dags.spark_submit import BESIDE_POOL, submit_stages
-from jobs.settings import Settings
+from dags.params import DAG_DEFAULTS, SETTINGS, SHARED, build_option_templates
+from dags.spark_submit import LONG_RUN_POOL, build_submit_task
 
-SETTINGS = Settings()
-ANSWER_WITHIN = timedelta(days=7)
-"""After this long without an answer the rollout counts as rejected."""
+APPROVAL_TIMEOUT = timedelta(days=7)
+"""Time without an answer after which the rollout counts as rejected."""
 
 PARAMS: dict[str, Any] = {
     "model": Param(
         type="string",
         minLength=1,
         maxLength=1000,
-        description="Checkpoint folder of the new model, as the workers reach it.",
+        description="Checkpoint folder of the new model, a path on the workers.",
     ),
     "reason": Param(
         type="string",
         minLength=1,
         maxLength=500,
-        description="Why the readers get another model; kept in the record of the rollout.",
+        description="Why readers get another model; kept in the record of the rollout.",
     ),
     **{name: SHARED[name] for name in ("catalog", "mapping", "allow_deletes")},
 }
 
 with DAG(
     dag_id="moon_rollout",
-    description="Re-embed with another model, ask, switch",
+    description="Re-embed with another model, ask for approval, move the alias",
     doc_md=__doc__,
     schedule=None,
-    start_date=datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
-    catchup=False,
-    max_active_runs=1,
     params=PARAMS,
-    user_defined_macros=MACROS,
-    default_args=TASK_DEFAULTS,
-    tags=["moon"],
+    **DAG_DEFAULTS,
 ) as dag:
-    prepare = submit_stages(
+    prepare = build_submit_task(
         "rollout",
-        templates(PARAMS),
+        build_option_templates(PARAMS),
         task_id="prepare",
         timeout=timedelta(days=7),
-        pool=BESIDE_POOL,
+        pool=LONG_RUN_POOL,
     )
     approve = ApprovalOperator(
         task_id="approve",
         subject=f"Shall {{{{ params.model }}}} serve the readers of `{SETTINGS.alias}`?",
         body=(
-            "Reason: {{ params.reason }}\n\nThe last lines of the log of `prepare` say how far its neighbours are "
-            "those of the model that serves, and where the page with examples lies. **Approve** moves the alias, "
-            "`moon rollback` moves it back; **Reject** leaves everything as it is."
+            "Reason: {{ params.reason }}\n\nThe log of `prepare` ends with the share of neighbours that the new model "
+            "has in common with the served one, and with the path of the page with examples. **Approve** moves the "
+            "alias; `moon rollback` moves it back. **Reject** changes nothing."
         ),
         defaults=[ApprovalOperator.REJECT],
-        response_timeout=ANSWER_WITHIN,
+        response_timeout=APPROVAL_TIMEOUT,
     )
-    switch = submit_stages(
+    switch = build_submit_task(
         "rollout",
-        templates(PARAMS),
+        build_option_templates(PARAMS),
         flags={"--approve": "True"},
         task_id="switch",
         timeout=timedelta(hours=12),
-        pool=BESIDE_POOL,
+        pool=LONG_RUN_POOL,
     )
     prepare >> approve >> switch

@@ -1,20 +1,34 @@
-"""Parameters that several DAGs have, worded once, and how a parameter becomes an option of `moon`.
+"""Arguments and parameters that several DAGs share, and how a parameter becomes an option of `moon`.
 
-A module of its own: a DAG file that imported another one would register that one's DAG a second time.
+They are not in a DAG file: a DAG file that imports another one registers the other's DAG a second time.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from airflow.sdk import Param
 
+from dags.failure import TASK_DEFAULTS
+from dags.snapshot_date import MACROS
 from jobs.settings import Settings
 
 SETTINGS = Settings()
 
+DAG_DEFAULTS: dict[str, Any] = {
+    "start_date": datetime(2024, 1, 1, tzinfo=ZoneInfo(SETTINGS.timezone)),
+    "catchup": False,
+    "max_active_runs": 1,
+    "user_defined_macros": MACROS,
+    "default_args": TASK_DEFAULTS,
+    "tags": ["moon"],
+}
+"""Arguments of every DAG."""
 
-def _share(description: str) -> Param:
-    """Return the parameter that lifts a breaker up to a share."""
+
+def _build_limit_param(description: str) -> Param:
+    """Return the parameter that raises a breaker's limit for one run, a share from 0 to 1."""
     return Param(None, type=["null", "number"], minimum=0, maximum=1, description=f"{description} Needs a reason.")
 
 
@@ -27,24 +41,27 @@ SHARED: dict[str, Any] = {
     "mapping": Param(
         SETTINGS.mapping,
         type=["null", "string"],
-        description="Mapping file (TOML). Empty: mapping.toml beside the catalogue.",
+        description="Mapping file (TOML). Empty: mapping.toml next to the catalogue.",
     ),
-    "allow_deletes": _share("Let this run delete up to this share of the served products."),
-    "allow_refusals": _share("Let this run refuse up to this share of the delivered rows."),
-    "allow_shift": _share("Let untouched products lose up to this share of their neighbours."),
+    "allow_deletes": _build_limit_param("Let this run delete up to this share of the served products."),
+    "allow_refusals": _build_limit_param("Let this run refuse up to this share of the delivered rows."),
+    "allow_shift": _build_limit_param("Let unchanged products lose up to this share of their neighbours."),
     "reason": Param(
         None,
         type=["null", "string"],
         maxLength=500,
-        description="Why a breaker is lifted; kept in the run's record.",
+        description="Why a breaker's limit is raised; kept in the record of the run.",
     ),
 }
-"""Where the catalogue is, and the breakers that a run may lift."""
+"""Parameters: where the catalogue is, and the breakers' limits that one run may raise."""
 
 
-def templates(names: Iterable[str]) -> dict[str, str]:
-    """Return the option of each parameter: its name with dashes, and a template that renders None to nothing.
+def build_option_templates(names: Iterable[str]) -> dict[str, str]:
+    """Return a Jinja template by option for DAG parameters; an option has its parameter's name with dashes.
 
-    An option whose value renders to nothing is left out of the command line (`dags.spark_submit.SubmitStages`).
+    A parameter that is None renders to an empty string, and `dags.spark_submit` then leaves the option out.
+
+    Args:
+        names: names of DAG parameters.
     """
     return {name.replace("_", "-"): f"{{{{ '' if params.{name} is none else params.{name} }}}}" for name in names}

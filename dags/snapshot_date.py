@@ -1,4 +1,4 @@
-"""The snapshot date of a DAG run: the one helper that every DAG uses, in Python or as a template."""
+"""Computes the snapshot date of a DAG run, in Python and as a template."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -6,31 +6,35 @@ from typing import Any, Protocol
 
 from jobs.settings import Settings
 
-TEMPLATE = "{{ snapshot_date(params, dag_run) }}"
+SNAPSHOT_DATE_TEMPLATE = "{{ snapshot_date(params, dag_run) }}"
 """The date in a templated field of a DAG that has `MACROS`."""
 
 
 class DatedRun(Protocol):
-    """What is read of Airflow's DAG run; a run triggered by hand or over REST has no logical date."""
+    """The attributes of Airflow's DAG run that are read here."""
 
     logical_date: datetime | None
+    """None for a run that was triggered in the web interface or over REST."""
     run_after: datetime
+    """The earliest time at which the run may start."""
 
 
-def snapshot_date(params: Mapping[str, Any], dag_run: DatedRun) -> str:
-    """Return the ISO date of the snapshot that a run embeds.
+def compute_snapshot_date(params: Mapping[str, Any], dag_run: DatedRun) -> str:
+    """Return the ISO date of the snapshot that a run processes.
 
-    The parameter `date` decides; else the run's logical date, or the time it may start at where it has none, as a
-    day in the shop's time zone, minus the shop's offset (settings ``timezone``, ``snapshot_offset_days``).
+    Args:
+        params: DAG parameters; `date`, where it is set, is the result.
+        dag_run: without `date`, its logical date (or run_after where it has none) decides: the day in the shop's time
+            zone minus the shop's offset (settings ``timezone``, ``snapshot_offset_days``).
 
     Raises:
         ValueError: the parameter is no ISO date.
     """
-    given = params.get("date")
-    if given:
-        return date.fromisoformat(given).isoformat()
+    chosen = params.get("date")
+    if chosen:
+        return date.fromisoformat(chosen).isoformat()
     return Settings().compute_snapshot_date(dag_run.logical_date or dag_run.run_after).isoformat()
 
 
-MACROS = {"snapshot_date": snapshot_date}
-"""``user_defined_macros`` of a DAG."""
+MACROS = {"snapshot_date": compute_snapshot_date}
+"""``user_defined_macros`` of every DAG."""

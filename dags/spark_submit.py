@@ -1,7 +1,8 @@
-"""Turns a group of stages into one Spark submit: the only module that knows how a DAG reaches the jobs.
+"""Builds the Airflow task that runs a `moon` command through spark-submit.
 
-The scheduler's environment has neither Spark nor torch. A task calls ``spark-submit`` of the jobs' environment on
-``jobs/spark_entrypoint.py``, which is the `moon` command; everything the two environments have to agree on stands here.
+No other module knows how a DAG reaches the jobs. The scheduler's environment has neither Spark nor torch: a task calls
+``spark-submit`` of the jobs' environment on ``jobs/spark_entrypoint.py``, which is the `moon` command. Everything that
+the two environments must agree on is here.
 """
 
 import json
@@ -17,56 +18,72 @@ from airflow.sdk import BaseHook, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 from pydantic import SecretStr
 
+from jobs.errors import EXIT_INPUT, EXIT_USAGE
 from jobs.settings import REPOSITORY, Settings
 from jobs.spark.session import build_session_configuration
 
 CONNECTION = "moon_spark"
-"""Airflow connection that names the Spark master; where it is not defined, the setting ``spark_master`` stands."""
+"""Airflow connection with the Spark master; where it is not defined, the setting ``spark_master`` is used."""
 GPU_POOL = "moon_gpu"
 """Airflow pool with one slot per GPU (``airflow pools import dags/pools.json``)."""
-BESIDE_POOL = "moon_beside"
-"""Airflow pool of work that may take days: it must not keep a night from its GPU, so it has a place of its own."""
+LONG_RUN_POOL = "moon_beside"
+"""Airflow pool of work that may take days, so that it never occupies a nightly run's slot."""
 APPLICATION = REPOSITORY / "jobs" / "spark_entrypoint.py"
 SUBMIT_ARGUMENTS = ("spark.master", "spark.driver.memory")
-FINAL_STATUS = {
-    2: "the command line was refused",
-    3: "a gate or a breaker stopped the night",
+"""Spark properties that are arguments of spark-submit itself."""
+FINAL_FAILURES = {
+    EXIT_USAGE: "the command line or a setting cannot be used",
+    EXIT_INPUT: "a gate, a breaker or the input stopped the run",
 }
-"""Exit statuses of `moon` that a retry cannot change."""
+"""Exit statuses of `moon` that a retry cannot change (`jobs.errors`); after any other failure the task is retried."""
 
 
-class SubmitStages(SparkSubmitOperator):
-    """A Spark submit of `moon`; an argument ``--name=`` that renders to nothing is left out.
+class MoonSubmitOperator(SparkSubmitOperator):
+    """A Spark submit of `moon` that leaves out empty options and decides on a retry by the exit status.
 
-    A stage may run twice at once, so retrying is safe; a stopped night fails at once, without a retry.
+    Retries are safe, because a stage may run twice, also at the same time.
     """
 
     application_args: list[str]
     conf: dict[str, str] | None
 
     def execute(self, context: Context) -> None:
-        """Submit and wait, with the job's own log in the task's log."""
-        self.application_args = given(self.application_args)
+        """Submit and wait; the job's log is part of the task's log.
+
+        Raises:
+            AirflowFailException: the job ended with a status of `FINAL_FAILURES`: no retry.
+            AirflowException: the job failed otherwise: retry.
+        """
+        self.application_args = drop_empty_options(self.application_args)
         settings = Settings()
-        if ensure_connection(settings).startswith("local"):  # Spark inside the submitting process: ours to configure
-            self.conf = local_configuration(settings) | (self.conf or {})
+        if ensure_connection(settings).startswith("local"):  # Spark runs inside the submitting process: we configure it
+            self.conf = build_local_configuration(settings) | (self.conf or {})
         try:
             super().execute(context)
         except AirflowException as error:
-            status = re.search(r"Error code is: (\d+)", str(error))
-            reason = FINAL_STATUS.get(int(status.group(1))) if status else None
-            if reason is None:
+            status = self.read_exit_status()
+            if status not in FINAL_FAILURES:
                 raise
-            raise AirflowFailException(f"{reason}; see the last lines above. Retrying changes nothing") from error
+            reason = FINAL_FAILURES[status]
+            raise AirflowFailException(f"{reason}; see the last lines above. A retry changes nothing") from error
+
+    def read_exit_status(self) -> int | None:
+        """Return the exit status of spark-submit; None where it did not start.
+
+        It is read from the process: the provider's exception has it only as text, next to the command line with users'
+        own texts.
+        """
+        process = self._hook and self._hook._submit_sp
+        return process.returncode if process else None
 
 
-def given(arguments: Sequence[str]) -> list[str]:
-    """Return the arguments without options that have no value and flags that are off (``--name?False``)."""
+def drop_empty_options(arguments: Sequence[str]) -> list[str]:
+    """Return arguments without empty options (``--name=``) and without flags that are off (``--name?False``)."""
     kept = [text for text in arguments if not re.fullmatch(r"--[a-z-]+(=|\?False)", text)]
     return [text.removesuffix("?True") if re.fullmatch(r"--[a-z-]+\?True", text) else text for text in kept]
 
 
-def submit_stages(
+def build_submit_task(
     command: str,
     options: Mapping[str, str],
     timeout: timedelta,
@@ -74,19 +91,19 @@ def submit_stages(
     *,
     task_id: str | None = None,
     **operator_options: Any,
-) -> SubmitStages:
+) -> MoonSubmitOperator:
     """Return the task that runs ``moon COMMAND --name=value …`` through spark-submit.
 
     Args:
-        command: of `moon`.
-        options: long option names without dashes, with Jinja templates as values.
-        timeout: the task is killed after this long.
-        flags: options without a value, such as ``--dry-run``, with templates that render to True or False.
+        command: command of `moon`.
+        options: Jinja templates by long option name without dashes.
+        timeout: time after which the task is killed.
+        flags: Jinja templates that render to True or False, by flag with dashes, such as ``--dry-run``.
         task_id: default: the command.
-        operator_options: pool, outlets and whatever else an operator takes.
+        operator_options: further arguments of an Airflow operator, such as pool and outlets.
     """
     settings = Settings()
-    return SubmitStages(
+    return MoonSubmitOperator(
         task_id=task_id or command,
         name=f"moon-{task_id or command}",
         application=str(APPLICATION),
@@ -97,25 +114,25 @@ def submit_stages(
         ],
         conn_id=CONNECTION,
         driver_memory=settings.spark_memory,
-        env_vars=submit_environment(settings),
+        env_vars=build_submit_environment(settings),
         execution_timeout=timeout,
         **operator_options,
     )
 
 
-def local_configuration(settings: Settings) -> dict[str, str]:
-    """Return the session's configuration less what is an argument of spark-submit itself."""
+def build_local_configuration(settings: Settings) -> dict[str, str]:
+    """Return the Spark properties of a local session, without those that are arguments of spark-submit itself."""
     configuration = build_session_configuration(settings)
     return {name: value for name, value in configuration.items() if name not in SUBMIT_ARGUMENTS}
 
 
-def submit_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables that spark-submit needs to run in the jobs' environment, and the settings in force.
+def build_submit_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that make spark-submit run in the jobs' environment with these settings.
 
-    Secrets are not among them, because Airflow shows these variables: a job inherits them from its worker.
+    Secrets are left out, because Airflow shows these variables: a job inherits them from its worker.
 
     Raises:
-        FileNotFoundError: there is no pyspark in the jobs' environment.
+        FileNotFoundError: the jobs' environment has no pyspark.
     """
     environment = Path(settings.jobs_env)
     python = str(environment / "bin" / "python")
@@ -131,11 +148,11 @@ def submit_environment(settings: Settings) -> dict[str, str]:
     java = REPOSITORY / ".java"
     if (java / "bin" / "java").exists():
         variables["JAVA_HOME"] = str(java)
-    return variables | given_settings(settings)
+    return variables | export_settings(settings)
 
 
-def given_settings(settings: Settings) -> dict[str, str]:
-    """Return the settings that differ from their defaults as ``MOON_*`` variables, secrets left out."""
+def export_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings that were set explicitly as ``MOON_*`` variables, without secrets."""
     variables = {}
     for name in sorted(settings.model_fields_set):
         value = getattr(settings, name)
@@ -147,7 +164,7 @@ def given_settings(settings: Settings) -> dict[str, str]:
 
 
 def ensure_connection(settings: Settings) -> str:
-    """Return the Spark master of the connection, after defining it from the settings where nobody did."""
+    """Return the Spark master of the Airflow connection, which is made from the settings where it is missing."""
     try:
         connection = BaseHook.get_connection(CONNECTION)
     except AirflowNotFoundException:

@@ -1,7 +1,7 @@
-"""An example of a team downstream: runs whenever a night has been served, with the snapshot date it brought.
+"""Example of a downstream DAG: it runs whenever a nightly run was published, with the snapshot date of that run.
 
-Copy it into your own DAG folder. It imports nothing of this repository: the asset's name and URI are the contract, and
-the event carries ``{"snapshot_date": "YYYY-MM-DD"}``.
+Copy it into your own DAG folder. It imports nothing of this repository: the contract is the asset's name and URI, and
+``{"snapshot_date": "YYYY-MM-DD"}`` as extra of each event.
 """
 
 from datetime import datetime, timedelta
@@ -10,11 +10,11 @@ from typing import Any
 from airflow.sdk import Asset, dag, task
 
 PRODUCTS = Asset(name="moon_products", uri="x-moon://collections/products")
-"""What the nightly publishes for the alias `products` (setting MOON_ALIAS)."""
+"""The asset of `moon_nightly` for the alias `products` (setting MOON_ALIAS)."""
 
 
-def served_dates(events: Any) -> list[str]:
-    """Return the snapshot dates of asset events, oldest first, each once; two nights may arrive in one run."""
+def collect_dates(events: Any) -> list[str]:
+    """Return the distinct snapshot dates of asset events, oldest first; one run may receive several events."""
     return sorted({event.extra["snapshot_date"] for event in events if event.extra.get("snapshot_date")})
 
 
@@ -27,13 +27,13 @@ def served_dates(events: Any) -> list[str]:
     doc_md=__doc__,
 )
 def after_moon() -> None:
-    """Refresh what depends on the embeddings."""
+    """Refresh data that depends on the embeddings."""
 
     @task(execution_timeout=timedelta(minutes=30))
     def refresh(triggering_asset_events: Any = None) -> list[str]:
-        """Recompute what is kept per product, such as cached neighbours, for the dates that were served."""
-        dates = served_dates(triggering_asset_events[PRODUCTS])
-        print(f"embeddings of {', '.join(dates)} are served: refresh here")
+        """Return the published dates; recompute here what is stored per product, such as cached neighbours."""
+        dates = collect_dates(triggering_asset_events[PRODUCTS])
+        print(f"embeddings of {', '.join(dates)} are published: refresh here")
         return dates
 
     refresh()

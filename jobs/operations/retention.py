@@ -92,11 +92,11 @@ def find_superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) 
         judged = _classify_vectors(spark, lake, model, first_kept)
         counts = judged.groupBy("date").agg(F.count("*").alias("rows"), F.count_if(~F.col("keep")).alias("gone"))
         for row in counts.where("gone > 0").orderBy("date").collect():
-            if row.ids_to_delete >= SUPERSEDED_SHARE * row.rows:
+            if row.gone >= SUPERSEDED_SHARE * row.rows:
                 partition = {"model_version": model, "date": row.date}
                 keep = judged.where((F.col("date") == row.date) & F.col("keep")).select(*CONTENT_KEY)
                 kept = lake.read(spark, "vectors", partition).join(keep, CONTENT_KEY, "left_semi")
-                found.append(ForgottenPartition("vectors", partition, row.ids_to_delete, kept))
+                found.append(ForgottenPartition("vectors", partition, row.gone, kept))
     return found
 
 

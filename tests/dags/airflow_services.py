@@ -1,6 +1,6 @@
-"""Airflow as it runs on a server: scheduler, dag-processor, triggerer and api-server, each a process group of its own.
+"""Starts Airflow as on a server: scheduler, dag-processor, triggerer and api-server, each in its own process group.
 
-SIGTERM on ``airflow standalone`` would leave its children behind; here every group is ended, and killed if it will not.
+``airflow standalone`` leaves its children running after SIGTERM. Here every process group gets SIGTERM, then SIGKILL.
 """
 
 import json
@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.dags.postgres import free_port
+from tests.dags.postgres import find_free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 AIRFLOW = Path(sys.executable).with_name("airflow")
 SERVICES = {
     "api-server": ("--host", "127.0.0.1"),
-    "scheduler": ("--skip-serve-logs",),  # a log server would listen on all interfaces; logs are read from the folder
+    "scheduler": ("--skip-serve-logs",),  # a log server listens on all interfaces; the test reads the log files
     "triggerer": ("--skip-serve-logs",),
     "dag-processor": (),
 }
@@ -34,91 +34,98 @@ ENDED = ("success", "failed")
 
 
 class Airflow:
-    """A running Airflow.
+    """The services of a running Airflow, its commands and its REST API.
 
     Args:
-        home: its folder; services log there.
-        environment: of services and commands.
-        port: of the API.
+        home: AIRFLOW_HOME; the services log there.
+        environment: environment variables of services and commands.
+        port: port of the REST API.
+        password: password of the user `USER`.
     """
 
     def __init__(self, home: Path, environment: Mapping[str, str], port: int, password: str) -> None:
-        self.home, self.environment = home, environment
+        self.home = home
+        self.environment = environment
         self.url = f"http://127.0.0.1:{port}"
         self.services: dict[str, subprocess.Popen[bytes]] = {}
         self._password = password
         self._client: httpx.Client | None = None
 
     def run(self, *arguments: str) -> str:
-        """Run an `airflow` command and return what it prints."""
-        done = subprocess.run(
+        """Run an `airflow` command and return its output."""
+        result = subprocess.run(
             [AIRFLOW, *arguments], env=self.environment, capture_output=True, text=True, check=False, cwd=self.home
         )
-        assert done.returncode == 0, f"airflow {' '.join(arguments)}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
-        return done.stdout
+        assert result.returncode == 0, f"airflow {' '.join(arguments)}:\n{result.stdout[-2000:]}{result.stderr[-4000:]}"
+        return result.stdout
 
     def call(self, method: str, path: str, **options: Any) -> Any:
-        """Call the REST API as a user who has logged in; return the JSON."""
+        """Call the REST API as a logged-in user and return the JSON of the response."""
         if self._client is None:
             login = {"username": USER, "password": self._password}
             token = httpx.post(f"{self.url}/auth/token", json=login, timeout=60).raise_for_status().json()
             headers = {"Authorization": f"Bearer {token['access_token']}"}
             self._client = httpx.Client(base_url=f"{self.url}/api/v2", headers=headers, timeout=60)
-        answer = self._client.request(method, path, **options)
-        assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text[:1000]}"
-        return answer.json() if answer.content else None
+        response = self._client.request(method, path, **options)
+        assert response.is_success, f"{method} {path}: {response.status_code} {response.text[:1000]}"
+        return response.json() if response.content else None
 
     def trigger(self, dag: str, **conf: Any) -> str:
-        """Start a run over REST with no logical date; return its id."""
+        """Start a run over REST without a logical date and return its id."""
         return self.call("POST", f"/dags/{dag}/dagRuns", json={"logical_date": None, "conf": conf})["dag_run_id"]
 
     def unpause(self, dag: str) -> None:
-        """Let a DAG run."""
+        """Unpause a DAG."""
         self.call("PATCH", f"/dags/{dag}", json={"is_paused": False})
 
-    def runs(self, dag: str) -> list[dict[str, Any]]:
-        """Return the runs of a DAG."""
+    def list_runs(self, dag: str) -> list[dict[str, Any]]:
+        """Return the runs of a DAG as the REST API shows them."""
         return self.call("GET", f"/dags/{dag}/dagRuns")["dag_runs"]
 
-    def tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
-        """Return the task instances of a run by task."""
+    def get_tasks(self, dag: str, run: str) -> dict[str, dict[str, Any]]:
+        """Return the task instances of a run by task id."""
         found = self.call("GET", f"/dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task for task in found}
 
     def wait_for_run(self, dag: str, run: str, seconds: float, state: str = "success") -> dict[str, Any]:
-        """Wait until a run has ended; fail with its logs if it ended otherwise than it should."""
-        found = wait_until(lambda: self._ended(dag, run), seconds, f"the end of {dag} {run}", self.tail)
-        assert found["state"] == state, f"{dag} {run}: {found['state']}\n{self.logs_of(dag, run)}\n{self.tail()}"
+        """Return a run after its end; fail with its logs if its state is another than `state`."""
+        found = wait_until(
+            lambda: self._get_ended_run(dag, run), seconds, f"the end of {dag} {run}", self.read_service_logs
+        )
+        assert found["state"] == state, (
+            f"{dag} {run}: {found['state']}\n{self.read_task_logs(dag, run)}\n{self.read_service_logs()}"
+        )
         return found
 
-    def logs_of(self, dag: str, run: str, characters: int = 3000) -> str:
-        """Return the ends of the logs of a run's tasks."""
+    def read_task_logs(self, dag: str, run: str, characters: int = 3000) -> str:
+        """Return the last characters of the log of each task of a run."""
         files = sorted(self.home.glob(f"logs/dag_id={dag}/run_id={run}/**/*.log"))
         return "\n".join(f"== {file.relative_to(self.home)}\n{file.read_text()[-characters:]}" for file in files)
 
-    def ended(self) -> list[str]:
-        """Return the services that run no more."""
+    def list_ended_services(self) -> list[str]:
+        """Return the names of the services that have ended."""
         return [name for name, process in self.services.items() if process.poll() is not None]
 
-    def tail(self) -> str:
-        """Return the ends of the services' logs."""
+    def read_service_logs(self) -> str:
+        """Return the last characters of each service's log."""
         return "\n".join(f"== {name}\n{(self.home / f'{name}.log').read_text()[-2000:]}" for name in SERVICES)
 
-    def _ended(self, dag: str, run: str) -> dict[str, Any] | None:
+    def _get_ended_run(self, dag: str, run: str) -> dict[str, Any] | None:
         found = self.call("GET", f"/dags/{dag}/dagRuns/{run}")
         return found if found["state"] in ENDED else None
 
 
 @contextmanager
 def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, Path]) -> Iterator[Airflow]:
-    """Start the four services on a migrated database and yield them; everything they started ends with the block.
+    """Yield the four services on a migrated database; all processes they started end with the block.
 
     Args:
-        home: an empty folder.
-        base: environment, with the URL of the database (``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``).
-        bundles: folders with DAG files by name.
+        home: empty folder for AIRFLOW_HOME.
+        base: environment variables, among them the database URL (``AIRFLOW__DATABASE__SQL_ALCHEMY_CONN``).
+        bundles: folders of DAG files by name.
     """
-    port, password = free_port(), secrets.token_urlsafe(12)
+    port = find_free_port()
+    password = secrets.token_urlsafe(12)
     passwords = home / "passwords.json"
     passwords.write_text(json.dumps({USER: password}))
     bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -135,7 +142,7 @@ def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, 
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(listed),
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
-        "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "5",  # how long a killed task's job may keep its retry waiting
+        "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "5",  # seconds that the retry of a killed task waits for its job
     }
     airflow = Airflow(home, environment, port, password)
     airflow.run("db", "migrate")
@@ -146,7 +153,7 @@ def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, 
                 airflow.services[name] = subprocess.Popen(
                     [AIRFLOW, name, *options], env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True
                 )
-        wait_until(lambda: _healthy(airflow), START_SECONDS, "four healthy services", airflow.tail)
+        wait_until(lambda: _are_healthy(airflow), START_SECONDS, "four healthy services", airflow.read_service_logs)
         yield airflow
     finally:
         for process in airflow.services.values():
@@ -157,11 +164,11 @@ def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, 
                 process.wait(max(0.1, deadline - time.monotonic()))
             _signal(process, signal.SIGKILL)
             process.wait()
-        _end_leftovers(home)
+        _kill_leftovers(home)
 
 
-def _end_leftovers(home: Path) -> None:
-    """Kill what outlived its service: tasks and jobs have sessions of their own, but all carry this AIRFLOW_HOME."""
+def _kill_leftovers(home: Path) -> None:
+    """Kill processes that outlived their service: tasks and jobs have own sessions, but all have this AIRFLOW_HOME."""
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             if process.environ().get("AIRFLOW_HOME") == str(home) and process.pid != os.getpid():
@@ -169,7 +176,14 @@ def _end_leftovers(home: Path) -> None:
 
 
 def wait_until(look: Callable[[], Any], seconds: float, what: str, explain: Callable[[], str] = str) -> Any:
-    """Return what a look finds as soon as it finds something."""
+    """Return the first true result of a function that is called once a second.
+
+    Args:
+        look: function to call.
+        seconds: time after which the test fails.
+        what: what is waited for, in the message of the failure.
+        explain: returns details for the message.
+    """
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s\n{explain()}"
@@ -177,8 +191,10 @@ def wait_until(look: Callable[[], Any], seconds: float, what: str, explain: Call
     return found
 
 
-def _healthy(airflow: Airflow) -> bool:
-    assert not airflow.ended(), f"{airflow.ended()} ended at once\n{airflow.tail()}"
+def _are_healthy(airflow: Airflow) -> bool:
+    assert not airflow.list_ended_services(), (
+        f"{airflow.list_ended_services()} ended at once\n{airflow.read_service_logs()}"
+    )
     try:
         found = httpx.get(f"{airflow.url}/api/v2/monitor/health", timeout=5)
     except httpx.TransportError:

@@ -1,6 +1,6 @@
-"""Airflow for the tests of the DAG files: a home and a database of its own, before Airflow is imported anywhere.
+"""Gives the tests of the DAGs their own AIRFLOW_HOME and database, before Airflow is imported anywhere.
 
-These tests run in .venv-airflow (``make test-airflow``); in .venv, where there is no Airflow, they are not collected.
+These tests run in .venv-airflow (``make test-airflow``). Where Airflow is not installed, they are not collected.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 
 hypothesis_settings.register_profile("moon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("moon")
-"""As in the other tests: how long an example takes says how busy the machine is, no more."""
+"""No deadline, as in the other tests: the time of an example depends on the load of the machine."""
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
@@ -36,14 +36,14 @@ else:
 
 
 def pytest_unconfigure() -> None:
-    """Remove the home."""
+    """Remove AIRFLOW_HOME."""
     if "HOME" in globals():
         shutil.rmtree(HOME, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def airflow_database() -> Iterator[None]:
-    """A migrated metadata database with our pools."""
+    """A migrated metadata database with the pools of ``dags/pools.json``."""
     from airflow.models.pool import Pool
     from airflow.utils.db import initdb
     from airflow.utils.session import create_session

@@ -1,6 +1,6 @@
-"""The jobs' environment as the scheduler test lends it: the real one, behind a spark-submit that notes every call.
+"""Makes a jobs' environment for the scheduler test: the real one, with a spark-submit that records every call.
 
-A call for one of the dates to leave out ends there; one without a date hangs the first time, to be killed.
+A call for one of the skipped dates succeeds without a run. The first call without a date hangs, to be killed.
 """
 
 import json
@@ -25,33 +25,37 @@ with open({calls!r}, "a") as calls:
     calls.write(json.dumps(call) + "\\n")
 if command == "prepare" and not dates:
     time.sleep(600 if first else 0)
-elif not set(dates) & set({left_out!r}):
+elif not set(dates) & set({skipped_dates!r}):
     os.execv(os.path.join(os.environ["SPARK_HOME"], "bin", "spark-submit"), sys.argv)
 """
 
 
 @dataclass(frozen=True)
 class JobsEnvironment:
-    """Where it lies and what was called.
+    """A jobs' environment and the calls of its spark-submit.
 
     Attributes:
-        folder: for ``MOON_JOBS_ENV``.
+        folder: value of ``MOON_JOBS_ENV``.
     """
 
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path, left_out: Collection[str]) -> "JobsEnvironment":
-        """Make it; calls for the dates to leave out are noted and succeed."""
+    def make(cls, folder: Path, skipped_dates: Collection[str]) -> "JobsEnvironment":
+        """Return a new environment in a folder; calls for the skipped dates are recorded and succeed."""
         (folder / "bin").mkdir(parents=True)
         shutil.copy(REAL / "pyvenv.cfg", folder)
         (folder / "lib").symlink_to(REAL / "lib")
         (folder / "bin" / "python").symlink_to((REAL / "bin" / "python").resolve())
-        made, submit = cls(folder), folder / "bin" / "spark-submit"
+        made = cls(folder)
+        submit = folder / "bin" / "spark-submit"
         application = str(REPOSITORY / "jobs" / "spark_entrypoint.py")
         submit.write_text(
             SUBMIT.format(
-                python=sys.executable, application=application, calls=str(made.record), left_out=sorted(left_out)
+                python=sys.executable,
+                application=application,
+                calls=str(made.record),
+                skipped_dates=sorted(skipped_dates),
             )
         )
         submit.chmod(submit.stat().st_mode | stat.S_IXUSR)
@@ -59,10 +63,10 @@ class JobsEnvironment:
 
     @property
     def record(self) -> Path:
-        """The file of the calls."""
+        """The file with one JSON line per call."""
         return self.folder / "calls"
 
-    def calls(self) -> list[dict[str, Any]]:
-        """Return the calls so far, in order."""
+    def read_calls(self) -> list[dict[str, Any]]:
+        """Return the calls up to now, in order."""
         lines = self.record.read_text().splitlines(keepends=True) if self.record.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]

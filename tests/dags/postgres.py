@@ -1,4 +1,4 @@
-"""A Postgres of the test's own on the loopback, where Debian's package has brought one."""
+"""Starts a Postgres server on the loopback interface for a test, where Debian's package is installed."""
 
 import os
 import pwd
@@ -15,33 +15,35 @@ from pathlib import Path
 START_SECONDS = 60
 
 
-def binaries() -> Path | None:
-    """Return the folder of initdb and postgres: on the path, or where Debian keeps them."""
+def find_binaries() -> Path | None:
+    """Return the folder of initdb and postgres, from PATH or from Debian's folder; None if there is none."""
     on_path = shutil.which("initdb")
     places = [Path(on_path).resolve().parent] if on_path else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if {"initdb", "postgres"} <= {file.name for file in place.iterdir()}), None)
 
 
-def reason_against() -> str:
-    """Return why there can be no Postgres here; empty where there can."""
-    if binaries() is None:
+def explain_missing_postgres() -> str:
+    """Return why Postgres cannot be started on this machine; an empty string where it can."""
+    if find_binaries() is None:
         return "no initdb and postgres (Debian: apt-get install postgresql)"
-    if os.geteuid() == 0 and not _other_user():
-        return "we are root, which Postgres refuses, and there is no user postgres to run it"
+    if os.geteuid() == 0 and not _find_postgres_user():
+        return "Postgres refuses to run as root, and there is no user postgres"
     return ""
 
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Yield the SQLAlchemy URL of an empty database; its server ends with the block."""
-    place = binaries()
+    """Yield the SQLAlchemy URL of an empty database; the server ends with the block."""
+    place = find_binaries()
     assert place is not None
-    user = _other_user() if os.geteuid() == 0 else None
+    user = _find_postgres_user() if os.geteuid() == 0 else None
     folder = Path(tempfile.mkdtemp(prefix="moon-postgres-"))
     if user:
         shutil.chown(folder, user)
-    data, port, log = folder / "data", free_port(), folder / "server.log"
+    data = folder / "data"
+    port = find_free_port()
+    log = folder / "server.log"
     trust = ["-U", "airflow", "--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
     subprocess.run([place / "initdb", "-D", data, *trust], check=True, user=user, cwd="/", stdout=subprocess.DEVNULL)
     options = {"listen_addresses": "127.0.0.1", "unix_socket_directories": str(folder), "fsync": "off"}
@@ -56,10 +58,10 @@ def postgres() -> Iterator[str]:
     with log.open("wb") as output:
         server = subprocess.Popen(command, user=user, cwd="/", stdout=output, stderr=output, start_new_session=True)
     try:
-        _wait(server, port, log)
+        _wait_for_server(server, port, log)
         yield f"postgresql+psycopg2://airflow@127.0.0.1:{port}/postgres"
     finally:
-        server.send_signal(signal.SIGINT)  # a fast shutdown, clients or not
+        server.send_signal(signal.SIGINT)  # fast shutdown: Postgres disconnects its clients
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:
@@ -68,19 +70,19 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
+def find_free_port() -> int:
+    """Return a port of the loopback interface that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _other_user() -> str | None:
+def _find_postgres_user() -> str | None:
     names = {entry.pw_name for entry in pwd.getpwall()}
     return "postgres" if "postgres" in names else None
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait_for_server(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
     import psycopg2
 
     deadline = time.monotonic() + START_SECONDS

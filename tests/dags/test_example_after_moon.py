@@ -1,4 +1,4 @@
-"""The example of a DAG downstream: it listens to the very asset that the nightly publishes."""
+"""Tests of the example DAG that the asset of the nightly DAG triggers."""
 
 import importlib.util
 from pathlib import Path
@@ -28,8 +28,8 @@ def test_it_is_scheduled_by_the_published_asset(example):
     assert str(PUBLISHED.uri) in repr(bag.dags["after_moon"].timetable.asset_condition)
 
 
-def test_it_reads_the_dates_that_the_nightly_announces(example):
+def test_it_reads_the_dates_of_the_asset_events(example):
     events = [SimpleNamespace(extra={"snapshot_date": day}) for day in ("2026-03-02", "2026-03-01", "2026-03-02")]
-    events.append(SimpleNamespace(extra={}))  # somebody's event by hand
+    events.append(SimpleNamespace(extra={}))  # an event without date, created in the web interface
     refresh = example.after_moon().get_task("refresh").python_callable
     assert refresh(triggering_asset_events={example.PRODUCTS: events}) == ["2026-03-01", "2026-03-02"]

@@ -1,4 +1,4 @@
-"""The failure callback, against a webhook that really listens."""
+"""Tests of the failure callback, with a real webhook on the loopback interface."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from dags.alerts import CONNECTION
-from dags.failure import failure_notice, report_failure
+from dags.failure import build_failure_notice, report_failure
 from tests.dags.listeners import webhook
 
 
@@ -22,8 +22,8 @@ def context():
     }
 
 
-def test_the_notice_says_which_night_and_where_to_look(context):
-    notice = failure_notice(context)
+def test_the_notice_names_run_task_error_and_log(context):
+    notice = build_failure_notice(context)
     assert notice["date"] == "2026-03-01"
     assert (notice["dag"], notice["task"], notice["tries"]) == ("moon_nightly", "infer", 3)
     assert notice["error"].startswith("Error code is: 1")
@@ -36,10 +36,10 @@ def test_the_webhook_gets_the_notice(context, monkeypatch):
         definition = {"conn_type": "http", "host": "127.0.0.1", "schema": "http", "port": port, "password": "t"}
         monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
         report_failure(context)
-    assert received == [("Bearer t", failure_notice(context))]
+    assert received == [("Bearer t", build_failure_notice(context))]
 
 
-def test_without_a_connection_the_log_has_it(context, caplog, monkeypatch):
+def test_without_a_connection_the_failure_is_logged(context, caplog, monkeypatch):
     monkeypatch.delenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", raising=False)
     report_failure(context)
     assert "moon_nightly of 2026-03-01 failed in infer" in caplog.text

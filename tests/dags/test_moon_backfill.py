@@ -1,4 +1,4 @@
-"""The backfill DAG as Airflow reads it, and the command line it makes."""
+"""Tests of the backfill DAG as Airflow parses it, and of the command line that it builds."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk.exceptions import ParamValidationError
 
-from dags.spark_submit import given
+from dags.spark_submit import drop_empty_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RANGE = {"from": "2026-03-01", "to": "2026-03-04"}
@@ -25,16 +25,16 @@ def dag(bag):
     return bag.dags["moon_backfill"]
 
 
-def command_line(dag, **values):
+def render_command_line(dag, **values):
     """The task's arguments, rendered as Airflow would with these parameters."""
     params = {name: dag.params.get_param(name).value for name in dag.params if name not in RANGE} | RANGE | values
     (task,) = dag.tasks
     copy = task.prepare_for_execution()
     copy.render_template_fields({"params": params, "dag_run": SimpleNamespace()}, jinja_env=dag.get_template_env())
-    return given(copy.application_args)
+    return drop_empty_options(copy.application_args)
 
 
-def test_it_is_one_task_beside_the_nights_and_by_hand_only(bag, dag):
+def test_it_is_one_task_without_schedule_in_the_pool_of_long_work(bag, dag):
     assert bag.import_errors == {}
     assert dag.schedule is None
     assert dag.max_active_runs == 1
@@ -50,13 +50,13 @@ def test_no_dag_is_registered_by_two_files(bag):
     assert sum(stat.dag_num for stat in bag.dagbag_stats) == len(bag.dags)
 
 
-def test_it_starts_as_a_dry_run(dag):
-    assert command_line(dag) == ["backfill", "--from=2026-03-01", "--to=2026-03-04", "--dry-run"]
+def test_a_dry_run_is_the_default(dag):
+    assert render_command_line(dag) == ["backfill", "--from=2026-03-01", "--to=2026-03-04", "--dry-run"]
 
 
-def test_every_parameter_arrives(dag):
+def test_every_parameter_becomes_an_option(dag):
     where = 'category_1 == "Shoes; rm -rf /" and images >= 2'
-    arguments = command_line(
+    arguments = render_command_line(
         dag, model="/models/next", where=where, dry_run=False, approved=True, catalog="/data/{date}.csv",
         mapping="shop.toml", allow_deletes=0.25, allow_refusals=0, allow_shift=1, reason="range cut", scratch=7,
     )  # fmt: skip
@@ -67,7 +67,7 @@ def test_every_parameter_arrives(dag):
     }  # fmt: skip
 
 
-def test_every_parameter_has_a_valid_schema_and_says_what_it_is(dag):
+def test_every_parameter_has_a_valid_schema_and_a_description(dag):
     for name in dag.params:
         param = dag.params.get_param(name)
         jsonschema.Draft202012Validator.check_schema(param.schema)
@@ -89,7 +89,7 @@ def test_a_range_is_required(dag):
             dag.params.get_param(name).resolve()
 
 
-def test_it_survives_serialisation(dag):
+def test_it_can_be_serialised(dag):
     from airflow.serialization.serialized_objects import DagSerialization
 
     text = json.dumps(DagSerialization.to_dict(dag))

@@ -1,4 +1,4 @@
-"""The nightly DAG as Airflow reads it."""
+"""Tests of the nightly DAG as Airflow parses it."""
 
 import datetime
 import json
@@ -24,7 +24,7 @@ def dag(bag: DagBag) -> DAG:
     return bag.dags["moon_nightly"]
 
 
-def test_every_file_imports_and_helpers_are_no_dags(bag):
+def test_every_dag_file_imports_and_helpers_are_not_parsed(bag):
     assert bag.import_errors == {}
     files = {Path(stat.file).name for stat in bag.dagbag_stats}
     assert files == {"moon_nightly.py", "moon_backfill.py", "moon_rollout.py"}
@@ -35,18 +35,18 @@ def test_every_task_has_retries_timeout_and_a_failure_callback(bag):
     for dag in bag.dags.values():
         for task in dag.tasks:
             assert task.retries >= 1, task.task_id
-            # A question waits longer than the task that asks it runs: it has a timeout of its own.
+            # An approval waits after its task has ended: response_timeout is its limit.
             assert (task.execution_timeout or task.response_timeout) is not None, task.task_id
             assert task.on_failure_callback, task.task_id
 
 
-def test_parsing_imports_neither_spark_nor_torch():
-
-    code = (
-        "import sys, dags.moon_nightly; print(sorted({'pyspark', 'torch', 'deltalake', 'pymilvus'} & set(sys.modules)))"
-    )
+def test_parsing_imports_neither_spark_nor_torch_and_little_of_jobs():
+    code = "import json, sys, dags.moon_nightly; print(json.dumps(sorted(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert answer.stdout.strip().splitlines()[-1] == "[]"
+    modules = set(json.loads(answer.stdout.splitlines()[-1]))
+    assert not modules & {"pyspark", "torch", "deltalake", "pymilvus"}
+    of_jobs = {name for name in modules if name.startswith("jobs.")}
+    assert of_jobs == {"jobs.errors", "jobs.settings", "jobs.spark", "jobs.spark.session"}
 
 
 def test_order_pool_and_limits(dag):
@@ -58,7 +58,7 @@ def test_order_pool_and_limits(dag):
     assert {task.pool for task in dag.tasks} <= {"default_pool", *pools}
 
 
-def test_a_late_night_is_told(dag):
+def test_a_late_run_raises_an_alert(dag):
     from dags.deadline import report_late
 
     (alert,) = dag.deadline
@@ -67,7 +67,7 @@ def test_a_late_night_is_told(dag):
     assert alert.callback.path == f"dags.deadline.{report_late.__name__}"
 
 
-def test_serve_alone_publishes_the_asset(dag):
+def test_only_serve_publishes_the_asset(dag):
     from dags.moon_nightly import PUBLISHED
 
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
@@ -77,11 +77,11 @@ def test_serve_alone_publishes_the_asset(dag):
 @pytest.mark.parametrize(
     "name", ["date", "catalog", "mapping", "allow_deletes", "allow_refusals", "allow_shift", "reason"]
 )
-def test_every_parameter_has_a_valid_schema_and_says_what_it_is(dag, name):
+def test_every_parameter_has_a_valid_schema_and_a_description(dag, name):
     param = dag.params.get_param(name)
     jsonschema.Draft202012Validator.check_schema(param.schema)
     assert len(param.description) > 20
-    param.resolve()  # the default fits its own schema
+    param.resolve()  # the default is valid by its own schema
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_bad_parameter_is_refused(dag, name, value):
         dag.params.get_param(name).resolve(value)
 
 
-def test_schedule_is_two_in_the_morning_in_the_shops_time_zone(monkeypatch):
+def test_the_schedule_is_in_the_shops_time_zone_across_a_clock_change(monkeypatch):
     import pendulum
     from airflow.sdk import CronTriggerTimetable
     from airflow.serialization.encoders import coerce_to_core_timetable
@@ -104,7 +104,7 @@ def test_schedule_is_two_in_the_morning_in_the_shops_time_zone(monkeypatch):
     from dags.moon_nightly import SETTINGS
 
     timetable = coerce_to_core_timetable(CronTriggerTimetable(SETTINGS.schedule, timezone="America/New_York"))
-    last = pendulum.datetime(2026, 3, 7, 7, tz="UTC")  # 02:00 in New York, the night before clocks change
+    last = pendulum.datetime(2026, 3, 7, 7, tz="UTC")  # 02:00 in New York, the day before the clocks change
     restriction = TimeRestriction(earliest=pendulum.datetime(2026, 1, 1), latest=None, catchup=True)
     following = timetable.next_dagrun_info(
         last_automated_data_interval=DataInterval.exact(last), restriction=restriction
@@ -113,7 +113,7 @@ def test_schedule_is_two_in_the_morning_in_the_shops_time_zone(monkeypatch):
     assert following.run_after.in_timezone("America/New_York").date() == datetime.date(2026, 3, 8)
 
 
-def test_it_survives_serialisation(dag):
+def test_it_can_be_serialised(dag):
     from airflow.serialization.serialized_objects import DagSerialization
 
     text = json.dumps(DagSerialization.to_dict(dag))

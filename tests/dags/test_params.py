@@ -1,14 +1,14 @@
-"""Shared parameters: schema, wording, and the options they become."""
+"""Tests of the shared parameters: schema, description, and the options that they become."""
 
 import jinja2
 import jsonschema
 import pytest
 
-from dags.params import SHARED, templates
+from dags.params import SHARED, build_option_templates
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_every_parameter_has_a_valid_schema_and_says_what_it_is(name):
+def test_every_parameter_has_a_valid_schema_and_a_description(name):
     param = SHARED[name]
     jsonschema.Draft202012Validator.check_schema(param.schema)
     assert len(param.description) > 20
@@ -17,6 +17,6 @@ def test_every_parameter_has_a_valid_schema_and_says_what_it_is(name):
 
 @pytest.mark.parametrize(("value", "text"), [(None, ""), (0, "0"), (0.25, "0.25"), ("a b", "a b")])
 def test_a_parameter_becomes_an_option(value, text):
-    ((option, template),) = templates(["allow_deletes"]).items()
+    ((option, template),) = build_option_templates(["allow_deletes"]).items()
     assert option == "allow-deletes"
     assert jinja2.Template(template).render(params={"allow_deletes": value}) == text

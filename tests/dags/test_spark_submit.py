@@ -1,4 +1,4 @@
-"""The way from a task to the jobs: command line, environment, connection, and what an exit status means."""
+"""Tests of the submit task: command line, environment, connection, and retries by exit status."""
 
 import json
 import os
@@ -12,23 +12,24 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.moon_nightly import options
+from dags.moon_nightly import build_options
 from dags.snapshot_date import MACROS
 from dags.spark_submit import (
     APPLICATION,
     CONNECTION,
+    build_submit_environment,
+    build_submit_task,
+    drop_empty_options,
     ensure_connection,
-    given,
-    given_settings,
-    submit_environment,
-    submit_stages,
+    export_settings,
 )
+from jobs.errors import EXIT_FAULT, EXIT_INPUT, EXIT_TEMPORARY, EXIT_USAGE
 from jobs.settings import Settings
 
 RECORDER = """#!{python}
 import json, os, sys
 json.dump({{"argv": sys.argv[1:], "environment": dict(os.environ)}}, open({record!r}, "w"))
-print("2026-01-01 INFO jobs.stages.runner the job's own words")
+print("2026-01-01 INFO jobs.stages.runner the job's own log")
 sys.exit(int(os.environ.get("FAKE_STATUS", "0")))
 """
 RUN = SimpleNamespace(logical_date=datetime(2026, 3, 1, 2, tzinfo=UTC), run_after=datetime(2026, 3, 1, 2, tzinfo=UTC))
@@ -37,7 +38,7 @@ UNSET = dict.fromkeys(("date", "catalog", "mapping", "allow_deletes", "allow_ref
 
 @pytest.fixture(autouse=True)
 def jobs_environment(tmp_path, monkeypatch):
-    """A jobs environment whose spark-submit writes down how it was called; returns that record's path."""
+    """The path of the file in which the spark-submit of a stand-in for the jobs' environment records its call."""
     environment, record = tmp_path / "jobs-env", tmp_path / "record.json"
     (environment / "lib/python3.11/site-packages/pyspark").mkdir(parents=True)
     (environment / "bin").mkdir()
@@ -49,13 +50,13 @@ def jobs_environment(tmp_path, monkeypatch):
     return record
 
 
-def run_group(group="prepare", params=(), **settings):
-    """Render and execute the nightly's task `group` as Airflow would."""
+def run_task(command="prepare", params=(), **settings):
+    """Render and execute a task of the nightly DAG as Airflow would."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
         with DAG("commands", user_defined_macros=MACROS) as dag:
-            task = submit_stages(group, options(), timedelta(hours=1))
+            task = build_submit_task(command, build_options(), timedelta(hours=1))
         context = {"params": UNSET | dict(params), "dag_run": RUN}
         task.render_template_fields(context, jinja_env=dag.get_template_env())
         try:
@@ -65,7 +66,7 @@ def run_group(group="prepare", params=(), **settings):
 
 
 def test_the_plain_command_line(jobs_environment):
-    run_group()
+    run_task()
     argv = json.loads(jobs_environment.read_text())["argv"]
     assert argv[-3:] == [str(APPLICATION), "prepare", "--date=2026-03-01"], "options without a value are left out"
     assert argv[argv.index("--master") + 1] == "local[2]"
@@ -75,9 +76,9 @@ def test_the_plain_command_line(jobs_environment):
     assert APPLICATION.is_file()
 
 
-def test_every_parameter_arrives_as_one_argument(jobs_environment):
+def test_every_parameter_becomes_one_argument(jobs_environment):
     reason = "range cut; rm -rf / $(id) 'quoted' — agreed"
-    run_group(
+    run_task(
         params={
             "date": "2026-02-14",
             "catalog": "/data/{date}/shop.csv",
@@ -99,8 +100,8 @@ def test_every_parameter_arrives_as_one_argument(jobs_environment):
     ]
 
 
-def test_the_job_runs_in_its_own_environment_with_our_settings(jobs_environment, tmp_path):
-    run_group(MOON_LAKE=str(tmp_path / "lake"), MOON_ALLOWED_ROOTS='["/data"]')
+def test_the_job_runs_in_the_jobs_environment_with_the_schedulers_settings(jobs_environment, tmp_path):
+    run_task(MOON_LAKE=str(tmp_path / "lake"), MOON_ALLOWED_ROOTS='["/data"]')
     environment = json.loads(jobs_environment.read_text())["environment"]
     jobs_env = tmp_path / "jobs-env"
     assert environment["SPARK_HOME"] == str(jobs_env / "lib/python3.11/site-packages/pyspark")
@@ -117,48 +118,55 @@ def test_the_job_runs_in_its_own_environment_with_our_settings(jobs_environment,
 def test_secrets_are_not_among_the_variables_that_airflow_shows(monkeypatch):
     monkeypatch.setenv("MOON_MILVUS_TOKEN", "root:hunter2")
     monkeypatch.setenv("MOON_LAKE_STORAGE_OPTIONS", '{"AWS_SECRET_ACCESS_KEY": "hunter2"}')
-    assert "hunter2" not in json.dumps(given_settings(Settings()))
-    assert "hunter2" not in json.dumps(submit_environment(Settings()))
+    assert "hunter2" not in json.dumps(export_settings(Settings()))
+    assert "hunter2" not in json.dumps(build_submit_environment(Settings()))
 
 
-def test_what_was_not_given_is_left_out():
+def test_empty_options_and_flags_that_are_off_are_left_out():
     arguments = ["backfill", "--where=", "--reason=a=", "--reason=really?True", "--dry-run?True", "--yes?False"]
-    assert given(arguments) == ["backfill", "--reason=a=", "--reason=really?True", "--dry-run"]
+    assert drop_empty_options(arguments) == ["backfill", "--reason=a=", "--reason=really?True", "--dry-run"]
 
 
-@pytest.mark.parametrize("status", [1, 70])
-def test_a_failure_may_be_retried(monkeypatch, status):
+@pytest.mark.parametrize("status", [EXIT_FAULT, EXIT_TEMPORARY, 70, 143])
+def test_any_other_failure_is_retried(monkeypatch, status):
     monkeypatch.setenv("FAKE_STATUS", str(status))
     with pytest.raises(AirflowException) as caught:
-        run_group()
+        run_task()
     assert not isinstance(caught.value, AirflowFailException)
-    assert "the job's own words" in str(caught.value)
+    assert "the job's own log" in str(caught.value)
 
 
-@pytest.mark.parametrize(("status", "why"), [(2, "command line"), (3, "gate or a breaker")])
-def test_a_stopped_night_is_not_retried(monkeypatch, status, why):
+@pytest.mark.parametrize(("status", "why"), [(EXIT_USAGE, "command line"), (EXIT_INPUT, "gate, a breaker")])
+def test_a_failure_that_a_retry_cannot_change_is_final(monkeypatch, status, why):
     monkeypatch.setenv("FAKE_STATUS", str(status))
     with pytest.raises(AirflowFailException, match=why):
-        run_group()
+        run_task()
 
 
-def test_a_defined_connection_beats_the_setting(jobs_environment, monkeypatch):
+def test_the_status_of_the_process_decides_not_the_text_of_the_error(monkeypatch):
+    monkeypatch.setenv("FAKE_STATUS", str(EXIT_FAULT))
+    with pytest.raises(AirflowException, match="Error code is: 3") as caught:
+        run_task(params={"reason": f"Error code is: {EXIT_INPUT}"})
+    assert not isinstance(caught.value, AirflowFailException)
+
+
+def test_a_defined_connection_overrides_the_setting(jobs_environment, monkeypatch):
     definition = {"conn_type": "spark", "host": "spark://master", "port": 7077}
     monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", json.dumps(definition))
     assert ensure_connection(Settings()) == "spark://master"
-    run_group()
+    run_task()
     argv = json.loads(jobs_environment.read_text())["argv"]
     assert argv[argv.index("--master") + 1] == "spark://master:7077"
     assert not [argument for argument in argv if argument.startswith("spark.driver.bindAddress")]
 
 
-def test_without_pyspark_the_error_says_what_to_do(monkeypatch, tmp_path):
+def test_without_pyspark_the_error_names_the_command(monkeypatch, tmp_path):
     monkeypatch.setenv("MOON_JOBS_ENV", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="make setup"):
-        submit_stages("prepare", {}, timedelta(hours=1))
+        build_submit_task("prepare", {}, timedelta(hours=1))
 
 
-def test_java_of_the_setup_is_used_where_there_is_one():
+def test_java_of_make_setup_is_used_where_there_is_one():
     java = Path(APPLICATION).parents[1] / ".java"
     expected = str(java) if (java / "bin" / "java").exists() else None
-    assert submit_environment(Settings()).get("JAVA_HOME") == expected
+    assert build_submit_environment(Settings()).get("JAVA_HOME") == expected

@@ -117,7 +117,7 @@ def test_each_gpu_stage_runs_one_task_a_gpu(submitted: tuple[dict[str, str], Pat
 def test_the_executors_ran_on_what_was_shipped(cluster: Cluster, submitted: tuple[dict[str, str], Path]) -> None:
     for number in range(2):
         (executor,) = (cluster.folder / f"worker-{number}").glob("app-*/*")
-        assert list(executor.glob("moon/jobs/__pycache__/encode_task.*.pyc"))  # imported from there
+        assert list(executor.glob("moon/jobs/stages/__pycache__/encode_task.*.pyc"))  # imported from there
         assert (executor / "environment" / "bin" / "python").is_symlink()
 
 
