@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Literal
 
 from schemas.collection import ID_FIELD, MAX_TEXT_BYTES
 from schemas.source import MappedRow
@@ -77,22 +77,11 @@ class Part(Enum):
     URIS = "image URI"
 
 
-class Check(Protocol):
-    """One thing that may be wrong with a row; the classes below are the kinds that there are."""
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return what is wrong with the row; None when nothing is."""
-
-
 @dataclass(frozen=True)
 class ReadingError:
     """Reading or mapping the row failed; the column says how."""
 
     column: Literal["row_error", "attributes_error"]
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the error in the column."""
-        return row.row_error if self.column == "row_error" else row.attributes_error
 
 
 @dataclass(frozen=True)
@@ -101,14 +90,6 @@ class NothingVisible:
 
     part: Part
 
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the text in quotes."""
-        text = next(iter(list_texts(row, self.part)), None)
-        if text is not None and re.search(VISIBLE_CHARACTER, text):
-            return None
-        shown = "null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'"
-        return f"the {self.part.value} is {shown}"
-
 
 @dataclass(frozen=True)
 class ForbiddenCharacters:
@@ -116,10 +97,6 @@ class ForbiddenCharacters:
 
     part: Part
     pattern: str
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the part's name."""
-        return self.part.value if any(re.search(self.pattern, text) for text in list_texts(row, self.part)) else None
 
 
 @dataclass(frozen=True)
@@ -130,42 +107,14 @@ class TooLong:
     limit: Callable[[RowLimits], int]
     unit: Literal["characters", "bytes"] = "characters"
 
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the longest text's size and the limit."""
-        texts = list_texts(row, self.part)
-        size = max((len(text.encode() if self.unit == "bytes" else text) for text in texts), default=0)
-        maximum = self.limit(limits)
-        return f"{self.part.value} of {size} {self.unit}, at most {maximum}" if size > maximum else None
+
+class ImageCheck(Enum):
+    """What may be wrong with a row's images: none, more than a product may have, one outside the roots by its URI."""
+
+    NONE, TOO_MANY, OUTSIDE_ROOTS = range(3)
 
 
-@dataclass(frozen=True)
-class NoImage:
-    """The row names no image."""
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return that there is none."""
-        return None if row.images else "the row names no image"
-
-
-@dataclass(frozen=True)
-class TooManyImages:
-    """The row names more images than a product may have."""
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the number of images and the limit."""
-        count = len(row.images)
-        return f"{count} images, at most {limits.images}" if count > limits.images else None
-
-
-@dataclass(frozen=True)
-class ForbiddenUri:
-    """An image URI is under none of the allowed roots, by its spelling."""
-
-    def explain(self, row: MappedRow, limits: RowLimits) -> str | None:
-        """Return the URIs and the roots."""
-        outside = [image.uri for image in row.images if not is_under(image.uri, limits.roots)]
-        shown = " ".join(outside)[:MAX_SHOWN_URI_CHARACTERS]
-        return f"{shown} not under {' or '.join(limits.roots)}" if outside else None
+Check = ReadingError | NothingVisible | ForbiddenCharacters | TooLong | ImageCheck
 
 
 @dataclass(frozen=True)
@@ -207,9 +156,9 @@ ROW_RULES: tuple[RowRule, ...] = (
         ),
     ),
     RowRule(Reason.MALFORMED_ATTRIBUTES, (ReadingError("attributes_error"),)),
-    RowRule(Reason.NO_IMAGE, (NoImage(),)),
-    RowRule(Reason.TOO_MANY_IMAGES, (TooManyImages(),)),
-    RowRule(Reason.FORBIDDEN_URI, (ForbiddenUri(),)),
+    RowRule(Reason.NO_IMAGE, (ImageCheck.NONE,)),
+    RowRule(Reason.TOO_MANY_IMAGES, (ImageCheck.TOO_MANY,)),
+    RowRule(Reason.FORBIDDEN_URI, (ImageCheck.OUTSIDE_ROOTS,)),
 )
 """In the order in which they are tested: the first that a row breaks is its reason, all are in its detail.
 
@@ -255,10 +204,39 @@ def find_faults(row: MappedRow, limits: RowLimits) -> dict[Reason, str]:
     rules = ROW_RULES if row.row_error is None else ROW_RULES[:1]
     faults = {}
     for rule in rules:
-        found = [text for check in rule.checks if (text := check.explain(row, limits)) is not None]
+        found = [text for check in rule.checks if (text := explain(check, row, limits)) is not None]
         if found:
             faults[rule.reason] = rule.prefix + ", ".join(found)
     return faults
+
+
+def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
+    """Return what a check finds wrong with a row; None when it finds nothing."""
+    fault: str | None = None
+    match check:
+        case ReadingError(column):
+            fault = getattr(row, column)
+        case NothingVisible(part):
+            text = next(iter(list_texts(row, part)), None)
+            if text is None or not re.search(VISIBLE_CHARACTER, text):
+                fault = f"the {part.value} is " + ("null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'")
+        case ForbiddenCharacters(part, pattern):
+            if any(re.search(pattern, text) for text in list_texts(row, part)):
+                fault = part.value
+        case TooLong(part, limit, unit):
+            size = max((len(text.encode() if unit == "bytes" else text) for text in list_texts(row, part)), default=0)
+            if size > limit(limits):
+                fault = f"{part.value} of {size} {unit}, at most {limit(limits)}"
+        case ImageCheck.NONE:
+            fault = None if row.images else "the row names no image"
+        case ImageCheck.TOO_MANY:
+            if len(row.images) > limits.images:
+                fault = f"{len(row.images)} images, at most {limits.images}"
+        case ImageCheck.OUTSIDE_ROOTS:
+            outside = [uri for uri in list_texts(row, Part.URIS) if not is_under(uri, limits.roots)]
+            if outside:
+                fault = f"{' '.join(outside)[:MAX_SHOWN_URI_CHARACTERS]} not under {' or '.join(limits.roots)}"
+    return fault
 
 
 def list_texts(row: MappedRow, part: Part) -> list[str]:

@@ -1,31 +1,15 @@
 """The Spark form of the row rules: the checks of `validation.rules` as expressions over the columns of `snapshots`."""
 
-from functools import reduce, singledispatch
+from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from validation import rules
 from validation.reasons import Reason
-from validation.rules import (
-    DUPLICATE_DETAIL,
-    MAX_SHOWN_CHARACTERS,
-    MAX_SHOWN_URI_CHARACTERS,
-    ROW_RULES,
-    VISIBLE_CHARACTER,
-    Check,
-    ForbiddenCharacters,
-    ForbiddenUri,
-    NoImage,
-    NothingVisible,
-    Part,
-    ReadingError,
-    RowLimits,
-    RowRule,
-    TooLong,
-    TooManyImages,
-)
+from validation.rules import Part, RowLimits
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -45,7 +29,7 @@ def classify_rows(snapshot: "DataFrame", limits: RowLimits) -> "DataFrame":
     repeated = checked.filter(is_good).groupBy("product_id").agg(first_row, F.count(F.lit(1)).alias("rows"))
     joined = checked.join(repeated.filter("rows > 1").drop("rows"), "product_id", "left")
     is_later = is_good & (F.col("source_row") > F.col("first_row"))
-    duplicate = F.format_string(f"{Reason.DUPLICATE_ID}: {DUPLICATE_DETAIL}", "first_row")
+    duplicate = F.format_string(f"{Reason.DUPLICATE_ID}: {rules.DUPLICATE_DETAIL}", "first_row")
     faults = F.when(is_later, F.array(duplicate)).otherwise(F.col("faults"))
     return joined.select(
         *snapshot.columns,
@@ -56,7 +40,7 @@ def classify_rows(snapshot: "DataFrame", limits: RowLimits) -> "DataFrame":
 
 def build_faults(limits: RowLimits) -> Column:
     """Return an array column of "reason code: what is wrong", empty for a good row (`validation.rules.find_faults`)."""
-    faults = [F.concat(F.lit(f"{rule.reason}: "), build_fault(rule, limits)) for rule in ROW_RULES]
+    faults = [F.concat(F.lit(f"{rule.reason}: "), build_fault(rule, limits)) for rule in rules.ROW_RULES]
     return F.when(F.col("row_error").isNotNull(), F.array(faults[0])).otherwise(F.array_compact(F.array(*faults)))
 
 
@@ -65,9 +49,9 @@ def extract_reason(fault: Column) -> Column:
     return F.substring_index(fault, ": ", 1)
 
 
-def build_fault(rule: RowRule, limits: RowLimits) -> Column:
+def build_fault(rule: rules.RowRule, limits: RowLimits) -> Column:
     """Return what a rule finds wrong with a row; null when it finds nothing."""
-    found = [explain(check, limits) for check in rule.checks]
+    found = [_explain(check, limits) for check in rule.checks]
     if len(found) == 1:
         return found[0]
     text = F.concat_ws(", ", *found)
@@ -76,61 +60,38 @@ def build_fault(rule: RowRule, limits: RowLimits) -> Column:
 
 def is_invisible(text: Column) -> Column:
     """Return whether a text is null or has no visible character."""
-    return F.coalesce(~text.rlike(VISIBLE_CHARACTER), F.lit(True))
+    return F.coalesce(~text.rlike(rules.VISIBLE_CHARACTER), F.lit(True))
 
 
-@singledispatch
-def explain(check: Check, limits: RowLimits) -> Column:
-    """Return what a check finds wrong with a row, as `check.explain` does; null when it finds nothing."""
-    raise TypeError(f"{type(check).__name__} has no Spark form")
-
-
-@explain.register
-def _(check: ReadingError, limits: RowLimits) -> Column:
-    return F.col(check.column)
-
-
-@explain.register
-def _(check: NothingVisible, limits: RowLimits) -> Column:
-    text = _get_texts(check.part)
-    quoted = F.concat(F.lit("'"), F.substring(text, 1, MAX_SHOWN_CHARACTERS), F.lit("'"))
-    shown = F.coalesce(quoted, F.lit("null"))
-    return F.when(is_invisible(text), F.concat(F.lit(f"the {check.part.value} is "), shown))
-
-
-@explain.register
-def _(check: ForbiddenCharacters, limits: RowLimits) -> Column:
-    texts = _get_texts(check.part)
-    is_found = texts.rlike(check.pattern)
-    if check.part in LISTS:
-        is_found = F.exists(texts, lambda text: F.coalesce(text.rlike(check.pattern), F.lit(False)))
-    return F.when(is_found, F.lit(check.part.value))
-
-
-@explain.register
-def _(check: TooLong, limits: RowLimits) -> Column:
-    measure = F.octet_length if check.unit == "bytes" else F.length
-    texts = _get_texts(check.part)
-    size = F.array_max(F.transform(texts, measure)) if check.part in LISTS else measure(texts)
-    return _over(F.concat(F.lit(f"{check.part.value} of "), size, F.lit(f" {check.unit}")), size, check.limit(limits))
-
-
-@explain.register
-def _(check: NoImage, limits: RowLimits) -> Column:
-    return F.when(F.size(_get_texts(Part.URIS)) == 0, F.lit("the row names no image"))
-
-
-@explain.register
-def _(check: TooManyImages, limits: RowLimits) -> Column:
-    count = F.size(_get_texts(Part.URIS))
-    return _over(F.concat(count, F.lit(" images")), count, limits.images)
-
-
-@explain.register
-def _(check: ForbiddenUri, limits: RowLimits) -> Column:
-    outside = F.filter(_get_texts(Part.URIS), lambda uri: ~_is_under(uri, limits.roots))
-    shown = F.substring(F.array_join(outside, " ", "null"), 1, MAX_SHOWN_URI_CHARACTERS)
-    return F.when(F.size(outside) > 0, F.concat(shown, F.lit(f" not under {' or '.join(limits.roots)}")))
+def _explain(check: rules.Check, limits: RowLimits) -> Column:
+    """Return what a check finds wrong with a row, as `validation.rules.explain` does; null when it finds nothing."""
+    match check:
+        case rules.ReadingError(column):
+            fault = F.col(column)
+        case rules.NothingVisible(part):
+            text = _get_texts(part)
+            quoted = F.concat(F.lit("'"), F.substring(text, 1, rules.MAX_SHOWN_CHARACTERS), F.lit("'"))
+            shown = F.coalesce(quoted, F.lit("null"))
+            fault = F.when(is_invisible(text), F.concat(F.lit(f"the {part.value} is "), shown))
+        case rules.ForbiddenCharacters(part, pattern):
+            texts = _get_texts(part)
+            is_found = F.exists(texts, lambda text: text.rlike(pattern)) if part in LISTS else texts.rlike(pattern)
+            fault = F.when(is_found, F.lit(part.value))
+        case rules.TooLong(part, limit, unit):
+            measure = F.octet_length if unit == "bytes" else F.length
+            texts = _get_texts(part)
+            size = F.array_max(F.transform(texts, measure)) if part in LISTS else measure(texts)
+            fault = _over(F.concat(F.lit(f"{part.value} of "), size, F.lit(f" {unit}")), size, limit(limits))
+        case rules.ImageCheck.NONE:
+            fault = F.when(F.size(_get_texts(Part.URIS)) == 0, F.lit("the row names no image"))
+        case rules.ImageCheck.TOO_MANY:
+            count = F.size(_get_texts(Part.URIS))
+            fault = _over(F.concat(count, F.lit(" images")), count, limits.images)
+        case rules.ImageCheck.OUTSIDE_ROOTS:
+            outside = F.filter(_get_texts(Part.URIS), lambda uri: ~_is_under(uri, limits.roots))
+            shown = F.substring(F.array_join(outside, " ", "null"), 1, rules.MAX_SHOWN_URI_CHARACTERS)
+            fault = F.when(F.size(outside) > 0, F.concat(shown, F.lit(f" not under {' or '.join(limits.roots)}")))
+    return fault
 
 
 def _over(what: Column, size: Column, maximum: int) -> Column:

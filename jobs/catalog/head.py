@@ -1,6 +1,6 @@
 """The head of a catalogue: its columns and first records, without Spark and without reading the rest.
 
-The same parsers as the nightly pull (`jobs.catalog.records`), so that what is shown here is what a night would read.
+It uses the parsers of the stage pull (`jobs.catalog.records`): what it shows is what a run would read.
 """
 
 import codecs
@@ -23,24 +23,27 @@ from jobs.catalog.records import (
     guess_catalog_format,
     is_blank,
     is_json_array,
+    make_record,
     parse_json_line,
 )
 from jobs.errors import MoonError
 
 READ_CHUNK_BYTES = 1 << 16
-MAX_OBJECT_BYTES = 8 << 20  # a JSON record longer than this is no product
+MAX_OBJECT_BYTES = 8 << 20
+"""A longer text that is no complete JSON value is broken: no product's record is as long."""
 
 
 @dataclass(frozen=True)
 class CatalogHead:
-    """What the beginning of a catalogue shows.
+    """The first records of a catalogue.
 
     Attributes:
-        files: All files of the catalogue; the records come from the first.
-        format: How they are read.
+        files: All files of the catalogue; the records are those of the first.
+        format: Their format.
         columns: Names in the order of the source; of JSON, those that occur in the records.
         records: The first records, or what is wrong with each.
-        whole: Whether `records` are all that the first file has.
+        whole: Whether `records` are all records of the first file.
+        duplicate_columns: Names that the heading has more than once.
     """
 
     files: list[str]
@@ -52,15 +55,15 @@ class CatalogHead:
 
 
 def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> CatalogHead:
-    """Read the first records of a catalogue.
+    """Return the first records of a catalogue.
 
     Args:
-        catalog: File, folder, glob or URI; ``{date}`` stands for the latest that is there.
-        limit: Records to read at most.
-        kind: The mapping's format; "auto" goes by the files' names.
+        catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
+        limit: Maximum number of records.
+        kind: The mapping's format; "auto" takes it from the files' names.
 
     Raises:
-        MoonError: There is no such file, or it cannot be read as what it claims to be.
+        MoonError: There is no such file, or it cannot be read in its format.
     """
     files = list_catalog_files(catalog)
     try:
@@ -78,7 +81,7 @@ def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> CatalogHead
 
 
 def list_catalog_files(catalog: str) -> list[str]:
-    """Return the data files behind a catalogue's name, sorted.
+    """Return the data files of a catalogue, sorted.
 
     Raises:
         MoonError: There are none.
@@ -107,7 +110,7 @@ def _list_matches(pattern: str) -> list[str]:
 
 
 def _list_folder(folder: Path) -> list[Path]:
-    """Return a folder's data files as Spark sees them: also in ``name=value`` folders, no hidden ones."""
+    """Return a folder's data files as Spark lists them: with those in ``name=value`` folders, without hidden ones."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(("_", ".")):
@@ -122,7 +125,7 @@ def _list_folder(folder: Path) -> list[Path]:
 def _add_partition_columns(
     file: str, catalog: str, columns: list[str], records: list[ParsedRecord]
 ) -> tuple[list[str], list[ParsedRecord]]:
-    """Add the columns that ``name=value`` folders between the catalogue and the file stand for."""
+    """Return columns and records with the columns of the ``name=value`` folders between the catalogue and the file."""
     if "://" in file or not Path(catalog).is_dir():
         return columns, records
     folders = Path(file).parent.relative_to(catalog).parts
@@ -131,16 +134,16 @@ def _add_partition_columns(
 
 
 def _detect_format(name: str, kind: str, file: IO[bytes]) -> CatalogFormat:
-    promised = guess_catalog_format(name) if kind == "auto" else kind
-    if promised is None:
+    found = guess_catalog_format(name) if kind == "auto" else kind
+    if found is None:
         raise ValueError(
             f'unknown format; known are {", ".join(FORMAT_SUFFIXES)}, or say format = "csv" in the mapping'
         )
-    if promised == "json" and kind == "auto":
+    if found == "json" and kind == "auto":
         start = file.read(64)
         file.seek(0)
         return "json" if is_json_array(start) else "jsonl"
-    return promised  # type: ignore[return-value]
+    return found  # type: ignore[return-value]
 
 
 _Read = tuple[list[str], list[ParsedRecord], bool]
@@ -179,15 +182,15 @@ _READERS = {"parquet": _read_parquet, "jsonl": _read_json_lines, "json": _read_j
 
 
 class _Array:
-    """The items of a JSON array, one by one, reading no further than needed."""
+    """The elements of a JSON array one by one, without reading further than needed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text = ""  # what was read and is not parsed yet
 
     def __iter__(self) -> Iterator[ParsedRecord]:
-        """Yield the items.
+        """Yield the elements.
 
         Raises:
             ValueError: The text is no JSON array.
@@ -196,22 +199,18 @@ class _Array:
         if self._peek() == "]":
             return
         while True:
-            item = self._item()
-            yield (
-                ParsedRecord(item, None)
-                if isinstance(item, dict)
-                else ParsedRecord(None, f"holds {item!r}, not an object")
-            )
+            yield make_record(self._read_item())
             if self._expect(",]") == "]":
                 return
 
-    def _more(self) -> bool:
+    def _read_more(self) -> bool:
         chunk = self._file.read(READ_CHUNK_BYTES)
-        self._text += self._decode.decode(chunk, final=not chunk)
+        self._text += self._decoder.decode(chunk, final=not chunk)
         return bool(chunk)
 
     def _peek(self) -> str:
-        while not self._text.lstrip() and self._more():
+        """Return the next character that is no white space; an empty text at the end of the file."""
+        while not self._text.lstrip() and self._read_more():
             pass
         self._text = self._text.lstrip()
         return self._text[:1]
@@ -224,16 +223,19 @@ class _Array:
         self._text = self._text[1:]
         return found
 
-    def _item(self) -> Any:
+    def _read_item(self) -> Any:
         self._peek()
         while True:
             try:
                 item, end = json.JSONDecoder().raw_decode(self._text)
+            except RecursionError as error:
+                raise ValueError("not a JSON array: nested too deeply") from error
             except ValueError as error:
-                if len(self._text) > MAX_OBJECT_BYTES or not self._more():
+                # Either the item is broken or its end has not been read: only the end of the file or the limit tells.
+                if len(self._text) > MAX_OBJECT_BYTES or not self._read_more():
                     raise ValueError(f"not a JSON array: {error}, in {self._text[:40]!r}") from error
             else:
-                # a number at the very end of the text may go on in the next chunk
-                if end < len(self._text) or not self._more():
+                # A number at the very end of the text may continue in the next chunk.
+                if end < len(self._text) or not self._read_more():
                     self._text = self._text[end:]
                     return item

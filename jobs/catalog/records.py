@@ -1,8 +1,8 @@
-"""From the bytes of a catalogue file to raw records, in plain Python: `moon pull` and `moon check-source` agree by it.
+"""Raw records from the bytes of a catalogue file, without Spark.
 
-A broken record never disappears and never stops the file: it is an error in words, which becomes a refused row. CSV is
-parsed here and not by Spark's reader: with CRLF line ends and a line feed inside a quoted heading that one makes
-phantom rows and leaves a carriage return on every last value (seen with Spark 4.3).
+`moon pull` and `moon check-source` use the same parsers.
+A record that cannot be read becomes an error in words, then a refused row. It never disappears and never ends the file.
+Why CSV has a parser of its own: docs/decisions/0016-own-csv-reader.md.
 """
 
 import csv
@@ -20,10 +20,10 @@ FORMAT_SUFFIXES: dict[str, CatalogFormat] = {
     ".json": "json",
     ".csv": "csv",
 }
-"""Formats by a file's suffix; all but Parquet may have ``.gz`` behind it."""
+"""Formats by a file's suffix; all but Parquet may be followed by ``.gz``."""
 
 MAX_CSV_RECORD_LINES = 1_000
-"""A quote that stays open for more lines than this is taken for a stray one."""
+"""A quote that stays open for more lines than this counts as a stray one."""
 
 CSV_DELIMITERS = (",", ";", "\t")
 
@@ -31,99 +31,103 @@ _BOM = "\ufeff"
 
 
 class ParsedRecord(NamedTuple):
-    """One raw record: its fields by the source's own names, or what is wrong with it."""
+    """One raw record: its fields by the source's names, or what is wrong with it."""
 
     record: dict[str, Any] | None
     error: str | None
 
 
 def guess_catalog_format(name: str) -> CatalogFormat | None:
-    """Return the format that a file's name promises; ``json`` may turn out to be JSON Lines (`is_json_array`)."""
+    """Return the format that a file's suffix stands for; a ``json`` file may be JSON Lines (`is_json_array`)."""
     lowered = name.lower().removesuffix(".gz")
     return next((kind for suffix, kind in FORMAT_SUFFIXES.items() if lowered.endswith(suffix)), None)
 
 
 def is_json_array(head: bytes) -> bool:
-    """Return whether the first bytes of a ``.json`` file open an array."""
+    """Return whether the first bytes of a ``.json`` file begin an array."""
     return head.removeprefix(_BOM.encode()).lstrip()[:1] == b"["
 
 
 def is_blank(line: bytes) -> bool:
-    """Return whether a line holds nothing but white space or a byte order mark: it is no record."""
+    """Return whether a line has nothing but white space or a byte order mark: it is no record."""
     return not line.removeprefix(_BOM.encode()).strip()
 
 
 def parse_json_line(line: bytes) -> ParsedRecord:
-    """Read one line of a JSON Lines file."""
+    """Return the record of one line of a JSON Lines file."""
     try:
-        return _object(json.loads(_text(line)))
+        return make_record(json.loads(_decode(line)))
     except (ValueError, RecursionError) as error:
         return ParsedRecord(None, f"not a JSON object: {error}")
 
 
 def parse_json_array(document: bytes) -> list[ParsedRecord]:
-    """Read a whole JSON file that is an array of objects.
+    """Return the records of a JSON file that is an array of objects; an element that is no object becomes an error.
 
     Raises:
-        ValueError: the document as a whole is broken; the message says where.
+        ValueError: The document as a whole is broken; the message says where.
     """
     try:
-        items = json.loads(_text(document))
+        items = json.loads(_decode(document))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if not isinstance(items, list):
-        raise ValueError(f"holds {_kind(items)}, not an array of products")
-    return [_object(item) for item in items]
+        raise ValueError(f"holds {_name_kind(items)}, not an array of products")
+    return [make_record(item) for item in items]
 
 
 class CsvRecords:
     """The records of one CSV file: quotes doubled inside quotes, line ends LF or CRLF, UTF-8 with or without a BOM.
 
-    The delimiter is the one of comma, semicolon and tab that cuts the heading into most columns. A record that cannot
+    The delimiter is the one of comma, semicolon and tab that splits the heading into most columns. A record that cannot
     be read (a stray quote, a wrong number of fields, bytes that are not UTF-8) yields an error and costs its own first
-    line only: what an unclosed quote swallowed is read again as lines of their own.
+    line only: the other lines that an open quote took in are read again as lines of their own.
 
     Args:
-        lines: the file's lines without their line feeds.
+        lines: The file's lines without their line feeds.
 
     Attributes:
-        columns: the headings exactly as they stand, in order; empty when the file is.
-        delimiter: what separates the fields.
+        columns: The headings as the file has them, in order; empty when the file is.
+        delimiter: What separates the fields.
 
     Raises:
-        ValueError: the heading itself cannot be read.
+        ValueError: The heading cannot be read.
     """
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
-        self._again: deque[bytes] = deque()
-        self._taken: list[bytes] = []
+        self._returned: deque[bytes] = deque()  # lines to read again, before the rest of `_lines`
+        self._record_lines: list[bytes] = []  # lines of the record that was read last
         self.delimiter = ","
-        self.columns = self._headings()
+        self.columns = self._read_heading()
 
     def __iter__(self) -> Iterator[ParsedRecord]:
-        while (parsed := self._next()) is not None:
+        while (parsed := self._read_record()) is not None:
             yield parsed
 
-    def _headings(self) -> list[str]:
+    def _read_heading(self) -> list[str]:
+        """Choose the delimiter and return the column names."""
         candidates: dict[str, list[str]] = {}
         problem: Exception | None = None
+        # Read the heading once with each delimiter and return its lines each time.
         for self.delimiter in CSV_DELIMITERS:
             try:
-                candidates[self.delimiter] = self._record() or []
+                candidates[self.delimiter] = self._read_fields() or []
             except (ValueError, csv.Error) as error:
                 problem = problem or error
-            self._again.extendleft(reversed(self._taken))
+            self._returned.extendleft(reversed(self._record_lines))
         if not candidates:
             raise ValueError(f"the first line (the column names) cannot be read: {problem}")
+        # Then read it for good with the delimiter that gave most columns.
         self.delimiter = max(candidates, key=lambda delimiter: len(candidates[delimiter]))
-        return self._record() or []
+        return self._read_fields() or []
 
-    def _next(self) -> ParsedRecord | None:
+    def _read_record(self) -> ParsedRecord | None:
         try:
-            fields = self._record()
+            fields = self._read_fields()
         except (ValueError, csv.Error) as error:
-            self._again.extendleft(reversed(self._taken[1:]))
+            # The first line is lost; those after it may be good records that a stray quote took in.
+            self._returned.extendleft(reversed(self._record_lines[1:]))
             return ParsedRecord(None, f"not a CSV record: {error}")
         if fields is None:
             return None
@@ -131,43 +135,43 @@ class CsvRecords:
             return ParsedRecord(None, f"has {len(fields)} fields where the heading has {len(self.columns)}")
         record: dict[str, Any] = {}
         for column, value in zip(self.columns, fields, strict=True):
-            record.setdefault(column, value)  # a heading that occurs twice: whoever maps it refuses the file
+            record.setdefault(column, value)  # of a repeated heading the first: whoever maps it refuses the file
         return ParsedRecord(record, None)
 
-    def _record(self) -> list[str] | None:
+    def _read_fields(self) -> list[str] | None:
         """Return the next record's fields; None at the end of the file. Blank lines are skipped."""
         while True:
-            self._taken = []
-            fields = next(csv.reader(self._feed(), delimiter=self.delimiter, strict=True), None)
-            if not self._taken or not is_blank(self._taken[0]):
+            self._record_lines = []
+            # A reader of its own for each record: it takes as many lines as the record has, and no state is left.
+            fields = next(csv.reader(self._take_lines(), delimiter=self.delimiter, strict=True), None)
+            # A blank line gives no fields; at the end of the file no line was taken.
+            if not self._record_lines or not is_blank(self._record_lines[0]):
                 return fields
 
-    def _feed(self) -> Iterator[str]:
-        """Yield lines for one record, remembering them."""
-        while (line := self._line()) is not None:
-            self._taken.append(line)
-            if len(self._taken) > MAX_CSV_RECORD_LINES:
+    def _take_lines(self) -> Iterator[str]:
+        """Yield lines for one record and keep them in `_record_lines`."""
+        while (line := self._returned.popleft() if self._returned else next(self._lines, None)) is not None:
+            self._record_lines.append(line)
+            if len(self._record_lines) > MAX_CSV_RECORD_LINES:
                 raise ValueError(f"a quote stays open for more than {MAX_CSV_RECORD_LINES} lines")
-            yield _text(line).removesuffix("\r") + "\n"
-
-    def _line(self) -> bytes | None:
-        return self._again.popleft() if self._again else next(self._lines, None)
+            yield _decode(line).removesuffix("\r") + "\n"
 
 
-def _text(data: bytes) -> str:
-    """Decode UTF-8 without byte order mark (files joined end to end have some inside)."""
+def _decode(data: bytes) -> str:
+    """Return UTF-8 bytes as text without a byte order mark; files joined end to end have one at the start of a line."""
     try:
         return data.decode().removeprefix(_BOM)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}: {data[error.start : error.end]!r}") from error
 
 
-def _object(item: Any) -> ParsedRecord:
+def make_record(item: Any) -> ParsedRecord:
+    """Return a decoded JSON value as a record; a value that is no object becomes an error."""
     if isinstance(item, dict):
         return ParsedRecord(item, None)
-    return ParsedRecord(None, f"holds {_kind(item)} where a JSON object is expected")
+    return ParsedRecord(None, f"holds {_name_kind(item)} where a JSON object is expected")
 
 
-def _kind(item: Any) -> str:
+def _name_kind(item: Any) -> str:
     names = {str: "a string", list: "an array", dict: "an object", bool: "true or false", type(None): "null"}
     return names.get(type(item), "a number")

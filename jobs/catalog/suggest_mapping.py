@@ -32,30 +32,31 @@ NO_ATTRIBUTE_PATTERN = re.compile(
     r"\b_?id\b|price|cost|stock|quantity|qty|rating|review|url|link|date|time|created|updated|version|currency|position|rank",
     re.IGNORECASE,
 )
-"""Columns that change without the product changing: as attributes they would re-encode it every night."""
+"""Columns that change without the product changing: as attributes they would re-encode it in every run."""
 
 LEVEL_PATTERN = re.compile(
     r"^(?P<stem>.*?(?:cat|level|lvl|department|class).*?)(?P<level>\d)(?P<rest>\D*)$", re.IGNORECASE
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PATH_SEPARATORS = (" > ", ">", "/", "|", ";", ",")
-MAX_LISTED_FILES = 2_000  # names of images looked at for a template
+MAX_LISTED_FILES = 2_000
+"""Image files whose names are compared with the columns' values."""
 
 
 class NoMappingError(ValueError):
-    """The columns give no hint which of them holds the id or the title; the message says what to write."""
+    """No column looks like the id, or none like the title; the message says what to write."""
 
 
 def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str:
     """Return the TOML text of a mapping that fits the columns and sample values.
 
     Args:
-        columns: the source's columns, in order.
-        records: the first records.
-        folder: the catalogue's folder, where image files may lie; None for a remote catalogue.
+        columns: The source's columns, in order.
+        records: The first records.
+        folder: The catalogue's folder, where image files are looked for; None for a remote catalogue.
 
     Raises:
-        NoMappingError: no column looks like an id, or none like a title.
+        NoMappingError: No column looks like an id, or none like a title.
     """
     free = list(columns)
     product_id = _take(free, ID_NAMES, lambda c: _is_filled(c, records) and _is_distinct(c, records))
@@ -63,7 +64,7 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
     if product_id is None or title is None:
         missing = "product id" if product_id is None else "title"
         raise NoMappingError(
-            f"no column looks like the {missing} (columns: {', '.join(columns)}); write a mapping by hand, see "
+            f"no column looks like the {missing} (columns: {', '.join(columns)}); write the mapping yourself, see "
             "docs/mapping.md"
         )
     lines = [f"id = {quote_toml(product_id)}", f"title = {quote_toml(title)}"]
@@ -73,9 +74,9 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
     snapshot = _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))
     if snapshot is not None:
         lines.append(f"snapshot = {quote_toml(snapshot)}")
-    images = _images(free, columns, records, folder)
-    lines += _category(free, records)
-    lines += _attributes(free, records)
+    images = _suggest_images(free, columns, records, folder)
+    lines += _suggest_category(free, records)
+    lines += _suggest_attributes(free, records)
     text = "\n".join([*lines, *images]) + "\n"
     SourceMapping.parse(text, "the suggested mapping")
     return text
@@ -101,7 +102,7 @@ def _take(free: list[str], names: Sequence[str], fits: Callable[[str], bool]) ->
 
 
 def _rank(column: str, names: Sequence[str]) -> int:
-    """Return how likely a name is: its place in the list, later when the name only contains a known one."""
+    """Return the rank of a name: its place in the list, a later one when the name only contains a known name."""
     name = normalise_column_name(column)
     if name in names:
         return names.index(name)
@@ -115,7 +116,7 @@ def _rank(column: str, names: Sequence[str]) -> int:
     return len(names) + min(inside, default=len(names))
 
 
-def _category(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
+def _suggest_category(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
     levels = sorted((match["stem"].lower(), match["level"], c) for c in free if (match := LEVEL_PATTERN.match(c)))
     stems = [stem for stem, _, _ in levels]
     best = max(stems, key=stems.count, default="")
@@ -127,22 +128,22 @@ def _category(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
     path = _take(free, CATEGORY_NAMES, lambda c: _is_filled(c, records))
     if path is None:
         return []
-    cut = _separator(path, records)
-    if cut is None:
+    separator = _find_separator(path, records)
+    if separator is None:
         return [f"category = {quote_toml(path)}"]
-    return [f"category = {{ column = {quote_toml(path)}, separator = {quote_toml(cut)} }}"]
+    return [f"category = {{ column = {quote_toml(path)}, separator = {quote_toml(separator)} }}"]
 
 
-def _separator(column: str, records: Sequence[SampleRecord]) -> str | None:
-    """Return what separates the levels of a path: found in most values, never a list column."""
-    values = [value for value in _values(column, records) if isinstance(value, str)]
+def _find_separator(column: str, records: Sequence[SampleRecord]) -> str | None:
+    """Return the separator of the levels of a path: one that most of the text values have."""
+    values = [value for value in _list_values(column, records) if isinstance(value, str)]
     for separator in PATH_SEPARATORS[:4]:
         if values and sum(separator in value for value in values) > len(values) / 2:
             return separator
     return None
 
 
-def _attributes(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
+def _suggest_attributes(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
     column = _take(free, ATTRIBUTE_NAMES, lambda c: _is_map(c, records))
     if column is None:
         column = next((c for c in free if _is_map(c, records)), None)
@@ -153,20 +154,22 @@ def _attributes(free: list[str], records: Sequence[SampleRecord]) -> list[str]:
 
 
 def _is_map(column: str, records: Sequence[SampleRecord]) -> bool:
-    values = _values(column, records)
+    values = _list_values(column, records)
     parsed = [parse_attributes(value, "auto", pair=",,", key=":", multi="!!!") for value in values]
     return bool(values) and sum(bool(found) for found, _ in parsed) > len(values) / 2
 
 
 def _is_attribute(column: str, records: Sequence[SampleRecord]) -> bool:
-    """Tell whether a column holds short facts that products share."""
-    texts = [as_text(value) or "" for value in _values(column, records) if not isinstance(value, dict | list)]
+    """Return whether a column holds short texts that several products share."""
+    texts = [as_text(value) or "" for value in _list_values(column, records) if not isinstance(value, dict | list)]
     if not texts or max(map(len, texts)) > 60:
         return False
     return len(set(texts)) < max(len(texts) * 0.8, 2)
 
 
-def _images(free: list[str], columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
+def _suggest_images(
+    free: list[str], columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None
+) -> list[str]:
     many = [
         c for c in free if re.search(r"\d+$", c) and _rank(re.sub(r"\d+$", "", c), IMAGE_NAMES) < len(IMAGE_NAMES) * 2
     ]
@@ -176,8 +179,8 @@ def _images(free: list[str], columns: Sequence[str], records: Sequence[SampleRec
         for one in many:
             free.remove(one)
     elif (column := _take(free, IMAGE_NAMES, lambda c: _holds_for_most(c, records, _is_link))) is not None:
-        lines = _column(column, records, folder)
-    elif (template := _template(columns, records, folder)) is not None:
+        lines = _describe_image_column(column, records, folder)
+    elif (template := _find_template(columns, records, folder)) is not None:
         lines = [f"template = {quote_toml(template)}"]
     if not lines:
         return []
@@ -185,11 +188,11 @@ def _images(free: list[str], columns: Sequence[str], records: Sequence[SampleRec
     return ["", "[images]", *lines, *([f"version_column = {quote_toml(version)}"] if version else [])]
 
 
-def _column(column: str, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
-    """Return the lines for a column of image addresses; relative paths are tried on the disk."""
+def _describe_image_column(column: str, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
+    """Return the lines for a column of image addresses; relative paths are looked for on the disk."""
     separator = next((s for s in ("|", ";", ",", " ") if _has_joined_links(column, records, s)), None)
     lines = [f"column = {quote_toml(column)}"] + ([f"separator = {quote_toml(separator)}"] if separator else [])
-    values = _values(column, records)
+    values = _list_values(column, records)
     link = as_link(next(iter(as_list(values[0], separator)), None)) if values else None
     if folder is None or not link or "://" in link:
         return lines
@@ -201,8 +204,8 @@ def _column(column: str, records: Sequence[SampleRecord], folder: Path | None) -
 
 
 def _has_joined_links(column: str, records: Sequence[SampleRecord], separator: str) -> bool:
-    """Tell whether some values are several image addresses joined by a separator."""
-    for value in _values(column, records):
+    """Return whether some values are several image addresses joined by a separator."""
+    for value in _list_values(column, records):
         if isinstance(value, str) and not value.lstrip().startswith("["):
             parts = [part for part in value.split(separator) if part.strip()]
             if len(parts) > 1 and all(_is_link(part) for part in parts):
@@ -210,16 +213,16 @@ def _has_joined_links(column: str, records: Sequence[SampleRecord], separator: s
     return False
 
 
-def _template(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str | None:
-    """Find image files named after a column's values, in the catalogue's folder or one below it."""
+def _find_template(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str | None:
+    """Return the template of image files named after a column's values, in the catalogue's folder or one below it."""
     if folder is None:
         return None
     names: dict[tuple[str, str], set[str]] = {}
-    for path in _image_files(folder):
+    for path in _list_image_files(folder):
         place = "" if path.parent == folder else f"{path.parent.name}/"
         names.setdefault((place, path.suffix), set()).add(path.stem)
     scores = {
-        f"{place}{{{column}}}{suffix}": sum((as_text(v) or "") in stems for v in _values(column, records))
+        f"{place}{{{column}}}{suffix}": sum((as_text(v) or "") in stems for v in _list_values(column, records))
         for (place, suffix), stems in names.items()
         for column in columns
     }
@@ -227,7 +230,7 @@ def _template(columns: Sequence[str], records: Sequence[SampleRecord], folder: P
     return best if best is not None and scores[best] > len(records) / 2 else None
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _list_image_files(folder: Path) -> list[Path]:
     found: list[Path] = []
     for place in [folder, *sorted(p for p in folder.iterdir() if p.is_dir())]:
         for path in place.iterdir():
@@ -238,21 +241,21 @@ def _image_files(folder: Path) -> list[Path]:
     return found
 
 
-def _values(column: str, records: Iterable[SampleRecord]) -> list[Any]:
+def _list_values(column: str, records: Iterable[SampleRecord]) -> list[Any]:
     return [record[column] for record in records if record.get(column) not in (None, "", [], {})]
 
 
 def _is_filled(column: str, records: Sequence[SampleRecord]) -> bool:
-    return len(_values(column, records)) > len(records) / 2
+    return len(_list_values(column, records)) > len(records) / 2
 
 
 def _is_distinct(column: str, records: Sequence[SampleRecord]) -> bool:
-    values = [as_text(value) for value in _values(column, records)]
+    values = [as_text(value) for value in _list_values(column, records)]
     return len(set(values)) > len(values) * 0.9
 
 
 def _holds_for_most(column: str, records: Sequence[SampleRecord], test: Callable[[Any], bool]) -> bool:
-    values = _values(column, records)
+    values = _list_values(column, records)
     return bool(values) and sum(map(test, values)) > len(values) / 2
 
 
@@ -265,7 +268,7 @@ def _is_day(value: Any) -> bool:
 
 
 def _is_link(value: Any) -> bool:
-    """Tell whether a value is, or lists, an image's address."""
+    """Return whether a value is, or lists, an image's address."""
     first = next((as_text(v) or "" for v in as_list(value, None)), "") if not isinstance(value, dict) else ""
     if isinstance(value, dict):
         return any(key in value for key in ("url", "uri", "path", "src"))

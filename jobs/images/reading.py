@@ -1,7 +1,7 @@
-"""Image bytes and image versions: the one door through which workers reach photos.
+"""Bytes and versions of product images: the only module that opens them.
 
-A URI must lie under an allowed root, first by its spelling (`schemas.uri`), then, for files, by where it really lies
-once symbolic links are followed. A forbidden image is neither opened nor asked for its size.
+A URI must be under an allowed root, first by its spelling (`schemas.uri`), then, for files, by its path after symbolic
+links are followed. A forbidden image is neither opened nor asked for its size.
 """
 
 import hashlib
@@ -20,23 +20,23 @@ from schemas.uri import FILE_SCHEME, is_under, local_path
 from validation.reasons import Reason
 
 MAX_IMAGE_BYTES = 64 << 20
-"""Default limit of one encoded image: above every photo a shop shows, below what would starve a worker."""
+"""Default limit of one encoded image: more than any photo of a shop has, less than would exhaust a worker's memory."""
 
 ETAG_KEYS = ("ETag", "etag", "e_tag", "md5Hash", "content_md5")
 MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "updated", "modified")
-"""Names that fsspec's stores give to an entity tag and to the time of the last change."""
+"""Names of the entity tag and of the time of the last change in what fsspec's stores return."""
 
 
 def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IMAGE_BYTES) -> bytes:
     """Return the encoded bytes of an image; thread-safe.
 
     Args:
-        uri: canonical URI (`schemas.uri.canonicalise_uri`).
-        allowed_roots: canonical URIs of the folders that images may come from.
-        max_bytes: a larger file is refused.
+        uri: Canonical URI (`schemas.uri.canonicalise_uri`).
+        allowed_roots: Canonical URIs of the folders that images may come from.
+        max_bytes: A larger file is refused.
 
     Raises:
-        BadImage: reason image_forbidden, image_missing, image_too_large or image_unreadable.
+        BadImageError: With the reason image_forbidden, image_missing, image_too_large or image_unreadable.
     """
     try:
         _check_spelling(uri, allowed_roots)
@@ -52,10 +52,10 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
 
 
 def read_image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: bool = False) -> str | None:
-    """Return what changes whenever the image's bytes do; null for a missing, unreadable or forbidden image.
+    """Return a text that changes whenever the image's bytes do; None for a missing, unreadable or forbidden image.
 
-    The store's entity tag, else size and modification time in nanoseconds: no byte of the image is read. Only a store
-    that knows neither, or `by_content`, makes it the SHA-256 of the bytes.
+    It is the store's entity tag, else size and modification time in nanoseconds: no byte of the image is read. With
+    `by_content`, or if the store has neither, it is the SHA-256 of the bytes.
     """
     try:
         if by_content:
@@ -67,7 +67,7 @@ def read_image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: 
         status = Path(_resolve_path(path, allowed_roots)).stat()
         return f"stat:{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
     except (BadImageError, OSError):
-        return None  # the detect stage opens the image, meets the same obstacle and names it
+        return None  # the stage detect opens the image, meets the same error and reports it
 
 
 def _check_spelling(uri: str, allowed_roots: tuple[str, ...]) -> None:
@@ -76,7 +76,7 @@ def _check_spelling(uri: str, allowed_roots: tuple[str, ...]) -> None:
 
 
 def _resolve_path(path: str, allowed_roots: tuple[str, ...]) -> str:
-    """Return where a path really lies; a symbolic link that leaves the roots is forbidden."""
+    """Return a path with symbolic links followed; a link that leaves the roots is forbidden."""
     real = os.path.realpath(path, strict=True)
     if not is_under(FILE_SCHEME + real, _resolve_roots(allowed_roots)):
         raise BadImageError(Reason.IMAGE_FORBIDDEN, f"{path} is a link that leaves the allowed roots")
@@ -90,7 +90,7 @@ def _resolve_roots(roots: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_file(path: str, allowed_roots: tuple[str, ...], max_bytes: int) -> bytes:
-    """Read a regular file; a pipe would block for ever, so the open does not wait and the kind is checked."""
+    """Return the bytes of a regular file; opening does not wait, because a pipe would block."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(_resolve_path(path, allowed_roots), flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -99,7 +99,7 @@ def _read_file(path: str, allowed_roots: tuple[str, ...], max_bytes: int) -> byt
 
 
 def _open_filesystem(uri: str) -> fsspec.AbstractFileSystem:
-    """Return the store of a URI by its scheme alone: fsspec's chained URLs (``a::b``) are never interpreted."""
+    """Return the file system of a URI's scheme; fsspec's chained URLs (``a::b``) are not interpreted."""
     return fsspec.filesystem(urlsplit(uri).scheme)
 
 

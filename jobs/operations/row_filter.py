@@ -1,13 +1,14 @@
-"""``--where``: which products a re-embedding takes, as an expression over an allow-list of fields.
+"""``--where``: the products that a re-embedding takes, as an expression over an allow-list of fields.
 
-The fields and the way they are written are those of a Milvus filter (``moon search --filter``). The text is parsed by
-Python's own parser and walked node by node; what is not on a list is refused, and what comes out is a Spark Column
-built of literals: no text of the user's ever reaches Spark's SQL.
+Fields and spelling are those of a Milvus filter (``moon search --filter``). Python's parser reads the text, and every
+node of its tree has to be on a list. The result is a Spark Column built of literals: no text of the user reaches
+Spark's SQL.
 """
 
 import ast
 import operator
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
@@ -33,7 +34,7 @@ TEXT_FIELDS: dict[str, Callable[[], Column]] = {
 """Fields that hold a text; an absent one is the empty text, as it is in Milvus."""
 
 NUMBER_FIELDS: dict[str, Callable[[], Column]] = {"images": lambda: F.size("images")}
-"""Fields that hold a number: `images` is how many a product has."""
+"""Fields that hold a number: `images` is a product's number of images."""
 
 FILTER_FIELDS = (*TEXT_FIELDS, *NUMBER_FIELDS)
 
@@ -48,7 +49,7 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Column]] = {
 
 
 class RowFilterError(MoonError):
-    """An expression that is not understood; the message shows what would be."""
+    """The text is no expression that is understood; the message lists fields and an example."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -61,19 +62,19 @@ def filter_products(products: DataFrame, text: str) -> DataFrame:
     """Return the rows of `products` that an expression takes; an empty one takes all.
 
     Raises:
-        WhereError: the text is no such expression.
+        RowFilterError: The text is no such expression.
     """
     return products.where(parse_filter(text)) if text else products
 
 
 def parse_filter(text: str) -> Column:
-    """Return the condition that an expression means, over the columns of the table `products`.
+    """Return an expression as a condition over the columns of the table `products`.
 
     ``==  !=  <  <=  >  >=`` compare a field with a text or number, ``in [...]`` with several, ``"word" in field`` looks
     inside a text; ``and``, ``or``, ``not`` and brackets join them.
 
     Raises:
-        WhereError: the text is no such expression.
+        RowFilterError: The text is no such expression.
     """
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise RowFilterError(f"the expression has {len(text):,} characters, more than {MAX_EXPRESSION_CHARACTERS:,}")
@@ -88,23 +89,15 @@ def parse_filter(text: str) -> Column:
 def _build_condition(node: ast.expr) -> Column:
     match node:
         case ast.BoolOp(op=ast.And()):
-            return _join_conditions([_build_condition(value) for value in node.values], operator.and_)
+            return reduce(operator.and_, map(_build_condition, node.values))
         case ast.BoolOp(op=ast.Or()):
-            return _join_conditions([_build_condition(value) for value in node.values], operator.or_)
+            return reduce(operator.or_, map(_build_condition, node.values))
         case ast.UnaryOp(op=ast.Not()):
             return ~_build_condition(node.operand)
         case ast.Compare():
             sides = [node.left, *node.comparators]
-            pairs = [_build_comparison(*part) for part in zip(sides[:-1], node.ops, sides[1:], strict=True)]
-            return _join_conditions(pairs, operator.and_)
+            return reduce(operator.and_, map(_build_comparison, sides[:-1], node.ops, sides[1:]))
     raise RowFilterError(f"{ast.unparse(node)!r} is no condition")
-
-
-def _join_conditions(parts: list[Column], join: Callable[[Column, Column], Column]) -> Column:
-    condition = parts[0]
-    for part in parts[1:]:
-        condition = join(condition, part)
-    return condition
 
 
 def _build_comparison(left: ast.expr, comparison: ast.cmpop, right: ast.expr) -> Column:
@@ -123,7 +116,7 @@ def _build_comparison(left: ast.expr, comparison: ast.cmpop, right: ast.expr) ->
 
 
 def _build_membership(left: ast.expr, right: ast.expr) -> Column:
-    """``field in [values]`` or ``"part" in field``."""
+    """Return the condition of ``field in [values]`` or ``"part" in field``."""
     if isinstance(right, ast.List | ast.Tuple):
         field, kind = _read_field(left)
         return field.isin([_read_value(item, kind) for item in right.elts])

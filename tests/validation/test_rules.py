@@ -25,7 +25,7 @@ from validation.rules import (
     find_faults,
     find_refusals,
 )
-from validation.spark_rules import build_fault, build_faults, classify_rows, explain, extract_reason
+from validation.spark_rules import build_fault, build_faults, classify_rows, extract_reason
 
 LIMITS = RowLimits(title=12, description=30, images=3, roots=("file:///shop", "s3://bucket/pictures"))
 
@@ -198,11 +198,6 @@ def test_both_forms_refuse_the_same_rows_with_the_same_words(spark):
     assert [Refusal(row.source_row, Reason(row.reason), row.detail) for row in refused] == expected
     assert {refusal.reason for refusal in expected} == {*PLAIN, Reason.DUPLICATE_ID}
     assert len(expected) <= len(rows) - 5
-
-
-def test_a_check_without_a_spark_form_is_an_error():
-    with pytest.raises(TypeError, match="object has no Spark form"):
-        explain(object(), LIMITS)
 
 
 def test_details_say_what_is_wrong(spark):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.catalog import head as source_head
 from jobs.catalog.head import list_catalog_files, read_head
+from jobs.catalog.records import parse_json_array
 from jobs.errors import MoonError
 
 ROWS = [{"id": "1", "name": 'Mug "blue"; big'}, {"id": "2", "name": "Zeile\nzwei 🍵"}, {"id": "3", "name": ""}]
@@ -62,6 +63,7 @@ def test_a_broken_record_costs_itself_only(tmp_path: Path) -> None:
     assert records(tmp_path / "a.jsonl") == [{"id": 1}, None, None, {"id": 2}]
     (tmp_path / "b.json").write_text('[{"id": 1}, 7, {"id": 2}]')
     assert records(tmp_path / "b.json") == [{"id": 1}, None, {"id": 2}]
+    assert read_head(str(tmp_path / "b.json")).records == parse_json_array((tmp_path / "b.json").read_bytes())
 
 
 json_values = st.recursive(
@@ -102,6 +104,7 @@ def test_the_rest_of_a_large_array_is_not_read() -> None:
     [
         ('{"id": 1}', "'{\"id\": 1}' where ["), ("", "end of the file"), ('[{"id": 1}', "end of the file"),
         ('[{"id": 1} {"id": 2}]', "where , or ]"), ('[{"id": }]', "Expecting value"), ("[,]", "Expecting value"),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )  # fmt: skip
 def test_a_broken_array_is_an_error_that_says_where(tmp_path: Path, text: str, hint: str) -> None:
