@@ -23,6 +23,7 @@ from moon_model.detection.detector import ProductDetector, compute_detector_vers
 from moon_model.detection.region import Region
 from moon_model.fingerprint import combine_version, resolve_model_folder
 from moon_model.images import BadImageError, ImageSource, crop_image, decode_image
+from moon_model.model_copy import CHECKPOINT, DETECTOR, ModelCopyError, open_copy
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import ImageFailure, MoonBatch, MoonProcessor, PreparedProduct, View, round_up
 from moon_model.product import Product
@@ -149,17 +150,19 @@ class MoonEncoder:
         """
         served = read_served_model(client, alias)
         folder = path or served.checkpoint
-        if path is None and served.stored and not _holds_version(folder, detector, served.model_version):
-            # The checkpoint's folder has changed since: the lake kept the served files.
-            folder = Path(served.stored) / "checkpoint"
-            if detector is None:
-                detector = ProductDetector.from_pretrained(Path(served.stored) / "detector")
         try:
+            if path is None and served.stored and not _holds_version(folder, detector, served.model_version):
+                # The checkpoint's folder is missing or has changed since: the lake kept the served files.
+                copy = open_copy(served.stored, served.model_version)
+                folder = copy / CHECKPOINT
+                if detector is None:
+                    detector = ProductDetector.from_pretrained(copy / DETECTOR, threads=threads or 1)
             encoder = cls.from_pretrained(folder, detector=detector, dtype=dtype, device=device, threads=threads)
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, ModelCopyError) as error:
+            kept = f" The lake keeps it in {served.stored}." if served.stored else ""
             raise WrongEncoderError(
                 f"the checkpoint of the served model {served.model_version[:12]} is not here ({error}): copy it to "
-                "this machine and pass its folder (`path`; for the moon command MOON_MODEL)"
+                f"this machine and pass its folder (`path`; for the moon command MOON_MODEL).{kept}"
             ) from error
         served.check(encoder.model_version)
         return encoder

@@ -6,6 +6,7 @@ collection as a whole is stored in its properties, because Milvus Lite loses the
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pymilvus import CollectionSchema
 
 Backend = Literal["lite", "server"]
+
+COLLECTION_SCHEMA_VERSION = 1
+"""Raised with every change of the fields: `moon migrate` then fills a new collection from the lake."""
 
 ID_FIELD, VECTOR_FIELD = "product_id", "vector"
 
@@ -56,6 +60,8 @@ PROPERTY_PREPROCESSING = "moon.preprocessing"
 PROPERTY_CHECKPOINT = "moon.checkpoint"
 PROPERTY_MODEL_COPY = "moon.model_copy"
 """Where the lake keeps a copy of model and detector; absent from collections of release 0.1."""
+PROPERTY_SCHEMA = "moon.schema_version"
+"""Schema version of the collection; absent from collections of release 0.1, which have version 1."""
 PROPERTY_EXPIRES = "moon.expires_at"
 PROPERTY_TTL = "collection.ttl.seconds"
 """Properties of scratch collections only: when the collection may be dropped (ISO 8601, UTC), and Milvus's time to live
@@ -92,9 +98,25 @@ class Index:
     build_params: Mapping[str, int] = field(default_factory=dict)
 
 
-def collection_name(model_version: str) -> str:
-    """Return the name of the collection that is created for a model version."""
-    return f"moon_{model_version[:12]}"
+def collection_name(model_version: str, schema_version: int | None = None) -> str:
+    """Return the name of the collection for a model version.
+
+    Args:
+        model_version: 64 hex digits.
+        schema_version: of the collection; None is `COLLECTION_SCHEMA_VERSION`. Version 1 has no suffix, as in 0.1.
+    """
+    number = schema_version or COLLECTION_SCHEMA_VERSION
+    return f"moon_{model_version[:12]}" + (f"_s{number}" if number > 1 else "")
+
+
+def strip_schema_suffix(collection: str) -> str:
+    """Return a collection's name without its schema version: the same for all collections of one model version."""
+    return re.sub(r"_s\d+$", "", collection)
+
+
+def read_schema_version(properties: Mapping[str, str]) -> int:
+    """Return the schema version of a collection with these properties."""
+    return int(properties.get(PROPERTY_SCHEMA, 1))
 
 
 def is_scratch(collection: str) -> bool:

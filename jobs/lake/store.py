@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from jobs.errors import FenceError, SchemaVersionError
 from jobs.lake.reading import open_dataset, read_lake_files
@@ -35,9 +35,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SCHEMA_PROPERTY = "moon.schema_version"
-"""Delta table property that holds the schema version."""
+"""Delta table property that holds the schema version: ``2``, or ``1-2`` between two commits of a migration."""
 
 CommitMode = Literal["append", "overwrite"]
+
+
+def is_commit_conflict(error: BaseException) -> bool:
+    """Return whether a commit failed because another one came first: open the table again and repeat it.
+
+    CommitFailedError is deltalake's type for that (1.6.6, with its own retries switched off). Its other causes, table
+    features that deltalake cannot write, do not occur in tables of ours.
+    """
+    return isinstance(error, CommitFailedError)
+
+
+retry_conflicts = retry(
+    retry=retry_if_exception(is_commit_conflict),
+    wait=wait_random_exponential(multiplier=0.1, max=3),
+    stop=stop_after_attempt(20),
+    reraise=True,
+)
+"""Decorator of a function that opens a table and commits to it: repeated until no other commit comes first."""
 
 
 class Lake:
@@ -65,10 +83,10 @@ class Lake:
         return delta
 
     def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
-        found = read_schema_version(delta)
-        if found == LAKE_SCHEMA_VERSION:
+        found = delta.metadata().configuration.get(SCHEMA_PROPERTY, "0")
+        if found == str(LAKE_SCHEMA_VERSION):
             return
-        if found > LAKE_SCHEMA_VERSION:
+        if read_schema_version(delta) >= LAKE_SCHEMA_VERSION:  # `2-3` is a migration to a later version
             remedy = "a later release wrote it: use that release"
         else:
             remedy = (
@@ -152,12 +170,7 @@ class Lake:
         """Return whether this attempt (stage and run) is committed already."""
         return self.read_transaction_version(name, f"attempt:{attempt}") > 0
 
-    @retry(
-        retry=retry_if_exception_type(CommitFailedError),
-        wait=wait_random_exponential(multiplier=0.1, max=3),
-        stop=stop_after_attempt(20),
-        reraise=True,
-    )
+    @retry_conflicts
     def commit(
         self,
         name: str,
@@ -222,19 +235,14 @@ class Lake:
         adds = [
             AddAction(file.path, file.size, dict(file.partition), now, True, file.build_statistics()) for file in files
         ]
-        try:
-            delta.create_write_transaction(
-                [*adds, *gone],
-                mode="append",
-                schema=DeltaSchema.from_arrow(table.schema),
-                partition_by=list(table.partition_by),
-                commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions),
-                post_commithook_properties=PostCommitHookProperties(create_checkpoint=True),
-            )
-        except DeltaError as error:
-            if "conflict" in str(error).lower() or "concurrent" in str(error).lower():
-                raise CommitFailedError(str(error)) from error
-            raise
+        delta.create_write_transaction(
+            [*adds, *gone],
+            mode="append",
+            schema=DeltaSchema.from_arrow(table.schema),
+            partition_by=list(table.partition_by),
+            commit_properties=CommitProperties(max_commit_retries=0, app_transactions=transactions),
+            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True),
+        )
 
 
 class UncheckedLake(Lake):
@@ -245,8 +253,8 @@ class UncheckedLake(Lake):
 
 
 def read_schema_version(delta: DeltaTable) -> int:
-    """Return the schema version that a table carries."""
-    return int(delta.metadata().configuration.get(SCHEMA_PROPERTY, "0"))
+    """Return the schema version that a table carries; 1 while `moon migrate` moves it from 1 to 2 (``1-2``)."""
+    return int(delta.metadata().configuration.get(SCHEMA_PROPERTY, "0").partition("-")[0])
 
 
 def open_lake(settings: Settings) -> Lake:

@@ -25,6 +25,7 @@ from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
 from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, choose_model, describe_checkpoint
 from jobs.state.run_context import RunContext
+from schemas.collection import strip_schema_suffix
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -173,8 +174,12 @@ def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
     """
     rows = context.lake.read_arrow("runs").to_pylist()
     reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
-    ours = {"model": model.model_version, "collection": model.collection}
-    finished = {row["date"] for row in reports if ours.items() <= dict(row["details"]).items()}
+    finished = set()
+    for row in reports:
+        details = dict(row["details"])
+        collection = strip_schema_suffix(details.get("collection", ""))  # it may have had an earlier schema version
+        if details.get("model") == model.model_version and collection == strip_schema_suffix(model.collection):
+            finished.add(row["date"])
     latest = read_ledger_head(context.lake, model.collection).high_water
     return {date for date in finished if latest is None or date <= latest}
 

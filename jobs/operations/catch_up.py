@@ -119,14 +119,33 @@ class CatchUp:
             NightStoppedError: nights passed faster than the collection could follow.
             LeaseBusyError: a night kept the served collection for longer than we wait.
         """
-        for _ in range(MAX_ROUNDS):
-            before = read_ledger_head(self.context.lake, self.served).version
-            self.run()
-            with hold_lease(self.context.lake, self.served, self.context.settings):
-                if read_ledger_head(self.context.lake, self.served).version == before:
-                    act(client)
-                    return
-        raise NightStoppedError(
-            f"{self.model.collection} has caught up {MAX_ROUNDS} times and {self.served} was further each time: "
-            "nights follow one another too closely. Run this between two nights"
-        )
+        act_while_locked(self.context, self.served, self.model.collection, self.run, lambda: act(client))
+
+
+def act_while_locked(
+    context: RunContext, served: str, follower: str, catch_up: Callable[[], object], act: Callable[[], object]
+) -> None:
+    """Catch a collection up, then act while no nightly run can come between: the served one's lease is held.
+
+    Args:
+        context: lake and settings.
+        served: the collection that is followed.
+        follower: the collection that follows.
+        catch_up: brings it to what is served now; repeated when a nightly run passed in between.
+        act: short; typically moves the alias.
+
+    Raises:
+        NightStoppedError: nights passed faster than the collection could follow.
+        LeaseBusyError: a night kept the served collection for longer than we wait.
+    """
+    for _ in range(MAX_ROUNDS):
+        before = read_ledger_head(context.lake, served).version
+        catch_up()
+        with hold_lease(context.lake, served, context.settings):
+            if read_ledger_head(context.lake, served).version == before:
+                act()
+                return
+    raise NightStoppedError(
+        f"{follower} has caught up {MAX_ROUNDS} times and {served} was further each time: "
+        "nights follow one another too closely. Run this between two nights"
+    )

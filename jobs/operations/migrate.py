@@ -8,23 +8,37 @@ are counted before and after it is rewritten.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
-from jobs.errors import MoonError
+from jobs.errors import EXIT_INPUT, MoonError
 from jobs.lake.reading import READ_BATCH_ROWS, open_dataset
 from jobs.lake.storage import Storage
-from jobs.lake.store import SCHEMA_PROPERTY, UncheckedLake, read_schema_version
+from jobs.lake.store import SCHEMA_PROPERTY, UncheckedLake, read_schema_version, retry_conflicts
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties
+from jobs.serving.alias import read_alias_moves
 from jobs.settings import Settings
-from jobs.state.lease import hold_lease
-from jobs.state.model_registry import find_model
-from jobs.state.model_store import MODELS_FOLDER, store_model
+from jobs.state.lease import (
+    CLOCK_MARGIN_SHARE,
+    LeaseBusyError,
+    describe_holder,
+    hold_lease,
+    is_lease_free,
+    read_lease_state,
+)
+from jobs.state.model_store import MODELS_FOLDER, find_stored_model, store_model
 from jobs.state.run_context import NIGHTLY
+from moon_model.model_copy import holds_version
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MODEL_COPY
-from schemas.tables import LAKE_SCHEMA_VERSION, PLANS, QUARANTINE, TABLES
+from schemas.tables import LAKE_SCHEMA_VERSION, LEASES, PLANS, QUARANTINE, TABLES
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +66,9 @@ class TableMigration:
 
 
 class MigrationError(MoonError):
-    """The lake cannot be migrated; nothing was lost."""
+    """The lake cannot be migrated, or does not hold what it held; the message says what to do."""
+
+    exit_status = EXIT_INPUT
 
 
 def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigration]:
@@ -64,7 +80,7 @@ def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigr
 
     Raises:
         MigrationError: a table is of a later version, or rows would be lost.
-        LeaseBusyError: another migration runs.
+        LeaseBusyError: a run still writes, or another migration runs.
     """
     lake = _open_lake(settings)
     options = dict(lake.storage.options) or None
@@ -73,10 +89,29 @@ def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigr
     if later := {name: version for name, version in versions.items() if version > LAKE_SCHEMA_VERSION}:
         raise MigrationError(f"tables of a later release: {later}; this code writes {LAKE_SCHEMA_VERSION}. Upgrade it")
     outdated = [name for name, version in versions.items() if version < LAKE_SCHEMA_VERSION]
+    outdated.sort(key=lambda name: name != LEASES.name)  # leases first: from then on the earlier release starts nothing
     if dry_run or not outdated:
         return [TableMigration(name, LAKE_SCHEMA_VERSION, 0) for name in outdated]
+    _check_no_writer(lake, settings)
     with hold_lease(lake, MIGRATION_LEASE, settings):
         return [one for name in outdated for one in _migrate_table(lake, name)]
+
+
+def _check_no_writer(lake: UncheckedLake, settings: Settings) -> None:
+    """Refuse while a run holds the lease of a collection; the migration would stop it half-way.
+
+    Raises:
+        LeaseBusyError: one does.
+    """
+    margin = timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE)
+    for partition in lake.open(LEASES.name).partitions():
+        collection = partition["collection"]
+        state = read_lease_state(lake, collection)
+        if collection != MIGRATION_LEASE and not is_lease_free(state, margin):
+            raise LeaseBusyError(
+                f"{describe_holder(state.holder)} is writing {collection}: let it end, then run `moon migrate` again "
+                f"(its lease ends at {state.expires_at:%H:%M:%S} UTC unless renewed). Nothing was changed"
+            )
 
 
 def _open_lake(settings: Settings) -> UncheckedLake:
@@ -86,15 +121,22 @@ def _open_lake(settings: Settings) -> UncheckedLake:
 def _migrate_table(lake: UncheckedLake, name: str) -> Iterator[TableMigration]:
     """Move one table through every version between its own and this release's."""
     for version in range(read_schema_version(lake.open(name)), LAKE_SCHEMA_VERSION):
-        rewrite = MIGRATIONS.get((name, version))
-        rows = rewrite(lake) if rewrite else 0
-        _raise_version(lake.open(name), version + 1)
+        rows = 0
+        if rewrite := MIGRATIONS.get((name, version)):
+            _set_version(lake, name, f"{version}-{version + 1}")  # killed now: neither release works with the table
+            rows = rewrite(lake)
+        _set_version(lake, name, str(version + 1))
         log.info("%s: schema version %d, %d rows rewritten", name, version + 1, rows)
         yield TableMigration(name, version + 1, rows)
 
 
-def _raise_version(table: DeltaTable, version: int) -> None:
-    table.alter.set_table_properties({SCHEMA_PROPERTY: str(version)}, raise_if_not_exists=False)
+@retry_conflicts
+def _set_version(lake: UncheckedLake, name: str, version: str) -> None:
+    lake.open(name).alter.set_table_properties(
+        {SCHEMA_PROPERTY: version},
+        raise_if_not_exists=False,
+        commit_properties=CommitProperties(max_commit_retries=0),
+    )
 
 
 def _split_date(row: dict[str, object]) -> dict[str, object]:
@@ -103,34 +145,37 @@ def _split_date(row: dict[str, object]) -> dict[str, object]:
     return {**row, "date": date, "purpose": f"out-of-band-{model}" if model else NIGHTLY}
 
 
-def _rewrite(
-    lake: UncheckedLake,
-    name: str,
-    partition_by: tuple[str, ...],
-    change: Callable[[dict[str, object]], dict[str, object]],
-) -> int:
+@retry_conflicts
+def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]], dict[str, object]]) -> int:
     """Rewrite a table's rows in one commit, with the schema and partitions of this release; return how many.
 
     The commit keeps the application transactions of all earlier ones (attempts, scopes, ledgers), and carries one of
-    its own, so that a second call finds it done.
+    its own, so that a second call finds it done. It succeeds on the version alone that the rows were read from.
 
     Args:
         lake, name: the table.
-        partition_by: partition columns that the files have now.
         change: turns a row as it was into a row of this release.
+
+    Raises:
+        MigrationError: fewer rows were read than the table has; it is as it was.
     """
     target, table = TABLES[name], lake.open(name)
     attempt = f"attempt:migrate/{name}/{read_schema_version(table) + 1}"
     if table.transaction_version(attempt):
         return 0
-    base = lake.storage.uri(name)
+    base, found = lake.storage.uri(name), pa.schema(table.schema().to_arrow())
     names = [uri[len(base) + 1 :] for uri in table.file_uris()]
-    dataset = open_dataset(lake.storage, names, target.schema, base, partition_by) if names else None
-    before = dataset.count_rows() if dataset else 0
+    dataset = open_dataset(lake.storage, names, found, base, table.metadata().partition_columns)
+    before = _count_rows(table)
 
     def read() -> Iterator[pa.RecordBatch]:
-        for batch in dataset.to_batches(batch_size=READ_BATCH_ROWS) if dataset else ():
-            yield pa.RecordBatch.from_pylist([change(row) for row in batch.to_pylist()], schema=target.schema)
+        rows = 0
+        for batch in dataset.to_batches(batch_size=READ_BATCH_ROWS):
+            changed = pa.RecordBatch.from_pylist([change(row) for row in batch.to_pylist()], schema=target.schema)
+            rows += changed.num_rows
+            yield changed
+        if rows != before:  # an exception here keeps the commit from being made
+            raise MigrationError(f"{base} has {before:,} rows by its log, {rows:,} were read. Nothing was changed")
 
     write_deltalake(
         table,
@@ -140,10 +185,12 @@ def _rewrite(
         partition_by=list(target.partition_by),
         commit_properties=CommitProperties(max_commit_retries=0, app_transactions=[Transaction(attempt, 1)]),
     )
-    after = _count_rows(lake.open(name))
+    after = _count_rows(table)  # the handle is at the version that was committed
     if after != before:
-        raise MigrationError(f"{name} had {before:,} rows and has {after:,} after its migration: restore version "
-                             f"{table.version()} of that Delta table and report this")  # fmt: skip
+        raise MigrationError(
+            f"{base} had {before:,} rows and has {after:,} after its migration. Start no run: restore version "
+            f"{table.version() - 1} of that Delta table, or the copy made before, and report this"
+        )
     return before
 
 
@@ -153,35 +200,60 @@ def _count_rows(table: DeltaTable) -> int:
 
 MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
     # `plans` gets the column ``purpose``; `quarantine` is partitioned by it as well. It was a suffix of the date.
-    (PLANS.name, 1): partial(_rewrite, name=PLANS.name, partition_by=("date",), change=_split_date),
-    (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, partition_by=("date", "stage"), change=_split_date),
+    (PLANS.name, 1): partial(_rewrite, name=PLANS.name, change=_split_date),
+    (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, change=_split_date),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 
 
 def keep_served_model(settings: Settings) -> str | None:
-    """Copy the served model into the lake, if it is not there, and name the copy in the collection's properties.
+    """Copy the served model into the lake, and those that a rollback leads to; name the copies in their collections.
+
+    Models that the lake keeps are not copied again.
+
+    Args:
+        settings: lake and Milvus; a checkpoint and a detector named there are tried first.
 
     Returns:
-        None where nothing is served or the copy is complete; else what a person has to do.
+        None where nothing is served or every copy is complete; else what a person has to do.
     """
     lake = _open_lake(settings)
+    if settings.is_lite and not Path(settings.milvus).exists():
+        return None
     with connect(settings) as client:
-        collection = read_alias_target(client, settings.alias)
-        if collection is None:
-            return None
-        properties = read_collection_properties(client, collection)
-        version = properties.get(PROPERTY_MODEL, "")
-        folders = [settings.model or "", properties.get(PROPERTY_CHECKPOINT, "")]
-        model = find_model(lake, version, filter(None, folders), settings, collection)
-        if model is None:
-            return (
-                f"the files of the served model {version[:12]} are not in {properties.get(PROPERTY_CHECKPOINT)} any "
-                "more: name a folder that holds them (`moon migrate --model DIR`), such as the checkpoints of the "
-                "release that ran until now; until then nightly runs stop"
-            )
-        store_model(lake.storage, version, model.uri, model.detector)
-        copy = lake.storage.uri(MODELS_FOLDER, version)
-        if properties.get(PROPERTY_MODEL_COPY) != copy:
-            client.alter_collection_properties(collection, {PROPERTY_MODEL_COPY: copy})
-    return None
+        served = read_alias_target(client, settings.alias)
+        past = {name for move in read_alias_moves(lake, settings.alias) for name in (move.before, move.after)}
+        known = [name for name in sorted(past - {served, ""}) if client.has_collection(name)]
+        collections = [*([served] if served else []), *known]
+        warnings = [_keep_model(client, lake, settings, name, served) for name in collections]
+    return "\n".join(filter(None, warnings)) or None
+
+
+def _keep_model(
+    client: "MilvusClient", lake: UncheckedLake, settings: Settings, collection: str, served: str | None
+) -> str:
+    """Copy the model of one collection into the lake; return what a person has to do where its files are missing."""
+    properties = read_collection_properties(client, collection)
+    version, registered = properties.get(PROPERTY_MODEL, ""), properties.get(PROPERTY_CHECKPOINT, "")
+    if not version:
+        return ""
+    places = [place for folder in (settings.model, registered) if folder for place in _list_places(folder, settings)]
+    stored = find_stored_model(lake.storage, version)
+    place = next((place for place in [*([stored] if stored else []), *places] if holds_version(*place, version)), None)
+    if place is None:
+        effect = "until then nightly runs stop" if collection == served else "until then `moon rollback` cannot use it"
+        return (
+            f"the files of model {version[:12]} (collection {collection}) are not in {registered} any more: name "
+            "folders that hold them (`moon migrate --model DIR --detector DIR`), such as the checkpoints of the "
+            f"release that ran until now; {effect}"
+        )
+    store_model(lake.storage, version, *place)
+    copy = lake.storage.uri(MODELS_FOLDER, version)
+    if properties.get(PROPERTY_MODEL_COPY) != copy:
+        client.alter_collection_properties(collection, {PROPERTY_MODEL_COPY: copy})
+    return ""
+
+
+def _list_places(folder: str, settings: Settings) -> list[tuple[str, str | None]]:
+    """Return a checkpoint's folder with the detectors that may belong to it: the configured one, its neighbour."""
+    return [(folder, settings.detector), (folder, str(Path(folder).parent / "detector"))]

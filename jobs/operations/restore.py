@@ -1,6 +1,6 @@
 """restore: brings the served collection and its ledger back to what an earlier date served, and holds the nights.
 
-For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one plan back
+For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one way back
 under a collection's high-water date (docs/decisions/0008-hold-and-restore.md). Rows that differ from that date's are
 written under a new epoch, with the snapshot dates they had; what came since is deleted. Nothing is encoded.
 
@@ -10,20 +10,14 @@ The hold comes first, so that a restore that was killed is not undone by the nex
 import time
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-
 from jobs.errors import NightStoppedError
 from jobs.operations.catch_up import read_served_date
 from jobs.operations.operator_session import OperatorSession, operator_session, record_operation
-from jobs.serving.collection import verify_collection
-from jobs.serving.row_writer import WriteResult
-from jobs.spark.row_counts import count_frames
+from jobs.serving.ledger_change import LedgerChange, apply_change, compare_ledgers
 from jobs.state.hold import hold_runs
-from jobs.state.ledger import commit_ledger, read_ledger, read_ledger_head
+from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.run_context import RunContext
 from jobs.state.run_log import current_operator
-from schemas.collection import ID_FIELD
 
 _STAGE = "restore"
 
@@ -54,23 +48,6 @@ class RestoreResult:
         return dict(vars(self))
 
 
-@dataclass(frozen=True)
-class RestorePlan:
-    """What a restore writes and deletes.
-
-    Attributes:
-        target: every row that is to be held, with the epoch that it has or will have.
-        rows_to_write: those of the target that change.
-        ids_to_delete: product_id of rows that go.
-        counts: rows, brought_back, deleted.
-    """
-
-    target: DataFrame
-    rows_to_write: DataFrame
-    ids_to_delete: DataFrame
-    counts: dict[str, int]
-
-
 def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult:
     """Serve what the night's date served, and hold the nights until `moon release`.
 
@@ -87,25 +64,14 @@ def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult
     with operator_session(context) as session:
         before = read_served_date(context.lake, session.collection)
         _check_date(context, session.collection, before)
-        plan = _plan_restore(context, session)
-        done = RestoreResult(session.collection, context.date, before, **plan.counts, dry_run=dry_run)
+        change = _plan_restore(context, session)
+        counts = {"rows": change.rows, "brought_back": change.written, "deleted": change.deleted}
+        done = RestoreResult(session.collection, context.date, before, **counts, dry_run=dry_run)
         if dry_run:
             return done
         hold_runs(context.lake, context.date, context.reason, current_operator())
-        reconciled = session.reconciler.reconcile(plan.target)
-        session.flush()
-        verify_collection(
-            session.client,
-            session.collection,
-            rows=plan.counts["rows"],
-            epoch=session.lease.epoch,
-            epoch_rows=plan.counts["brought_back"],
-            written=WriteResult(
-                reconciled.rows, reconciled.sample if reconciled.written == plan.counts["brought_back"] else []
-            ),
-        )
-        _commit(context, session, plan)
-    counts = {**plan.counts, "mended": reconciled.rows}
+        version, date = session.ledger_version, context.date  # deletes carry the date, as its own run would have
+        counts["mended"] = apply_change(session.reconciler, change, version=version, date=date, high_water=date)
     details = {"collection": done.collection, "before": before, "reason": context.reason}
     record_operation(context.lake, _STAGE, context.date, counts, details, started)
     return done
@@ -126,31 +92,10 @@ def _check_date(context: RunContext, collection: str, before: str) -> None:
         )
 
 
-def _plan_restore(context: RunContext, session: OperatorSession) -> RestorePlan:
+def _plan_restore(context: RunContext, session: OperatorSession) -> LedgerChange:
     spark, lake, name = context.spark, context.lake, session.collection
     now, then = read_ledger(spark, lake, name), read_ledger(spark, lake, name, context.date)
-    same = [ID_FIELD, "content_hash", "snapshot_date"]
-    kept = now.join(then.select(*same), same, "left_semi")
-    back = then.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(session.lease.epoch).cast("long"))
-    target = kept.unionByName(back)
-    gone = now.join(then, ID_FIELD, "left_anti").select(ID_FIELD)
-    counts = count_frames({"rows": target, "brought_back": back, "deleted": gone})
-    if not counts["rows"]:
+    change = compare_ledgers(now, then, session.lease.epoch)
+    if not change.rows:
         raise NightStoppedError(f"{name} served nothing on {context.date} yet: name a date from its first night on")
-    return RestorePlan(target, back, gone, counts)
-
-
-def _commit(context: RunContext, session: OperatorSession, plan: RestorePlan) -> None:
-    """Write what Milvus holds now into the ledger; deletes carry the restored date, as its own run would have."""
-    commit_ledger(
-        context.lake,
-        session.collection,
-        plan.rows_to_write,
-        plan.ids_to_delete,
-        date=context.date,
-        epoch=session.lease.epoch,
-        version=session.ledger_version,
-        high_water=context.date,
-        expected_rows=plan.counts["brought_back"] + plan.counts["deleted"],
-        attempt=None,
-    )
+    return change

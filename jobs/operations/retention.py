@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from jobs.lake.store import Lake
 from jobs.state.ledger import keys_held_since
-from schemas.collection import collection_name
+from schemas.collection import collection_name, strip_schema_suffix
 from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
@@ -77,10 +77,18 @@ def _list_served_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> se
     return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
 
 
-def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str) -> DataFrame:
-    """Return product_id and content_hash of everything that any collection serves, or may be restored to."""
+def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str, model: str = "") -> DataFrame:
+    """Return product_id and content_hash of everything that collections serve, or may be restored to.
+
+    Args:
+        spark, lake: where ledgers are read.
+        first_kept: ISO date.
+        model: model version whose collections count, whatever their schema version; empty: all collections.
+    """
     held = spark.createDataFrame([], "product_id string, content_hash string")
     for partition in lake.open("served").partitions():
+        if model and strip_schema_suffix(partition["collection"]) != collection_name(model, 1):
+            continue
         held = held.unionByName(keys_held_since(spark, lake, partition["collection"], first_kept))
     return held.distinct()
 
@@ -104,7 +112,7 @@ def _classify_vectors(spark: "SparkSession", lake: Lake, model: str, first_kept:
     """Return product_id, content_hash, date and keep of every vector of a model."""
     vectors = lake.read(spark, "vectors", {"model_version": model}).select(*CONTENT_KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
-    served = keys_held_since(spark, lake, collection_name(model), first_kept).withColumn("served", F.lit(True))
+    served = _load_held_keys(spark, lake, first_kept, model).withColumn("served", F.lit(True))
     joined = vectors.join(latest, "product_id").join(served, CONTENT_KEY, "left")
     keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
     return joined.select(*CONTENT_KEY, "date", keep.alias("keep"))

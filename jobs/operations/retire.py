@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, count_rows, read_alias_target
 from jobs.operations.operator_session import record_operation
-from jobs.serving.alias import find_unserved_collection, read_model_version
+from jobs.serving.alias import find_unserved_collection, list_model_collections, read_model_version
 from jobs.state.lease import hold_lease
 from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
@@ -29,7 +29,8 @@ class RetireResult:
     """What was dropped, or would be.
 
     Attributes:
-        collection, model_version: which.
+        collection: its name; several of one model, of different schema versions, with commas.
+        model_version: of its vectors.
         date: the last snapshot date that it held; None where it never served.
         rows: how many products.
     """
@@ -45,11 +46,11 @@ class RetireResult:
 
 
 def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) -> RetireResult:
-    """Drop a collection and its model's pinned alias.
+    """Drop a model's collections that readers have left, of any schema version, and the pinned alias on them.
 
     Args:
         context: lake, settings and the reason, which is kept in the lake's history; its date does not matter.
-        name: the collection, or first digits of its model version.
+        name: first digits of the model version, or one collection.
         dry_run: only look.
 
     Raises:
@@ -59,27 +60,34 @@ def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) 
     began = time.monotonic()
     with connect(context.settings) as client:
         served = read_alias_target(client, context.settings.alias)
-        target = find_unserved_collection(client, served, name, option="--model")
-        version = read_model_version(client, target)
-        with hold_lease(context.lake, target, context.settings):
-            pinned = _check_unserved(client, target, pinned_alias(context.settings.alias, version))
-            client.load_collection(target)
-            held = read_ledger_head(context.lake, target).high_water
-            found = RetireResult(target, version, held, count_rows(client, target))
-            if dry_run:
-                return found
+        newest = find_unserved_collection(client, served, name, option="--model")
+        targets = [newest] if name == newest else list_model_collections(client, newest)
+        version = read_model_version(client, newest)
+        parts = [_drop(context, client, one, version, dry_run) for one in targets if one != served]
+        found = RetireResult(
+            ", ".join(part.collection for part in parts),
+            version,
+            max((part.date for part in parts if part.date), default=None),
+            sum(part.rows for part in parts),
+        )
+    if not dry_run:
+        date = found.date or datetime.now(UTC).date().isoformat()
+        details = {"collection": found.collection, "reason": context.reason}
+        record_operation(context.lake, RETIRE_VERB, date, {"rows": found.rows}, details, began)
+    return found
+
+
+def _drop(context: RunContext, client: "MilvusClient", target: str, version: str, dry_run: bool) -> RetireResult:
+    """Drop one collection under its lease, or only look; return what it held."""
+    with hold_lease(context.lake, target, context.settings):
+        pinned = _check_unserved(client, target, pinned_alias(context.settings.alias, version))
+        client.load_collection(target)
+        held = read_ledger_head(context.lake, target).high_water
+        found = RetireResult(target, version, held, count_rows(client, target))
+        if not dry_run:
             for alias in pinned:
                 client.drop_alias(alias)
             client.drop_collection(target)
-        date = found.date or datetime.now(UTC).date().isoformat()
-        record_operation(
-            context.lake,
-            RETIRE_VERB,
-            date,
-            {"rows": found.rows},
-            {"collection": target, "reason": context.reason},
-            began,
-        )
         return found
 
 

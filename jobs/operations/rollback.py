@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import connect
+from jobs.milvus.client import connect, read_collection_properties
 from jobs.operations.catch_up import CatchUp, estimate_work, plan_catch_up, read_served_date
 from jobs.serving.alias import (
     AliasMove,
@@ -23,7 +23,13 @@ from jobs.stages.estimate import WorkEstimate
 from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, read_registered_model
 from jobs.state.run_context import RunContext
-from schemas.collection import is_scratch
+from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
+    collection_name,
+    is_scratch,
+    read_schema_version,
+    strip_schema_suffix,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -80,6 +86,8 @@ def plan_rollback(context: RunContext, to: str = "") -> RollbackPlan:
         served = read_served_collection(client, context.settings.alias).collection
         target = _resolve_target(context, client, served, to)
         version = read_model_version(client, target)
+        if read_schema_version(read_collection_properties(client, target)) < COLLECTION_SCHEMA_VERSION:
+            target = collection_name(version)  # made by the catch-up, from the vectors in the lake
     own = context.settings.model_copy(update={"model": None})
     model = read_registered_model(context.lake, own, version, target)
     there = replace(context, date=read_served_date(context.lake, served))
@@ -130,6 +138,8 @@ def _resolve_target(context: RunContext, client: "MilvusClient", served: str, to
             )
         return found
     target = find_unserved_collection(client, served, to, option="--to")
+    if strip_schema_suffix(target) == strip_schema_suffix(served):
+        raise NightStoppedError(f"--to {to} names the model that is served ({served}): there is nothing to roll back")
     if is_scratch(target):
         raise NightStoppedError(f"{target} is a scratch collection of a backfill and will expire: readers never get it")
     return target

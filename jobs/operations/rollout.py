@@ -27,6 +27,7 @@ from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_breakers
 from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, describe_checkpoint
+from jobs.state.model_store import store_model
 from jobs.state.plan_record import read_plans
 from jobs.state.run_context import RunContext
 from jobs.state.run_log import current_operator, make_run_row, record_runs
@@ -137,7 +138,8 @@ def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
     """
-    lake, follower = rollout.context.lake, rollout.catch_up
+    lake, follower, model = rollout.context.lake, rollout.catch_up, rollout.model
+    store_model(lake.storage, model.model_version, model.uri, model.detector)  # its folder may change before the switch
     for _ in range(MAX_ROUNDS):
         before = read_ledger_head(lake, rollout.served).version
         context = replace(rollout.context, date=read_served_date(lake, rollout.served))

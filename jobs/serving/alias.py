@@ -1,8 +1,8 @@
 """Aliases: the one place that creates and moves them, and the history of the moves.
 
-Readers query one alias (`Settings.alias`); besides, every model version has a pinned alias that never moves
-(`schemas.collection.pinned_alias`). `publish` creates both once; only rollout and rollback move the readers' alias
-(docs/decisions/0013-collection-names.md).
+Readers query one alias (`Settings.alias`); besides, every model version has a pinned alias that names its newest
+collection (`schemas.collection.pinned_alias`). `publish` creates both once; only rollout, rollback and the migration to
+another collection schema move the readers' alias (docs/decisions/0013-collection-names.md).
 
 A move is noted in `runs` (stage ``alias``) before and after it is made: who, when, why, from where to where. Clients
 cache what an alias names, so a move is verified by a client of its own.
@@ -18,7 +18,7 @@ from jobs.milvus.client import connect, read_alias_target, read_collection_prope
 from jobs.settings import Settings
 from jobs.state.ledger import read_ledger_head
 from jobs.state.run_log import current_operator, make_run_row, record_runs
-from schemas.collection import PROPERTY_MODEL, pinned_alias
+from schemas.collection import PROPERTY_MODEL, pinned_alias, strip_schema_suffix
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -35,7 +35,7 @@ class AliasMove:
         alias: which.
         before, after: collections it named and names.
         model_version: of the collection after.
-        verb: what moved it: "rollout" or "rollback".
+        verb: what moved it: "rollout", "rollback" or "migrate".
         reason: why.
     """
 
@@ -93,6 +93,9 @@ def move_alias(
         create_alias(client, settings.alias, collection)
         _alter(client, settings.alias, collection)
     create_alias(client, pinned, collection)
+    old = read_alias_target(client, pinned) or ""
+    if old != collection and strip_schema_suffix(old) == strip_schema_suffix(collection):
+        _alter(client, pinned, collection)  # it named the collection of an earlier schema version
     for alias in (settings.alias, pinned):
         _verify(settings, alias, collection)
     if before != collection:
@@ -116,44 +119,51 @@ def read_model_version(client: "MilvusClient", collection: str) -> str:
     return version
 
 
-def find_previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
-    """Return the collection that an alias named before the one it names now, as far as it still exists.
+def list_model_collections(client: "MilvusClient", collection: str) -> list[str]:
+    """Return the collections of the model version that a collection belongs to, the newest schema version first."""
+    name = strip_schema_suffix(collection)
+    found = [one for one in client.list_collections() if strip_schema_suffix(one) == name]
+    return sorted(found, key=lambda one: (len(one), one), reverse=True)
 
-    Moves are a stack: back from B to A forgets B, so that two rollbacks in a row never end where they began.
+
+def find_previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
+    """Return the collection of the model that an alias served before the present one, as far as it still exists.
+
+    Moves are a stack of models: back from B to A forgets B, so that two rollbacks in a row never end where they began.
+    Collections of one model with several schema versions are one entry.
     """
-    current = read_alias_target(client, alias)
     stack: list[str] = []
-    for move in [
-        *read_alias_moves(lake, alias),
-        None,
-    ]:  # None: where the alias really is, whatever the last move came to
-        at = move.after if move else current
-        if move and (not stack or stack[-1] != move.before) and move.before:
-            stack = [*_until(stack, move.before), move.before]
-        if at:
-            stack = [*_until(stack, at), at]
-    return next((name for name in reversed(stack[:-1]) if client.has_collection(name)), None)
+    names = [name for move in read_alias_moves(lake, alias) for name in (move.before, move.after)]
+    for name in [*names, read_alias_target(client, alias)]:  # where the alias really is, whatever the last move came to
+        if name:
+            model = strip_schema_suffix(name)
+            stack = [*(stack[: stack.index(model)] if model in stack else stack), model]
+    existing = (list_model_collections(client, model) for model in reversed(stack[:-1]))
+    return next((found[0] for found in existing if found), None)
 
 
 def find_unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
-    """Return the collection of that name, or of the model version that begins like it.
+    """Return the collection of that name, or the newest unserved one of the model version that begins like it.
 
     Args:
         client: of the Milvus.
-        served: the collection that is not meant.
+        served: the collection that is not wanted.
         name: as given.
         option: of the command line that it was given with, for the message.
 
     Raises:
-        NightStoppedError: there is none, there are several, or it is the one that is served.
+        NightStoppedError: there is none, there are several models, or it is the one that is served.
     """
     known: list[str] = sorted(client.list_collections())
-    digits = {one: one.removeprefix("moon_") for one in known}
-    found = [one for one in known if one == name or (name and digits[one].startswith(name[: len(digits[one])]))]
-    if len(found) != 1 or found == [served]:
-        what = {0: "no collection", 1: "the collection that is served"}.get(len(found), "several collections")
+    digits = {one: strip_schema_suffix(one).removeprefix("moon_") for one in known}
+    matching = [one for one in known if name and digits[one].startswith(name[: len(digits[one])])]
+    found = [name] if name in known else matching
+    models = {digits[one] for one in found}
+    unserved = [one for one in found if one != served]
+    if len(models) != 1 or not unserved:
+        what = {0: "no collection", 1: "the collection that is served"}.get(len(models), "several collections")
         raise NightStoppedError(f"{option} {name} names {what}: choose one of {', '.join(known)}")
-    return found[0]
+    return max(unserved, key=lambda one: (len(one), one))
 
 
 def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
@@ -162,10 +172,6 @@ def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
     found = [dict(row["details"]) for row in sorted(rows, key=lambda row: row["finished_at"])]
     names = AliasMove.__dataclass_fields__
     return [AliasMove(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
-
-
-def _until(stack: list[str], name: str) -> list[str]:
-    return stack[: stack.index(name)] if name in stack else stack
 
 
 @retry_transient

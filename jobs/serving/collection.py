@@ -11,10 +11,11 @@ from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties, retry_transient
 from jobs.settings import Settings
-from jobs.state.model_registry import ModelChoice, read_registered_model
+from jobs.state.model_registry import ModelChoice, check_schema_version, read_registered_model
 from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
     CONSISTENCY,
     ID_FIELD,
     METRIC,
@@ -23,6 +24,7 @@ from schemas.collection import (
     PROPERTY_MODEL,
     PROPERTY_MODEL_COPY,
     PROPERTY_PREPROCESSING,
+    PROPERTY_SCHEMA,
     VECTOR_FIELD,
     Index,
     UnsupportedIndexError,
@@ -64,9 +66,11 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     index = _choose_index(client, context.settings, rows)
     if not client.has_collection(name):
         model = read_registered_model(context.lake, context.settings, plan.model_version, name)
-        copy = context.lake.storage.uri(MODELS_FOLDER, plan.model_version)
-        _create(client, model, index, {PROPERTY_MODEL_COPY: copy})
-    _check_identity(read_collection_properties(client, name), plan.model_version, dimension, name)
+        copy = {PROPERTY_MODEL_COPY: context.lake.storage.uri(MODELS_FOLDER, plan.model_version)}
+        _create(client, name, dimension, index, {**_build_properties(model), **copy})
+    properties = read_collection_properties(client, name)
+    check_schema_version(name, properties)
+    _check_identity(properties, plan.model_version, dimension, name)
     if not client.list_indexes(name):
         _build(client, name, index)
     open_collection(client, name)
@@ -90,7 +94,7 @@ def recreate_collection(
     name, index = model.collection, _choose_index(client, settings, rows)
     if client.has_collection(name):
         client.drop_collection(name)
-    _create(client, model, index, properties)
+    _create(client, name, model.dimension, index, {**_build_properties(model), **properties})
     _build(client, name, index)
     open_collection(client, name)
 
@@ -102,13 +106,31 @@ def _choose_index(client: "MilvusClient", settings: Settings, rows: int) -> Inde
         raise NightStoppedError(f"{error} (MOON_INDEX)") from error
 
 
-def _create(client: "MilvusClient", model: ModelChoice, index: Index, extra: Mapping[str, str] | None = None) -> None:
-    log.info("making collection %s with a %s index", model.collection, index.type)
+def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: str, rows: int) -> None:
+    """Make the collection of this code's schema version that is to replace one of an earlier version, and load it.
+
+    Args:
+        client: Milvus.
+        settings: the index wanted.
+        old: the earlier collection; the new one has its properties.
+        new: the new one's name.
+        rows: how many it will hold, for the choice of the index.
+    """
+    properties, index = read_collection_properties(client, old), _choose_index(client, settings, rows)
+    if not client.has_collection(new):
+        _create(client, new, int(properties[PROPERTY_DIMENSION]), index, properties)
+    if not client.list_indexes(new):
+        _build(client, new, index)
+    open_collection(client, new)
+
+
+def _create(client: "MilvusClient", name: str, dimension: int, index: Index, properties: Mapping[str, str]) -> None:
+    log.info("making collection %s with a %s index", name, index.type)
     client.create_collection(
-        model.collection,
-        schema=build_collection_schema(model.dimension),
+        name,
+        schema=build_collection_schema(dimension),
         consistency_level=CONSISTENCY,
-        properties={**_build_properties(model), **(extra or {})},
+        properties={**properties, PROPERTY_SCHEMA: str(COLLECTION_SCHEMA_VERSION)},
     )
 
 

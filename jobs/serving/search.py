@@ -115,7 +115,7 @@ def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
 
     served = contract.read_served_model(client, settings.alias)
     folder = settings.model or served.checkpoint
-    model = find_model(open_lake(settings), served.model_version, [folder], settings, served.collection)
+    model = find_model(open_lake(settings), served.model_version, served.checkpoint, settings, served.collection)
     path, detector = (model.uri, model.detector) if model else (folder, settings.detector)
     loaded = ProductDetector.from_pretrained(detector) if detector else None
     return MoonEncoder.for_collection(client, settings.alias, path=path, detector=loaded)

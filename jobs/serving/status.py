@@ -11,7 +11,13 @@ from jobs.serving.search import READER_WAIT_SECONDS
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
 from jobs.state.ledger import read_ledger_head
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_DIMENSION, PROPERTY_MODEL, VECTOR_FIELD
+from schemas.collection import (
+    PROPERTY_CHECKPOINT,
+    PROPERTY_DIMENSION,
+    PROPERTY_MODEL,
+    VECTOR_FIELD,
+    strip_schema_suffix,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -94,7 +100,8 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
 
 def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
     """Return whether a record is of a run that brought, or confirmed, the latest served date."""
-    of_collection = dict(row["details"]).get("collection") == served["collection"]
+    collection = dict(row["details"]).get("collection") or ""
+    of_collection = strip_schema_suffix(collection) == strip_schema_suffix(served["collection"] or "")
     return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest
 
 

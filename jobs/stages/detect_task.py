@@ -17,6 +17,7 @@ from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
 from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_checked_detector, loader_threads, task_device
+from jobs.state.model_store import locate_on_worker
 from moon_model.images import BadImageError, decode_image
 
 
@@ -59,7 +60,8 @@ class TaskImage:
 def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
     """Run detection over one Spark partition (columns of `images_to_encode`, sorted by uri and version)."""
     device = task_device()
-    detector = load_checked_detector(job.detector, job.detector_version, device)
+    folder = locate_on_worker(job.storage, job.detector) if job.detector else None
+    detector = load_checked_detector(folder, job.detector_version, device)
     sinks = TableSinks(job.storage, job.partitions)
     load = partial(_load, roots=job.roots, min_side=2 * detector.config.input_size)
     threads = loader_threads(device, job.roots)

@@ -19,6 +19,7 @@ from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
 from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_encoder, loader_threads, task_device
+from jobs.state.model_store import locate_on_worker
 from moon_model.images import BadImageError
 from validation.reasons import Reason
 
@@ -87,7 +88,8 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
         BrokenVectorError: the model returned NaN or infinity.
     """
     device = task_device()
-    encoder = load_encoder(job.model, job.detector, job.model_version, device)
+    detector = locate_on_worker(job.storage, job.detector) if job.detector else None
+    encoder = load_encoder(locate_on_worker(job.storage, job.model), detector, job.model_version, device)
     sinks = TableSinks(job.storage, job.partitions)
     rows = (row for batch in batches for row in batch.to_pylist())
     prepare = partial(prepare_item, encoder=encoder, roots=job.roots, max_images=job.max_images)

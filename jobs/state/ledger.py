@@ -76,6 +76,7 @@ def commit_ledger(
     high_water: str,
     expected_rows: int,
     attempt: str | None,
+    history_start: str | None = None,
 ) -> None:
     """Write what Milvus holds now into a collection's ledger.
 
@@ -89,6 +90,7 @@ def commit_ledger(
         high_water: ISO date that the collection serves now.
         expected_rows: upserts and deletes that Milvus was sent.
         attempt: names the work, for `Lake.commit`; None where the ledger's version alone guards it.
+        history_start: first ISO date that the ledger can go back to; None leaves it as it is.
 
     Raises:
         NightStoppedError: the rows are not as many as expected.
@@ -116,7 +118,11 @@ def commit_ledger(
         attempt=attempt,
         partition={"collection": collection},
         counter=(f"ledger:{collection}", version),
-        marks={**make_date_mark("highwater", collection, high_water), f"epoch:{collection}": epoch},
+        marks={
+            **make_date_mark("highwater", collection, high_water),
+            **(make_date_mark("history", collection, history_start) if history_start else {}),
+            f"epoch:{collection}": epoch,
+        },
     )
 
 

@@ -6,13 +6,14 @@ changed is found in the lake (`jobs.state.model_store`).
 """
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import NightStoppedError
+from jobs.errors import NightStoppedError, SchemaVersionError
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import read_alias_target, read_collection_properties
@@ -21,10 +22,19 @@ from jobs.state.model_store import find_stored_model
 from moon_model import checkpoint_dir
 from moon_model.detection.detector import compute_detector_version
 from moon_model.fingerprint import DEFAULT_MODEL, combine_version, read_model_shape
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, collection_name
+from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
+    PROPERTY_CHECKPOINT,
+    PROPERTY_MODEL,
+    collection_name,
+    read_schema_version,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
 
     Raises:
         NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
+        SchemaVersionError: the served collection has another schema version: run `moon migrate`.
     """
     collection = read_alias_target(client, settings.alias)
     if collection is None:
@@ -70,9 +81,10 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
             f"alias {settings.alias} names the collection {collection}, which is not one of ours (it has no "
             f"{PROPERTY_MODEL}): choose another alias with MOON_ALIAS, or drop that one"
         )
+    check_schema_version(collection, properties)
     served = properties[PROPERTY_MODEL]
     folder = settings.model or properties[PROPERTY_CHECKPOINT]
-    choice = find_model(lake, served, [folder], settings, collection)
+    choice = find_model(lake, served, properties[PROPERTY_CHECKPOINT], settings, collection)
     if choice is not None:
         return choice
     found = describe_checkpoint(folder, settings.detector, collection)
@@ -88,23 +100,45 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
     )
 
 
+def check_schema_version(collection: str, properties: Mapping[str, str]) -> None:
+    """Return if this code works with the schema version of a collection with these properties.
+
+    Raises:
+        SchemaVersionError: it is another version; nothing was changed.
+    """
+    found = read_schema_version(properties)
+    if found == COLLECTION_SCHEMA_VERSION:
+        return
+    remedy = (
+        "a later release made it: use that release"
+        if found > COLLECTION_SCHEMA_VERSION
+        else "run `moon migrate` once, which fills a new collection from the lake and encodes nothing"
+    )
+    raise SchemaVersionError(
+        f"collection {collection} has schema version {found}, this code writes {COLLECTION_SCHEMA_VERSION}: {remedy}"
+    )
+
+
 def find_model(
-    lake: Lake, model_version: str, folders: Iterable[str], settings: Settings, collection: str
+    lake: Lake, model_version: str, registered: str, settings: Settings, collection: str
 ) -> ModelChoice | None:
-    """Return the files of a model version: the first of some folders that still holds it, else the lake's copy.
+    """Return the files of a model version: the named folder if it still holds it, else the lake's copy.
 
     Args:
         lake: keeps copies of served models.
         model_version: the version that is wanted.
-        folders: checkpoint folders to try, each with the detector of the settings.
-        settings: a model that is named there is not replaced by the lake's copy.
+        registered: folder that the version was registered with.
+        settings: a checkpoint named there goes before the registered folder. If it is another folder, somebody asks
+            for another model, which the lake's copy does not replace.
         collection: collection of the version.
 
     Returns:
-        None where no folder holds the version.
+        None where neither holds the version.
     """
-    candidates: list[tuple[str, str | None]] = [(folder, settings.detector) for folder in folders]
-    if settings.model is None and (stored := find_stored_model(lake.storage, model_version)):
+    named = settings.model or registered
+    candidates: list[tuple[str, str | None]] = [(named, settings.detector)]
+    stored = find_stored_model(lake.storage, model_version)
+    if stored and Path(named).resolve() == Path(registered).resolve():
         candidates.append(stored)
     for folder, detector in candidates:
         try:
@@ -112,6 +146,8 @@ def find_model(
         except NightStoppedError:  # the folder is gone, or holds something else
             continue
         if choice.model_version == model_version:
+            if folder != named:
+                log.warning("%s does not hold the served model any more: the lake's copy is used", named)
             return choice
     return None
 
@@ -178,7 +214,7 @@ def read_registered_model(lake: Lake, settings: Settings, model_version: str, co
     rows = [row for row in lake.read_arrow("models").to_pylist() if row["model_version"] == model_version]
     latest = max(rows, key=lambda row: row["registered_at"])
     folder = settings.model or latest["uri"]
-    choice = find_model(lake, model_version, [folder], settings, collection)
+    choice = find_model(lake, model_version, latest["uri"], settings, collection)
     if choice is None:
         found = describe_checkpoint(folder, settings.detector, collection)
         raise NightStoppedError(

@@ -1,52 +1,66 @@
 """Copies of served models in the lake (`_models/<model version>/`), so that a changed folder never stops a shop.
 
-A copy holds the checkpoint and its detector. It is written once, and a file marks it as complete
+A copy holds the checkpoint and its detector. It is written once, verified, and a file marks it as complete
 (docs/decisions/0014-served-checkpoints-in-lake.md).
 """
 
 import logging
-import shutil
-import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyarrow import fs
 
-from jobs.lake.storage import Storage
+from jobs.errors import MoonError
+from jobs.lake.storage import SCRATCH_FOLDER, Storage
 from moon_model import checkpoint_dir
+from moon_model.model_copy import CHECKPOINT, DETECTOR, ModelCopyError, cache_copy, holds_version
 
 log = logging.getLogger(__name__)
 
 MODELS_FOLDER = "_models"
-CHECKPOINT, DETECTOR = "checkpoint", "detector"
 COMPLETE = "complete"
 """Written last: a copy without it is of a killed run and is made again."""
+
+
+class ModelStoreError(MoonError):
+    """A model cannot be copied into the lake."""
 
 
 def store_model(storage: Storage, model_version: str, checkpoint: str, detector: str | None) -> bool:
     """Copy a model into the lake unless it is there; return whether this call copied it.
 
+    Every file appears whole, and the mark comes last: no reader meets half a model, and several processes may copy the
+    same model at once.
+
     Args:
         storage: the lake's root.
-        model_version: version that checkpoint and detector have together; the caller has verified it.
-        checkpoint: folder of the checkpoint.
+        model_version: version that checkpoint and detector have together.
+        checkpoint: folder of the checkpoint; its files are copied, not the folders in it.
         detector: folder of the detector; None: the shipped one.
+
+    Raises:
+        ModelStoreError: what was copied is another version: the files changed meanwhile.
     """
     filesystem, root = storage.open()
     folder = f"{root}/{MODELS_FOLDER}/{model_version}"
     if _is_complete(filesystem, folder):
         return False
-    for name, source in ((CHECKPOINT, Path(checkpoint)), (DETECTOR, Path(detector or checkpoint_dir("detector")))):
-        filesystem.create_dir(f"{folder}/{name}", recursive=True)
+    log.info("copying model %s into %s", model_version[:12], storage.uri(MODELS_FOLDER, model_version))
+    for part, source in ((CHECKPOINT, Path(checkpoint)), (DETECTOR, Path(detector or checkpoint_dir("detector")))):
         for file in sorted(path for path in source.iterdir() if path.is_file()):
-            fs.copy_files(
-                str(file.resolve()),
-                f"{folder}/{name}/{file.name}",
-                source_filesystem=fs.LocalFileSystem(),
-                destination_filesystem=filesystem,
-            )
-    with filesystem.open_output_stream(f"{folder}/{COMPLETE}") as stream:
-        stream.write(b"")
-    log.info("copied model %s into %s", model_version[:12], storage.uri(MODELS_FOLDER, model_version))
+            _write(storage, file, f"{folder}/{part}/{file.name}")
+    try:
+        local = _localise(storage, model_version)
+        is_whole = holds_version(local / CHECKPOINT, local / DETECTOR, model_version)
+    except ModelCopyError:
+        is_whole = False
+    if not is_whole:
+        raise ModelStoreError(
+            f"the files in {checkpoint} and {detector or 'the shipped detector'} were changed while model "
+            f"{model_version[:12]} was copied into the lake: put them back, then run the same command again"
+        )
+    _write(storage, b"", f"{folder}/{COMPLETE}")
     return True
 
 
@@ -56,26 +70,66 @@ def find_stored_model(storage: Storage, model_version: str) -> tuple[str, str] |
     A lake in an object store is copied to this machine first, once.
     """
     filesystem, root = storage.open()
-    folder = f"{root}/{MODELS_FOLDER}/{model_version}"
-    if not _is_complete(filesystem, folder):
+    if not _is_complete(filesystem, f"{root}/{MODELS_FOLDER}/{model_version}"):
         return None
-    local = Path(folder) if storage.is_local else _download(filesystem, folder, model_version)
+    try:
+        local = _localise(storage, model_version)
+    except ModelCopyError as error:
+        log.warning("%s: %s", storage.uri(MODELS_FOLDER, model_version), error)
+        return None
     return str(local / CHECKPOINT), str(local / DETECTOR)
+
+
+def locate_on_worker(storage: Storage, folder: str) -> str:
+    """Return a model's or detector's folder on this machine; the driver's copy from a lake may not be here yet.
+
+    Args:
+        storage: the lake's root.
+        folder: as the driver found it: anywhere, or ``…/<model version>/checkpoint`` of a copy.
+    """
+    path = Path(folder)
+    if not path.is_absolute() or path.is_dir() or path.name not in {CHECKPOINT, DETECTOR}:
+        return folder
+    found = find_stored_model(storage, path.parent.name)
+    return folder if found is None else found[path.name == DETECTOR]
 
 
 def _is_complete(filesystem: fs.FileSystem, folder: str) -> bool:
     return bool(filesystem.get_file_info(f"{folder}/{COMPLETE}").type == fs.FileType.File)
 
 
-def _download(filesystem: fs.FileSystem, folder: str, model_version: str) -> Path:
-    target = Path.home() / ".cache" / "moon" / "models" / model_version
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=target.parent))
-    fs.copy_files(folder, str(unfinished), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
-    try:
-        unfinished.rename(target)
-    except OSError:  # a concurrent process was first
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return target
+def _localise(storage: Storage, model_version: str) -> Path:
+    """Return the folder of a copy on this machine: in place, or in its cache where the lake is an object store."""
+    filesystem, root = storage.open()
+    folder = f"{root}/{MODELS_FOLDER}/{model_version}"
+    if storage.is_local:
+        return Path(folder)
+
+    def download(target: Path) -> None:
+        fs.copy_files(folder, str(target), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem())
+
+    return cache_copy(model_version, download)
+
+
+def _write(storage: Storage, content: Path | bytes, target: str) -> None:
+    """Write a file that appears whole: in a folder under another name first; an object store does so by itself."""
+    filesystem, root = storage.open()
+    path = target
+    if storage.is_local:
+        path = f"{root}/{SCRATCH_FOLDER}/model-{uuid.uuid4()}"  # `moon maintain` sweeps what a killed run leaves
+        for name in (path, target):
+            filesystem.create_dir(name.rsplit("/", 1)[0], recursive=True)
+    with filesystem.open_output_stream(path) as stream:
+        for block in _read_blocks(content):
+            stream.write(block)
+    if path != target:
+        Path(path).replace(target)
+
+
+def _read_blocks(content: Path | bytes) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while block := file.read(1 << 22):
+            yield block

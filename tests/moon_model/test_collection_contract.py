@@ -10,7 +10,8 @@ from moon_model import checkpoint_dir
 from moon_model.collection_contract import NothingServedError, ServedModel, WrongEncoderError, read_served_model
 from moon_model.encoder import MoonEncoder
 from moon_model.fingerprint import compute_model_version
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL
+from moon_model.model_copy import ModelCopyError, cache_copy
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MODEL_COPY
 
 TINY = checkpoint_dir("moon-tiny")
 
@@ -68,3 +69,34 @@ def test_what_is_not_here_is_said() -> None:
         read_served_model(described("a" * 64, "/nowhere"), "shop")
     with pytest.raises(NothingServedError, match="moon_products, which is not a collection of ours"):
         read_served_model(Described(foreign="1"), "products")
+
+
+@pytest.mark.parametrize("root", ["{folder}", "memory://lake/_models/1"], ids=["folder", "object store"])
+def test_the_lakes_copy_is_used_where_the_folder_is_missing(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    copy = root.format(folder=tmp_path / "copy")
+    version = compute_model_version(TINY)
+    client = described(version, "/nowhere")
+    client.properties[PROPERTY_MODEL_COPY] = copy
+    with pytest.raises(WrongEncoderError, match=rf"is not here .*copy it to this machine.*keeps it in {copy}"):
+        MoonEncoder.for_collection(client)
+    filesystem, path = fsspec.core.url_to_fs(copy)
+    for part, source in (("checkpoint", TINY), ("detector", checkpoint_dir("detector"))):
+        filesystem.put(str(source), f"{path}/{part}", recursive=True)
+    assert MoonEncoder.for_collection(client, threads=1).model_version == version
+    if "://" in copy:
+        (cached,) = (tmp_path / "home" / ".cache" / "moon" / "models").iterdir()
+        filesystem.rm(path, recursive=True)
+        assert cached.name == version
+        assert MoonEncoder.for_collection(client, threads=1).model_version == version, "from the cache"
+
+
+def test_a_damaged_copy_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ModelCopyError, match="it is damaged"):
+        cache_copy("a" * 64, lambda folder: None)
+    assert list((tmp_path / ".cache" / "moon" / "models").iterdir()) == []

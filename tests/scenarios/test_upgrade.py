@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from jobs.errors import SchemaVersionError
-from jobs.lake.store import open_lake, read_schema_version
+from jobs.lake.store import Lake, open_lake, read_schema_version
 from jobs.milvus.client import connect
 from jobs.operations import migrate
 from jobs.operations.migrate import keep_served_model, migrate_lake
@@ -55,18 +55,21 @@ def test_a_killed_migration_continues_and_loses_nothing(settings: Settings, monk
     known = {name: transactions(name) for name in TABLES}
     rows = {name: DeltaTable(f"{settings.lake}/{name}").count() for name in TABLES}
 
-    raise_version = migrate._raise_version
+    set_version = migrate._set_version
     monkeypatch.setattr("jobs.state.lease.is_local_holder_dead", lambda holder: True)
-    for table in ("quarantine", "plans", "runs"):  # killed after the rows of each, before its version is raised
+    for table, version in (("quarantine", "2"), ("plans", "1-2"), ("plans", "2"), ("runs", "2")):
+        # killed after the rows of the table, or before them, and before its version is raised
 
-        def die(handle: DeltaTable, version: int, killed_at: str = table) -> None:
-            if handle.table_uri.rstrip("/").endswith(f"/{killed_at}"):
+        def die(lake: Lake, name: str, found: str, killed_at: tuple[str, str] = (table, version)) -> None:
+            if (name, found) == killed_at:
                 raise KeyboardInterrupt
-            raise_version(handle, version)
+            set_version(lake, name, found)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(migrate, "_raise_version", die)
+            patch.setattr(migrate, "_set_version", die)
             migrate_lake(settings)
+        with pytest.raises(SchemaVersionError, match="moon migrate --lake"):
+            open_lake(settings).open(table)
     assert {one.table for one in migrate_lake(settings)} >= {"runs"}
     assert migrate_lake(settings) == []
     lake = open_lake(settings)

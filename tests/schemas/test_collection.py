@@ -15,6 +15,8 @@ from schemas.collection import (
     choose_index,
     collection_name,
     pinned_alias,
+    read_schema_version,
+    strip_schema_suffix,
     truncate_to_field,
 )
 
@@ -82,3 +84,13 @@ def test_a_fitted_text_is_the_longest_start_that_fits(name: str, text: str) -> N
 
 def test_nothing_is_an_empty_text() -> None:
     assert truncate_to_field("brand", None) == ""
+
+
+def test_a_collection_is_named_by_model_and_schema_version(monkeypatch):
+    assert collection_name(VERSION, 1) == collection_name(VERSION) == "moon_0123456789ab", "as in release 0.1"
+    monkeypatch.setattr("schemas.collection.COLLECTION_SCHEMA_VERSION", 12)
+    assert collection_name(VERSION) == "moon_0123456789ab_s12"
+    for name in (collection_name(VERSION, 1), collection_name(VERSION, 2), collection_name(VERSION)):
+        assert strip_schema_suffix(name) == "moon_0123456789ab"
+    assert strip_schema_suffix("moon_scratch_1f2e3d4c_5b6a7988") == "moon_scratch_1f2e3d4c_5b6a7988"
+    assert read_schema_version({}) == 1 and read_schema_version({"moon.schema_version": "2"}) == 2

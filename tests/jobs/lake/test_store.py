@@ -4,13 +4,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from jobs.errors import FenceError, SchemaVersionError
 from jobs.lake.storage import Storage
-from jobs.lake.store import Lake
+from jobs.lake.store import Lake, is_commit_conflict
 from jobs.lake.writing import AddedFile, FileSink
+from schemas.tables import TABLES
 
 DAY = {"date": "2026-11-22"}
 
@@ -169,3 +172,30 @@ def test_an_empty_commit_empties_the_partition(storage: Storage) -> None:
     lake.commit("products", product_file(lake, "a"), attempt="1", partition=DAY)
     lake.commit("products", [], attempt="2", partition=DAY, mode="overwrite")
     assert ids(lake) == []
+
+
+def test_a_conflict_is_known_by_its_type(tmp_path: Path) -> None:
+    """The pinned deltalake raises it for two writers, for another schema and for properties; for nothing else here."""
+    lake = Lake(Storage(str(tmp_path)))
+    lake.open("products")
+    writers = [lake.open("products") for _ in range(3)]
+    alone = CommitProperties(max_commit_retries=0)
+
+    def write(table: DeltaTable) -> None:
+        rows = pa.Table.from_pylist([{"product_id": "a", "date": "2026-11-22"}], schema=TABLES["products"].schema)
+        write_deltalake(table, rows, mode="overwrite", schema_mode="overwrite", commit_properties=alone)
+
+    def describe(table: DeltaTable) -> None:
+        table.alter.set_table_properties({"moon.test": "1"}, raise_if_not_exists=False, commit_properties=alone)
+
+    write(writers[0])
+    for act, stale in ((write, writers[1]), (describe, writers[2])):
+        with pytest.raises(DeltaError) as lost:
+            act(stale)
+        assert is_commit_conflict(lost.value)
+    with pytest.raises(DeltaError) as missing:
+        DeltaTable(lake.storage.uri("nothing"))
+    assert not is_commit_conflict(missing.value)
+    with pytest.raises(DeltaError) as wrong:
+        write_deltalake(lake.open("products"), pa.table({"other": [1]}), mode="append", commit_properties=alone)
+    assert not is_commit_conflict(wrong.value)

@@ -2,7 +2,6 @@
 
 import pytest
 
-import jobs.operations.restore
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
 from jobs.operations.restore import restore_date
@@ -81,7 +80,7 @@ def test_killed_and_run_again(lite_shop: ServingShop, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(jobs.operations.restore, "_commit", killed)
+        patch.setattr("jobs.serving.ledger_change.commit_ledger", killed)
         with pytest.raises(KeyboardInterrupt):
             restore_date(back)
     with pytest.raises(RunsHeldError):

@@ -3,12 +3,13 @@ from shutil import copytree
 
 import pytest
 
-from jobs.errors import NightStoppedError
+from jobs.errors import NightStoppedError, SchemaVersionError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake, open_lake
 from jobs.milvus.client import connect
 from jobs.state.model_registry import choose_model, describe_checkpoint, read_registered_model, register_model
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, build_collection_schema
+from jobs.state.model_store import store_model
+from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_SCHEMA, build_collection_schema
 
 
 @pytest.fixture
@@ -105,3 +106,29 @@ def test_a_registered_model_is_found_until_its_files_change(make_settings, tmp_p
         read_registered_model(lake, settings, choice.model_version, "c")
     elsewhere = settings.replace(model=str(tiny_checkpoint))
     assert read_registered_model(lake, elsewhere, choice.model_version, "c").uri == str(tiny_checkpoint)
+
+
+def test_a_folder_that_changed_is_replaced_by_the_lakes_copy(
+    client, make_settings, tmp_path, tiny_checkpoint, other_checkpoint
+):
+    """MOON_MODEL that names the registered folder changes nothing; another folder asks for another model."""
+    folder = copytree(tiny_checkpoint, tmp_path / "registered")
+    served = describe_checkpoint(str(folder))
+    lake = open_lake(make_settings())
+    store_model(lake.storage, served.model_version, served.uri, None)
+    copytree(other_checkpoint, folder, dirs_exist_ok=True)
+    serve(client, "c", {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri})
+    for settings in (make_settings(), make_settings(model=str(folder))):
+        choice = choose(settings, client)
+        assert (choice.model_version, choice.collection) == (served.model_version, "c")
+        assert "_models" in choice.uri and "_models" in (choice.detector or "")
+    with pytest.raises(NightStoppedError, match="moon rollout"):
+        choose(make_settings(model=str(other_checkpoint)), client)
+
+
+def test_a_collection_of_another_schema_version_is_refused(client, make_settings, tiny_checkpoint):
+    served = describe_checkpoint(str(tiny_checkpoint))
+    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri, PROPERTY_SCHEMA: "2"}
+    serve(client, "c_s2", properties)
+    with pytest.raises(SchemaVersionError, match="has schema version 2, this code writes 1: a later release made it"):
+        choose(make_settings(), client)

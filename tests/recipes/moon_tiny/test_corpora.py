@@ -24,7 +24,7 @@ class Teacher:
 
 def regions(count: int) -> list[Region]:
     """Something is found in every other photo."""
-    return [Region.whole() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
+    return [Region.whole_image() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
 
 
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:

@@ -1,0 +1,113 @@
+"""Moves readers to a collection of this release's schema version, filled from the lake: nothing is encoded.
+
+A collection belongs to one model version and one schema version (docs/decisions/0013-collection-names.md). The new
+collection gets exactly what the ledger of the served one says, is verified, and follows it until the alias has moved;
+nightly runs may pass in between. The old collection stays until `moon retire`.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from jobs.milvus.client import connect, read_alias_target, read_collection_properties
+from jobs.operations.catch_up import act_while_locked, read_served_date
+from jobs.serving.alias import move_alias
+from jobs.serving.collection import check_capacity, ensure_successor
+from jobs.serving.ledger_change import apply_change, compare_ledgers
+from jobs.serving.reconcile import Reconciler
+from jobs.serving.row_writer import RowWriter
+from jobs.settings import Settings
+from jobs.state.lease import hold_lease
+from jobs.state.ledger import read_ledger, read_ledger_head
+from jobs.state.model_registry import check_schema_version
+from jobs.state.run_context import RunContext
+from jobs.state.stop_signal import stop_on_sigterm
+from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
+    PROPERTY_DIMENSION,
+    PROPERTY_MODEL,
+    collection_name,
+    read_schema_version,
+)
+
+MIGRATE_VERB = "migrate"
+
+
+@dataclass(frozen=True)
+class CollectionMigration:
+    """The served collection that was replaced, or is to be in a dry run.
+
+    Attributes:
+        before, after: names of the collections.
+        model_version: of both.
+        dimension: of their vectors.
+    """
+
+    before: str
+    after: str
+    model_version: str
+    dimension: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def plan_collection(settings: Settings) -> CollectionMigration | None:
+    """Return what replaces the served collection; None where nothing is served or its schema version is this code's.
+
+    Raises:
+        SchemaVersionError: a later release made the collection.
+        LiteBusyError, MilvusUnreachableError: Milvus does not answer.
+    """
+    if settings.is_lite and not Path(settings.milvus).exists():
+        return None
+    with connect(settings) as client:
+        served = read_alias_target(client, settings.alias)
+        if served is None:
+            return None
+        properties = read_collection_properties(client, served)
+    if PROPERTY_MODEL not in properties or read_schema_version(properties) == COLLECTION_SCHEMA_VERSION:
+        return None
+    if read_schema_version(properties) > COLLECTION_SCHEMA_VERSION:
+        check_schema_version(served, properties)
+    version = properties[PROPERTY_MODEL]
+    return CollectionMigration(served, collection_name(version), version, int(properties[PROPERTY_DIMENSION]))
+
+
+def migrate_collection(context: RunContext, plan: CollectionMigration) -> None:
+    """Fill the new collection and move the alias and the model's pinned alias to it; killed, run it again.
+
+    Args:
+        context: lake, session and settings; its date does not matter.
+        plan: from `plan_collection`.
+
+    Raises:
+        NightStoppedError: the lake lacks what is served, or Milvus does not hold what it must.
+        LeaseBusyError: a nightly run kept the served collection for longer than we wait.
+    """
+    settings, reason = context.settings, f"collection schema version {COLLECTION_SCHEMA_VERSION}"
+    with connect(settings) as client:
+        move = partial(move_alias, client, settings, context.lake, plan.after, verb=MIGRATE_VERB, reason=reason)
+        act_while_locked(context, plan.before, plan.after, partial(follow_ledger, context, plan), move)
+
+
+def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
+    """Bring the new collection and its ledger to what the ledger of the old one says now."""
+    lake, spark, name = context.lake, context.spark, plan.after
+    date = read_served_date(lake, plan.before)
+    with (
+        connect(context.settings) as client,
+        hold_lease(lake, name, context.settings) as lease,
+        stop_on_sigterm(lease.guard.stop, name),
+    ):
+        head = read_ledger_head(lake, name)
+        change = compare_ledgers(read_ledger(spark, lake, name), read_ledger(spark, lake, plan.before), lease.epoch)
+        check_capacity(client, context.settings, change.rows)
+        ensure_successor(client, context.settings, plan.before, name, change.rows)
+        if head.version and not (change.written or change.deleted) and head.high_water == date:
+            return
+        writer = RowWriter(context.settings, lease.guard, name)
+        reconciler = Reconciler(spark, lake, client, writer, plan.model_version, plan.dimension)
+        # Rows keep their snapshot dates, so the new ledger cannot tell what was served on earlier dates.
+        apply_change(reconciler, change, version=head.version, date=date, high_water=date, history_start=date)

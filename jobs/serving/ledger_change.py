@@ -1,0 +1,99 @@
+"""Brings a collection and its ledger to another ledger's state, from the lake: nothing is encoded.
+
+`moon restore` goes to what an earlier date served; `moon migrate` fills a collection of another schema version with
+what the served one holds.
+"""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from jobs.serving.collection import flush_collection, verify_collection
+from jobs.serving.reconcile import Reconciler
+from jobs.serving.row_writer import WriteResult
+from jobs.spark.row_counts import count_frames
+from jobs.state.ledger import commit_ledger
+from schemas.collection import ID_FIELD
+
+
+@dataclass(frozen=True)
+class LedgerChange:
+    """What is written and deleted.
+
+    Attributes:
+        target: every row that is to be held (`jobs.state.ledger.LEDGER_COLUMNS`), with the epoch it has or will have.
+        rows_to_write: those of the target that change.
+        ids_to_delete: product_id of rows that go.
+        epoch: lease epoch of the rows that are written.
+        rows, written, deleted: numbers of rows: in all, to write, to delete.
+    """
+
+    target: DataFrame
+    rows_to_write: DataFrame
+    ids_to_delete: DataFrame
+    epoch: int
+    rows: int
+    written: int
+    deleted: int
+
+
+def compare_ledgers(now: DataFrame, wanted: DataFrame, epoch: int) -> LedgerChange:
+    """Return what differs between two states of a ledger.
+
+    Args:
+        now: what the collection's ledger says.
+        wanted: what it is to say (`jobs.state.ledger.read_ledger`).
+        epoch: of the lease on the collection; the rows that are written get it, with the snapshot dates they have.
+    """
+    same = [ID_FIELD, "content_hash", "snapshot_date"]
+    kept = now.join(wanted.select(*same), same, "left_semi")
+    changed = wanted.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(epoch).cast("long"))
+    target = kept.unionByName(changed)
+    gone = now.join(wanted, ID_FIELD, "left_anti").select(ID_FIELD)
+    counts = count_frames({"rows": target, "written": changed, "deleted": gone})
+    return LedgerChange(target, changed, gone, epoch, **counts)
+
+
+def apply_change(
+    reconciler: Reconciler,
+    change: LedgerChange,
+    *,
+    version: int,
+    date: str,
+    high_water: str,
+    history_start: str | None = None,
+) -> int:
+    """Write the rows to Milvus, verify the collection, then commit its ledger; return how many rows Milvus lacked.
+
+    Args:
+        reconciler: writes the collection, under its lease.
+        change: from `compare_ledgers`.
+        version: of the ledger that the change was computed from.
+        date: ISO date that deletes carry.
+        high_water: ISO date that the collection serves afterwards.
+        history_start: first ISO date that its ledger can go back to; None leaves it as it is.
+
+    Raises:
+        NightStoppedError: the lake lacks what must be written, or Milvus does not hold what it must.
+    """
+    client, name = reconciler.client, reconciler.writer.collection
+    reconciled = reconciler.reconcile(change.target)
+    flush_collection(client, name)
+    sample = reconciled.sample if reconciled.written == change.written else []
+    written = WriteResult(reconciled.rows, sample)
+    verify_collection(client, name, rows=change.rows, epoch=change.epoch, epoch_rows=change.written, written=written)
+    commit_ledger(
+        reconciler.lake,
+        name,
+        change.rows_to_write,
+        change.ids_to_delete,
+        date=date,
+        epoch=change.epoch,
+        version=version,
+        high_water=high_water,
+        expected_rows=change.written + change.deleted,
+        attempt=None,
+        history_start=history_start,
+    )
+    return reconciled.rows
