@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     max_description: int = Field(20_000, ge=1, description="characters of a description before the row is refused")
     max_images: int = Field(30, ge=1, description="images of a product before the row is refused")
     max_deletes: float = Field(0.1, ge=0, le=1, description="share of served products a night may delete")
+    held_delete_nights: int = Field(
+        3, ge=0, description="complete deliveries without a product after which its held delete is done; 0: never"
+    )
     max_refusals: float = Field(0.1, ge=0, le=1, description="share of rows a night may refuse")
     max_shift: float = Field(
         0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"

@@ -64,9 +64,9 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
     )
 
 
-def make_malformed_row(error: str) -> MappedRow:
-    """Return the row of a record that could not be parsed."""
-    return MappedRow(row_error=as_text(error))
+def make_malformed_row(error: str, salvaged: Mapping[str, Any], mapping: SourceMapping) -> MappedRow:
+    """Return the row of a record that cannot be read; its product id where that field is intact."""
+    return MappedRow(product_id=as_text(salvaged.get(mapping.id)), row_error=as_text(error))
 
 
 def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date) -> bool:

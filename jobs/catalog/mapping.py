@@ -44,9 +44,9 @@ def map_parsed_record(
     """
     record = parsed.record
     if record is None:
-        return make_malformed_row(parsed.error or "unreadable")
+        return make_malformed_row(parsed.error or "unreadable", parsed.salvaged, mapping)
     if mapping.snapshot is not None and not (as_text(record.get(mapping.snapshot)) or "").strip():
-        return make_malformed_row(f"the snapshot column {mapping.snapshot!r} is empty")
+        return make_malformed_row(f"the snapshot column {mapping.snapshot!r} is empty", record, mapping)
     if day is not None and not is_of_snapshot(record, mapping, day):
         return None
     return map_record(record, mapping, image_base)

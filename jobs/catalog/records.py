@@ -7,6 +7,7 @@ Why CSV has a parser of its own: docs/decisions/0016-own-csv-reader.md.
 
 import csv
 import json
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
@@ -28,13 +29,23 @@ MAX_CSV_RECORD_LINES = 1_000
 CSV_DELIMITERS = (",", ";", "\t")
 
 _BOM = "\ufeff"
+_JSON_OPENING = re.compile(r"\ufeff?\s*\{")
+_JSON_KEY = re.compile(r"""\s*("(?:[^"\\]|\\.)*")\s*:\s*""")
+_JSON_NEXT = re.compile(r"\s*[,}]")
 
 
 class ParsedRecord(NamedTuple):
-    """One raw record: its fields by the source's names, or what is wrong with it."""
+    """One raw record: its fields by the source's names, or what is wrong with it.
+
+    Attributes:
+        record: fields by name; None for a record that cannot be read.
+        error: what is wrong with it.
+        salvaged: fields of a record with an error that lie before the damage.
+    """
 
     record: dict[str, Any] | None
     error: str | None
+    salvaged: dict[str, Any] = {}  # noqa: RUF012  # a NamedTuple's default is never written to
 
 
 def guess_catalog_format(name: str) -> CatalogFormat | None:
@@ -58,7 +69,27 @@ def parse_json_line(line: bytes) -> ParsedRecord:
     try:
         return make_record(json.loads(_decode(line)))
     except (ValueError, RecursionError) as error:
-        return ParsedRecord(None, f"not a JSON object: {error}")
+        return ParsedRecord(None, f"not a JSON object: {error}", salvage_json_fields(line.decode(errors="replace")))
+
+
+def salvage_json_fields(text: str) -> dict[str, Any]:
+    """Return the fields of a broken JSON object that are complete: those before the damage."""
+    decoder = json.JSONDecoder()
+    fields: dict[str, Any] = {}
+    opening = _JSON_OPENING.match(text)
+    position = opening.end() if opening else len(text)
+    try:
+        while match := _JSON_KEY.match(text, position):
+            value, end = decoder.raw_decode(text, match.end())
+            # A number that the damage cut off has no comma or brace after it.
+            closing = _JSON_NEXT.match(text, end)
+            if closing is None:
+                break
+            fields[json.loads(match[1])] = value
+            position = closing.end()
+    except (ValueError, RecursionError):
+        pass  # the damage: what was read before it counts
+    return fields
 
 
 def parse_json_array(document: bytes) -> list[ParsedRecord]:
@@ -128,15 +159,25 @@ class CsvRecords:
         except (ValueError, csv.Error) as error:
             # The first line is lost; those after it may be good records that a stray quote took in.
             self._returned.extendleft(reversed(self._record_lines[1:]))
-            return ParsedRecord(None, f"not a CSV record: {error}")
+            return ParsedRecord(None, f"not a CSV record: {error}", self._salvage_first_field())
         if fields is None:
             return None
         if len(fields) != len(self.columns):
-            return ParsedRecord(None, f"has {len(fields)} fields where the heading has {len(self.columns)}")
+            problem = f"has {len(fields)} fields where the heading has {len(self.columns)}"
+            return ParsedRecord(None, problem, self._salvage_first_field())
         record: dict[str, Any] = {}
         for column, value in zip(self.columns, fields, strict=True):
             record.setdefault(column, value)  # of a repeated heading the first: whoever maps it refuses the file
         return ParsedRecord(record, None)
+
+    def _salvage_first_field(self) -> dict[str, Any]:
+        """Return the first field of a broken record: no stray quote or delimiter can come before it."""
+        line = self._record_lines[0].decode(errors="replace").removeprefix(_BOM)
+        mark = re.escape(self.delimiter)
+        found = re.match(rf'(?:"((?:[^"]|"")*)"|([^"{mark}]*)){mark}', line)
+        if found is None:
+            return {}
+        return {self.columns[0]: found[2] if found[1] is None else found[1].replace('""', '"')}
 
     def _read_fields(self) -> list[str] | None:
         """Return the next record's fields; None at the end of the file. Blank lines are skipped."""

@@ -14,11 +14,13 @@ from jobs.commands.output import make_console, make_table, print_error, print_js
 from jobs.commands.session import open_context
 
 PANEL = "Serving"
+SHOWN_ROWS = 50
+"""Refused rows that `moon quarantine` shows."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (search, status, export, maintain):
+    for command in (search, status, quarantine, export, maintain):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 
@@ -94,6 +96,42 @@ def status(
     if not fresh:
         print_error(f"the served state is older than {max_age}: look at the last run")
         raise typer.Exit(1)
+
+
+def quarantine(
+    date: options.DateOption = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="CODE", help="Only rows of this reason code.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write all of them to a .csv or .parquet file.")
+    ] = None,
+    lake: options.LakeOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """List the rows and images that a date refused, with the reason of each; by default of the latest date.
+
+    [dim]moon quarantine --reason malformed_row[/]
+    [dim]moon quarantine --date 2026-11-22 --out refused.csv[/]
+    """
+    from jobs.serving.quarantine import read_quarantine, write_quarantine
+    from jobs.settings import Settings
+
+    rows = read_quarantine(Settings().replace(lake=lake), date, reason)
+    if out is not None:
+        write_quarantine(rows, out)
+    if as_json:
+        print_json(rows.to_pylist())
+        return
+    table = make_table("row", "product", "image", "stage", "reason", "detail", title=f"{rows.num_rows:,} refused")
+    for row in rows.slice(0, SHOWN_ROWS).to_pylist():
+        cells = (row[name] for name in ("source_row", "product_id", "image_index", "stage", "reason", "detail"))
+        table.add_row(*("" if cell is None else str(cell) for cell in cells))
+    make_console().print(table if rows.num_rows else "Nothing was refused.")
+    if out is not None:
+        print_line(f"{rows.num_rows:,} rows in {out}")
+    elif rows.num_rows > SHOWN_ROWS:
+        print_line(f"The first {SHOWN_ROWS} are shown; --out FILE writes all {rows.num_rows:,}.")
 
 
 def export(

@@ -15,7 +15,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.state.changes import DELETED
+from jobs.state.changes import SERVED_OPS
 from jobs.state.ledger import read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -50,7 +50,7 @@ def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger.
     """
-    changes = read_changes(context, plan).where(F.col("op") != DELETED)
+    changes = read_changes(context, plan).where(F.col("op").isin(*SERVED_OPS))
     products = context.lake.read(context.spark, "products", context.partition)
     vectors = read_vectors(context.spark, context.lake, plan.model_version, changes.select(*CONTENT_KEY))
     wanted = changes.select(*CONTENT_KEY).withColumns(
@@ -133,7 +133,7 @@ def select_to_serve(context: RunContext, plan: Plan) -> DataFrame:
     """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
     quarantine = context.lake.read(context.spark, "quarantine", {"date": context.date, "purpose": plan.purpose})
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
-    return read_changes(context, plan).where(F.col("op") != DELETED).join(refused, "source_row", "left_anti")
+    return read_changes(context, plan).where(F.col("op").isin(*SERVED_OPS)).join(refused, "source_row", "left_anti")
 
 
 def has_changes(context: RunContext, plan: Plan) -> bool:

@@ -5,20 +5,30 @@ first run of a collection. The only way past it is a named override with a reaso
 (docs/decisions/0011-gate-breakers-canary.md). The arithmetic is in `validation.breakers`.
 """
 
+import logging
+
 from jobs.errors import NightStoppedError
 from jobs.state.run_context import RunContext
 from validation.breakers import Breaker, round_up_percent
 
+ACCEPTED_GROWTH = 0.05
+"""How much larger the share of refused rows may be than in the run that was served last."""
 
-def check_breakers(context: RunContext, *, deleted: int, served: int, refused: int, delivered: int) -> str:
+log = logging.getLogger(__name__)
+
+
+def check_breakers(
+    context: RunContext, *, deleted: int, served: int, refused: int, delivered: int, accepted_share: float | None = None
+) -> str:
     """Return the override in force, or stop a run that deletes or refuses too much.
 
     Args:
         context: Limits (settings) and overrides.
-        deleted: Products of the ledger that the run's plan deletes.
-        served: Products in the ledger; 0 makes it a first run, which passes.
+        deleted: Products of the ledger that the delivery lacks, deletes that are held included.
+        served: Products in the ledger; 0 makes it a first run, which passes with a warning.
         refused: Rows that validation refused.
         delivered: Rows of the snapshot.
+        accepted_share: Share of refused rows in the run that was served last: as much again, and a little more, passes.
 
     Returns:
         The override in force, for the plan's record; empty without one.
@@ -29,6 +39,15 @@ def check_breakers(context: RunContext, *, deleted: int, served: int, refused: i
     settings = context.settings
     max_deletes = settings.max_deletes if context.allow_deletes is None else context.allow_deletes
     max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
+    if accepted_share is not None and context.allow_refusals is None:
+        max_refusals = max(max_refusals, accepted_share + ACCEPTED_GROWTH)
+    refusals = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
+    if refusals.is_tripped and not served:
+        log.warning(
+            "%d of %d delivered rows (%.1f%%) were refused; this is the first run of the collection, a later run would "
+            "stop. The reasons: `moon quarantine --date %s`",
+            refused, delivered, 100 * refusals.share, context.date,
+        )  # fmt: skip
     if served:
         _check(
             Breaker(deleted, served, max_deletes, settings.breaker_floor),
@@ -37,10 +56,10 @@ def check_breakers(context: RunContext, *, deleted: int, served: int, refused: i
             "Usually the catalogue was delivered in part: compare its size with yesterday's.",
         )
         _check(
-            Breaker(refused, delivered, max_refusals, settings.breaker_floor),
+            refusals,
             "refused {} delivered rows",
             "--allow-refusals",
-            "The table `quarantine` has the reason of each row (`moon status`).",
+            f"The reason of each row: `moon quarantine --date {context.date}`.",
         )
     overrides = {"--allow-deletes": context.allow_deletes, "--allow-refusals": context.allow_refusals}
     words = [f"{option} {share:g}" for option, share in overrides.items() if share is not None]

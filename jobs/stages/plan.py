@@ -18,7 +18,8 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.stages.breakers import check_breakers
 from jobs.stages.estimate import estimate_run
-from jobs.state.changes import compare_with_ledger, select_stale
+from jobs.state.changes import HELD, compare_with_ledger, select_stale
+from jobs.state.held_deletes import hold_deletes, select_unreadable
 from jobs.state.hold import check_not_held
 from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, choose_model, register_model
@@ -55,14 +56,16 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
         frozen = freeze_comparison(context, draft, attempt, model.max_images)
         counts = frozen.counts
         # Few deletes and refusals pass every breaker: only more are worth the job that counts the ledger.
-        is_large = max(counts.deleted, counts.quarantined) > context.settings.breaker_floor
+        absent = counts.deleted + counts.held
+        is_large = max(absent, counts.quarantined) > context.settings.breaker_floor
         served = read_ledger(context.spark, context.lake, draft.collection).count() if is_large else 0
         override = check_breakers(
             context,
-            deleted=counts.deleted,
+            deleted=absent,
             served=served,
             refused=counts.quarantined,
             delivered=counts.delivered,
+            accepted_share=_find_accepted_share(context.lake),
         )
         commit_plan_header(context.lake, replace(frozen, override=override), attempt)
     return _make_result(context.lake, _make_current(context.lake, draft))
@@ -84,6 +87,8 @@ def draft_plan(context: RunContext, model: ModelChoice, *, is_catch_up: bool = F
         raise NightStoppedError(f"nothing is validated for {context.date}: run `moon prepare --date {context.date}`")
     head = read_ledger_head(context.lake, model.collection)
     inputs = f"{validated}/{model.model_version}/{model.collection}/{head.version}"
+    if context.allow_deletes is not None:
+        inputs += "/held deletes released"
     if is_catch_up:
         purpose = make_out_of_band_purpose(model.model_version)
         return make_plan(
@@ -100,21 +105,35 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
     ledger = read_ledger(spark, lake, draft.collection)
     quarantine = lake.read(spark, "quarantine", context.quarantine_partition("validate"))
     refused = quarantine.where(F.col("image_index").isNull())
+    has_refused = lake.count("quarantine", context.quarantine_partition("validate")) > 0
+    unreadable = select_unreadable(refused, ledger) if has_refused else None
 
     def compare() -> DataFrame:
         vectors = lake.read(spark, "vectors", {"model_version": draft.model_version})
         whole = vectors.where(~F.col("partial"))
-        return compare_with_ledger(products, ledger, refused, whole, date=context.date, with_deletes=draft.serve)
+        changes = compare_with_ledger(products, ledger, refused, whole, date=context.date, with_deletes=draft.serve)
+        return hold_deletes(context, draft, changes, unreadable)
 
     def count() -> Mapping[str, DataFrame]:
+        held = lake.read(spark, "changes", draft.partition).where(F.col("op") == HELD).select("product_id")
         return {
             "delivered": lake.read(spark, "snapshots", context.partition),
             "valid": products,
             "quarantined": refused,
-            "stale": select_stale(products, ledger, refused).where(F.lit(draft.serve)),
+            **({} if unreadable is None else {"unreadable": unreadable}),
+            "stale": select_stale(products, ledger, refused).where(F.lit(draft.serve)).unionByName(held),
         }
 
     return freeze_plan(context, draft, attempt, compare, max_images=max_images, count=count)
+
+
+def _find_accepted_share(lake: Lake) -> float | None:
+    """Return the share of refused rows in the run that was served last; None before the first."""
+    served = [plan for plan in read_plans(lake) if not plan.is_out_of_band]
+    for plan in sorted(served, key=lambda plan: plan.planned_at, reverse=True):
+        if lake.is_committed("served", plan.served_attempt):
+            return plan.counts.quarantined / max(plan.counts.delivered, 1)
+    return None
 
 
 def _make_current(lake: Lake, draft: Plan) -> Plan:

@@ -46,17 +46,32 @@ def report(context: RunContext, plan: Plan) -> StageResult:
     """
     _check_served(context, plan)
     counts = count_fates(context, plan)
-    counts["deleted"] = plan.counts.deleted
+    counts |= {"deleted": plan.counts.deleted, "held": plan.counts.held}
     details = {
         "run_id": plan.run_id,
         "model": plan.model_version,
         "collection": plan.collection,
         **({"override": plan.override} if plan.override else {}),
+        **({"held": _describe_held(plan)} if plan.counts.held else {}),
         **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
     }
     page = render_report(context, plan, counts, details)
     name = f"{REPORTS_FOLDER}/{context.date}/{plan.run_id}.html"
     return StageResult(counts, {**details, "page": write_page(context.lake, name, page)})
+
+
+def _describe_held(plan: Plan) -> str:
+    """Say how many deletes wait and why."""
+    unreadable = plan.counts.unreadable
+    cause = (
+        f"{unreadable:,} delivered rows have no readable product id"
+        if unreadable
+        else "an earlier delivery had rows without a readable product id"
+    )
+    return (
+        f"{plan.counts.held:,} products that the delivery lacks stay served, because {cause}; --allow-deletes SHARE "
+        "deletes them at once"
+    )
 
 
 def _check_served(context: RunContext, plan: Plan) -> None:

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.state.changes import DELETED, ENCODED_OPS, REUSE
+from jobs.state.changes import ENCODED_OPS, REUSE, SERVED_OPS
 from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -26,7 +26,7 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
 
     Returns:
         delivered, unchanged, reused, encoded, quarantined; and stale (in Milvus as an earlier night served them,
-        the row of this date having been refused) and partial (encoded without one of their images).
+        the row of this date having been refused, or its delete held) and partial (encoded without one of their images).
 
     Raises:
         NightStoppedError: a row is lost, invented or in two places; the message shows some.
@@ -40,7 +40,7 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
     if wrong or sum(counts.values()) != delivered:
         raise NightStoppedError(_describe_violation(context, plan, fates, {name: found[name].rows for name in wrong}))
     partial = found[ENCODED].partial if ENCODED in found else 0
-    stale = count_stale(context, plan) if counts[QUARANTINED] else 0
+    stale = (count_stale(context, plan) if counts[QUARANTINED] else 0) + plan.counts.held
     return {"delivered": delivered, **counts, "stale": stale, "partial": partial}
 
 
@@ -48,7 +48,7 @@ def trace_row_fates(context: RunContext, plan: Plan) -> DataFrame:
     """Return source_row, product_id, fate and partial of every row that was delivered or turned up later."""
     lake, spark = context.lake, context.spark
     delivered = lake.read(spark, "snapshots", context.partition).select("source_row", F.lit(True).alias("delivered"))
-    changes = lake.read(spark, "changes", plan.partition).where(F.col("op") != DELETED)
+    changes = lake.read(spark, "changes", plan.partition).where(F.col("op").isin(*SERVED_OPS))
     products = lake.read(spark, "products", context.partition).select("source_row", *CONTENT_KEY)
     vectors = lake.read(spark, "vectors", {"model_version": plan.model_version})
     made = vectors.join(changes.select(*CONTENT_KEY), CONTENT_KEY, "left_semi").groupBy(*CONTENT_KEY)

@@ -36,7 +36,7 @@ from jobs.serving.rows import check_serving_rows, has_changes, read_changes, sel
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_neighbour_churn
 from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
-from jobs.state.changes import DELETED
+from jobs.state.changes import DELETED, HELD
 from jobs.state.hold import check_not_held
 from jobs.state.lease import Lease, hold_lease, read_lease_state
 from jobs.state.ledger import LEDGER_COLUMNS, commit_ledger, read_ledger, read_ledger_head
@@ -256,7 +256,7 @@ class UpsertRun:
         """
         if self._epoch - 1 <= self._head.epoch:
             return 0, is_behind(self._client, self._plan.collection, self._ledger)
-        changes = read_changes(self._context, self._plan)
+        changes = read_changes(self._context, self._plan).where(F.col("op") != HELD)
         return self._reconciler.reconcile_after_crash(self._ledger, changes, self._head), False
 
     def _commit(self, rows: DataFrame, expected_rows: int) -> None:

@@ -42,7 +42,7 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
         counts: delivered, valid and quarantined rows; details: the gate's result and the URI of its page.
 
     Raises:
-        NightStoppedError: There is no snapshot, or it did not pass the gate.
+        NightStoppedError: There is no snapshot, it did not pass the gate, or none of its rows is valid.
     """
     lake = context.lake
     if not lake.count(SNAPSHOTS.name, context.partition):
@@ -58,7 +58,14 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
         # Marked, but rows are missing: retention removed them, so the mark does not count and both are written again.
         _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, classified))
         _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
-    return StageResult(_count_rows(context), details)
+    counts = _count_rows(context)
+    if not counts["valid"]:
+        raise NightStoppedError(
+            f"none of the {counts['delivered']:,} rows delivered for {context.date} is valid; nothing was changed. The "
+            f"reasons: `moon quarantine --date {context.date}`. Have the catalogue delivered again, or correct the "
+            "mapping (`moon check-source`)"
+        )
+    return StageResult(counts, details)
 
 
 def read_row_limits(context: RunContext) -> RowLimits:

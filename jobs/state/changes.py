@@ -9,11 +9,13 @@ from pyspark.sql import functions as F
 
 from schemas.tables import CONTENT_KEY
 
-NEW, CHANGED, REUSE, DELETED = "new", "changed", "reuse", "deleted"
-OPS = (NEW, CHANGED, REUSE, DELETED)
-"""Values of ``changes.op``; new and changed need a vector, reuse has one already."""
+NEW, CHANGED, REUSE, DELETED, HELD = "new", "changed", "reuse", "deleted", "held"
+OPS = (NEW, CHANGED, REUSE, DELETED, HELD)
+"""Values of ``changes.op``; new and changed need a vector, reuse has one already; held is a delete that waits."""
 
 ENCODED_OPS = (NEW, CHANGED)
+SERVED_OPS = (NEW, CHANGED, REUSE)
+"""Products that get a row in the collection."""
 
 
 def compare_with_ledger(

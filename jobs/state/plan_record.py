@@ -25,9 +25,10 @@ class PlanCounts:
 
     Attributes:
         delivered, valid, quarantined: rows of the snapshot, those that are products, those that validation refused.
-        new, changed, reuse, deleted: products by fate (`jobs.state.changes.OPS`).
+        new, changed, reuse, deleted, held: products by fate (`jobs.state.changes.OPS`).
         unchanged: products that the collection holds as they are.
-        stale: products that the collection keeps because their row was refused.
+        unreadable: rows whose product id cannot be read; they hold the deletes.
+        stale: products that the collection keeps because their row was refused or their delete is held.
         images: images of new and changed products that reach the model.
     """
 
@@ -38,7 +39,9 @@ class PlanCounts:
     changed: int = 0
     reuse: int = 0
     deleted: int = 0
+    held: int = 0
     unchanged: int = 0
+    unreadable: int = 0
     stale: int = 0
     images: int = 0
 
