@@ -25,6 +25,12 @@ class NightStoppedError(MoonError):
     exit_status = EXIT_INPUT
 
 
+class PhotosUnreachableError(MoonError):
+    """Too many photos cannot be reached: nothing was served, and a retry may find them."""
+
+    exit_status = EXIT_TEMPORARY
+
+
 class UsageError(MoonError):
     """Options that do not go together; nothing was started."""
 

@@ -75,6 +75,15 @@ class Settings(BaseSettings):
     max_shift: float = Field(
         0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"
     )
+    max_unreachable: float = Field(
+        0.1, ge=0, le=1, description="share of the catalogue's photos that may be missing or unreachable in a run"
+    )
+    kept_nights: int = Field(
+        3, ge=0, description="nights that a product with a new text but an unreachable photo stays as it was served"
+    )
+    max_kept: float = Field(
+        0.01, ge=0, le=1, description="share of products kept back above which `moon status` calls nothing fresh"
+    )
     breaker_floor: int = Field(10, ge=0, description="a breaker never trips on this many rows or fewer")
     min_row_ratio: float = Field(
         0.5, ge=0, le=1, description="rows of the snapshot over rows of the latest earlier date"

@@ -31,8 +31,13 @@ class Reason(StrEnum):
     FORBIDDEN_URI = "forbidden_uri", "an image is outside the allowed roots"
     DUPLICATE_ID = "duplicate_id", "an earlier good row has the same product id"
     NO_READABLE_IMAGE = "no_readable_image", "none of the product's images could be read"
+    PRODUCT_KEPT = (
+        "product_kept",
+        "photos cannot be reached: the complete vector served before stays",
+    )
     IMAGE_MISSING = "image_missing", "there is no such image"
-    IMAGE_UNREADABLE = "image_unreadable", "the image is empty, truncated, corrupt or may not be read"
+    IMAGE_UNREACHABLE = "image_unreachable", "the store or host of the image answered with an error, or not at all"
+    IMAGE_UNREADABLE = "image_unreadable", "the image is empty, truncated or corrupt, or no file"
     IMAGE_TOO_LARGE = "image_too_large", "the image has more bytes or pixels than may be decoded"
     IMAGE_FORMAT = "image_format", "the file is not of an image format that is read"
     IMAGE_FORBIDDEN = "image_forbidden", "the image is a link that leaves the allowed roots"

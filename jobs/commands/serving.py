@@ -78,28 +78,33 @@ def status(
 ) -> None:
     """Say what is served, by which model, and how fresh it is.
 
-    The age is the time since a night last brought, or confirmed, the latest snapshot date.
+    The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
+    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh.
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
     """
-    from jobs.serving.status import is_fresh, parse_age
+    from jobs.serving.status import find_staleness, parse_age
     from jobs.serving.status import read_status as look
     from jobs.settings import Settings
 
     most = parse_age(max_age) if max_age else None
-    found = look(Settings().replace(lake=lake, milvus=milvus))
-    fresh = most is None or is_fresh(found, most)
+    settings = Settings().replace(lake=lake, milvus=milvus)
+    found = look(settings)
+    staleness = None if most is None else find_staleness(found, most, settings.max_kept)
     if as_json:
-        print_json(found | ({} if most is None else {"fresh": fresh}))
+        print_json(found | ({} if most is None else {"fresh": staleness is None}))
     else:
         _print_status(found)
-    if not fresh:
-        print_error(f"the served state is older than {max_age}: look at the last run")
+    if staleness:
+        print_error(f"not fresh by --max-age {max_age}: {staleness}; look at the last run")
         raise typer.Exit(1)
 
 
 def quarantine(
-    date: options.DateOption = None,
+    date: Annotated[
+        str | None,
+        typer.Option("--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: the latest.", show_default=False),
+    ] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="CODE", help="Only rows of this reason code.", show_default=False)
     ] = None,
@@ -189,7 +194,8 @@ def maintain(
 
 def _print_status(found: dict[str, Any]) -> None:
     """Show a status as two columns."""
-    last, seconds, hold = found["last_run"], found["age_seconds"], found["hold"]
+    last, attempt = found["last_run"], found["last_attempt"]
+    seconds, hold = found["age_seconds"], found["hold"]
     rows = {
         "alias": f"{found['alias']} → {found['collection'] or 'nothing: run `moon nightly`'}",
         "model": found["model"],
@@ -200,6 +206,9 @@ def _print_status(found: dict[str, Any]) -> None:
         "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",
         "last run": last and f"{last['run_id']} {last['outcome']} at {last['finished_at']}",
         "its rows": last and ", ".join(f"{count:,} {name}" for name, count in last["rows"].items()),
+        "last attempt": attempt
+        and f"{attempt['date']} {attempt['stage']} {attempt['outcome']} at {attempt['finished_at']}",
+        **({"its error": attempt["error"]} if attempt and attempt["error"] else {}),
         **({"nights are held": f"by {hold['by']} since {hold['since']}: {hold['reason']}"} if hold else {}),
         "milvus": found["milvus"],
         "lake": found["lake"],

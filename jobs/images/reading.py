@@ -4,6 +4,7 @@ A URI must be under an allowed root, first by its spelling (`schemas.uri`), then
 links are followed. A forbidden image is neither opened nor asked for its size.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -18,6 +19,9 @@ import fsspec
 from moon_model.images import BadImageError
 from schemas.uri import FILE_SCHEME, is_under, local_path
 from validation.reasons import Reason
+
+NO_FILE_ERRORS = (errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO)
+"""Errors that say what the path is, not that its store failed."""
 
 MAX_IMAGE_BYTES = 64 << 20
 """Default limit of one encoded image: more than any photo of a shop has, less than would exhaust a worker's memory."""
@@ -36,7 +40,8 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
         max_bytes: A larger file is refused.
 
     Raises:
-        BadImageError: With the reason image_forbidden, image_missing, image_too_large or image_unreadable.
+        BadImageError: With the reason image_forbidden, image_missing, image_unreachable, image_too_large or
+            image_unreadable.
     """
     try:
         _check_spelling(uri, allowed_roots)
@@ -45,7 +50,8 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
     except FileNotFoundError as error:
         raise BadImageError(Reason.IMAGE_MISSING, f"there is no {uri}") from error
     except OSError as error:
-        raise BadImageError(Reason.IMAGE_UNREADABLE, f"{uri}: {error.strerror or error}") from error
+        reason = Reason.IMAGE_UNREADABLE if error.errno in NO_FILE_ERRORS else Reason.IMAGE_UNREACHABLE
+        raise BadImageError(reason, f"{uri}: {error.strerror or error}") from error
     if len(data) > max_bytes:
         raise BadImageError(Reason.IMAGE_TOO_LARGE, f"{uri} has more than {max_bytes:,} bytes")
     return data
@@ -66,7 +72,7 @@ def read_image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: 
             return _read_object_version(uri) or _compute_file_digest(uri, allowed_roots)
         status = Path(_resolve_path(path, allowed_roots)).stat()
         return f"stat:{status.st_size}-{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else None
-    except (BadImageError, OSError):
+    except Exception:  # clients of stores raise classes of their own
         return None  # the stage detect opens the image, meets the same error and reports it
 
 
@@ -104,8 +110,13 @@ def _open_filesystem(uri: str) -> fsspec.AbstractFileSystem:
 
 
 def _read_object(uri: str, max_bytes: int) -> bytes:
-    with _open_filesystem(uri).open(uri, "rb") as file:
-        data: bytes = file.read(max_bytes + 1)
+    try:
+        with _open_filesystem(uri).open(uri, "rb") as file:
+            data: bytes = file.read(max_bytes + 1)
+    except OSError:
+        raise
+    except Exception as error:  # clients raise classes of their own, which cost one image and never the run
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
     return data
 
 

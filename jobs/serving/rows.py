@@ -41,7 +41,7 @@ Entity = dict[str, Any]
 def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
     """Return one whole row for every product that the plan brings into the collection.
 
-    Products that encode refused have no vector and no row: they stay in Milvus as they are.
+    Products that encode refused or kept have no row: they stay in Milvus as they are.
 
     Args:
         context, plan: what to serve.
@@ -50,7 +50,7 @@ def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger.
     """
-    changes = read_changes(context, plan).where(F.col("op").isin(*SERVED_OPS))
+    changes = select_to_serve(context, plan)
     products = context.lake.read(context.spark, "products", context.partition)
     vectors = read_vectors(context.spark, context.lake, plan.model_version, changes.select(*CONTENT_KEY))
     wanted = changes.select(*CONTENT_KEY).withColumns(
@@ -130,7 +130,7 @@ def check_serving_rows(rows: DataFrame, dimension: int) -> int:
 
 
 def select_to_serve(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the products of the plan that must have a row: all upserts that encode did not refuse."""
+    """Return the products of the plan that must have a row: all upserts that encode neither refused nor kept."""
     quarantine = context.lake.read(context.spark, "quarantine", {"date": context.date, "purpose": plan.purpose})
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
     return read_changes(context, plan).where(F.col("op").isin(*SERVED_OPS)).join(refused, "source_row", "left_anti")

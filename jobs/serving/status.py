@@ -51,15 +51,18 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     Returns:
         alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
-        (its record: run_id, date, outcome, finished_at, rows), hold (`jobs.state.hold.Hold` as a dict, or None)
-        and where lake and Milvus lie.
+        (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
+        not: run_id, date, stage, outcome, finished_at, error), kept_share (of the products delivered, what the last run
+        kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and where lake and Milvus lie.
     """
     lake = open_lake(settings)
     with connect(settings, READER_WAIT_SECONDS) as client:
         served = _read_served(client, settings.alias)
     held = read_hold(lake)
     latest = read_ledger_head(lake, served["collection"]).high_water if served["collection"] else None
-    runs = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == "report"]
+    rows = lake.read_arrow("runs").to_pylist()
+    runs = [row for row in rows if row["stage"] == "report"]
+    last_run = _find_last_run(runs)
     served_at = max((row["finished_at"] for row in runs if _is_run_of_latest(row, served, latest)), default=None)
     elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
     return {
@@ -67,17 +70,31 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         "snapshot_date": latest,
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
-        "last_run": _find_last_run(runs),
+        "last_run": last_run,
+        "last_attempt": _find_last_attempt(rows),
+        "kept_share": _compute_kept_share(last_run),
         "hold": held.as_dict() if held else None,
         "lake": lake.storage.uri() if lake.storage.is_local else settings.lake,
         "milvus": strip_credentials(settings.milvus),
     }
 
 
-def is_fresh(status: dict[str, Any], max_age: timedelta) -> bool:
-    """Return whether the served state is at most so old; a state that was never served is not."""
+def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) -> str | None:
+    """Return why the served state is not fresh; None where it is.
+
+    Args:
+        status: what `read_status` returns.
+        max_age: time since a run brought, or confirmed, the latest date.
+        max_kept: share of products that the last run may have kept back because their photos could not be reached.
+    """
     seconds = status["age_seconds"]
-    return seconds is not None and timedelta(seconds=seconds) <= max_age
+    if seconds is None:
+        return "nothing was ever served"
+    if timedelta(seconds=seconds) > max_age:
+        return f"the served state is {timedelta(seconds=seconds)} old"
+    if status["kept_share"] > max_kept:
+        return f"{status['kept_share']:.1%} of the products were kept back, because their photos cannot be reached"
+    return None
 
 
 def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
@@ -103,6 +120,25 @@ def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) 
     collection = dict(row["details"]).get("collection") or ""
     of_collection = strip_schema_suffix(collection) == strip_schema_suffix(served["collection"] or "")
     return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest
+
+
+def _find_last_attempt(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return the stage that ended last, whatever its outcome."""
+    row = max(rows, key=lambda row: row["finished_at"], default=None)
+    if row is None:
+        return None
+    names = ("run_id", "date", "stage", "outcome")
+    finished_at = row["finished_at"].isoformat(timespec="seconds")
+    return {
+        **{name: row[name] for name in names},
+        "finished_at": finished_at,
+        "error": dict(row["details"]).get("error"),
+    }
+
+
+def _compute_kept_share(last_run: dict[str, Any] | None) -> float:
+    rows = last_run["rows"] if last_run else {}
+    return float(rows.get("kept", 0) / max(rows.get("delivered", 0), 1))
 
 
 def _find_last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ first run of a collection. The only way past it is a named override with a reaso
 
 import logging
 
-from jobs.errors import NightStoppedError
+from jobs.errors import NightStoppedError, PhotosUnreachableError
 from jobs.state.run_context import RunContext
 from validation.breakers import Breaker, round_up_percent
 
@@ -64,6 +64,44 @@ def check_breakers(
     overrides = {"--allow-deletes": context.allow_deletes, "--allow-refusals": context.allow_refusals}
     words = [f"{option} {share:g}" for option, share in overrides.items() if share is not None]
     return " ".join((*words, f"({context.reason})")) if words else ""
+
+
+def check_photos(context: RunContext, *, unreached: int, images: int) -> None:
+    """Stop a run in which too many photos are not found or cannot be reached.
+
+    Args:
+        context: Limit (settings).
+        unreached: Photos that are missing or unreachable.
+        images: Photos of the whole catalogue that reach the model.
+
+    Raises:
+        PhotosUnreachableError: The breaker tripped; a retry is right.
+    """
+    settings = context.settings
+    breaker = Breaker(unreached, images, settings.max_unreachable, settings.breaker_floor)
+    if breaker.is_tripped:
+        raise PhotosUnreachableError(
+            f"{unreached:,} of {images:,} photos are missing or cannot be reached ({breaker.share:.1%}); the limit is "
+            f"{breaker.max_share:.1%} and more than {breaker.tolerated_rows:,}. Nothing was served. Usually a folder "
+            "is not mounted or an image host is down: run again when it is back. If the photos are gone for good, set "
+            f"MOON_MAX_UNREACHABLE={round_up_percent(breaker.share)}"
+        )
+
+
+def check_refused_products(context: RunContext, *, refused: int, delivered: int, served: int) -> None:
+    """Stop a run of which too many products have no usable photo; on a collection's first run only warn.
+
+    Raises:
+        NightStoppedError: The breaker tripped.
+    """
+    settings = context.settings
+    max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
+    breaker = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
+    action = "refused {} delivered rows, because no photo of theirs can be used"
+    if served:
+        _check(breaker, action, "--allow-refusals", f"Each one's reason: `moon quarantine --date {context.date}`.")
+    elif breaker.is_tripped:
+        log.warning("this run %s", action.format(f"{refused:,} of {delivered:,}"))
 
 
 def _check(breaker: Breaker, action: str, override: str, likely_cause: str) -> None:

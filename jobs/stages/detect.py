@@ -12,7 +12,9 @@ from pyspark.sql import functions as F
 from jobs.catalog.source import list_allowed_roots
 from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import count_task_slots
+from jobs.stages.breakers import check_photos
 from jobs.stages.detect_task import DetectJob, run_detect_task
+from jobs.stages.kept_products import count_unreached_images
 from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.state.changes import ENCODED_OPS
 from jobs.state.model_registry import read_registered_model
@@ -32,6 +34,7 @@ def detect(context: RunContext, plan: Plan) -> StageResult:
 
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
+        PhotosUnreachableError: too many photos are missing or cannot be reached.
     """
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
@@ -43,6 +46,7 @@ def detect(context: RunContext, plan: Plan) -> StageResult:
     }
     files = _run(context, plan, partitions) if plan.counts.images else {}
     refused, regions = files.get("quarantine", []), files.get("regions", [])
+    check_unreached(context, plan, refused)
     standing = _rewrite_refused(context, plan, partitions["quarantine"])
     context.lake.commit(
         "quarantine", [*refused, *standing], attempt=attempt, partition=partitions["quarantine"], mode="overwrite"
@@ -50,6 +54,20 @@ def detect(context: RunContext, plan: Plan) -> StageResult:
     context.lake.commit("regions", regions, attempt=attempt, partition=partitions["regions"])
     counts = {"images": sum(file.rows for file in regions), "refused": sum(file.rows for file in refused)}
     return StageResult(counts, details)
+
+
+def check_unreached(context: RunContext, plan: Plan, refused: list[AddedFile]) -> None:
+    """Let the breaker judge the photos that a stage could not reach, of all that the catalogue shows the model.
+
+    Raises:
+        PhotosUnreachableError: they are too many.
+    """
+    if sum(file.rows for file in refused) <= context.settings.breaker_floor:
+        return
+    model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
+    products = context.lake.read(context.spark, "products", context.partition)
+    images = products.agg(F.sum(F.least(F.size("images"), F.lit(model.max_images))).alias("images")).collect()[0].images
+    check_photos(context, unreached=count_unreached_images(context, refused), images=images)
 
 
 def select_products_to_encode(context: RunContext, plan: Plan) -> DataFrame:

@@ -12,13 +12,17 @@ from pyspark.sql import functions as F
 from jobs.catalog.source import list_allowed_roots
 from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import count_task_slots
-from jobs.stages.detect import select_images_to_encode, select_products_to_encode
+from jobs.stages.breakers import check_refused_products
+from jobs.stages.detect import check_unreached, select_images_to_encode, select_products_to_encode
 from jobs.stages.encode_task import EncodeJob, run_encode_task
+from jobs.stages.kept_products import keep_products, read_new_rows
 from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.stages.worker_models import worker_path
+from jobs.state.ledger import read_ledger
 from jobs.state.model_registry import read_registered_model
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
+from validation.reasons import Reason
 
 STAGE = "encode"
 PRODUCTS_PER_TASK = 128
@@ -31,7 +35,9 @@ def encode(context: RunContext, plan: Plan) -> StageResult:
     Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
 
     Raises:
-        NightStoppedError: there is no plan for the date, or the model's files changed since.
+        NightStoppedError: there is no plan for the date, the model's files changed since, or too many products have no
+            photo that can be used.
+        PhotosUnreachableError: too many photos are missing or cannot be reached.
     """
     details = {"run_id": plan.run_id, "model": plan.model_version}
     attempt = f"{STAGE}/{plan.run_id}"
@@ -42,12 +48,34 @@ def encode(context: RunContext, plan: Plan) -> StageResult:
         "vectors": {"model_version": plan.model_version, "date": context.date},
     }
     files = _run(context, plan, partitions) if plan.counts.to_encode else {}
+    check_unreached(context, plan, files.get("quarantine", []))
+    files = keep_products(context, plan, files)
     refused, vectors = files.get("quarantine", []), files.get("vectors", [])
+    kept, lost = _count_unencoded(context, refused)
+    _check_lost(context, plan, lost)
     context.lake.commit("quarantine", refused, attempt=attempt, partition=partitions["quarantine"], mode="overwrite")
     context.lake.commit("vectors", vectors, attempt=attempt, partition=partitions["vectors"])
     encoded = sum(file.rows for file in vectors)
-    counts = {"products": plan.counts.to_encode, "encoded": encoded, "quarantined": plan.counts.to_encode - encoded}
+    counts = {"products": plan.counts.to_encode, "encoded": encoded, "kept": kept, "quarantined": lost}
     return StageResult(counts, details)
+
+
+def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int, int]:
+    """Return how many products are kept and how many are refused by new rows of `quarantine`."""
+    if not refused:
+        return 0, 0
+    rows = read_new_rows(context, "quarantine", refused).where(F.col("image_index").isNull())
+    found = rows.groupBy((F.col("reason") == Reason.PRODUCT_KEPT).alias("is_kept")).count().collect()
+    counts = {row.is_kept: row["count"] for row in found}
+    return counts.get(True, 0), counts.get(False, 0)
+
+
+def _check_lost(context: RunContext, plan: Plan, lost: int) -> None:
+    """Let the breaker judge the products that no photo can be used of."""
+    if lost > context.settings.breaker_floor:
+        served = read_ledger(context.spark, context.lake, plan.collection).count()
+        delivered = context.lake.count("snapshots", context.partition)
+        check_refused_products(context, refused=lost, delivered=delivered, served=served)
 
 
 def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:

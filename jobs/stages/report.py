@@ -38,8 +38,8 @@ def report(context: RunContext, plan: Plan) -> StageResult:
     """Check conservation and write the page.
 
     Returns:
-        counts: delivered, unchanged, reused, encoded, quarantined, deleted, stale, partial; details: run_id, model,
-        collection and the URI of the page.
+        counts: delivered, unchanged, reused, encoded, kept, quarantined, deleted, held, stale, partial;
+        details: run_id, model, collection and the URI of the page.
 
     Raises:
         NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.
@@ -115,12 +115,18 @@ def read_reason_rows(context: RunContext) -> list[ReasonRow]:
             reason=row.reason,
             description=Reason[row.reason.upper()].description,
             stage=row.stage,
-            what="rows refused" if row.is_row else "images left out",
+            what=_name_refusal(row.reason, row.is_row),
             rows=row.rows,
             examples=row.examples,
         )
         for row in grouped.orderBy(F.desc("rows"), "reason").collect()
     ]
+
+
+def _name_refusal(reason: str, is_row: bool) -> str:
+    if reason == Reason.PRODUCT_KEPT:
+        return "products kept as they were"
+    return "rows refused" if is_row else "images left out"
 
 
 def read_stage_rows(context: RunContext, plan: Plan) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Accounts for every delivered row: what became of it is known (docs/decisions/0034-row-accounting.md).
 
-delivered = unchanged + reused + encoded + quarantined, checked row by row against what the lake and the ledger hold,
-not against what the stages say they did.
+delivered = unchanged + reused + encoded + kept + quarantined, checked row by row against what the lake and the ledger
+hold, not against what the stages say they did.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -13,9 +13,10 @@ from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY
+from validation.reasons import Reason
 
-UNCHANGED, REUSED, ENCODED, QUARANTINED = "unchanged", "reused", "encoded", "quarantined"
-FATES = (UNCHANGED, REUSED, ENCODED, QUARANTINED)
+UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED = "unchanged", "reused", "encoded", "kept", "quarantined"
+FATES = (UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED)
 LOST, UNEXPECTED, COUNTED_TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
 VIOLATION_EXAMPLES = 5
@@ -25,7 +26,7 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
     """Count what became of the delivered rows.
 
     Returns:
-        delivered, unchanged, reused, encoded, quarantined; and stale (in Milvus as an earlier night served them,
+        delivered, unchanged, reused, encoded, kept, quarantined; and stale (in Milvus as an earlier night served them,
         the row of this date having been refused, or its delete held) and partial (encoded without one of their images).
 
     Raises:
@@ -70,6 +71,7 @@ def _fate_column() -> Column:
     return (
         F.when(F.col("delivered").isNull(), UNEXPECTED)
         .when(is_product & F.array_contains("refused_by", "validate"), COUNTED_TWICE)
+        .when(F.col("is_kept"), KEPT)
         .when(is_refused, QUARANTINED)
         .when(~is_product, LOST)
         .when(F.col("op").isNotNull() & ~made, LOST)
@@ -82,9 +84,10 @@ def _fate_column() -> Column:
 
 
 def _read_refused(context: RunContext) -> DataFrame:
-    """Return source_row and the stages that refused it."""
+    """Return source_row, the stages that refused it, and whether its product was kept instead."""
     rows = context.lake.read(context.spark, "quarantine", context.refused).where(F.col("image_index").isNull())
-    return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"))
+    is_kept = F.bool_or(F.col("reason") == Reason.PRODUCT_KEPT)
+    return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"), is_kept.alias("is_kept"))
 
 
 def _read_served(context: RunContext, plan: Plan) -> DataFrame:
@@ -110,7 +113,8 @@ def count_stale(context: RunContext, plan: Plan) -> int:
     if not _can_compare(context, plan):
         return 0
     ledger = read_ledger(context.spark, context.lake, plan.collection)
-    refused = context.lake.read(context.spark, "quarantine", context.refused).where(F.col("image_index").isNull())
+    is_row = F.col("image_index").isNull() & (F.col("reason") != Reason.PRODUCT_KEPT)
+    refused = context.lake.read(context.spark, "quarantine", context.refused).where(is_row)
     products = context.lake.read(context.spark, "products", context.partition)
     good = products.join(_read_refused(context), "source_row", "left_anti")
     held = ledger.join(refused.select("product_id").distinct(), "product_id", "left_semi")

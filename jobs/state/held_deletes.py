@@ -10,9 +10,8 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.lake.store import Lake
 from jobs.state.changes import DELETED, HELD
-from jobs.state.plan_record import Plan, read_plans
+from jobs.state.plan_record import Plan, list_earlier_plans
 from jobs.state.run_context import RunContext
 from validation.reasons import Reason
 from validation.rules import CONTROL_OR_BROKEN_CHARACTER
@@ -60,7 +59,7 @@ def _select_waiting(context: RunContext, draft: Plan, nights: int) -> DataFrame 
     This date is a complete delivery. It releases what was held on each of the dates back to the one that makes
     `nights` complete ones; 0 releases nothing.
     """
-    earlier = _list_earlier_plans(context.lake, draft.date)
+    earlier = list_earlier_plans(context.lake, draft.date)
     if not earlier or not earlier[0].counts.held:
         return None
     held = _read_held(context, earlier[0])
@@ -75,13 +74,6 @@ def _select_waiting(context: RunContext, draft: Plan, nights: int) -> DataFrame 
         return held
     released = reduce(lambda ids, plan: ids.join(_read_held(context, plan), "product_id", "left_semi"), window, held)
     return held.join(released, "product_id", "left_anti")
-
-
-def _list_earlier_plans(lake: Lake, date: str) -> list[Plan]:
-    """Return the latest own plan of each earlier date, the latest date first; runs that serve nothing do not count."""
-    plans = [plan for plan in read_plans(lake) if plan.date < date and plan.serve and not plan.is_out_of_band]
-    latest = {plan.date: plan for plan in sorted(plans, key=lambda plan: plan.planned_at)}
-    return [latest[day] for day in sorted(latest, reverse=True)]
 
 
 def _read_held(context: RunContext, plan: Plan) -> DataFrame:

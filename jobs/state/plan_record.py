@@ -193,6 +193,13 @@ def read_plans(lake: Lake, date: str | None = None) -> list[Plan]:
     return [_read_row(row) for row in rows]
 
 
+def list_earlier_plans(lake: Lake, date: str) -> list[Plan]:
+    """Return the latest own plan of each earlier date, the latest date first; runs that serve nothing do not count."""
+    plans = [plan for plan in read_plans(lake) if plan.date < date and plan.serve and not plan.is_out_of_band]
+    latest = {plan.date: plan for plan in sorted(plans, key=lambda plan: plan.planned_at)}
+    return [latest[day] for day in sorted(latest, reverse=True)]
+
+
 def read_current_plan(lake: Lake, date: str) -> Plan | None:
     """Return the date's own plan that was frozen last; None before the first."""
     plans = [plan for plan in read_plans(lake, date) if not plan.is_out_of_band]
