@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from schemas.product import ImageRef
 from schemas.source_mapping import (
@@ -14,7 +15,7 @@ from schemas.source_mapping import (
     MappingError,
     SourceMapping,
 )
-from schemas.source_values import as_link, as_list, as_text, parse_attributes
+from schemas.source_values import as_link, as_list, as_name, as_text, parse_attributes
 from schemas.uri import canonicalise_uri
 
 __all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "make_malformed_row", "map_record"]
@@ -69,7 +70,7 @@ def make_malformed_row(error: str, salvaged: Mapping[str, Any], mapping: SourceM
     return MappedRow(product_id=as_text(salvaged.get(mapping.id)), row_error=as_text(error))
 
 
-def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date) -> bool:
+def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date, timezone: str = "UTC") -> bool:
     """Return whether a record belongs to the snapshot of a day; without a snapshot column all records do.
 
     Args:
@@ -77,12 +78,13 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date)
             (2026-11-22, 2026-11-22T03:00, 20261122).
         mapping: names the snapshot column.
         day: date of the snapshot.
+        timezone: of the shop; a moment that carries a zone belongs to the shop's day.
     """
     if mapping.snapshot is None:
         return True
     value = record.get(mapping.snapshot)
     if isinstance(value, datetime):
-        return value.date() == day
+        return (value if value.tzinfo is None else value.astimezone(ZoneInfo(timezone))).date() == day
     if isinstance(value, date):
         return value == day
     text = (as_text(value) or "").strip()
@@ -97,7 +99,7 @@ def _map_category(record: Mapping[str, Any], spec: CategoryMapping | None) -> li
     else:
         value = record.get(spec.column or "")
         levels = as_list(value, spec.separator) if spec.separator or not isinstance(value, str) else [value]
-    texts = (as_text(level) for level in levels)
+    texts = (as_name(level) for level in levels)
     return [text.strip() for text in texts if text is not None and text.strip()]
 
 
@@ -144,7 +146,9 @@ def _read_links(record: Mapping[str, Any], spec: ImagesMapping) -> list[str | No
     if spec.template is not None:
         return [_fill_template(spec.template, record)]
     if spec.columns is not None:
-        return [as_link(record.get(column)) for column in spec.columns]
+        if spec.separator is None:
+            return [as_link(record.get(column)) for column in spec.columns]
+        return [as_link(value) for column in spec.columns for value in as_list(record.get(column), spec.separator)]
     return [as_link(value) for value in as_list(record.get(spec.column or ""), spec.separator)]
 
 

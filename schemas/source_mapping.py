@@ -3,6 +3,7 @@
 `docs/mapping.md` has examples; `moon check-source` suggests a mapping.
 """
 
+import codecs
 import difflib
 import re
 import tomllib
@@ -10,7 +11,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
@@ -101,17 +110,30 @@ def _expand_short_form(value: Any) -> Any:
     return {"columns": value} if isinstance(value, list) else value
 
 
+def _check_encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise ValueError(
+            f"{name!r} is no encoding that Python knows; usual ones are cp1252, latin-1 and utf-16"
+        ) from error
+
+
 class SourceMapping(_StrictModel):
     """Meaning of each column of a catalogue. Column names are exactly those of the source.
 
     Attributes:
         format: format of the files; "auto" recognises it by their names.
+        delimiter: what separates the fields of CSV; None: the heading tells.
+        encoding: encoding of CSV and JSON files, such as cp1252; None is UTF-8.
         id, title: columns that every catalogue must have.
         description, category, attributes, images: optional; without a mapping they are empty.
         snapshot: column with the snapshot's date; a run leaves out the rows of other dates.
     """
 
     format: SourceFormat = "auto"
+    delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
+    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None
     id: ColumnName
     title: ColumnName
     description: ColumnName | None = None
@@ -129,7 +151,7 @@ class SourceMapping(_StrictModel):
         """
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise MappingError(
                 f"cannot read the mapping {path}: {error.strerror}; `moon check-source --catalog … --out {path}` "

@@ -6,7 +6,7 @@ No function raises on bad data: what cannot be parsed becomes text or an error m
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Literal
@@ -15,6 +15,7 @@ AttributesFormat = Literal["auto", "json", "map", "pairs"]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LINK_KEYS = ("url", "uri", "path", "src")
+_NAME_KEYS = ("name", "title", "label", "path", "value")
 
 
 def as_text(value: Any) -> str | None:
@@ -86,6 +87,15 @@ def as_link(value: Any) -> str | None:
     return as_text(value)
 
 
+def as_name(value: Any) -> str | None:
+    """Return a level of a category: the text itself, or the name of a structure (`_NAME_KEYS`)."""
+    if isinstance(value, Mapping):
+        for key in _NAME_KEYS:
+            if isinstance(value.get(key), str):
+                return as_text(value[key])
+    return as_text(value)
+
+
 def parse_attributes(
     value: Any, form: AttributesFormat, *, pair: str, key: str, multi: str
 ) -> tuple[dict[str, str] | None, str | None]:
@@ -135,26 +145,35 @@ def _as_pair(element: Any) -> tuple[Any, Any] | None:
 
 def _convert_pairs(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
     """Return names and values as texts; several values are joined by commas, null values are left out."""
-    result = {}
+    texts = []
     for name, value in pairs:
         parts = value if isinstance(value, list | tuple) else [value]
-        texts = [text for text in map(as_text, parts) if text is not None]
-        if texts:
-            result[as_text(name) or ""] = ", ".join(texts)
-    return result
+        texts += [(as_text(name) or "", text) for text in map(as_text, parts) if text is not None]
+    return join_values(texts)
+
+
+def join_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return name → values; a name that occurs again keeps its values, each once, joined by commas."""
+    joined: dict[str, list[str]] = {}
+    for name, text in pairs:
+        values = joined.setdefault(name.strip(), [])
+        if text not in values:
+            values.append(text)
+    return {name: ", ".join(values) for name, values in joined.items()}
 
 
 def _parse_pairs(value: str, pair: str, key: str, multi: str) -> tuple[dict[str, str] | None, str | None]:
     """Return the attributes in a text of pairs, or an error message."""
-    result = {}
+    pairs = []
     for piece in value.split(pair):
         if not piece.strip():
             continue
         name, found, text = piece.partition(key)
         if not found or not name.strip():
             return None, f"expected name{key}value, found {_shorten(piece)}"
-        result[as_text(name.strip()) or ""] = as_text(", ".join(p.strip() for p in text.split(multi))) or ""
-    return result, None
+        values = (as_text(part.strip()) or "" for part in text.split(multi))
+        pairs += [(as_text(name) or "", text) for text in values]
+    return join_values(pairs), None
 
 
 _NOT_JSON = object()

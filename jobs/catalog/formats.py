@@ -5,29 +5,28 @@ the tasks. A block is read by one task, from its first row to its last. So file,
 place in reading order, whatever the number of tasks.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
+from jobs.catalog.archives import iter_values, open_members
+from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat, CsvRecords, ParsedRecord, parse_json_array, parse_json_line
+from schemas.source import SourceMapping
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 CatalogBlock = tuple[str, int]
 """A file's URI and the byte offset of a split in it (0 where files are not split)."""
 
-MAX_ARRAY_BYTES = 128 << 20
-"""Maximum size of a JSON array: one task parses it in one piece, which takes about ten times its size in memory."""
-
+LINES_PER_BATCH = 1024
 NEVER_SPLIT = str(1 << 50)
 _FILE, _BLOCK = "moon_file", "moon_block"
-
-
-class UnreadableFileError(ValueError):
-    """A file is broken as a whole: no record of it can be trusted."""
 
 
 class RawRecord(NamedTuple):
@@ -40,49 +39,77 @@ class RawRecord(NamedTuple):
 RecordReader = Callable[[Iterable[pa.RecordBatch]], Iterator[RawRecord]]
 
 
-def scan_blocks(spark: "SparkSession", path: str, glob: str, kind: CatalogFormat) -> "DataFrame":
-    """Return a DataFrame of file, block and what the format's reader needs, in file order within each block.
+def scan_blocks(
+    spark: "SparkSession", files: list[str], kind: CatalogFormat, encoding: str | None = None
+) -> "DataFrame":
+    """Return a DataFrame of file, block and a line or document, in file order within each block.
 
     Args:
         spark: Spark session.
-        path: File, folder or glob, as Spark's readers take it.
-        glob: Pattern of the names of data files.
-        kind: Catalogue format.
+        files: Paths or URIs, as Spark's readers take them (globs escaped).
+        kind: Catalogue format, which is not Parquet (`jobs.catalog.parquet_parts`).
+        encoding: Encoding of the files; None is UTF-8.
     """
     from pyspark.sql import functions as F  # noqa: PLC0415
 
-    place = (F.col("_metadata.file_path").alias(_FILE), F.col("_metadata.file_block_start").alias(_BLOCK))
-    if kind == "parquet":
-        table = spark.read.option("pathGlobFilter", glob).parquet(path)
-        return table.select(*place, *(_quoted(name) for name in table.columns))
     if kind == "csv":  # a record may have several lines: one task reads a file from its heading to its end
         spark = spark.newSession()
         spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
         spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
-    lines = spark.read.option("pathGlobFilter", glob).text(
-        path, wholetext=kind == "json", lineSep="\n" if kind == "csv" else None
-    )
-    if kind == "jsonl":
-        lines = lines.filter(F.col("value").rlike(r"[^\s\uFEFF]"))
-    return lines.select(*place, F.col("value").cast("binary"))
+    frames = []
+    if unpacked := [file for file in files if not is_packed(file)]:
+        reader = spark.read if encoding is None else spark.read.option("encoding", encoding)
+        separator = "\n" if kind == "csv" or encoding is not None else None
+        lines = reader.text(unpacked, wholetext=kind == "json", lineSep=separator)
+        frames.append(lines.select(*make_place_columns(), F.col("value").cast("binary").alias("value")))
+    if packed := [file for file in files if is_packed(file)]:
+        archives = spark.read.format("binaryFile").load(packed).select("path", "content")
+        unpack = partial(unpack_archives, kind=kind, encoding=encoding)
+        frames.append(archives.mapInArrow(unpack, f"{_FILE} string, {_BLOCK} long, value binary"))
+    rows = frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1])
+    # Compared as bytes: a line that is not UTF-8 is no blank one.
+    return rows.where(F.col("value").cast("string").rlike(r"[^\s\uFEFF]")) if kind == "jsonl" else rows
 
 
-def get_record_reader(kind: CatalogFormat) -> RecordReader:
+def is_packed(file: str) -> bool:
+    """Return whether a file is packed in a way that Spark's readers do not unpack."""
+    return file.lower().endswith((".zip", ".zst"))
+
+
+def unpack_archives(
+    batches: Iterable[pa.RecordBatch], kind: CatalogFormat, encoding: str | None
+) -> Iterator[pa.RecordBatch]:
+    """Yield file, block and value of each line (of each document, for JSON); a member of an archive is a block.
+
+    Raises:
+        UnreadableFileError: An archive is broken.
+    """
+    names = [_FILE, _BLOCK, "value"]
+    for batch in batches:
+        for path, content in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            for block, (_, stream) in enumerate(open_members(path, io.BytesIO(content))):
+                values = iter_values(stream, kind, encoding)
+                while chunk := list(islice(values, LINES_PER_BATCH)):
+                    columns = [pa.array([path] * len(chunk)), pa.array([block] * len(chunk), pa.int64())]
+                    yield pa.RecordBatch.from_arrays([*columns, pa.array(chunk, pa.binary())], names)
+
+
+def make_place_columns() -> "tuple[Column, Column]":
+    """Return the columns that give a row's file and block."""
+    from pyspark.sql import functions as F  # noqa: PLC0415
+
+    return F.col("_metadata.file_path").alias(_FILE), F.col("_metadata.file_block_start").alias(_BLOCK)
+
+
+def get_record_reader(kind: CatalogFormat, mapping: SourceMapping) -> RecordReader:
     """Return the function that reads records from the batches of `scan_blocks`."""
     readers: dict[CatalogFormat, RecordReader] = {
-        "parquet": read_parquet_files, "jsonl": read_json_lines, "json": read_json_arrays, "csv": read_csv,
-    }  # fmt: skip
+        "parquet": partial(read_parquet_files, columns=tuple(mapping.list_columns())),
+        "jsonl": read_json_lines,
+        "json": read_json_arrays,
+        "csv": partial(read_csv, delimiter=mapping.delimiter, mapped=frozenset(mapping.list_columns())),
+    }
     return readers[kind]
-
-
-def select_columns(rows: "DataFrame", columns: Iterable[str]) -> "DataFrame":
-    """Return the rows of a Parquet scan with only the columns that are needed."""
-    return rows.select(_FILE, _BLOCK, *(_quoted(name) for name in columns))
-
-
-def list_source_columns(rows: "DataFrame") -> list[str]:
-    """Return the source's columns of a Parquet scan."""
-    return rows.columns[2:]
 
 
 def count_rows_by_block(rows: "DataFrame") -> dict[CatalogBlock, int]:
@@ -91,11 +118,17 @@ def count_rows_by_block(rows: "DataFrame") -> dict[CatalogBlock, int]:
     return {(row[0], row[1]): row[2] for row in counted}
 
 
-def read_parquet_files(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Yield one record a row; values are Python objects (dates, decimals, lists, maps as lists of pairs)."""
+def read_parquet_files(batches: Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[RawRecord]:
+    """Yield one record a row; values are Python objects (dates, decimals, lists, maps as lists of pairs).
+
+    Args:
+        batches: Batches of `jobs.catalog.parquet_parts.scan_parquet_files`.
+        columns: The names behind the numbers of the columns.
+    """
     for batch in batches:
         names = batch.schema.names[2:]
-        for block, row in zip(_blocks(batch), batch.select(names).to_pylist(), strict=True):
+        renamed = batch.select(names).rename_columns([columns[int(name[1:])] for name in names])
+        for block, row in zip(_blocks(batch), renamed.to_pylist(), strict=True):
             yield RawRecord(block, ParsedRecord(row, None))
 
 
@@ -120,18 +153,25 @@ def read_json_arrays(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
             yield RawRecord(block, item)
 
 
-def read_csv(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+def read_csv(
+    batches: Iterable[pa.RecordBatch], delimiter: str | None = None, mapped: frozenset[str] = frozenset()
+) -> Iterator[RawRecord]:
     """Yield the records of files given line by line, in order.
 
+    Args:
+        batches: Batches of `scan_blocks`.
+        delimiter: Of the mapping; None: the heading tells.
+        mapped: Columns that the mapping uses.
+
     Raises:
-        UnreadableFileError: The heading of a file cannot be read, or names a column twice.
+        UnreadableFileError: The heading of a file cannot be read, or names a mapped column twice.
     """
     for block, lines in groupby(_values(batches), key=lambda value: value[0]):
         try:
-            records = CsvRecords(line for _, line in lines)
+            records = CsvRecords((line for _, line in lines), delimiter)
         except ValueError as error:
             raise UnreadableFileError(f"{block[0]}: {error}") from error
-        twice = {name for name in records.columns if name and records.columns.count(name) > 1}
+        twice = {name for name in records.columns if name in mapped and records.columns.count(name) > 1}
         if twice:
             raise UnreadableFileError(f"{block[0]}: the column names {sorted(twice)} occur more than once")
         for record in records:
@@ -147,7 +187,8 @@ def _blocks(batch: pa.RecordBatch) -> Iterator[CatalogBlock]:
     return zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
 
-def _quoted(name: str) -> Any:
+def quote_column(name: str) -> Any:
+    """Return a column by its exact name, whatever characters it has."""
     from pyspark.sql import functions as F  # noqa: PLC0415
 
     return F.col("`" + name.replace("`", "``") + "`")

@@ -4,10 +4,11 @@ It uses the parsers of the stage pull (`jobs.catalog.records`): what it shows is
 """
 
 import codecs
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,20 +16,24 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.catalog.archives import MAX_ARRAY_BYTES, detect_format, find_archives, iter_lines, open_members, take_bytes
+from jobs.catalog.mapping import catalog_folder
+from jobs.catalog.parts import has_subfolders, list_local_files, select_data_files
 from jobs.catalog.records import (
-    FORMAT_SUFFIXES,
+    HEAD_BYTES,
     CatalogFormat,
     CsvRecords,
     ParsedRecord,
     guess_catalog_format,
     is_blank,
-    is_json_array,
+    is_json_document,
     make_record,
+    parse_json_array,
     parse_json_line,
 )
 from jobs.errors import MoonError
+from schemas.source_mapping import SourceFormat, SourceMapping
 
-READ_CHUNK_BYTES = 1 << 16
 MAX_OBJECT_BYTES = 8 << 20
 """A longer text that is no complete JSON value is broken: no product's record is as long."""
 
@@ -54,24 +59,35 @@ class CatalogHead:
     duplicate_columns: list[str] = field(default_factory=list)
 
 
-def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> CatalogHead:
+def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = None) -> CatalogHead:
     """Return the first records of a catalogue.
 
     Args:
         catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
         limit: Maximum number of records.
-        kind: The mapping's format; "auto" takes it from the files' names.
+        mapping: Tells format, delimiter and encoding; None: the files tell.
 
     Raises:
-        MoonError: There is no such file, or it cannot be read in its format.
+        MoonError: There is no such file, it cannot be read in its format, or a part of the catalogue would not be read.
     """
-    files = list_catalog_files(catalog)
+    kind = mapping.format if mapping else "auto"
     try:
-        with fsspec.open(files[0], "rb", compression="infer") as file:
-            chosen = _detect_format(files[0], kind, file)
-            columns, records, whole = _READERS[chosen](file, limit)
+        files, chosen = list_catalog_files(catalog, kind)
+        with fsspec.open(files[0], "rb") as file:
+            if chosen == "parquet":
+                columns, records, whole = _read_parquet(file, limit)
+            else:
+                stream: Any = next(open_members(files[0], file))[1]
+                if stream is file:
+                    stream = io.BufferedReader(file, HEAD_BYTES)
+                if chosen == "json" and kind == "auto":
+                    head = stream.peek(HEAD_BYTES).partition(b"\n")[0]
+                    chosen = "json" if is_json_document(head, mapping.id if mapping else None) else "jsonl"
+                lines = iter_lines(stream, mapping.encoding if mapping else None)
+                delimiter = mapping.delimiter if mapping else None
+                columns, records, whole = _read_text(lines, chosen, limit, delimiter)
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:
-        raise MoonError(f"cannot read {files[0]}: {' '.join(str(error).split()) or type(error).__name__}") from error
+        raise MoonError(f"cannot read {catalog}: {' '.join(str(error).split()) or type(error).__name__}") from error
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if chosen == "parquet":
         columns, records = _add_partition_columns(files[0], catalog, columns, records)
@@ -80,14 +96,15 @@ def read_head(catalog: str, limit: int = 100, kind: str = "auto") -> CatalogHead
     return CatalogHead(files, chosen, list(dict.fromkeys(columns)), records, whole, twice)
 
 
-def list_catalog_files(catalog: str) -> list[str]:
-    """Return the data files of a catalogue, sorted.
+def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[str], CatalogFormat]:
+    """Return the data files of a catalogue, sorted, and their format.
 
     Raises:
         MoonError: There are none.
+        UnreadableFileError: A run would not read all parts of the catalogue, or they are of several formats.
     """
     if "://" in catalog and not catalog.startswith("file://"):
-        return [catalog]
+        return [catalog], detect_format(catalog, [catalog], kind, {}) if guess_catalog_format(catalog) else "csv"
     name = catalog.removeprefix("file://")
     if "{date}" in name:
         days = _list_matches(name.replace("{date}", "????-??-??"))
@@ -95,31 +112,24 @@ def list_catalog_files(catalog: str) -> list[str]:
             raise MoonError(f"there is no {name} for any date")
         name = days[-1]
     path = Path(name)
-    found = [str(p) for p in _list_folder(path)] if path.is_dir() else _list_matches(name)
-    if path.is_file():  # its name may hold characters of a glob
-        found = [name]
+    if path.exists():  # its name may hold characters of a glob
+        found = list_local_files(path)
+    else:
+        parent = Path(catalog_folder(name))
+        matches = (Path(match) for match in _list_matches(name))
+        listed = (file for match in matches for file in list_local_files(match).values())
+        found = {Path(file).relative_to(parent).as_posix(): (file, size) for file, size in listed}
     if not found:
-        why = f"no file in it ends in {', '.join(FORMAT_SUFFIXES)}" if path.is_dir() else "no such file or folder"
-        raise MoonError(f"there is no catalogue at {name}: {why}")
-    return found
+        raise MoonError(f"there is no catalogue at {name}: no such file or folder, or nothing in it")
+    archives = find_archives(found)
+    names = select_data_files(name, {one: size for one, (_, size) in found.items()}, kind, archives)
+    has_subfolders(names)
+    return [found[one][0] for one in names], detect_format(name, names, kind, archives)
 
 
 def _list_matches(pattern: str) -> list[str]:
     path = Path(pattern).absolute()
     return sorted(str(p) for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-
-
-def _list_folder(folder: Path) -> list[Path]:
-    """Return a folder's data files as Spark lists them: with those in ``name=value`` folders, without hidden ones."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(("_", ".")):
-            continue
-        if path.is_dir() and "=" in path.name:
-            found += _list_folder(path)
-        elif path.is_file() and guess_catalog_format(path.name):
-            found.append(path)
-    return found
 
 
 def _add_partition_columns(
@@ -131,19 +141,6 @@ def _add_partition_columns(
     folders = Path(file).parent.relative_to(catalog).parts
     values = dict(part.split("=", 1) for part in folders)
     return [*columns, *values], [ParsedRecord({**(p.record or {}), **values}, p.error) for p in records]
-
-
-def _detect_format(name: str, kind: str, file: IO[bytes]) -> CatalogFormat:
-    found = guess_catalog_format(name) if kind == "auto" else kind
-    if found is None:
-        raise ValueError(
-            f'unknown format; known are {", ".join(FORMAT_SUFFIXES)}, or say format = "csv" in the mapping'
-        )
-    if found == "json" and kind == "auto":
-        start = file.read(64)
-        file.seek(0)
-        return "json" if is_json_array(start) else "jsonl"
-    return found  # type: ignore[return-value]
 
 
 _Read = tuple[list[str], list[ParsedRecord], bool]
@@ -160,17 +157,19 @@ def _read_parquet(file: IO[bytes], limit: int) -> _Read:
     return table.schema_arrow.names, [ParsedRecord(row, None) for row in rows[:limit]], whole
 
 
-def _read_json_lines(file: IO[bytes], limit: int) -> _Read:
-    return _take_head([], (parse_json_line(line) for line in file if not is_blank(line)), limit)
-
-
-def _read_csv(file: IO[bytes], limit: int) -> _Read:
-    records = CsvRecords(line.removesuffix(b"\n") for line in file)
-    return _take_head(records.columns, iter(records), limit)
-
-
-def _read_json_array(file: IO[bytes], limit: int) -> _Read:
-    return _take_head([], iter(_Array(file)), limit)
+def _read_text(lines: Iterator[bytes], kind: CatalogFormat, limit: int, delimiter: str | None) -> _Read:
+    """Return columns (of CSV) and records of a text file given line by line."""
+    if kind == "csv":
+        records = CsvRecords((line.removesuffix(b"\n") for line in lines), delimiter)
+        return _take_head(records.columns, iter(records), limit)
+    if kind == "jsonl":
+        return _take_head([], (parse_json_line(line) for line in lines if not is_blank(line)), limit)
+    first = next((line for line in lines if not is_blank(line)), b"")
+    if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
+        return _take_head([], iter(_Array(chain([first], lines))), limit)
+    # An object that wraps the array: only its end tells which of its values it is.
+    document = b"".join(chain([first], take_bytes(lines, MAX_ARRAY_BYTES)))
+    return _take_head([], iter(parse_json_array(document)), limit)
 
 
 def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) -> _Read:
@@ -178,14 +177,11 @@ def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) 
     return columns, found[:limit], len(found) <= limit
 
 
-_READERS = {"parquet": _read_parquet, "jsonl": _read_json_lines, "json": _read_json_array, "csv": _read_csv}
-
-
 class _Array:
     """The elements of a JSON array one by one, without reading further than needed."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""  # what was read and is not parsed yet
 
@@ -204,7 +200,7 @@ class _Array:
                 return
 
     def _read_more(self) -> bool:
-        chunk = self._file.read(READ_CHUNK_BYTES)
+        chunk = next(self._lines, b"")
         self._text += self._decoder.decode(chunk, final=not chunk)
         return bool(chunk)
 

@@ -32,7 +32,7 @@ def list_mapping_files(folder: Path) -> list[Path]:
 
 
 def map_parsed_record(
-    parsed: ParsedRecord, mapping: SourceMapping, image_base: str, day: date | None = None
+    parsed: ParsedRecord, mapping: SourceMapping, image_base: str, day: date | None = None, timezone: str = "UTC"
 ) -> MappedRow | None:
     """Return a record as a row of `snapshots`, or None for a record of another date.
 
@@ -41,12 +41,13 @@ def map_parsed_record(
         mapping: Which column is what.
         image_base: Canonical URI that relative image paths start from.
         day: The snapshot date; None takes the records of all dates.
+        timezone: Of the shop, for moments that carry a zone.
     """
     record = parsed.record
     if record is None:
         return make_malformed_row(parsed.error or "unreadable", parsed.salvaged, mapping)
     if mapping.snapshot is not None and not (as_text(record.get(mapping.snapshot)) or "").strip():
         return make_malformed_row(f"the snapshot column {mapping.snapshot!r} is empty", record, mapping)
-    if day is not None and not is_of_snapshot(record, mapping, day):
+    if day is not None and not is_of_snapshot(record, mapping, day, timezone):
         return None
     return map_record(record, mapping, image_base)

@@ -20,15 +20,27 @@ FORMAT_SUFFIXES: dict[str, CatalogFormat] = {
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
 }
-"""Formats by a file's suffix; all but Parquet may be followed by ``.gz``."""
+"""Formats by a file's suffix; all but Parquet may be followed by one of `PACKED_SUFFIXES`."""
 
-MAX_CSV_RECORD_LINES = 1_000
-"""A quote that stays open for more lines than this counts as a stray one."""
+PACKED_SUFFIXES = (".gz", ".bz2", ".zst", ".zip")
 
-CSV_DELIMITERS = (",", ";", "\t")
+MAX_CSV_RECORD_BYTES = 1 << 20
+"""A quote that stays open for more bytes than this counts as a stray one; a field may be as long."""
+
+CSV_DELIMITERS = (",", ";", "\t", "|")
+
+csv.field_size_limit(MAX_CSV_RECORD_BYTES)
 
 _BOM = "\ufeff"
+HEAD_BYTES = 1 << 16
+"""How much of a ``.json`` file's first line tells what it is."""
+
+_OPEN_OBJECT = re.compile(r'\{(\s*"[^"]*"\s*:\s*[\[{]?)?')
+_OPEN_WRAPPER = re.compile(r'\{\s*"[^"]*"\s*:\s*\[\s*\{')
+_SEPARATOR_LINE = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=(.)"?\r?', re.IGNORECASE)
 _JSON_OPENING = re.compile(r"\ufeff?\s*\{")
 _JSON_KEY = re.compile(r"""\s*("(?:[^"\\]|\\.)*")\s*:\s*""")
 _JSON_NEXT = re.compile(r"\s*[,}]")
@@ -49,14 +61,35 @@ class ParsedRecord(NamedTuple):
 
 
 def guess_catalog_format(name: str) -> CatalogFormat | None:
-    """Return the format that a file's suffix stands for; a ``json`` file may be JSON Lines (`is_json_array`)."""
-    lowered = name.lower().removesuffix(".gz")
+    """Return the format that a file's suffix stands for; a ``json`` file may be JSON Lines (`is_json_document`)."""
+    lowered = name.lower()
+    if suffix := next((suffix for suffix in PACKED_SUFFIXES if lowered.endswith(suffix)), None):
+        lowered = lowered.removesuffix(suffix)
     return next((kind for suffix, kind in FORMAT_SUFFIXES.items() if lowered.endswith(suffix)), None)
 
 
-def is_json_array(head: bytes) -> bool:
-    """Return whether the first bytes of a ``.json`` file begin an array."""
-    return head.removeprefix(_BOM.encode()).lstrip()[:1] == b"["
+def is_json_document(head: bytes, id_column: str | None = None) -> bool:
+    """Return whether a ``.json`` file is one document: an array, or an object that wraps one; else it is JSON Lines.
+
+    Args:
+        head: the first line, up to `HEAD_BYTES` of it.
+        id_column: column of the product id: an object that has it is a product, not a wrapper.
+    """
+    text = head.decode(errors="replace").removeprefix(_BOM).strip()
+    if text.startswith("[") or _OPEN_OBJECT.fullmatch(text):
+        return True
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        is_cut = len(head) >= HEAD_BYTES
+        return is_cut and bool(_OPEN_WRAPPER.match(text)) and id_column not in salvage_json_fields(text)
+    return isinstance(value, dict) and id_column not in value and len(_find_wrapped(value)) == 1
+
+
+def _find_wrapped(value: dict[str, Any]) -> list[list[Any]]:
+    """Return the values of an object that are arrays of objects: products, if it wraps them."""
+    lists = (item for item in value.values() if isinstance(item, list) and item)
+    return [items for items in lists if all(isinstance(item, dict) for item in items)]
 
 
 def is_blank(line: bytes) -> bool:
@@ -93,7 +126,9 @@ def salvage_json_fields(text: str) -> dict[str, Any]:
 
 
 def parse_json_array(document: bytes) -> list[ParsedRecord]:
-    """Return the records of a JSON file that is an array of objects; an element that is no object becomes an error.
+    """Return the records of a JSON file that is an array of objects, or wraps one.
+
+    An element that is no object becomes an error.
 
     Raises:
         ValueError: The document as a whole is broken; the message says where.
@@ -102,20 +137,27 @@ def parse_json_array(document: bytes) -> list[ParsedRecord]:
         items = json.loads(_decode(document))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if isinstance(items, dict) and len(wrapped := _find_wrapped(items)) == 1:
+        items = wrapped[0]
     if not isinstance(items, list):
-        raise ValueError(f"holds {_name_kind(items)}, not an array of products")
+        raise ValueError(
+            f"holds {_name_kind(items)}, not an array of products: an array, an object that wraps one array, or one "
+            "object a line is expected"
+        )
     return [make_record(item) for item in items]
 
 
 class CsvRecords:
     """The records of one CSV file: quotes doubled inside quotes, line ends LF or CRLF, UTF-8 with or without a BOM.
 
-    The delimiter is the one of comma, semicolon and tab that splits the heading into most columns. A record that cannot
+    The delimiter is the one that Excel's first line ``sep=;`` names, else the one of comma, semicolon, tab and bar that
+    splits the heading into most columns. A record that cannot
     be read (a stray quote, a wrong number of fields, bytes that are not UTF-8) yields an error and costs its own first
     line only: the other lines that an open quote took in are read again as lines of their own.
 
     Args:
         lines: The file's lines without their line feeds.
+        delimiter: What separates the fields; None: the heading tells.
 
     Attributes:
         columns: The headings as the file has them, in order; empty when the file is.
@@ -125,23 +167,28 @@ class CsvRecords:
         ValueError: The heading cannot be read.
     """
 
-    def __init__(self, lines: Iterable[bytes]) -> None:
+    def __init__(self, lines: Iterable[bytes], delimiter: str | None = None) -> None:
         self._lines = iter(lines)
         self._returned: deque[bytes] = deque()  # lines to read again, before the rest of `_lines`
         self._record_lines: list[bytes] = []  # lines of the record that was read last
         self.delimiter = ","
-        self.columns = self._read_heading()
+        self.columns = self._read_heading(delimiter)
 
     def __iter__(self) -> Iterator[ParsedRecord]:
         while (parsed := self._read_record()) is not None:
             yield parsed
 
-    def _read_heading(self) -> list[str]:
+    def _read_heading(self, delimiter: str | None) -> list[str]:
         """Choose the delimiter and return the column names."""
+        first = next(self._lines, None)
+        if first is not None and (named := _SEPARATOR_LINE.fullmatch(first)):
+            delimiter = delimiter or named[1].decode()
+        elif first is not None:
+            self._returned.append(first)
         candidates: dict[str, list[str]] = {}
         problem: Exception | None = None
         # Read the heading once with each delimiter and return its lines each time.
-        for self.delimiter in CSV_DELIMITERS:
+        for self.delimiter in (delimiter,) if delimiter else CSV_DELIMITERS:
             try:
                 candidates[self.delimiter] = self._read_fields() or []
             except (ValueError, csv.Error) as error:
@@ -191,10 +238,12 @@ class CsvRecords:
 
     def _take_lines(self) -> Iterator[str]:
         """Yield lines for one record and keep them in `_record_lines`."""
+        size = 0
         while (line := self._returned.popleft() if self._returned else next(self._lines, None)) is not None:
             self._record_lines.append(line)
-            if len(self._record_lines) > MAX_CSV_RECORD_LINES:
-                raise ValueError(f"a quote stays open for more than {MAX_CSV_RECORD_LINES} lines")
+            size += len(line) + 1
+            if size > MAX_CSV_RECORD_BYTES and len(self._record_lines) > 1:
+                raise ValueError(f"a quote stays open for more than {MAX_CSV_RECORD_BYTES:,} bytes")
             yield _decode(line).removesuffix("\r") + "\n"
 
 

@@ -7,7 +7,6 @@ row is written. A fault of one record is an error of that record only.
 import json
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,24 +17,19 @@ from urllib.parse import urlsplit
 
 import fsspec
 import pyarrow as pa
+from charset_normalizer import from_bytes
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, SparkRuntimeException
+from pyspark.errors import AnalysisException, PythonException, SparkRuntimeException
 from pyspark.sql import functions as F
 
-from jobs.catalog.formats import (
-    MAX_ARRAY_BYTES,
-    CatalogBlock,
-    RecordReader,
-    UnreadableFileError,
-    count_rows_by_block,
-    get_record_reader,
-    list_source_columns,
-    scan_blocks,
-    select_columns,
-)
+from jobs.catalog.delivery import Delivery, check_packed_files, list_delivery, to_spark_path
+from jobs.catalog.formats import CatalogBlock, RecordReader, count_rows_by_block, get_record_reader, scan_blocks
 from jobs.catalog.mapping import catalog_folder, list_mapping_files
-from jobs.catalog.records import FORMAT_SUFFIXES, CatalogFormat, guess_catalog_format, is_json_array
+from jobs.catalog.parquet_parts import open_parquet_session, read_footers, scan_parquet_files
+from jobs.catalog.parts import UnreadableFileError
+from jobs.catalog.records import CatalogFormat
 from jobs.errors import NightStoppedError
+from jobs.spark.worker_errors import describe_java_error, is_worker_error, read_worker_message
 from jobs.state.run_context import RunContext
 from schemas.source import MappingError, SourceMapping
 from schemas.uri import FILE_SCHEME, folder_uri
@@ -45,10 +39,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ENCODING_SAMPLE_BYTES = 4096
+
 SAMPLED_RECORDS = 100
 """Records of a JSON Lines catalogue in which the columns of the mapping are looked for."""
 
-_SUFFIX = re.compile(r"^.*?((\.[^./]+(\.gz)?)?)$")
 _SUMMARY = "file string, block long, records long, columns string, problem string"
 
 
@@ -62,6 +57,7 @@ class CatalogSource:
         counts: Records of every block; their sum is the number of records delivered.
         mapping: Which column is what.
         image_base: Canonical URI that relative image paths start from.
+        has_subfolders: Whether files lie in folders that are no partitions.
     """
 
     rows: "DataFrame"
@@ -69,6 +65,7 @@ class CatalogSource:
     counts: Mapping[CatalogBlock, int]
     mapping: SourceMapping
     image_base: str
+    has_subfolders: bool = False
 
     def offsets(self) -> dict[CatalogBlock, int]:
         """Return the `source_row` of each block's first record: files by name, then blocks by byte offset."""
@@ -138,71 +135,41 @@ def open_source(context: RunContext) -> CatalogSource:
     path = resolve_catalog_path(context)
     mapping = load_mapping(context)
     try:
-        rows, kind = _scan(context.spark, path, mapping)
-        survey = _survey(rows, kind)
+        delivery = list_delivery(context.spark, path, mapping)
+        rows, survey = _scan(context.spark, delivery, mapping)
+    except PythonException as error:
+        if not is_worker_error(error, UnreadableFileError):
+            raise
+        raise NightStoppedError(f"cannot read the catalogue: {read_worker_message(error)}") from error
     except (AnalysisException, SparkRuntimeException, Py4JJavaError) as error:
-        raise NightStoppedError(f"cannot read the catalogue {path}: {_first_line(error)}") from error
+        raise NightStoppedError(f"cannot read the catalogue {path}: {describe_java_error(error)}") from error
     except UnreadableFileError as error:
         raise NightStoppedError(f"cannot read the catalogue: {error}") from error
     if not sum(survey.counts.values()):
         raise NightStoppedError(f"the catalogue {path} has no records; nothing was changed")
     _check_columns(path, mapping, survey)
-    if kind == "parquet":
-        rows = select_columns(rows, mapping.list_columns())
     image_base = mapping.resolve_image_base(catalog_folder(path))
-    return CatalogSource(rows, get_record_reader(kind), survey.counts, mapping, image_base)
+    read = get_record_reader(delivery.kind, mapping)
+    return CatalogSource(rows, read, survey.counts, mapping, image_base, delivery.has_subfolders)
 
 
-def _scan(spark: "SparkSession", path: str, mapping: SourceMapping) -> "tuple[DataFrame, CatalogFormat]":
-    """Return the rows of the catalogue's files and their format, which their names tell or the mapping."""
-    spark_path = _spark_path(path)
-    # Spark lists the files, so that its rules count: hidden files, partition folders, globs.
-    found = spark.read.format("binaryFile").load(spark_path).select("path", "length").collect()
-    files = _select_data_files(path, {row.path: row.length for row in found}, mapping)
-    kind = _detect_format(path, files, mapping)
-    # The readers get the folder or glob again, with the suffixes of the data files as a filter.
-    suffixes = sorted({_SUFFIX.sub(r"\1", name) for name in files})
-    glob = "*{" + ",".join(suffixes) + "}" if all(suffixes) else "*"
-    # A .json file is an array or JSON Lines; only its first character tells.
-    if mapping.format == "auto" and kind == "json" and not _is_array(spark, spark_path, glob):
-        kind = "jsonl"
-    largest = max(files, key=lambda name: files[name])
-    if kind == "json" and files[largest] > MAX_ARRAY_BYTES:
-        raise UnreadableFileError(
-            f"{largest} is a JSON array of {files[largest]:,} bytes, and one task parses an array in one piece: at "
-            f"most {MAX_ARRAY_BYTES:,}. Deliver it as JSON Lines (one object a line) or Parquet"
-        )
-    return scan_blocks(spark, spark_path, glob, kind), kind
-
-
-def _select_data_files(path: str, files: dict[str, int], mapping: SourceMapping) -> dict[str, int]:
-    """Return the files with the suffix of a data format; all files if none has one and the mapping names the format."""
-    known = {name: size for name, size in files.items() if guess_catalog_format(name)}
-    found = known or (files if mapping.format != "auto" else {})
-    if not found:
-        raise UnreadableFileError(
-            f"{path} holds no file that ends in {', '.join(FORMAT_SUFFIXES)} (.gz allowed); rename it, or say which it "
-            'is with format = "…" in the mapping'
-        )
-    return found
-
-
-def _detect_format(path: str, files: Iterable[str], mapping: SourceMapping) -> CatalogFormat:
-    if mapping.format != "auto":
-        return mapping.format
-    kinds = {kind for name in files if (kind := guess_catalog_format(name))}
-    if len(kinds) > 1:
-        raise UnreadableFileError(
-            f"{path} holds files of several formats ({', '.join(sorted(kinds))}): name files of one format, with a "
-            f"glob if need be, such as {path}/*.{min(kinds)}"
-        )
-    return kinds.pop()
-
-
-def _is_array(spark: "SparkSession", spark_path: str, glob: str) -> bool:
-    lines = scan_blocks(spark, spark_path, glob, "jsonl")
-    head = lines.select(F.substring(lines.columns[2], 1, 64).alias("head")).head()
-    return head is not None and is_json_array(bytes(head.head))
+def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> "tuple[DataFrame, _Survey]":
+    """Return the rows of a delivery, and what one pass over all of it found."""
+    if delivery.kind != "parquet":
+        rows = scan_blocks(spark, delivery.files, delivery.kind, mapping.encoding)
+        survey = _survey(rows, delivery.kind, mapping)
+        if mapping.encoding is None:
+            _report_encoding(rows)
+        check_packed_files(delivery, rows, survey.counts)
+        return rows, survey
+    # Parquet: a row is a record, and the footers have the columns. Nothing is parsed.
+    session = open_parquet_session(spark)
+    mapped = mapping.list_columns()
+    footers = read_footers(session, delivery.files, mapped)
+    columns = list(dict.fromkeys([name for footer in footers.values() for name in footer.names] + delivery.partitions))
+    base = delivery.path if "://" in delivery.path else catalog_folder(delivery.path)
+    rows = scan_parquet_files(session, footers, to_spark_path(base), delivery.partitions, mapped)
+    return rows, _Survey(count_rows_by_block(rows), columns, is_complete=True)
 
 
 @dataclass(frozen=True)
@@ -220,18 +187,15 @@ class _Survey:
     is_complete: bool
 
 
-def _survey(rows: "DataFrame", kind: CatalogFormat) -> _Survey:
-    """Count the catalogue's records and list its columns.
+def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> _Survey:
+    """Count the records of a text format and list their columns.
 
     Raises:
         UnreadableFileError: A file is broken as a whole.
     """
-    # Parquet: a row is a record, and the schema has the columns. Nothing is parsed.
-    if kind == "parquet":
-        return _Survey(count_rows_by_block(rows), list_source_columns(rows), is_complete=True)
-    # Other formats: tasks parse the records and return one summary a block. JSON Lines are parsed in a sample only.
+    # Tasks parse the records and return one summary a block. JSON Lines are parsed in a sample only.
     sampled = rows.limit(SAMPLED_RECORDS) if kind == "jsonl" else rows
-    summaries = sampled.mapInArrow(partial(summarise_blocks, read=get_record_reader(kind)), _SUMMARY).collect()
+    summaries = sampled.mapInArrow(partial(summarise_blocks, read=get_record_reader(kind, mapping)), _SUMMARY).collect()
     problem = next((row.problem for row in summaries if row.problem), None)
     if problem:
         raise UnreadableFileError(problem)
@@ -244,6 +208,20 @@ def _survey(rows: "DataFrame", kind: CatalogFormat) -> _Survey:
     if kind == "jsonl":
         return _Survey(count_rows_by_block(rows), union, is_complete=False)
     return _Survey({(row.file, row.block): row.records for row in summaries}, union, is_complete=True)
+
+
+def _report_encoding(rows: "DataFrame") -> None:
+    """Warn once for each file that is not UTF-8, with the encoding that it seems to have."""
+    broken = rows.where(~F.is_valid_utf8(F.col("value").cast("string")))
+    found = broken.groupBy(rows.columns[0]).agg(
+        F.count(F.lit(1)).alias("lines"), F.first(F.substring("value", 1, ENCODING_SAMPLE_BYTES)).alias("sample")
+    )
+    for file, lines, sample in found.collect():
+        guess = from_bytes(bytes(sample)).best()
+        log.warning(
+            "%s is not UTF-8: %d lines cannot be read; it seems to be %s. Say encoding = \"%s\" in the mapping",
+            file, lines, guess.encoding if guess else "cp1252", guess.encoding if guess else "cp1252",
+        )  # fmt: skip
 
 
 def summarise_blocks(batches: Iterable[pa.RecordBatch], read: RecordReader) -> Iterator[pa.RecordBatch]:
@@ -293,15 +271,3 @@ def _check_store(root: str) -> None:
         fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
         raise NightStoppedError(f"images under {root} cannot be reached: {error}") from error
-
-
-def _spark_path(path: str) -> str:
-    """Return a path for Spark's readers: s3a for S3, glob characters in the name of an existing file escaped."""
-    if "://" in path:
-        return path.replace("s3://", "s3a://", 1)
-    return re.sub(r"([*?\[\]{}\\])", r"\\\1", path) if Path(path).exists() else path
-
-
-def _first_line(error: Exception) -> str:
-    text = error.java_exception.getMessage() if isinstance(error, Py4JJavaError) else str(error)
-    return str(text).strip().splitlines()[0]

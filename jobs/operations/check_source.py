@@ -14,7 +14,7 @@ from PIL import Image
 
 from jobs.catalog.head import CatalogHead, read_head
 from jobs.catalog.mapping import catalog_folder, list_mapping_files, map_parsed_record
-from jobs.catalog.records import ParsedRecord, guess_catalog_format
+from jobs.catalog.records import ParsedRecord
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
 from jobs.images.reading import read_image, read_image_version
@@ -103,7 +103,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
         mapping_file = _find_mapping(catalog, settings.mapping)
         mapping = SourceMapping.load(mapping_file) if mapping_file is not None else None
         check.mapping_file = None if mapping_file is None else str(mapping_file)
-        check.head = read_head(catalog, CHECKED_RECORDS, mapping.format if mapping else "auto")
+        check.head = read_head(catalog, CHECKED_RECORDS, mapping)
         folder = _find_folder(check.head.files[0] if "{date}" in catalog else catalog)
         if mapping is None:
             check.mapping_text = _suggest(check.head, folder)
@@ -111,7 +111,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
     except (MoonError, MappingError, NoMappingError) as error:
         check.add_finding("error", str(error))
         return check
-    _check_files(check, check.head)
+    _check_files(check, check.head, mapping)
     if _check_columns(check, check.head, mapping):
         base = mapping.resolve_image_base(folder)
         roots = tuple(folder_uri(root) for root in settings.allowed_roots) or (base,)
@@ -158,14 +158,9 @@ def _suggest(head: CatalogHead, folder: str) -> str:
     return suggest_mapping(head.columns, records, None if "://" in folder else Path(folder))
 
 
-def _check_files(check: CheckResult, head: CatalogHead) -> None:
-    kinds = sorted({str(guess_catalog_format(name)) for name in head.files})
-    if len(kinds) > 1:
-        check.add_finding(
-            "error", f"files of several formats ({', '.join(kinds)}): name files of one format, with a glob"
-        )
-    if head.duplicate_columns:
-        names = ", ".join(head.duplicate_columns)
+def _check_files(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> None:
+    if repeated := [name for name in head.duplicate_columns if name in mapping.list_columns()]:
+        names = ", ".join(repeated)
         check.add_finding("error", f"the heading names {names} more than once; rename one of them")
     if not head.records:
         check.add_finding("error", f"{head.files[0]} has no records")

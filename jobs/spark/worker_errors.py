@@ -2,6 +2,9 @@
 
 from pyspark.errors import PythonException
 
+JAVA_CAUSES = 20
+"""Causes of a Java exception that are followed; more would be a loop."""
+
 TRACEBACK_START = "Traceback (most recent call last):\n"
 
 
@@ -11,8 +14,30 @@ def is_worker_error(error: PythonException, kind: type[Exception]) -> bool:
     Spark passes a worker's exception to the driver only as a formatted traceback (message parameter ``traceback`` of
     the condition PYTHON_EXCEPTION, pyspark 4.3.0). The class is the first word of its first line that is not indented.
     """
+    return _read_last_line(error).partition(":")[0] == f"{kind.__module__}.{kind.__qualname__}"
+
+
+def read_worker_message(error: PythonException) -> str:
+    """Return the message of the exception that ended a task, its first line."""
+    return _read_last_line(error).partition(": ")[2]
+
+
+def describe_java_error(error: Exception) -> str:
+    """Return the first line of a Java exception's message, and that of its deepest cause if it says more."""
+    java = getattr(error, "_origin", None) or getattr(error, "java_exception", None)
+    messages = [str(error) if java is None else str(java.getMessage() or java)]
+    for _ in range(JAVA_CAUSES):
+        java = java.getCause() if java is not None else None
+        if java is None:
+            break
+        messages.append(str(java.getMessage() or java.getClass().getSimpleName()))
+    first, last = (message.strip().splitlines()[0] for message in (messages[0], messages[-1]))
+    return first if last in first else f"{first} ({last})"
+
+
+def _read_last_line(error: PythonException) -> str:
+    """Return class and message of the exception that was raised."""
     traceback = (error.getMessageParameters() or {}).get("traceback", "")
     # The traceback that was raised is the last one: those of its causes come before it.
     lines = traceback.rpartition(TRACEBACK_START)[2].splitlines()
-    name = next((line.partition(":")[0] for line in lines if line and not line.startswith(" ")), "")
-    return name == f"{kind.__module__}.{kind.__qualname__}"
+    return next((line for line in lines if line and not line.startswith(" ")), "")

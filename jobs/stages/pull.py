@@ -11,7 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyspark.errors import PythonException
@@ -55,6 +57,7 @@ class SnapshotTask:
         image_base: Canonical URI that relative image paths start from.
         roots: Canonical URIs of the folders that images may come from.
         day: The snapshot date.
+        timezone: Of the shop.
         by_content: Whether an image's version is the digest of its bytes.
     """
 
@@ -65,6 +68,7 @@ class SnapshotTask:
     image_base: str
     roots: tuple[str, ...]
     day: date
+    timezone: str
     by_content: bool
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -86,7 +90,7 @@ class SnapshotTask:
         for block, parsed in self.read(batches):
             number = self.offsets.get(block, 0) + seen[block]
             seen[block] += 1
-            row = map_parsed_record(parsed, self.mapping, self.image_base, self.day)
+            row = map_parsed_record(parsed, self.mapping, self.image_base, self.day, self.timezone)
             if row is not None:
                 yield number, row
         changed = [block[0] for block, count in seen.items() if count != self.counts.get(block)]
@@ -119,6 +123,8 @@ def pull(context: RunContext, _plan: Plan | None = None) -> StageResult:
             f"the catalogue {resolve_catalog_path(context)} has no rows of {context.date} in its snapshot column "
             f"{source.mapping.snapshot!r}; nothing was changed"
         )
+    if source.has_subfolders:
+        _check_ids_of_folders(context, source, files)
     return StageResult({"delivered": delivered}, {"snapshot": _commit(context, files)})
 
 
@@ -131,6 +137,7 @@ def _write(context: RunContext, source: CatalogSource) -> list[AddedFile]:
         image_base=source.image_base,
         roots=list_allowed_roots(context),
         day=date.fromisoformat(context.date),
+        timezone=context.settings.timezone,
         by_content=context.settings.image_version == "sha256",
     )
     try:
@@ -142,6 +149,29 @@ def _write(context: RunContext, source: CatalogSource) -> list[AddedFile]:
             f"the catalogue {resolve_catalog_path(context)} changed while it was read: run again when its "
             "delivery is finished"
         ) from error
+
+
+def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Sequence[AddedFile]) -> None:
+    """Stop for a product id in two subfolders: these are deliveries of several dates side by side, not parts of one.
+
+    Raises:
+        NightStoppedError: an id occurs in two folders; nothing was committed.
+    """
+    starts = sorted((number, block[0]) for block, number in source.offsets().items())
+    folders = [(start, PurePosixPath(unquote(file)).parent.as_posix()) for start, file in starts]
+    folder = F.lit(None)
+    for start, name in folders:
+        folder = F.when(F.col("source_row") >= start, name).otherwise(folder)
+    rows = _read_written(context, files).where(F.col("product_id").isNotNull()).withColumn("folder", folder)
+    found = rows.groupBy("product_id").agg(F.array_sort(F.collect_set("folder")).alias("folders"))
+    twice = found.where(F.size("folders") > 1).head()
+    if twice is not None:
+        context.lake.discard(SNAPSHOTS.name, files)
+        raise NightStoppedError(
+            f"the product {twice.product_id!r} is in {' and in '.join(twice.folders[:2])}: these look like deliveries "
+            "of several dates side by side. Name one of them, with {date} in --catalog if its folder has the date; "
+            "nothing was changed"
+        )
 
 
 def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:

@@ -1,0 +1,104 @@
+"""The files of a delivery: which ones a run reads, in which format, and whether all of them were read.
+
+`{date}` is filled in already. The rules for names are in `jobs.catalog.parts`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from pyspark.sql import functions as F
+
+from jobs.catalog.archives import ARRAY_REMEDY, MAX_ARRAY_BYTES, detect_format, find_archives
+from jobs.catalog.formats import CatalogBlock, scan_blocks
+from jobs.catalog.parquet_parts import escape_glob
+from jobs.catalog.parts import UnreadableFileError, has_subfolders, list_local_files, select_data_files
+from jobs.catalog.records import HEAD_BYTES, PACKED_SUFFIXES, CatalogFormat, is_json_document
+from jobs.spark.filesystem import list_files
+from schemas.source import SourceMapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The files of a delivery.
+
+    Attributes:
+        path: how it is named in messages.
+        files: data files as Spark's readers take them, sorted.
+        kind: their format.
+        partitions: names of the columns that ``name=value`` folders are.
+        has_subfolders: whether files lie in folders that are no partitions.
+    """
+
+    path: str
+    files: list[str]
+    kind: CatalogFormat
+    partitions: list[str]
+    has_subfolders: bool
+
+
+def list_delivery(spark: "SparkSession", path: str, mapping: SourceMapping) -> Delivery:
+    """Return the data files of the catalogue and their format, which their names tell or the mapping.
+
+    Raises:
+        UnreadableFileError: there is no such file, or a part of the delivery would not be read.
+    """
+    local = Path(path)
+    found = list_local_files(local) if local.exists() else list_files(spark, to_spark_path(path))
+    if not found:
+        raise UnreadableFileError(f"{path}: no such file or folder, or nothing in it")
+    archives = find_archives(found) if local.exists() else {}
+    sizes = {name: size for name, (_, size) in found.items()}
+    names = select_data_files(path, sizes, mapping.format, archives)
+    kind = detect_format(path, names, mapping.format, archives)
+    files = [escape_glob(found[name][0]) for name in names]
+    folders = dict.fromkeys(part for name in names for part in PurePosixPath(name).parts[:-1] if "=" in part)
+    partitions = list(dict.fromkeys(folder.split("=", 1)[0] for folder in folders))
+    # A .json file is an array, a wrapped array or JSON Lines; only its beginning tells.
+    if mapping.format == "auto" and kind == "json" and not _is_array(spark, files, mapping):
+        kind = "jsonl"
+    largest = max(names, key=lambda name: found[name][1])
+    if kind == "json" and found[largest][1] > MAX_ARRAY_BYTES:
+        raise UnreadableFileError(
+            f"{largest} is a JSON array of {found[largest][1]:,} bytes, and one task parses an array in one piece: at "
+            f"most {MAX_ARRAY_BYTES:,}; {ARRAY_REMEDY}"
+        )
+    return Delivery(path, files, kind, partitions, has_subfolders(names))
+
+
+def _is_array(spark: "SparkSession", files: list[str], mapping: SourceMapping) -> bool:
+    lines = scan_blocks(spark, files, "jsonl", mapping.encoding)
+    head = lines.select(F.substring("value", 1, HEAD_BYTES).alias("head")).head()
+    return head is not None and is_json_document(bytes(head.head), mapping.id)
+
+
+def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[CatalogBlock, int]") -> None:
+    """Stop for a packed file that unpacks to nothing; of plain files the size has told.
+
+    Args:
+        delivery: the files.
+        rows: their lines (`jobs.catalog.formats.scan_blocks`).
+        counts: records by block; a file with records needs no further look.
+
+    Raises:
+        UnreadableFileError: a file has no line.
+    """
+    packed = {PurePosixPath(file).name for file in delivery.files if file.lower().endswith(PACKED_SUFFIXES)}
+    if not packed or len({file for file, _ in counts}) == len(delivery.files):
+        return
+    seen = {PurePosixPath(unquote(row[0])).name for row in rows.select(rows.columns[0]).distinct().collect()}
+    if empty := sorted(name for name in packed if name.replace("\\", "") not in seen):
+        raise UnreadableFileError(f"{empty[0]} unpacks to nothing. Nothing was changed; deliver it again")
+
+
+def to_spark_path(path: str) -> str:
+    """Return a path for Spark's readers: s3a for S3, glob characters in the name of an existing file escaped."""
+    if "://" in path:
+        return path.replace("s3://", "s3a://", 1)
+    return path

@@ -1,0 +1,182 @@
+"""Reads the Parquet files of a delivery, whoever wrote them: only mapped columns, each file by its own schema.
+
+Spark takes the schema of one file for all and reads nulls where another has none of its columns, and it refuses a whole
+file for a type of a column that nobody needs. So the driver reads every footer first.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from py4j.protocol import Py4JJavaError
+
+from jobs.catalog.formats import make_place_columns, quote_column
+from jobs.catalog.parts import UnreadableFileError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+SESSION_SETTINGS = {
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+}
+"""Names as they are written, nanoseconds as numbers (made moments here), partition values as text."""
+
+
+@dataclass(frozen=True)
+class ParquetFooter:
+    """What one file's footer says.
+
+    Attributes:
+        names: all columns, in order.
+        types: Spark's type of each mapped column, as JSON.
+        nanoseconds: mapped columns that are moments in nanoseconds; whether they are in UTC.
+    """
+
+    names: list[str]
+    types: dict[str, str]
+    nanoseconds: dict[str, bool]
+
+    @property
+    def layout(self) -> str:
+        """What files must share to be read together."""
+        return f"{sorted(self.types.items())} {sorted(self.nanoseconds.items())}"
+
+
+def read_footers(session: "SparkSession", files: Sequence[str], mapped: Iterable[str]) -> dict[str, ParquetFooter]:
+    """Return the footer of every file, its path as key.
+
+    Args:
+        session: as `open_parquet_session` returns it.
+        files: paths or URIs.
+        mapped: columns whose types are needed.
+
+    Raises:
+        UnreadableFileError: a file is no Parquet, is cut off, or a mapped column has a type that Spark cannot read.
+    """
+    wanted = set(mapped)
+    return {file: _read_footer(session, file, wanted) for file in files}
+
+
+def open_parquet_session(spark: "SparkSession") -> "SparkSession":
+    """Return a session of the same application that reads Parquet by `SESSION_SETTINGS`."""
+    session = spark.newSession()
+    for name, value in SESSION_SETTINGS.items():
+        session.conf.set(name, value)
+    return session
+
+
+def scan_parquet_files(
+    session: "SparkSession",
+    footers: dict[str, ParquetFooter],
+    base: str,
+    partitions: Sequence[str],
+    mapped: Sequence[str],
+) -> "DataFrame":
+    """Return the mapped columns of Parquet files after the two columns that give a row's place.
+
+    They are called ``c`` and their number in `mapped`: Spark's tasks do not take every name that a column may have.
+
+    Args:
+        session: as `open_parquet_session` returns it.
+        footers: of the files (`read_footers`).
+        base: folder below which ``name=value`` folders are columns.
+        partitions: names of these columns.
+        mapped: columns to read; those that no file has are left out.
+
+    Raises:
+        UnreadableFileError: a file lacks a mapped column that another file has, or types cannot be read together.
+    """
+    in_files = {name for footer in footers.values() for name in footer.names}
+    needed = [name for name in mapped if name in in_files and name not in partitions]
+    _check_columns(footers, needed)
+    as_text = _find_mixed_types(footers, needed)
+    groups: dict[str, list[str]] = {}
+    for file, footer in footers.items():
+        groups.setdefault(footer.layout, []).append(file)
+    frames = []
+    for files in groups.values():
+        footer = footers[files[0]]
+        schema = ", ".join(f"{_quote(name)} {footer.types[name]}" for name in needed)
+        table = session.read.schema(schema).option("basePath", base).parquet(*map(escape_glob, files))
+        columns = [_read_column(footer, name, as_text) for name in needed]
+        columns += [quote_column(name) for name in mapped if name in partitions]
+        names = [*needed, *(name for name in mapped if name in partitions)]
+        numbered = [column.alias(f"c{mapped.index(name)}") for name, column in zip(names, columns, strict=True)]
+        frames.append(table.select(*make_place_columns(), *numbered))
+    return reduce(lambda left, right: left.unionByName(right), frames)
+
+
+def escape_glob(path: str) -> str:
+    """Return a path with the characters of a glob escaped, as Spark's readers take it."""
+    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in path)
+
+
+def _read_footer(session: "SparkSession", file: str, mapped: set[str]) -> ParquetFooter:
+    jvm = session._jvm
+    hadoop, parquet = jvm.org.apache.hadoop.fs, jvm.org.apache.parquet  # type: ignore[union-attr]
+    spark_sql = jvm.org.apache.spark.sql.execution.datasources.parquet  # type: ignore[union-attr]
+    configuration = session._jsc.hadoopConfiguration()
+    try:
+        source = parquet.hadoop.util.HadoopInputFile.fromPath(hadoop.Path(file), configuration)
+        reader = parquet.hadoop.ParquetFileReader.open(source)
+        schema = reader.getFooter().getFileMetaData().getSchema()
+        reader.close()
+    except Py4JJavaError as error:
+        cause = str(error.java_exception.getMessage()).strip().splitlines()[0]
+        raise UnreadableFileError(f"{file} is no readable Parquet file: {cause}") from error
+    converter = spark_sql.ParquetToSparkSchemaConverter(session._jsparkSession.sessionState().conf())
+    names = [schema.getFieldName(index) for index in range(schema.getFieldCount())]
+    types, nanoseconds = {}, {}
+    for name in mapped.intersection(names):
+        field = schema.getType(name)
+        annotation = str(field.getLogicalTypeAnnotation())
+        if annotation.startswith("TIMESTAMP(NANOS"):
+            nanoseconds[name] = annotation.endswith("true)")
+        fields = jvm.java.util.ArrayList()  # type: ignore[union-attr]
+        fields.add(field)
+        try:
+            types[name] = converter.convert(parquet.schema.MessageType("column", fields)).fields()[0].dataType().sql()
+        except Exception as error:  # Py4J's classes and those that pyspark makes of them
+            raise UnreadableFileError(
+                f"{file}: the column {name!r} has a type that cannot be read ({field})"
+            ) from error
+    return ParquetFooter(names, types, nanoseconds)
+
+
+def _check_columns(footers: dict[str, ParquetFooter], needed: Sequence[str]) -> None:
+    for file, footer in footers.items():
+        if lacking := [name for name in needed if name not in footer.names]:
+            raise UnreadableFileError(
+                f"{file} lacks {', '.join(map(repr, lacking))}: the mapping names it, and other files of the delivery "
+                "have it. Deliver the file again, or take it out of the mapping"
+            )
+
+
+def _find_mixed_types(footers: dict[str, ParquetFooter], needed: Sequence[str]) -> set[str]:
+    """Return the columns that have several types, all of which can be read as text."""
+    mixed = set()
+    for name in needed:
+        kinds = {footer.types[name]: file for file, footer in footers.items()}
+        if len(kinds) > 1:
+            if any(kind.startswith(("ARRAY", "MAP", "STRUCT")) for kind in kinds):
+                listed = "; ".join(f"{kind} in {file}" for kind, file in kinds.items())
+                raise UnreadableFileError(f"the column {name!r} has several types: {listed}. Deliver one of them")
+            mixed.add(name)
+    return mixed
+
+
+def _read_column(footer: ParquetFooter, name: str, as_text: set[str]) -> "Column":
+    from pyspark.sql import functions as F  # noqa: PLC0415
+
+    column: Column = quote_column(name)
+    if name in footer.nanoseconds:
+        moment = F.timestamp_micros(F.expr(f"{_quote(name)} div 1000"))
+        column = moment if footer.nanoseconds[name] else moment.cast("timestamp_ntz")
+    return column.cast("string") if name in as_text else column
+
+
+def _quote(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
