@@ -33,7 +33,7 @@ def compute_snapshot_date(params: Mapping[str, Any], dag_run: DatedRun) -> str:
     chosen = params.get("date")
     if chosen:
         return date.fromisoformat(chosen).isoformat()
-    return Settings().compute_snapshot_date(dag_run.logical_date or dag_run.run_after).isoformat()
+    return Settings().compute_snapshot_date(dag_run.logical_date or dag_run.run_after)
 
 
 MACROS = {"snapshot_date": compute_snapshot_date}

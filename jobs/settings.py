@@ -5,7 +5,7 @@ import it too.
 """
 
 import sys
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -117,9 +117,10 @@ class Settings(BaseSettings):
         """Whether the Milvus URI is a path, which means the embedded Milvus Lite."""
         return "://" not in self.milvus
 
-    def compute_snapshot_date(self, moment: datetime) -> date:
-        """Return the snapshot date of a night that starts at a moment: the shop's local day minus the offset."""
-        return moment.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.snapshot_offset_days)
+    def compute_snapshot_date(self, moment: datetime) -> str:
+        """Return the ISO snapshot date of a run that starts at a moment: the shop's local day minus the offset."""
+        day = moment.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.snapshot_offset_days)
+        return day.isoformat()
 
     def storage_options(self) -> dict[str, str]:
         """Return the object-store options in clear text, for the libraries that need them."""

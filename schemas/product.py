@@ -48,7 +48,11 @@ def canonicalise_product(
 ) -> CatalogProduct:
     """Return delivered values in canonical form; empty category levels and empty attributes are left out."""
     levels = (canonicalise_text(level) for level in category or ())
-    pairs = {canonicalise_text(key): canonicalise_text(value) for key, value in (attributes or {}).items()}
+    # " Colour" and "Colour" are one attribute: it keeps both values.
+    pairs: dict[str, str] = {}
+    for key, value in (attributes or {}).items():
+        name, text = canonicalise_text(key), canonicalise_text(value)
+        pairs[name] = ", ".join(dict.fromkeys(filter(None, [pairs.get(name), text])))
     return CatalogProduct(
         title=canonicalise_text(title),
         description=canonicalise_text(description),

@@ -67,7 +67,7 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
 
 def make_malformed_row(error: str, salvaged: Mapping[str, Any], mapping: SourceMapping) -> MappedRow:
     """Return the row of a record that cannot be read; its product id where that field is intact."""
-    return MappedRow(product_id=as_text(salvaged.get(mapping.id)), row_error=as_text(error))
+    return MappedRow(product_id=as_text(salvaged.get(mapping.id)) or None, row_error=as_text(error))
 
 
 def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date, timezone: str = "UTC") -> bool:

@@ -153,10 +153,10 @@ def _convert_pairs(pairs: list[tuple[Any, Any]]) -> dict[str, str]:
 
 
 def join_values(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Return name → values; a name that occurs again keeps its values, each once, joined by commas."""
+    """Return name → values; a name that occurs again keeps all its values, each once, joined by commas."""
     joined: dict[str, list[str]] = {}
     for name, text in pairs:
-        values = joined.setdefault(name.strip(), [])
+        values = joined.setdefault(name, [])
         if text not in values:
             values.append(text)
     return {name: ", ".join(values) for name, values in joined.items()}
@@ -172,7 +172,7 @@ def _parse_pairs(value: str, pair: str, key: str, multi: str) -> tuple[dict[str,
         if not found or not name.strip():
             return None, f"expected name{key}value, found {_shorten(piece)}"
         values = (as_text(part.strip()) or "" for part in text.split(multi))
-        pairs += [(as_text(name) or "", text) for text in values]
+        pairs += [(as_text(name.strip()) or "", text) for text in values]
     return join_values(pairs), None
 
 

@@ -103,7 +103,7 @@ def parse_snapshot_date(given: str | None, settings: "Settings") -> str:
         typer.BadParameter: the text is no date.
     """
     if given is None:
-        return settings.compute_snapshot_date(datetime.now(UTC)).isoformat()
+        return settings.compute_snapshot_date(datetime.now(UTC))
     try:
         if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", given):
             raise ValueError(given)

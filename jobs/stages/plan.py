@@ -49,11 +49,15 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
     with connect(context.settings) as client:
         model = choose_model(context.settings, client, context.lake)
     draft = draft_plan(context, model)
+    if context.allow_deletes is not None and _has_held(context.lake, draft):
+        draft = draft_plan(context, model, releases_held=True)
     attempt = f"plan/{draft.run_id}"
     if not context.lake.is_committed("plans", attempt):
         register_model(context.lake, model)
         store_model(context.lake.storage, model.model_version, model.uri, model.detector)
-        frozen = freeze_comparison(context, draft, attempt, model.max_images)
+        # Rows that an attempt without the override committed, before a breaker stopped it, have held deletes.
+        rows_attempt = attempt if context.allow_deletes is None else f"{attempt}/released"
+        frozen = freeze_comparison(context, draft, rows_attempt, model.max_images)
         counts = frozen.counts
         # Few deletes and refusals pass every breaker: only more are worth the job that counts the ledger.
         absent = counts.deleted + counts.held
@@ -71,13 +75,16 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
     return _make_result(context.lake, _make_current(context.lake, draft))
 
 
-def draft_plan(context: RunContext, model: ModelChoice, *, is_catch_up: bool = False) -> Plan:
+def draft_plan(
+    context: RunContext, model: ModelChoice, *, is_catch_up: bool = False, releases_held: bool = False
+) -> Plan:
     """Return a plan's header without its counts; all of it but the time follows from committed state.
 
     Args:
         context: its date, whose products are validated.
         model: whose collection is to hold them.
         is_catch_up: the plan brings a collection to what another one serves, whatever date it held before.
+        releases_held: the plan follows one of the same state whose held deletes it does.
 
     Raises:
         NightStoppedError: nothing was validated for the date.
@@ -87,7 +94,7 @@ def draft_plan(context: RunContext, model: ModelChoice, *, is_catch_up: bool = F
         raise NightStoppedError(f"nothing is validated for {context.date}: run `moon prepare --date {context.date}`")
     head = read_ledger_head(context.lake, model.collection)
     inputs = f"{validated}/{model.model_version}/{model.collection}/{head.version}"
-    if context.allow_deletes is not None:
+    if releases_held:
         inputs += "/held deletes released"
     if is_catch_up:
         purpose = make_out_of_band_purpose(model.model_version)
@@ -125,6 +132,11 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
         }
 
     return freeze_plan(context, draft, attempt, compare, max_images=max_images, count=count)
+
+
+def _has_held(lake: Lake, draft: Plan) -> bool:
+    """Return whether the plan was frozen before, with deletes that are held."""
+    return any(plan.run_id == draft.run_id and plan.counts.held for plan in read_plans(lake, draft.date))
 
 
 def _find_accepted_share(lake: Lake) -> float | None:

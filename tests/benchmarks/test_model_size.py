@@ -14,6 +14,7 @@ def run(folder, *arguments):
     return json.loads((folder / "model_size.json").read_text()), (folder / "model_size.md").read_text()
 
 
+@pytest.mark.long
 def test_counts_a_3b_shaped_moon_without_building_it(tmp_path):
     result, text = run(tmp_path, "--num-experts", "5", "--moe-layers", "17", "35")
     size = result["size"]

@@ -1,6 +1,6 @@
 """Settings come from the environment, options win, secrets stay hidden."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 from pydantic import ValidationError
@@ -36,11 +36,11 @@ def test_secrets_are_hidden_and_survive_replace(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("zone", "offset", "moment", "expected"),
     [
-        ("UTC", 0, datetime(2026, 11, 22, 0, 30, tzinfo=UTC), date(2026, 11, 22)),
-        ("America/New_York", 0, datetime(2026, 11, 22, 0, 30, tzinfo=UTC), date(2026, 11, 21)),
-        ("Asia/Shanghai", 1, datetime(2026, 11, 22, 20, 0, tzinfo=UTC), date(2026, 11, 22)),
+        ("UTC", 0, datetime(2026, 11, 22, 0, 30, tzinfo=UTC), "2026-11-22"),
+        ("America/New_York", 0, datetime(2026, 11, 22, 0, 30, tzinfo=UTC), "2026-11-21"),
+        ("Asia/Shanghai", 1, datetime(2026, 11, 22, 20, 0, tzinfo=UTC), "2026-11-22"),
     ],
 )
-def test_the_snapshot_date_is_the_shops(zone: str, offset: int, moment: datetime, expected: date) -> None:
+def test_the_snapshot_date_is_the_shops(zone: str, offset: int, moment: datetime, expected: str) -> None:
     settings = Settings(_env_file=None, timezone=zone, snapshot_offset_days=offset)
     assert settings.compute_snapshot_date(moment) == expected

@@ -14,8 +14,6 @@ from jobs.stages.runner import NIGHTLY_STAGES
 from tests.scenarios.nights import NightProcess, State, assert_same, run_night, state_of
 
 DAYS = ("2026-11-20", "2026-11-21")
-CUT = ("upsert",)
-"""The stage killed in `make test`; `make test-all` kills in all."""
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +55,8 @@ def copy_of(first: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    "stage", [pytest.param(name, marks=() if name in CUT else pytest.mark.long) for name in NIGHTLY_STAGES]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stage", NIGHTLY_STAGES)
 def test_killed_and_run_again(
     spark: SparkSession,
     shop: Path,

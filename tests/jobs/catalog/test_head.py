@@ -1,5 +1,4 @@
 import gzip
-import io
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from jobs.catalog import head as source_head
 from jobs.catalog.head import list_catalog_files, read_head
 from jobs.catalog.records import parse_json_array
 from jobs.errors import MoonError
+from schemas.source_mapping import SourceMapping
 
 ROWS = [{"id": "1", "name": 'Mug "blue"; big'}, {"id": "2", "name": "Zeile\nzwei 🍵"}, {"id": "3", "name": ""}]
 
@@ -23,8 +23,12 @@ def write_csv(path: Path, delimiter: str, *, bom: bool, end: str) -> None:
     path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + end.join(lines).encode() + end.encode())
 
 
-def records(path: Path | str, limit: int = 100, kind: str = "auto") -> list[dict[str, object] | None]:
-    return [parsed.record for parsed in read_head(str(path), limit, kind).records]
+def make_mapping(**keys: str) -> SourceMapping:
+    return SourceMapping.model_validate({"id": "id", "title": "name", **keys})
+
+
+def records(path: Path | str, limit: int = 100, **keys: str) -> list[dict[str, object] | None]:
+    return [parsed.record for parsed in read_head(str(path), limit, make_mapping(**keys)).records]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -86,23 +90,22 @@ def test_arrays_are_read_alike_in_chunks_of_any_size(
         document.decode()
     except UnicodeDecodeError:
         return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source_head, "READ_CHUNK_BYTES", chunk)
-        found = [parsed.record for parsed in source_head._Array(io.BytesIO(document))]
+    chunks = (document[start : start + chunk] for start in range(0, len(document), chunk))
+    found = [parsed.record for parsed in source_head._Array(chunks)]
     assert found == items
 
 
 def test_the_rest_of_a_large_array_is_not_read() -> None:
-    file = io.BytesIO(b"[" + b'{"id": 1},' * 200_000)
-    items = iter(source_head._Array(file))
+    chunks = iter([b"["] + [b'{"id": 1},'] * 200_000)
+    items = iter(source_head._Array(chunks))
     assert [next(items).record for _ in range(5)] == [{"id": 1}] * 5
-    assert file.tell() <= source_head.READ_CHUNK_BYTES
+    assert len(list(chunks)) > 199_000
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ('{"id": 1}', "'{\"id\": 1}' where ["), ("", "end of the file"), ('[{"id": 1}', "end of the file"),
+        ('{"id": 1}', "holds an object"), ("", "cannot read"), ('[{"id": 1}', "end of the file"),
         ('[{"id": 1} {"id": 2}]', "where , or ]"), ('[{"id": }]', "Expecting value"), ("[,]", "Expecting value"),
         ("[" * 100_000, "nested too deeply"),
     ],
@@ -110,7 +113,7 @@ def test_the_rest_of_a_large_array_is_not_read() -> None:
 def test_a_broken_array_is_an_error_that_says_where(tmp_path: Path, text: str, hint: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(MoonError) as caught:
-        read_head(str(tmp_path / "a.json"), kind="json")
+        read_head(str(tmp_path / "a.json"), mapping=make_mapping(format="json"))
     assert hint in str(caught.value)
 
 
@@ -126,8 +129,9 @@ def test_folders_as_spark_sees_them(tmp_path: Path) -> None:
     (tmp_path / "_SUCCESS").touch()
     (tmp_path / ".part.crc").touch()
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "notes.csv").touch()
-    assert len(list_catalog_files(str(tmp_path))) == 2
+    (tmp_path / "photos" / "a.jpg").touch()
+    assert list_catalog_files(str(tmp_path))[1] == "parquet"
+    assert len(list_catalog_files(str(tmp_path))[0]) == 2
     head = read_head(str(tmp_path))
     assert head.columns == ["id", "day"]
     assert head.records[0].record == {"id": "2026-11-21", "day": "2026-11-21"}
@@ -138,9 +142,9 @@ def test_the_latest_date_stands_for_the_placeholder(tmp_path: Path) -> None:
         (tmp_path / day).mkdir()
         (tmp_path / day / "c.jsonl").write_text(json.dumps({"id": day}))
     assert records(f"{tmp_path}/{{date}}/c.jsonl") == [{"id": "2026-11-22"}]
-    assert len(list_catalog_files(f"{tmp_path}/*/c.jsonl")) == 3
+    assert len(list_catalog_files(f"{tmp_path}/*/c.jsonl")[0]) == 3
     (tmp_path / "odd[1].jsonl").write_text("{}")
-    assert list_catalog_files(f"{tmp_path}/odd[1].jsonl") == [f"{tmp_path}/odd[1].jsonl"]
+    assert list_catalog_files(f"{tmp_path}/odd[1].jsonl") == ([f"{tmp_path}/odd[1].jsonl"], "jsonl")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -148,8 +152,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.xls").touch()
     (tmp_path / "empty").mkdir()
     for name, hint in {
-        "none.csv": "no such file or folder", "a.parquet": "cannot read", "b.xls": "unknown format",
-        "empty": "no file in it ends in", "{date}/x.csv": "for any date",
+        "none.csv": "no such file or folder", "a.parquet": "cannot read", "b.xls": "unknown suffix",
+        "empty": "nothing in it", "{date}/x.csv": "for any date",
     }.items():  # fmt: skip
         with pytest.raises(MoonError) as caught:
             read_head(str(tmp_path / name))
@@ -159,3 +163,17 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_headings_that_occur_twice_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,name,name\n1,a,b\n")
     assert read_head(str(tmp_path / "a.csv")).duplicate_columns == ["name"]
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_that_wraps_the_array(tmp_path: Path, indent: int | None) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"total": 3, "products": ROWS}, indent=indent))
+    head = read_head(str(tmp_path / "a.json"), 2, make_mapping())
+    assert (head.format, [parsed.record for parsed in head.records], head.whole) == ("json", ROWS[:2], False)
+
+
+def test_delimiter_and_encoding_of_the_mapping(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("id^name\n1^Größe\n", encoding="cp1252")
+    assert records(tmp_path / "a.txt", delimiter="^", encoding="cp1252") == [{"id": "1", "name": "Größe"}]
+    (tmp_path / "b.csv").write_text("id;name\n1;Größe\n", encoding="utf-16")
+    assert records(tmp_path / "b.csv", encoding="utf-16") == [{"id": "1", "name": "Größe"}]

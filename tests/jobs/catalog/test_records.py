@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.catalog.records import (
-    MAX_CSV_RECORD_LINES,
+    HEAD_BYTES,
+    MAX_CSV_RECORD_BYTES,
     CsvRecords,
     guess_catalog_format,
     is_blank,
-    is_json_array,
+    is_json_document,
     parse_json_array,
     parse_json_line,
+    salvage_json_fields,
 )
 
 
@@ -39,8 +41,8 @@ def test_the_suffix_names_the_format(name, kind):
 
 
 def test_an_array_is_told_from_lines_behind_a_byte_order_mark():
-    assert is_json_array(b"\xef\xbb\xbf \n[{}]")
-    assert not is_json_array(b'{"id": [1]}')
+    assert is_json_document(b"\xef\xbb\xbf \n[{}]")
+    assert not is_json_document(b'{"id": [1]}')
 
 
 def test_blank_lines_are_white_space_or_a_byte_order_mark():
@@ -109,11 +111,62 @@ def test_a_bad_record_costs_its_own_line_only():
 
 
 def test_a_quote_that_never_closes_gives_its_lines_back():
-    lines = [b"id,name", b'0,"stray', *(b"%d,n" % number for number in range(1, MAX_CSV_RECORD_LINES + 500))]
+    count = MAX_CSV_RECORD_BYTES // 1000 + 10
+    lines = [b"id,name", b'0,"stray', *(b"%d," % number + b"n" * 1000 for number in range(1, count))]
     rows = list(CsvRecords(lines))
     assert rows[0].error.startswith("not a CSV record: a quote stays open for more than")
-    assert len(rows) == MAX_CSV_RECORD_LINES + 500
+    assert rows[0].salvaged == {"id": "0"}
+    assert len(rows) == count
     assert all(row.error is None for row in rows[1:])
+
+
+def test_a_record_may_have_many_lines_and_a_long_field():
+    _, rows = read_csv(b'id,name\n1,"' + b"a line\n" * 3000 + b'"\n2,' + b"x" * 500_000 + b"\n")
+    assert [len(row.record["name"]) for row in rows] == [21_000, 500_000]
+
+
+@pytest.mark.parametrize("line", [b"sep=;", b"SEP=|", b'"sep=;"\r', b"\xef\xbb\xbfsep=;"])
+def test_excels_first_line_names_the_delimiter(line):
+    delimiter = b"|" if b"|" in line else b";"
+    records = CsvRecords([line, b"id" + delimiter + b"a,b", b"1" + delimiter + b"x,y"])
+    assert [row.record for row in records] == [{"id": "1", "a,b": "x,y"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "salvaged"),
+    [
+        (b"7,a,b,c", {"id": "7"}), (b"7", {}), (b'7,"stray', {"id": "7"}), (b'"a ""7""",b,c,d', {"id": 'a "7"'}),
+        (b'st"ray,b,c,d', {}), (b'"open', {}), (b"caf\xe9,b", {"id": "caf\ufffd"}), (b",b,c,d", {"id": ""}),
+    ],
+)  # fmt: skip
+def test_the_first_field_of_a_broken_line_is_salvaged(line, salvaged):
+    rows = list(CsvRecords([b"id,name,text", line]))
+    assert rows[0].record is None
+    assert rows[0].salvaged == salvaged
+
+
+@pytest.mark.parametrize(
+    ("line", "salvaged"),
+    [
+        ('{"id": 7, "name": "cut o', {"id": 7}), ('{"id": 7', {}), ('{"id": "7"}}', {"id": "7"}),
+        ('{"a": {"id": 1}, "id": "x\\"y", "b": }', {"a": {"id": 1}, "id": 'x"y'}), ('{"name": "no i', {}),
+        ("[1]", {}), ("", {}), ("{" * 5000, {}),
+    ],
+)  # fmt: skip
+def test_fields_before_the_damage_of_a_json_line_are_salvaged(line, salvaged):
+    assert salvage_json_fields(line) == salvaged
+
+
+@pytest.mark.parametrize(
+    ("head", "is_document"),
+    [
+        ("[1]", True), ("\ufeff [", True), ("{", True), ('{"products": [', True), ('{"products": [{"id": 1}]}', True),
+        ('{"id": 1, "variants": [{"a": 1}]}', False), ('{"a": [{"b": 1}], "c": [{"d": 1}]}', False), ("x", False),
+        ('{"products": [{"id": 1}, ' + "x" * HEAD_BYTES, True), ('{"id": 1, "v": [{"a": ' + "x" * HEAD_BYTES, False),
+    ],
+)  # fmt: skip
+def test_a_json_file_is_a_document_or_lines(head, is_document):
+    assert is_json_document(head.encode(), "id") == is_document
 
 
 def test_an_empty_file_has_no_columns_and_an_unreadable_heading_is_an_error():

@@ -1,12 +1,15 @@
+import bz2
 import gzip
+import io
 import json
+import zipfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.catalog import delivery
 from jobs.catalog import formats as readers
-from jobs.catalog import source as sources
 from jobs.catalog.mapping import catalog_folder
 from jobs.catalog.source import list_allowed_roots, load_mapping, open_source, resolve_catalog_path
 from jobs.errors import NightStoppedError
@@ -81,7 +84,11 @@ def test_a_night_without_a_usable_source_stops_and_says_what_to_do(shop, tmp_pat
     ("catalog", "files", "words"),
     [
         ("none.jsonl", {}, "none.jsonl"),
-        ("data", {"data/readme.md": "x"}, "holds no file that ends in .parquet, "),
+        ("data", {"data/readme.md": "x"}, "readme.md has an unknown suffix"),
+        ("data", {"data/mapping.toml": MAPPING}, "holds no file that ends in .parquet, "),
+        ("data", {"data/a.jsonl": line(), "data/b.jsonl.gz": gzip.compress(b"")}, "b.jsonl.gz unpacks to nothing"),
+        ("data", {"data/a.jsonl": line(), "data/b.jsonl.gz": b"no gzip at all" * 20}, "b.jsonl.gz.*not a gzip file"),
+        ("a.csv.zip", {"a.csv.zip": b"no zip"}, "a.csv.zip cannot be unpacked"),
         ("data", {"data/a.jsonl": line(), "data/b.csv": "Id,Name,Pictures\n"}, "files of several formats"),
         ("a.csv", {"a.csv": "Id,Title,Pictures\n1,a,b\n"}, "'Name', but the catalogue"),
         ("a.csv", {"a.csv": "Id,Name,Id\n1,a,b\n"}, r"\['Id'\] occur more than once"),
@@ -102,19 +109,18 @@ def test_a_parquet_catalogue_without_a_mapped_column_is_refused_and_others_are_n
     with pytest.raises(NightStoppedError, match="'Pictures'"):
         open_source(shop("a.parquet"))
     (tmp_path / "shop" / "mapping.toml").write_text('id = "Id"\ntitle = "Name"\n')
-    assert open_source(shop("a.parquet")).rows.columns[2:] == ["Id", "Name"]
+    assert open_source(shop("a.parquet")).rows.columns[2:] == ["c0", "c1"]
 
 
 def test_an_array_too_large_for_one_task_names_the_remedy(shop, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_ARRAY_BYTES", 10)
+    monkeypatch.setattr(delivery, "MAX_ARRAY_BYTES", 10)
     with pytest.raises(NightStoppedError, match="JSON Lines"):
         open_source(shop("a.json", {"a.json": f"[{line()}]"}))
-    assert readers.MAX_ARRAY_BYTES > 1 << 20
 
 
 def test_records_are_numbered_by_file_name_and_place(shop):
     files = {
-        "p/LICENSE": "x",
+        "p/_SUCCESS": "",
         "p/b.jsonl": line() * 2,
         "p/a.jsonl.gz": gzip.compress((line() * 3).encode()),
         "p/mapping.toml": MAPPING,
@@ -142,4 +148,31 @@ def test_a_format_that_the_mapping_names_needs_no_suffix(shop, tmp_path):
     (tmp_path / "shop" / "mapping.toml").write_text('format = "csv"\nid = "Id"\ntitle = "Name"\n')
     source = open_source(shop("export.2026-01-02.txt", {"export.2026-01-02.txt": "Id;Name\n1;a\n"}))
     assert list(source.counts.values()) == [1]
-    assert source.read is readers.read_csv
+    assert source.read.func is readers.read_csv
+
+
+def test_packed_files_of_every_kind_and_folders_are_read(shop, tmp_path):
+    packed = pa.compress(line(Id=3).encode(), codec="zstd", asbytes=True)
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as members:
+        members.writestr("../d.jsonl", line(Id=4) + "\n" + line(Id=5))
+    files = {
+        "p/a.jsonl": line(Id=1),
+        "p/more/b.jsonl.bz2": bz2.compress(line(Id=2).encode()),
+        "p/more/c.jsonl.zst": packed,
+        "p/d.jsonl.zip": archive.getvalue(),
+    }
+    source = open_source(shop("p", files))
+    assert (sum(source.counts.values()), source.has_subfolders) == (5, True)
+    ids = {record.parsed.record["Id"] for record in source.read(source.rows.toArrow().to_batches())}
+    assert ids == {1, 2, 3, 4, 5}
+
+
+def test_a_file_that_is_not_utf_8_is_reported_once_and_read_when_the_mapping_says_so(shop, tmp_path, caplog):
+    text = "Id,Name,Pictures\n1,Größe für Männer,\n2,Süße Äpfel,\n"
+    open_source(shop("a.csv", {"a.csv": text.encode("cp1252")}))
+    assert caplog.text.count("is not UTF-8: 2 lines cannot be read") == 1
+    (tmp_path / "shop" / "mapping.toml").write_text('encoding = "cp1252"\n' + MAPPING)
+    source = open_source(shop("a.csv"))
+    names = [record.parsed.record["Name"] for record in source.read(source.rows.toArrow().to_batches())]
+    assert names == ["Größe für Männer", "Süße Äpfel"]

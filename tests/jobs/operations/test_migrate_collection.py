@@ -98,6 +98,7 @@ def aliases(context: RunContext) -> dict[str, str]:
         return {alias: read_alias_target(client, alias) for alias in client.list_aliases()["aliases"]}
 
 
+@pytest.mark.long
 def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
     lite_shop: ServingShop, served: RunContext, next_release: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ def rolled_out(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> RunContext
     return second
 
 
+@pytest.mark.long
 def test_the_old_model_comes_back_with_what_is_served_now(shop: ServingShop, rolled_out: RunContext) -> None:
     context = replace(rolled_out, reason="worse for shoes")
     way = plan_rollback(context)

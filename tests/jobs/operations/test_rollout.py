@@ -195,6 +195,7 @@ def lost_photos(shop) -> Iterator[None]:
         file.write_bytes(content)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("lost_photos")
 def test_readers_do_not_lose_products_without_a_word(shop, other_checkpoint):
     limits = shop.context("").settings.replace(breaker_floor=0)

@@ -34,7 +34,14 @@ def run(shop: ServingShop, day: str) -> dict[str, int]:
     return dict(upsert(context).counts)
 
 
-@pytest.mark.parametrize("order", [order for order in permutations(DAYS) if order[-1] != DAYS[2]])
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(order, marks=pytest.mark.long if order[0] == DAYS[2] else ())
+        for order in permutations(DAYS)
+        if order[-1] != DAYS[2]
+    ],
+)
 def test_nights_end_alike_in_any_order(lite_shop: ServingShop, order: tuple[str, ...]) -> None:
     for day in order:
         run(lite_shop, day)
