@@ -195,6 +195,7 @@ def _read_cpu_name() -> str:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.prog = "python -m benchmarks.encode_stage"
     parser.add_argument("--products", type=int, default=2000, help="products of the speed runs (default: 2000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--memory", type=int, nargs="*", default=[500, 5000], help="products of the memory runs")

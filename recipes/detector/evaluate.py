@@ -143,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of real product data (shared/data)")
-    add("--detector", type=Path, default=checkpoint_dir("detector"), help="detector folder (default: %(default)s)")
+    add("--detector", type=Path, default=checkpoint_dir("detector"), help="detector to test (default: %(default)s)")
     add("--scenes", type=int, default=600, help="number of composites (default: %(default)s)")
     add("--seed", type=int, default=2026, help="seed of the composites (default: %(default)s)")
     add("--json", type=Path, help="also write all figures to this file")
