@@ -75,9 +75,8 @@ def _make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--image-root", type=Path, nargs="+", default=roots, help="folders of the photos")
     start = REPOSITORY / "var" / "train" / "moon-tiny-1" / "model"
     parser.add_argument("--start", type=Path, default=start, help="a model that has seen no purchases")
-    parser.add_argument(
-        "--work", type=Path, default=REPOSITORY / "var" / "ablation", help="folder of features and finished runs"
-    )
+    work = REPOSITORY / "var" / "ablation"
+    parser.add_argument("--work", type=Path, default=work, help="folder of features and finished runs")
     parser.add_argument("--out", type=Path, default=_RESULTS)
     parser.add_argument("--seeds", type=int, default=3, help="number of runs of each variant")
     parser.add_argument("--steps", type=int, default=150)

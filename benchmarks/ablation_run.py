@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from moon_model.training.config import TrainingConfig
 from moon_model.training.contrast import ContrastiveObjective
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache, bypass_tower, collate_cached
-from moon_model.training.pairs import Pair, PairSource, TrainingItem
+from moon_model.training.pairs import Pair, PairSource
 from moon_model.training.reader_arrow import ArrowPairs
 from moon_model.training.trainer import Trainer
 
@@ -40,7 +41,7 @@ class FirstBatches:
     def __init__(self, source: PairSource, batches: int, *, seed: int, crops: bool) -> None:
         self._seed = seed
         self._crops = crops
-        self._batches = [batch for batch, _ in zip(source.iter_epoch(0), range(batches), strict=False)]
+        self._batches = list(islice(source.iter_epoch(0), batches))
         self.batches_per_epoch = len(self._batches)
 
     def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
@@ -52,11 +53,8 @@ class FirstBatches:
 
 
 def _remove_crops(pair: Pair) -> Pair:
-    def remove(item: TrainingItem) -> TrainingItem:
-        return replace(item, regions=())
-
-    negatives = tuple(map(remove, pair.negatives))
-    return replace(pair, query=remove(pair.query), item=remove(pair.item), negatives=negatives)
+    query, item, *negatives = (replace(one, regions=()) for one in (pair.query, pair.item, *pair.negatives))
+    return replace(pair, query=query, item=item, negatives=tuple(negatives))
 
 
 class RetrievalBenchmark:
@@ -69,9 +67,8 @@ class RetrievalBenchmark:
 
     def __init__(self, plan: AblationPlan, encoder: MoonEncoder) -> None:
         tasks = build_demo_benchmark(plan.world, plan.products).tasks
-        self._tasks = [
-            task for task in tasks if isinstance(task, RetrievalTask) and task.name in HEADLINE_METRIC_BY_TASK
-        ]
+        retrieval = (task for task in tasks if isinstance(task, RetrievalTask))
+        self._tasks = [task for task in retrieval if task.name in HEADLINE_METRIC_BY_TASK]
         self._encoder = encoder
         self._prepared: dict[tuple[int, bool], list[PreparedProduct]] = {}
 
@@ -84,10 +81,8 @@ class RetrievalBenchmark:
                 vectors[id(products)] = self._embed(model, cache, products, crops)
             return vectors[id(products)]
 
-        return {
-            task.name: float(np.mean(dict(task.score(embed))[HEADLINE_METRIC_BY_TASK[task.name]]))
-            for task in self._tasks
-        }
+        scores = {task.name: dict(task.score(embed)) for task in self._tasks}
+        return {name: float(np.mean(found[HEADLINE_METRIC_BY_TASK[name]])) for name, found in scores.items()}
 
     @torch.inference_mode()
     def _embed(self, model: MoonModel, cache: FeatureCache, products: Products, crops: bool) -> Floats:
@@ -136,9 +131,8 @@ def run_ablation_process(
     examples = Examples(processor, plan.roots, keep_photos=KEEP_PHOTOS)
     benchmark = None
     if rank == 0:
-        benchmark = RetrievalBenchmark(
-            plan, MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation")
-        )
+        encoder = MoonEncoder(first, processor, ProductDetector.from_pretrained(), "ablation")
+        benchmark = RetrievalBenchmark(plan, encoder)
     for name, seed in wanted:
         variant = ABLATION_VARIANTS[name]
         config = build_training_config(plan, variant, seed)

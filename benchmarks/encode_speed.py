@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from statistics import mean
 
 import torch
 
@@ -131,10 +132,8 @@ def main() -> None:
         return
     timings = measure_processes(arguments)
     total = sum(timing.products for timing in timings)
-    prepare, encode, tokens = (
-        sum(getattr(timing, name) for timing in timings) / len(timings)
-        for name in ("prepare_ms", "encode_ms", "tokens")
-    )
+    columns = zip(*((one.prepare_ms, one.encode_ms, one.tokens) for one in timings), strict=True)
+    prepare, encode, tokens = map(mean, columns)
     print(
         f"{total / max(timing.seconds for timing in timings):.1f} products/s · {len(timings)} processes · "
         f"{arguments.dtype} · {arguments.images} image(s) · {tokens:.0f} tokens · cpu ms per product: "

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.part:
         sys.stdout.write(json.dumps(MEASUREMENTS[options.part](options.folder, options.products)) + "\n")
         return 0
-    result = measure_encode_stage(options.work, options.products, options.rounds, options.memory)
+    result = measure_encode_stage(options.work.resolve(), options.products, options.rounds, options.memory)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "encode_stage.json").write_text(json.dumps(result, indent=2) + "\n")
     text = render_stage_page(result)
@@ -193,25 +193,16 @@ def _read_cpu_name() -> str:
     return next((fields[name] for name in fields if name.startswith("model name")), platform.processor())
 
 
-def _resolve_path(text: str) -> Path:
-    return Path(text).resolve()
-
-
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.encode_stage",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.prog = "python -m benchmarks.encode_stage"
     parser.add_argument("--products", type=int, default=2000, help="products of the speed runs (default: 2000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--memory", type=int, nargs="*", default=[500, 5000], help="products of the memory runs")
-    parser.add_argument(
-        "--work", type=_resolve_path, default=WORK_FOLDER, help="where drawn shops and workloads are kept"
-    )
+    parser.add_argument("--work", type=Path, default=WORK_FOLDER, help="where drawn shops and workloads are kept")
     parser.add_argument("--out", type=Path, default=_RESULTS, help="where the results are written")
     parser.add_argument("--part", choices=MEASUREMENTS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=_resolve_path, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser
 
 

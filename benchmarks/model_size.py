@@ -12,8 +12,8 @@ second, memory, and the share of what a large matmul reaches on the same device 
 import argparse
 import json
 import platform
+import shlex
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 import transformers
+from torch.utils.benchmark import Timer
 from transformers import Qwen2_5_VLConfig
 
 from moon_model.configuration_moon import MoonConfig, Segment
@@ -162,28 +163,17 @@ def _build_meta_model(config: MoonConfig) -> MoonModel:
         return MoonModel(config)
 
 
-def measure_seconds(run: Callable[[], object], device: str, repeats: int) -> float:
-    """Return the mean seconds of a call after two warm-up calls; pending work of the device is awaited."""
-
-    def wait() -> None:
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-
-    for _ in range(2):
-        run()
-    wait()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        run()
-    wait()
-    return (time.perf_counter() - start) / repeats
+def measure_seconds(run: Callable[[], object], repeats: int) -> float:
+    """Return the mean seconds of a call after two warm-up calls; pending work of a GPU is awaited."""
+    timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+    return float(timer.timeit(repeats).mean)
 
 
 def measure_matmul_peak(device: str, dtype: torch.dtype) -> float:
     """Return TFLOP/s of a large square matrix product, with side 8192 on a GPU and 1024 elsewhere."""
     side = 8192 if device.startswith("cuda") else 1024
     a, b = torch.randn(2, side, side, device=device, dtype=dtype)
-    return 2 * side**3 / measure_seconds(lambda: a @ b, device, 20) / 1e12
+    return 2 * side**3 / measure_seconds(lambda: a @ b, 20) / 1e12
 
 
 def measure_speed(
@@ -210,7 +200,7 @@ def measure_speed(
                 torch.cuda.reset_peak_memory_stats()
             try:
                 with torch.inference_mode():
-                    took = measure_seconds(lambda batch=batch: model(**batch), device, 5)  # type: ignore[misc]
+                    took = measure_seconds(lambda batch=batch: model(**batch), 5)  # type: ignore[misc]
             except torch.OutOfMemoryError:
                 print(f"{images} images, batch {batch_size}: out of memory", file=sys.stderr)
                 break
@@ -261,7 +251,7 @@ def render_size_report(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=MODEL_SHAPES, default="qwen2.5-vl-3b")
@@ -271,12 +261,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", help="cuda or cpu: measure the speed too (default: counts only)")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 32])
     parser.add_argument("--out", type=Path, default=_RESULTS, help="folder of model_size.json and .md")
-    return parser.parse_args(arguments)
+    return parser.parse_args()
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main() -> None:
     """Measure, write ``model_size.json`` and ``model_size.md``, and print the latter."""
-    options = parse_arguments(arguments)
+    options = parse_arguments()
     config = MoonConfig(
         base_config=Qwen2_5_VLConfig(**MODEL_SHAPES[options.shape]),
         num_experts=options.num_experts,
@@ -291,9 +281,7 @@ def main(arguments: list[str] | None = None) -> None:
         speed = measure_speed(config, size, options.device, options.batch_sizes, peak)
     on_gpu = (options.device or "").startswith("cuda")
     result = {
-        "command": " ".join(
-            ["python", "benchmarks/model_size.py", *(sys.argv[1:] if arguments is None else arguments)]
-        ),
+        "command": shlex.join(["python", "benchmarks/model_size.py", *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "device": torch.cuda.get_device_name() if on_gpu else f"{options.device or 'meta'} ({platform.machine()})",
         "torch": torch.__version__,
@@ -309,8 +297,9 @@ def main(arguments: list[str] | None = None) -> None:
     }  # fmt: skip
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "model_size.json").write_text(json.dumps(result, indent=2) + "\n")
-    (options.out / "model_size.md").write_text(render_size_report(result))
-    print(render_size_report(result))
+    text = render_size_report(result)
+    (options.out / "model_size.md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

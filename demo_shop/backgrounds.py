@@ -3,10 +3,10 @@
 import colorsys
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 
 from demo_shop.geometry import outline_box, outline_ellipse, rotate_outline, smooth_outline
-from demo_shop.shading import draw_grain_tile
+from demo_shop.shading import draw_grain_tile, multiply_tile
 from demo_shop.vocabulary import Rgb
 
 
@@ -49,7 +49,7 @@ def _draw_wood(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     for k, y in enumerate(range(-int(rng.integers(plank)), size[1], plank)):
         draw.rectangle((0, y, size[0], y + plank), fill=_scale_brightness(tone, 0.9 + 0.2 * float(rng.random())))
         draw.line((0, y, size[0], y), fill=_scale_brightness(tone, 0.55), width=2 if k else 1)
-    return _multiply_tile(picture, draw_grain_tile("wood", 0.4).resize(size))
+    return multiply_tile(picture, draw_grain_tile("wood", 0.4).resize(size))
 
 
 def _draw_tiles(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -59,22 +59,21 @@ def _draw_tiles(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
     side = max(int(min(size) * rng.uniform(0.14, 0.35)), 6)
     for x in range(-side // 2, size[0], side):
         for y in range(-side // 3, size[1], side):
-            draw.rectangle(
-                (x + 1, y + 1, x + side - 2, y + side - 2),
-                fill=_scale_brightness(tone, 0.94 + 0.1 * float(rng.random())),
-            )
+            fill = _scale_brightness(tone, 0.94 + 0.1 * float(rng.random()))
+            draw.rectangle((x + 1, y + 1, x + side - 2, y + side - 2), fill=fill)
     return picture
 
 
 def _draw_cloth(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    tone, other = _pick_colour(rng, (0.1, 0.7), (0.35, 0.95)), _pick_colour(rng, (0.0, 0.5), (0.4, 1.0))
+    tone = _pick_colour(rng, (0.1, 0.7), (0.35, 0.95))
+    other = _pick_colour(rng, (0.0, 0.5), (0.4, 1.0))
     picture = Image.new("RGB", size, tone)
     draw = ImageDraw.Draw(picture)
     step = max(int(min(size) * rng.uniform(0.06, 0.16)), 2)
     if rng.random() < 0.5:
         for x in range(0, size[0] + size[1], step * 2):
             draw.line((x, 0, x - size[1], size[1]), fill=other, width=max(step // 2, 1))
-    return _multiply_tile(picture, draw_grain_tile("weave", 0.2).resize(size))
+    return multiply_tile(picture, draw_grain_tile("weave", 0.2).resize(size))
 
 
 def _draw_carpet(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -85,7 +84,7 @@ def _draw_carpet(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image
     for cells in (5, 14, 48):
         noise = Image.fromarray(rng.integers(0, 150, (cells, cells), dtype=np.uint8))
         picture.paste(other, mask=noise.resize(size, Image.Resampling.BICUBIC))
-    return _multiply_tile(picture, draw_grain_tile("fuzz", 0.4).resize(size))
+    return multiply_tile(picture, draw_grain_tile("fuzz", 0.4).resize(size))
 
 
 def _draw_shelf(rng: np.random.Generator, size: tuple[int, int]) -> Image.Image:
@@ -119,9 +118,8 @@ def _draw_object(picture: Image.Image, rng: np.random.Generator) -> None:
     if kind == 0:
         outline = outline_box(-1, -0.72, 1, 0.72, 0.05)
     elif kind == 1:
-        outline = smooth_outline(
-            [(np.cos(a) * rng.uniform(0.5, 1), np.sin(a) * rng.uniform(0.4, 0.9)) for a in range(6)], steps=6
-        )
+        corners = [(np.cos(a) * rng.uniform(0.5, 1), np.sin(a) * rng.uniform(0.4, 0.9)) for a in range(6)]
+        outline = smooth_outline(corners, steps=6)
     elif kind == 2:
         outline = smooth_outline([(-1, 0), (-0.2, -0.4), (1, 0), (-0.2, 0.4)], steps=8)
     elif kind == 3:
@@ -150,13 +148,8 @@ def _apply_light(picture: Image.Image, rng: np.random.Generator, depth: float) -
     cx, cy = rng.uniform(0.1, 0.9), rng.uniform(-0.2, 0.6)
     y, x = np.mgrid[0:1:24j, 0:1:24j]
     fall = 1 - depth * np.clip(np.hypot(x - cx, y - cy), 0, 1.2) * rng.uniform(0.3, 1.0)
-    return _multiply_tile(
-        picture, Image.fromarray((fall * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BICUBIC)
-    )
-
-
-def _multiply_tile(picture: Image.Image, tile: Image.Image) -> Image.Image:
-    return ImageChops.multiply(picture, Image.merge("RGB", (tile, tile, tile)))
+    light = Image.fromarray((fall * 255).astype(np.uint8))
+    return multiply_tile(picture, light.resize(picture.size, Image.Resampling.BICUBIC))
 
 
 def _pick_colour(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from demo_shop.shading import Light, compute_shading, draw_grain_tile
+from demo_shop.shading import Light, compute_shading, draw_grain_tile, multiply_tile
 from demo_shop.sketch import Sketch, SketchPart, Stroke
 from demo_shop.vocabulary import Material, Rgb
 
@@ -75,7 +75,7 @@ class Canvas:
         surface = self._cut_surface(part, sheet, frame, material)
         glossy = Material(min(material.gloss * part.gloss, 1.0), material.sharpness)
         dark, glint = compute_shading(mask, part.form, part.height, glossy, self._light, folds)
-        surface = ImageChops.multiply(surface, Image.merge("RGB", (dark, dark, dark)))
+        surface = multiply_tile(surface, dark)
         if glint is not None:
             surface = ImageChops.screen(surface, Image.merge("RGB", (glint, glint, glint)))
         if part.form != "flat":
@@ -99,7 +99,7 @@ class Canvas:
                 grain = tile.crop((x, y, x + size[0], y + size[1]))
             else:
                 grain = tile.resize(size, Image.Resampling.BILINEAR)
-            surface = ImageChops.multiply(surface, Image.merge("RGB", (grain, grain, grain)))
+            surface = multiply_tile(surface, grain)
         return surface
 
     def _cast_shadow(self, mask: Image.Image, frame: PixelBox) -> None:
@@ -109,13 +109,11 @@ class Canvas:
         reach = max(3, self.size[0] // 36)
         wide = Image.new("L", (mask.width + 2 * reach, mask.height + 2 * reach), 0)
         wide.paste(mask, (reach - int(self._light.x * reach), reach - int(self._light.y * reach)))
-        soft = (
-            wide.reduce(4).filter(ImageFilter.BoxBlur(max(reach / 8, 1))).resize(wide.size, Image.Resampling.BILINEAR)
-        )
-        dim = soft.point(lambda v: 255 - int(v * 0.42))
+        soft = wide.reduce(4).filter(ImageFilter.BoxBlur(max(reach / 8, 1)))
+        dim = soft.resize(wide.size, Image.Resampling.BILINEAR).point(lambda v: 255 - int(v * 0.42))
         corner = (frame[0] - reach, frame[1] - reach)
         behind = self._colour.crop((*corner, corner[0] + wide.width, corner[1] + wide.height))
-        self._colour.paste(ImageChops.multiply(behind, Image.merge("RGB", (dim, dim, dim))), corner)
+        self._colour.paste(multiply_tile(behind, dim), corner)
 
     def _add_stroke(self, stroke: Stroke) -> None:
         points = [tuple(p) for p in self._to_pixels(stroke.points)]

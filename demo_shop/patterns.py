@@ -107,8 +107,7 @@ def _stamp_motifs(pattern: str, style: PatternStyle, width: int, height: int) ->
 
 
 def _draw_dot(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, style: PatternStyle) -> None:
-    r = step * 0.27
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=style.ink)
+    draw.circle((x, y), step * 0.27, fill=style.ink)
 
 
 def _draw_star(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, style: PatternStyle) -> None:
@@ -120,12 +119,11 @@ def _draw_star(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn:
 
 
 def _draw_flower(draw: ImageDraw.ImageDraw, x: float, y: float, step: float, turn: float, style: PatternStyle) -> None:
-    reach, petal = step * 0.2, step * 0.145
+    reach = step * 0.2
     for k in range(5):
-        cx, cy = x + reach * math.cos(turn + k * 1.2566), y + reach * math.sin(turn + k * 1.2566)
-        draw.ellipse((cx - petal, cy - petal, cx + petal, cy + petal), fill=style.ink)
-    r = step * 0.11
-    draw.ellipse((x - r, y - r, x + r, y + r), fill=style.accent)
+        centre = (x + reach * math.cos(turn + k * 1.2566), y + reach * math.sin(turn + k * 1.2566))
+        draw.circle(centre, step * 0.145, fill=style.ink)
+    draw.circle((x, y), step * 0.11, fill=style.accent)
 
 
 _STAMPS: dict[str, Callable[[ImageDraw.ImageDraw, float, float, float, float, PatternStyle], None]] = {

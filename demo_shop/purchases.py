@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from demo_shop.queries import QUERY_FACTS, ShopperQuery, draw_query
+from demo_shop.queries import QUERY_FACTS, draw_query
 from demo_shop.world import DemoProduct, DemoWorld
 
 NOISE_PROB = 0.07
@@ -64,28 +64,16 @@ def _draw_purchase(
     wanted: DemoProduct, number: int, listed: Sequence[DemoProduct], tastes: np.ndarray, rng: np.random.Generator
 ) -> Purchase:
     kind = QUERY_KINDS[int(rng.choice(3, p=QUERY_KIND_PROBS))]
-    query = draw_query(
-        wanted, rng, QUERY_FACTS if rng.random() < 0.7 else ("type", str(rng.choice(("colour", "pattern"))))
-    )
+    facts = QUERY_FACTS if rng.random() < 0.7 else ("type", str(rng.choice(("colour", "pattern"))))
+    query = draw_query(wanted, rng, facts)
     noise = bool(rng.random() < NOISE_PROB)
     if noise:
         bought = int(rng.integers(len(listed)))
     elif kind == "text":
-        bought = _choose_by_taste(query, wanted, listed, tastes, rng)
+        taste = np.asarray(wanted.taste) + rng.normal(scale=TASTE_SPREAD, size=4)
+        matching = [one.index for one in listed if query.matches(one)]
+        bought = matching[int(np.linalg.norm(tastes[matching] - taste, axis=1).argmin())]
     else:
         bought = int(rng.choice([one.index for one in listed if one.family == wanted.family]))
     photo = FIRST_QUERY_PHOTO + number if kind != "text" else None
     return Purchase(bought, wanted.index, photo, query.text if kind != "image" else "", noise)
-
-
-def _choose_by_taste(
-    query: ShopperQuery,
-    wanted: DemoProduct,
-    listed: Sequence[DemoProduct],
-    tastes: np.ndarray,
-    rng: np.random.Generator,
-) -> int:
-    taste = np.asarray(wanted.taste) + rng.normal(scale=TASTE_SPREAD, size=4)
-    matching = [one.index for one in listed if query.matches(one)]
-    distances = np.linalg.norm(tastes[matching] - taste, axis=1)
-    return matching[int(distances.argmin())]

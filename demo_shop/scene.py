@@ -57,9 +57,8 @@ def _fit_cutout(
 def _add_shadow(background: Image.Image, cutout: Image.Image, x: int, y: int, rng: np.random.Generator) -> Image.Image:
     """Return the background with the shadow of the cut-out: a soft wide one, and a dark one at its foot."""
     small = (max(background.width // 4, 1), max(background.height // 4, 1))
-    silhouette = cutout.getchannel("A").resize(
-        (max(cutout.width // 4, 1), max(cutout.height // 4, 1)), Image.Resampling.BOX
-    )
+    quarter = (max(cutout.width // 4, 1), max(cutout.height // 4, 1))
+    silhouette = cutout.getchannel("A").resize(quarter, Image.Resampling.BOX)
     reach = max(cutout.size) / 4 * rng.uniform(0.02, 0.08)
     side = rng.uniform(-1, 1)
     wide, foot = Image.new("L", small, 0), Image.new("L", small, 0)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageChops, ImageFilter
 
 from demo_shop.vocabulary import Material
 
@@ -26,7 +26,8 @@ class Light:
     @staticmethod
     def draw(rng: np.random.Generator) -> "Light":
         """Return a random light from above, left or right of the camera."""
-        side, above = rng.uniform(-0.75, 0.75), rng.uniform(-0.85, -0.35)
+        side = rng.uniform(-0.75, 0.75)
+        above = rng.uniform(-0.85, -0.35)
         length = float(np.sqrt(side**2 + above**2 + 0.8**2))
         return Light(side / length, above / length, 0.8 / length, float(rng.uniform(0.9, 1.1)))
 
@@ -94,6 +95,11 @@ def _compute_turned_normals(inside: np.ndarray, height: float) -> tuple[np.ndarr
 def _enlarge(values: np.ndarray, size: tuple[int, int]) -> Image.Image:
     small = Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8))
     return small.resize(size, Image.Resampling.BILINEAR)
+
+
+def multiply_tile(picture: Image.Image, tile: Image.Image) -> Image.Image:
+    """Return an RGB picture darkened by an L image of its size; 255 leaves a pixel as it is."""
+    return ImageChops.multiply(picture, Image.merge("RGB", (tile, tile, tile)))
 
 
 @lru_cache(maxsize=16)

@@ -34,16 +34,14 @@ def installed_homes(environment: dict[str, str]) -> Iterator[Path]:
     """Yield the Java homes that this machine names: JAVA_HOME, then the ``java`` on PATH, links resolved."""
     if environment.get("JAVA_HOME"):
         yield Path(environment["JAVA_HOME"])
-    java = shutil.which("java", path=environment.get("PATH", os.defpath))
-    if java:
+    if java := shutil.which("java", path=environment.get("PATH", os.defpath)):
         yield Path(java).resolve().parent.parent
 
 
 def find_java(environment: dict[str, str]) -> Path | None:
     """Return the first home whose Java runs and is new enough, None where there is none."""
     for home in installed_homes(environment):
-        major = java_major(home / "bin" / "java")
-        if major is not None and major >= OLDEST:
+        if (java_major(home / "bin" / "java") or 0) >= OLDEST:
             return home
     return None
 

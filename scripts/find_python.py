@@ -71,19 +71,16 @@ def find_python(wanted: str = "", search_path: str | None = None) -> Interpreter
     Raises:
         SetupError: none fits; the message lists what was seen and the remedy says what to install.
     """
-    if search_path is None:
-        search_path = os.environ.get("PATH", os.defpath)
+    folders = os.environ.get("PATH", os.defpath) if search_path is None else search_path
     pyenv_root = os.environ.get("PYENV_ROOT") or str(Path("~/.pyenv").expanduser())
     seen: list[Interpreter] = []
-    for path in [wanted] if wanted else candidates(search_path, pyenv_root):
+    for path in [wanted] if wanted else candidates(folders, pyenv_root):
         if not (wanted or os.access(path, os.X_OK)) or any(path == other.path for other in seen):
             continue
-        interpreter = probe(path)
-        if interpreter is None:
-            continue
-        if interpreter.minor in SUPPORTED and interpreter.lacks is None:
-            return interpreter
-        seen.append(interpreter)
+        if interpreter := probe(path):
+            if interpreter.minor in SUPPORTED and interpreter.lacks is None:
+                return interpreter
+            seen.append(interpreter)
     raise SetupError(*_explain(seen, wanted))
 
 
@@ -91,16 +88,13 @@ def _explain(seen: list[Interpreter], wanted: str) -> tuple[str, str]:
     """Return message and remedy for the case that nothing in `seen` will do."""
     incomplete = [python for python in seen if python.minor in SUPPORTED]
     if incomplete:
-        python = incomplete[0]
-        message = f"{python.path} (Python {python.version}) lacks the module {python.lacks}"
-        minor = "{}.{}".format(*python.minor)
+        path, version, lacks = incomplete[0]
+        minor = "{}.{}".format(*incomplete[0].minor)
         remedy = f"install it (Debian: apt-get install python{minor}-venv), then run the same command again"
-        return message, remedy
+        return f"{path} (Python {version}) lacks the module {lacks}", remedy
     found = ", ".join(f"{python.version} at {python.path}" for python in seen) or "none that runs"
-    message = f"Python 3.11 (or 3.12) is needed; found {found}"
-    if wanted:
-        message = f"PYTHON={wanted} is no Python 3.11 or 3.12; found {found}"
-    return message, (
+    problem = f"PYTHON={wanted} is no Python 3.11 or 3.12" if wanted else "Python 3.11 (or 3.12) is needed"
+    return f"{problem}; found {found}", (
         "install one (Debian: apt-get install python3.11 python3.11-venv; macOS: brew install python@3.11; "
         "pyenv: pyenv install 3.11), or name one: make setup PYTHON=/path/to/python3.11"
     )

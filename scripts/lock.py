@@ -16,16 +16,8 @@ from pathlib import Path
 REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 GPU_RUNTIME = "onnxruntime-gpu==1.31.*"  # its releases come some weeks after those of the CPU build
 NAMES = ("jobs", "jobs-gpu", "dev", "airflow", "train", "java")  # dev is constrained by jobs.lock: after it
-OPTIONS = (
-    "--allow-unsafe",
-    "--strip-extras",
-    "--no-emit-options",
-    "--no-emit-index-url",
-    "--no-emit-find-links",
-    "--no-emit-trusted-host",
-    "--annotation-style=line",
-    "--quiet",
-)
+NO_EMIT = [f"--no-emit-{part}" for part in ("options", "index-url", "find-links", "trusted-host")]
+OPTIONS = ("--allow-unsafe", "--strip-extras", *NO_EMIT, "--annotation-style=line", "--quiet")
 
 
 def gpu_input(text: str) -> str:

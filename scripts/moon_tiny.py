@@ -75,14 +75,12 @@ def main() -> None:
     """Do all steps that are not finished."""
     parser = argparse.ArgumentParser(description=__doc__)
     data = REPOSITORY.parent / "shared" / "data"
-    parser.add_argument(
-        "--data", type=Path, default=data, help="folder with grocery/ and clothing/; absent ones are left out"
-    )
+    about = "folder with grocery/ and clothing/; absent ones are left out"
+    parser.add_argument("--data", type=Path, default=data, help=about)
     parser.add_argument("--products", type=int, default=4_000, help="demo products of each training seed")
     arguments = parser.parse_args()
-    grocery, clothing = (
-        folder if folder.is_dir() else None for folder in (arguments.data / "grocery", arguments.data / "clothing")
-    )
+    folders = (arguments.data / name for name in ("grocery", "clothing"))
+    grocery, clothing = (folder if folder.is_dir() else None for folder in folders)
     TRAIN.mkdir(parents=True, exist_ok=True)
     fetch_wheels()
     make_training_pairs(grocery, arguments.products)

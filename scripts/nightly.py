@@ -218,9 +218,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=500)
     parser.add_argument("--days", type=int, default=2)
-    parser.add_argument(
-        "--root", type=Path, default=REPOSITORY / "var" / "demo", help="folder of the demo, emptied at each start"
-    )
+    root = REPOSITORY / "var" / "demo"
+    parser.add_argument("--root", type=Path, default=root, help="folder of the demo, emptied at each start")
     options = parser.parse_args()
     demo = DemoRun(options.root.resolve(), options.products)
     prepare_demo(demo, options.days)

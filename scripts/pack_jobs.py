@@ -90,12 +90,10 @@ def main() -> None:
     """Pack, and print the options that ship it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "var" / "pack", help="folder of the archives")
-    parser.add_argument(
-        "--environment", type=Path, nargs="?", const=REPOSITORY / ".venv", help="pack it as well; default: .venv"
-    )
-    parser.add_argument(
-        "--python", type=Path, default=Path(sys.executable).resolve(), help="the interpreter on the cluster's machines"
-    )
+    venv = REPOSITORY / ".venv"
+    parser.add_argument("--environment", type=Path, nargs="?", const=venv, help="pack it as well; default: .venv")
+    python = Path(sys.executable).resolve()
+    parser.add_argument("--python", type=Path, default=python, help="the interpreter on the cluster's machines")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     code = pack_code(options.out / CODE)
@@ -104,7 +102,7 @@ def main() -> None:
         environment = pack_environment(options.out / ENVIRONMENT, options.environment, options.python)
     for path in filter(None, (code, environment)):
         print(f"{path}: {path.stat().st_size / 1e6:.0f} MB", file=sys.stderr)
-    print(" ".join(submit_options(code, environment, REPOSITORY / ".venv" / "bin" / "python")))
+    print(" ".join(submit_options(code, environment, venv / "bin" / "python")))
 
 
 if __name__ == "__main__":

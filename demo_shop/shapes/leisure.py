@@ -44,6 +44,5 @@ def sketch_ball(s: Sketch) -> None:
             s.add_stroke(rotate_outline(outline_ellipse(0, 0, 0.7, 0.2, 0, 180), turn + extra), 0.02)
     elif style == "band":
         for dy in (0.0, 0.16):
-            s.add_stroke(
-                rotate_outline(outline_ellipse(0, dy, 0.69 - dy * 0.1, 0.18, 0, 180), turn), 0.02, paint="second"
-            )
+            band = outline_ellipse(0, dy, 0.69 - dy * 0.1, 0.18, 0, 180)
+            s.add_stroke(rotate_outline(band, turn), 0.02, paint="second")

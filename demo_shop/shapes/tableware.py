@@ -14,10 +14,8 @@ def sketch_mug(s: Sketch) -> None:
     belly = (rim + foot) / 2 + s.draw_measure(-0.02, 0.06)
     ear = s.draw_measure(0.26, 0.4)
     top, low = (share * h for share in s.draw_measures((0.16, 0.26), (0.7, 0.82)))
-    path = smooth_path(
-        [(0.4, top), (0.5 + ear * 0.8, top), (0.5 + ear, (top + low) / 2), (0.48 + ear * 0.6, low), (0.38, low)]
-    )
-    s.add_part(outline_tube(path, s.draw_measure(0.08, 0.13)), s.choose("base", "base", "second"))
+    path = [(0.4, top), (0.5 + ear * 0.8, top), (0.5 + ear, (top + low) / 2), (0.48 + ear * 0.6, low), (0.38, low)]
+    s.add_part(outline_tube(smooth_path(path), s.draw_measure(0.08, 0.13)), s.choose("base", "base", "second"))
     body, opening = outline_vessel([(rim, 0), (belly, h * 0.5), (foot * 1.02, h * 0.92), (foot * 0.9, h)], tilt)
     s.add_part(body, "main", "turned")
     _add_opening(s, opening, rim, tilt)
@@ -28,9 +26,8 @@ def sketch_bowl(s: Sketch) -> None:
     h, tilt, foot = s.draw_measures((0.4, 0.62), (0.2, 0.32), (0.2, 0.34))
     ring, _ = outline_vessel([(foot, h * 0.9), (foot, h * 1.08)], tilt * 0.6, curve=False)
     s.add_part(ring, "base", "turned")
-    body, opening = outline_vessel(
-        [(0.75, 0), (s.draw_measure(0.66, 0.73), h * 0.4), (s.draw_measure(0.42, 0.52), h * 0.8), (foot, h)], tilt
-    )
+    upper, lower = s.draw_measures((0.66, 0.73), (0.42, 0.52))
+    body, opening = outline_vessel([(0.75, 0), (upper, h * 0.4), (lower, h * 0.8), (foot, h)], tilt)
     s.add_part(body, "main", "turned")
     _add_opening(s, opening, 0.75, tilt)
 
@@ -41,10 +38,8 @@ def sketch_teapot(s: Sketch) -> None:
     mid = h * s.draw_measure(0.5, 0.62)
     handle = smooth_path([(-r * 0.75, h * 0.2), (-r - 0.25, h * 0.12), (-r - 0.32, mid), (-r * 0.85, h * 0.78)])
     s.add_part(outline_tube(handle, s.draw_measure(0.07, 0.11)), s.choose("base", "wood", "base"))
-    spout = smooth_path(
-        [(r * 0.6, h * 0.72), (r + 0.12, h * 0.6), (r + 0.2, h * 0.25), (r + 0.4, s.draw_measure(-0.05, 0.1))]
-    )
-    s.add_part(outline_tube(spout, 0.24, 0.09), "base")
+    spout = [(r * 0.6, h * 0.72), (r + 0.12, h * 0.6), (r + 0.2, h * 0.25), (r + 0.4, s.draw_measure(-0.05, 0.1))]
+    s.add_part(outline_tube(smooth_path(spout), 0.24, 0.09), "base")
     body, _ = outline_vessel([(r * 0.55, 0), (r * 0.86, h * 0.18), (r, mid), (r * 0.85, h * 0.88), (r * 0.6, h)], 0.18)
     s.add_part(body, "main", "turned")
     lid, _ = outline_vessel([(0.06, -0.16), (r * 0.42, -0.1), (r * 0.56, 0.0)], 0.2)
@@ -59,9 +54,8 @@ def sketch_bottle(s: Sketch) -> None:
     shoulder = s.draw_measure(0.2, 0.36)
     if s.draw_bool(0.4):
         s.add_part(outline_tube(outline_ellipse(0, -0.2, 0.2, 0.17, 180, 360), 0.06), "dark")
-    body, _ = outline_vessel(
-        [(neck, 0), (neck, 0.08), (r, shoulder), (r, h * 0.95), (r * 0.92, h)], 0.12, curve=s.draw_bool(0.6)
-    )
+    profile = [(neck, 0), (neck, 0.08), (r, shoulder), (r, h * 0.95), (r * 0.92, h)]
+    body, _ = outline_vessel(profile, 0.12, curve=s.draw_bool(0.6))
     s.add_part(body, "main", "turned", gloss=1.3)
     cap_high = s.draw_measure(0.18, 0.28)
     cap, lid = outline_vessel([(neck * 1.08, -cap_high), (neck * 1.1, 0.05)], 0.14, curve=False)
@@ -96,6 +90,5 @@ def sketch_vase(s: Sketch) -> None:
 def _add_opening(s: Sketch, opening: np.ndarray, radius: float, tilt: float) -> None:
     """Add the rim of a vessel and the shadow inside it."""
     s.add_part(opening, "base", "flat")
-    s.add_part(
-        shift_outline(outline_ellipse(0, 0, radius * 0.92, radius * tilt * 0.86), 0, radius * 0.015), "inside", "flat"
-    )
+    shadow = outline_ellipse(0, 0, radius * 0.92, radius * tilt * 0.86)
+    s.add_part(shift_outline(shadow, 0, radius * 0.015), "inside", "flat")

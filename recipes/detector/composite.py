@@ -37,26 +37,25 @@ def paste_scene(
         cutouts: RGBA products to choose from.
         rng: random generator.
     """
+
+    def paste_smaller(low: float, high: float) -> Box | None:
+        area = core_area * rng.uniform(low, high)
+        return _paste_product(background, rng.choice(cutouts), area, (rng.uniform(0, 1), rng.uniform(0, 1)), rng)
+
     core_area = min(0.9, max(0.05, rng.lognormvariate(-1.35, 0.7)))
     # 1. Patches that are pasted but are no products.
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         _paste_decoy(background, rng)
     # 2. Smaller products behind the core product.
-    labels = []
-    for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
-        small = core_area * rng.uniform(0.05, 0.4)
-        box = _paste_product(background, rng.choice(cutouts), small, _draw_position(rng), rng)
-        labels += [LabelledBox(box, SIDE_DOMINANCE)] if box else []
+    behind = [paste_smaller(0.05, 0.4) for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3)))]
     # 3. The core product; a try may end outside the photo.
     core = None
     while core is None:
         core = _paste_product(background, rng.choice(cutouts), core_area, _draw_central_position(core_area, rng), rng)
-    labels.insert(0, LabelledBox(core, CORE_DOMINANCE))
-    if rng.random() < 0.1:  # a smaller product in front of it
-        small = core_area * rng.uniform(0.04, 0.15)
-        box = _paste_product(background, rng.choice(cutouts), small, _draw_position(rng), rng)
-        labels += [LabelledBox(box, SIDE_DOMINANCE)] if box else []
-    return background, labels
+    # 4. Rarely a smaller product in front of it.
+    front = [paste_smaller(0.04, 0.15)] if rng.random() < 0.1 else []
+    others = [LabelledBox(box, SIDE_DOMINANCE) for box in (*behind, *front) if box]
+    return background, [LabelledBox(core, CORE_DOMINANCE), *others]
 
 
 def degrade_photo(photo: Image.Image, rng: Random) -> Image.Image:
@@ -80,10 +79,6 @@ def degrade_photo(photo: Image.Image, rng: Random) -> Image.Image:
 def _draw_central_position(area: float, rng: Random) -> tuple[float, float]:
     spread = 0.22 * (1 - area)
     return 0.5 + rng.gauss(0, spread), 0.5 + rng.gauss(0, spread)
-
-
-def _draw_position(rng: Random) -> tuple[float, float]:
-    return rng.uniform(0, 1), rng.uniform(0, 1)
 
 
 def _paste_product(
@@ -168,14 +163,14 @@ def _paste_shadow(background: Image.Image, alpha: Image.Image, rng: Random) -> N
 def _paste_decoy(background: Image.Image, rng: Random) -> None:
     """Paste a patch of the background elsewhere with the same kinds of edges: pasted, but not a product."""
     width, height = (max(6, int(side * rng.uniform(0.08, 0.35))) for side in background.size)
-    left, top = rng.randint(0, background.width - width), rng.randint(0, background.height - height)
+    left = rng.randint(0, background.width - width)
+    top = rng.randint(0, background.height - height)
     patch = background.crop((left, top, left + width, top + height))
     if rng.random() < 0.5:
         patch = ImageEnhance.Brightness(patch).enhance(rng.uniform(0.75, 1.3))
     alpha = _soften_edge(_draw_blob(patch.size, rng), rng)
-    background.paste(
-        patch, (rng.randint(0, background.width - width), rng.randint(0, background.height - height)), alpha
-    )
+    corner = (rng.randint(0, background.width - width), rng.randint(0, background.height - height))
+    background.paste(patch, corner, alpha)
 
 
 def _draw_blob(size: tuple[int, int], rng: Random) -> Image.Image:

@@ -103,11 +103,8 @@ def _fit_background(pixels: _Floats, rounds: int = 6) -> tuple[Mask, _Floats]:
         near = distance < limit
         found = _connected(near, border & near)
         background = found if found.any() else background
-        limit = (
-            float(np.clip(4 * np.median(distance[border & background]) + 3, 4, 14))
-            if (border & background).any()
-            else limit
-        )
+        if (border & background).any():
+            limit = float(np.clip(4 * np.median(distance[border & background]) + 3, 4, 14))
     return background, np.clip(fitted, 1, 255).astype(np.float32)
 
 

@@ -7,10 +7,11 @@ and the time of one run on one core.
 import argparse
 import json
 import sys
+import timeit
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import perf_counter
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -63,12 +64,10 @@ def compare_methods(detector: ProductDetector, photos: Sequence[MeasuredScene]) 
     """Return the quality of the detector, the best of several centre crops, saliency, and the whole image."""
     images = [scene.photo for scene in photos]
     truth = [scene.box for scene in photos]
-    centred = [
-        measure_fit(
-            f"centre crop ({share:.0%} of each side)", [Region(make_centre_crop(share), 1.0)] * len(truth), truth
-        )
-        for share in (0.4, 0.5, 0.6, 0.7, 0.8)
-    ]
+    centred = []
+    for share in (0.4, 0.5, 0.6, 0.7, 0.8):
+        regions = [Region(make_centre_crop(share), 1.0)] * len(truth)
+        centred.append(measure_fit(f"centre crop ({share:.0%} of each side)", regions, truth))
     salient = [Region(find_salient_box(image), 1.0) for image in images]
     return [
         measure_fit("ProductDetector", detector.detect(images), truth),
@@ -92,31 +91,19 @@ def measure_product_share(detector: ProductDetector, photos: Sequence[BoxedPhoto
         for regions, photo in zip(best, photos, strict=True)
     ]
     cropped = [not region.is_whole for region in detector.detect(images)]
-    return {
-        "photos": len(photos),
-        "one_real_product": float(np.mean(hits)),
-        "cropped": float(np.mean(cropped)),
-    }
+    return {"photos": len(photos), "one_real_product": float(np.mean(hits)), "cropped": float(np.mean(cropped))}
 
 
 def measure_milliseconds(run: Callable[[], object], repeats: int = 100) -> float:
     """Return the median time of a call in milliseconds, after three calls that are not measured."""
     for _ in range(3):
         run()
-    times = []
-    for _ in range(repeats):
-        start = perf_counter()
-        run()
-        times.append(perf_counter() - start)
-    return float(np.median(times)) * 1e3
+    return median(timeit.repeat(run, number=1, repeat=repeats)) * 1e3
 
 
 def render_fits(fits: Sequence[BoxFit]) -> str:
     """Return a Markdown table of the model card."""
-    lines = [
-        "| method | mean IoU | recall at IoU 0.5 | at 0.75 | left whole |",
-        "|---|---|---|---|---|",
-    ]
+    lines = ["| method | mean IoU | recall at IoU 0.5 | at 0.75 | left whole |", "|---|---|---|---|---|"]
     lines += [
         f"| {f.method} | {f.mean_iou:.3f} | {f.recall_50:.3f} | {f.recall_75:.3f} | {f.whole_image:.1%} |" for f in fits
     ]
@@ -126,28 +113,23 @@ def render_fits(fits: Sequence[BoxFit]) -> str:
 def build_detector_report(detector: ProductDetector, data: Path, count: int, seed: int) -> dict[str, Any]:
     """Return all figures of the model card about quality and speed, as values for JSON."""
     scenes = compose_measured_scenes(data, count, seed)
-    by_background = {name: [scene for scene in scenes if scene.background == name] for name in ("clothing", "shelves")}
-    natural = list_reviewed_photos(data, held_out=True)
-    photo = scenes[0].photo
+    natural = [MeasuredScene(one.load(), one.labels[0].box, "") for one in list_reviewed_photos(data, held_out=True)]
+    by_background = {}
+    for name in ("clothing", "shelves"):
+        part = [scene for scene in scenes if scene.background == name]
+        if part:
+            regions = detector.detect([scene.photo for scene in part])
+            by_background[name] = asdict(measure_fit("ProductDetector", regions, [scene.box for scene in part]))
     blank = np.zeros((detector.batch_size, detector.config.input_size, detector.config.input_size, 3), np.uint8)
     return {
         "detector": detector.version,
         "provider": detector.provider,
         "scenes": [asdict(fit) for fit in compare_methods(detector, scenes)],
-        "by_ground": {
-            name: asdict(
-                measure_fit("ProductDetector", detector.detect([s.photo for s in part]), [s.box for s in part])
-            )
-            for name, part in by_background.items()
-            if part
-        },
-        "natural": [
-            asdict(fit)
-            for fit in compare_methods(detector, [MeasuredScene(p.load(), p.labels[0].box, "") for p in natural])
-        ],
+        "by_ground": by_background,
+        "natural": [asdict(fit) for fit in compare_methods(detector, natural)],
         "product_boxes": measure_product_share(detector, list_fridges(data / "product_boxes", held_out=True)),
         "session_ms": measure_milliseconds(lambda: detector.run_network(blank)) / detector.batch_size,
-        "detect_ms": measure_milliseconds(lambda: detector.detect([photo])),
+        "detect_ms": measure_milliseconds(lambda: detector.detect([scenes[0].photo])),
     }
 
 
@@ -159,13 +141,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder of real product data (shared/data)")
-    parser.add_argument(
-        "--detector", type=Path, default=checkpoint_dir("detector"), help="detector to evaluate (default: %(default)s)"
-    )
-    parser.add_argument("--scenes", type=int, default=600, help="number of composites (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=2026, help="seed of the composites (default: %(default)s)")
-    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder of real product data (shared/data)")
+    add("--detector", type=Path, default=checkpoint_dir("detector"), help="detector to test (default: %(default)s)")
+    add("--scenes", type=int, default=600, help="number of composites (default: %(default)s)")
+    add("--seed", type=int, default=2026, help="seed of the composites (default: %(default)s)")
+    add("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
     detector = ProductDetector.from_pretrained(options.detector)
     figures = build_detector_report(detector, options.data, options.scenes, options.seed)

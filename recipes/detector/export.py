@@ -5,6 +5,8 @@ Convolution weights are stored as int8 with one scale per output channel and con
 every execution provider.
 """
 
+import copy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,21 +66,13 @@ def export_onnx(network: ProductNet, path: Path, input_size: int) -> None:
 
 def fold_batch_norms(network: ProductNet) -> ProductNet:
     """Return a copy in evaluation mode with every batch norm folded into the convolution before it."""
-    copy = ProductNet(network.width)
-    copy.load_state_dict(network.state_dict())
-    copy.eval()
-    for module in copy.modules():
-        if isinstance(module, nn.Sequential):
-            _fold_sequence(module)
-    return copy
-
-
-def _fold_sequence(sequence: nn.Sequential) -> None:
-    for index in range(len(sequence) - 1):
-        convolution, norm = sequence[index], sequence[index + 1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            sequence[index] = fuse_conv_bn_eval(convolution, norm)
-            sequence[index + 1] = nn.Identity()
+    folded = copy.deepcopy(network).eval()
+    for sequence in (module for module in folded.modules() if isinstance(module, nn.Sequential)):
+        for index, (convolution, norm) in enumerate(pairwise(list(sequence))):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                sequence[index] = fuse_conv_bn_eval(convolution, norm)
+                sequence[index + 1] = nn.Identity()
+    return folded
 
 
 def quantise_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -90,18 +84,17 @@ def quantise_convolutions(model: onnx.ModelProto) -> onnx.ModelProto:
     kernels = {node.input[1] for node in model.graph.node if node.op_type == "Conv"}
     nodes = []
     for tensor in list(model.graph.initializer):
-        values = numpy_helper.to_array(tensor)
         name = tensor.name
+        values = numpy_helper.to_array(tensor)
         if name not in kernels or values.size < _MIN_ELEMENTS:
             continue
         packed, scale = quantise_channels(values)
         model.graph.initializer.remove(tensor)
-        model.graph.initializer.append(numpy_helper.from_array(packed, f"{name}.int8"))
-        model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+        for part, array in (("int8", packed), ("scale", scale)):
+            model.graph.initializer.append(numpy_helper.from_array(array, f"{name}.{part}"))
         nodes.append(helper.make_node("DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], axis=0))
-    nodes += model.graph.node  # the conversions come first: ONNX nodes are in topological order
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    for index, node in enumerate(nodes):  # the conversions come first: ONNX nodes are in topological order
+        model.graph.node.insert(index, node)
     return model
 
 

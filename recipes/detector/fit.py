@@ -182,6 +182,5 @@ def _update_average(average: nn.Module, network: nn.Module, decay: float) -> Non
 
 def _report(step: int, total: int, losses: dict[str, Tensor], seconds: float) -> None:
     parts = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
-    log.info(
-        "step %d of %d: %s, %.0f s, about %.0f s left", step, total, parts, seconds, seconds / step * (total - step)
-    )
+    left = seconds / step * (total - step)
+    log.info("step %d of %d: %s, %.0f s, about %.0f s left", step, total, parts, seconds, left)

@@ -44,8 +44,7 @@ def compose_measured_scenes(data: Path, count: int, seed: int) -> list[MeasuredS
     rng = Random(seed)  # noqa: S311 (not for secrets)
     scenes = []
     for index in range(count):
-        kind = ("clothing", "shelves")[index % 2]
-        photos = backgrounds.clothing if kind == "clothing" else backgrounds.shelves
+        kind, photos = (("clothing", backgrounds.clothing), ("shelves", backgrounds.shelves))[index % 2]
         scenes.append(_compose_scene(products, rng.choice(photos), kind, rng))
     return scenes
 
@@ -83,17 +82,14 @@ def _blend(
     scale = min(scale, 0.96 * background.width / product.width, 0.96 * background.height / product.height)
     size = max(8, int(product.width * scale)), max(8, int(product.height * scale))
     product = product.resize(size, Image.Resampling.LANCZOS)
-    left, top = (
-        int((room / 2) + rng.uniform(-0.5, 0.5) * spread * room)
-        for room in (background.width - size[0], background.height - size[1])
-    )
+    rooms = (background.width - size[0], background.height - size[1])
+    left, top = (int((room / 2) + rng.uniform(-0.5, 0.5) * spread * room) for room in rooms)
     layer = background.copy()
     layer.paste(product.convert("RGB"), (left, top), product.getchannel("A"))
     mask = Image.new("L", background.size)
     mask.paste(product.getchannel("A"), (left, top))
-    blended = blend_multi_band(
-        np.asarray(background, np.float32), np.asarray(layer, np.float32), np.asarray(mask) / 255.0
-    )
+    back, front = (np.asarray(photo, np.float32) for photo in (background, layer))
+    blended = blend_multi_band(back, front, np.asarray(mask) / 255.0)
     x0, y0, x1, y1 = mask.point(lambda value: 255 if value > 127 else 0).getbbox() or (0, 0, *background.size)
     box = (x0 / background.width, y0 / background.height, x1 / background.width, y1 / background.height)
     return Image.fromarray(blended.clip(0, 255).astype(np.uint8)), box
@@ -116,7 +112,5 @@ def _split_bands(photo: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Return frequency bands from fine to coarse and the remaining low frequencies; their sum is the photo."""
     levels = [photo]
     for band in range(BANDS):
-        sigma = 2.0**band
-        levels.append(ndimage.gaussian_filter(photo, (sigma, sigma, 0), truncate=3.0))
-    details = [fine - coarse for fine, coarse in pairwise(levels)]
-    return [*details, levels[-1]]
+        levels.append(ndimage.gaussian_filter(photo, 2.0**band, axes=(0, 1), truncate=3.0))
+    return [*(fine - coarse for fine, coarse in pairwise(levels)), levels[-1]]

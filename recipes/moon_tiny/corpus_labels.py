@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from demo_shop import DemoProduct
+from demo_shop.queries import VOCABULARY_BY_FACT
 from demo_shop.splits import HELD_OUT_TYPES
 from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
 from moon_model.product import Product
@@ -50,12 +52,11 @@ def build_demo_rows(number: int, product: DemoProduct, image: Path, region: Any)
     """
     from moon_model.evaluation.leakage_masking import mask_field  # noqa: PLC0415  # imports the metrics
 
-    for facet, labels in (("type", PRODUCT_TYPES), ("colour", COLOURS), ("pattern", PATTERNS)):
+    for facet, labels in VOCABULARY_BY_FACT.items():
         row: dict[str, Any] = {"id": product.id, "images": [str(image.resolve())], "regions": [region]}
         if number % MASKED_TEXT_INTERVAL and facet != "type":
-            words = {
-                word for one in labels.values() for word in (*one.names, *one.query_names, *getattr(one, "phrases", ()))
-            }
+            wordings = [(*one.names, *one.query_names, *getattr(one, "phrases", ())) for one in labels.values()]
+            words = set(chain.from_iterable(wordings))
             whole = Product(product.id, product.title, product.description, product.category, dict(product.attributes))
             masked = mask_field(whole, words, attribute=facet)
             row |= {"title": masked.title, "description": masked.description, "category": list(masked.category)}

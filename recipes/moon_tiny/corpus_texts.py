@@ -58,14 +58,8 @@ def _compose(department_name: str, noun: str, rng: np.random.Generator) -> Produ
     vocabulary = read_vocabulary()
     department = vocabulary.departments[department_name]
     # 1. The facts.
-    lists = {
-        "colour": vocabulary.colours,
-        "pattern": vocabulary.patterns,
-        "material": department.kinds,
-        "phrase": department.phrases,
-        "adjective": vocabulary.adjectives,
-        "audience": vocabulary.audiences,
-    }
+    lists = {"colour": vocabulary.colours, "pattern": vocabulary.patterns, "material": department.kinds}
+    lists |= {"phrase": department.phrases, "adjective": vocabulary.adjectives, "audience": vocabulary.audiences}
     slots = {name: str(rng.choice(words)) for name, words in lists.items()}
     slots["brand"] = "".join(rng.choice(vocabulary.brand_syllables, size=2)).capitalize()
     slots["name"] = draw_model_name(rng)

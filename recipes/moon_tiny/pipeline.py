@@ -93,9 +93,8 @@ def check_training_stages(stages: Sequence[DistillationConfig]) -> None:
         raise ConfigError("all stages need the same teachers.corpora")
     for before, stage in pairwise(stages):
         if Path(stage.model.path) != before.run.out / MODEL_FOLDER:
-            raise ConfigError(
-                f"a stage starts from {stage.model.path}, the one before writes {before.run.out / MODEL_FOLDER}"
-            )
+            written = before.run.out / MODEL_FOLDER
+            raise ConfigError(f"a stage starts from {stage.model.path}, the one before writes {written}")
     for data in (stage.data for stage in stages if stage.data is not None):
         if not (data.pairs / MANIFEST_FILE).is_file():
             raise ConfigError(f"no training pairs in {data.pairs}; `moon make-pairs --help` tells how to write them")
@@ -126,9 +125,8 @@ def describe_stages(stages: Sequence[DistillationConfig]) -> str:
     for number, config in enumerate(stages, start=1):
         curve = read_curve(config.run.out / METRICS_FILE)
         minutes = sum(line["seconds"] for line in curve) / 60
-        losses = ", ".join(
-            f"{_make_title(name)} {_format_mean(curve[-LAST_STEPS:], name)}" for name in _list_losses(curve)
-        )
+        last = curve[-LAST_STEPS:]
+        losses = ", ".join(f"{_make_title(name)} {_format_mean(last, name)}" for name in _list_losses(curve))
         objectives = "teachers" if config.data is None else "contrast on purchases, with teachers"
         trained = "token embeddings and projector alone" if config.model.bypass_layers else "all layers"
         parts.append(
