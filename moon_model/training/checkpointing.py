@@ -114,7 +114,7 @@ def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, ac
             f"{path} was made by {about['processes']} processes, this run has {accelerator.num_processes}: "
             "the order of the data would differ"
         )
-    _load_weights(path / "weights.safetensors", dict(state.get_trainable_parameters()))
+    _load_weights(path / "weights.safetensors", state)
     if (path / "objectives.safetensors").is_file():
         state.objectives.load_state_dict(load_file(path / "objectives.safetensors"))
     saved = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
@@ -135,20 +135,17 @@ def find_latest_checkpoint(folder: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    found = list_checkpoints(folder)
-    if not found:
+    if not (found := list_checkpoints(folder)):
         raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start without --resume")
     return found[-1]
 
 
-def _load_weights(path: Path, parameters: dict[str, nn.Parameter]) -> None:
+def _load_weights(path: Path, state: TrainingState) -> None:
     stored = load_file(path)
-    if stored.keys() != parameters.keys():
-        names = ", ".join(sorted(stored.keys() ^ parameters.keys())[:3])
+    if differing := stored.keys() ^ dict(state.get_trainable_parameters()).keys():
+        names = ", ".join(sorted(differing)[:3])
         raise CheckpointError(f"{path} and the model differ in what is trained: {names} …")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(stored[name])
+    state.model.load_state_dict(stored, strict=False)  # the other parameters are not trained
 
 
 def _flatten_config(config: TrainingConfig) -> dict[str, Any]:

@@ -9,23 +9,24 @@ Shape suffixes: V views, F = 1376 features of a cell, S cells per side of a pool
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
-from weakref import ref
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.weak import WeakIdKeyDictionary
 
 from moon_model.backbones.compact import GRID_FEATURES, CompactBackbone, EfficientNetLite0, VisionTower
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonBatch, MoonProcessor, PreparedProduct
+from moon_model.training.trainable_model import replace_module
 from moon_model.views import Pixels
 
 _KEY_BYTES = 32  # SHA-256
@@ -59,10 +60,10 @@ class FeatureCache:
         self._views = processor.views
         self._device = model.device
         self._rows: dict[bytes, int] = {}
-        self._known_keys: dict[int, tuple[ref[Pixels], bytes]] = {}
-        self._memory: list[NDArray[np.float16]] = []
-        self._keys: BinaryIO | None = None
-        self._grids: BinaryIO | None = None
+        # Photos that `Examples` keeps are the same array in every epoch: a key is known as long as its array exists.
+        self._known_keys = WeakIdKeyDictionary()
+        self._keys: BinaryIO = BytesIO()
+        self._grids: BinaryIO = BytesIO()
         if folder is not None:
             # The digest is computed from torch's weights, because the ONNX Runtime tower does not expose any.
             self._open(folder / compute_tower_digest(backbone.vision, self.side)[:16])
@@ -81,27 +82,15 @@ class FeatureCache:
 
     def close(self) -> None:
         """Close the files; all computed features are in them."""
-        for file in (self._grids, self._keys):
-            if file is not None:
-                file.close()
+        self._grids.close()
+        self._keys.close()
 
     def _compute_key(self, view: Pixels) -> bytes:
-        """Return the SHA-256 of a view's pixels.
-
-        Photos that `Examples` keeps are the same array in every epoch, so the key is remembered by the array's id for
-        as long as the array exists.
-        """
-        known = self._known_keys.get(id(view))
-        if known is not None and known[0]() is view:
-            return known[1]
-        key = sha256(view.tobytes()).digest()
-        self._known_keys[id(view)] = (ref(view, partial(self._forget_key, id(view))), key)
+        """Return the SHA-256 of a view's pixels, which is computed once for each array."""
+        if view not in self._known_keys:
+            self._known_keys[view] = sha256(view.tobytes()).digest()
+        key: bytes = self._known_keys[view]
         return key
-
-    def _forget_key(self, array_id: int, dead: ref[Pixels]) -> None:
-        """Remove the key of a deleted array, unless a new array with its id has been seen already."""
-        if self._known_keys.get(array_id, (None,))[0] is dead:
-            del self._known_keys[array_id]
 
     @torch.no_grad()
     def _compute_grids(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
@@ -113,9 +102,6 @@ class FeatureCache:
         """Add new entries; each grid is flushed before its key is written."""
         for key, grid in zip(keys, grids, strict=True):
             self._rows[key] = len(self._rows)
-            if self._grids is None or self._keys is None:
-                self._memory.append(grid)
-                continue
             self._grids.seek(0, 2)  # to the end: reading has moved the position
             self._grids.write(grid.tobytes())
             self._grids.flush()
@@ -123,8 +109,6 @@ class FeatureCache:
             self._keys.flush()
 
     def _read_grid(self, row: int) -> NDArray[np.float16]:
-        if self._grids is None:
-            return self._memory[row]
         self._grids.seek(row * self._grid_bytes)
         return np.frombuffer(self._grids.read(self._grid_bytes), dtype=np.float16).reshape(self.shape)
 
@@ -169,17 +153,9 @@ def _use_onnx_runtime(tower: VisionTower) -> nn.Module:
     return fast_tower
 
 
-@contextmanager
-def bypass_tower(model: MoonModel) -> Iterator[None]:
+def bypass_tower(model: MoonModel) -> AbstractContextManager[None]:
     """Let the model accept pooled grids as ``pixel_values`` within the block; the tower is restored afterwards."""
-    backbone = model.backbone
-    assert isinstance(backbone, CompactBackbone)  # noqa: S101  # FeatureCache refused any other
-    tower = backbone.vision
-    backbone.vision = nn.Identity()  # type: ignore[assignment]  # pooled grids pass through
-    try:
-        yield
-    finally:
-        backbone.vision = tower
+    return replace_module(model.backbone, "vision", nn.Identity())  # pooled grids pass through
 
 
 def collate_cached(processor: MoonProcessor, cache: FeatureCache, prepared: Sequence[PreparedProduct]) -> MoonBatch:

@@ -2,9 +2,9 @@
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -82,7 +82,7 @@ def run_training(
         # 2. What stays open during the run: bypassed parts of the model, cached features, threads.
         if config.model.bypass_layers:
             stack.enter_context(bypass_decoder_layers(trainable.model))
-        cache = stack.enter_context(_open_feature_cache(config, trainable, rank))
+        cache = _open_feature_cache(config, trainable, rank, stack)
         pool = stack.enter_context(ThreadPoolExecutor(config.run.workers))
         collate: Collate = trainable.processor if cache is None else partial(collate_cached, trainable.processor, cache)
         # 3. The objectives.
@@ -149,18 +149,16 @@ def _build_contrast(
     return ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
 
 
-@contextmanager
-def _open_feature_cache(config: TrainingConfig, trainable: TrainableModel, rank: int) -> Iterator[FeatureCache | None]:
-    """Yield the cache of ``model.cache`` with the tower bypassed; each process has its own folder."""
+def _open_feature_cache(
+    config: TrainingConfig, trainable: TrainableModel, rank: int, stack: ExitStack
+) -> FeatureCache | None:
+    """Return the cache of ``model.cache``, one per process, and bypass the tower until ``stack`` is closed."""
     if config.model.cache is None:
-        yield None
-        return
+        return None
     try:
         cache = FeatureCache(trainable.model, trainable.processor, config.model.cache / f"process-{rank}")
     except ValueError as error:
         raise ConfigError(f"model.cache: {error}") from error
-    try:
-        with bypass_tower(trainable.model):
-            yield cache
-    finally:
-        cache.close()
+    stack.callback(cache.close)
+    stack.enter_context(bypass_tower(trainable.model))
+    return cache

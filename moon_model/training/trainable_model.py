@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,15 +85,20 @@ def has_identical_experts(model: MoonModel) -> bool:
     return bool(layers) and all(bool((layer.down_proj[1:] == layer.down_proj[:1]).all()) for layer in layers)
 
 
-@contextmanager
-def bypass_decoder_layers(model: MoonModel) -> Iterator[None]:
+def bypass_decoder_layers(model: MoonModel) -> AbstractContextManager[None]:
     """Pool the embedded tokens without the decoder's layers within the block; the layers are restored afterwards."""
-    decoder = model.backbone.decoder
-    layers, decoder.layers = decoder.layers, nn.ModuleList()
+    return replace_module(model.backbone.decoder, "layers", nn.ModuleList())
+
+
+@contextmanager
+def replace_module(parent: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+    """Put another module in the place of a child of ``parent`` within the block; the child is restored afterwards."""
+    child = getattr(parent, name)
+    setattr(parent, name, module)
     try:
         yield
     finally:
-        decoder.layers = layers
+        setattr(parent, name, child)
 
 
 @torch.no_grad()

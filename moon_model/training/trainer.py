@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -64,10 +64,11 @@ class Trainer:
         self.collate = collate
         self.config = config
         self.accelerator = accelerator
-        self.objectives = nn.ModuleDict({one.name: one for one in objectives}).to(accelerator.device)
-        optimiser = build_optimiser([model, self.objectives], config.optimiser)
+        self.objectives = {one.name: one.to(accelerator.device) for one in objectives}
+        modules = nn.ModuleDict(self.objectives)
+        optimiser = build_optimiser([model, modules], config.optimiser)
         schedule = build_schedule(optimiser, config.optimiser, config.run.steps)
-        self.state = TrainingState(model, self.objectives, optimiser, schedule)
+        self.state = TrainingState(model, modules, optimiser, schedule)
         self.steps_done = 0
 
     @property
@@ -94,7 +95,9 @@ class Trainer:
         last = min(until or self.config.run.steps, self.config.run.steps)
         if self.steps_done >= last:
             return
-        with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, self._open_log(last) as metrics:
+        log_settings = {"first": self.steps_done, "last": last, "every": self.config.run.log_every}
+        metric_log = MetricLog(self.config.run.out, **log_settings) if self.accelerator.is_main_process else None
+        with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, metric_log or nullcontext() as metrics:
             pending = prefetcher.submit(self._prepare_inputs, self.steps_done)
             while self.steps_done < last:
                 step = self.steps_done
@@ -129,7 +132,7 @@ class Trainer:
         total = 0.0
         total_balance = 0.0
         for name, step_input in inputs.items():
-            objective = self._get_objective(name)
+            objective = self.objectives[name]
             loss, balance, scalars = self._backward(objective, step_input)
             values[f"{name}/loss"] = loss
             values |= {f"{name}/{key}": float(value) for key, value in scalars.items()}
@@ -149,7 +152,7 @@ class Trainer:
         self.state.schedule.step()
         # 4. Update the state of the objectives, such as the queue of temporal negatives.
         for name in inputs:
-            self._get_objective(name).after_step(step)
+            self.objectives[name].after_step(step)
         seconds = max(time.monotonic() - started, 1e-9)
         products = sum(len(step_input.prepared) for step_input in inputs.values())
         return {
@@ -208,20 +211,7 @@ class Trainer:
         return [one for group in self.state.optimiser.param_groups for one in group["params"]]
 
     def _prepare_inputs(self, step: int) -> dict[str, StepInput]:
-        return {name: self._get_objective(name).prepare_step(step) for name in self.objectives}
-
-    def _get_objective(self, name: str) -> Objective:
-        objective: Objective = self.objectives[name]  # type: ignore[assignment]  # a ModuleDict holds modules
-        return objective
-
-    @contextmanager
-    def _open_log(self, last: int) -> Iterator[MetricLog | None]:
-        if not self.accelerator.is_main_process:
-            yield None
-            return
-        run = self.config.run
-        with MetricLog(run.out, first=self.steps_done, last=last, every=run.log_every) as metrics:
-            yield metrics
+        return {name: objective.prepare_step(step) for name, objective in self.objectives.items()}
 
 
 def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.3) -> list[slice]:
