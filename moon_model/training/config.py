@@ -16,7 +16,7 @@ class ConfigError(ValueError):
 
 
 class Section(BaseModel):
-    """A table of the file. Unknown keys are errors."""
+    """A table of the file, or another stored document. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -41,11 +41,8 @@ class ContrastiveObjective(Objective):
         self.examples = examples
         self.hard_negatives = hard_negatives
         self.spatial = settings.spatial
-        self.loss = ContrastiveLoss(
-            settings.temperature,
-            learn_temperature=settings.learn_temperature,
-            margin=settings.margin if settings.margin >= 0 else None,
-        )
+        margin = settings.margin if settings.margin >= 0 else None
+        self.loss = ContrastiveLoss(settings.temperature, learn_temperature=settings.learn_temperature, margin=margin)
         self.queue = (
             NegativeQueue(settings.queue_size, dimension, max_age=settings.queue_age, warm_up=settings.queue_warm_up)
             if settings.queue_size
@@ -90,12 +87,8 @@ class ContrastiveObjective(Objective):
         if self.queue is not None:
             negatives = Candidates.join(negatives, self.queue.select_negatives(step))
         output = self.loss(embeddings[:size], positives, negatives)
-        return output.loss, {
-            "accuracy": output.accuracy,
-            "negatives": output.negatives,
-            "masked": output.masked,
-            "temperature": self.loss.temperature.detach(),
-        }
+        scalars = {name: getattr(output, name) for name in ("accuracy", "negatives", "masked")}
+        return output.loss, scalars | {"temperature": self.loss.temperature.detach()}
 
     def _read_pairs(self, step: int) -> list[Pair]:
         """Return the pairs of a step. The step determines the position in the data, so no position is saved."""

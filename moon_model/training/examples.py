@@ -52,15 +52,13 @@ class Examples:
         Raises:
             PairDataError: an item has neither text nor a readable image, or an image is outside the roots.
         """
-        mapped = self._pool.map(self.prepare_one, items) if self._pool else map(self.prepare_one, items)
-        return list(mapped)
+        return list(self._pool.map(self.prepare_one, items) if self._pool else map(self.prepare_one, items))
 
     def prepare_one(self, item: TrainingItem) -> PreparedProduct:
         """Return one prepared item. An image that cannot be read is left out with a warning."""
         views: list[View] = []
         failures: list[ImageFailure] = []
-        limit = self.processor.config.max_images
-        for index, source in enumerate(item.product.images[:limit]):
+        for index, source in enumerate(item.product.images[: self.processor.config.max_images]):
             region = item.regions[index] if index < len(item.regions) else None
             try:
                 views.append(self._read_view(source, region))

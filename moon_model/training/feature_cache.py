@@ -116,18 +116,15 @@ class FeatureCache:
         """Open the files, cut off incomplete entries and read all keys."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "about.json").write_text(json.dumps({"dtype": "float16", "shape": self.shape}) + "\n")
-        # 1. An entry counts if both its grid and its key are complete.
-        keys_path = folder / "keys.bin"
-        grids_path = folder / "grids.f16"
-        keys_path.touch()
-        grids_path.touch()
-        complete = min(keys_path.stat().st_size // _KEY_BYTES, grids_path.stat().st_size // self._grid_bytes)
+        # 1. An entry counts if both its grid and its key are complete. The files are opened at their ends.
+        self._keys = (folder / "keys.bin").open("a+b")
+        self._grids = (folder / "grids.f16").open("a+b")
+        complete = min(self._keys.tell() // _KEY_BYTES, self._grids.tell() // self._grid_bytes)
         # 2. Cut off the rest, so that keys and grids that are appended have the same row.
-        self._keys = keys_path.open("r+b")
-        self._grids = grids_path.open("r+b")
         self._grids.truncate(complete * self._grid_bytes)
         self._keys.truncate(complete * _KEY_BYTES)
-        # 3. Reading the keys leaves the position of the file at its end, where new keys are written.
+        # 3. Read the keys that are left.
+        self._keys.seek(0)
         stored = self._keys.read()
         self._rows = {stored[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]: row for row in range(complete)}
 

@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from moon_model.detection.region import Box
 from moon_model.product import Product
+from moon_model.training.config import Section
 
 PAIRS_SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -74,15 +75,10 @@ def parse_pair(row: Mapping[str, Any]) -> Pair:
         identity = int(row["identity"])
         if row["kind"] not in get_args(QueryKind):
             raise ValueError(f"kind is one of {', '.join(get_args(QueryKind))}, not {row['kind']!r}")
-        return Pair(
-            id=int(row["pair_id"]),
-            kind=row["kind"],
-            query=parse_item(identity, json.loads(row["query"])),
-            item=parse_item(identity, json.loads(row["item"])),
-            negatives=tuple(
-                parse_item(int(other["identity"]), other["product"]) for other in json.loads(row["negatives"])
-            ),
-        )
+        query, item = (parse_item(identity, json.loads(row[column])) for column in ("query", "item"))
+        others = json.loads(row["negatives"])
+        negatives = tuple(parse_item(int(other["identity"]), other["product"]) for other in others)
+        return Pair(int(row["pair_id"]), row["kind"], query, item, negatives)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PairDataError(f"pair {row.get('pair_id', '?')} cannot be read: {error!r}") from error
 
@@ -102,19 +98,17 @@ def _parse_box(values: Iterable[float]) -> Box:
     return x0, y0, x1, y1
 
 
-class PairFile(BaseModel):
+class PairFile(Section):
     """One Parquet file of a data set; ``path`` is relative to the manifest's folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
     rows: int = Field(ge=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(BaseModel):
+class Manifest(Section):
     """The contents of a data set of pairs. Each row group of each file has exactly ``rows_per_group`` rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int = PAIRS_SCHEMA_VERSION
     rows: int = Field(ge=1)
     row_groups: int = Field(ge=1)
@@ -131,7 +125,8 @@ class Manifest(BaseModel):
             raise ValueError(f"{self.rows} rows are not {self.row_groups} row groups of {self.rows_per_group}")
         if self.rows != sum(file.rows for file in self.files) or self.rows != sum(self.kinds.values()):
             raise ValueError(f"files and kinds do not add up to {self.rows} rows")
-        if outside := [file.path for file in self.files if not _is_inside(file.path)]:
+        # A path that starts at the root or leads upwards has one of these parts.
+        if outside := [file.path for file in self.files if {"/", "//", ".."} & {*PurePosixPath(file.path).parts}]:
             raise ValueError(f"files outside the data set's folder: {', '.join(outside)}")
         return self
 
@@ -167,11 +162,6 @@ class Manifest(BaseModel):
                 digest = file_digest(stream, "sha256").hexdigest()
             if digest != file.sha256:
                 raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
-
-
-def _is_inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
 
 
 @dataclass(frozen=True)
@@ -226,11 +216,9 @@ class PairSource(Protocol):
     @property
     def batches_per_epoch(self) -> int:
         """Batches of an epoch, the same for every rank."""
-        ...
 
     def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
         """Yield the batches of an epoch, without the first ``start``, always in the same order."""
-        ...
 
 
 class PairReader(ABC):

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +56,7 @@ class TrainableModel:
         if settings.amplify != 1.0:
             _amplify(model, settings.amplify)
         adapters = _add_lora(model, settings) if settings.lora_rank else None
-        _freeze(model, settings.frozen)
+        _require_gradients(model, "frozen", re.match, settings.frozen, required=False)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         for parameter in model.parameters():
@@ -112,14 +112,17 @@ def _amplify(model: MoonModel, factor: float) -> None:
         weight.mul_(factor)
 
 
-def _freeze(model: MoonModel, prefixes: Sequence[str]) -> None:
-    for prefix in prefixes:
-        matching = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+def _require_gradients(
+    model: MoonModel, setting: str, find: Callable[[str, str], Any], patterns: Sequence[str], *, required: bool
+) -> None:
+    """Train, or freeze, the parameters in whose names ``find`` (of ``re``) finds one of the setting's patterns."""
+    for pattern in patterns:
+        matching = [parameter for name, parameter in model.named_parameters() if find(pattern, name)]
         if not matching:
             parts = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
-            raise ConfigError(f"model.frozen: no parameter starts with {prefix!r}; parts are {', '.join(parts)}")
+            raise ConfigError(f"model.{setting}: no parameter matches {pattern!r}; parts are {', '.join(parts)}")
         for parameter in matching:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(required)
 
 
 def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
@@ -133,10 +136,5 @@ def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
         adapters = get_peft_model(model, lora)  # changes the model in place
     except ValueError as error:
         raise ConfigError(f"model.lora_targets: {error}") from error
-    for pattern in settings.full:
-        matching = [parameter for name, parameter in model.named_parameters() if re.search(pattern, name)]
-        if not matching:
-            raise ConfigError(f"model.full: no parameter name has {pattern!r} in it")
-        for parameter in matching:
-            parameter.requires_grad_(True)
+    _require_gradients(model, "full", re.search, settings.full, required=True)
     return adapters

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -71,11 +71,6 @@ class Trainer:
         self.state = TrainingState(model, modules, optimiser, schedule)
         self.steps_done = 0
 
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Folder of the run's checkpoints."""
-        return self.config.run.out / "checkpoints"
-
     def resume(self, checkpoint: Path) -> None:
         """Restore the state of a checkpoint.
 
@@ -95,6 +90,7 @@ class Trainer:
         last = min(until or self.config.run.steps, self.config.run.steps)
         if self.steps_done >= last:
             return
+        folder = self.config.run.out / "checkpoints"
         log_settings = {"first": self.steps_done, "last": last, "every": self.config.run.log_every}
         metric_log = MetricLog(self.config.run.out, **log_settings) if self.accelerator.is_main_process else None
         with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, metric_log or nullcontext() as metrics:
@@ -110,7 +106,7 @@ class Trainer:
                     metrics.write(self.steps_done, values)
                 is_stopped = stop.is_set() and self.accelerator.num_processes == 1
                 if is_stopped or self.steps_done == last or self.steps_done % self.config.run.save_every == 0:
-                    save_checkpoint(self.checkpoint_folder, self.steps_done, self.state, self.config, self.accelerator)
+                    save_checkpoint(folder, self.steps_done, self.state, self.config, self.accelerator)
                 if is_stopped:
                     log.warning("stopped after step %d as requested; continue with --resume", self.steps_done)
                     return
@@ -238,19 +234,17 @@ def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.
 def _catch_stop_signals() -> Iterator[Event]:
     """Yield an event that the first SIGINT or SIGTERM sets; a second one has its usual effect."""
     stop = Event()
-    handlers: dict[int, Any] = {}
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # elsewhere it is an error
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
     def request_stop(number: int, _: object) -> None:
         stop.set()
         signal.signal(number, handlers[number])
 
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            handlers[number] = signal.signal(number, request_stop)
-    except ValueError:
-        log.debug("not in the main thread: signals are not caught")
+    for number in numbers:
+        signal.signal(number, request_stop)
     try:
         yield stop
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for caught, handler in handlers.items():
+            signal.signal(caught, handler)
