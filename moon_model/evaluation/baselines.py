@@ -43,14 +43,14 @@ class Embedder(Protocol):
             products: the N products.
             texts: products that word frequencies may be counted in (the items of the task).
         """
-        ...
 
 
 class MoonEmbedder:
     """The model under test."""
 
     def __init__(self, encoder: MoonEncoder, name: str = "MOON") -> None:
-        self.encoder, self.name = encoder, name
+        self.encoder = encoder
+        self.name = name
 
     def embed(self, products: Products, texts: Products) -> Floats:
         """See `Embedder`."""
