@@ -5,8 +5,9 @@ dataclass, unknown keyword arguments become attributes, ``__post_init__`` runs l
 """
 
 import math
+from dataclasses import fields
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from transformers import CONFIG_MAPPING, AutoConfig, LlamaConfig, PreTrainedConfig
 
@@ -220,15 +221,11 @@ class MoonConfig(PreTrainedConfig):
             f"min_pixels must be in 1..max_pixels, got {self.min_pixels}, {self.max_pixels}":
                 1 <= self.min_pixels <= self.max_pixels,
         }  # fmt: skip
-        choices = {
-            "guidance": Guidance, "router_score": RouterScore,
-            "attention_mask_type": AttentionMask, "pooling": Pooling,
-        }  # fmt: skip
-        for name, allowed in choices.items():
-            message = f"{name} must be one of {get_args(allowed)}, got {getattr(self, name)!r}"
-            rules[message] = getattr(self, name) in get_args(allowed)
-        broken = [message for message, holds in rules.items() if not holds]
-        if broken:
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                message = f"{field.name} must be one of {get_args(field.type)}, got {getattr(self, field.name)!r}"
+                rules[message] = getattr(self, field.name) in get_args(field.type)
+        if broken := [message for message, holds in rules.items() if not holds]:
             raise ValueError("MoonConfig: " + "; ".join(broken))
 
 
@@ -239,9 +236,7 @@ def _resolve_base_config(value: dict[str, Any] | PreTrainedConfig | None) -> Pre
     model_type = value.get("model_type") if isinstance(value, dict) else value.model_type
     if model_type not in (CompactConfig.model_type, "qwen2_5_vl"):
         raise ValueError(f"base_config.model_type must be moon_compact or qwen2_5_vl, got {model_type!r}")
-    if isinstance(value, dict):
-        return CONFIG_MAPPING[model_type](**value)
-    return value
+    return CONFIG_MAPPING[model_type](**value) if isinstance(value, dict) else value
 
 
 AutoConfig.register("moon_compact", CompactConfig, exist_ok=True)

@@ -238,7 +238,5 @@ def _apply_experts(rows: Tensor, weight: Tensor, ends_N: Tensor) -> Tensor:
 
 def _has_grouped_mm(rows: Tensor, weight: Tensor) -> bool:
     """Whether torch's grouped matmul supports the operands: rows of 16-byte multiples, and a suitable device."""
-    aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
-    if not aligned or not hasattr(F, "grouped_mm"):
-        return False
-    return not rows.is_cuda or torch.cuda.get_device_capability(rows.device) >= (8, 0)
+    is_aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
+    return is_aligned and (not rows.is_cuda or torch.cuda.get_device_capability(rows.device) >= (8, 0))

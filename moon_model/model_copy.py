@@ -21,16 +21,19 @@ class ModelCopyError(RuntimeError):
     """A copy cannot be read from here, or does not hold its model version."""
 
 
-def holds_version(checkpoint: str | Path, detector: str | Path | None, model_version: str) -> bool:
+def holds_version(
+    checkpoint: str | Path, detector: str | Path | None, model_version: str, detector_version: str | None = None
+) -> bool:
     """Return whether two folders are a model version together; nothing is loaded.
 
     Args:
         checkpoint: folder of the model.
         detector: folder of the detector; None: the shipped one.
         model_version: 64 hex digits.
+        detector_version: version of a detector that is in no folder, or "none"; None: that of ``detector``.
     """
     try:
-        return combine_version(checkpoint, compute_detector_version(detector)) == model_version
+        return combine_version(checkpoint, detector_version or compute_detector_version(detector)) == model_version
     except (OSError, ValueError):  # missing, or no model
         return False
 

@@ -42,9 +42,9 @@ class ViewProcessor(ABC):
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
         """The model's image tensors for the V ≥ 1 prepared views of a batch, in reading order."""
 
-    @abstractmethod
     def get_settings(self) -> dict[str, Any]:
-        """Settings that ``processor_config.json`` stores."""
+        """Settings that ``processor_config.json`` stores; none where ``MoonConfig`` has them all."""
+        return {}
 
 
 class CompactViews(ViewProcessor):
@@ -77,8 +77,6 @@ class CompactViews(ViewProcessor):
             scale = self.size / max(image.size)
             width, height = (max(round(side * scale), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-        if resized.size == (self.size, self.size):
-            return np.asarray(resized)
         square = Image.new("RGB", (self.size, self.size), "white")
         square.paste(resized, ((self.size - width) // 2, (self.size - height) // 2))
         return np.asarray(square)
@@ -105,7 +103,8 @@ class QwenViews(ViewProcessor):
     """
 
     def __init__(self, config: MoonConfig) -> None:
-        self._processor = build_image_processor(config)
+        base: Any = config.base_config
+        self._processor = build_image_processor(base.vision_config, config.min_pixels, config.max_pixels)
         self._factor = self._processor.patch_size * self._processor.merge_size
 
     def prepare(self, image: Image.Image) -> Pixels:
@@ -125,10 +124,6 @@ class QwenViews(ViewProcessor):
         """``pixel_values`` float32 [patches, patch_dim] and ``image_grid_thw`` int64 [V, 3]."""
         images = [Image.fromarray(view) for view in views]
         return dict(self._processor(images=images, do_resize=False, return_tensors="pt"))
-
-    def get_settings(self) -> dict[str, Any]:
-        """Nothing: the sizes are in ``MoonConfig``."""
-        return {}
 
 
 def build_views(config: MoonConfig, settings: dict[str, Any] | None = None) -> ViewProcessor:

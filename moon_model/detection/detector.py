@@ -41,11 +41,7 @@ class ProductDetector:
     """
 
     def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        config: DetectorConfig,
-        version: str,
-        batch_size: int | None = None,
+        self, session: onnxruntime.InferenceSession, config: DetectorConfig, version: str, batch_size: int | None = None
     ) -> None:
         self.config = config
         self.version = version

@@ -8,19 +8,14 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLImageProcessorPil,
-)
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
+from moon_model.backbones.qwen2_5_vl import build_image_processor
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.grounding_answer import AnswerError, build_grounding_prompt, parse_grounding_answer
 from moon_model.detection.region import Region, is_degenerate
@@ -75,15 +70,8 @@ class GroundingDetector:
         self.provider = f"torch {model.device.type}"
         self._model = model.eval()
         self._tokenizer = tokenizer
-        vision = cast(Qwen2_5_VLVisionConfig, model.config.vision_config)
-        self._patch, self._merge = cast(int, vision.patch_size), vision.spatial_merge_size
-        self._images = Qwen2VLImageProcessorPil(
-            min_pixels=self.config.min_pixels,
-            max_pixels=self.config.max_pixels,
-            patch_size=self._patch,
-            temporal_patch_size=cast(int, vision.temporal_patch_size),
-            merge_size=vision.spatial_merge_size,
-        )
+        vision = model.config.vision_config
+        self._images = build_image_processor(vision, self.config.min_pixels, self.config.max_pixels)
 
     @classmethod
     def from_pretrained(
@@ -143,8 +131,9 @@ class GroundingDetector:
         pixels = self._images(images=photos, return_tensors="pt")
         grids: list[list[int]] = pixels["image_grid_thw"].tolist()
         answers = self._generate_answers(pixels["pixel_values"], grids, titles)
+        patch = self._images.patch_size
         return [
-            self._read_region(answer, score, columns * self._patch, rows * self._patch)
+            self._read_region(answer, score, columns * patch, rows * patch)
             for (answer, score), (_, rows, columns) in zip(answers, grids, strict=True)
         ]
 
@@ -186,7 +175,7 @@ class GroundingDetector:
 
     def _build_prompt_ids(self, title: str, grid: list[int]) -> list[int]:
         """Token ids of one conversation; special tokens written in a title, which is untrusted, stay plain text."""
-        tokens = grid[0] * grid[1] * grid[2] // self._merge**2
+        tokens = grid[0] * grid[1] * grid[2] // self._images.merge_size**2
         encode = self._tokenizer.encode
         return [
             *encode(_TURN, add_special_tokens=False),
@@ -197,12 +186,9 @@ class GroundingDetector:
         ]
 
     def _pad_left(self, prompts: list[list[int]]) -> dict[str, Tensor]:
-        longest = max(map(len, prompts))
-        ids = torch.full((len(prompts), longest), self._pad_id())
-        mask = torch.zeros_like(ids)
-        for row, tokens in enumerate(prompts):
-            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-            mask[row, longest - len(tokens) :] = 1
+        rows = [torch.tensor(tokens) for tokens in prompts]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self._pad_id(), padding_side="left")
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
         image = (ids == self._model.config.image_token_id) & mask.bool()
         return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int()}
 
