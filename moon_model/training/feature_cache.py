@@ -34,7 +34,7 @@ _TOWER_BATCH = 16
 
 
 class FeatureCache:
-    """Pooled grids by the SHA-256 of a view's pixels, in a folder that is named after the tower's weights.
+    """Cache of pooled grids, keyed by the SHA-256 of a view's pixels, in a folder named after the tower's weights.
 
     The folder has two files that are only appended to: ``keys.bin``, 32 bytes per entry, and ``grids.f16``, a float16
     grid per entry in the same order. A key is written after its grid, so after a crash each key has its grid; what is
@@ -73,11 +73,14 @@ class FeatureCache:
 
     def get_features(self, views: Sequence[Pixels]) -> Tensor:
         """Return the pooled grids float32 [V, F, S, S] of views. Only views that are not cached are computed."""
+        # 1. Views that are not cached yet, each once.
         keys = [self._compute_key(view) for view in views]
         new = [(key, view) for key, view in dict(zip(keys, views, strict=True)).items() if key not in self._rows]
+        # 2. Compute them in batches and add them to the cache.
         for start in range(0, len(new), _TOWER_BATCH):
             batch = new[start : start + _TOWER_BATCH]
             self._append([key for key, _ in batch], self._compute_grids([view for _, view in batch]))
+        # 3. Read all grids in the order of the views.
         return torch.from_numpy(np.stack([self._read_grid(self._rows[key]) for key in keys])).float()
 
     def close(self) -> None:
@@ -94,6 +97,7 @@ class FeatureCache:
 
     @torch.no_grad()
     def _compute_grids(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
+        """Return the pooled grids float16 [V, F, S, S] of views, computed by the tower."""
         pixels = self._views.collate(views)["pixel_values"].to(self._device)
         grid_vfss = F.adaptive_avg_pool2d(self._tower(pixels).float(), self.side)
         return grid_vfss.cpu().numpy().astype(np.float16)
@@ -109,6 +113,7 @@ class FeatureCache:
             self._keys.flush()
 
     def _read_grid(self, row: int) -> NDArray[np.float16]:
+        """Return the pooled grid float16 [F, S, S] of an entry."""
         self._grids.seek(row * self._grid_bytes)
         return np.frombuffer(self._grids.read(self._grid_bytes), dtype=np.float16).reshape(self.shape)
 
@@ -140,11 +145,10 @@ def compute_tower_digest(tower: nn.Module, side: int) -> str:
 
 def _use_onnx_runtime(tower: VisionTower) -> nn.Module:
     """Return the same tower on ONNX Runtime, four times faster, if that is installed (it is not in .venv-train)."""
-    if importlib.util.find_spec("onnxruntime") is None:
+    if importlib.util.find_spec("onnxruntime") is None or not isinstance(tower.trunk, EfficientNetLite0):
         return tower
     from moon_model.backbones.onnx_trunk import OnnxTrunk  # noqa: PLC0415  # see above
 
-    assert isinstance(tower.trunk, EfficientNetLite0)  # noqa: S101  # a model in training runs on torch
     fast_tower = VisionTower()
     fast_tower.trunk = OnnxTrunk(tower.trunk)
     return fast_tower

@@ -50,12 +50,15 @@ class MetricLog(ExitStack):
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write the scalars of a finished step; ``values`` contains "loss"."""
+        # 1. metrics.jsonl: every step.
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
+        # 2. TensorBoard: every n-th step, and the last one.
         is_due = step % self._every == 0 or step == self._last
         if self._board is not None and is_due:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
+        # 3. The progress bar, or a line of the log where stderr is not a terminal.
         message = f"loss {values['loss']:.4f}"
         self._bar.update(self._task, completed=step, message=message)
         now = time.monotonic()
@@ -79,6 +82,7 @@ def read_curve(path: Path) -> list[dict[str, Any]]:
 
 
 def _read_step(line: str) -> float:
+    """Return the step of a line; infinity for an incomplete line."""
     try:
         return int(json.loads(line)["step"])
     except ValueError:

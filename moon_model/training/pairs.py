@@ -159,9 +159,8 @@ class Manifest(Section):
             if not path.is_file():
                 raise PairDataError(f"{path} is missing; write the pairs again with `moon make-pairs`")
             with path.open("rb") as stream:
-                digest = file_digest(stream, "sha256").hexdigest()
-            if digest != file.sha256:
-                raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
+                if file_digest(stream, "sha256").hexdigest() != file.sha256:
+                    raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
 
 
 @dataclass(frozen=True)
@@ -271,10 +270,12 @@ def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start:
     Raises:
         PairDataError: a row group or the epoch has another number of rows than the manifest says.
     """
+    # 1. Count the rows and collect `SHUFFLE_GROUPS` row groups; the last collection may be smaller.
     rng = share.make_generator(epoch, 1, share.rank)
     unmixed: list[_T] = []
     mixed: list[_T] = []
-    seen = number = 0
+    seen = 0
+    number = 0
     for count, group in enumerate(groups, start=1):
         if len(group) != share.manifest.rows_per_group:
             raise PairDataError(f"a row group has {len(group)} rows, the manifest says {share.manifest.rows_per_group}")
@@ -282,13 +283,17 @@ def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start:
         unmixed += group
         if count % SHUFFLE_GROUPS and count != share.groups:
             continue
+        # 2. Shuffle the collected rows behind those that the last batch left over.
         mixed += [unmixed[index] for index in rng.permutation(len(unmixed))]
         unmixed = []
+        # 3. Cut full batches, without those that a resumed run has seen.
         while len(mixed) >= share.batch_size:
-            batch, mixed = mixed[: share.batch_size], mixed[share.batch_size :]
+            batch = mixed[: share.batch_size]
+            mixed = mixed[share.batch_size :]
             number += 1
             if number > start:
                 yield batch
+    # 4. A missing row is an error, not a shorter epoch.
     if seen != share.rows:
         raise PairDataError(
             f"epoch {epoch} gave rank {share.rank} {seen} rows instead of {share.rows}: rows were lost on the way"

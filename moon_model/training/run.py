@@ -91,8 +91,7 @@ def run_training(
             objectives.append(_build_contrast(config, config.data, trainable, accelerator, pool))
         if build_objectives is not None:
             seed = config.seed * accelerator.num_processes + rank
-            keep_photos = config.run.keep_photos
-            objectives += build_objectives(trainable, cache, seed=seed, pool=pool, keep_photos=keep_photos)
+            objectives += build_objectives(trainable, cache, seed=seed, pool=pool, keep_photos=config.run.keep_photos)
         # 4. The training. Dropout differs between the processes.
         trainer = Trainer(trainable.model, objectives, collate, config, accelerator)
         torch.manual_seed(config.seed + rank)
@@ -143,8 +142,7 @@ def _build_contrast(
     config: TrainingConfig, data: DataSection, trainable: TrainableModel, accelerator: Accelerator, pool: Executor
 ) -> ContrastiveObjective:
     examples = Examples(trainable.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
-    rank = accelerator.process_index
-    source = open_pairs(data, rank=rank, ranks=accelerator.num_processes, seed=config.seed)
+    source = open_pairs(data, rank=accelerator.process_index, ranks=accelerator.num_processes, seed=config.seed)
     dimension = trainable.model.config.hidden_size
     return ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
 

@@ -74,8 +74,7 @@ class TrainableModel:
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         model.save_pretrained(unfinished)
         self.processor.save_pretrained(unfinished)
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
 
 
