@@ -135,9 +135,8 @@ class GuidedMoE(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         for weight in (self.gate_up_proj, self.down_proj):
-            noise = torch.randn(weight.shape, generator=generator)
-            scale = share * weight.float().std()
-            weight.add_((noise.to(weight.device) * scale).to(weight.dtype))
+            noise = torch.randn(weight.shape, generator=generator).to(weight.device)
+            weight.add_((noise * (share * weight.float().std())).to(weight.dtype))
 
     def forward(self, hidden: Tensor, guide: Guide) -> tuple[Tensor, RouterStats]:
         """Weighted sum of the experts' outputs, [B, L, D] (zeros at padding), and this layer's statistics."""

@@ -9,12 +9,14 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from moon_model.detection.detector import compute_detector_version
 from moon_model.fingerprint import combine_version
 
-CHECKPOINT, DETECTOR = "checkpoint", "detector"
+CHECKPOINT = "checkpoint"
+DETECTOR = "detector"
 
 
 class ModelCopyError(RuntimeError):
@@ -100,8 +102,6 @@ def cache_copy(model_version: str, download: Callable[[Path], None]) -> Path:
 def _find_cache_folder() -> Path:
     """Return a folder for copies that this user can write."""
     folder = Path.home() / ".cache" / "moon" / "models"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir()) / f"moon-models-{os.getuid()}"
     return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir()) / f"moon-models-{os.getuid()}"

@@ -74,8 +74,7 @@ class CompactViews(ViewProcessor):
         """Pixels [S, S, 3]."""
         width = height = self.size
         if self.fit == "pad":
-            scale = self.size / max(image.size)
-            width, height = (max(round(side * scale), 1) for side in image.size)
+            width, height = (max(round(side * (self.size / max(image.size))), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
         square = Image.new("RGB", (self.size, self.size), "white")
         square.paste(resized, ((self.size - width) // 2, (self.size - height) // 2))
@@ -133,8 +132,7 @@ def build_views(config: MoonConfig, settings: dict[str, Any] | None = None) -> V
         config: the model's configuration.
         settings: what ``get_settings`` returned when the processor was saved; None: the defaults.
     """
-    if config.backbone == "compact":
-        assert isinstance(config.base_config, CompactConfig)  # noqa: S101  # the class of every compact configuration
+    if isinstance(config.base_config, CompactConfig):
         return CompactViews(config.base_config, **(settings or {}))
     return QwenViews(config)
 

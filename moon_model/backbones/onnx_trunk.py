@@ -77,7 +77,8 @@ class _Graph:
         return self.add("Clip", [name, "zero", "six"])
 
     def conv(self, module: SameConv, name: str) -> str:
-        weight, bias = f"weight_{len(self.nodes)}", f"bias_{len(self.nodes)}"
+        weight = f"weight_{len(self.nodes)}"
+        bias = f"bias_{len(self.nodes)}"
         for label, tensor in ((weight, module.weight), (bias, module.bias)):
             self.weights.append(numpy_helper.from_array(tensor.detach().float().cpu().numpy(), label))
         extra = module.kernel_size[0] - module.stride[0]  # "same" padding, see SameConv

@@ -27,7 +27,8 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
     def __init__(self, source: Qwen2_5_VLVisionAttention) -> None:
         with torch.device("meta"):  # the projections made here are replaced at once
             super().__init__(source.config)
-        self.qkv, self.proj = source.qkv, source.proj
+        self.qkv = source.qkv
+        self.proj = source.proj
 
     def forward(  # type: ignore[override]  # only what the tower passes
         self, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
