@@ -11,10 +11,10 @@ float32 weights. ``MoonModel.save_pretrained`` writes the other format, in full 
 
 import copy
 import json
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
@@ -130,22 +130,19 @@ def load_state_dict(folder: str | Path) -> dict[str, Tensor]:
 def measure_parts(folder: Path) -> list[PartSize]:
     """Sizes of the parts of a compactly stored model, largest first."""
     storage = json.loads((folder / "config.json").read_text())["moon_storage"]
-    rows: dict[str, dict[str, Any]] = {}
+    stored: Counter[str] = Counter()
+    parameters: Counter[str] = Counter()
+    kinds: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for name, tensor in _read_shards(folder).items():
-        path = name.removeprefix("backbone.").split(".")
-        row = rows.setdefault(".".join(path[:2]), {"parameters": 0, "stored": 0, "kinds": {}})
-        row["stored"] += tensor.nbytes
+        part = ".".join(name.removeprefix("backbone.").split(".")[:2])
+        stored[part] += tensor.nbytes
         if not name.endswith(_SCALE):
-            row["parameters"] += tensor.numel() * storage["repeated"].get(name, 1)
-            kind = str(tensor.dtype).removeprefix("torch.")
-            row["kinds"][kind] = row["kinds"].get(kind, 0) + tensor.nbytes
-    table = [
-        PartSize(
-            part, row["parameters"], row["stored"], ", ".join(sorted(row["kinds"], key=lambda k: -row["kinds"][k]))
-        )
-        for part, row in rows.items()
+            parameters[part] += tensor.numel() * storage["repeated"].get(name, 1)
+            kinds[part][str(tensor.dtype).removeprefix("torch.")] += tensor.nbytes
+    return [
+        PartSize(part, parameters[part], size, ", ".join(kind for kind, _ in kinds[part].most_common()))
+        for part, size in stored.most_common()
     ]
-    return sorted(table, key=lambda size: -size.stored)
 
 
 def count_folder_bytes(paths: Iterable[Path]) -> int:

@@ -22,19 +22,15 @@ class AliasClient(Protocol):
 
     def list_aliases(self) -> dict[str, Any]:
         """Return ``{"aliases": [...]}``."""
-        ...
 
     def has_collection(self, collection_name: str) -> bool:
         """Return whether there is one of that name."""
-        ...
 
     def describe_alias(self, alias: str) -> dict[str, Any]:
         """Return ``{"collection_name": …}``."""
-        ...
 
     def describe_collection(self, collection_name: str) -> dict[str, Any]:
         """Return ``{"properties": {…}}``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -87,10 +83,5 @@ def read_served_model(client: AliasClient, alias: str) -> ServedModel:
     properties = dict(client.describe_collection(collection).get("properties") or {})
     if not {PROPERTY_MODEL, PROPERTY_CHECKPOINT} <= properties.keys():
         raise NothingServedError(f"alias {alias} names {collection}, which is not a collection of ours")
-    return ServedModel(
-        alias,
-        collection,
-        properties[PROPERTY_MODEL],
-        properties[PROPERTY_CHECKPOINT],
-        properties.get(PROPERTY_MODEL_COPY, ""),
-    )
+    stored = properties.get(PROPERTY_MODEL_COPY, "")
+    return ServedModel(alias, collection, properties[PROPERTY_MODEL], properties[PROPERTY_CHECKPOINT], stored)

@@ -5,8 +5,9 @@ dataclass, unknown keyword arguments become attributes, ``__post_init__`` runs l
 """
 
 import math
+from dataclasses import fields
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from transformers import CONFIG_MAPPING, AutoConfig, LlamaConfig, PreTrainedConfig
 
@@ -159,9 +160,8 @@ class MoonConfig(PreTrainedConfig):
         """Resolve defaults that depend on the backbone, then check every field; raises ValueError."""
         self.base_config = _resolve_base_config(self.base_config)
         text = self.text_config
-        if self.moe_layers is None:
-            self.moe_layers = list(range(text.num_hidden_layers - 1, -1, -4))
-        self.moe_layers = sorted(self.moe_layers)
+        every_fourth = range(text.num_hidden_layers - 1, -1, -4)
+        self.moe_layers = sorted(every_fourth if self.moe_layers is None else self.moe_layers)
         if self.moe_intermediate_size is None:
             self.moe_intermediate_size = text.intermediate_size
         self.matryoshka_dims = sorted(self.matryoshka_dims or [])
@@ -195,39 +195,27 @@ class MoonConfig(PreTrainedConfig):
         """Token id of a visual position in ``input_ids``."""
         return int(self.base_config.image_token_id)  # type: ignore[union-attr]
 
-    @property
-    def compact_tokens_per_view(self) -> int:
-        """Visual tokens of one view of the compact backbone; raises AttributeError for another backbone."""
-        return int(self.base_config.tokens_per_view)  # type: ignore[union-attr]
-
     def _check(self) -> None:
         layers = self.text_config.num_hidden_layers
+        valid_layers = sorted(set(range(layers)) & set(self.moe_layers or []))
+        general = self.num_general_experts
+        sizes = self.matryoshka_dims or []
+        # Name of a field -> whether its value is allowed, and what is.
         rules = {
-            f"num_experts must be at least 3 (one general expert, FFN_cate, FFN_attr), got {self.num_experts}":
-                self.num_experts >= 3,
-            f"num_experts_per_token must be in 1..{self.num_general_experts} (num_experts - 2), "
-            f"got {self.num_experts_per_token}":
-                1 <= self.num_experts_per_token <= self.num_general_experts,
-            f"moe_layers must be different layers of 0..{layers - 1}, got {self.moe_layers}":
-                set(self.moe_layers or []) <= set(range(layers))
-                and len(set(self.moe_layers or [])) == len(self.moe_layers or []),
-            f"soft_guidance_weight must be in (0, 1], got {self.soft_guidance_weight}":
-                0 < self.soft_guidance_weight <= 1,
-            f"text_share must be in (0, 1), got {self.text_share}": 0 < self.text_share < 1,
-            f"matryoshka_dims must be in 1..{self.hidden_size - 1}, got {self.matryoshka_dims}":
-                all(0 < size < self.hidden_size for size in self.matryoshka_dims or []),
-            f"max_images must be at least 1, got {self.max_images}": self.max_images >= 1,
-            f"min_pixels must be in 1..max_pixels, got {self.min_pixels}, {self.max_pixels}":
-                1 <= self.min_pixels <= self.max_pixels,
-        }  # fmt: skip
-        choices = {
-            "guidance": Guidance, "router_score": RouterScore,
-            "attention_mask_type": AttentionMask, "pooling": Pooling,
-        }  # fmt: skip
-        for name, allowed in choices.items():
-            message = f"{name} must be one of {get_args(allowed)}, got {getattr(self, name)!r}"
-            rules[message] = getattr(self, name) in get_args(allowed)
-        broken = [message for message, holds in rules.items() if not holds]
+            "num_experts": (self.num_experts >= 3, "at least 3 (one general expert, FFN_cate, FFN_attr)"),
+            "num_experts_per_token": (1 <= self.num_experts_per_token <= general, f"in 1..{general} (num_experts - 2)"),
+            "moe_layers": (self.moe_layers == valid_layers, f"different layers of 0..{layers - 1}"),
+            "soft_guidance_weight": (0 < self.soft_guidance_weight <= 1, "in (0, 1]"),
+            "text_share": (0 < self.text_share < 1, "in (0, 1)"),
+            "matryoshka_dims": (all(0 < size < self.hidden_size for size in sizes), f"in 1..{self.hidden_size - 1}"),
+            "max_images": (self.max_images >= 1, "at least 1"),
+            "min_pixels": (1 <= self.min_pixels <= self.max_pixels, f"in 1..max_pixels ({self.max_pixels})"),
+        }
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                choices = get_args(field.type)
+                rules[field.name] = (getattr(self, field.name) in choices, f"one of {choices}")
+        broken = [f"{key} must be {wanted}, got {vars(self)[key]!r}" for key, (ok, wanted) in rules.items() if not ok]
         if broken:
             raise ValueError("MoonConfig: " + "; ".join(broken))
 
@@ -239,9 +227,7 @@ def _resolve_base_config(value: dict[str, Any] | PreTrainedConfig | None) -> Pre
     model_type = value.get("model_type") if isinstance(value, dict) else value.model_type
     if model_type not in (CompactConfig.model_type, "qwen2_5_vl"):
         raise ValueError(f"base_config.model_type must be moon_compact or qwen2_5_vl, got {model_type!r}")
-    if isinstance(value, dict):
-        return CONFIG_MAPPING[model_type](**value)
-    return value
+    return CONFIG_MAPPING[model_type](**value) if isinstance(value, dict) else value
 
 
 AutoConfig.register("moon_compact", CompactConfig, exist_ok=True)

@@ -19,11 +19,11 @@ from moon_model.backbones.compact import CompactBackbone, EfficientNetLite0
 from moon_model.backbones.onnx_trunk import OnnxTrunk
 from moon_model.collection_contract import AliasClient, WrongEncoderError, read_served_model
 from moon_model.detection.configuration import DetectorConfig
-from moon_model.detection.detector import ProductDetector, compute_detector_version
+from moon_model.detection.detector import ProductDetector
 from moon_model.detection.region import Region
 from moon_model.fingerprint import combine_version, resolve_model_folder
 from moon_model.images import BadImageError, ImageSource, crop_image, decode_image
-from moon_model.model_copy import CHECKPOINT, DETECTOR, ModelCopyError, open_copy
+from moon_model.model_copy import CHECKPOINT, DETECTOR, ModelCopyError, holds_version, open_copy
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import ImageFailure, MoonBatch, MoonProcessor, PreparedProduct, View, round_up
 from moon_model.product import Product
@@ -55,7 +55,6 @@ class Detector(Protocol):
 
     def detect(self, images: Sequence[Image.Image]) -> list[Region]:
         """One region per image, in order."""
-        ...
 
 
 class MoonEncoder:
@@ -82,8 +81,7 @@ class MoonEncoder:
         self.model_version = model_version
         self.dim: int = model.config.hidden_size
         self.max_images: int = model.config.max_images
-        settings = detector.config if isinstance(detector, ProductDetector) else DetectorConfig()
-        self.crop_margin = settings.margin
+        self.crop_margin = (detector.config if isinstance(detector, ProductDetector) else DetectorConfig()).margin
 
     @classmethod
     def from_pretrained(
@@ -119,9 +117,8 @@ class MoonEncoder:
             model = MoonModel.from_pretrained(folder, dtype=resolve_dtype(dtype, target)).eval().to(target)
         if target.type == "cpu":
             use_onnx_trunk(model, threads or 1)
-        processor = MoonProcessor.from_pretrained(folder, model.config)
         version = combine_version(folder, detector.version if detector else "none")
-        return cls(model, processor, detector or None, version)
+        return cls(model, MoonProcessor.from_pretrained(folder, model.config), detector or None, version)
 
     @classmethod
     def for_collection(
@@ -150,8 +147,9 @@ class MoonEncoder:
         """
         served = read_served_model(client, alias)
         folder = path or served.checkpoint
+        known = "none" if detector is False else getattr(detector, "version", None)
         try:
-            if path is None and served.stored and not _holds_version(folder, detector, served.model_version):
+            if path is None and served.stored and not holds_version(folder, None, served.model_version, known):
                 # The checkpoint's folder is missing or has changed since: the lake kept the served files.
                 copy = open_copy(served.stored, served.model_version)
                 folder = copy / CHECKPOINT
@@ -279,15 +277,10 @@ class MoonEncoder:
             raise ValueError("encode_queries needs texts, images or both")
         if texts is not None and images is not None and len(texts) != len(images):
             raise ValueError(f"texts and images are zipped to pairs, but there are {len(texts)} and {len(images)}")
-        count = len(texts if texts is not None else images or ())
-        return self.encode(
-            Product(
-                id=f"query {index}",
-                title=texts[index] if texts is not None else "",
-                images=[images[index]] if images is not None else (),
-            )
-            for index in range(count)
-        )
+        titles = [""] * len(images or ()) if texts is None else texts
+        pictures = [[]] * len(titles) if images is None else [[image] for image in images]
+        queries = enumerate(zip(titles, pictures, strict=True))
+        return self.encode(Product(f"query {index}", title, images=shown) for index, (title, shown) in queries)
 
     def _make_view(self, source: ImageSource, region: "Region | Literal['detect'] | None") -> View:
         """Decoded image with the crop of its region; without a region, or for the whole image, without a crop."""
@@ -306,18 +299,6 @@ class MoonEncoder:
             reasons = "; ".join(f"{failure.reason}: {failure.detail}" for failure in prepared.failures)
             raise ValueError(f"{prepared.id} has neither text nor a usable image. {reasons}".strip())
         return prepared
-
-
-def _holds_version(folder: str | Path, detector: "Detector | Literal[False] | None", model_version: str) -> bool:
-    """Return whether a folder's files, with this detector, are a model version; nothing is loaded."""
-    try:
-        if detector is False:
-            detector_version = "none"
-        else:
-            detector_version = detector.version if detector is not None else compute_detector_version()
-        return combine_version(folder, detector_version) == model_version
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
 
 
 _DETECT: Literal["detect"] = "detect"

@@ -135,9 +135,8 @@ class GuidedMoE(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         for weight in (self.gate_up_proj, self.down_proj):
-            noise = torch.randn(weight.shape, generator=generator)
-            scale = share * weight.float().std()
-            weight.add_((noise.to(weight.device) * scale).to(weight.dtype))
+            noise = torch.randn(weight.shape, generator=generator).to(weight.device)
+            weight.add_((noise * (share * weight.float().std())).to(weight.dtype))
 
     def forward(self, hidden: Tensor, guide: Guide) -> tuple[Tensor, RouterStats]:
         """Weighted sum of the experts' outputs, [B, L, D] (zeros at padding), and this layer's statistics."""
@@ -238,7 +237,5 @@ def _apply_experts(rows: Tensor, weight: Tensor, ends_N: Tensor) -> Tensor:
 
 def _has_grouped_mm(rows: Tensor, weight: Tensor) -> bool:
     """Whether torch's grouped matmul supports the operands: rows of 16-byte multiples, and a suitable device."""
-    aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
-    if not aligned or not hasattr(F, "grouped_mm"):
-        return False
-    return not rows.is_cuda or torch.cuda.get_device_capability(rows.device) >= (8, 0)
+    is_aligned = all(size * weight.element_size() % 16 == 0 for size in weight.shape[1:])
+    return is_aligned and (not rows.is_cuda or torch.cuda.get_device_capability(rows.device) >= (8, 0))

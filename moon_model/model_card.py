@@ -26,12 +26,7 @@ def write_model_card(folder: Path, made: str, results: str = "") -> Path:
     """
     config = MoonConfig.from_pretrained(folder)
     sizes = measure_parts(folder)
-    environment = Environment(
-        loader=PackageLoader("moon_model"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        autoescape=False,  # noqa: S701
-    )
+    environment = Environment(loader=PackageLoader("moon_model"), undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
     text = environment.get_template("model_card.md.j2").render(
         name=folder.name, config=config, base=config.text_config, made=made, results=results, sizes=sizes,
         parameters=sum(row.parameters for row in sizes), stored=count_folder_bytes([folder]),

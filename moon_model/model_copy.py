@@ -9,28 +9,33 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from moon_model.detection.detector import compute_detector_version
 from moon_model.fingerprint import combine_version
 
-CHECKPOINT, DETECTOR = "checkpoint", "detector"
+CHECKPOINT = "checkpoint"
+DETECTOR = "detector"
 
 
 class ModelCopyError(RuntimeError):
     """A copy cannot be read from here, or does not hold its model version."""
 
 
-def holds_version(checkpoint: str | Path, detector: str | Path | None, model_version: str) -> bool:
+def holds_version(
+    checkpoint: str | Path, detector: str | Path | None, model_version: str, detector_version: str | None = None
+) -> bool:
     """Return whether two folders are a model version together; nothing is loaded.
 
     Args:
         checkpoint: folder of the model.
         detector: folder of the detector; None: the shipped one.
         model_version: 64 hex digits.
+        detector_version: version of a detector that is in no folder, or "none"; None: that of ``detector``.
     """
     try:
-        return combine_version(checkpoint, compute_detector_version(detector)) == model_version
+        return combine_version(checkpoint, detector_version or compute_detector_version(detector)) == model_version
     except (OSError, ValueError):  # missing, or no model
         return False
 
@@ -97,8 +102,6 @@ def cache_copy(model_version: str, download: Callable[[Path], None]) -> Path:
 def _find_cache_folder() -> Path:
     """Return a folder for copies that this user can write."""
     folder = Path.home() / ".cache" / "moon" / "models"
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return Path(tempfile.gettempdir()) / f"moon-models-{os.getuid()}"
     return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir()) / f"moon-models-{os.getuid()}"

@@ -8,7 +8,7 @@ Shape letters: B products, L positions of the padded batch, V views, D hidden si
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,9 +44,7 @@ class MoonModel(PreTrainedModel):
     """Encoder of products; load it with ``from_pretrained`` or ``from_backbone``. ``MoonConfig`` has its settings."""
 
     config: MoonConfig
-    config_class = MoonConfig
     base_model_prefix = "moon"
-    main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _no_split_modules = ["LlamaDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]  # noqa: RUF012
@@ -65,11 +63,7 @@ class MoonModel(PreTrainedModel):
 
     @classmethod
     def from_backbone(
-        cls,
-        path: str | Path,
-        config: MoonConfig | None = None,
-        *,
-        dtype: torch.dtype = torch.float32,
+        cls, path: str | Path, config: MoonConfig | None = None, *, dtype: torch.dtype = torch.float32
     ) -> Self:
         """MOON on a Qwen2.5-VL checkpoint, each expert a copy of a dense FFN: it computes the same hidden states.
 
@@ -100,7 +94,7 @@ class MoonModel(PreTrainedModel):
         with torch.device("meta"):
             model = cls(config)
         assert isinstance(model.backbone, Qwen2_5VLBackbone)  # noqa: S101  # checked above
-        model.backbone.copy_weights(source, config)
+        model.backbone.use_modules(source, config)
         config.dtype = dtype
         model.eval()
         return model
@@ -133,8 +127,7 @@ class MoonModel(PreTrainedModel):
                 f"{path} lacks {len(missing)} of the model's weights ({', '.join(missing[:3])}, …): it was written by "
                 "another version of moon_model; train it again with this version, or install the other one"
             )
-        result: Self = loaded if wants_info else model
-        return result
+        return cast("Self", loaded if wants_info else model)
 
     def get_input_embeddings(self) -> nn.Module:
         """Token embedding of the decoder."""
@@ -193,10 +186,8 @@ class MoonModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, SameConv):  # no norms follow: keep the variance through ReLU6
-            fan_in = module.weight[0].numel()
-            nn.init.normal_(module.weight, std=(2.0 / fan_in) ** 0.5)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
         elif isinstance(module, GuidedMoE):
             module.reset_parameters(self.config.initializer_range)
         else:

@@ -55,15 +55,18 @@ def truncate_embedding(embedding: Tensor, dim: int) -> Tensor:
 
 def _average_tokens(hidden_BLD: Tensor, member_BL: Tensor) -> Tensor:
     """Mean of the hidden states where ``member_BL`` is True, float32 [B, D]; zeros for a row without any."""
-    # .float(), because a model that is loaded in another thread changes torch's default dtype.
+    # Each member weighs 1 / number of members. In float32 by name, because a model that is loaded in another thread
+    # changes torch's default dtype.
     weights_BL = member_BL.float() / member_BL.sum(1, keepdim=True).clamp(min=1)
     return torch.bmm(weights_BL[:, None, :], hidden_BLD.float()).squeeze(1)
 
 
 def _average_segments(hidden_BLD: Tensor, segment_ids_BL: Tensor) -> Tensor:
     """Mean of the means of the segments present, float32 [B, D]; zeros for a row without any."""
+    # Which tokens belong to each segment, and how many they are.
     member_BLS = F.one_hot(segment_ids_BL, len(Segment))[..., 1:].float()  # the first segment is NONE
     count_BS = member_BLS.sum(1)
+    # Mean of each segment (zeros where it is absent), then the mean over the segments present.
     present_B1 = (count_BS > 0).sum(1, keepdim=True).clamp(min=1)
     means_BSD = torch.bmm(member_BLS.transpose(1, 2), hidden_BLD.float()) / count_BS.clamp(min=1)[..., None]
     return means_BSD.sum(1) / present_B1

@@ -92,6 +92,9 @@ class InputTemplate:
     after_view: tuple[int, ...] = ()
 
 
+_COMPACT_TEMPLATE = InputTemplate((tokenization.START_ID,), (tokenization.SEPARATOR_ID,))
+
+
 class MoonProcessor:
     """Prepares products and forms batches for ``MoonModel``.
 
@@ -116,7 +119,7 @@ class MoonProcessor:
         self.tokenizer.encode_special_tokens = True  # a title that contains "<|im_end|>" is only text
         self.views = views or build_views(config)
         self.lowercase = compact if lowercase is None else lowercase
-        self.template = _build_compact_template() if compact else _build_qwen_template(config, tokenizer)
+        self.template = _COMPACT_TEMPLATE if compact else _build_qwen_template(config, tokenizer)
         self._prompt = tokenizer.encode(config.prompt, add_special_tokens=False).ids if config.prompt else []
 
     @classmethod
@@ -145,11 +148,8 @@ class MoonProcessor:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         self.tokenizer.save(str(folder / TOKENIZER_FILE))
-        stored = {
-            "processor_class": type(self).__name__,
-            "lowercase": self.lowercase,
-            "views": self.views.get_settings(),
-        }
+        views = self.views.get_settings()
+        stored = {"processor_class": type(self).__name__, "lowercase": self.lowercase, "views": views}
         (folder / PROCESSOR_FILE).write_text(json.dumps(stored, indent=2) + "\n")
         if not (folder / "config.json").is_file():
             self.config.save_pretrained(folder)
@@ -236,8 +236,6 @@ def round_up(length: int, multiple: int) -> int:
 
 def _find_file(path: str | Path, name: str) -> Path | None:
     """A file of a folder or a hub repository; None where it is absent."""
-    if Path(path).is_dir():
-        return Path(path) / name if (Path(path) / name).is_file() else None
     found = cached_file(str(path), name, _raise_exceptions_for_missing_entries=False)
     return Path(found) if found else None
 
@@ -258,19 +256,12 @@ def _pad_rows(rows: Sequence[NDArray[np.int64]], length: int, value: int) -> tor
     return torch.from_numpy(stacked)
 
 
-def _build_compact_template() -> InputTemplate:
-    return InputTemplate(start=(tokenization.START_ID,), separator=(tokenization.SEPARATOR_ID,))
-
-
 def _build_qwen_template(config: MoonConfig, tokenizer: Tokenizer) -> InputTemplate:
     base: Any = config.base_config
     start = config.text_config.bos_token_id
-    return InputTemplate(
-        start=() if start is None else (start,),
-        separator=tuple(tokenizer.encode("\n", add_special_tokens=False).ids),
-        before_view=(base.vision_start_token_id,),
-        after_view=(base.vision_end_token_id,),
-    )
+    newline = tuple(tokenizer.encode("\n", add_special_tokens=False).ids)
+    view_marks = ((base.vision_start_token_id,), (base.vision_end_token_id,))
+    return InputTemplate(() if start is None else (start,), newline, *view_marks)
 
 
 AutoProcessor.register(MoonConfig, MoonProcessor, exist_ok=True)

@@ -42,9 +42,9 @@ class ViewProcessor(ABC):
     def collate(self, views: Sequence[Pixels]) -> dict[str, torch.Tensor]:
         """The model's image tensors for the V ≥ 1 prepared views of a batch, in reading order."""
 
-    @abstractmethod
     def get_settings(self) -> dict[str, Any]:
-        """Settings that ``processor_config.json`` stores."""
+        """Settings that ``processor_config.json`` stores; none where ``MoonConfig`` has them all."""
+        return {}
 
 
 class CompactViews(ViewProcessor):
@@ -74,11 +74,8 @@ class CompactViews(ViewProcessor):
         """Pixels [S, S, 3]."""
         width = height = self.size
         if self.fit == "pad":
-            scale = self.size / max(image.size)
-            width, height = (max(round(side * scale), 1) for side in image.size)
+            width, height = (max(round(side * (self.size / max(image.size))), 1) for side in image.size)
         resized = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
-        if resized.size == (self.size, self.size):
-            return np.asarray(resized)
         square = Image.new("RGB", (self.size, self.size), "white")
         square.paste(resized, ((self.size - width) // 2, (self.size - height) // 2))
         return np.asarray(square)
@@ -105,7 +102,8 @@ class QwenViews(ViewProcessor):
     """
 
     def __init__(self, config: MoonConfig) -> None:
-        self._processor = build_image_processor(config)
+        base: Any = config.base_config
+        self._processor = build_image_processor(base.vision_config, config.min_pixels, config.max_pixels)
         self._factor = self._processor.patch_size * self._processor.merge_size
 
     def prepare(self, image: Image.Image) -> Pixels:
@@ -126,10 +124,6 @@ class QwenViews(ViewProcessor):
         images = [Image.fromarray(view) for view in views]
         return dict(self._processor(images=images, do_resize=False, return_tensors="pt"))
 
-    def get_settings(self) -> dict[str, Any]:
-        """Nothing: the sizes are in ``MoonConfig``."""
-        return {}
-
 
 def build_views(config: MoonConfig, settings: dict[str, Any] | None = None) -> ViewProcessor:
     """Image preprocessing of the configured backbone.
@@ -138,8 +132,7 @@ def build_views(config: MoonConfig, settings: dict[str, Any] | None = None) -> V
         config: the model's configuration.
         settings: what ``get_settings`` returned when the processor was saved; None: the defaults.
     """
-    if config.backbone == "compact":
-        assert isinstance(config.base_config, CompactConfig)  # noqa: S101  # the class of every compact configuration
+    if isinstance(config.base_config, CompactConfig):
         return CompactViews(config.base_config, **(settings or {}))
     return QwenViews(config)
 

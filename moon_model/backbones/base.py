@@ -91,22 +91,11 @@ class Backbone(nn.Module, ABC):
 
 
 def run_layer(
-    layer: Any,
-    hidden: Tensor,
-    mask: Tensor | None,
-    rope: tuple[Tensor, Tensor],
-    causal: bool,
-    guide: Guide,
+    layer: Any, hidden: Tensor, mask: Tensor | None, rope: tuple[Tensor, Tensor], causal: bool, guide: Guide
 ) -> tuple[Tensor, RouterStats | None]:
     """Hidden states [B, L, D] after one pre-norm decoder layer, and its router statistics (None for a dense FFN)."""
-    attended, _ = layer.self_attn(
-        hidden_states=layer.input_layernorm(hidden),
-        attention_mask=mask,
-        position_ids=None,
-        past_key_values=None,
-        position_embeddings=rope,
-        is_causal=causal,
-    )
+    normed = layer.input_layernorm(hidden)
+    attended, _ = layer.self_attn(normed, attention_mask=mask, position_embeddings=rope, is_causal=causal)
     hidden = hidden + attended
     normed = layer.post_attention_layernorm(hidden)
     if isinstance(layer.mlp, GuidedMoE):

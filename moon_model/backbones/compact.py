@@ -62,6 +62,8 @@ _BN_EPSILON = 1e-3
 class SameConv(nn.Conv2d):
     """Convolution with TensorFlow's "same" padding: stride 2 pads one pixel more on the right and below."""
 
+    bias: nn.Parameter
+
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2 if stride == 1 else 0, groups=groups)
 
@@ -253,10 +255,8 @@ def convert_lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tens
     # Our name of each convolution -> the package's names of the convolution and of its batch norm.
     pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
     for number in range(sum(stage[0] for stage in LITE0_STAGES)):
-        ours, theirs = f"blocks.{number}", f"_blocks.{number}."
-        pairs[f"{ours}.expand"] = (f"{theirs}_expand_conv", f"{theirs}_bn0")
-        pairs[f"{ours}.depthwise"] = (f"{theirs}_depthwise_conv", f"{theirs}_bn1")
-        pairs[f"{ours}.project"] = (f"{theirs}_project_conv", f"{theirs}_bn2")
+        for index, part in enumerate(("expand", "depthwise", "project")):
+            pairs[f"blocks.{number}.{part}"] = (f"_blocks.{number}._{part}_conv", f"_blocks.{number}._bn{index}")
     state: dict[str, Tensor] = {}
     for name, (conv, norm) in pairs.items():
         if f"{conv}.weight" not in checkpoint:

@@ -65,10 +65,8 @@ class _Graph:
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.weights = [
-            numpy_helper.from_array(np.array(value, dtype=np.float32), name)
-            for name, value in (("zero", 0.0), ("six", 6.0))
-        ]
+        limits = {"zero": np.float32(0), "six": np.float32(6)}
+        self.weights = [numpy_helper.from_array(np.array(value), name) for name, value in limits.items()]
 
     def add(self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any) -> str:
         output = output or f"{kind.lower()}_{len(self.nodes)}"
@@ -79,20 +77,13 @@ class _Graph:
         return self.add("Clip", [name, "zero", "six"])
 
     def conv(self, module: SameConv, name: str) -> str:
-        weight, bias = f"weight_{len(self.nodes)}", f"bias_{len(self.nodes)}"
+        weight = f"weight_{len(self.nodes)}"
+        bias = f"bias_{len(self.nodes)}"
         for label, tensor in ((weight, module.weight), (bias, module.bias)):
-            assert tensor is not None  # noqa: S101  # SameConv always has a bias
             self.weights.append(numpy_helper.from_array(tensor.detach().float().cpu().numpy(), label))
         extra = module.kernel_size[0] - module.stride[0]  # "same" padding, see SameConv
-        before, after = extra // 2, extra - extra // 2
-        return self.add(
-            "Conv",
-            [name, weight, bias],
-            kernel_shape=list(module.kernel_size),
-            strides=list(module.stride),
-            group=module.groups,
-            pads=[before, before, after, after],
-        )
+        pads = [extra // 2] * 2 + [extra - extra // 2] * 2
+        return self.add("Conv", [name, weight, bias], strides=list(module.stride), group=module.groups, pads=pads)
 
     def bottleneck(self, block: InvertedBottleneck, name: str) -> str:
         inner = name if block.expand is None else self.relu6(self.conv(block.expand, name))

@@ -30,13 +30,10 @@ class Qwen2_5VLBackbone(Backbone):
         if "sliding_attention" in config.text_config.layer_types:
             raise ValueError("sliding-window Qwen2.5-VL checkpoints are not supported; set use_sliding_window=False")
         self.merge_size = config.base_config.vision_config.spatial_merge_size  # type: ignore[union-attr]
-        self._use_modules(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
+        self.use_modules(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
 
-    def copy_weights(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
-        """Replace all modules by those of a loaded model, which is changed; experts become copies of its FFNs."""
-        self._use_modules(model, config)
-
-    def _use_modules(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
+    def use_modules(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
+        """Use the modules of a transformers model, which is changed; experts become copies of its FFNs."""
         self.visual: Any = model.visual
         for block in self.visual.blocks:
             block.attn = WindowAttention(block.attn)
@@ -96,15 +93,18 @@ def compute_mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Ten
     return positions_3BL * attention_mask.long()
 
 
-def build_image_processor(config: MoonConfig) -> Qwen2VLImageProcessorPil:
-    """Image preprocessing of this backbone, from RGB PIL images to ``pixel_values`` and ``image_grid_thw``.
+def build_image_processor(vision: Any, min_pixels: int, max_pixels: int) -> Qwen2VLImageProcessorPil:
+    """Image preprocessing of Qwen2.5-VL, from RGB PIL images to ``pixel_values`` and ``image_grid_thw``.
 
-    Call it as ``build_image_processor(config)(images=views, return_tensors="pt")``. A view is resized to between
-    ``config.min_pixels`` and ``config.max_pixels`` and takes ``grid.prod() // merge_size²`` image tokens.
+    Call the result with ``images=views, return_tensors="pt"``. A view takes ``grid.prod() // merge_size²`` tokens.
+
+    Args:
+        vision: the checkpoint's ``vision_config``.
+        min_pixels: number of pixels to which a smaller view is enlarged.
+        max_pixels: number of pixels to which a larger view is reduced.
     """
-    vision = config.base_config.vision_config  # type: ignore[union-attr]
     return Qwen2VLImageProcessorPil(
-        size={"shortest_edge": config.min_pixels, "longest_edge": config.max_pixels},
+        size={"shortest_edge": min_pixels, "longest_edge": max_pixels},
         patch_size=vision.patch_size,
         temporal_patch_size=vision.temporal_patch_size,
         merge_size=vision.spatial_merge_size,

@@ -14,10 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-    Qwen2_5_VLVisionAttention,
-    apply_rotary_pos_emb_vision,
-)
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention, apply_rotary_pos_emb_vision
 
 
 class WindowAttention(Qwen2_5_VLVisionAttention):
@@ -30,7 +27,8 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
     def __init__(self, source: Qwen2_5_VLVisionAttention) -> None:
         with torch.device("meta"):  # the projections made here are replaced at once
             super().__init__(source.config)
-        self.qkv, self.proj = source.qkv, source.proj
+        self.qkv = source.qkv
+        self.proj = source.proj
 
     def forward(  # type: ignore[override]  # only what the tower passes
         self, hidden_states: Tensor, cu_seqlens: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any

@@ -41,11 +41,7 @@ class ProductDetector:
     """
 
     def __init__(
-        self,
-        session: onnxruntime.InferenceSession,
-        config: DetectorConfig,
-        version: str,
-        batch_size: int | None = None,
+        self, session: onnxruntime.InferenceSession, config: DetectorConfig, version: str, batch_size: int | None = None
     ) -> None:
         self.config = config
         self.version = version
@@ -163,9 +159,7 @@ def compute_detector_version(path: str | Path | None = None) -> str:
     """
     folder = Path(path) if path is not None else checkpoint_dir("detector")
     weights = _find_weights(folder, DetectorConfig.read(folder))
-    digest = hashlib.sha256((folder / CONFIG_NAME).read_bytes())
-    digest.update(weights.read_bytes())
-    return digest.hexdigest()[:16]
+    return hashlib.sha256((folder / CONFIG_NAME).read_bytes() + weights.read_bytes()).hexdigest()[:16]
 
 
 def _find_weights(folder: Path, config: DetectorConfig) -> Path:

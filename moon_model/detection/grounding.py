@@ -8,19 +8,15 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import (
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2VLImageProcessorPil,
-)
-from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLForConditionalGeneration
 
+from moon_model.backbones.qwen2_5_vl import build_image_processor
 from moon_model.detection.configuration import DetectorConfig
 from moon_model.detection.grounding_answer import AnswerError, build_grounding_prompt, parse_grounding_answer
 from moon_model.detection.region import Region, is_degenerate
@@ -50,6 +46,7 @@ class GroundingConfig:
     limits: DetectorConfig = DetectorConfig()  # noqa: RUF009 (frozen)
 
 
+@dataclass(eq=False, repr=False)
 class GroundingDetector:
     """Finds the product that a title names.
 
@@ -57,33 +54,21 @@ class GroundingDetector:
         model: Qwen2.5-VL with its language head.
         tokenizer: the tokenizer of the same checkpoint.
         version: 16 hex digits that change with weights, tokenizer, prompt or settings.
-        config: None: the defaults of ``GroundingConfig``.
+        config: settings.
         batch_size: photos per run; prompts of a batch are padded, photos are not.
     """
 
-    def __init__(
-        self,
-        model: Qwen2_5_VLForConditionalGeneration,
-        tokenizer: PreTrainedTokenizerBase,
-        version: str,
-        config: GroundingConfig | None = None,
-        batch_size: int = 8,
-    ) -> None:
-        self.config = config or GroundingConfig()
-        self.version = version
-        self.batch_size = batch_size
-        self.provider = f"torch {model.device.type}"
-        self._model = model.eval()
-        self._tokenizer = tokenizer
-        vision = cast(Qwen2_5_VLVisionConfig, model.config.vision_config)
-        self._patch, self._merge = cast(int, vision.patch_size), vision.spatial_merge_size
-        self._images = Qwen2VLImageProcessorPil(
-            min_pixels=self.config.min_pixels,
-            max_pixels=self.config.max_pixels,
-            patch_size=self._patch,
-            temporal_patch_size=cast(int, vision.temporal_patch_size),
-            merge_size=vision.spatial_merge_size,
-        )
+    model: Qwen2_5_VLForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    version: str
+    config: GroundingConfig = GroundingConfig()
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        self._model: Any = self.model.eval()  # transformers' types do not fit its own calls
+        self.provider = f"torch {self.model.device.type}"
+        vision = self.model.config.vision_config
+        self._images = build_image_processor(vision, self.config.min_pixels, self.config.max_pixels)
 
     @classmethod
     def from_pretrained(
@@ -108,7 +93,8 @@ class GroundingDetector:
             FileNotFoundError: the folder holds no safetensors weights.
         """
         folder = Path(path)
-        version = compute_grounding_version(folder, config or GroundingConfig())
+        config = config or GroundingConfig()
+        version = compute_grounding_version(folder, config)
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, attn_implementation="sdpa"
         )
@@ -144,7 +130,7 @@ class GroundingDetector:
         grids: list[list[int]] = pixels["image_grid_thw"].tolist()
         answers = self._generate_answers(pixels["pixel_values"], grids, titles)
         return [
-            self._read_region(answer, score, columns * self._patch, rows * self._patch)
+            self._read_region(answer, score, columns * self._images.patch_size, rows * self._images.patch_size)
             for (answer, score), (_, rows, columns) in zip(answers, grids, strict=True)
         ]
 
@@ -163,10 +149,10 @@ class GroundingDetector:
         """Greedy answer for each photo, and the mean (geometric) probability of its tokens."""
         prompts = [self._build_prompt_ids(title, grid) for title, grid in zip(titles, grids, strict=True)]
         batch = self._pad_left(prompts)
-        device = self._model.device
+        device = self.model.device
         output = self._model.generate(
             **{name: value.to(device) for name, value in batch.items()},
-            pixel_values=patches.to(device, self._model.dtype),
+            pixel_values=patches.to(device, self.model.dtype),
             image_grid_thw=torch.tensor(grids, device=device),
             max_new_tokens=self.config.max_new_tokens,
             do_sample=False,
@@ -181,34 +167,31 @@ class GroundingDetector:
         # Score of an answer: mean over its real tokens.
         real_BT = answers_BT != self._pad_id()
         scores = (chosen_BT * real_BT).sum(1).div(real_BT.sum(1).clamp(min=1)).exp()
-        texts = self._tokenizer.batch_decode(answers_BT, skip_special_tokens=True)
+        texts = self.tokenizer.batch_decode(answers_BT, skip_special_tokens=True)
         return list(zip(texts, scores.tolist(), strict=True))
 
     def _build_prompt_ids(self, title: str, grid: list[int]) -> list[int]:
         """Token ids of one conversation; special tokens written in a title, which is untrusted, stay plain text."""
-        tokens = grid[0] * grid[1] * grid[2] // self._merge**2
-        encode = self._tokenizer.encode
+        tokens = grid[0] * grid[1] * grid[2] // self._images.merge_size**2
+        encode = self.tokenizer.encode
         return [
             *encode(_TURN, add_special_tokens=False),
-            *[self._model.config.image_token_id] * tokens,
+            *[self.model.config.image_token_id] * tokens,
             *encode(_AFTER_IMAGE, add_special_tokens=False),
             *encode(build_grounding_prompt(title), add_special_tokens=False, split_special_tokens=True),
             *encode(_AFTER_PROMPT, add_special_tokens=False),
         ]
 
     def _pad_left(self, prompts: list[list[int]]) -> dict[str, Tensor]:
-        longest = max(map(len, prompts))
-        ids = torch.full((len(prompts), longest), self._pad_id())
-        mask = torch.zeros_like(ids)
-        for row, tokens in enumerate(prompts):
-            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-            mask[row, longest - len(tokens) :] = 1
-        image = (ids == self._model.config.image_token_id) & mask.bool()
+        rows = [torch.tensor(tokens) for tokens in prompts]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self._pad_id(), padding_side="left")
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        image = (ids == self.model.config.image_token_id) & mask.bool()
         return {"input_ids": ids, "attention_mask": mask, "mm_token_type_ids": image.int()}
 
     def _pad_id(self) -> int:
-        pad = self._tokenizer.pad_token_id
-        return int(pad if pad is not None else self._tokenizer.eos_token_id)
+        pad = self.tokenizer.pad_token_id
+        return int(pad if pad is not None else self.tokenizer.eos_token_id)
 
 
 def compute_grounding_version(folder: Path, config: GroundingConfig) -> str:

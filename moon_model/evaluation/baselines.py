@@ -1,6 +1,7 @@
 """Baselines: the frozen encoders alone and concatenated, TF-IDF with colour histograms, and random vectors."""
 
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +22,9 @@ from moon_model.product import Product, join_text
 
 log = logging.getLogger(__name__)
 
-HUE_BINS, SATURATION_BINS, VALUE_BINS = 12, 4, 4
+COLOUR_BINS = (12, 4, 4)
+"""Bins of hue, saturation and value in a colour histogram."""
+
 IMAGE_SIDE = 256
 WORD_PATTERN = r"(?u)\b\w+\b"
 """Unlike scikit-learn's default, also words of one letter: sizes are."""
@@ -43,14 +46,14 @@ class Embedder(Protocol):
             products: the N products.
             texts: products that word frequencies may be counted in (the items of the task).
         """
-        ...
 
 
 class MoonEmbedder:
     """The model under test."""
 
     def __init__(self, encoder: MoonEncoder, name: str = "MOON") -> None:
-        self.encoder, self.name = encoder, name
+        self.encoder = encoder
+        self.name = name
 
     def embed(self, products: Products, texts: Products) -> Floats:
         """See `Embedder`."""
@@ -137,7 +140,7 @@ class WordsAndColours:
             [join_text(one) for one in texts] + ["empty"]  # an empty vocabulary is an error
         )
         words = vectorizer.transform([join_text(one) for one in products]).toarray().astype(np.float32)
-        colours = _stack_rows(map(_count_colours, products), HUE_BINS * SATURATION_BINS * VALUE_BINS)
+        colours = _stack_rows(map(_count_colours, products), math.prod(COLOUR_BINS))
         return _normalise(np.concatenate([words, colours], axis=1))
 
 
@@ -159,6 +162,7 @@ class RandomEmbedder:
 
 
 def _decode_images(product: Product) -> list[Image.Image]:
+    """Return the images of a product; one that cannot be read is left out with a warning."""
     images = []
     for source in product.images:
         try:
@@ -169,19 +173,22 @@ def _decode_images(product: Product) -> list[Image.Image]:
 
 
 def _count_colours(product: Product) -> Floats | None:
+    """Return the mean colour histogram of a product's images (square roots of shares); None without an image."""
     histograms = []
     for image in _decode_images(product):
         pixels = np.asarray(image.convert("HSV").resize((64, 64))).reshape(-1, 3)
-        counts, _ = np.histogramdd(pixels, bins=(HUE_BINS, SATURATION_BINS, VALUE_BINS), range=[(0, 256)] * 3)
+        counts, _ = np.histogramdd(pixels, bins=COLOUR_BINS, range=[(0, 256)] * 3)
         histograms.append(np.sqrt(counts.ravel() / counts.sum()))
     return np.mean(histograms, axis=0).astype(np.float32) if histograms else None
 
 
 def _stack_rows(vectors: Iterable[Floats | None], dimension: int) -> Floats:
+    """Return normalised vectors [N, D], zeros for None."""
     return _normalise(np.stack([np.zeros(dimension, np.float32) if row is None else row for row in vectors]))
 
 
 def _normalise(vectors: Floats) -> Floats:
+    """Return the rows scaled to length 1; a row of zeros stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
@@ -194,9 +201,7 @@ def build_baselines(encoder: MoonEncoder, minilm: Path | None, seed: int) -> lis
         minilm: folder of all-MiniLM-L6-v2; None: without the baselines that use it.
         seed: seed of the random vectors.
     """
-    parts: list[Embedder] = []
-    if isinstance(encoder.model.backbone, CompactBackbone):
-        parts.append(FrozenVision(encoder))
+    parts: list[Embedder] = [FrozenVision(encoder)] if isinstance(encoder.model.backbone, CompactBackbone) else []
     if minilm is not None:
         parts.append(TextTeacher(minilm))
     joined: Sequence[Embedder] = [ConcatenatedEmbedder(*parts)] if len(parts) == 2 else []

@@ -1,4 +1,4 @@
-"""Benchmark tasks for any catalogue, without annotation: a part of a product has to find or predict the rest.
+"""Benchmark tasks for any catalogue, without annotation: retrieve or predict one part of a product from another.
 
 Titles find images, images find texts, one image finds the others. Categories and attributes of the catalogue are
 removed and predicted, from all that is left and from the images alone.
@@ -43,6 +43,7 @@ def _build_part_tasks(products: Products) -> Iterator[Task]:
 
 
 def _pair_up(name: str, queries: Products, items: Products) -> RetrievalTask:
+    """Return the task in which query i has to find item i."""
     return RetrievalTask(name, queries, items, [frozenset({index}) for index in range(len(items))])
 
 
@@ -52,8 +53,10 @@ def _build_category_retrieval(products: Products) -> Iterator[Task]:
     categories = {tuple(one.category) for one in listed}
     if len(categories) < 2:
         return  # every item would be relevant
+    # Mask the category itself and its names in the texts.
     words = {word for category in categories for level in category for word in _split_level_name(level)}
     items = [mask_field(one, words, level=0) for one in listed]
+    # Relevant for a product are the others of its category; products without any are no queries.
     mates = [
         frozenset(other for other, two in enumerate(listed) if other != index and two.category == one.category)
         for index, one in enumerate(listed)
@@ -64,6 +67,7 @@ def _build_category_retrieval(products: Products) -> Iterator[Task]:
 
 
 def _build_category_probes(products: Products) -> Iterator[Task]:
+    """Yield the prediction of each category level, with this level and all below it masked."""
     for level in range(max((len(one.category) for one in products), default=0)):
         labelled = [one for one in products if len(one.category) > level]
         actual = [tuple(one.category)[level] for one in labelled]
@@ -78,8 +82,8 @@ def _split_level_name(level: str) -> set[str]:
 
 
 def _build_attribute_probes(products: Products) -> Iterator[Task]:
-    counts = Counter(name for one in products for name in one.attributes)
-    for name, _ in counts.most_common(MAX_ATTRIBUTES):
+    """Yield the prediction of the most frequent attributes."""
+    for name, _ in Counter(key for one in products for key in one.attributes).most_common(MAX_ATTRIBUTES):
         labelled = [one for one in products if name in one.attributes]
         values = [one.attributes[name] for one in labelled]
         words = {word for value in values for word in (value, *value.split(VALUE_SEPARATOR))}

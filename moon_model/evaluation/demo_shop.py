@@ -1,7 +1,7 @@
 """The demo shop as a benchmark: seeds that training never uses, and separate tasks for the held-out product types."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,18 +19,6 @@ QUERY_PHOTO_NUMBER = 50
 """Number of the photo in a query: neither a catalogue photo nor one of training, always on a cluttered background."""
 
 
-@dataclass(frozen=True)
-class _Shop:
-    """Drawn products, and the same products as the catalogue lists them."""
-
-    facts: Sequence[DemoProduct]
-    items: Products
-
-    def find_family(self, product: DemoProduct) -> frozenset[int]:
-        """Return the indices of all sizes of a product: they look the same, so each of them is relevant."""
-        return frozenset(index for index, one in enumerate(self.facts) if one.family == product.family)
-
-
 def build_demo_benchmark(seed: int, products: int) -> Benchmark:
     """Return the tasks of a drawn shop.
 
@@ -45,8 +33,8 @@ def build_demo_benchmark(seed: int, products: int) -> Benchmark:
         raise ValueError(f"seed {seed} is used in training; take another than {', '.join(map(str, TRAIN_SEEDS))}")
     world = DemoWorld(seed)
     facts = [world.get_product(index) for index in range(products)]
-    shop = _Shop(facts, [_list_product(one) for one in facts])
-    tasks = [*_build_retrieval_tasks(shop, seed), *_build_fact_probes(shop)]
+    items = [_list_product(one) for one in facts]
+    tasks = [*_build_retrieval_tasks(facts, items, seed), *_build_fact_probes(facts, items)]
     return Benchmark(f"demo shop {seed}", tasks, {"products": products, "seed": seed})
 
 
@@ -55,31 +43,36 @@ def _list_product(product: DemoProduct) -> Product:
     return Product(product.id, product.title, product.description, product.category, dict(product.attributes), images)
 
 
-def _build_retrieval_tasks(shop: _Shop, seed: int) -> Iterator[Task]:
-    seen = [one for one in shop.facts if one.type not in HELD_OUT_TYPES]
-    unseen = [one for one in shop.facts if one.type in HELD_OUT_TYPES]
+def _find_families(wanted: Sequence[DemoProduct], facts: Sequence[DemoProduct]) -> list[frozenset[int]]:
+    """Return the indices of all sizes of each wanted product: they look the same, so each of them is relevant."""
+    return [frozenset(at for at, two in enumerate(facts) if two.family == one.family) for one in wanted]
+
+
+def _build_retrieval_tasks(facts: Sequence[DemoProduct], items: Products, seed: int) -> Iterator[Task]:
+    """Yield text, photo, or both → item, for the product types of training and for the others; then other images."""
+    seen = [one for one in facts if one.type not in HELD_OUT_TYPES]
+    unseen = [one for one in facts if one.type in HELD_OUT_TYPES]
     for suffix, wanted in (("", seen), (f" ({' and '.join(HELD_OUT_TYPES)}, never trained on)", unseen)):
         if not wanted:
             continue
         queries = [draw_query(one, np.random.default_rng((seed, one.index, 21))) for one in wanted]
         photos = [encode_jpeg(take_photo(one, QUERY_PHOTO_NUMBER, cluttered=True).image) for one in wanted]
-        matches = [frozenset(at for at, one in enumerate(shop.facts) if query.matches(one)) for query in queries]
-        families = [shop.find_family(one) for one in wanted]
+        matches = [frozenset(at for at, one in enumerate(facts) if query.matches(one)) for query in queries]
+        families = _find_families(wanted, facts)
         texts = [Product(f"query {one.text}", title=one.text) for one in queries]
         shown = [Product(f"photo {one.id}", images=[photo]) for one, photo in zip(wanted, photos, strict=True)]
         both = [replace(one, title=query.text) for one, query in zip(shown, queries, strict=True)]
-        yield RetrievalTask(f"text → item{suffix}", texts, shop.items, matches)
-        yield RetrievalTask(f"image → item{suffix}", shown, shop.items, families, has_variants=True)
-        yield RetrievalTask(f"image and text → item{suffix}", both, shop.items, families, has_variants=True)
-    several = [index for index, item in enumerate(shop.items) if len(item.images) > 1]
-    first = [Product(f"{shop.items[index].id} first", images=shop.items[index].images[:1]) for index in several]
-    rest = [Product(shop.items[index].id, images=shop.items[index].images[1:]) for index in several]
-    family_ids = [shop.facts[index].family for index in several]
-    same = [frozenset(at for at, two in enumerate(family_ids) if two == one) for one in family_ids]
-    yield RetrievalTask("image → other images", first, rest, same, has_variants=True)
+        yield RetrievalTask(f"text → item{suffix}", texts, items, matches)
+        yield RetrievalTask(f"image → item{suffix}", shown, items, families, has_variants=True)
+        yield RetrievalTask(f"image and text → item{suffix}", both, items, families, has_variants=True)
+    several = [index for index, item in enumerate(items) if len(item.images) > 1]
+    first = [Product(f"{items[index].id} first", images=items[index].images[:1]) for index in several]
+    rest = [Product(items[index].id, images=items[index].images[1:]) for index in several]
+    pictured = [facts[index] for index in several]
+    yield RetrievalTask("image → other images", first, rest, _find_families(pictured, pictured), has_variants=True)
 
 
-def _build_fact_probes(shop: _Shop) -> Iterator[Task]:
+def _build_fact_probes(facts: Sequence[DemoProduct], items: Products) -> Iterator[Task]:
     """Yield the prediction of type, colour and pattern; the truth is what was drawn, also where no text names it."""
     words = {
         "type": {word for one in PRODUCT_TYPES.values() for word in (*one.names, *one.query_names, *one.category)},
@@ -88,4 +81,4 @@ def _build_fact_probes(shop: _Shop) -> Iterator[Task]:
     }
     for fact, names in words.items():
         mask = partial(mask_field, words=names, level=0 if fact == "type" else None, attribute=fact)
-        yield from build_probes(fact, shop.items, [getattr(one, fact) for one in shop.facts], mask)
+        yield from build_probes(fact, items, [getattr(one, fact) for one in facts], mask)

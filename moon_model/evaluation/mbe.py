@@ -59,11 +59,10 @@ def make_mbe_product(row: Mapping[str, Any], images: Path) -> Product:
     """
     name = PurePosixPath(urlsplit(row["doc_image"] or "").path).name
     image = images / name
-    category = [row.get(level) for level in CATEGORY_COLUMNS]
     return Product(
         id=str(row["id"]),
         title=row["doc_title"],
-        category=[level for level in category if level],
+        category=[row[level] for level in CATEGORY_COLUMNS if row.get(level)],
         attributes=parse_mbe_attributes(row.get("doc_attributes") or ""),
         images=[image] if name and image.is_file() else [],
     )

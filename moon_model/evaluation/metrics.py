@@ -4,7 +4,7 @@ Vectors are L2-normalised, so that the inner product is the cosine similarity. C
 scikit-learn and scipy; docs/decisions ("Metrics of the benchmark") says why search and nDCG do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,27 +38,30 @@ def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | N
     Raises:
         ValueError: there are fewer than k items.
     """
+    # A query that is itself an item has one item less to find.
     available = len(items) - (exclude is not None)
     if k > available:
         raise ValueError(f"{k} neighbours wanted, {available} items to find")
     found = np.empty((len(queries), k), dtype=np.int64)
     for start in range(0, len(queries), QUERY_BLOCK):
         block = slice(start, start + QUERY_BLOCK)
+        # Inner products of a block of queries with all items; a query's own item gets the lowest score.
         scores = queries[block] @ items.T
         if exclude is not None:
             rows = np.flatnonzero(exclude[block] >= 0)
             scores[rows, exclude[block][rows]] = -np.inf
+        # A stable sort, so that ties go to the lower index.
         found[block] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return found
 
 
-def compute_hits(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
+def compute_hits(found: Indices, relevant: Sequence[Set[int]], k: int) -> Scores:
     """Return [Q] with 1 where a relevant item is among the first k: R@k with one relevant item, hit@k with several."""
     pairs = zip(found[:, :k].tolist(), relevant, strict=True)
     return np.array([not right.isdisjoint(row) for row, right in pairs], dtype=np.float64)
 
 
-def compute_ndcg(found: Indices, relevant: Sequence[set[int]], k: int) -> Scores:
+def compute_ndcg(found: Indices, relevant: Sequence[Set[int]], k: int) -> Scores:
     """Return [Q] normalised discounted cumulative gains at k with binary gains; 0 where nothing is relevant."""
     discounts = 1 / np.log2(np.arange(2, k + 2))
     values = []

@@ -33,10 +33,9 @@ def build_grocery_benchmark(folder: Path) -> Benchmark:
     queries = [Product(path.name, images=[path]) for path, _ in photos]
     right = [frozenset({place[fine]}) for _, fine in photos]
     coarse = [rows[fine]["Coarse Class Name (str)"].replace("-", " ") for _, fine in photos]
-    names = [Product(item.id, title=item.title) for item in items]
     tasks: list[Task] = [
         RetrievalTask("image → item", queries, items, right),
-        RetrievalTask("image → name", queries, names, right),
+        RetrievalTask("image → name", queries, [Product(item.id, title=item.title) for item in items], right),
         *list(build_probes("coarse class, images only", queries, coarse, lambda one: one))[:1],
     ]
     return Benchmark("grocery val", tasks, {"photos": len(photos), "products": len(items)})

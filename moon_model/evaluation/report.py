@@ -24,14 +24,11 @@ def render_evaluation(evaluation: Evaluation) -> str:
 
 
 def _render_table(rows: Sequence[MetricRow]) -> list[str]:
+    """Return the lines of one data set's table."""
     embedders = list(dict.fromkeys(row.embedder for row in rows))
-    metrics = dict.fromkeys((row.task, row.metric) for row in rows)
     found = {(row.task, row.metric, row.embedder): row for row in rows}
-    lines = [
-        "| task | metric | queries | " + " | ".join(embedders) + " |",
-        "|---|---|--:|" + "--:|" * len(embedders),
-    ]
-    for task, metric in metrics:
+    lines = [f"| task | metric | queries | {' | '.join(embedders)} |", "|---|---|--:|" + "--:|" * len(embedders)]
+    for task, metric in dict.fromkeys((row.task, row.metric) for row in rows):
         cells = [found[task, metric, name] for name in embedders]
         best = max(cell.mean for cell in cells)
         shown = " | ".join(_render_cell(cell, is_best=cell.mean == best) for cell in cells)
@@ -40,6 +37,7 @@ def _render_table(rows: Sequence[MetricRow]) -> list[str]:
 
 
 def _render_cell(row: MetricRow, *, is_best: bool) -> str:
+    """Return mean and interval in percent; the best mean of a line is bold."""
     mean = f"**{row.mean:.1%}**" if is_best else f"{row.mean:.1%}"
     interval = "" if row.count == 1 else f" ({row.low * 100:.1f}–{row.high * 100:.1f})"
     return mean.replace("%", "") + interval

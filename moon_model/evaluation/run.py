@@ -35,15 +35,15 @@ class MetricRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result of a run: figures, data sets, model and versions.
+    """The result of a run: metrics, data sets, model and versions.
 
     Attributes:
         model_version: version of the model in the column MOON.
         seed: seed of the intervals and of drawn data.
         benchmarks: name, digest and facts of each data set.
-        rows: the figures.
+        rows: the metrics.
         created: time in UTC, ISO 8601.
-        environment: versions that the figures may depend on.
+        environment: versions that the metrics may depend on.
     """
 
     model_version: str
@@ -73,7 +73,7 @@ def run_benchmarks(
     seed: int,
     progress: bool = False,
 ) -> Evaluation:
-    """Return the figures of every task with every embedder.
+    """Return the metrics of every task with every embedder.
 
     Args:
         benchmarks: the data sets with their tasks.
@@ -93,6 +93,7 @@ def run_benchmarks(
 
 
 def _score_tasks(benchmark: Benchmark, embedder: Embedder, seed: int) -> Iterator[MetricRow]:
+    """Yield the metrics of all tasks of a benchmark; products that tasks share are embedded once."""
     vectors: dict[tuple[int, int], Floats] = {}  # by identity of the sequences, which the benchmark keeps alive
 
     def embed(task: Task, products: Products) -> Floats:

@@ -52,12 +52,11 @@ class RetrievalTask:
         exclude = None if self.self_items is None else np.asarray(self.self_items, dtype=np.int64)
         cuts = [k for k in TOP_K_CUTS if k <= len(self.items) - (exclude is not None)]
         found = search_top_k(embed(self.queries), embed(self.items), cuts[-1], exclude=exclude)
-        right = [set(one) for one in self.relevant]
-        if self.has_variants or all(len(one) == 1 for one in right):
-            yield from ((f"R@{k}", compute_hits(found, right, k)) for k in cuts)
+        if self.has_variants or all(len(one) == 1 for one in self.relevant):
+            yield from ((f"R@{k}", compute_hits(found, self.relevant, k)) for k in cuts)
         else:
-            yield from ((f"hit@{k}", compute_hits(found, right, k)) for k in cuts if k in (1, 10))
-            yield f"nDCG@{cuts[-1]}", compute_ndcg(found, right, cuts[-1])
+            yield from ((f"hit@{k}", compute_hits(found, self.relevant, k)) for k in cuts if k in (1, 10))
+            yield f"nDCG@{cuts[-1]}", compute_ndcg(found, self.relevant, cuts[-1])
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""The trainer: contrastive training on purchases, with objectives of recipes beside it (docs/paper.md, "Training")."""
+"""The trainer: contrastive training on purchases and the objectives that recipes add (docs/paper.md, "Training")."""

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: a run that is killed and resumed has exactly the loss curve of an unbroken run.
+"""Checkpoints of a training run. A run that is killed and resumed has the same loss curve as an uninterrupted run.
 
 A checkpoint is a folder ``step-00000123``: weights as safetensors, tensors of the optimiser and the random generators
 as ``torch.save`` files that load with ``weights_only`` (no pickled objects), and ``about.json``, which is written last.
@@ -78,13 +78,9 @@ def save_checkpoint(
         torch.save(
             {"optimiser": state.optimiser.state_dict(), "schedule": state.schedule.state_dict()}, draft / "optimiser.pt"
         )
-        about = {
-            "format": TRAINING_FORMAT_VERSION,
-            "step": step,
-            "processes": accelerator.num_processes,
-            "config": _flatten_config(config),
-        }
-        (draft / CHECKPOINT_ABOUT_FILE).write_text(json.dumps(about, indent=1) + "\n")
+        about = {"format": TRAINING_FORMAT_VERSION, "step": step, "processes": accelerator.num_processes}
+        document = json.dumps(about | {"config": _flatten_config(config)}, indent=1)
+        (draft / CHECKPOINT_ABOUT_FILE).write_text(document + "\n")
         shutil.rmtree(final, ignore_errors=True)  # a resumed run does this step a second time
         draft.rename(final)
         for old in list_checkpoints(folder)[: -config.run.keep]:
@@ -99,22 +95,23 @@ def load_checkpoint(path: Path, state: TrainingState, config: TrainingConfig, ac
     Raises:
         CheckpointError: it was made with other settings, another number of processes, or other trained parameters.
     """
+    # 1. Refuse a checkpoint of another format, of other settings, or of another number of processes.
     about = json.loads((path / CHECKPOINT_ABOUT_FILE).read_text())
     if about["format"] != TRAINING_FORMAT_VERSION:
         raise CheckpointError(f"{path} has format {about['format']}; this code reads {TRAINING_FORMAT_VERSION}")
     old = about["config"]
     new = _flatten_config(config)
     fixed = sorted((old.keys() | new.keys()) - config.changeable)
-    if changed := [
-        f"{name}: {old.get(name)!r} → {new.get(name)!r}" for name in fixed if old.get(name) != new.get(name)
-    ]:
+    changed = [f"{name}: {old.get(name)!r} → {new.get(name)!r}" for name in fixed if old.get(name) != new.get(name)]
+    if changed:
         raise CheckpointError(f"{path} was made by other settings ({'; '.join(changed)}); use them, or a new run.out")
     if about["processes"] != accelerator.num_processes:
         raise CheckpointError(
             f"{path} was made by {about['processes']} processes, this run has {accelerator.num_processes}: "
             "the order of the data would differ"
         )
-    _load_weights(path / "weights.safetensors", dict(state.get_trainable_parameters()))
+    # 2. Restore weights, objectives, optimiser and schedule, and this process's random generators.
+    _load_weights(path / "weights.safetensors", state)
     if (path / "objectives.safetensors").is_file():
         state.objectives.load_state_dict(load_file(path / "objectives.safetensors"))
     saved = torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True)
@@ -135,20 +132,17 @@ def find_latest_checkpoint(folder: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    found = list_checkpoints(folder)
-    if not found:
+    if not (found := list_checkpoints(folder)):
         raise CheckpointError(f"no checkpoint in {folder}: nothing to resume; start without --resume")
     return found[-1]
 
 
-def _load_weights(path: Path, parameters: dict[str, nn.Parameter]) -> None:
+def _load_weights(path: Path, state: TrainingState) -> None:
+    """Copy stored weights into the trained parameters; raises CheckpointError if their names differ."""
     stored = load_file(path)
-    if stored.keys() != parameters.keys():
-        names = ", ".join(sorted(stored.keys() ^ parameters.keys())[:3])
-        raise CheckpointError(f"{path} and the model differ in what is trained: {names} …")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(stored[name])
+    if differing := stored.keys() ^ dict(state.get_trainable_parameters()).keys():
+        raise CheckpointError(f"{path} and the model differ in what is trained: {', '.join(sorted(differing)[:3])} …")
+    state.model.load_state_dict(stored, strict=False)  # the other parameters are not trained
 
 
 def _flatten_config(config: TrainingConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class ConfigError(ValueError):
 
 
 class Section(BaseModel):
-    """A table of the file. Unknown keys are errors."""
+    """A table of the file, or another stored document. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -214,12 +214,6 @@ class TrainingConfig(Section):
 def _describe_error(error: Any) -> str:
     """Return field, fault and value of a pydantic error."""
     field = ".".join(str(part) for part in error["loc"]) or "the file"
-    message = error["msg"].removeprefix("Value error, ")
-    match error["type"]:
-        case "extra_forbidden":
-            return f"{field} is no known setting (misspelt?)"
-        case "missing":
-            return f"{field} is missing"
-        case "value_error":
-            return f"{field}: {message}"
-    return f"{field}: {message[0].lower()}{message[1:]}, not {error['input']!r}"
+    msg = error["msg"].removeprefix("Value error, ")
+    known = {"extra_forbidden": " is no known setting (misspelt?)", "missing": " is missing", "value_error": f": {msg}"}
+    return field + known.get(error["type"], f": {msg[0].lower()}{msg[1:]}, not {error['input']!r}")

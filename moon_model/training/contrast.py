@@ -1,4 +1,4 @@
-"""The contrastive objective of the paper: a query and the item bought, against the four kinds of negatives.
+"""The contrastive objective of the paper: for a query, the item bought is scored against four kinds of negatives.
 
 Shape suffixes: B pairs of a step, H hard negatives of a pair, C candidates, D dimensions of an embedding.
 """
@@ -21,7 +21,7 @@ NO_IDENTITY = -1
 
 
 class ContrastiveObjective(Objective):
-    """InfoNCE over purchases.
+    """InfoNCE over pairs of a query and the item bought.
 
     Args:
         source: this process's share of the pairs.
@@ -41,11 +41,8 @@ class ContrastiveObjective(Objective):
         self.examples = examples
         self.hard_negatives = hard_negatives
         self.spatial = settings.spatial
-        self.loss = ContrastiveLoss(
-            settings.temperature,
-            learn_temperature=settings.learn_temperature,
-            margin=settings.margin if settings.margin >= 0 else None,
-        )
+        margin = settings.margin if settings.margin >= 0 else None
+        self.loss = ContrastiveLoss(settings.temperature, learn_temperature=settings.learn_temperature, margin=margin)
         self.queue = (
             NegativeQueue(settings.queue_size, dimension, max_age=settings.queue_age, warm_up=settings.queue_warm_up)
             if settings.queue_size
@@ -89,13 +86,10 @@ class ContrastiveObjective(Objective):
         # 3. Temporal negatives.
         if self.queue is not None:
             negatives = Candidates.join(negatives, self.queue.select_negatives(step))
+        # 4. The loss over all candidates.
         output = self.loss(embeddings[:size], positives, negatives)
-        return output.loss, {
-            "accuracy": output.accuracy,
-            "negatives": output.negatives,
-            "masked": output.masked,
-            "temperature": self.loss.temperature.detach(),
-        }
+        scalars = {name: getattr(output, name) for name in ("accuracy", "negatives", "masked")}
+        return output.loss, scalars | {"temperature": self.loss.temperature.detach()}
 
     def _read_pairs(self, step: int) -> list[Pair]:
         """Return the pairs of a step. The step determines the position in the data, so no position is saved."""
@@ -112,5 +106,6 @@ class ContrastiveObjective(Objective):
 
 
 def _drop_padding(candidates: Candidates) -> Candidates:
+    """Return the candidates without the padding of pairs that have fewer hard negatives."""
     is_item = candidates.ids != NO_IDENTITY
     return Candidates(candidates.embeddings[is_item], candidates.ids[is_item])

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from moon_model.detection.configuration import DetectorConfig
@@ -14,13 +15,13 @@ from moon_model.training.pairs import PairDataError, TrainingItem
 log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class Examples:
     """Prepares items with the stored regions of their images; reads images only from allowed folders.
 
     Args:
         processor: processor of the model.
         image_roots: folders that must contain all images, links resolved. Relative paths start at the first.
-        crop_margin: margin around a region as a share of its sides; None: the detector's default.
         pool: threads that prepare a batch; None: the calling thread.
         keep_photos: number of photos that are kept in memory in the size the model reads.
 
@@ -28,22 +29,17 @@ class Examples:
         PairDataError: a root is not a folder.
     """
 
-    def __init__(
-        self,
-        processor: MoonProcessor,
-        image_roots: Sequence[Path],
-        *,
-        crop_margin: float | None = None,
-        pool: Executor | None = None,
-        keep_photos: int = 0,
-    ) -> None:
-        if missing := [str(root) for root in image_roots if not root.is_dir()]:
+    processor: MoonProcessor
+    image_roots: Sequence[Path]
+    _: KW_ONLY
+    pool: Executor | None = None
+    keep_photos: int = 0
+
+    def __post_init__(self) -> None:
+        if missing := [str(root) for root in self.image_roots if not root.is_dir()]:
             raise PairDataError(f"data.image_roots: no such folder: {', '.join(missing)}")
-        self.processor = processor
-        self.roots = [root.resolve() for root in image_roots]
-        self.margin = DetectorConfig().margin if crop_margin is None else crop_margin
-        self._pool = pool
-        self._max_kept = keep_photos
+        self.roots = [root.resolve() for root in self.image_roots]
+        self.margin = DetectorConfig().margin
         self._kept: dict[tuple[str, Box | None], View] = {}
 
     def prepare(self, items: Sequence[TrainingItem]) -> list[PreparedProduct]:
@@ -52,15 +48,13 @@ class Examples:
         Raises:
             PairDataError: an item has neither text nor a readable image, or an image is outside the roots.
         """
-        mapped = self._pool.map(self.prepare_one, items) if self._pool else map(self.prepare_one, items)
-        return list(mapped)
+        return list(self.pool.map(self.prepare_one, items) if self.pool else map(self.prepare_one, items))
 
     def prepare_one(self, item: TrainingItem) -> PreparedProduct:
         """Return one prepared item. An image that cannot be read is left out with a warning."""
         views: list[View] = []
         failures: list[ImageFailure] = []
-        limit = self.processor.config.max_images
-        for index, source in enumerate(item.product.images[:limit]):
+        for index, source in enumerate(item.product.images[: self.processor.config.max_images]):
             region = item.regions[index] if index < len(item.regions) else None
             try:
                 views.append(self._read_view(source, region))
@@ -80,7 +74,7 @@ class Examples:
         readable = self._resolve_path(source) if isinstance(source, str | Path) else source
         image = decode_image(readable, min_side=self.processor.views.min_side)
         crop = None if region is None else crop_image(image, region, self.margin)
-        if key is None or len(self._kept) >= self._max_kept:
+        if key is None or len(self._kept) >= self.keep_photos:
             return View(image, crop)
         resize = self.processor.views.prepare
         view = self._kept[key] = View(resize(image), None if crop is None else resize(crop))

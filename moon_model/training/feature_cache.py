@@ -9,23 +9,24 @@ Shape suffixes: V views, F = 1376 features of a cell, S cells per side of a pool
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
-from weakref import ref
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.weak import WeakIdKeyDictionary
 
 from moon_model.backbones.compact import GRID_FEATURES, CompactBackbone, EfficientNetLite0, VisionTower
 from moon_model.modeling_moon import MoonModel
 from moon_model.processing_moon import MoonBatch, MoonProcessor, PreparedProduct
+from moon_model.training.trainable_model import replace_module
 from moon_model.views import Pixels
 
 _KEY_BYTES = 32  # SHA-256
@@ -33,7 +34,7 @@ _TOWER_BATCH = 16
 
 
 class FeatureCache:
-    """Pooled grids by the SHA-256 of a view's pixels, in a folder that is named after the tower's weights.
+    """Cache of pooled grids, keyed by the SHA-256 of a view's pixels, in a folder named after the tower's weights.
 
     The folder has two files that are only appended to: ``keys.bin``, 32 bytes per entry, and ``grids.f16``, a float16
     grid per entry in the same order. A key is written after its grid, so after a crash each key has its grid; what is
@@ -59,10 +60,10 @@ class FeatureCache:
         self._views = processor.views
         self._device = model.device
         self._rows: dict[bytes, int] = {}
-        self._known_keys: dict[int, tuple[ref[Pixels], bytes]] = {}
-        self._memory: list[NDArray[np.float16]] = []
-        self._keys: BinaryIO | None = None
-        self._grids: BinaryIO | None = None
+        # Photos that `Examples` keeps are the same array in every epoch: a key is known as long as its array exists.
+        self._known_keys = WeakIdKeyDictionary()
+        self._keys: BinaryIO = BytesIO()
+        self._grids: BinaryIO = BytesIO()
         if folder is not None:
             # The digest is computed from torch's weights, because the ONNX Runtime tower does not expose any.
             self._open(folder / compute_tower_digest(backbone.vision, self.side)[:16])
@@ -72,39 +73,31 @@ class FeatureCache:
 
     def get_features(self, views: Sequence[Pixels]) -> Tensor:
         """Return the pooled grids float32 [V, F, S, S] of views. Only views that are not cached are computed."""
+        # 1. Views that are not cached yet, each once.
         keys = [self._compute_key(view) for view in views]
         new = [(key, view) for key, view in dict(zip(keys, views, strict=True)).items() if key not in self._rows]
+        # 2. Compute them in batches and add them to the cache.
         for start in range(0, len(new), _TOWER_BATCH):
             batch = new[start : start + _TOWER_BATCH]
             self._append([key for key, _ in batch], self._compute_grids([view for _, view in batch]))
+        # 3. Read all grids in the order of the views.
         return torch.from_numpy(np.stack([self._read_grid(self._rows[key]) for key in keys])).float()
 
     def close(self) -> None:
         """Close the files; all computed features are in them."""
-        for file in (self._grids, self._keys):
-            if file is not None:
-                file.close()
+        self._grids.close()
+        self._keys.close()
 
     def _compute_key(self, view: Pixels) -> bytes:
-        """Return the SHA-256 of a view's pixels.
-
-        Photos that `Examples` keeps are the same array in every epoch, so the key is remembered by the array's id for
-        as long as the array exists.
-        """
-        known = self._known_keys.get(id(view))
-        if known is not None and known[0]() is view:
-            return known[1]
-        key = sha256(view.tobytes()).digest()
-        self._known_keys[id(view)] = (ref(view, partial(self._forget_key, id(view))), key)
+        """Return the SHA-256 of a view's pixels, which is computed once for each array."""
+        if view not in self._known_keys:
+            self._known_keys[view] = sha256(view.tobytes()).digest()
+        key: bytes = self._known_keys[view]
         return key
-
-    def _forget_key(self, array_id: int, dead: ref[Pixels]) -> None:
-        """Remove the key of a deleted array, unless a new array with its id has been seen already."""
-        if self._known_keys.get(array_id, (None,))[0] is dead:
-            del self._known_keys[array_id]
 
     @torch.no_grad()
     def _compute_grids(self, views: Sequence[Pixels]) -> NDArray[np.float16]:
+        """Return the pooled grids float16 [V, F, S, S] of views, computed by the tower."""
         pixels = self._views.collate(views)["pixel_values"].to(self._device)
         grid_vfss = F.adaptive_avg_pool2d(self._tower(pixels).float(), self.side)
         return grid_vfss.cpu().numpy().astype(np.float16)
@@ -113,9 +106,6 @@ class FeatureCache:
         """Add new entries; each grid is flushed before its key is written."""
         for key, grid in zip(keys, grids, strict=True):
             self._rows[key] = len(self._rows)
-            if self._grids is None or self._keys is None:
-                self._memory.append(grid)
-                continue
             self._grids.seek(0, 2)  # to the end: reading has moved the position
             self._grids.write(grid.tobytes())
             self._grids.flush()
@@ -123,8 +113,7 @@ class FeatureCache:
             self._keys.flush()
 
     def _read_grid(self, row: int) -> NDArray[np.float16]:
-        if self._grids is None:
-            return self._memory[row]
+        """Return the pooled grid float16 [F, S, S] of an entry."""
         self._grids.seek(row * self._grid_bytes)
         return np.frombuffer(self._grids.read(self._grid_bytes), dtype=np.float16).reshape(self.shape)
 
@@ -132,18 +121,15 @@ class FeatureCache:
         """Open the files, cut off incomplete entries and read all keys."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "about.json").write_text(json.dumps({"dtype": "float16", "shape": self.shape}) + "\n")
-        # 1. An entry counts if both its grid and its key are complete.
-        keys_path = folder / "keys.bin"
-        grids_path = folder / "grids.f16"
-        keys_path.touch()
-        grids_path.touch()
-        complete = min(keys_path.stat().st_size // _KEY_BYTES, grids_path.stat().st_size // self._grid_bytes)
+        # 1. An entry counts if both its grid and its key are complete. The files are opened at their ends.
+        self._keys = (folder / "keys.bin").open("a+b")
+        self._grids = (folder / "grids.f16").open("a+b")
+        complete = min(self._keys.tell() // _KEY_BYTES, self._grids.tell() // self._grid_bytes)
         # 2. Cut off the rest, so that keys and grids that are appended have the same row.
-        self._keys = keys_path.open("r+b")
-        self._grids = grids_path.open("r+b")
         self._grids.truncate(complete * self._grid_bytes)
         self._keys.truncate(complete * _KEY_BYTES)
-        # 3. Reading the keys leaves the position of the file at its end, where new keys are written.
+        # 3. Read the keys that are left.
+        self._keys.seek(0)
         stored = self._keys.read()
         self._rows = {stored[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]: row for row in range(complete)}
 
@@ -159,27 +145,18 @@ def compute_tower_digest(tower: nn.Module, side: int) -> str:
 
 def _use_onnx_runtime(tower: VisionTower) -> nn.Module:
     """Return the same tower on ONNX Runtime, four times faster, if that is installed (it is not in .venv-train)."""
-    if importlib.util.find_spec("onnxruntime") is None:
+    if importlib.util.find_spec("onnxruntime") is None or not isinstance(tower.trunk, EfficientNetLite0):
         return tower
     from moon_model.backbones.onnx_trunk import OnnxTrunk  # noqa: PLC0415  # see above
 
-    assert isinstance(tower.trunk, EfficientNetLite0)  # noqa: S101  # a model in training runs on torch
     fast_tower = VisionTower()
     fast_tower.trunk = OnnxTrunk(tower.trunk)
     return fast_tower
 
 
-@contextmanager
-def bypass_tower(model: MoonModel) -> Iterator[None]:
+def bypass_tower(model: MoonModel) -> AbstractContextManager[None]:
     """Let the model accept pooled grids as ``pixel_values`` within the block; the tower is restored afterwards."""
-    backbone = model.backbone
-    assert isinstance(backbone, CompactBackbone)  # noqa: S101  # FeatureCache refused any other
-    tower = backbone.vision
-    backbone.vision = nn.Identity()  # type: ignore[assignment]  # pooled grids pass through
-    try:
-        yield
-    finally:
-        backbone.vision = tower
+    return replace_module(model.backbone, "vision", nn.Identity())  # pooled grids pass through
 
 
 def collate_cached(processor: MoonProcessor, cache: FeatureCache, prepared: Sequence[PreparedProduct]) -> MoonBatch:

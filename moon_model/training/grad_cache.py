@@ -33,7 +33,8 @@ def backward_in_chunks(
     Returns:
         Loss and mean additional loss, detached scalars.
     """
-    if len(chunks) == 1:  # one graph fits into memory: a second pass would give the same
+    # With one chunk the graph fits into memory, and a second pass would give the same gradients.
+    if len(chunks) == 1:
         emb_nd, extra = embed(chunks[0])
         value = loss(emb_nd)
         (value + extra).backward()
@@ -45,11 +46,9 @@ def backward_in_chunks(
     with torch.no_grad():
         for chunk in chunks:
             states.append(get_random_state())
-            leaves_nd.append(embed(chunk)[0])
+            leaves_nd.append(embed(chunk)[0].requires_grad_())
 
-    # 2. The loss and its gradient with respect to the embeddings.
-    for leaf_nd in leaves_nd:
-        leaf_nd.requires_grad_()
+    # 2. The loss and its gradient with respect to the embeddings, which are the leaves of its graph.
     value = loss(torch.cat(leaves_nd))
     value.backward()
 

@@ -89,15 +89,19 @@ class ContrastiveLoss(nn.Module):
             negatives: all other items: gathered positives of the batch (a query's own is masked by its id), hard
                 negatives and the queue; C rows, may be empty.
         """
+        # 1. Cosine similarity of each query with its positive and with all negatives.
         positive_b1 = (queries * positives.embeddings).sum(-1, keepdim=True)
         scores_bc = queries @ negatives.embeddings.T
+        # 2. Mask false negatives: the same product, or a score above the positive's by more than the margin.
         masked_bc = positives.ids[:, None] == negatives.ids[None, :]
         if self.margin is not None:
             masked_bc = masked_bc | (scores_bc.detach() > positive_b1.detach() + self.margin)
+        # 3. Logits: the positive is column 0. Masked candidates become -inf after the division, because the gradient of
+        #    -inf / temperature is not a number.
         logits = torch.cat([positive_b1, scores_bc], dim=1).float() / self.temperature
-        # Mask after the division: the gradient of -inf / temperature is not a number.
         logits = logits.masked_fill(F.pad(masked_bc, (1, 0)), -torch.inf)
-        target_b = torch.zeros(len(queries), dtype=torch.long, device=queries.device)  # the positive is column 0
+        # 4. Cross entropy with column 0 as the right class.
+        target_b = torch.zeros(len(queries), dtype=torch.long, device=queries.device)
         return LossOutput(
             loss=F.cross_entropy(logits, target_b),
             accuracy=(logits.argmax(1) == 0).float().mean().detach(),

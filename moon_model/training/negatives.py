@@ -5,7 +5,7 @@ Together they are about 200 times the in-batch negatives in the paper; their siz
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.nn.functional import all_gather
 
 from moon_model.training.loss import Candidates
@@ -37,19 +37,14 @@ class NegativeQueue(nn.Module):
         warm_up: first step at which the queue returns negatives. It is filled before.
     """
 
-    embeddings: Tensor
-    ids: Tensor
-    steps: Tensor
-    cursor: Tensor
-
     def __init__(self, size: int, dimension: int, *, max_age: int, warm_up: int = 0) -> None:
         super().__init__()
         self.max_age = max_age
         self.warm_up = warm_up
-        self.register_buffer("embeddings", torch.zeros(size, dimension))
-        self.register_buffer("ids", torch.full((size,), -1, dtype=torch.long))
-        self.register_buffer("steps", torch.full((size,), -1, dtype=torch.long))  # -1: the slot is empty
-        self.register_buffer("cursor", torch.zeros((), dtype=torch.long))
+        self.embeddings = nn.Buffer(torch.zeros(size, dimension))
+        self.ids = nn.Buffer(torch.full((size,), -1, dtype=torch.long))
+        self.steps = nn.Buffer(torch.full((size,), -1, dtype=torch.long))  # -1: the slot is empty
+        self.cursor = nn.Buffer(torch.zeros((), dtype=torch.long))
 
     @torch.no_grad()
     def push(self, candidates: Candidates, step: int) -> None:
@@ -69,6 +64,5 @@ class NegativeQueue(nn.Module):
 
     def select_negatives(self, step: int) -> Candidates:
         """Return the filled slots that are at most ``max_age`` steps old; none before ``warm_up``."""
-        age = step - self.steps
-        is_used = (self.steps >= 0) & (age <= self.max_age) & (step >= self.warm_up)
+        is_used = (self.steps >= 0) & (step - self.steps <= self.max_age) & (step >= self.warm_up)
         return Candidates(self.embeddings[is_used], self.ids[is_used])

@@ -32,10 +32,8 @@ def build_optimiser(modules: Iterable[nn.Module], settings: OptimiserSection) ->
 
 def build_schedule(optimiser: torch.optim.Optimizer, settings: OptimiserSection, steps: int) -> LambdaLR:
     """Return a schedule of ``steps`` steps: linear warm-up, then a cosine down to ``settings.final`` of the peak."""
+    warm_up = round(settings.warm_up * steps)
     schedule: LambdaLR = get_cosine_with_min_lr_schedule_with_warmup(
-        optimiser,
-        num_warmup_steps=round(settings.warm_up * steps),
-        num_training_steps=steps,
-        min_lr_rate=settings.final,
+        optimiser, num_warmup_steps=warm_up, num_training_steps=steps, min_lr_rate=settings.final
     )
     return schedule

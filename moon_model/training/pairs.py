@@ -17,10 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from moon_model.detection.region import Box
 from moon_model.product import Product
+from moon_model.training.config import Section
 
 PAIRS_SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
@@ -74,15 +75,10 @@ def parse_pair(row: Mapping[str, Any]) -> Pair:
         identity = int(row["identity"])
         if row["kind"] not in get_args(QueryKind):
             raise ValueError(f"kind is one of {', '.join(get_args(QueryKind))}, not {row['kind']!r}")
-        return Pair(
-            id=int(row["pair_id"]),
-            kind=row["kind"],
-            query=parse_item(identity, json.loads(row["query"])),
-            item=parse_item(identity, json.loads(row["item"])),
-            negatives=tuple(
-                parse_item(int(other["identity"]), other["product"]) for other in json.loads(row["negatives"])
-            ),
-        )
+        query, item = (parse_item(identity, json.loads(row[column])) for column in ("query", "item"))
+        others = json.loads(row["negatives"])
+        negatives = tuple(parse_item(int(other["identity"]), other["product"]) for other in others)
+        return Pair(int(row["pair_id"]), row["kind"], query, item, negatives)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PairDataError(f"pair {row.get('pair_id', '?')} cannot be read: {error!r}") from error
 
@@ -102,19 +98,17 @@ def _parse_box(values: Iterable[float]) -> Box:
     return x0, y0, x1, y1
 
 
-class PairFile(BaseModel):
+class PairFile(Section):
     """One Parquet file of a data set; ``path`` is relative to the manifest's folder."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     path: str
     rows: int = Field(ge=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Manifest(BaseModel):
+class Manifest(Section):
     """The contents of a data set of pairs. Each row group of each file has exactly ``rows_per_group`` rows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     schema_version: int = PAIRS_SCHEMA_VERSION
     rows: int = Field(ge=1)
     row_groups: int = Field(ge=1)
@@ -131,7 +125,8 @@ class Manifest(BaseModel):
             raise ValueError(f"{self.rows} rows are not {self.row_groups} row groups of {self.rows_per_group}")
         if self.rows != sum(file.rows for file in self.files) or self.rows != sum(self.kinds.values()):
             raise ValueError(f"files and kinds do not add up to {self.rows} rows")
-        if outside := [file.path for file in self.files if not _is_inside(file.path)]:
+        # A path that starts at the root or leads upwards has one of these parts.
+        if outside := [file.path for file in self.files if {"/", "//", ".."} & {*PurePosixPath(file.path).parts}]:
             raise ValueError(f"files outside the data set's folder: {', '.join(outside)}")
         return self
 
@@ -164,14 +159,8 @@ class Manifest(BaseModel):
             if not path.is_file():
                 raise PairDataError(f"{path} is missing; write the pairs again with `moon make-pairs`")
             with path.open("rb") as stream:
-                digest = file_digest(stream, "sha256").hexdigest()
-            if digest != file.sha256:
-                raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
-
-
-def _is_inside(path: str) -> bool:
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
+                if file_digest(stream, "sha256").hexdigest() != file.sha256:
+                    raise PairDataError(f"{path} differs from the manifest (digest); write the pairs again")
 
 
 @dataclass(frozen=True)
@@ -226,11 +215,9 @@ class PairSource(Protocol):
     @property
     def batches_per_epoch(self) -> int:
         """Batches of an epoch, the same for every rank."""
-        ...
 
     def iter_epoch(self, epoch: int, start: int = 0) -> Iterator[list[Pair]]:
         """Yield the batches of an epoch, without the first ``start``, always in the same order."""
-        ...
 
 
 class PairReader(ABC):
@@ -283,10 +270,12 @@ def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start:
     Raises:
         PairDataError: a row group or the epoch has another number of rows than the manifest says.
     """
+    # 1. Count the rows and collect `SHUFFLE_GROUPS` row groups; the last collection may be smaller.
     rng = share.make_generator(epoch, 1, share.rank)
     unmixed: list[_T] = []
     mixed: list[_T] = []
-    seen = number = 0
+    seen = 0
+    number = 0
     for count, group in enumerate(groups, start=1):
         if len(group) != share.manifest.rows_per_group:
             raise PairDataError(f"a row group has {len(group)} rows, the manifest says {share.manifest.rows_per_group}")
@@ -294,13 +283,17 @@ def mix_batches(groups: Iterable[list[_T]], share: RankShare, epoch: int, start:
         unmixed += group
         if count % SHUFFLE_GROUPS and count != share.groups:
             continue
+        # 2. Shuffle the collected rows behind those that the last batch left over.
         mixed += [unmixed[index] for index in rng.permutation(len(unmixed))]
         unmixed = []
+        # 3. Cut full batches, without those that a resumed run has seen.
         while len(mixed) >= share.batch_size:
-            batch, mixed = mixed[: share.batch_size], mixed[share.batch_size :]
+            batch = mixed[: share.batch_size]
+            mixed = mixed[share.batch_size :]
             number += 1
             if number > start:
                 yield batch
+    # 4. A missing row is an error, not a shorter epoch.
     if seen != share.rows:
         raise PairDataError(
             f"epoch {epoch} gave rank {share.rank} {seen} rows instead of {share.rows}: rows were lost on the way"

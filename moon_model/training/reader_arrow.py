@@ -1,6 +1,8 @@
 """A reader of training pairs by pyarrow, for machines without petastorm; it passes the same tests."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,11 @@ class ArrowPairs(PairReader):
         # All ranks draw the same order of row groups; each takes every ranks-th of them.
         share = self.share
         order = share.make_generator(epoch, 0).permutation(len(self._row_groups))
-        open_files: dict[Path, pq.ParquetFile] = {}
-        try:
+        with ExitStack() as stack:
+            open_file = cache(lambda path: stack.enter_context(pq.ParquetFile(path)))  # each file is opened once
             for index in order[share.rank :: share.ranks][: share.groups]:
                 path, group = self._row_groups[index]
-                if path not in open_files:
-                    open_files[path] = pq.ParquetFile(path)
-                yield open_files[path].read_row_group(group, columns=list(PAIR_COLUMNS)).to_pylist()
-        finally:
-            for file in open_files.values():
-                file.close()
+                yield open_file(path).read_row_group(group, columns=list(PAIR_COLUMNS)).to_pylist()
 
 
 def _list_row_groups(folder: Path, manifest: Manifest) -> list[tuple[Path, int]]:

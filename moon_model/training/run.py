@@ -2,9 +2,9 @@
 
 import importlib.util
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -82,7 +82,7 @@ def run_training(
         # 2. What stays open during the run: bypassed parts of the model, cached features, threads.
         if config.model.bypass_layers:
             stack.enter_context(bypass_decoder_layers(trainable.model))
-        cache = stack.enter_context(_open_feature_cache(config, trainable, rank))
+        cache = _open_feature_cache(config, trainable, rank, stack)
         pool = stack.enter_context(ThreadPoolExecutor(config.run.workers))
         collate: Collate = trainable.processor if cache is None else partial(collate_cached, trainable.processor, cache)
         # 3. The objectives.
@@ -91,8 +91,7 @@ def run_training(
             objectives.append(_build_contrast(config, config.data, trainable, accelerator, pool))
         if build_objectives is not None:
             seed = config.seed * accelerator.num_processes + rank
-            keep_photos = config.run.keep_photos
-            objectives += build_objectives(trainable, cache, seed=seed, pool=pool, keep_photos=keep_photos)
+            objectives += build_objectives(trainable, cache, seed=seed, pool=pool, keep_photos=config.run.keep_photos)
         # 4. The training. Dropout differs between the processes.
         trainer = Trainer(trainable.model, objectives, collate, config, accelerator)
         torch.manual_seed(config.seed + rank)
@@ -143,24 +142,21 @@ def _build_contrast(
     config: TrainingConfig, data: DataSection, trainable: TrainableModel, accelerator: Accelerator, pool: Executor
 ) -> ContrastiveObjective:
     examples = Examples(trainable.processor, data.image_roots, pool=pool, keep_photos=config.run.keep_photos)
-    rank = accelerator.process_index
-    source = open_pairs(data, rank=rank, ranks=accelerator.num_processes, seed=config.seed)
+    source = open_pairs(data, rank=accelerator.process_index, ranks=accelerator.num_processes, seed=config.seed)
     dimension = trainable.model.config.hidden_size
     return ContrastiveObjective(source, examples, config.loss, hard_negatives=data.hard_negatives, dimension=dimension)
 
 
-@contextmanager
-def _open_feature_cache(config: TrainingConfig, trainable: TrainableModel, rank: int) -> Iterator[FeatureCache | None]:
-    """Yield the cache of ``model.cache`` with the tower bypassed; each process has its own folder."""
+def _open_feature_cache(
+    config: TrainingConfig, trainable: TrainableModel, rank: int, stack: ExitStack
+) -> FeatureCache | None:
+    """Return the cache of ``model.cache``, one per process, and bypass the tower until ``stack`` is closed."""
     if config.model.cache is None:
-        yield None
-        return
+        return None
     try:
         cache = FeatureCache(trainable.model, trainable.processor, config.model.cache / f"process-{rank}")
     except ValueError as error:
         raise ConfigError(f"model.cache: {error}") from error
-    try:
-        with bypass_tower(trainable.model):
-            yield cache
-    finally:
-        cache.close()
+    stack.callback(cache.close)
+    stack.enter_context(bypass_tower(trainable.model))
+    return cache

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class TrainableModel:
         if settings.amplify != 1.0:
             _amplify(model, settings.amplify)
         adapters = _add_lora(model, settings) if settings.lora_rank else None
-        _freeze(model, settings.frozen)
+        _require_gradients(model, "frozen", re.match, settings.frozen, required=False)
         if settings.gradient_checkpointing:
             model.gradient_checkpointing_enable()
         for parameter in model.parameters():
@@ -74,8 +74,7 @@ class TrainableModel:
         unfinished = folder.with_name(f"{folder.name}.unfinished")
         model.save_pretrained(unfinished)
         self.processor.save_pretrained(unfinished)
-        if folder.is_dir():
-            shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         unfinished.replace(folder)
 
 
@@ -85,15 +84,20 @@ def has_identical_experts(model: MoonModel) -> bool:
     return bool(layers) and all(bool((layer.down_proj[1:] == layer.down_proj[:1]).all()) for layer in layers)
 
 
-@contextmanager
-def bypass_decoder_layers(model: MoonModel) -> Iterator[None]:
+def bypass_decoder_layers(model: MoonModel) -> AbstractContextManager[None]:
     """Pool the embedded tokens without the decoder's layers within the block; the layers are restored afterwards."""
-    decoder = model.backbone.decoder
-    layers, decoder.layers = decoder.layers, nn.ModuleList()
+    return replace_module(model.backbone.decoder, "layers", nn.ModuleList())
+
+
+@contextmanager
+def replace_module(parent: nn.Module, name: str, module: nn.Module) -> Iterator[None]:
+    """Put another module in the place of a child of ``parent`` within the block; the child is restored afterwards."""
+    child = getattr(parent, name)
+    setattr(parent, name, module)
     try:
         yield
     finally:
-        decoder.layers = layers
+        setattr(parent, name, child)
 
 
 @torch.no_grad()
@@ -107,14 +111,17 @@ def _amplify(model: MoonModel, factor: float) -> None:
         weight.mul_(factor)
 
 
-def _freeze(model: MoonModel, prefixes: Sequence[str]) -> None:
-    for prefix in prefixes:
-        matching = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
+def _require_gradients(
+    model: MoonModel, setting: str, find: Callable[[str, str], Any], patterns: Sequence[str], *, required: bool
+) -> None:
+    """Train, or freeze, the parameters in whose names ``find`` (of ``re``) finds one of the setting's patterns."""
+    for pattern in patterns:
+        matching = [parameter for name, parameter in model.named_parameters() if find(pattern, name)]
         if not matching:
             parts = sorted({".".join(name.split(".")[:2]) for name, _ in model.named_parameters()})
-            raise ConfigError(f"model.frozen: no parameter starts with {prefix!r}; parts are {', '.join(parts)}")
+            raise ConfigError(f"model.{setting}: no parameter matches {pattern!r}; parts are {', '.join(parts)}")
         for parameter in matching:
-            parameter.requires_grad_(False)
+            parameter.requires_grad_(required)
 
 
 def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
@@ -128,10 +135,5 @@ def _add_lora(model: MoonModel, settings: ModelSection) -> Any:
         adapters = get_peft_model(model, lora)  # changes the model in place
     except ValueError as error:
         raise ConfigError(f"model.lora_targets: {error}") from error
-    for pattern in settings.full:
-        matching = [parameter for name, parameter in model.named_parameters() if re.search(pattern, name)]
-        if not matching:
-            raise ConfigError(f"model.full: no parameter name has {pattern!r} in it")
-        for parameter in matching:
-            parameter.requires_grad_(True)
+    _require_gradients(model, "full", re.search, settings.full, required=True)
     return adapters

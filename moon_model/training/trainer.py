@@ -11,9 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ class TrainingError(RuntimeError):
     """Training cannot continue; the message names the step and what to change."""
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Trains a model on one or more objectives.
 
@@ -52,28 +54,19 @@ class Trainer:
         accelerator: device, precision and processes.
     """
 
-    def __init__(
-        self,
-        model: MoonModel,
-        objectives: Sequence[Objective],
-        collate: Collate,
-        config: TrainingConfig,
-        accelerator: Accelerator,
-    ) -> None:
-        self.model = model
-        self.collate = collate
-        self.config = config
-        self.accelerator = accelerator
-        self.objectives = nn.ModuleDict({one.name: one for one in objectives}).to(accelerator.device)
-        optimiser = build_optimiser([model, self.objectives], config.optimiser)
-        schedule = build_schedule(optimiser, config.optimiser, config.run.steps)
-        self.state = TrainingState(model, self.objectives, optimiser, schedule)
-        self.steps_done = 0
+    model: MoonModel
+    objectives: Sequence[Objective]
+    collate: Collate
+    config: TrainingConfig
+    accelerator: Accelerator
 
-    @property
-    def checkpoint_folder(self) -> Path:
-        """Folder of the run's checkpoints."""
-        return self.config.run.out / "checkpoints"
+    def __post_init__(self) -> None:
+        self._by_name = {one.name: one.to(self.accelerator.device) for one in self.objectives}
+        modules = nn.ModuleDict(self._by_name)
+        optimiser = build_optimiser([self.model, modules], self.config.optimiser)
+        schedule = build_schedule(optimiser, self.config.optimiser, self.config.run.steps)
+        self.state = TrainingState(self.model, modules, optimiser, schedule)
+        self.steps_done = 0
 
     def resume(self, checkpoint: Path) -> None:
         """Restore the state of a checkpoint.
@@ -94,26 +87,31 @@ class Trainer:
         last = min(until or self.config.run.steps, self.config.run.steps)
         if self.steps_done >= last:
             return
-        with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, self._open_log(last) as metrics:
+        folder = self.config.run.out / "checkpoints"
+        log_settings = {"first": self.steps_done, "last": last, "every": self.config.run.log_every}
+        metric_log = MetricLog(self.config.run.out, **log_settings) if self.accelerator.is_main_process else None
+        with _catch_stop_signals() as stop, ThreadPoolExecutor(1) as prefetcher, metric_log or nullcontext() as metrics:
             pending = prefetcher.submit(self._prepare_inputs, self.steps_done)
-            while self.steps_done < last:
-                step = self.steps_done
+            for step in range(self.steps_done, last):
+                # 1. Take the prepared input; the next step's is prepared during this one.
                 inputs = pending.result()
                 if step + 1 < last:
                     pending = prefetcher.submit(self._prepare_inputs, step + 1)
+                # 2. Train and log.
                 values = self.train_step(step, inputs)
                 self.steps_done = step + 1
                 if metrics is not None:
                     metrics.write(self.steps_done, values)
+                # 3. Save a checkpoint when one is due; stop after a signal.
                 is_stopped = stop.is_set() and self.accelerator.num_processes == 1
                 if is_stopped or self.steps_done == last or self.steps_done % self.config.run.save_every == 0:
-                    save_checkpoint(self.checkpoint_folder, self.steps_done, self.state, self.config, self.accelerator)
+                    save_checkpoint(folder, self.steps_done, self.state, self.config, self.accelerator)
                 if is_stopped:
                     log.warning("stopped after step %d as requested; continue with --resume", self.steps_done)
                     return
 
     def train_step(self, step: int, inputs: Mapping[str, StepInput]) -> dict[str, float]:
-        """Update the weights once.
+        """Do one training step: gradients of all objectives, then one update of the weights.
 
         Args:
             step: number of steps done before.
@@ -129,7 +127,7 @@ class Trainer:
         total = 0.0
         total_balance = 0.0
         for name, step_input in inputs.items():
-            objective = self._get_objective(name)
+            objective = self._by_name[name]
             loss, balance, scalars = self._backward(objective, step_input)
             values[f"{name}/loss"] = loss
             values |= {f"{name}/{key}": float(value) for key, value in scalars.items()}
@@ -149,7 +147,8 @@ class Trainer:
         self.state.schedule.step()
         # 4. Update the state of the objectives, such as the queue of temporal negatives.
         for name in inputs:
-            self._get_objective(name).after_step(step)
+            self._by_name[name].after_step(step)
+        # 5. Scalars for the log, with the throughput of all processes.
         seconds = max(time.monotonic() - started, 1e-9)
         products = sum(len(step_input.prepared) for step_input in inputs.values())
         return {
@@ -181,6 +180,7 @@ class Trainer:
         return float(loss), float(balance), scalars
 
     def _collate_by_length(self, ordered: Sequence[PreparedProduct]) -> list[MoonBatch]:
+        """Return the batches of a chunk whose products are sorted by length."""
         lengths = [product.num_tokens for product in ordered]
         min_size = _MIN_BATCH["cuda" if self.accelerator.device.type == "cuda" else "cpu"]
         return [self.collate(ordered[cut]) for cut in split_by_length(lengths, min_size=min_size)]
@@ -197,6 +197,7 @@ class Trainer:
         return torch.cat(embeddings), torch.stack(balance).mean() * self.model.config.router_aux_loss_coef
 
     def _average_gradients(self) -> None:
+        """Replace each gradient by its mean over all processes; a parameter that one of them did not use counts 0."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._get_trained_parameters():
@@ -208,20 +209,8 @@ class Trainer:
         return [one for group in self.state.optimiser.param_groups for one in group["params"]]
 
     def _prepare_inputs(self, step: int) -> dict[str, StepInput]:
-        return {name: self._get_objective(name).prepare_step(step) for name in self.objectives}
-
-    def _get_objective(self, name: str) -> Objective:
-        objective: Objective = self.objectives[name]  # type: ignore[assignment]  # a ModuleDict holds modules
-        return objective
-
-    @contextmanager
-    def _open_log(self, last: int) -> Iterator[MetricLog | None]:
-        if not self.accelerator.is_main_process:
-            yield None
-            return
-        run = self.config.run
-        with MetricLog(run.out, first=self.steps_done, last=last, every=run.log_every) as metrics:
-            yield metrics
+        """Return each objective's input of a step; runs in the prefetching thread."""
+        return {one.name: one.prepare_step(step) for one in self.objectives}
 
 
 def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.3) -> list[slice]:
@@ -248,19 +237,17 @@ def split_by_length(lengths: Sequence[int], *, min_size: int, growth: float = 1.
 def _catch_stop_signals() -> Iterator[Event]:
     """Yield an event that the first SIGINT or SIGTERM sets; a second one has its usual effect."""
     stop = Event()
-    handlers: dict[int, Any] = {}
+    numbers = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()  # elsewhere it is an error
+    handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
     def request_stop(number: int, _: object) -> None:
         stop.set()
         signal.signal(number, handlers[number])
 
-    try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
-            handlers[number] = signal.signal(number, request_stop)
-    except ValueError:
-        log.debug("not in the main thread: signals are not caught")
+    for number in numbers:
+        signal.signal(number, request_stop)
     try:
         yield stop
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        for caught, handler in handlers.items():
+            signal.signal(caught, handler)

@@ -55,7 +55,7 @@ class TinyWorld:
     def _view(self, product: TinyProduct, segment: Segment, draw: torch.Generator) -> None:
         if self.config.backbone == "compact":
             product.pixels.append(torch.randn(1, 3, 64, 64, generator=draw))
-            product.add([IMAGE] * self.config.compact_tokens_per_view, segment)
+            product.add([IMAGE] * self.config.base_config.tokens_per_view, segment)
             return
         grid = QWEN_GRIDS[int(torch.randint(len(QWEN_GRIDS), (1,), generator=draw))]
         patches = grid[1] * grid[2]

@@ -19,7 +19,7 @@ def test_defaults_follow_the_backbone():
     compact = MoonConfig()
     assert compact.backbone == "compact"
     assert (compact.moe_layers, compact.moe_intermediate_size) == ([1, 5], 768)
-    assert compact.compact_tokens_per_view == 16
+    assert compact.base_config.tokens_per_view == 16
     qwen = MoonConfig(base_config=Qwen2_5_VLConfig(text_config={"num_hidden_layers": 36, "hidden_size": 2048}))
     assert qwen.backbone == "qwen2_5_vl"
     assert qwen.hidden_size == 2048

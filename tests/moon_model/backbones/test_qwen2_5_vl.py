@@ -99,7 +99,8 @@ def test_positions_keep_views_apart_that_touch():
 def test_processing_gives_what_the_forward_takes(qwen_dir, tiny_qwen_config):
     config = tiny_qwen_config(max_pixels=112 * 112)
     views = [Image.new("RGB", size, "red") for size in ((640, 480), (30, 200), (56, 56))]
-    batch = build_image_processor(config)(images=views, return_tensors="pt")
+    processor = build_image_processor(config.base_config.vision_config, config.min_pixels, config.max_pixels)
+    batch = processor(images=views, return_tensors="pt")
     grid = batch["image_grid_thw"]
     assert (grid.prod(-1) * 14 * 14 <= 112 * 112).all()
     assert batch["pixel_values"].shape == (int(grid.prod(-1).sum()), 3 * 2 * 14 * 14)
