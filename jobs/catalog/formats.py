@@ -57,26 +57,21 @@ def scan_blocks(
         spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
         spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
     frames = []
-    if unpacked := [file for file in files if not is_packed(file)]:
-        reader = spark.read if encoding is None else spark.read.option("encoding", encoding)
-        separator = "\n" if kind == "csv" or encoding is not None else None
-        lines = reader.text(unpacked, wholetext=kind == "json", lineSep=separator)
+    # Spark's readers neither unpack ZIP and Zstandard nor decode anything but UTF-8: there a task takes a whole file.
+    whole = [file for file in files if encoding is not None or file.lower().endswith((".zip", ".zst"))]
+    if streamed := [file for file in files if file not in whole]:
+        lines = spark.read.text(streamed, wholetext=kind == "json", lineSep="\n" if kind == "csv" else None)
         frames.append(lines.select(*make_place_columns(), F.col("value").cast("binary").alias("value")))
-    if packed := [file for file in files if is_packed(file)]:
-        archives = spark.read.format("binaryFile").load(packed).select("path", "content")
-        unpack = partial(unpack_archives, kind=kind, encoding=encoding)
-        frames.append(archives.mapInArrow(unpack, f"{_FILE} string, {_BLOCK} long, value binary"))
+    if whole:
+        contents = spark.read.format("binaryFile").load(whole).select("_metadata.file_path", "content")
+        unpack = partial(unpack_files, kind=kind, encoding=encoding)
+        frames.append(contents.mapInArrow(unpack, f"{_FILE} string, {_BLOCK} long, value binary"))
     rows = frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1])
     # Compared as bytes: a line that is not UTF-8 is no blank one.
     return rows.where(F.col("value").cast("string").rlike(r"[^\s\uFEFF]")) if kind == "jsonl" else rows
 
 
-def is_packed(file: str) -> bool:
-    """Return whether a file is packed in a way that Spark's readers do not unpack."""
-    return file.lower().endswith((".zip", ".zst"))
-
-
-def unpack_archives(
+def unpack_files(
     batches: Iterable[pa.RecordBatch], kind: CatalogFormat, encoding: str | None
 ) -> Iterator[pa.RecordBatch]:
     """Yield file, block and value of each line (of each document, for JSON); a member of an archive is a block.

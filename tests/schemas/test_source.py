@@ -89,9 +89,11 @@ def test_snapshots() -> None:
 
 
 def test_a_malformed_row_says_so() -> None:
-    row = make_malformed_row("not a JSON object \ud800")
+    mapping = SourceMapping.parse('id = "Id"\ntitle = "Name"\n')
+    row = make_malformed_row("not a JSON object \ud800", {"Name": "a"}, mapping)
     assert row.row_error == "not a JSON object \ufffd"
     assert row.product_id is None
+    assert make_malformed_row("cut off", {"Id": 7}, mapping).product_id == "7"
 
 
 MAPPINGS = [

@@ -32,7 +32,8 @@ def read_csv(data: bytes) -> tuple[list[str], list]:
         ("b.ndjson", "jsonl"),
         ("b.json", "json"),
         ("x.csv", "csv"),
-        ("x.tsv", None),
+        ("x.tsv", "csv"),
+        ("x.xml", None),
         ("part-0000", None),
     ],
 )

@@ -205,7 +205,7 @@ def test_files_that_cannot_be_used_are_errors_and_not_exceptions(shop: Path, che
     for catalog, mapping, hint in (
         (shop / "none.csv", None, "no such file"),
         (shop / "products.csv", shop / "none.toml", "cannot read the mapping"),
-        (shop / "img", None, "no file in it"),
+        (shop / "img", None, "holds no file that ends in"),
     ):
         check = check_catalog(catalog, mapping)
         assert not check.is_usable

@@ -7,7 +7,7 @@ import pytest
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.status import AgeError, is_fresh, parse_age, read_status
+from jobs.serving.status import AgeError, find_staleness, parse_age, read_status
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import commit_rows
@@ -31,7 +31,7 @@ def test_what_is_no_age(text: str) -> None:
 def test_nothing_served_yet(make_settings) -> None:
     found = read_status(make_settings())
     assert (found["collection"], found["rows"], found["last_run"], found["age_seconds"]) == (None, 0, None, None)
-    assert not is_fresh(found, timedelta(days=9999))
+    assert find_staleness(found, timedelta(days=9999), 1.0) == "nothing was ever served"
 
 
 def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
@@ -78,4 +78,6 @@ def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
         "run_id": "r5", "date": "2026-01-02", "outcome": "success", "finished_at": "2026-01-05T11:00:00+00:00",
         "rows": {"delivered": 5},
     }  # fmt: skip
-    assert is_fresh(found, parse_age("20h")) and not is_fresh(found, parse_age("19h"))
+    assert find_staleness(found, parse_age("20h"), 0.0) is None
+    assert "old" in (find_staleness(found, parse_age("19h"), 0.0) or "")
+    assert "kept back" in (find_staleness(found | {"kept_share": 0.02}, parse_age("20h"), 0.01) or "")

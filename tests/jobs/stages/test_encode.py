@@ -21,7 +21,7 @@ CATALOGUE = {
     "nothing": ["broken.jpg", "missing.jpg"],
     "same": ["a.jpg"],
 }
-COUNTS = {"products": 5, "encoded": 4, "quarantined": 1}
+COUNTS = {"products": 5, "encoded": 4, "kept": 0, "quarantined": 1}
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_killed_between_its_commits_and_made_twice_the_vectors_are_the_same(cont
 
 def test_nothing_to_encode_still_ends_with_a_commit(planned_night):
     context, _ = planned_night({"a": ["missing.jpg"]}, unchanged=["a"])
-    assert encode(context).counts == {"products": 0, "encoded": 0, "quarantined": 0}
+    assert encode(context).counts == {"products": 0, "encoded": 0, "kept": 0, "quarantined": 0}
     assert encode(context).details["note"] == "found committed"
 
 

@@ -84,7 +84,14 @@ def test_first_night_then_the_same_plan_again(world):
     world.deliver(many(0, 3), refused=["bad", None], images=3)
     context = world.context()
     result = plan(context)
-    expected = PlanCounts().as_dict() | {"delivered": 5, "valid": 3, "quarantined": 2, "new": 3, "images": 6}
+    expected = PlanCounts().as_dict() | {
+        "delivered": 5,
+        "valid": 3,
+        "quarantined": 2,
+        "new": 3,
+        "images": 6,
+        "unreadable": 1,
+    }
     assert result.counts == expected  # of three images two reach the model
     assert result.details["run_id"].startswith(f"{DATE}-")
     assert "3 products with 6 images" in result.details["estimate"]
@@ -118,7 +125,7 @@ def test_every_kind_of_change_is_counted_and_conserved(world, seed):
     }  # fmt: skip
     assert counts == {
         "delivered": 11, "valid": 7, "quarantined": 4, "new": 2, "changed": 2, "reuse": 1, "deleted": 2,
-        "unchanged": 2, "stale": 2, "images": 4,
+        "held": 0, "unchanged": 2, "unreadable": 0, "stale": 2, "images": 4,
     }  # fmt: skip
     assert counts["valid"] == counts["new"] + counts["changed"] + counts["reuse"] + counts["unchanged"]
     assert counts["delivered"] == counts["valid"] + counts["quarantined"]
