@@ -23,6 +23,9 @@ SPOILING_REASONS = (
     Reason.MALFORMED_ATTRIBUTES,
 )  # these spoil products that were good the day before
 
+DEMO_REASONS = tuple(reason for reason in Reason if reason not in (Reason.PRODUCT_KEPT, Reason.IMAGE_UNREACHABLE))
+"""Reasons that a file can have; the others are of stores that fail."""
+
 CatalogRow = dict[str, Any]
 
 
@@ -53,9 +56,9 @@ class BrokenLine:
 def choose_reasons(products: int, day: int) -> list[Reason]:
     """Return the reasons that occur on a day: all of them, in a small shop eight, taking turns from day to day."""
     if products >= SMALL_SHOP_PRODUCTS:
-        return list(Reason)
+        return list(DEMO_REASONS)
     at = day * SMALL_SHOP_REASONS
-    return [list(Reason)[(at + k) % len(Reason)] for k in range(SMALL_SHOP_REASONS)]
+    return [DEMO_REASONS[(at + k) % len(DEMO_REASONS)] for k in range(SMALL_SHOP_REASONS)]
 
 
 def choose_spoiled_rows(rows: list[CatalogRow], reasons: list[Reason], day: int) -> dict[Reason, int]:
@@ -90,13 +93,13 @@ def make_broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Catal
     line = json.dumps(row, ensure_ascii=False)
     if reason is Reason.MALFORMED_ROW:
         line = line[: len(line) // 2]
-    unread = reason in (Reason.MALFORMED_ROW, Reason.MISSING_ID)
-    return BrokenLine(line, reason, None if unread else row["id"], image_index)
+    # The id of the line that is cut in half is before the damage.
+    return BrokenLine(line, reason, None if reason is Reason.MISSING_ID else row["id"], image_index)
 
 
 def list_sound_photos(reason: Reason) -> list[tuple[int, int]]:
     """Return (product index, picture number) of the sound photos that the broken row of a reason names."""
-    index = FIRST_BROKEN_INDEX + list(Reason).index(reason)
+    index = FIRST_BROKEN_INDEX + DEMO_REASONS.index(reason)
     return [(index, 0), (index, 2)] if reason.value.startswith("image_") else [(index, 0)]
 
 
@@ -121,7 +124,7 @@ def write_broken_images(folder: Path, world: DemoWorld) -> None:
 
 
 def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
-    product = world.get_product(FIRST_BROKEN_INDEX + list(Reason).index(reason))
+    product = world.get_product(FIRST_BROKEN_INDEX + DEMO_REASONS.index(reason))
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]

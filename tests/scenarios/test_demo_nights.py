@@ -5,11 +5,11 @@ from collections import Counter
 from datetime import date
 from pathlib import Path
 
+from jobs.datasets.demo_broken import DEMO_REASONS
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from tests.scenarios.nights import run_night, served_rows, state_of
-from validation.reasons import Reason
 
 DAYS = ("2026-11-20", "2026-11-21")
 
@@ -28,7 +28,9 @@ def test_two_demo_nights(spark, make_settings, milvus: str, tmp_path: Path) -> N
     seen: Counter[str] = Counter()
     for day, outcome in outcomes.items():
         rows = outcome.results["report"].counts
-        assert rows["delivered"] == sum(rows[name] for name in ("unchanged", "reused", "encoded", "quarantined"))
+        assert rows["delivered"] == sum(
+            rows[name] for name in ("unchanged", "reused", "encoded", "kept", "quarantined")
+        )
         refused = [
             row for row in lake.read_arrow("quarantine", {"date": day}).to_pylist() if row["image_index"] is None
         ]
@@ -40,7 +42,7 @@ def test_two_demo_nights(spark, make_settings, milvus: str, tmp_path: Path) -> N
             if row["date"] == day and not row.get("served", False)
         }
         assert found == broken
-    assert set(seen) == {reason.value for reason in Reason}
+    assert set(seen) == {reason.value for reason in DEMO_REASONS}
 
     last = outcomes[DAYS[-1]].results["report"]
     good = {row["product_id"] for row in lake.read_arrow("products", {"date": DAYS[-1]}).to_pylist()} - _unreadable(
