@@ -10,8 +10,10 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from schemas.html_text import strip_html
+
 CANONICALISATION_VERSION = 1
-"""Raise it when `canonicalise_product` changes: every product is then encoded once more."""
+"""Raise it when `canonicalise_product` changes the form of most products: every one is then encoded once more."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class CatalogProduct:
 
 
 def canonicalise_text(text: str | None) -> str:
-    """Return the text in Unicode NFC, each run of white space replaced by one space and none at the ends."""
-    return " ".join(unicodedata.normalize("NFC", text or "").split())
+    """Return the text without HTML, in Unicode NFC, each run of white space one space and none at the ends."""
+    return " ".join(unicodedata.normalize("NFC", strip_html(text or "")).split())
 
 
 def canonicalise_product(

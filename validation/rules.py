@@ -58,8 +58,8 @@ class RowLimits:
         return hashlib.sha256(document.encode()).hexdigest()[:16]
 
 
-RULES_VERSION = 1
-"""Raise this with any change of a row rule: validated dates are then validated again."""
+RULES_VERSION = 2
+"""Raise this with any change of a row rule or of the canonical form: validated dates are then validated again."""
 
 
 class Part(Enum):

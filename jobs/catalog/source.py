@@ -167,8 +167,8 @@ def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> 
     mapped = mapping.list_columns()
     footers = read_footers(session, delivery.files, mapped)
     columns = list(dict.fromkeys([name for footer in footers.values() for name in footer.names] + delivery.partitions))
-    base = delivery.path if "://" in delivery.path else catalog_folder(delivery.path)
-    rows = scan_parquet_files(session, footers, to_spark_path(base), delivery.partitions, mapped)
+    base = to_spark_path(catalog_folder(delivery.path))
+    rows = scan_parquet_files(session, footers, base, delivery.partitions, mapped)
     return rows, _Survey(count_rows_by_block(rows), columns, is_complete=True)
 
 

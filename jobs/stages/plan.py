@@ -69,7 +69,7 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
             served=served,
             refused=counts.quarantined,
             delivered=counts.delivered,
-            accepted_share=_find_accepted_share(context.lake),
+            accepted_share=_find_accepted_share(context.lake) if is_large else None,
         )
         commit_plan_header(context.lake, replace(frozen, override=override), attempt)
     return _make_result(context.lake, _make_current(context.lake, draft))
