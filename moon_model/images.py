@@ -12,19 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 ImageSource = str | Path | bytes | Image.Image
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()))
+MIN_PHOTO_SIDE = 8
+"""Pixels of the shorter side below which a catalogue's image is a spacer or a tracking pixel."""
 MAX_PIXELS = 50_000_000
 """Default limit of width × height: the largest photos of today's phones (50 megapixels), 150 MB when decoded."""
 
 _ORIENTATION = 0x0112
+_PNG_START, _PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
+_JPEG_END = b"\xff\xd9"
 _MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
 # Pillow has no exception class of its own for damaged files: it raises whatever its parsers raise.
 _DECODE_ERRORS = (
-    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError,
+    OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
     struct.error, zlib.error,
 )  # fmt: skip
 
@@ -33,8 +37,8 @@ class BadImageError(ValueError):
     """An image that cannot be used.
 
     Attributes:
-        reason: ``image_unreadable`` (absent, empty, truncated, corrupt), ``image_too_large`` (too many pixels)
-            or ``image_format`` (not one of ``IMAGE_FORMATS``).
+        reason: ``image_unreadable`` (absent, empty, truncated, corrupt), ``image_too_large`` (too many pixels),
+            ``image_too_small`` (under ``min_stored_side``) or ``image_format`` (not one of ``IMAGE_FORMATS``).
         detail: one sentence for the person who corrects the catalogue.
     """
 
@@ -48,7 +52,9 @@ class BadImageError(ValueError):
         return type(self), (self.reason, self.detail)
 
 
-def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None) -> Image.Image:
+def decode_image(
+    source: ImageSource, *, max_pixels: int = MAX_PIXELS, min_side: int | None = None, min_stored_side: int = 1
+) -> Image.Image:
     """Upright RGB picture of one encoded image.
 
     Args:
@@ -57,22 +63,26 @@ def decode_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS, min_side:
         min_side: pixels of the shorter side that are needed. A JPEG whose shorter side is at least twice as long is
             decoded at 1/2, 1/4 or 1/8 of its size, never below ``min_side``, which is faster. Other formats are
             decoded at full size.
+        min_stored_side: pixels of the shorter side below which the image is refused.
 
     Returns:
         A loaded ``RGB`` image, with ``min_side`` possibly smaller than the stored one. A PIL image that needs no
         change is returned itself.
 
     Raises:
-        BadImageError: the image cannot be used, with one of its three reasons.
+        BadImageError: the image cannot be used, with one of its four reasons.
     """
-    image = source if isinstance(source, Image.Image) else _open_image(source)
+    data = None if isinstance(source, Image.Image) else _read_bytes(source)
+    image = source if isinstance(source, Image.Image) else _open_image(data or b"")
     width, height = image.size
+    if min(width, height) < min_stored_side:
+        raise BadImageError("image_too_small", f"{width}×{height} pixels, at least {min_stored_side} a side are wanted")
     if width * height > max_pixels:
         detail = f"{width}×{height} is {width * height:,} pixels; at most {max_pixels:,} are decoded"
         raise BadImageError("image_too_large", detail)
     try:
-        if min_side is not None and image is not source and image.format in ("JPEG", "MPO"):
-            image.draft(None, (min_side, min_side))
+        if image is not source and image.format in ("JPEG", "MPO"):
+            image = _load_jpeg(data or b"", image, min_side)
         image.load()
         return _put_on_white(_scale_to_8_bits(_apply_orientation(image)))
     except (*_DECODE_ERRORS, MemoryError) as error:
@@ -105,22 +115,24 @@ def _to_pixel_range(start: float, stop: float, length: int) -> tuple[int, int]:
     return first, last
 
 
-def _open_image(source: str | Path | bytes) -> Image.Image:
-    """Image of which only the header is read; its format is decided by the bytes, not by the file's name."""
+def _read_bytes(source: str | Path | bytes) -> bytes:
     if isinstance(source, bytes):
-        data = source
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise BadImageError("image_unreadable", f"no such file: {path}")
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BadImageError("image_unreadable", _to_one_line(error)) from error
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise BadImageError("image_unreadable", f"no such file: {path}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadImageError("image_unreadable", _to_one_line(error)) from error
+
+
+def _open_image(data: bytes) -> Image.Image:
+    """Image of which only the header is read; its format is decided by the bytes, not by the file's name."""
     if not data:
         raise BadImageError("image_unreadable", "the file is empty")
     try:
-        return Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
+        return Image.open(io.BytesIO(_drop_png_texts(data)), formats=IMAGE_FORMATS)
     except Image.DecompressionBombError as error:
         raise BadImageError("image_too_large", _to_one_line(error)) from error
     except UnidentifiedImageError as error:
@@ -130,6 +142,42 @@ def _open_image(source: str | Path | bytes) -> Image.Image:
         raise BadImageError("image_format", known) from error
     except _DECODE_ERRORS as error:
         raise BadImageError("image_unreadable", _to_one_line(error)) from error
+
+
+def _drop_png_texts(data: bytes) -> bytes:
+    """A PNG without its text chunks: Pillow refuses large ones and wrong checksums, which no browser looks at."""
+    if not data.startswith(_PNG_START) or not any(kind in data for kind in _PNG_TEXTS):
+        return data
+    kept, position = [_PNG_START], len(_PNG_START)
+    while position + 12 <= len(data):
+        length = int.from_bytes(data[position : position + 4])
+        end = position + 12 + length  # length, type, data and checksum
+        if data[position + 4 : position + 8] not in _PNG_TEXTS:
+            kept.append(data[position:end])
+        position = end
+    return b"".join([*kept, data[position:]])
+
+
+def _load_jpeg(data: bytes, image: Image.Image, min_side: int | None) -> Image.Image:
+    """The loaded JPEG, also where nothing but its end marker is missing."""
+
+    def load(jpeg: Image.Image) -> Image.Image:
+        if min_side is not None:
+            jpeg.draft(None, (min_side, min_side))
+        jpeg.load()
+        return jpeg
+
+    try:
+        return load(image)
+    except OSError:
+        if "progressive" in image.info:  # whole scans may be missing, which nothing tells
+            raise
+        # Complete pixels do not change with what follows them; those of a truncated file do.
+        ends = (_JPEG_END, b"\x5a" * 64 + _JPEG_END)
+        first, second = (load(Image.open(io.BytesIO(data + end), formats=("JPEG",))) for end in ends)
+        if first.tobytes() != second.tobytes():
+            raise
+        return first
 
 
 def _apply_orientation(image: Image.Image) -> Image.Image:
@@ -149,7 +197,11 @@ def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     # The range of I;16 is known; that of a 32-bit grey is not, so its own extremes become black and white.
     low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
     scaled = (values - low) * (255.0 / max(high - low, 1e-12))
-    return Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+    grey = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # the grey that a 16-bit PNG calls transparent
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _put_on_white(image: Image.Image) -> Image.Image:

@@ -39,5 +39,6 @@ class Reason(StrEnum):
     IMAGE_UNREACHABLE = "image_unreachable", "the store or host of the image answered with an error, or not at all"
     IMAGE_UNREADABLE = "image_unreadable", "the image is empty, truncated or corrupt, or no file"
     IMAGE_TOO_LARGE = "image_too_large", "the image has more bytes or pixels than may be decoded"
+    IMAGE_TOO_SMALL = "image_too_small", "the image is under 8 pixels wide or high: a spacer or a tracking pixel"
     IMAGE_FORMAT = "image_format", "the file is not of an image format that is read"
     IMAGE_FORBIDDEN = "image_forbidden", "the image is a link that leaves the allowed roots"

@@ -136,7 +136,7 @@ def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
             return ImageHeader(uri, *image.size, image.format)
     except BadImageError as error:
         return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, ImportError) as error:
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError, ImportError) as error:
         return ImageHeader(uri, problem=f"{Reason.IMAGE_UNREADABLE}: {' '.join(str(error).split())[:200]}")
 
 

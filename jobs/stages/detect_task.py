@@ -18,7 +18,7 @@ from jobs.lake.storage import Storage
 from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_checked_detector, loader_threads, task_device
 from jobs.state.model_store import locate_on_worker
-from moon_model.images import BadImageError, decode_image
+from moon_model.images import MIN_PHOTO_SIDE, BadImageError, decode_image
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,10 @@ def _load(photo: TaskImage, roots: tuple[str, ...], min_side: int) -> tuple[Task
     """Read and decode; a bad image is a value here, because it must spoil only itself."""
     try:
         data = read_image(photo.uri, roots)
-        return photo, hashlib.sha256(data).hexdigest(), decode_image(data, min_side=min_side)
+        return (
+            photo,
+            hashlib.sha256(data).hexdigest(),
+            decode_image(data, min_side=min_side, min_stored_side=MIN_PHOTO_SIDE),
+        )
     except BadImageError as error:
         return photo, "", error

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from moon_model.images import IMAGE_FORMATS, BadImageError, crop_image, decode_image
+from moon_model.images import IMAGE_FORMATS, MIN_PHOTO_SIDE, BadImageError, crop_image, decode_image
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -28,6 +29,11 @@ def photo(width: int = 64, height: int = 48) -> Image.Image:
     image = Image.new("RGB", (width, height), BLUE)
     image.paste(RED, (0, 0, width // 2, height))
     return image
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
 
 
 def is_red(pixel: tuple[int, int, int]) -> bool:
@@ -259,3 +265,45 @@ def test_a_crop_is_never_empty_and_never_outside(
 def test_a_degenerate_box_is_refused(box: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="x0 < x1"):
         crop_image(photo(), box)
+
+
+def test_a_jpeg_lacks_its_end_marker_or_more():
+    data = encoded(noise(160, 120), "JPEG")
+    whole = decode_image(data)
+    assert data.endswith(b"\xff\xd9")
+    assert decode_image(data[:-2]).tobytes() == whole.tobytes()
+    for cut in (30, len(data) // 2):
+        with pytest.raises(BadImageError, match="truncated"):
+            decode_image(data[:-cut])
+
+
+def test_png_texts_are_not_looked_at():
+    texts = PngInfo()
+    texts.add_text("Comment", "x" * (4 << 20), zip=True)
+    data = encoded(noise(40, 30), "PNG", pnginfo=texts)
+    plain = decode_image(encoded(noise(40, 30), "PNG")).tobytes()
+    assert decode_image(data).tobytes() == plain
+    at = data.index(b"zTXt") + 20
+    assert decode_image(data[:at] + b"?" + data[at + 1 :]).tobytes() == plain  # its checksum is wrong now
+
+
+def test_the_transparent_grey_of_a_16_bit_png_is_white():
+    greys = np.full((20, 30), 40_000, np.uint16)
+    greys[:, :10] = 500
+    data = encoded(Image.fromarray(greys), "PNG", transparency=500)
+    image = decode_image(data)
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+    assert image.getpixel((20, 0)) == (156, 156, 156)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4000, 1), (7, 40)])
+def test_spacers_and_tracking_pixels_are_no_photos(size):
+    with pytest.raises(BadImageError, match="image_too_small"):
+        decode_image(encoded(Image.new("RGB", size), "PNG"), min_stored_side=MIN_PHOTO_SIDE)
+    photo = decode_image(encoded(Image.new("RGB", (8, 8)), "PNG"), min_stored_side=MIN_PHOTO_SIDE)
+    assert photo.size == (8, 8)
+
+
+@pytest.mark.skipif("AVIF" not in IMAGE_FORMATS, reason="this Pillow has no AVIF decoder")
+def test_avif_is_read():
+    assert decode_image(encoded(noise(64, 48), "AVIF")).size == (64, 48)
