@@ -98,7 +98,5 @@ def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[C
 
 
 def to_spark_path(path: str) -> str:
-    """Return a path for Spark's readers: s3a for S3, glob characters in the name of an existing file escaped."""
-    if "://" in path:
-        return path.replace("s3://", "s3a://", 1)
-    return path
+    """Return a path as Hadoop takes it: s3a for S3."""
+    return path.replace("s3://", "s3a://", 1)

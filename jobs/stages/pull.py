@@ -159,9 +159,10 @@ def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Seq
     """
     starts = sorted((number, block[0]) for block, number in source.offsets().items())
     folders = [(start, PurePosixPath(unquote(file)).parent.as_posix()) for start, file in starts]
-    folder = F.lit(None)
+    folder, previous = F.lit(None), ""
     for start, name in folders:
-        folder = F.when(F.col("source_row") >= start, name).otherwise(folder)
+        if name != previous:  # rows are numbered file by file
+            folder, previous = F.when(F.col("source_row") >= start, name).otherwise(folder), name
     rows = _read_written(context, files).where(F.col("product_id").isNotNull()).withColumn("folder", folder)
     found = rows.groupBy("product_id").agg(F.array_sort(F.collect_set("folder")).alias("folders"))
     twice = found.where(F.size("folders") > 1).head()

@@ -80,7 +80,7 @@ def test_status(stores: Settings) -> None:
     assert (found["collection"], found["rows"], found["fresh"]) == ("moon_a", 2, True)
     assert 3500 < found["age_seconds"] < 3700
     old = moon("status", "--json", "--max-age", "30m")
-    assert old.exit_code == 1 and json.loads(old.stdout)["fresh"] is False and "older than 30m" in old.stderr
+    assert old.exit_code == 1 and json.loads(old.stdout)["fresh"] is False and "1:00:00 old" in old.stderr
     shown = moon("status").stdout
     assert "products → moon_a" in shown and "1:00:" in shown and "2 delivered" in shown
     assert isinstance(moon("status", "--max-age", "soon").exception, MoonError)
@@ -90,6 +90,19 @@ def test_status_of_nothing(make_settings) -> None:
     settings = make_settings()
     shown = moon("status", "--lake", settings.lake, "--milvus", settings.milvus)
     assert shown.exit_code == 0 and "nothing: run `moon nightly`" in shown.stdout
+
+
+def test_quarantine(stores: Settings, tmp_path: Path) -> None:
+    lake = Lake(Storage(stores.lake))
+    refused = {"source_row": 7, "product_id": "[b]7", "reason": "no_image", "detail": ":smile: none"}
+    partition = {"date": "2026-01-04", "purpose": "nightly", "stage": "validate"}
+    commit_rows(lake, "quarantine", [refused], partition, "validate", "append")
+    day = ("quarantine", "--date", "2026-01-04")
+    assert [row["product_id"] for row in json.loads(moon(*day, "--json").stdout)] == ["[b]7"]
+    shown = moon(*day, "--out", str(tmp_path / "a.csv")).stdout
+    assert "[b]7" in shown and ":smile:" in shown and "1 rows in" in shown
+    assert "Nothing was refused" in moon(*day, "--reason", "empty_title").stdout
+    assert isinstance(moon(*day, "--reason", "nonsense").exception, MoonError)
 
 
 def test_export(stores: Settings, tmp_path: Path) -> None:
@@ -111,7 +124,7 @@ def test_maintain(stores: Settings) -> None:
     assert json.loads(done.stdout) == {"dry_run": True, "actions": []}
 
 
-@pytest.mark.parametrize("verb", ["search", "status", "export", "maintain"])
+@pytest.mark.parametrize("verb", ["search", "status", "quarantine", "export", "maintain"])
 def test_help_teaches_by_example(verb: str) -> None:
     shown = moon(verb, "--help").stdout
     assert "--json" in shown

@@ -9,7 +9,7 @@ from jobs.catalog.records import ParsedRecord
 from jobs.operations.check_report import build_check_document, print_check
 from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.product import ImageRef
-from schemas.source import MappedRow, make_malformed_row
+from schemas.source import MappedRow
 from validation.reasons import Reason
 from validation.rules import Refusal
 
@@ -36,7 +36,7 @@ def example() -> CheckResult:
             ],
         ),
         (bad, []),
-        (make_malformed_row("has 2 fields"), []),
+        (MappedRow(row_error="has 2 fields"), []),
     ]
     check.add_finding("note", "read all 1 records")
     check.add_finding("error", "files of [several] formats")
@@ -87,7 +87,7 @@ def test_text_from_data_paths_and_headings_is_printed_as_it_is(odd: str) -> None
     check.rows = [
         (row, [ImageHeader(f"file:///s/u{odd}"), ImageHeader(f"file:///s/p{odd}", problem=f"image_missing: {odd}")])
     ]
-    check.rows += [(wrong, []), (make_malformed_row(f"e{odd}"), [])]
+    check.rows += [(wrong, []), (MappedRow(row_error=f"e{odd}"), [])]
     check.add_finding("error", f"columns that are not used: f{odd}")
     # A console that would read markup and emoji codes in a plain text.
     text = printed(check)
