@@ -7,10 +7,10 @@ import it too.
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -19,6 +19,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 IS_INSTALLED = "site-packages" in REPOSITORY.parts
 HOME = Path.cwd() if IS_INSTALLED else REPOSITORY
 """Where ``.env`` and ``var/`` are by default: the checkout; for an installed wheel the folder a command starts in."""
+
+
+def _check_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("no time zone of that name; write it as Europe/Berlin") from error
+    return name
 
 
 class Settings(BaseSettings):
@@ -47,7 +55,9 @@ class Settings(BaseSettings):
     image_version: Literal["auto", "sha256"] = Field(
         "auto", description="auto: catalogue column, else etag, else size and mtime; sha256: read every image"
     )
-    timezone: str = Field("UTC", description="the shop's time zone; decides a night's snapshot date")
+    timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
+        "UTC", description="the shop's time zone; decides a night's snapshot date"
+    )
     snapshot_offset_days: int = Field(0, ge=0, description="the night of day D embeds the snapshot of D minus this")
 
     jobs_env: str = Field(

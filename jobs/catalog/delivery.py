@@ -12,9 +12,9 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.archives import ARRAY_REMEDY, MAX_ARRAY_BYTES, detect_format, find_archives
 from jobs.catalog.formats import CatalogBlock, scan_blocks
-from jobs.catalog.parquet_parts import escape_glob
 from jobs.catalog.parts import UnreadableFileError, has_subfolders, list_local_files, select_data_files
 from jobs.catalog.records import HEAD_BYTES, PACKED_SUFFIXES, CatalogFormat, is_json_document
+from jobs.lake.storage import escape_glob
 from jobs.spark.filesystem import list_files
 from schemas.source import SourceMapping
 

@@ -13,6 +13,7 @@ from py4j.protocol import Py4JJavaError
 
 from jobs.catalog.formats import make_place_columns, quote_column
 from jobs.catalog.parts import UnreadableFileError
+from jobs.lake.storage import escape_glob
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -107,11 +108,6 @@ def scan_parquet_files(
         numbered = [column.alias(f"c{mapped.index(name)}") for name, column in zip(names, columns, strict=True)]
         frames.append(table.select(*make_place_columns(), *numbered))
     return reduce(lambda left, right: left.unionByName(right), frames)
-
-
-def escape_glob(path: str) -> str:
-    """Return a path with the characters of a glob escaped, as Spark's readers take it."""
-    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in path)
 
 
 def _read_footer(session: "SparkSession", file: str, mapped: set[str]) -> ParquetFooter:

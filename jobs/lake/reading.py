@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from jobs.lake.storage import Storage
+from jobs.lake.storage import Storage, escape_glob
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -48,7 +48,7 @@ def read_lake_files(
     if storage.is_local or can_spark_read(spark, storage.spark_uri(base)):
         reader = spark.read.schema(columns)
         reader = reader.option("basePath", storage.spark_uri(base)) if partition_by else reader
-        return reader.parquet(*map(storage.spark_uri, uris))
+        return reader.parquet(*(escape_glob(storage.spark_uri(uri)) for uri in uris))
     prefix = len(base) + 1
     names = [(uri[prefix:],) for uri in uris]
     tasks = min(len(names), TASKS_PER_CORE * spark.sparkContext.defaultParallelism)

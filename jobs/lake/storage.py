@@ -1,10 +1,15 @@
 """The root of a lake: one root, a folder or an object store, seen through pyarrow's file systems."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 from pyarrow import fs
+
+FORBIDDEN_IN_PATH = re.compile(r"[\[\]^|\\]|%[0-9A-Fa-f]{2}")
+"""What deltalake 1.6.6 cannot open in the path of a local table."""
 
 SCRATCH_FOLDER = "_scratch"
 """Folder under the lake's root for what a run leaves for a while; `moon maintain` sweeps leftovers."""
@@ -36,6 +41,10 @@ class Storage:
         """Return the URI as Spark's readers want it (S3 through ``s3a``)."""
         return uri.replace("s3://", "s3a://", 1) if uri.startswith("s3://") else uri
 
+    def decode(self, uris: list[str]) -> list[str]:
+        """Return URIs as deltalake lists them with a folder's path as it is; it percent-encodes what is in there."""
+        return [unquote(uri) for uri in uris] if self.is_local else uris
+
     def open(self) -> tuple[fs.FileSystem, str]:
         """Return the file system and the root's path in it."""
         if self.is_local:
@@ -56,3 +65,8 @@ class Storage:
             endpoint_override=endpoint.split("://", 1)[1] if endpoint else None,
             scheme=endpoint.split("://", 1)[0] if endpoint else None,
         )
+
+
+def escape_glob(path: str) -> str:
+    """Return a path with the characters of a glob escaped, as Spark's readers take it."""
+    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in path)

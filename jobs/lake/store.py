@@ -22,9 +22,9 @@ from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from jobs.errors import FenceError, SchemaVersionError
+from jobs.errors import FenceError, SchemaVersionError, UsageError
 from jobs.lake.reading import open_dataset, read_lake_files
-from jobs.lake.storage import Storage
+from jobs.lake.storage import FORBIDDEN_IN_PATH, Storage
 from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
 from jobs.settings import Settings
 from schemas.tables import LAKE_SCHEMA_VERSION, TABLES, Table
@@ -114,7 +114,8 @@ class Lake:
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return the URIs of a table's live files, of one partition if values are given."""
-        return self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
+        uris = self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
+        return self.storage.decode(uris)
 
     def read(self, spark: "SparkSession", name: str, partition: Mapping[str, str] | None = None) -> "DataFrame":
         """Return the committed rows of a table with all its columns, of one partition if values are given."""
@@ -258,7 +259,16 @@ def read_schema_version(delta: DeltaTable) -> int:
 
 
 def open_lake(settings: Settings) -> Lake:
-    """Return the lake that the settings name."""
+    """Return the lake that the settings name.
+
+    Raises:
+        UsageError: its folder has a name that Delta tables cannot have.
+    """
+    if (found := FORBIDDEN_IN_PATH.search(settings.lake)) and "://" not in settings.lake:
+        raise UsageError(
+            f"the lake's folder {settings.lake} has {found[0]!r} in its name, which Delta tables cannot have: name "
+            "another folder with --lake or MOON_LAKE"
+        )
     return Lake(Storage(settings.lake, settings.storage_options()))
 
 

@@ -164,7 +164,7 @@ def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]
     if table.transaction_version(attempt):
         return 0
     base, found = lake.storage.uri(name), pa.schema(table.schema().to_arrow())
-    names = [uri[len(base) + 1 :] for uri in table.file_uris()]
+    names = [uri[len(base) + 1 :] for uri in lake.storage.decode(table.file_uris())]
     dataset = open_dataset(lake.storage, names, found, base, table.metadata().partition_columns)
     before = _count_rows(table)
 

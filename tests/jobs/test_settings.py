@@ -44,3 +44,9 @@ def test_secrets_are_hidden_and_survive_replace(monkeypatch: pytest.MonkeyPatch)
 def test_the_snapshot_date_is_the_shops(zone: str, offset: int, moment: datetime, expected: str) -> None:
     settings = Settings(_env_file=None, timezone=zone, snapshot_offset_days=offset)
     assert settings.compute_snapshot_date(moment) == expected
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berln", "", "../etc/passwd", "/etc/localtime"])
+def test_an_unknown_time_zone_is_refused(zone: str) -> None:
+    with pytest.raises(ValidationError, match="no time zone"):
+        Settings(_env_file=None, timezone=zone)

@@ -9,9 +9,9 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from jobs.errors import FenceError, SchemaVersionError
+from jobs.errors import FenceError, SchemaVersionError, UsageError
 from jobs.lake.storage import Storage
-from jobs.lake.store import Lake, is_commit_conflict
+from jobs.lake.store import Lake, is_commit_conflict, open_lake
 from jobs.lake.writing import AddedFile, FileSink
 from schemas.tables import TABLES
 
@@ -199,3 +199,17 @@ def test_a_conflict_is_known_by_its_type(tmp_path: Path) -> None:
     with pytest.raises(DeltaError) as wrong:
         write_deltalake(lake.open("products"), pa.table({"other": [1]}), mode="append", commit_properties=alone)
     assert not is_commit_conflict(wrong.value)
+
+
+@pytest.mark.parametrize("name", ["my shop", "a'b\"c {d} *?", "x:y #1 & é 🍵", "100% wool"])
+def test_a_lake_in_a_folder_of_any_name(spark, make_settings, tmp_path: Path, name: str) -> None:
+    lake = open_lake(make_settings(lake=str(tmp_path / name / "lake")))
+    lake.commit("products", product_file(lake, "a", "b"), attempt="one", partition=DAY)
+    assert {row.product_id for row in lake.read(spark, "products", DAY).collect()} == {"a", "b"}
+    assert lake.read_arrow("products").num_rows == lake.count("products", DAY) == 2
+
+
+@pytest.mark.parametrize("name", ["[1]", "a|b", "a%20b", "a^b"])
+def test_a_folder_that_delta_cannot_open_is_refused(make_settings, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="Delta tables cannot have"):
+        open_lake(make_settings(lake=str(tmp_path / name)))
