@@ -80,20 +80,18 @@ def as_list(value: Any, separator: str | None) -> list[Any]:
 
 def as_link(value: Any) -> str | None:
     """Return the address of an image: the text itself, or the `url`, `uri`, `path` or `src` of a structure."""
-    if isinstance(value, Mapping):
-        for key in _LINK_KEYS:
-            if isinstance(value.get(key), str):
-                return as_text(value[key])
-    return as_text(value)
+    return _read_text(value, _LINK_KEYS)
 
 
 def as_name(value: Any) -> str | None:
-    """Return a level of a category: the text itself, or the name of a structure (`_NAME_KEYS`)."""
-    if isinstance(value, Mapping):
-        for key in _NAME_KEYS:
-            if isinstance(value.get(key), str):
-                return as_text(value[key])
-    return as_text(value)
+    """Return a level of a category: the text itself, or the `name`, `title`, `label`, … of a structure."""
+    return _read_text(value, _NAME_KEYS)
+
+
+def _read_text(value: Any, keys: tuple[str, ...]) -> str | None:
+    """Return the first text that a structure has under one of the keys; of anything else its text."""
+    texts = (value[key] for key in keys if isinstance(value.get(key), str)) if isinstance(value, Mapping) else ()
+    return as_text(next(iter(texts), value))
 
 
 def parse_attributes(

@@ -99,8 +99,11 @@ def run_training(
             trainer.resume(checkpoint)
             log.info("resumed from %s", checkpoint)
         trainer.run(steps)
-    if trainer.steps_done < config.run.steps:
-        return None
+    return None if trainer.steps_done < config.run.steps else _save(config, trainable, accelerator)
+
+
+def _save(config: TrainingConfig, trainable: TrainableModel, accelerator: Accelerator) -> Path:
+    """Save the trained model by one process, and return its folder when all may read it."""
     folder = config.run.out / MODEL_FOLDER
     if accelerator.is_main_process:
         trainable.save(folder)
