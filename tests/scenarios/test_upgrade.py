@@ -85,6 +85,7 @@ def test_a_killed_migration_continues_and_loses_nothing(settings: Settings, monk
     assert (refused["date"], refused["purpose"], refused["stage"]) == ("2026-03-02", "nightly", "validate")
 
 
+@pytest.mark.long
 def test_the_old_model_goes_on_after_its_folder_has_another(settings: Settings, golden: Path, spark) -> None:
     migrate_lake(settings)
     assert keep_served_model(settings) is None
