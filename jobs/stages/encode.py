@@ -71,7 +71,7 @@ def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int
 
 
 def _check_lost(context: RunContext, plan: Plan, lost: int) -> None:
-    """Let the breaker judge the products that no photo can be used of; a rollout has a breaker of its own at its end."""
+    """Let the breaker judge the products that no photo can be used of; a rollout has its own breaker."""
     if lost > context.settings.breaker_floor and not plan.is_out_of_band:
         served = read_ledger(context.spark, context.lake, plan.collection).count()
         delivered = context.lake.count("snapshots", context.partition)
