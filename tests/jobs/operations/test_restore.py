@@ -76,7 +76,7 @@ def test_killed_and_run_again(lite_shop: ServingShop, monkeypatch: pytest.Monkey
     served(shop)
     back = shop.context(SECOND)
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
