@@ -62,9 +62,11 @@ def test_nights_run_backwards_end_where_backfill_ends(spark, make_settings, tmp_
         )  # fmt: skip
 
     forwards, backwards = settings_of("forwards"), settings_of("backwards")
-    base = RunContext(spark, Lake(Storage(forwards.lake)), forwards, DAYS[0])
+    # The broken rows of the demo shop would hold the deletes of the nights in one order and not in the other.
+    released = {"allow_deletes": 1.0, "reason": "the same in both orders"}
+    base = RunContext(spark, Lake(Storage(forwards.lake)), forwards, DAYS[0], **released)
     nights = [outcome for _, outcome in run_backfill(base, plan_backfill(base, DAYS))]
-    again = [run_night(spark, backwards, day) for day in reversed(DAYS)]
+    again = [run_night(spark, backwards, day, **released) for day in reversed(DAYS)]
     (collection,) = {context.results["report"].details["collection"] for context in (*nights, *again)}
 
     one, other = (served_rows(settings, collection) for settings in (forwards, backwards))

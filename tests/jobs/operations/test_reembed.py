@@ -47,7 +47,7 @@ def test_a_snapshot_gets_the_vectors_of_another_model_beside_its_night(context, 
     assert ahead.seconds is None  # this model was never measured
     ((date, outcome),) = run_backfill(base, ahead, other_checkpoint)
     assert date == context.date
-    assert outcome.results["encode"].counts == {"products": 3, "encoded": 2, "quarantined": 1}
+    assert outcome.results["encode"].counts == {"products": 3, "encoded": 2, "kept": 0, "quarantined": 1}
     assert vectors(context, model) == {"one", "two"}
 
     assert require_plan(context.lake, context.date) == plan  # the night's own plan stands
