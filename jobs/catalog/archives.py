@@ -10,11 +10,13 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import IO
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from jobs.catalog.parts import UnreadableFileError, is_ignored
+from jobs.catalog.parts import UnreadableFileError, is_ignored, select_data_files
 from jobs.catalog.records import HEAD_BYTES, CatalogFormat, guess_catalog_format
 from schemas.source_mapping import SourceFormat
 
@@ -25,8 +27,8 @@ ARRAY_REMEDY = "deliver it as JSON Lines (one object a line) or Parquet"
 MAX_UNPACKED_BYTES = 16 << 30
 """Bytes that one packed file may unpack to: far more than a catalogue has, less than a decompression bomb makes."""
 
-_ERRORS = (OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
-# RuntimeError: an encrypted member; NotImplementedError: a compression method that zipfile does not know.
+_ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pa.ArrowException)
+"""RuntimeError is zipfile's for an encrypted member and for a compression method that it does not know."""
 
 
 class _BoundedStream(io.RawIOBase):
@@ -35,7 +37,7 @@ class _BoundedStream(io.RawIOBase):
     def __init__(self, name: str, stream: IO[bytes], limit: int) -> None:
         self._name = name
         self._stream = stream
-        self._left = limit
+        self._limit = self._left = limit
 
     def readable(self) -> bool:
         return True
@@ -47,7 +49,7 @@ class _BoundedStream(io.RawIOBase):
             raise UnreadableFileError(f"{self._name} cannot be unpacked: {_describe(error)}") from error
         self._left -= len(data)
         if self._left < 0:
-            raise UnreadableFileError(f"{self._name} unpacks to more than {MAX_UNPACKED_BYTES:,} bytes")
+            raise UnreadableFileError(f"{self._name} unpacks to more than {self._limit:,} bytes")
         buffer[: len(data)] = data
         return len(data)
 
@@ -68,7 +70,10 @@ def open_members(name: str, file: IO[bytes], limit: int = MAX_UNPACKED_BYTES) ->
     try:
         if lowered.endswith(".zip"):
             with zipfile.ZipFile(file) as archive:
-                for member in _list_members(name, archive):
+                members = _list_members(name, archive)
+                if sum(member.file_size for member in members) > limit:  # zipfile reads no more than a member claims
+                    raise UnreadableFileError(f"{name} unpacks to more than {limit:,} bytes")
+                for member in members:
                     with archive.open(member) as stream:
                         yield member.filename, _wrap(f"{member.filename} in {name}", stream, limit)
         elif lowered.endswith(".zst"):
@@ -89,47 +94,73 @@ def iter_values(stream: IO[bytes], kind: CatalogFormat, encoding: str | None) ->
     Raises:
         UnreadableFileError: a JSON document is larger than one task can parse.
     """
-    lines = iter_lines(stream, encoding)
     if kind != "json":
-        yield from (line.removesuffix(b"\n") for line in lines)
+        yield from (line.removesuffix(b"\n") for line in iter_lines(stream, encoding))
         return
-    document = b"".join(take_bytes(lines, MAX_ARRAY_BYTES))
+    document = b"".join(take_bytes(iter_chunks(stream, encoding), MAX_ARRAY_BYTES))
     if len(document) > MAX_ARRAY_BYTES:
         raise UnreadableFileError(f"a JSON array of more than {MAX_ARRAY_BYTES:,} bytes: {ARRAY_REMEDY}")
     yield document
 
 
 def iter_lines(stream: IO[bytes], encoding: str | None) -> Iterator[bytes]:
-    """Yield the lines of a file as UTF-8 bytes with their line feeds; what cannot be decoded becomes U+FFFD."""
+    """Return the lines of a file as UTF-8 bytes with their line feeds; what cannot be decoded becomes U+FFFD."""
     if encoding is None:
-        yield from stream
-    else:
-        for line in io.TextIOWrapper(stream, encoding, errors="replace", newline="\n"):
-            yield line.encode()
+        return iter(stream)
+    return (line.encode() for line in _decode(stream, encoding))
 
 
-def take_bytes(lines: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """Yield lines until they are more than so many bytes."""
+def iter_chunks(stream: IO[bytes], encoding: str | None) -> Iterator[bytes]:
+    """Return a file as UTF-8 bytes in pieces of `HEAD_BYTES`, wherever its lines end."""
+    if encoding is None:
+        return iter(partial(stream.read, HEAD_BYTES), b"")
+    return (text.encode() for text in iter(partial(_decode(stream, encoding).read, HEAD_BYTES), ""))
+
+
+def _decode(stream: IO[bytes], encoding: str) -> io.TextIOWrapper:
+    return io.TextIOWrapper(stream, encoding, errors="replace", newline="\n")
+
+
+def take_bytes(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Yield chunks until they are more than `limit` bytes."""
     total = 0
-    for line in lines:
-        yield line
-        total += len(line)
+    for chunk in chunks:
+        yield chunk
+        total += len(chunk)
         if total > limit:
             return
+
+
+def choose_data_files(
+    catalog: str, found: Mapping[str, tuple[str, int]], kind: SourceFormat
+) -> tuple[list[str], CatalogFormat]:
+    """Return the names of a delivery's data files, sorted, and their format.
+
+    Args:
+        catalog: how the delivery is named in messages.
+        found: (path or URI, bytes) by name, of every file (`jobs.catalog.parts.list_local_files`).
+        kind: the mapping's format.
+
+    Raises:
+        UnreadableFileError: a part of the delivery would not be read, or its files are of several formats.
+    """
+    archives = find_archives(found)
+    names = select_data_files(catalog, {name: size for name, (_, size) in found.items()}, kind, archives)
+    return names, detect_format(catalog, names, kind, archives)
 
 
 def find_archives(files: Mapping[str, tuple[str, int]]) -> dict[str, CatalogFormat]:
     """Return the format of local ZIP archives whose own name does not tell it, by name.
 
     Args:
-        files: (path, bytes) by name.
+        files: (path, bytes) by name; a URI is left out.
 
     Raises:
         UnreadableFileError: an archive is broken, or does not hold catalogue files of one format alone.
     """
     found: dict[str, CatalogFormat] = {}
     for name, (path, _) in files.items():
-        if name.lower().endswith(".zip") and guess_catalog_format(name) is None:
+        if name.lower().endswith(".zip") and guess_catalog_format(name) is None and not urlsplit(path).scheme:
             try:
                 with zipfile.ZipFile(path) as archive:
                     kind = guess_catalog_format(_list_members(name, archive)[0].filename)

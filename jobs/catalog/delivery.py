@@ -10,11 +10,10 @@ from urllib.parse import unquote
 
 from pyspark.sql import functions as F
 
-from jobs.catalog.archives import ARRAY_REMEDY, MAX_ARRAY_BYTES, detect_format, find_archives
+from jobs.catalog.archives import ARRAY_REMEDY, MAX_ARRAY_BYTES, choose_data_files
 from jobs.catalog.formats import CatalogBlock, scan_blocks
-from jobs.catalog.parts import UnreadableFileError, has_subfolders, list_local_files, select_data_files
+from jobs.catalog.parts import UnreadableFileError, has_subfolders, list_local_files
 from jobs.catalog.records import HEAD_BYTES, PACKED_SUFFIXES, CatalogFormat, is_json_document
-from jobs.lake.storage import escape_glob
 from jobs.spark.filesystem import list_files
 from schemas.source import SourceMapping
 
@@ -30,7 +29,7 @@ class Delivery:
 
     Attributes:
         path: how it is named in messages.
-        files: data files as Spark's readers take them, sorted.
+        files: paths or URIs of the data files, sorted by name.
         kind: their format.
         partitions: names of the columns that ``name=value`` folders are.
         has_subfolders: whether files lie in folders that are no partitions.
@@ -53,11 +52,8 @@ def list_delivery(spark: "SparkSession", path: str, mapping: SourceMapping) -> D
     found = list_local_files(local) if local.exists() else list_files(spark, to_spark_path(path))
     if not found:
         raise UnreadableFileError(f"{path}: no such file or folder, or nothing in it")
-    archives = find_archives(found) if local.exists() else {}
-    sizes = {name: size for name, (_, size) in found.items()}
-    names = select_data_files(path, sizes, mapping.format, archives)
-    kind = detect_format(path, names, mapping.format, archives)
-    files = [escape_glob(found[name][0]) for name in names]
+    names, kind = choose_data_files(path, found, mapping.format)
+    files = [found[name][0] for name in names]
     folders = dict.fromkeys(part for name in names for part in PurePosixPath(name).parts[:-1] if "=" in part)
     partitions = list(dict.fromkeys(folder.split("=", 1)[0] for folder in folders))
     # A .json file is an array, a wrapped array or JSON Lines; only its beginning tells.
@@ -93,8 +89,8 @@ def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[C
     if not packed or len({file for file, _ in counts}) == len(delivery.files):
         return
     seen = {PurePosixPath(unquote(row[0])).name for row in rows.select(rows.columns[0]).distinct().collect()}
-    if empty := sorted(name for name in packed if name.replace("\\", "") not in seen):
-        raise UnreadableFileError(f"{empty[0]} unpacks to nothing. Nothing was changed; deliver it again")
+    if empty := packed - seen:
+        raise UnreadableFileError(f"{min(empty)} unpacks to nothing. Nothing was changed; deliver it again")
 
 
 def to_spark_path(path: str) -> str:

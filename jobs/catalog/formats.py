@@ -16,6 +16,7 @@ import pyarrow as pa
 from jobs.catalog.archives import iter_values, open_members
 from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat, CsvRecords, ParsedRecord, parse_json_array, parse_json_line
+from jobs.lake.storage import escape_glob
 from schemas.source import SourceMapping
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def scan_blocks(
 
     Args:
         spark: Spark session.
-        files: Paths or URIs, as Spark's readers take them (globs escaped).
+        files: Paths or URIs.
         kind: Catalogue format, which is not Parquet (`jobs.catalog.parquet_parts`).
         encoding: Encoding of the files; None is UTF-8.
     """
@@ -57,9 +58,10 @@ def scan_blocks(
         spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
         spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
     frames = []
+    paths = list(map(escape_glob, files))
     # Spark's readers neither unpack ZIP and Zstandard nor decode anything but UTF-8: there a task takes a whole file.
-    whole = [file for file in files if encoding is not None or file.lower().endswith((".zip", ".zst"))]
-    if streamed := [file for file in files if file not in whole]:
+    whole = [file for file in paths if encoding is not None or file.lower().endswith((".zip", ".zst"))]
+    if streamed := [file for file in paths if file not in whole]:
         lines = spark.read.text(streamed, wholetext=kind == "json", lineSep="\n" if kind == "csv" else None)
         frames.append(lines.select(*make_place_columns(), F.col("value").cast("binary").alias("value")))
     if whole:

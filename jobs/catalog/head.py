@@ -16,9 +16,17 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.catalog.archives import MAX_ARRAY_BYTES, detect_format, find_archives, iter_lines, open_members, take_bytes
+from jobs.catalog.archives import (
+    MAX_ARRAY_BYTES,
+    choose_data_files,
+    detect_format,
+    iter_chunks,
+    iter_lines,
+    open_members,
+    take_bytes,
+)
 from jobs.catalog.mapping import catalog_folder
-from jobs.catalog.parts import has_subfolders, list_local_files, select_data_files
+from jobs.catalog.parts import has_subfolders, list_local_files
 from jobs.catalog.records import (
     HEAD_BYTES,
     CatalogFormat,
@@ -81,11 +89,12 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
                 if stream is file:
                     stream = io.BufferedReader(file, HEAD_BYTES)
                 if chosen == "json" and kind == "auto":
-                    head = stream.peek(HEAD_BYTES).partition(b"\n")[0]
+                    head = stream.peek(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
                     chosen = "json" if is_json_document(head, mapping.id if mapping else None) else "jsonl"
-                lines = iter_lines(stream, mapping.encoding if mapping else None)
+                iterate = iter_chunks if chosen == "json" else iter_lines
+                pieces = iterate(stream, mapping.encoding if mapping else None)
                 delimiter = mapping.delimiter if mapping else None
-                columns, records, whole = _read_text(lines, chosen, limit, delimiter)
+                columns, records, whole = _read_text(pieces, chosen, limit, delimiter)
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:
         raise MoonError(f"cannot read {catalog}: {' '.join(str(error).split()) or type(error).__name__}") from error
     twice = sorted({name for name in columns if columns.count(name) > 1})
@@ -121,10 +130,9 @@ def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[
         found = {Path(file).relative_to(parent).as_posix(): (file, size) for file, size in listed}
     if not found:
         raise MoonError(f"there is no catalogue at {name}: no such file or folder, or nothing in it")
-    archives = find_archives(found)
-    names = select_data_files(name, {one: size for one, (_, size) in found.items()}, kind, archives)
-    has_subfolders(names)
-    return [found[one][0] for one in names], detect_format(name, names, kind, archives)
+    names, chosen = choose_data_files(name, found, kind)
+    has_subfolders(names)  # stops where a run would
+    return [found[one][0] for one in names], chosen
 
 
 def _list_matches(pattern: str) -> list[str]:
@@ -139,7 +147,7 @@ def _add_partition_columns(
     if "://" in file or not Path(catalog).is_dir():
         return columns, records
     folders = Path(file).parent.relative_to(catalog).parts
-    values = dict(part.split("=", 1) for part in folders)
+    values = dict(part.split("=", 1) for part in folders if "=" in part)
     return [*columns, *values], [ParsedRecord({**(p.record or {}), **values}, p.error) for p in records]
 
 
@@ -157,18 +165,18 @@ def _read_parquet(file: IO[bytes], limit: int) -> _Read:
     return table.schema_arrow.names, [ParsedRecord(row, None) for row in rows[:limit]], whole
 
 
-def _read_text(lines: Iterator[bytes], kind: CatalogFormat, limit: int, delimiter: str | None) -> _Read:
-    """Return columns (of CSV) and records of a text file given line by line."""
+def _read_text(pieces: Iterator[bytes], kind: CatalogFormat, limit: int, delimiter: str | None) -> _Read:
+    """Return columns (of CSV) and records of a text file given in lines or, for JSON, in chunks of any size."""
     if kind == "csv":
-        records = CsvRecords((line.removesuffix(b"\n") for line in lines), delimiter)
+        records = CsvRecords((line.removesuffix(b"\n") for line in pieces), delimiter)
         return _take_head(records.columns, iter(records), limit)
     if kind == "jsonl":
-        return _take_head([], (parse_json_line(line) for line in lines if not is_blank(line)), limit)
-    first = next((line for line in lines if not is_blank(line)), b"")
+        return _take_head([], (parse_json_line(line) for line in pieces if not is_blank(line)), limit)
+    first = next((chunk for chunk in pieces if not is_blank(chunk)), b"")
     if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-        return _take_head([], iter(_Array(chain([first], lines))), limit)
+        return _take_head([], iter(_Array(chain([first], pieces))), limit)
     # An object that wraps the array: only its end tells which of its values it is.
-    document = b"".join(chain([first], take_bytes(lines, MAX_ARRAY_BYTES)))
+    document = b"".join(chain([first], take_bytes(pieces, MAX_ARRAY_BYTES)))
     return _take_head([], iter(parse_json_array(document)), limit)
 
 
@@ -180,8 +188,8 @@ def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) 
 class _Array:
     """The elements of a JSON array one by one, without reading further than needed."""
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = lines
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._text = ""  # what was read and is not parsed yet
 
@@ -200,7 +208,7 @@ class _Array:
                 return
 
     def _read_more(self) -> bool:
-        chunk = next(self._lines, b"")
+        chunk = next(self._chunks, b"")
         self._text += self._decoder.decode(chunk, final=not chunk)
         return bool(chunk)
 

@@ -40,7 +40,7 @@ def store_model(storage: Storage, model_version: str, checkpoint: str, detector:
         detector: folder of the detector; None: the shipped one.
 
     Raises:
-        ModelStoreError: what was copied is another version: the files changed meanwhile.
+        ModelStoreError: what was copied is another version: the files changed while they were copied.
     """
     filesystem, root = storage.open()
     folder = f"{root}/{MODELS_FOLDER}/{model_version}"

@@ -72,7 +72,7 @@ def test_photos_that_cannot_be_reached_cost_no_vector(spark, shop: Shop, setting
     first = run_night(spark, settings, "2026-11-20").results["report"]
     collection = first.details["collection"]
     before = served_rows(settings, collection)
-    # The folder b is not mounted, and one product has a new title meanwhile.
+    # The folder b is not mounted, and one product has a new title.
     (shop.folder / "b").rename(shop.folder / "unmounted")
     shop.titles["3"] = "orange bowl"
     shop.deliver()

@@ -57,6 +57,11 @@ def test_a_bomb_is_stopped(kind: str) -> None:
         read(f"a.csv.{kind}", pack(kind, bytes(1 << 20)), limit=1000)
 
 
+def test_the_members_of_an_archive_share_its_limit() -> None:
+    with pytest.raises(UnreadableFileError, match="unpacks to more than 1,000 bytes"):
+        read("shop.zip", pack_members({"a.csv": bytes(600), "b.csv": bytes(600)}), limit=1000)
+
+
 def test_members_are_read_in_order_of_their_names_and_marks_are_left_out() -> None:
     packed = pack_members({"b.csv": b"2", "a.csv": b"1", "__MACOSX/._a.csv": b"x", "photo.jpg": b"y"})
     assert read("shop.zip", packed) == [("a.csv", b"1"), ("b.csv", b"2")]

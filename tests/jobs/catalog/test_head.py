@@ -1,6 +1,8 @@
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.catalog import head as source_head
+from jobs.catalog.archives import iter_chunks
 from jobs.catalog.head import list_catalog_files, read_head
-from jobs.catalog.records import parse_json_array
+from jobs.catalog.records import HEAD_BYTES, parse_json_array
 from jobs.errors import MoonError
 from schemas.source_mapping import SourceMapping
 
@@ -177,3 +180,25 @@ def test_delimiter_and_encoding_of_the_mapping(tmp_path: Path) -> None:
     assert records(tmp_path / "a.txt", delimiter="^", encoding="cp1252") == [{"id": "1", "name": "Größe"}]
     (tmp_path / "b.csv").write_text("id;name\n1;Größe\n", encoding="utf-16")
     assert records(tmp_path / "b.csv", encoding="utf-16") == [{"id": "1", "name": "Größe"}]
+
+
+def test_of_a_large_array_on_one_line_only_the_beginning_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.json").write_text("\n\n[" + '{"id": 1}, ' * 100_000)
+    sizes: list[int] = []
+
+    def watch(stream: IO[bytes], encoding: str | None) -> Iterator[bytes]:
+        for chunk in iter_chunks(stream, encoding):
+            sizes.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr(source_head, "iter_chunks", watch)
+    assert records(tmp_path / "a.json", limit=5) == [{"id": 1}] * 5
+    assert sum(sizes) <= 2 * HEAD_BYTES
+
+
+def test_parquet_in_a_subfolder(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "more").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "shop" / "more" / "a.parquet")
+    assert records(tmp_path / "shop") == ROWS

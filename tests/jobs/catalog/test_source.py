@@ -176,3 +176,13 @@ def test_a_file_that_is_not_utf_8_is_reported_once_and_read_when_the_mapping_say
     source = open_source(shop("a.csv"))
     names = [record.parsed.record["Name"] for record in source.read(source.rows.toArrow().to_batches())]
     assert names == ["Größe für Männer", "Süße Äpfel"]
+
+
+def test_parquet_files_with_glob_characters_in_their_names(shop, tmp_path):
+    (tmp_path / "shop" / "p{1}").mkdir()
+    for number in (1, 2):
+        table = pa.table({"Id": [number], "Name": ["a"], "Pictures": [["x"]]})
+        pq.write_table(table, tmp_path / "shop" / "p{1}" / f"a [{number}]*.parquet")
+    source = open_source(shop("p{1}"))
+    ids = [record.parsed.record["Id"] for record in source.read(source.rows.toArrow().to_batches())]
+    assert sorted(ids) == [1, 2]
