@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
@@ -184,8 +184,6 @@ def _blocks(batch: pa.RecordBatch) -> Iterator[CatalogBlock]:
     return zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
 
 
-def quote_column(name: str) -> Any:
-    """Return a column by its exact name, whatever characters it has."""
-    from pyspark.sql import functions as F  # noqa: PLC0415
-
-    return F.col("`" + name.replace("`", "``") + "`")
+def quote_name(name: str) -> str:
+    """Return a column's name as Spark's SQL takes it, whatever characters it has."""
+    return "`" + name.replace("`", "``") + "`"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from py4j.protocol import Py4JJavaError
 
-from jobs.catalog.formats import make_place_columns, quote_column
+from jobs.catalog.formats import make_place_columns, quote_name
 from jobs.catalog.parts import UnreadableFileError
 from jobs.lake.storage import escape_glob
 
@@ -100,12 +100,13 @@ def scan_parquet_files(
     frames = []
     for files in groups.values():
         footer = footers[files[0]]
-        schema = ", ".join(f"{_quote(name)} {footer.types[name]}" for name in needed)
+        schema = ", ".join(f"{quote_name(name)} {footer.types[name]}" for name in needed)
         table = session.read.schema(schema).option("basePath", base).parquet(*map(escape_glob, files))
-        columns = [_read_column(footer, name, as_text) for name in needed]
-        columns += [quote_column(name) for name in mapped if name in partitions]
-        names = [*needed, *(name for name in mapped if name in partitions)]
-        numbered = [column.alias(f"c{mapped.index(name)}") for name, column in zip(names, columns, strict=True)]
+        numbered = [
+            _read_column(footer, name, as_text).alias(f"c{number}")
+            for number, name in enumerate(mapped)
+            if name in needed or name in partitions
+        ]
         frames.append(table.select(*make_place_columns(), *numbered))
     return reduce(lambda left, right: left.unionByName(right), frames)
 
@@ -167,12 +168,8 @@ def _find_mixed_types(footers: dict[str, ParquetFooter], needed: Sequence[str]) 
 def _read_column(footer: ParquetFooter, name: str, as_text: set[str]) -> "Column":
     from pyspark.sql import functions as F  # noqa: PLC0415
 
-    column: Column = quote_column(name)
+    column = F.col(quote_name(name))
     if name in footer.nanoseconds:
-        moment = F.timestamp_micros(F.expr(f"{_quote(name)} div 1000"))
+        moment = F.timestamp_micros(F.expr(f"{quote_name(name)} div 1000"))
         column = moment if footer.nanoseconds[name] else moment.cast("timestamp_ntz")
     return column.cast("string") if name in as_text else column
-
-
-def _quote(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

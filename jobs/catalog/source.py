@@ -165,7 +165,7 @@ def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> 
     # Parquet: a row is a record, and the footers have the columns. Nothing is parsed.
     session = open_parquet_session(spark)
     mapped = mapping.list_columns()
-    footers = read_footers(session, delivery.files, mapped)
+    footers = read_footers(session, delivery.files, set(mapped).difference(delivery.partitions))
     columns = list(dict.fromkeys([name for footer in footers.values() for name in footer.names] + delivery.partitions))
     base = to_spark_path(catalog_folder(delivery.path))
     rows = scan_parquet_files(session, footers, base, delivery.partitions, mapped)

@@ -144,6 +144,11 @@ class Lake:
         described = selected.mapInArrow(task, FILE_DESCRIPTION_SCHEMA).collect()
         return [AddedFile.from_json(row.file) for row in described]
 
+    def read_written(self, spark: "SparkSession", name: str, files: Sequence[AddedFile]) -> "DataFrame":
+        """Return the rows of files that `write` left and nobody has committed, without the partition columns."""
+        uris = [self.storage.uri(name, file.path) for file in files]
+        return read_lake_files(spark, self.storage, uris, TABLES[name].columns, self.storage.uri(name))
+
     def discard(self, name: str, files: Sequence[AddedFile]) -> None:
         """Delete files that were written and will not be committed."""
         filesystem, root = self.storage.open()

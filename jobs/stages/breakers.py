@@ -42,12 +42,6 @@ def check_breakers(
     if accepted_share is not None and context.allow_refusals is None:
         max_refusals = max(max_refusals, accepted_share + ACCEPTED_GROWTH)
     refusals = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
-    if refusals.is_tripped and not served:
-        log.warning(
-            "%d of %d delivered rows (%.1f%%) were refused; this is the first run of the collection, a later run would "
-            "stop. The reasons: `moon quarantine --date %s`",
-            refused, delivered, 100 * refusals.share, context.date,
-        )  # fmt: skip
     if served:
         _check(
             Breaker(deleted, served, max_deletes, settings.breaker_floor),
@@ -55,12 +49,7 @@ def check_breakers(
             "--allow-deletes",
             "Usually the catalogue was delivered in part: compare its size with yesterday's.",
         )
-        _check(
-            refusals,
-            "refused {} delivered rows",
-            "--allow-refusals",
-            f"The reason of each row: `moon quarantine --date {context.date}`.",
-        )
+    _check_refusals(context, refusals, "refused {} delivered rows", served)
     overrides = {"--allow-deletes": context.allow_deletes, "--allow-refusals": context.allow_refusals}
     words = [f"{option} {share:g}" for option, share in overrides.items() if share is not None]
     return " ".join((*words, f"({context.reason})")) if words else ""
@@ -98,10 +87,17 @@ def check_refused_products(context: RunContext, *, refused: int, delivered: int,
     max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
     breaker = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
     action = "refused {} delivered rows, because no photo of theirs can be used"
+    _check_refusals(context, breaker, action, served)
+
+
+def _check_refusals(context: RunContext, breaker: Breaker, action: str, served: int) -> None:
+    """Stop the run when the breaker has tripped; on a collection's first run, which serves nothing yet, only warn."""
+    reasons = f"The reason of each one: `moon quarantine --date {context.date}`."
     if served:
-        _check(breaker, action, "--allow-refusals", f"Each one's reason: `moon quarantine --date {context.date}`.")
+        _check(breaker, action, "--allow-refusals", reasons)
     elif breaker.is_tripped:
-        log.warning("this run %s", action.format(f"{refused:,} of {delivered:,}"))
+        counted = action.format(f"{breaker.count:,} of {breaker.total:,}")
+        log.warning("this first run %s (%.1f%%); a later one would stop. %s", counted, 100 * breaker.share, reasons)
 
 
 def _check(breaker: Breaker, action: str, override: str, likely_cause: str) -> None:

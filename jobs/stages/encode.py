@@ -15,7 +15,7 @@ from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_refused_products
 from jobs.stages.detect import check_unreached, select_images_to_encode, select_products_to_encode
 from jobs.stages.encode_task import EncodeJob, run_encode_task
-from jobs.stages.kept_products import keep_products, read_new_rows
+from jobs.stages.kept_products import keep_products
 from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
 from jobs.stages.worker_models import worker_path
 from jobs.state.ledger import read_ledger
@@ -64,7 +64,7 @@ def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int
     """Return how many products are kept and how many are refused by new rows of `quarantine`."""
     if not refused:
         return 0, 0
-    rows = read_new_rows(context, "quarantine", refused).where(F.col("image_index").isNull())
+    rows = context.lake.read_written(context.spark, "quarantine", refused).where(F.col("image_index").isNull())
     found = rows.groupBy((F.col("reason") == Reason.PRODUCT_KEPT).alias("is_kept")).count().collect()
     counts = {row.is_kept: row["count"] for row in found}
     return counts.get(True, 0), counts.get(False, 0)

@@ -7,7 +7,6 @@ as a fate of its own and is tried again on the next date. Source: docs/decisions
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.lake.reading import read_lake_files
 from jobs.lake.writing import AddedFile
 from jobs.serving.rows import read_changes
 from jobs.state.changes import ENCODED_OPS
@@ -26,16 +25,8 @@ TEXT_COLUMNS = ("title", "description", "category", "attributes")
 
 def count_unreached_images(context: RunContext, files: list[AddedFile]) -> int:
     """Return how many images the rows of new quarantine files call unreachable or missing."""
-    rows = read_new_rows(context, QUARANTINE.name, files)
+    rows = context.lake.read_written(context.spark, QUARANTINE.name, files)
     return rows.where(F.col("reason").isin(*UNREACHED)).count() if files else 0
-
-
-def read_new_rows(context: RunContext, table: str, files: list[AddedFile]) -> DataFrame:
-    """Return the rows of files that are not committed yet, without the partition columns."""
-    storage = context.lake.storage
-    columns = {one.name: one.columns for one in (QUARANTINE, VECTORS)}[table]
-    uris = [storage.uri(table, file.path) for file in files]
-    return read_lake_files(context.spark, storage, uris, columns, storage.uri(table))
 
 
 def keep_products(context: RunContext, plan: Plan, files: dict[str, list[AddedFile]]) -> dict[str, list[AddedFile]]:
@@ -50,7 +41,7 @@ def keep_products(context: RunContext, plan: Plan, files: dict[str, list[AddedFi
     has_failed = bool(files.get("quarantine")) or context.lake.count(QUARANTINE.name, detect_partition) > 0
     if not has_failed or not plan.serve or plan.is_out_of_band:
         return files
-    new_rows = read_new_rows(context, QUARANTINE.name, files.get("quarantine", []))
+    new_rows = context.lake.read_written(context.spark, QUARANTINE.name, files.get("quarantine", []))
     detected = context.lake.read(context.spark, QUARANTINE.name, detect_partition)
     failed = new_rows.unionByName(detected.select(*new_rows.columns))
     kept = _select_kept(context, plan, failed.where(F.col("reason").isin(*UNREACHED))).persist()
@@ -63,10 +54,13 @@ def keep_products(context: RunContext, plan: Plan, files: dict[str, list[AddedFi
         refused = new_rows.where(~is_of_image).join(ids, "product_id", "left_anti")
         rows = images.unionByName(refused).unionByName(_make_rows(kept))
         written = context.lake.write(rows, QUARANTINE.name, context.quarantine_partition("encode"))
-        vectors = read_new_rows(context, VECTORS.name, files.get("vectors", []))
+        vectors = context.lake.read_written(context.spark, VECTORS.name, files.get("vectors", []))
         whole = vectors.join(ids, "product_id", "left_anti")
         partition = {"model_version": plan.model_version, "date": context.date}
-        return {"quarantine": written, "vectors": context.lake.write(whole, VECTORS.name, partition)}
+        replaced = {"quarantine": written, "vectors": context.lake.write(whole, VECTORS.name, partition)}
+        for table, superseded in files.items():
+            context.lake.discard(table, superseded)
+        return replaced
     finally:
         kept.unpersist()
 

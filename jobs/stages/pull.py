@@ -24,7 +24,6 @@ from jobs.catalog.mapping import map_parsed_record
 from jobs.catalog.source import CatalogSource, list_allowed_roots, open_source, resolve_catalog_path
 from jobs.errors import NightStoppedError
 from jobs.images.reading import read_image_version
-from jobs.lake.reading import read_lake_files
 from jobs.lake.writing import AddedFile
 from jobs.spark.worker_errors import is_worker_error
 from jobs.state.plan_record import Plan
@@ -163,7 +162,11 @@ def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Seq
     for start, name in folders:
         if name != previous:  # rows are numbered file by file
             folder, previous = F.when(F.col("source_row") >= start, name).otherwise(folder), name
-    rows = _read_written(context, files).where(F.col("product_id").isNotNull()).withColumn("folder", folder)
+    rows = (
+        context.lake.read_written(context.spark, SNAPSHOTS.name, files)
+        .where(F.col("product_id").isNotNull())
+        .withColumn("folder", folder)
+    )
     found = rows.groupBy("product_id").agg(F.array_sort(F.collect_set("folder")).alias("folders"))
     twice = found.where(F.size("folders") > 1).head()
     if twice is not None:
@@ -180,7 +183,7 @@ def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:
     lake = context.lake
     table = SNAPSHOTS.name
     version = lake.read_partition_version(table, context.partition)
-    digest = compute_rows_digest(_read_written(context, files))
+    digest = compute_rows_digest(lake.read_written(context.spark, table, files))
     committed = lake.count(table, context.partition)
     same = bool(committed) and compute_rows_digest(lake.read(context.spark, table, context.partition)) == digest
     attempt = f"pull/{context.date}/{version}/{digest}"
@@ -188,12 +191,6 @@ def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:
         lake.discard(table, files)
         return "unchanged"
     return "changed" if committed else "new"
-
-
-def _read_written(context: RunContext, files: Sequence[AddedFile]) -> "DataFrame":
-    storage = context.lake.storage
-    uris = [storage.uri(SNAPSHOTS.name, file.path) for file in files]
-    return read_lake_files(context.spark, storage, uris, SNAPSHOTS.columns, storage.uri(SNAPSHOTS.name))
 
 
 def compute_rows_digest(rows: "DataFrame") -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.stages.kept_products import keep_products, read_new_rows
+from jobs.stages.kept_products import keep_products
 from jobs.state.model_registry import ModelChoice
 from jobs.state.plan_record import commit_plan_header, make_plan
 
@@ -35,7 +35,7 @@ class Shop:
         self.seed(self.lake, "quarantine", [failure], context.quarantine_partition("detect"))
         commit_plan_header(self.lake, draft, f"plan/{date}")
         files = keep_products(context, draft, {})
-        rows = read_new_rows(context, "quarantine", files.get("quarantine", [])).collect()
+        rows = self.lake.read_written(context.spark, "quarantine", files.get("quarantine", [])).collect()
         kept = [row.asDict() for row in rows if row.reason == "product_kept"]
         self.seed(self.lake, "quarantine", kept, context.quarantine_partition("encode"))
         return bool(kept)
