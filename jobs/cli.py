@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from jobs.commands import analyst, evaluation, migrate, nightly, operate, rollout, serving, source, training
+from jobs.commands import analyst, evaluation, images, migrate, nightly, operate, rollout, serving, source, training
 from jobs.commands.output import print_error
 from jobs.errors import EXIT_USAGE, MoonError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     help="Nightly multimodal product embeddings (MOON): from a catalogue to a searchable Milvus collection. "
     "Start with [bold]moon check-source[/], then [bold]moon nightly[/]. Every option is also a setting MOON_*.",
 )
-for module in (nightly, analyst, source, serving, operate, migrate, rollout, training, evaluation):
+for module in (nightly, analyst, source, serving, images, operate, migrate, rollout, training, evaluation):
     module.register(app)
 
 

@@ -55,6 +55,22 @@ class Settings(BaseSettings):
     image_version: Literal["auto", "sha256"] = Field(
         "auto", description="auto: catalogue column, else etag, else size and mtime; sha256: read every image"
     )
+    private_hosts: tuple[str, ...] = Field(
+        (), description="hosts of photos that may have private addresses, as JSON; a root that names an address may too"
+    )
+    host_connections: int = Field(16, ge=1, description="requests for photos to one host at a time")
+    connect_seconds: float = Field(5, gt=0, description="seconds a host of photos may take to accept a connection")
+    read_seconds: float = Field(10, gt=0, description="seconds a host of photos may be silent")
+    request_seconds: float = Field(60, gt=0, description="seconds one request for a photo may take")
+    host_failures: int = Field(50, ge=1, description="failures in a row after which a host is given up for the run")
+    use_proxy: bool = Field(False, description="fetch photos through the proxy that HTTPS_PROXY and HTTP_PROXY name")
+    recheck_nights: int = Field(7, ge=1, description="nights within which every known photo by URL is asked for again")
+    image_store_side: int = Field(
+        0, ge=0, description="longer side to which photos by URL are reduced before they are stored; 0: as delivered"
+    )
+    image_store_gib: float = Field(
+        50, ge=0, description="GiB of stored photos that `moon maintain` keeps although no retained date names them"
+    )
     timezone: Annotated[str, AfterValidator(_check_timezone)] = Field(
         "UTC", description="the shop's time zone; decides a night's snapshot date"
     )

@@ -74,12 +74,7 @@ def decode_image(
     """
     data = None if isinstance(source, Image.Image) else _read_bytes(source)
     image = source if isinstance(source, Image.Image) else _open_image(data or b"")
-    width, height = image.size
-    if min(width, height) < min_stored_side:
-        raise BadImageError("image_too_small", f"{width}×{height} pixels, at least {min_stored_side} a side are wanted")
-    if width * height > max_pixels:
-        detail = f"{width}×{height} is {width * height:,} pixels; at most {max_pixels:,} are decoded"
-        raise BadImageError("image_too_large", detail)
+    _check_size(image, max_pixels, min_stored_side)
     try:
         if image is not source and image.format in ("JPEG", "MPO"):
             image = _load_jpeg(data or b"", image, min_side)
@@ -87,6 +82,15 @@ def decode_image(
         return _put_on_white(_scale_to_8_bits(_apply_orientation(image)))
     except (*_DECODE_ERRORS, MemoryError) as error:
         raise BadImageError("image_unreadable", _to_one_line(error)) from error
+
+
+def check_image_header(data: bytes, *, max_pixels: int = MAX_PIXELS, min_stored_side: int = 1) -> None:
+    """Refuse encoded bytes whose header says that `decode_image` would; no pixel is decoded.
+
+    Raises:
+        BadImageError: as `decode_image`, but for damage behind the header.
+    """
+    _check_size(_open_image(data), max_pixels, min_stored_side)
 
 
 def crop_image(image: Image.Image, box: Sequence[float], margin: float = 0.0) -> Image.Image:
@@ -106,6 +110,15 @@ def crop_image(image: Image.Image, box: Sequence[float], margin: float = 0.0) ->
     left, right = _to_pixel_range(x0 - margin * (x1 - x0), x1 + margin * (x1 - x0), image.width)
     top, bottom = _to_pixel_range(y0 - margin * (y1 - y0), y1 + margin * (y1 - y0), image.height)
     return image.crop((left, top, right, bottom))
+
+
+def _check_size(image: Image.Image, max_pixels: int, min_stored_side: int) -> None:
+    width, height = image.size
+    if min(width, height) < min_stored_side:
+        raise BadImageError("image_too_small", f"{width}×{height} pixels, at least {min_stored_side} a side are wanted")
+    if width * height > max_pixels:
+        detail = f"{width}×{height} is {width * height:,} pixels; at most {max_pixels:,} are decoded"
+        raise BadImageError("image_too_large", detail)
 
 
 def _to_pixel_range(start: float, stop: float, length: int) -> tuple[int, int]:

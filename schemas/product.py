@@ -11,9 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.html_text import strip_html
+from schemas.uri import is_web
 
 CANONICALISATION_VERSION = 1
 """Raise it when `canonicalise_product` changes the form of most products: every one is then encoded once more."""
+
+SHA256_PREFIX = "sha256:"
+"""Begins a version that is the SHA-256 of the image's bytes."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,14 @@ def canonicalise_product(
     )
 
 
+def find_image_key(uri: str, version: str | None) -> str:
+    """Return what identifies an image beside its version: its URI; for a stored photo of a web host its SHA-256.
+
+    The SHA-256 is unique, so the same photo under another address is the same image.
+    """
+    return version if version is not None and version.startswith(SHA256_PREFIX) and is_web(uri) else uri
+
+
 def compute_content_hash(product: CatalogProduct) -> str:
     """Return the SHA-256, 64 hex digits, of everything in a product that the model uses."""
     document: Sequence[object] = (
@@ -72,7 +84,12 @@ def compute_content_hash(product: CatalogProduct) -> str:
         product.description,
         list(product.category),
         sorted(product.attributes.items()),
-        [(image.uri, image.version) for image in product.images],
+        [_make_image_key(image) for image in product.images],
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _make_image_key(image: ImageRef) -> tuple[str | None, ...]:
+    key = find_image_key(image.uri, image.version)
+    return (key,) if key != image.uri else (image.uri, image.version)

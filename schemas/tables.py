@@ -130,6 +130,65 @@ CHANGES = Table(
 )
 """The frozen plan: op is new, changed, reuse or deleted (content_hash and source_row null when deleted)."""
 
+IMAGES = Table(
+    "images",
+    _schema(
+        uri=pa.string(),
+        outcome=pa.string(),
+        reason=pa.string(),
+        cause=pa.string(),
+        detail=pa.string(),
+        image_sha256=pa.string(),
+        size=pa.int64(),
+        etag=pa.string(),
+        last_modified=pa.string(),
+        given_version=pa.string(),
+        failed_nights=pa.int32(),
+        missing_nights=pa.int32(),
+        asked_at=TIMESTAMP_TYPE,
+    ),
+    partition_by=("date",),
+    key="uri",
+)
+"""Answers of web hosts, one row a question: of an address's rows the latest counts.
+
+``outcome`` is fetched, not_modified or failed; a failed row has the last good SHA-256 and validators.
+``given_version`` is the catalogue's own version, ``failed_nights`` and ``missing_nights`` count dates in a row."""
+
+IMAGE_VERSIONS = Table(
+    "image_versions",
+    _schema(
+        uri=pa.string(),
+        image_sha256=pa.string(),
+        given_version=pa.string(),
+        outcome=pa.string(),
+        reason=pa.string(),
+        cause=pa.string(),
+        detail=pa.string(),
+    ),
+    partition_by=("date",),
+    key="uri",
+)
+"""The version of each photo by URL that a date's content hashes use, frozen by the stage fetch.
+
+``outcome`` is fetched, not_modified, stored (not asked, known), refused or unreachable. The SHA-256 is null where no
+version is known, or where the photo is gone."""
+
+STORED_IMAGES = Table(
+    "stored_images",
+    _schema(
+        image_sha256=pa.string(),
+        pack=pa.string(),
+        offset=pa.int64(),
+        size=pa.int64(),
+        checksum=pa.int64(),
+        stored_at=TIMESTAMP_TYPE,
+    ),
+    partition_by=(),
+    key="image_sha256",
+)
+"""Where the image store holds the bytes of a photo: a part of a pack file (`jobs.images.store`), with its CRC-32."""
+
 REGIONS = Table(
     "regions",
     _schema(
@@ -224,6 +283,9 @@ TABLES: dict[str, Table] = {
     for table in (
         SNAPSHOTS,
         PRODUCTS,
+        IMAGES,
+        IMAGE_VERSIONS,
+        STORED_IMAGES,
         QUARANTINE,
         PLANS,
         CHANGES,

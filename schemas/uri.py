@@ -1,15 +1,17 @@
 """Canonical image URIs: one spelling per image, without ``..`` segments that would leave an allowed root.
 
-The URI of a local file is ``file://`` plus its absolute path (not percent-encoded), so the path is ``uri[7:]`` and a
-prefix test against an allowed root is safe. Symbolic links are not resolved: the code that opens a file has to check
-its real path.
+A web address stays as it was written, signatures and doubled slashes included: only its scheme and host become lower
+case, and dot segments are resolved. The URI of a local file is ``file://`` plus its absolute path (not
+percent-encoded), so the path is ``uri[7:]`` and a prefix test against an allowed root is safe. Symbolic links are not
+resolved: the code that opens a file has to check its real path.
 """
 
 import posixpath
 import re
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 FILE_SCHEME = "file://"
+WEB_SCHEMES = ("http", "https")
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -57,6 +59,19 @@ def is_under(uri: str, roots: tuple[str, ...]) -> bool:
     return any(uri.startswith(root.rstrip("/") + "/") for root in roots)
 
 
+def is_web(uri: str) -> bool:
+    """Return whether a canonical URI is an address of the web, which the stage fetch asks."""
+    return uri.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
+
+
+def mask_query(uri: str) -> str:
+    """Return a URI as messages and logs show it: without a query or a user, which may hold secrets."""
+    if not is_web(uri):
+        return uri
+    address, mark, _ = uri.partition("?")
+    return re.sub(r"(?<=://)[^/]*@", "…@", address) + ("?…" if mark else "")
+
+
 def _join_base(path: str, base_uri: str) -> str:
     if base_uri.startswith(FILE_SCHEME):
         return FILE_SCHEME + _normalise_path(posixpath.join(local_path(base_uri) or "/", path))
@@ -72,18 +87,30 @@ def _normalise_path(path: str) -> str:
 
 
 def _canonicalise_url(url: str) -> str:
-    """Return the URL with lower-case scheme and host and without ``.`` and ``..`` segments."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # an unbalanced [ of an IPv6 address: no valid URL, refused later
-        return url
-    path = _ENCODED_DOT.sub(".", parts.path)
-    if path:
-        slash = "/" if path.endswith("/") and path.strip("/") else ""
-        path = _normalise_path(path).rstrip("/") + slash or "/"
-    scheme = parts.scheme.lower()
-    host = parts.netloc.lower() if scheme in ("http", "https") and "@" not in parts.netloc else parts.netloc
-    return urlunsplit((scheme, host, path, parts.query, parts.fragment))
+    """Return the URL with lower-case scheme and host and without ``.`` and ``..`` segments, otherwise as written."""
+    scheme, rest = url.split("://", 1)
+    end = next((index for index, letter in enumerate(rest) if letter in "/?#"), len(rest))
+    host, rest = rest[:end], rest[end:]
+    end = next((index for index, letter in enumerate(rest) if letter in "?#"), len(rest))
+    scheme = scheme.lower()
+    if scheme in WEB_SCHEMES and "@" not in host:
+        host = host.lower()
+    return f"{scheme}://{host}{_resolve_dot_segments(rest[:end])}{rest[end:]}"
+
+
+def _resolve_dot_segments(path: str) -> str:
+    """Return a URL's path without ``.`` and ``..`` segments, also encoded ones; it never leaves the root."""
+    segments = path.split("/")[1:]
+    kept: list[str] = []
+    for segment in segments:
+        name = _ENCODED_DOT.sub(".", segment)
+        if name == "..":
+            del kept[-1:]
+        elif name != ".":
+            kept.append(segment)
+    if segments and _ENCODED_DOT.sub(".", segments[-1]) in (".", ".."):
+        kept.append("")
+    return "".join(f"/{segment}" for segment in kept)
 
 
 def _percent_encode(match: re.Match[str]) -> str:

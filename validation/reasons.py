@@ -36,6 +36,7 @@ class Reason(StrEnum):
         "photos cannot be reached: the complete vector served before stays",
     )
     IMAGE_MISSING = "image_missing", "there is no such image"
+    IMAGE_GONE = "image_gone", "the image's host said on three nights that there is no such image"
     IMAGE_UNREACHABLE = "image_unreachable", "the store or host of the image answered with an error, or not at all"
     IMAGE_UNREADABLE = "image_unreadable", "the image is empty, truncated or corrupt, or no file"
     IMAGE_TOO_LARGE = "image_too_large", "the image has more bytes or pixels than may be decoded"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 STAGE_HELP = {
     "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
     "validate": "Pass the gate (Great Expectations), refuse bad rows with a reason, write canonical products.",
+    "fetch": "Fetch photos by URL into the image store as far as they are due, and settle their versions.",
     "plan": "Compare with what Milvus holds and freeze the changes of the date; breakers stop an unlikely plan.",
     "detect": "Find the core region of every image that has none yet.",
     "encode": "Turn new and changed products into vectors.",
@@ -27,7 +28,7 @@ STAGE_HELP = {
     "report": "Check that no row was lost, write the run's record and a one-page summary.",
 }
 GROUP_HELP = {
-    "prepare": "pull, validate, plan: what the DAG's first task submits.",
+    "prepare": "pull, validate, fetch, plan: what the DAG's first task submits.",
     "infer": "detect, encode: what the DAG's GPU task submits.",
     "serve": "upsert, publish, report: what the DAG's last task submits.",
 }
@@ -38,7 +39,8 @@ def register(app: typer.Typer) -> None:
     app.command("nightly", help="Run one whole night in one process: every stage, with progress.")(nightly)
     for names, panel in ((GROUP_HELP, "Groups of stages"), (STAGE_HELP, "Single stages")):
         for name, text in names.items():
-            app.command(name, help=text, rich_help_panel=panel)(_make_stage_command(name))
+            command = fetch if name == "fetch" else _make_stage_command(name)
+            app.command(name, help=text, rich_help_panel=panel)(command)
 
 
 def nightly(
@@ -70,6 +72,25 @@ def nightly(
         print_json(document)
     else:
         _print(document, outcome)
+
+
+def fetch(
+    date: options.DateOption = None,
+    catalog: options.CatalogOption = None,
+    mapping: options.MappingOption = None,
+    lake: options.LakeOption = None,
+    refetch: Annotated[
+        bool, typer.Option("--refetch", help="Ask again for the photos that failed on a date that is fetched.")
+    ] = False,
+) -> None:
+    """Fetch the photos by URL of a date."""
+    from jobs.settings import Settings
+
+    settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
+    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], {"refetch": refetch})
+    result = outcome.results["fetch"]
+    words = [f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts.items()]
+    print_line(", ".join([*words, *result.details.values()]))
 
 
 def _make_stage_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)

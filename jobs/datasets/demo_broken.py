@@ -23,7 +23,7 @@ SPOILING_REASONS = (
     Reason.MALFORMED_ATTRIBUTES,
 )  # these spoil products that were good the day before
 
-_NOT_SHOWN = (Reason.PRODUCT_KEPT, Reason.IMAGE_UNREACHABLE, Reason.IMAGE_TOO_SMALL)
+_NOT_SHOWN = (Reason.PRODUCT_KEPT, Reason.IMAGE_GONE, Reason.IMAGE_UNREACHABLE, Reason.IMAGE_TOO_SMALL)
 DEMO_REASONS = tuple(reason for reason in Reason if reason not in _NOT_SHOWN)
 """Reasons that the demo shop shows; stores that fail are none, and one more would change its bytes."""
 

@@ -1,4 +1,4 @@
-"""Bytes and versions of product images: the only module that opens them.
+"""Bytes and versions of product images that are read in place: files, and objects of a store.
 
 A URI must be under an allowed root, first by its spelling (`schemas.uri`), then, for files, by its path after symbolic
 links are followed. A forbidden image is neither opened nor asked for its size.
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from moon_model.images import BadImageError
-from schemas.uri import FILE_SCHEME, is_under, local_path
+from schemas.uri import FILE_SCHEME, is_under, is_web, local_path, mask_query
 from validation.reasons import Reason
 
 NO_FILE_ERRORS = (errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ENXIO)
@@ -45,6 +45,8 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
     """
     try:
         _check_spelling(uri, allowed_roots)
+        if is_web(uri):
+            raise BadImageError(Reason.IMAGE_UNREACHABLE, f"{mask_query(uri)} was not fetched into the image store")
         path = local_path(uri)
         data = _read_file(path, allowed_roots, max_bytes) if path is not None else _read_object(uri, max_bytes)
     except FileNotFoundError as error:

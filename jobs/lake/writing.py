@@ -19,6 +19,9 @@ from schemas.tables import TABLES
 
 ROWS_PER_FILE = 500_000
 ROWS_PER_GROUP = 20_000
+TASK_OUTPUT_SCHEMA = "table string, file string"
+"""Spark's schema of what a task with several tables returns: a table's name and one `AddedFile` as JSON a row."""
+
 FILE_DESCRIPTION_SCHEMA = "file string"
 """Spark's schema of what a writing task returns: one `AddedFile` as JSON a row."""
 
@@ -140,6 +143,29 @@ class FileSink:
             )
         )
         self._writer, self._rows, self._bounds = None, 0, []
+
+
+class TableSinks:
+    """The files that one task writes, a sink for each of its tables.
+
+    Args:
+        storage: the lake's root.
+        partitions: for each table a value for every partition column.
+    """
+
+    def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:
+        self._sinks = {table: FileSink(storage, table, values) for table, values in partitions.items()}
+
+    def __getitem__(self, table: str) -> FileSink:
+        return self._sinks[table]
+
+    def close(self) -> pa.RecordBatch:
+        """Finish all files and return their descriptions as the batch that the task yields."""
+        files = [(table, file.to_json()) for table, sink in self._sinks.items() for file in sink.close()]
+        tables, texts = zip(*files, strict=True) if files else ((), ())
+        return pa.RecordBatch.from_arrays(
+            [pa.array(tables, pa.string()), pa.array(texts, pa.string())], ["table", "file"]
+        )
 
 
 def describe_files(files: Iterable[AddedFile]) -> pa.RecordBatch:

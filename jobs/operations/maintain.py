@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from pyarrow import fs
 
+from jobs.images.store import PACKS_FOLDER
+from jobs.images.upkeep import delete_packs, find_surplus, remove_images
 from jobs.lake.reading import read_lake_files
 from jobs.lake.storage import SCRATCH_FOLDER
 from jobs.lake.store import Lake
@@ -20,6 +22,7 @@ from jobs.operations.retention import (
     ForgottenPartition,
     find_expired_partitions,
     find_first_kept_date,
+    find_superseded_answers,
     find_superseded_vectors,
 )
 from jobs.operations.scratch import drop_expired_scratch, has_scratch
@@ -99,6 +102,8 @@ def _run_due_actions(
     first_kept = find_first_kept_date(lake, settings.retention_days)
     actions = [_forget(lake, part, dry_run) for part in find_expired_partitions(spark, lake, first_kept)]
     actions += [_forget(lake, part, dry_run) for part in find_superseded_vectors(spark, lake, first_kept)]
+    actions += [_forget(lake, part, dry_run) for part in find_superseded_answers(spark, lake, first_kept)]
+    actions += _shrink_store(spark, lake, settings, safe_age, dry_run)
     for table in COMPACTED_TABLES:
         actions += _compact(spark, lake, table, max_files, first_kept, dry_run)
     for table in TABLES:
@@ -112,8 +117,26 @@ def _forget(lake: Lake, part: ForgottenPartition, dry_run: bool) -> MaintenanceA
     before = len(lake.files(part.table, part.partition))
     if not dry_run:
         lake.commit(part.table, files, attempt=None, partition=part.partition, mode="overwrite")
-    what = "date past retention" if part.kept is None else "superseded vectors"
+    what = "date past retention" if part.kept is None else "superseded rows"
     return MaintenanceAction(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
+
+
+def _shrink_store(
+    spark: "SparkSession", lake: Lake, settings: Settings, safe_age: timedelta, dry_run: bool
+) -> list[MaintenanceAction]:
+    """Remove surplus photos from the image store, and packs that no row refers to once no task can read them."""
+    surplus = find_surplus(spark, lake, int(settings.image_store_gib * (1 << 30)))
+    if surplus and not dry_run:
+        remove_images(lake, surplus)
+    named = set(lake.read_arrow("stored_images")["pack"].to_pylist())
+    packs = tuple(
+        path.base_name for path in _list_old_files(lake, PACKS_FOLDER, safe_age) if path.base_name not in named
+    )
+    if not dry_run:
+        delete_packs(lake, packs)
+    actions = [MaintenanceAction("stored_images", "photos that no retained date names", rows=len(surplus))]
+    actions += [MaintenanceAction(PACKS_FOLDER, "packs that nothing refers to", len(packs))]
+    return [action for action in actions if action.files or action.rows]
 
 
 def _compact(
@@ -183,13 +206,17 @@ def _drop_expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> 
 
 def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:
     """Delete what killed runs spilled."""
-    filesystem, root = lake.storage.open()
-    oldest = datetime.now(UTC) - safe_age
-    listed: Iterable[fs.FileInfo] = filesystem.get_file_info(
-        fs.FileSelector(f"{root}/{SCRATCH_FOLDER}", allow_not_found=True)
-    )
-    old = [info for info in listed if info.mtime is not None and info.mtime < oldest]
+    old = _list_old_files(lake, SCRATCH_FOLDER, safe_age)
     if not dry_run:
+        filesystem, _ = lake.storage.open()
         for info in old:
             filesystem.delete_file(info.path)
     return [MaintenanceAction(SCRATCH_FOLDER, "spilled by runs that were killed", len(old))] if old else []
+
+
+def _list_old_files(lake: Lake, folder: str, safe_age: timedelta) -> list[fs.FileInfo]:
+    """Return the files in a folder of the lake that are older than any running stage could need."""
+    filesystem, root = lake.storage.open()
+    oldest = datetime.now(UTC) - safe_age
+    listed: Iterable[fs.FileInfo] = filesystem.get_file_info(fs.FileSelector(f"{root}/{folder}", allow_not_found=True))
+    return [info for info in listed if info.mtime is not None and info.mtime < oldest]

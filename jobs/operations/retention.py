@@ -19,7 +19,7 @@ from schemas.tables import CONTENT_KEY
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DATED_TABLES = ("snapshots", "quarantine", "plans", "changes", "products")
+DATED_TABLES = ("snapshots", "quarantine", "plans", "changes", "products", "image_versions")
 """Tables that forget whole dates."""
 
 SUPERSEDED_SHARE = 0.2
@@ -61,6 +61,25 @@ def find_expired_partitions(spark: "SparkSession", lake: Lake, first_kept: str) 
             date = partition["run_id"][:10] if table == "changes" else partition["date"]
             if date < first_kept and not (table == "products" and date in needed):
                 found.append(ForgottenPartition(table, partition, lake.count(table, partition)))
+    return found
+
+
+def find_superseded_answers(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
+    """Return the partitions of `images` before a date that hold answers to which a later one was given.
+
+    Of an address only the latest answer counts; of one that no retained date names, none.
+    """
+    images = lake.read(spark, "images")
+    latest = images.groupBy("uri").agg(F.max("asked_at").alias("asked_at"))
+    named = lake.read(spark, "image_versions").select("uri").distinct()
+    found = []
+    for partition in lake.open("images").partitions():
+        if partition["date"] < first_kept:
+            rows = images.where(F.col("date") == partition["date"])
+            kept = rows.join(latest, ["uri", "asked_at"], "left_semi").join(named, "uri", "left_semi")
+            count, total = kept.count(), lake.count("images", partition)
+            if total - count > SUPERSEDED_SHARE * total:
+                found.append(ForgottenPartition("images", partition, total - count, kept if count else None))
     return found
 
 

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.catalog.source import list_allowed_roots
+from jobs.images.versions import locate_images
 from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_photos
@@ -81,18 +82,20 @@ def select_images_to_encode(context: RunContext, plan: Plan, max_images: int) ->
     """Return the images that the plan's encoding reads.
 
     Returns:
-        product_id, source_row, image_index (0-based, < max_images), uri and version; a row for each place
-        where an image is shown.
+        product_id, source_row, image_index (0-based, < max_images), uri, version, and key, stored and failure as
+        `jobs.images.versions.locate_images` has them; a row for each place where an image is shown.
     """
     shown = F.posexplode(F.slice("images", 1, max_images)).alias("image_index", "image")
     images = select_products_to_encode(context, plan).select("product_id", "source_row", shown)
-    return images.select("product_id", "source_row", "image_index", "image.uri", "image.version")
+    images = images.select("product_id", "source_row", "image_index", "image.uri", "image.version")
+    return locate_images(context.spark, context.lake, context.date, images)
 
 
 def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
     model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
-    key = ["uri", "version"]
-    known = context.lake.read(context.spark, "regions", partitions["regions"]).select(*key)
+    key = ["key", "version"]
+    regions = context.lake.read(context.spark, "regions", partitions["regions"])
+    known = regions.select(F.col("uri").alias("key"), "version")
     # An image of unknown version (null) equals none: it may have other bytes today.
     missing = select_images_to_encode(context, plan, model.max_images).join(known, key, "left_anti")
     tasks = choose_task_count(plan.counts.images, IMAGES_PER_TASK, count_task_slots(context.spark))

@@ -13,9 +13,10 @@ from operator import itemgetter
 
 from PIL.Image import Image
 
-from jobs.images.reading import read_image
+from jobs.images.store import ImageReader, StoredPart
 from jobs.lake.storage import Storage
-from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
+from jobs.lake.writing import TableSinks
+from jobs.stages.task_io import RecordBatches, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_checked_detector, loader_threads, task_device
 from jobs.state.model_store import locate_on_worker
 from moon_model.images import MIN_PHOTO_SIDE, BadImageError, decode_image
@@ -42,28 +43,40 @@ class DetectJob:
 
 @dataclass(frozen=True)
 class TaskImage:
-    """One image of the night and every place where the catalogue shows it."""
+    """One image of the night and every place where the catalogue shows it.
 
-    uri: str
+    Attributes:
+        key, version: what identifies it; the columns uri and version of `regions`.
+        uses: source_row, product_id, image_index and uri of each place.
+        stored: where the image store has it; None: it is read in place.
+        failure: reason and detail of a photo by URL that could not be fetched.
+    """
+
+    key: str
     version: str | None
-    uses: tuple[tuple[int, str, int], ...]
-    """source_row, product_id and image_index of each."""
+    uses: tuple[tuple[int, str, int, str], ...]
+    stored: StoredPart | None = None
+    failure: dict[str, str] | None = None
 
     def make_refused_rows(self, error: BadImageError) -> list[dict[str, object]]:
         """Return its rows of `quarantine`."""
-        row = json.dumps({"uri": self.uri, "version": self.version}, ensure_ascii=False)
-        reason = {"reason": error.reason, "detail": error.detail, "row": row}
-        names = ("source_row", "product_id", "image_index")
-        return [{**dict(zip(names, use, strict=True)), **reason} for use in self.uses]
+        reason = {"reason": error.reason, "detail": error.detail}
+        rows: list[dict[str, object]] = []
+        for source_row, product_id, image_index, uri in self.uses:
+            place = {"source_row": source_row, "product_id": product_id, "image_index": image_index}
+            row = json.dumps({"uri": uri, "version": self.version}, ensure_ascii=False)
+            rows.append({**place, **reason, "row": row})
+        return rows
 
 
 def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
-    """Run detection over one Spark partition (columns of `images_to_encode`, sorted by uri and version)."""
+    """Run detection over one Spark partition (columns of `select_images_to_encode`, sorted by key and version)."""
     device = task_device()
     folder = locate_on_worker(job.storage, job.detector) if job.detector else None
     detector = load_checked_detector(folder, job.detector_version, device)
     sinks = TableSinks(job.storage, job.partitions)
-    load = partial(_load, roots=job.roots, min_side=2 * detector.config.input_size)
+    reader = ImageReader(job.storage, job.roots)
+    load = partial(_load, reader=reader, min_side=2 * detector.config.input_size)
     threads = loader_threads(device, job.roots)
     for chunk in split_chunks(
         prefetch_map(_group_images(batches), load, threads, window=2 * threads), detector.batch_size
@@ -74,7 +87,7 @@ def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
             [
                 {
                     "image_sha256": sha256,
-                    "uri": photo.uri,
+                    "uri": photo.key,
                     "version": photo.version,
                     "box": list(region.box),
                     "score": region.score,
@@ -92,15 +105,18 @@ def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
 def _group_images(batches: RecordBatches) -> Iterator[TaskImage]:
     """Gather neighbouring rows of one image."""
     rows = (row for batch in batches for row in batch.to_pylist())
-    for (uri, version), uses in groupby(rows, key=itemgetter("uri", "version")):
-        places = (itemgetter("source_row", "product_id", "image_index")(use) for use in uses)
-        yield TaskImage(uri, version, tuple(places))
+    for (key, version), group in groupby(rows, key=itemgetter("key", "version")):
+        uses = list(group)
+        places = (itemgetter("source_row", "product_id", "image_index", "uri")(use) for use in uses)
+        yield TaskImage(key, version, tuple(places), uses[0]["stored"], uses[0]["failure"])
 
 
-def _load(photo: TaskImage, roots: tuple[str, ...], min_side: int) -> tuple[TaskImage, str, Image | BadImageError]:
+def _load(photo: TaskImage, reader: ImageReader, min_side: int) -> tuple[TaskImage, str, Image | BadImageError]:
     """Read and decode; a bad image is a value here, because it must spoil only itself."""
     try:
-        data = read_image(photo.uri, roots)
+        if photo.failure is not None:
+            raise BadImageError(photo.failure["reason"], photo.failure["detail"])
+        data = reader.read(photo.uses[0][-1], photo.stored)
         return (
             photo,
             hashlib.sha256(data).hexdigest(),

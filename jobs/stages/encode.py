@@ -82,14 +82,15 @@ def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> D
     """Return what the tasks need of each product.
 
     Returns:
-        The columns of `products` and ``regions``: image_index, image_sha256, box, score and source of each image
-        that the model will see. An image without a region failed in detect; one with two was found by two nights
-        at once.
+        The columns of `products` and ``regions``: image_index, image_sha256, box, score, source and stored (where
+        the image store has it, or null) of each image that the model will see. An image without a region failed in
+        detect; one with two was found by two nights at once.
     """
     images = select_images_to_encode(context, plan, max_images)
     regions = context.lake.read(context.spark, "regions", {"detector_version": plan.detector_version})
-    same_image = (images["uri"] == regions["uri"]) & images["version"].eqNullSafe(regions["version"])
-    region = F.struct("image_index", "image_sha256", "box", "score", "source")
+    regions = regions.withColumnRenamed("uri", "key")
+    same_image = (images["key"] == regions["key"]) & images["version"].eqNullSafe(regions["version"])
+    region = F.struct("image_index", "image_sha256", "box", "score", "source", "stored")
     found = images.join(regions, same_image).groupBy("product_id").agg(F.collect_list(region).alias("regions"))
     return select_products_to_encode(context, plan).join(found, "product_id", "left")
 

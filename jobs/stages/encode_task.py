@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from jobs.images.reading import read_image
+from jobs.images.store import ImageReader
 from jobs.lake.storage import Storage
-from jobs.stages.task_io import RecordBatches, TableSinks, prefetch_map, split_chunks
+from jobs.lake.writing import TableSinks
+from jobs.stages.task_io import RecordBatches, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_encoder, loader_threads, task_device
 from jobs.state.model_store import locate_on_worker
 from moon_model.images import BadImageError
@@ -92,7 +93,8 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
     encoder = load_encoder(locate_on_worker(job.storage, job.model), detector, job.model_version, device)
     sinks = TableSinks(job.storage, job.partitions)
     rows = (row for batch in batches for row in batch.to_pylist())
-    prepare = partial(prepare_item, encoder=encoder, roots=job.roots, max_images=job.max_images)
+    reader = ImageReader(job.storage, job.roots)
+    prepare = partial(prepare_item, encoder=encoder, reader=reader, max_images=job.max_images)
     threads, size = loader_threads(device, job.roots), ENCODE_CHUNK_SIZES[device.partition(":")[0]]
     for chunk in split_chunks(prefetch_map(rows, prepare, threads, window=size), size):
         for item in chunk:
@@ -102,25 +104,26 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
     yield sinks.close()
 
 
-def prepare_item(row: EncodeRow, encoder: "MoonEncoder", roots: tuple[str, ...], max_images: int) -> EncodeItem:
+def prepare_item(row: EncodeRow, encoder: "MoonEncoder", reader: ImageReader, max_images: int) -> EncodeItem:
     """Read one product's photos and prepare its input; thread-safe.
 
     Args:
         row: a row of `jobs.stages.encode.select_rows_to_encode`.
         encoder: prepares and later encodes.
-        roots: canonical URIs of the folders that images may come from.
+        reader: reads images.
         max_images: images further back are not looked at.
     """
     from moon_model.product import Product  # noqa: PLC0415
 
     regions = _read_regions(row)
+    stored = {entry["image_index"]: entry["stored"] for entry in row["regions"] or ()}
     photos: dict[int, bytes] = {}
     refused: list[EncodeRow] = []
     for index, image in enumerate(row["images"][:max_images]):
         if index not in regions:
             continue  # detect could not use it and has said so
         try:
-            photos[index] = read_image(image["uri"], roots)
+            photos[index] = reader.read(image["uri"], stored[index])
         except BadImageError as error:
             refused.append(_make_image_refusal(row, index, error.reason, error.detail))
     product = Product(

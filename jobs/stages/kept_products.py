@@ -7,6 +7,8 @@ as a fate of its own and is tried again on the next date. Source: docs/decisions
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from jobs.images.fetch_task import GONE_NIGHTS
+from jobs.images.versions import UNREACHED
 from jobs.lake.writing import AddedFile
 from jobs.serving.rows import read_changes
 from jobs.state.changes import ENCODED_OPS
@@ -16,10 +18,6 @@ from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY, QUARANTINE, VECTORS
 from validation.reasons import Reason
 
-GONE_NIGHTS = 3
-"""Dates in a row on which a photo is not found, after which it counts as gone."""
-
-UNREACHED = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREACHABLE)
 TEXT_COLUMNS = ("title", "description", "category", "attributes")
 
 

@@ -18,6 +18,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.stages.breakers import check_breakers
 from jobs.stages.estimate import estimate_run
+from jobs.stages.fetch import check_fetched
 from jobs.state.changes import HELD, compare_with_ledger, select_stale
 from jobs.state.held_deletes import hold_deletes, select_unreadable
 from jobs.state.hold import check_not_held
@@ -46,6 +47,7 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
         NightStoppedError: nothing was validated for the date, a breaker tripped, or the model is not the served one.
     """
     check_not_held(context.lake)
+    check_fetched(context)
     with connect(context.settings) as client:
         model = choose_model(context.settings, client, context.lake)
     draft = draft_plan(context, model)

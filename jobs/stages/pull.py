@@ -1,7 +1,8 @@
 """The stage pull: the catalogue of a date, as delivered, becomes the date's partition of `snapshots`.
 
 Idempotent: the tasks write the rows, the driver compares their digest with the committed rows' and commits only a
-difference. Images get their URI and version here. None is read unless the setting `image_version` is "sha256".
+difference. Images get their URI and version here; photos by URL get theirs in the stage fetch. No image is read unless
+the setting `image_version` is "sha256".
 """
 
 import hashlib
@@ -31,6 +32,7 @@ from jobs.state.run_context import RunContext, StageResult
 from schemas.product import ImageRef
 from schemas.source import MappedRow, SourceMapping
 from schemas.tables import SNAPSHOTS
+from schemas.uri import is_web
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -100,8 +102,8 @@ class SnapshotTask:
         return replace(row, images=[self._add_image_version(image) for image in row.images]) if row.images else row
 
     def _add_image_version(self, image: ImageRef) -> ImageRef:
-        if image.version and not self.by_content:
-            return image
+        if is_web(image.uri) or (image.version and not self.by_content):
+            return image  # the stage fetch settles the version of a photo by URL
         return ImageRef(image.uri, read_image_version(image.uri, self.roots, by_content=self.by_content))
 
 

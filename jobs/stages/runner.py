@@ -12,6 +12,7 @@ from typing import Any
 from jobs.spark.progress import show_stage_progress
 from jobs.stages.detect import detect
 from jobs.stages.encode import encode
+from jobs.stages.fetch import fetch
 from jobs.stages.plan import plan
 from jobs.stages.publish import publish
 from jobs.stages.pull import pull
@@ -30,6 +31,7 @@ Stage = Callable[[RunContext, Any], StageResult]
 STAGES: dict[str, Stage] = {
     "pull": pull,
     "validate": validate,
+    "fetch": fetch,
     "plan": plan,
     "detect": detect,
     "encode": encode,
@@ -40,7 +42,7 @@ STAGES: dict[str, Stage] = {
 """The stages of a nightly run by name, in order."""
 
 STAGE_GROUPS: dict[str, tuple[str, ...]] = {
-    "prepare": ("pull", "validate", "plan"),
+    "prepare": ("pull", "validate", "fetch", "plan"),
     "infer": ("detect", "encode"),
     "serve": ("upsert", "publish", "report"),
 }

@@ -1,12 +1,12 @@
 """What detect and encode share: tasks that read ahead, write several tables and describe their files to the driver.
 
-A task is a function of Arrow batches (`mapInArrow`). It holds one `FileSink` a table and yields nothing but the
+A task is a function of Arrow batches (`mapInArrow`). It holds one sink a table and yields nothing but the
 descriptions of its files, so neither pixels nor vectors ever travel back through Spark; the driver commits exactly
 the files that it describes.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -15,51 +15,30 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from jobs.lake.storage import Storage
-from jobs.lake.writing import AddedFile, FileSink
+from jobs.lake.writing import TASK_OUTPUT_SCHEMA, AddedFile
 from jobs.spark.gpus import build_gpu_profile
 
 RecordBatches = Iterator[pa.RecordBatch]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-TASK_OUTPUT_SCHEMA = "table string, file string"
-"""Spark's schema of what a task returns: a table's name and one `AddedFile` as JSON a row."""
-
 TASKS_PER_SLOT = 16
 """No stage is cut finer than this: at scale a task lasts minutes, keeps its GPU busy and writes large files."""
 
 
-class TableSinks:
-    """The files that one task writes, a sink for each of its tables.
-
-    Args:
-        storage: the lake's root.
-        partitions: for each table a value for every partition column.
-    """
-
-    def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:
-        self._sinks = {table: FileSink(storage, table, values) for table, values in partitions.items()}
-
-    def __getitem__(self, table: str) -> FileSink:
-        return self._sinks[table]
-
-    def close(self) -> pa.RecordBatch:
-        """Finish all files and return their descriptions as the batch that the task yields."""
-        files = [(table, file.to_json()) for table, sink in self._sinks.items() for file in sink.close()]
-        tables, texts = zip(*files, strict=True) if files else ((), ())
-        return pa.RecordBatch.from_arrays(
-            [pa.array(tables, pa.string()), pa.array(texts, pa.string())], ["table", "file"]
-        )
-
-
-def run_tasks(frame: DataFrame, task: Callable[[RecordBatches], RecordBatches]) -> dict[str, list[AddedFile]]:
+def run_tasks(
+    frame: DataFrame, task: Callable[[RecordBatches], RecordBatches], *, on_gpu: bool = True
+) -> dict[str, list[AddedFile]]:
     """Run a task over every partition of a DataFrame; return the files it wrote, by table.
 
-    Where the cluster has GPUs, each task is given one.
+    Args:
+        frame: what the tasks get.
+        task: yields the description of its files (`jobs.lake.writing.TableSinks`).
+        on_gpu: whether each task is given a GPU where the cluster has some.
     """
     files: dict[str, list[AddedFile]] = {}
-    for row in frame.mapInArrow(task, TASK_OUTPUT_SCHEMA, profile=build_gpu_profile(frame.sparkSession)).collect():
+    profile = build_gpu_profile(frame.sparkSession) if on_gpu else None
+    for row in frame.mapInArrow(task, TASK_OUTPUT_SCHEMA, profile=profile).collect():
         files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
     return files
 

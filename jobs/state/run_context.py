@@ -24,6 +24,7 @@ class RunContext:
         settings: all other settings.
         date: ISO date of the snapshot.
         allow_deletes, allow_refusals, allow_shift: shares that lift a breaker for this run (None: the setting counts).
+        refetch: whether the stage fetch asks again for the photos that failed on the date.
         reason: why a breaker is lifted or an operation started; recorded with the run.
     """
 
@@ -34,6 +35,7 @@ class RunContext:
     allow_deletes: float | None = None
     allow_refusals: float | None = None
     allow_shift: float | None = None
+    refetch: bool = False
     reason: str = ""
 
     @property

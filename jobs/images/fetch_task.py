@@ -1,0 +1,109 @@
+"""What one fetch task does: ask the hosts that it owns for photos, pack the new ones, write a row for every answer.
+
+A task stops taking addresses when its time is over, so that the driver commits what there is, shows progress and
+sends the rest out again.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from jobs.images.fetcher import FAILED, FETCHED, Fetcher, FetchPolicy, FetchRequest, FetchResult
+from jobs.images.store import PackWriter
+from jobs.lake.storage import Storage
+from jobs.lake.writing import TableSinks
+from schemas.tables import IMAGES, STORED_IMAGES
+from validation.reasons import Reason
+
+GONE_NIGHTS = 3
+"""Nights on which a host must say that there is no such photo before it counts as gone."""
+
+
+@dataclass(frozen=True)
+class FetchJob:
+    """What a fetch task needs; picklable, so Spark ships it.
+
+    Attributes:
+        storage: the lake's root.
+        policy: how hosts are asked.
+        date: ISO snapshot date.
+        seconds: how long the task takes new addresses.
+        side: longer side to which photos are reduced; 0 keeps them as delivered.
+    """
+
+    storage: Storage
+    policy: FetchPolicy
+    date: str
+    seconds: float
+    side: int
+
+
+def run_fetch_task(batches: Iterable[pa.RecordBatch], job: FetchJob) -> Iterator[pa.RecordBatch]:
+    """Fetch one Spark partition (columns of `jobs.images.versions.select_due`)."""
+    sinks = TableSinks(job.storage, {IMAGES.name: {"date": job.date}, STORED_IMAGES.name: {}})
+    packs = PackWriter(job.storage, job.side)
+    rows = (row for batch in batches for row in batch.to_pylist())
+    asyncio.run(_fetch_rows(rows, job, sinks, packs))
+    packs.close()
+    for _ in rows:
+        pass  # Spark's reader must be read to its end; the driver sends these addresses out again
+    yield sinks.close()
+
+
+async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: TableSinks, packs: PackWriter) -> None:
+    ends = time.monotonic() + job.seconds
+    waiting: dict[str, dict[str, Any]] = {}
+
+    def take_requests() -> Iterator[FetchRequest]:
+        while time.monotonic() < ends and (row := next(rows, None)) is not None:
+            waiting[row["uri"]] = row
+            yield FetchRequest(row["uri"], row["etag"], row["last_modified"], is_known=row["image_sha256"] is not None)
+
+    async with Fetcher(job.policy) as fetcher:
+        async for result in fetcher.fetch_all(take_requests()):
+            sha256 = result.sha256 if result.outcome == FETCHED else None
+            if sha256 is not None and (stored := packs.add(sha256, result.data)):
+                sinks[STORED_IMAGES.name].write_rows([stored])
+            sinks[IMAGES.name].write_rows([make_image_row(waiting.pop(result.request.uri), result, sha256)])
+
+
+def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None) -> dict[str, object]:
+    """Return the row of `images` for an answer.
+
+    Args:
+        row: of `jobs.images.versions.select_due`, with what was known before.
+        result: what the host answered.
+        sha256: of a fetched body.
+    """
+    answer: dict[str, object] = {
+        "uri": row["uri"],
+        "outcome": result.outcome,
+        "given_version": row["given_version"],
+        "asked_at": datetime.now(UTC),
+    }
+    if result.outcome != FAILED:
+        validators = {"etag": result.etag, "last_modified": result.last_modified}
+        known = sha256 or row["image_sha256"]
+        return {**answer, **validators, "image_sha256": known, "size": len(result.data), **_count_nights(0, 0)}
+    is_missing = result.reason == Reason.IMAGE_MISSING
+    failed, missing = row["failed_nights"] + result.is_asked, row["missing_nights"] + is_missing
+    is_gone = missing >= GONE_NIGHTS
+    return {
+        **answer,
+        "reason": Reason.IMAGE_GONE if is_gone else result.reason,
+        "cause": result.cause,
+        "detail": result.detail,
+        "image_sha256": None if is_gone else row["image_sha256"],
+        "etag": row["etag"],
+        "last_modified": row["last_modified"],
+        **_count_nights(failed, missing),
+    }
+
+
+def _count_nights(failed: int, missing: int) -> dict[str, int]:
+    return {"failed_nights": failed, "missing_nights": missing}

@@ -1,0 +1,331 @@
+"""Asks web hosts for photos: one asynchronous client, polite to hosts, bounded in time and bytes.
+
+Whatever a host or the client raises costs one photo and never the run: every request ends in a `FetchResult`.
+Addresses travel exactly as the catalogue writes them. Redirects are followed here, hop by hop, because each one must
+be under an allowed root. Source: docs/decisions/0043-photos-by-url.md.
+"""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, urljoin, urlsplit
+
+import aiohttp
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from yarl import URL
+
+from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules, get_host
+from jobs.images.reading import MAX_IMAGE_BYTES
+from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_header, decode_image
+from schemas.uri import canonicalise_uri, mask_query
+from validation.reasons import Reason
+
+FETCHED, NOT_MODIFIED, FAILED = "fetched", "not_modified", "failed"
+
+MAX_REDIRECTS = 5
+ATTEMPTS = 4
+"""Requests for a photo whose host answers 429 or 5xx or breaks off; waits of 0.5, 1 and 2 seconds between them."""
+
+MAX_RETRY_AFTER = 20.0
+"""Seconds that a host's Retry-After is waited for; a host that wants more is asked on another night."""
+
+HEADERS = {"User-Agent": "moon-nightly (product photos)", "Accept": "image/*,*/*;q=0.5"}
+
+_GONE = (404, 410)
+_NOT_MODIFIED = 304
+_LEGAL = "!#$%&'()*+,/:;=?@~-._"  # what a path or query may hold as it is; the rest is percent-encoded
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """How hosts are asked; the settings have the defaults.
+
+    Attributes:
+        rules: What may be connected to.
+        connections: Requests to one host at a time.
+        connect_seconds, read_seconds, total_seconds: Limits of one request.
+        give_up_after: Failures in a row after which a host is given up for the run.
+        use_proxy: Whether the proxy variables of the environment count.
+        max_bytes: A larger body is refused.
+    """
+
+    rules: HostRules
+    connections: int
+    connect_seconds: float
+    read_seconds: float
+    total_seconds: float
+    give_up_after: int
+    use_proxy: bool = False
+    max_bytes: int = MAX_IMAGE_BYTES
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """A photo to ask for.
+
+    Attributes:
+        uri: Canonical address.
+        etag, last_modified: Validators of its last answer.
+        is_known: Whether a photo of this address is kept: another one replaces it only if it can be decoded.
+    """
+
+    uri: str
+    etag: str | None = None
+    last_modified: str | None = None
+    is_known: bool = False
+
+
+@dataclass(frozen=True)
+class FetchResult:
+    """What a host answered.
+
+    Attributes:
+        request: What was asked.
+        outcome: fetched (data is set), not_modified or failed.
+        reason, cause, detail: Of a failure: reason code, a short cause such as ``503`` or ``timeout``, a sentence.
+        etag, last_modified: Validators for the next time.
+        is_asked: False where the host was given up before this photo's turn.
+    """
+
+    request: FetchRequest
+    outcome: str
+    data: bytes = b""
+    reason: str = ""
+    cause: str = ""
+    detail: str = ""
+    etag: str | None = None
+    last_modified: str | None = None
+    is_asked: bool = True
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the body as 64 hex digits."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class FetchError(Exception):
+    """One photo's failure inside the fetcher.
+
+    Attributes:
+        result: What becomes of the request.
+        wait: Seconds after which a retry is right; None: it is not.
+    """
+
+    def __init__(self, result: FetchResult, wait: float | None = None) -> None:
+        super().__init__(result.detail)
+        self.result = result
+        self.wait = wait
+
+
+@dataclass
+class _Host:
+    """A host's state in a run: its free connections and its failures in a row."""
+
+    slots: asyncio.Semaphore
+    failures: int = 0
+
+
+@dataclass
+class Fetcher:
+    """A client for one run; an asynchronous context manager.
+
+    Attributes:
+        policy: How hosts are asked.
+        window: Requests that may wait for their turn, which bounds the memory.
+    """
+
+    policy: FetchPolicy
+    window: int = 256
+    _hosts: dict[str, _Host] = field(default_factory=dict)
+    _session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Fetcher":
+        """Open the client."""
+        policy = self.policy
+        connector = aiohttp.TCPConnector(
+            limit=0, resolver=CheckedResolver(policy.rules), ttl_dns_cache=300, enable_cleanup_closed=False
+        )
+        timeout = aiohttp.ClientTimeout(
+            total=policy.total_seconds, sock_connect=policy.connect_seconds, sock_read=policy.read_seconds
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            headers=HEADERS,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=policy.use_proxy,
+        )
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch_all(self, requests: Iterator[FetchRequest]) -> AsyncIterator[FetchResult]:
+        """Yield the result of every request, in the order in which hosts answer.
+
+        Args:
+            requests: Taken lazily; hosts should be mixed, because at most `window` requests wait at a time.
+        """
+        running: set[asyncio.Task[FetchResult]] = set()
+        source, has_more = iter(requests), True
+        while has_more or running:
+            while has_more and len(running) < self.window:
+                request = next(source, None)
+                if request is None:
+                    has_more = False
+                else:
+                    running.add(asyncio.create_task(self.fetch(request)))
+            if running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+
+    async def fetch(self, request: FetchRequest) -> FetchResult:
+        """Ask for one photo, with retries; never raises for what a host or the client does."""
+        host = self._hosts.setdefault(get_host(request.uri), _Host(asyncio.Semaphore(self.policy.connections)))
+        if self._is_given_up(host):
+            return self._give_up(request, host)
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, FetchError) and error.wait is not None),
+            wait=_choose_wait,
+            stop=stop_after_attempt(ATTEMPTS),
+            reraise=True,
+        )
+        try:
+            result: FetchResult = await retrying(self._fetch_in_turn, request, host)
+        except FetchError as error:
+            # A host that is reached and says "there is no such photo" works.
+            host.failures = host.failures + 1 if error.result.reason == Reason.IMAGE_UNREACHABLE else 0
+            return error.result
+        host.failures = 0
+        return result
+
+    def _is_given_up(self, host: _Host) -> bool:
+        return host.failures >= self.policy.give_up_after
+
+    def _give_up(self, request: FetchRequest, host: _Host) -> FetchResult:
+        detail = f"{mask_query(request.uri)}: not asked, its host failed {host.failures} times in a row"
+        return FetchResult(
+            request, FAILED, reason=Reason.IMAGE_UNREACHABLE, cause="given up", detail=detail, is_asked=False
+        )
+
+    async def _fetch_in_turn(self, request: FetchRequest, host: _Host) -> FetchResult:
+        """Make one attempt when the host has a free connection; a wait before a retry takes none."""
+        async with host.slots:
+            if self._is_given_up(host):
+                raise FetchError(self._give_up(request, host))
+            try:
+                return await self._follow(request)
+            except (FetchError, asyncio.CancelledError):
+                raise
+            except ForbiddenAddressError as error:
+                raise FetchError(_fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(error))) from error
+            except TimeoutError as error:
+                raise FetchError(_fail(request, Reason.IMAGE_UNREACHABLE, "timeout", "no answer in time")) from error
+            except Exception as error:  # aiohttp raises classes of its own, and any parser may raise anything
+                raise _explain_error(request, error) from error
+
+    async def _follow(self, request: FetchRequest) -> FetchResult:
+        url = request.uri
+        for _ in range(MAX_REDIRECTS + 1):
+            self.policy.rules.check_url(url)
+            assert self._session is not None, "use the fetcher as a context manager"  # noqa: S101
+            headers = _make_validators(request)
+            async with self._session.get(_make_request_url(url), headers=headers, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status in (301, 302, 303, 307, 308) and location:
+                    url = canonicalise_uri(urljoin(url, location), url)
+                    continue
+                return await self._read(request, response)
+        raise FetchError(_fail(request, Reason.IMAGE_UNREACHABLE, "redirects", f"more than {MAX_REDIRECTS} redirects"))
+
+    async def _read(self, request: FetchRequest, response: aiohttp.ClientResponse) -> FetchResult:
+        etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        if response.status == _NOT_MODIFIED and _make_validators(request):
+            kept = (etag or request.etag, modified or request.last_modified)
+            return FetchResult(request, NOT_MODIFIED, etag=kept[0], last_modified=kept[1])
+        if response.status != 200:
+            raise _explain_status(request, response)
+        data = bytearray()
+        async for part in response.content.iter_any():
+            data += part
+            if len(data) > self.policy.max_bytes:
+                detail = f"more than {self.policy.max_bytes:,} bytes"
+                raise FetchError(_fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
+        # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
+        is_whole = response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "")
+        check = check_image_header if is_whole and not request.is_known else decode_image
+        try:
+            check(bytes(data), min_stored_side=MIN_PHOTO_SIDE)
+        except BadImageError as error:
+            raise FetchError(_fail(request, error.reason, "not an image", error.detail)) from error
+        return FetchResult(request, FETCHED, bytes(data), etag=etag, last_modified=modified)
+
+
+def _fail(request: FetchRequest, reason: str, cause: str, detail: str) -> FetchResult:
+    return FetchResult(request, FAILED, reason=reason, cause=cause, detail=f"{mask_query(request.uri)}: {detail}")
+
+
+def _explain_status(request: FetchRequest, response: aiohttp.ClientResponse) -> FetchError:
+    """Return the failure that a status means; only 404 and 410 say that there is no such photo."""
+    status = response.status
+    reason = Reason.IMAGE_MISSING if status in _GONE else Reason.IMAGE_UNREACHABLE
+    failure = _fail(request, reason, str(status), f"{status} {response.reason or ''}".rstrip())
+    if status != 429 and status < 500:
+        return FetchError(failure)
+    wait = _parse_retry_after(response.headers.get("Retry-After"))
+    return FetchError(failure, wait if wait <= MAX_RETRY_AFTER else None)
+
+
+def _explain_error(request: FetchRequest, error: Exception) -> FetchError:
+    """Return the failure that an exception of the client means; a connection that broke off is tried again."""
+    forbidden = error.__cause__ if isinstance(error.__cause__, ForbiddenAddressError) else None
+    if forbidden is not None:
+        return FetchError(_fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(forbidden)))
+    words = re.sub(r"\s+", " ", str(error)).replace(request.uri, mask_query(request.uri))[:200]
+    failure = _fail(request, Reason.IMAGE_UNREACHABLE, "connection", f"{type(error).__name__}: {words}")
+    is_broken = isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError)
+    return FetchError(failure, 0.0 if is_broken else None)
+
+
+def _choose_wait(state: RetryCallState) -> float:
+    """Return the seconds before the next attempt: what the host asks for, and at least 0.5, 1 and 2."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.wait if isinstance(error, FetchError) and error.wait is not None else 0.0
+    return max(asked, 0.5 * float(2 ** (state.attempt_number - 1)))
+
+
+def _parse_retry_after(text: str | None) -> float:
+    """Return the seconds of a Retry-After header, given as a number or as a date; 0 where it says nothing."""
+    if not text:
+        return 0.0
+    if text.strip().isdigit():
+        return float(text.strip())
+    try:
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _make_validators(request: FetchRequest) -> dict[str, str]:
+    pairs = {"If-None-Match": request.etag, "If-Modified-Since": request.last_modified}
+    return {name: value for name, value in pairs.items() if value}
+
+
+def _make_request_url(url: str) -> URL:
+    """Return an address whose path and query travel exactly as written, but for what no request line can hold."""
+    parts = urlsplit(url)
+    target = url.partition("#")[0].split("://", 1)[1][len(parts.netloc) :] or "/"
+    if target.startswith("?"):
+        target = f"/{target}"
+    # All of it as the path: an empty query would lose its question mark.
+    return URL.build(
+        scheme=parts.scheme, host=URL(f"{parts.scheme}://{parts.netloc}").raw_host or "", port=parts.port,
+        path=quote(target, safe=_LEGAL), encoded=True,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Which hosts photos may be fetched from: public addresses, and private ones that a root or a setting names.
+
+Every name is resolved here, and the connection goes to the address that was checked: a name that answers with another
+address a moment later changes nothing. Source: docs/decisions/0043-photos-by-url.md.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from socket import AddressFamily
+from urllib.parse import urlsplit
+
+from aiohttp import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from schemas.uri import is_under, is_web, mask_query
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class ForbiddenAddressError(OSError):
+    """An address that photos must not be fetched from; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class HostRules:
+    """What may be connected to.
+
+    Attributes:
+        roots: Canonical URIs of the folders that images may come from.
+        private_hosts: Names of hosts that may have private addresses.
+    """
+
+    roots: tuple[str, ...]
+    private_hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def build(cls, roots: tuple[str, ...], private_hosts: Iterable[str] = ()) -> "HostRules":
+        """Return the rules of a run: a root that names an address, or localhost, allows that address."""
+        named = {host for host in map(get_host, filter(is_web, roots)) if host == "localhost" or _parse_address(host)}
+        return cls(roots, frozenset({*named, *(host.lower() for host in private_hosts)}))
+
+    def check_url(self, url: str) -> None:
+        """Refuse a URL outside the roots, with a user name, or with a private address in place of a host's name.
+
+        Raises:
+            ForbiddenAddressError: With the reason; the query is masked.
+        """
+        shown = mask_query(url)
+        try:
+            parts = urlsplit(url)
+            host, _ = (parts.hostname or "").lower(), parts.port
+        except ValueError as error:
+            raise ForbiddenAddressError(f"{shown} is no valid address: {error}") from error
+        if parts.username is not None or parts.password is not None:
+            raise ForbiddenAddressError("addresses with a user name or password are refused")
+        if not is_web(url) or not is_under(url, self.roots):
+            raise ForbiddenAddressError(f"{shown} is not under an allowed root")
+        if _parse_address(host):
+            self.check_address(host, host)
+
+    def check_address(self, host: str, address: str) -> None:
+        """Refuse a private address unless its host may have one.
+
+        Raises:
+            ForbiddenAddressError: With the remedy.
+        """
+        if host.lower() not in self.private_hosts and not is_public(address):
+            raise ForbiddenAddressError(
+                f"{host} has the private address {address}: if photos may come from there, name the host in "
+                "MOON_PRIVATE_HOSTS"
+            )
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names like the system and refuses those with an address that the rules forbid.
+
+    Args:
+        rules: Of the run.
+    """
+
+    def __init__(self, rules: HostRules) -> None:
+        self._rules = rules
+        self._system = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: AddressFamily = AddressFamily.AF_INET
+    ) -> list[ResolveResult]:
+        """Return the addresses of a name.
+
+        Raises:
+            ForbiddenAddressError: One of them is private and the name may not have such an address.
+        """
+        found = await self._system.resolve(host, port, family)
+        for result in found:
+            self._rules.check_address(host, result["host"])
+        return found
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing open."""
+
+
+def get_host(uri: str) -> str:
+    """Return the host of a web address in lower case; an empty text where it has none."""
+    try:
+        return (urlsplit(uri).hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is a public one; an IPv4 address inside an IPv6 address is looked at as well."""
+    parsed = _parse_address(address)
+    if parsed is None:
+        return False
+    inner = _unpack_address(parsed) if isinstance(parsed, ipaddress.IPv6Address) else None
+    addresses = [parsed] if inner is None else [parsed, inner]
+    return all(one.is_global and not one.is_multicast for one in addresses)
+
+
+def _unpack_address(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that a gateway would connect to for an IPv6 address; None for most."""
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None

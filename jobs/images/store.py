@@ -1,0 +1,148 @@
+"""The image store: photos of web hosts in the lake, packed into files of bounded size and found by their SHA-256.
+
+A task writes packs and describes their content as rows of `stored_images`; the driver commits the rows. A pack whose
+rows were never committed is swept by `moon maintain`.
+"""
+
+import io
+import uuid
+import zlib
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TypedDict
+
+import pyarrow as pa
+from PIL import Image, ImageOps
+
+from jobs.images.reading import read_image
+from jobs.lake.storage import Storage
+from moon_model.images import BadImageError, decode_image
+from validation.reasons import Reason
+
+PACKS_FOLDER = "_images"
+PACK_BYTES = 256 << 20
+"""A pack is closed when it has this many bytes."""
+
+OPEN_PACKS = 32
+JPEG_QUALITY = 90
+
+
+class StoredPart(TypedDict):
+    """Where a photo's bytes are, as tasks get it from `stored_images`."""
+
+    pack: str
+    offset: int
+    size: int
+    checksum: int
+
+
+class PackWriter:
+    """Appends photos to packs of one task; each photo once.
+
+    Args:
+        storage: the lake's root.
+        side: longer side to which photos are reduced; 0 keeps them as delivered.
+    """
+
+    def __init__(self, storage: Storage, side: int = 0) -> None:
+        self._storage = storage
+        self._side = side
+        self._stream: pa.NativeFile | None = None
+        self._pack = ""
+        self._offset = 0
+        self._known: set[str] = set()
+
+    def add(self, sha256: str, data: bytes) -> dict[str, object] | None:
+        """Append a photo's bytes; return its row of `stored_images`, or None where this task has stored it before.
+
+        Args:
+            sha256: of the bytes as delivered, 64 hex digits.
+            data: the bytes as delivered.
+        """
+        if sha256 in self._known:
+            return None
+        self._known.add(sha256)
+        data = shrink_image(data, self._side) if self._side else data
+        if self._stream is None:
+            self._open_pack()
+        assert self._stream is not None  # noqa: S101  (_open_pack has set it)
+        self._stream.write(data)
+        row = {
+            "image_sha256": sha256,
+            "pack": self._pack,
+            "offset": self._offset,
+            "size": len(data),
+            "checksum": zlib.crc32(data),
+            "stored_at": datetime.now(UTC),
+        }
+        self._offset += len(data)
+        if self._offset >= PACK_BYTES:
+            self.close()
+        return row
+
+    def close(self) -> None:
+        """Finish the open pack."""
+        if self._stream is not None:
+            self._stream.close()
+        self._stream = None
+
+    def _open_pack(self) -> None:
+        filesystem, root = self._storage.open()
+        if self._storage.is_local:  # a store has no folders
+            filesystem.create_dir(f"{root}/{PACKS_FOLDER}", recursive=True)
+        self._pack, self._offset = f"{uuid.uuid4()}.pack", 0
+        self._stream = filesystem.open_output_stream(f"{root}/{PACKS_FOLDER}/{self._pack}")
+
+
+class ImageReader:
+    """Reads images of a task: photos by URL from the store, all others where they are; thread-safe.
+
+    Args:
+        storage: the lake's root.
+        roots: canonical URIs of the folders that images may come from.
+    """
+
+    def __init__(self, storage: Storage, roots: tuple[str, ...]) -> None:
+        self._filesystem, root = storage.open()
+        self._folder = f"{root}/{PACKS_FOLDER}"
+        self._roots = roots
+        self._open = lru_cache(OPEN_PACKS)(self._open_pack)
+
+    def read(self, uri: str, stored: StoredPart | None) -> bytes:
+        """Return the encoded bytes of an image.
+
+        Args:
+            uri: canonical URI.
+            stored: where the store has it; None reads the URI itself.
+
+        Raises:
+            BadImageError: as `jobs.images.reading.read_image`; image_unreachable where the store has lost the photo.
+        """
+        if stored is None:
+            return read_image(uri, self._roots)
+        pack = stored["pack"]
+        try:
+            data: bytes = self._open(pack).read_at(stored["size"], stored["offset"])
+        except OSError as error:
+            raise BadImageError(Reason.IMAGE_UNREACHABLE, f"the image store cannot read {pack}: {error}") from error
+        if len(data) != stored["size"] or zlib.crc32(data) != stored["checksum"]:
+            raise BadImageError(Reason.IMAGE_UNREACHABLE, f"the image store's file {pack} is damaged")
+        return data
+
+    def _open_pack(self, pack: str) -> pa.NativeFile:
+        return self._filesystem.open_input_file(f"{self._folder}/{pack}")
+
+
+def shrink_image(data: bytes, side: int) -> bytes:
+    """Return a photo as JPEG whose longer side has at most this many pixels, without metadata such as GPS.
+
+    Bytes that cannot be decoded stay as they are: the stage detect refuses them with the reason.
+    """
+    try:
+        image = decode_image(data)
+    except BadImageError:
+        return data
+    small = ImageOps.contain(image, (side, side), Image.Resampling.LANCZOS) if max(image.size) > side else image
+    target = io.BytesIO()
+    small.save(target, "JPEG", quality=JPEG_QUALITY)
+    return target.getvalue()

@@ -1,0 +1,170 @@
+"""Which version of a photo by URL a date uses, and which photos a run has to ask for.
+
+`images` holds the answers of hosts, `image_versions` what each date made of them. Plain DataFrames in, plain
+DataFrames out; the stage fetch commits. Source: docs/decisions/0043-photos-by-url.md.
+"""
+
+from typing import TYPE_CHECKING
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from jobs.images.fetcher import FAILED
+from jobs.lake.store import Lake
+from schemas.product import SHA256_PREFIX
+from schemas.tables import IMAGE_VERSIONS, STORED_IMAGES
+from schemas.uri import WEB_SCHEMES
+from validation.reasons import Reason
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STORED, REFUSED, UNREACHABLE = "stored", "refused", "unreachable"
+OUTCOMES = ("fetched", "not_modified", STORED, REFUSED, UNREACHABLE)
+"""Values of ``image_versions.outcome``; every wanted photo has exactly one."""
+
+RETRY_NIGHTS = (1, 2, 4, 7)
+"""Nights after which a photo is asked for again that failed on one, two, three, or more nights in a row."""
+
+UNREACHED = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREACHABLE)
+
+_STORED_TYPE = "struct<pack string, offset bigint, size bigint, checksum bigint>"
+_FAILURE_TYPE = "struct<reason string, detail string>"
+_KNOWN = (
+    "date", "outcome", "reason", "cause", "detail", "image_sha256", "etag", "last_modified", "given_version",
+    "failed_nights", "missing_nights",
+)  # fmt: skip
+
+
+def is_web_image(uri: Column) -> Column:
+    """Return the condition of `schemas.uri.is_web`."""
+    return F.split_part(uri, F.lit("://"), F.lit(1)).isin(*WEB_SCHEMES)
+
+
+def select_wanted(products: DataFrame) -> DataFrame:
+    """Return uri and given_version (null where the catalogue has none) of the photos by URL, each address once."""
+    images = products.select(F.explode("images").alias("image")).select("image.uri", "image.version")
+    return images.where(is_web_image(F.col("uri"))).groupBy("uri").agg(F.max("version").alias("given_version"))
+
+
+def find_latest(images: DataFrame, date: str) -> DataFrame:
+    """Return of every address in `images` the row that counts on a date: of the date itself, else the latest."""
+    known = F.max_by(F.struct(*_KNOWN), F.struct(F.col("date") == date, F.col("asked_at")))
+    return images.groupBy("uri").agg(known.alias("known")).select("uri", "known.*")
+
+
+def select_due(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: str, recheck_nights: int) -> DataFrame:
+    """Return the photos that a run of a date asks for.
+
+    These are photos that no date has a version of, those that failed and whose time has come, those for which the
+    catalogue has another version, and of the rest a share that rotates: the ones asked for longest ago.
+
+    Args:
+        wanted: `select_wanted` of the date.
+        images: table `images`; answers of this very date other than failures are final.
+        stored: table `stored_images`: a photo that the store has lost is fetched again.
+        date: ISO snapshot date.
+        recheck_nights: nights within which every known photo is asked for once.
+
+    Returns:
+        uri, given_version, host, etag, last_modified, image_sha256, failed_nights, missing_nights; the last five as
+        known from other dates, validators only where the photo is in the store.
+    """
+    done = images.where((F.col("date") == date) & (F.col("outcome") != FAILED)).select("uri").distinct()
+    earlier = find_latest(images.where(F.col("date") != date), date)
+    held = stored.select("image_sha256").distinct().withColumn("is_held", F.lit(True))
+    known = earlier.join(held, "image_sha256", "left").withColumnRenamed("given_version", "known_version")
+    rows = wanted.join(done, "uri", "left_anti").join(known, "uri", "left").withColumn("is_held", _is_true("is_held"))
+    nights = F.datediff(F.lit(date).cast("date"), F.col("date").cast("date"))
+    has_failed = F.col("outcome") == FAILED
+    place = F.least(F.greatest(F.col("failed_nights"), F.lit(1)), F.lit(len(RETRY_NIGHTS)))
+    step = F.element_at(F.array(*map(F.lit, RETRY_NIGHTS)), place)
+    is_new = F.col("outcome").isNull() | (~F.col("is_held") & F.col("image_sha256").isNotNull())
+    is_late = has_failed & ((nights >= step) | ((nights < 0) & F.col("image_sha256").isNull()))
+    is_replaced = ~has_failed & (F.col("given_version") != F.col("known_version"))
+    is_due = _is_true(is_new | is_late | is_replaced)
+    rests = rows.where(~is_due & ~_is_true(has_failed) & F.col("given_version").isNull() & (nights > 0))
+    # What an earlier attempt of this date has asked for counts.
+    share = max(1, wanted.count() // recheck_nights) - done.count()
+    chosen = rests.orderBy("date", F.xxhash64("uri")).limit(max(0, share))
+    return _select_requests(rows.where(is_due).unionByName(chosen))
+
+
+def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFrame:
+    """Return the photos of a settled date that have to be asked for again because they failed, as `select_due` does."""
+    failed = versions.where(F.col("outcome").isin(REFUSED, UNREACHABLE)).select("uri", "given_version")
+    known = find_latest(images.where(F.col("date") != date), date).drop("given_version")
+    return _select_requests(failed.join(known, "uri", "left").withColumn("is_held", F.lit(False)))
+
+
+def settle_versions(wanted: DataFrame, images: DataFrame, date: str) -> DataFrame:
+    """Return the rows of `image_versions` for a date, one for each wanted photo.
+
+    A photo that failed keeps its last known SHA-256, unless it is gone.
+    """
+    known = find_latest(images, date).withColumnRenamed("given_version", "known_version")
+    has_failed = F.coalesce(F.col("outcome") == FAILED, F.lit(True))
+    reason = F.coalesce(F.col("reason"), F.lit(str(Reason.IMAGE_UNREACHABLE)))
+    failure = F.when(reason.isin(*UNREACHED), UNREACHABLE).otherwise(REFUSED)
+    success = F.when(F.col("date") == date, F.col("outcome")).otherwise(STORED)
+    settled = F.when(has_failed, failure).otherwise(success)
+    rows = wanted.join(known, "uri", "left").withColumn("reason", F.when(has_failed, reason))
+    return rows.withColumn("outcome", settled).select(*IMAGE_VERSIONS.columns.names)
+
+
+def apply_versions(products: DataFrame, versions: DataFrame) -> DataFrame:
+    """Return products whose photos by URL have the versions of a date, without those that are gone; all else stays."""
+    place = products.select("product_id", F.posexplode("images").alias("place", "image"))
+    shown = place.select("product_id", "place", "image.uri", "image.version")
+    settled = versions.select("uri", "reason", F.concat(F.lit(SHA256_PREFIX), "image_sha256").alias("settled"))
+    version = F.when(is_web_image(F.col("uri")), F.col("settled")).otherwise(F.col("version"))
+    there = shown.join(settled, "uri", "left").where(~F.col("reason").eqNullSafe(F.lit(str(Reason.IMAGE_GONE))))
+    image = F.struct("place", "uri", version.alias("version"))
+    images = there.groupBy("product_id").agg(F.array_sort(F.collect_list(image)).alias("there"))
+    plain = F.transform("there", lambda one: F.struct(one["uri"].alias("uri"), one["version"].alias("version")))
+    none = F.filter("images", lambda _: F.lit(False))
+    with_images = products.join(images, "product_id", "left").withColumn("images", F.coalesce(plain, none))
+    return with_images.select(*products.columns)
+
+
+def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFrame) -> DataFrame:
+    """Return images with what tasks need to read them: photos by URL come from the store.
+
+    Args:
+        spark, lake: where the tables are.
+        date: ISO snapshot date.
+        images: uri and version, with any other columns.
+
+    Returns:
+        The same rows with ``key``, which identifies the image beside its version (`schemas.product.find_image_key`),
+        ``stored`` (`jobs.images.store.StoredPart` or null) and ``failure`` (reason and detail of a photo by URL that
+        has no version; else null).
+    """
+    if not lake.count(STORED_IMAGES.name, {}):
+        nothing = {"stored": F.lit(None).cast(_STORED_TYPE), "failure": F.lit(None).cast(_FAILURE_TYPE)}
+        return images.withColumns({"key": F.col("uri"), **nothing})
+    stored = lake.read(spark, STORED_IMAGES.name)
+    parts = stored.groupBy("image_sha256").agg(
+        F.first(F.struct("pack", "offset", "size", "checksum"), ignorenulls=True).alias("stored")
+    )
+    parts = parts.select(F.concat(F.lit(SHA256_PREFIX), "image_sha256").alias("key"), "stored")
+    versions = lake.read(spark, IMAGE_VERSIONS.name, {"date": date}).where(F.col("image_sha256").isNull())
+    failures = versions.select("uri", F.struct("reason", "detail").alias("failure"))
+    is_stored = is_web_image(F.col("uri")) & F.col("version").startswith(SHA256_PREFIX)
+    keyed = images.withColumn("key", F.when(is_stored, F.col("version")).otherwise(F.col("uri")))
+    return keyed.join(parts, "key", "left").join(failures, "uri", "left")
+
+
+def _select_requests(rows: DataFrame) -> DataFrame:
+    """Return the columns of `select_due`."""
+    host = F.lower(F.split_part(F.split_part("uri", F.lit("://"), F.lit(2)), F.lit("/"), F.lit(1)))
+    held = {name: F.when(F.col("is_held"), F.col(name)) for name in ("etag", "last_modified")}
+    counts = {name: F.coalesce(F.col(name), F.lit(0)) for name in ("failed_nights", "missing_nights")}
+    return rows.withColumns({"host": host, **held, **counts}).select(
+        "uri", "given_version", "host", "etag", "last_modified", "image_sha256", "failed_nights", "missing_nights"
+    )
+
+
+def _is_true(condition: Column | str) -> Column:
+    """Return a condition with false in the place of null."""
+    return F.coalesce(F.col(condition) if isinstance(condition, str) else condition, F.lit(False))

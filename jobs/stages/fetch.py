@@ -1,0 +1,244 @@
+"""Stage fetch: settles the version of every photo by URL of the date, and brings new photos into the image store.
+
+Answers of hosts are committed as they come, so that a kill costs a minute. When all photos are asked for, the versions
+are frozen and the products of the date get them, with their content hashes: a date that is fetched asks the network
+nothing when it is run again. Source: docs/decisions/0043-photos-by-url.md.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from jobs.catalog.source import list_allowed_roots
+from jobs.errors import NightStoppedError
+from jobs.images.fetch_task import FetchJob, run_fetch_task
+from jobs.images.fetcher import FetchPolicy
+from jobs.images.hosts import HostRules
+from jobs.images.versions import (
+    OUTCOMES,
+    UNREACHED,
+    apply_versions,
+    select_due,
+    select_failed,
+    select_wanted,
+    settle_versions,
+)
+from jobs.settings import Settings
+from jobs.spark.gpus import count_task_slots
+from jobs.stages.breakers import check_photos
+from jobs.stages.task_io import repartition_by_key, run_tasks
+from jobs.state.plan_record import Plan
+from jobs.state.run_context import RunContext, StageResult
+from schemas.product import CatalogProduct, ImageRef, compute_content_hash
+from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES
+from schemas.uri import is_web
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+STAGE = "fetch"
+WAVE_SECONDS = 60.0
+"""How long tasks fetch before the driver commits what they have and says how far it is."""
+
+log = logging.getLogger(__name__)
+
+
+def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
+    """Fetch the date's photos by URL as far as they are due, freeze their versions and give them to its products.
+
+    Returns:
+        counts: wanted photos and what became of them; details: failures by cause.
+
+    Raises:
+        NightStoppedError: nothing was validated for the date.
+        PhotosUnreachableError: too many photos that no version is known of are missing or cannot be reached.
+    """
+    if not any(map(is_web, list_allowed_roots(context))):
+        return StageResult({}, {"note": "no photos by URL"})
+    lake, spark = context.lake, context.spark
+    if not lake.count(PRODUCTS.name, context.partition):
+        raise NightStoppedError(f"nothing is validated for {context.date}: run `moon validate --date {context.date}`")
+    is_settled = is_fetched(context)
+    if is_settled and not context.refetch:
+        return StageResult(_count_outcomes(context), {"note": "found committed"})
+    images = lake.read(spark, IMAGES.name)
+    if is_settled:
+        versions = lake.read(spark, IMAGE_VERSIONS.name, context.partition)
+        wanted = versions.select("uri", "given_version")
+        due = select_failed(versions, images, context.date)
+    else:
+        wanted = select_wanted(lake.read(spark, PRODUCTS.name, context.partition))
+        stored = lake.read(spark, STORED_IMAGES.name)
+        due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
+    _ask_hosts(context, due)
+    _freeze_versions(context, wanted)
+    counts = _count_outcomes(context, wanted.count())
+    _update_products(context)
+    return StageResult(counts, _count_causes(context))
+
+
+def is_fetched(context: RunContext) -> bool:
+    """Return whether the products of the date have the versions that a fetch settled."""
+    marked = context.lake.read_transaction_version(PRODUCTS.name, _mark_name(context))
+    return 0 < marked == context.lake.read_partition_version(PRODUCTS.name, context.partition)
+
+
+def check_fetched(context: RunContext) -> None:
+    """Stop a run whose photos by URL nobody has fetched.
+
+    Raises:
+        NightStoppedError: with the command to run.
+    """
+    if any(map(is_web, list_allowed_roots(context))) and not is_fetched(context):
+        raise NightStoppedError(
+            f"the photos of {context.date} are not fetched yet: run `moon fetch --date {context.date}`, or "
+            f"`moon prepare --date {context.date}` for all steps up to the plan"
+        )
+
+
+def make_policy(settings: Settings, roots: tuple[str, ...]) -> FetchPolicy:
+    """Return how the settings want hosts to be asked."""
+    proxies = [urlsplit(proxy).hostname or "" for proxy in getproxies().values()] if settings.use_proxy else []
+    return FetchPolicy(
+        rules=HostRules.build(roots, [*settings.private_hosts, *proxies]),
+        connections=settings.host_connections,
+        connect_seconds=settings.connect_seconds,
+        read_seconds=settings.read_seconds,
+        total_seconds=settings.request_seconds,
+        give_up_after=settings.host_failures,
+        use_proxy=settings.use_proxy,
+    )
+
+
+def _ask_hosts(context: RunContext, due: "DataFrame") -> None:
+    """Send the due addresses to the tasks in waves until each has an answer; commit every wave."""
+    lake, spark = context.lake, context.spark
+    due = due.persist()
+    try:
+        total, done, began = due.count(), 0, time.monotonic()
+        job = FetchJob(
+            storage=lake.storage,
+            policy=make_policy(context.settings, list_allowed_roots(context)),
+            date=context.date,
+            seconds=WAVE_SECONDS,
+            side=context.settings.image_store_side,
+        )
+        tasks = max(1, min(count_task_slots(spark), due.select("host").distinct().count()))
+        started = datetime.now(UTC)
+        while done < total:
+            answered = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+            left = due.join(answered.select("uri"), "uri", "left_anti")
+            # A host belongs to one task, which holds its limits; inside a task hosts are mixed.
+            rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
+            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False)
+            # Bytes first: a row of `images` never names a photo that the store does not have.
+            lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
+            answers = files.get(IMAGES.name, [])
+            lake.commit(IMAGES.name, answers, attempt=None, partition=context.partition)
+            done += sum(file.rows for file in answers)
+            rate = done / (time.monotonic() - began)
+            left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
+            log.info("%d of %d photos asked for, %.0f a second, about %s left", done, total, rate, left_time)
+    finally:
+        due.unpersist()
+
+
+def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
+    """Commit the versions of the date after the breaker has looked at the photos without any.
+
+    Raises:
+        PhotosUnreachableError: they are too many.
+    """
+    lake = context.lake
+    settled = settle_versions(wanted, lake.read(context.spark, IMAGES.name), context.date)
+    files = lake.write(settled, IMAGE_VERSIONS.name, context.partition)
+    rows = lake.read_written(context.spark, IMAGE_VERSIONS.name, files)
+    lacking = F.col("image_sha256").isNull() & F.col("reason").isin(*UNREACHED)
+    unreached = rows.where(lacking).count()
+    try:
+        check_photos(context, unreached=unreached, images=sum(file.rows for file in files))
+    except BaseException:
+        lake.discard(IMAGE_VERSIONS.name, files)
+        raise
+    lake.commit(IMAGE_VERSIONS.name, files, attempt=None, partition=context.partition, mode="overwrite")
+
+
+def _update_products(context: RunContext) -> None:
+    """Give the products of the date the settled versions and their content hashes, and mark them as fetched."""
+    lake, spark = context.lake, context.spark
+    version = lake.read_partition_version(PRODUCTS.name, context.partition)
+    products = lake.read(spark, PRODUCTS.name, context.partition).select(*PRODUCTS.columns.names)
+    versions = lake.read(spark, IMAGE_VERSIONS.name, context.partition)
+    files = lake.write(apply_versions(products, versions), PRODUCTS.name, context.partition, transform=hash_products)
+    committed = lake.commit(
+        PRODUCTS.name,
+        files,
+        attempt=f"{STAGE}/{context.date}/{version}",
+        partition=context.partition,
+        mode="overwrite",
+        marks={_mark_name(context): version + 1},
+    )
+    if not committed:
+        lake.discard(PRODUCTS.name, files)
+
+
+def hash_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield rows of `products`, which are canonical, with the content hash of their values."""
+    for batch in batches:
+        rows: list[dict[str, Any]] = batch.to_pylist()
+        hashed = [{**row, "content_hash": _compute_hash(row)} for row in rows]
+        yield pa.RecordBatch.from_pylist(hashed, schema=PRODUCTS.columns)
+
+
+def _compute_hash(row: dict[str, Any]) -> str:
+    return compute_content_hash(
+        CatalogProduct(
+            title=row["title"],
+            description=row["description"],
+            category=tuple(row["category"]),
+            attributes=dict(row["attributes"]),
+            images=tuple(ImageRef(**image) for image in row["images"]),
+        )
+    )
+
+
+def _mark_name(context: RunContext) -> str:
+    return f"fetched:{context.date}"
+
+
+def _count_outcomes(context: RunContext, wanted: int | None = None) -> dict[str, int]:
+    """Return how many photos were wanted and what became of them.
+
+    Args:
+        context: of the run.
+        wanted: addresses that the products of the date name; None where the date was settled before.
+
+    Raises:
+        NightStoppedError: the numbers do not add up.
+    """
+    versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, context.partition)
+    found = {row.outcome: row["count"] for row in versions.groupBy("outcome").count().collect()}
+    counts = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    total = sum(counts.values())
+    if total != sum(found.values()) or total != (total if wanted is None else wanted):
+        raise NightStoppedError(
+            f"{wanted:,} photos by URL were wanted, but {total:,} are accounted for: {found}. Run "
+            f"`moon fetch --refetch --date {context.date}`, and report this"
+        )
+    return {"wanted": total, **counts}
+
+
+def _count_causes(context: RunContext) -> dict[str, str]:
+    """Return the numbers of failures by cause: 404, 403, 503, timeout …"""
+    versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, context.partition)
+    failed = versions.where(F.col("reason").isNotNull()).groupBy("cause").count().orderBy(F.desc("count")).collect()
+    words = ", ".join(f"{row.cause or 'not asked'}: {row['count']:,}" for row in failed)
+    return {"failures": words} if words else {}
