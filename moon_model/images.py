@@ -26,6 +26,7 @@ _ORIENTATION = 0x0112
 _PNG_START, _PNG_TEXTS = b"\x89PNG\r\n\x1a\n", (b"tEXt", b"zTXt", b"iTXt")
 _JPEG_END = b"\xff\xd9"
 _MAGIC = (b"\xff\xd8", b"\x89PNG", b"RIFF", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+_AVIF_BOX = b"ftyp"
 # Pillow has no exception class of its own for damaged files: it raises whatever its parsers raise.
 _DECODE_ERRORS = (
     OSError, ValueError, SyntaxError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError,
@@ -84,13 +85,16 @@ def decode_image(
         raise BadImageError("image_unreadable", _to_one_line(error)) from error
 
 
-def check_image_header(data: bytes, *, max_pixels: int = MAX_PIXELS, min_stored_side: int = 1) -> None:
-    """Refuse encoded bytes whose header says that `decode_image` would; no pixel is decoded.
+def check_image_start(data: bytes) -> None:
+    """Refuse bytes that are empty or begin like no format that is read, such as a web page; nothing is parsed.
 
     Raises:
-        BadImageError: as `decode_image`, but for damage behind the header.
+        BadImageError: image_unreadable or image_format.
     """
-    _check_size(_open_image(data), max_pixels, min_stored_side)
+    if not data:
+        raise BadImageError("image_unreadable", "the file is empty")
+    if not data.startswith(_MAGIC) and data[4:8] != _AVIF_BOX:
+        raise _make_format_error(data)
 
 
 def crop_image(image: Image.Image, box: Sequence[float], margin: float = 0.0) -> Image.Image:
@@ -151,10 +155,14 @@ def _open_image(data: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if data.startswith(_MAGIC):
             raise BadImageError("image_unreadable", "the header is damaged") from error
-        known = f"not one of {', '.join(IMAGE_FORMATS)}; the file starts with {data[:12]!r}"
-        raise BadImageError("image_format", known) from error
+        raise _make_format_error(data) from error
     except _DECODE_ERRORS as error:
         raise BadImageError("image_unreadable", _to_one_line(error)) from error
+
+
+def _make_format_error(data: bytes) -> BadImageError:
+    known = f"not one of {', '.join(IMAGE_FORMATS)}; the file starts with {data[:12]!r}"
+    return BadImageError("image_format", known)
 
 
 def _drop_png_texts(data: bytes) -> bytes:

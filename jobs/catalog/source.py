@@ -32,7 +32,7 @@ from jobs.errors import NightStoppedError
 from jobs.spark.worker_errors import describe_java_error, is_worker_error, read_worker_message
 from jobs.state.run_context import RunContext
 from schemas.source import MappingError, SourceMapping
-from schemas.uri import FILE_SCHEME, folder_uri
+from schemas.uri import FILE_SCHEME, folder_uri, is_web
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -266,8 +266,14 @@ def _check_columns(path: str, mapping: SourceMapping, survey: _Survey) -> None:
 
 def _check_store(root: str) -> None:
     """Stop for a root whose kind of store has no driver installed, before a task fails on it."""
-    scheme = urlsplit(root).scheme
+    if is_web(root):
+        return  # the stage fetch has a client of its own
     try:
-        fsspec.get_filesystem_class(scheme)
-    except (ImportError, ValueError) as error:
+        fsspec.get_filesystem_class(urlsplit(root).scheme)
+    except ValueError as error:
         raise NightStoppedError(f"images under {root} cannot be reached: {error}") from error
+    except ImportError as error:
+        raise NightStoppedError(
+            f"images under {root} cannot be reached: {error}. The extra `stores` has the drivers of S3, Google Cloud "
+            "Storage and Azure: pip install '.[stores]'"
+        ) from error

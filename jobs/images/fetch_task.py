@@ -7,6 +7,7 @@ sends the rest out again.
 import asyncio
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,9 @@ from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from schemas.tables import IMAGES, STORED_IMAGES
 from validation.reasons import Reason
+
+BATCH_PHOTOS = 128
+"""Answers that are packed and written together while others are on their way."""
 
 GONE_NIGHTS = 3
 """Nights on which a host must say that there is no such photo before it counts as gone."""
@@ -64,12 +68,32 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
             waiting[row["uri"]] = row
             yield FetchRequest(row["uri"], row["etag"], row["last_modified"], is_known=row["image_sha256"] is not None)
 
-    async with Fetcher(job.policy) as fetcher:
-        async for result in fetcher.fetch_all(take_requests()):
+    def keep(results: list[FetchResult]) -> None:
+        """Pack new photos and write the answers; hashing and writing release the interpreter."""
+        stored, answers = [], []
+        for result in results:
             sha256 = result.sha256 if result.outcome == FETCHED else None
-            if sha256 is not None and (stored := packs.add(sha256, result.data)):
-                sinks[STORED_IMAGES.name].write_rows([stored])
-            sinks[IMAGES.name].write_rows([make_image_row(waiting.pop(result.request.uri), result, sha256)])
+            if sha256 is not None and (part := packs.add(sha256, result.data)):
+                stored.append(part)
+            answers.append(make_image_row(waiting.pop(result.request.uri), result, sha256))
+        sinks[STORED_IMAGES.name].write_rows(stored)
+        sinks[IMAGES.name].write_rows(answers)
+
+    loop = asyncio.get_running_loop()
+    results: list[FetchResult] = []
+    kept: asyncio.Future[None] | None = None
+    # One thread, one batch at a time, so that packs and sinks need no lock.
+    with ThreadPoolExecutor(1, thread_name_prefix="keep") as thread:
+        async with Fetcher(job.policy) as fetcher:
+            async for result in fetcher.fetch_all(take_requests()):
+                results.append(result)
+                if len(results) >= BATCH_PHOTOS:
+                    if kept is not None:
+                        await kept
+                    kept, results = loop.run_in_executor(thread, keep, results), []
+        if kept is not None:
+            await kept
+        keep(results)
 
 
 def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None) -> dict[str, object]:

@@ -12,15 +12,16 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import quote, urljoin, urlsplit
+from functools import lru_cache
+from urllib.parse import quote, urljoin
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from yarl import URL
 
-from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules, get_host
+from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules, get_host, parse_site
 from jobs.images.reading import MAX_IMAGE_BYTES
-from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_header, decode_image
+from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_start, decode_image
 from schemas.uri import canonicalise_uri, mask_query
 from validation.reasons import Reason
 
@@ -172,38 +173,55 @@ class Fetcher:
         Args:
             requests: Taken lazily; hosts should be mixed, because at most `window` requests wait at a time.
         """
-        running: set[asyncio.Task[FetchResult]] = set()
-        source, has_more = iter(requests), True
-        while has_more or running:
-            while has_more and len(running) < self.window:
-                request = next(source, None)
-                if request is None:
-                    has_more = False
-                else:
-                    running.add(asyncio.create_task(self.fetch(request)))
-            if running:
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
+        source = iter(requests)
+        results: asyncio.Queue[FetchResult | None] = asyncio.Queue(self.window)
+
+        async def work() -> None:
+            for request in source:  # shared by all workers: each takes the next one
+                await results.put(await self.fetch(request))
+
+        async def work_together() -> None:
+            try:
+                await asyncio.gather(*(work() for _ in range(self.window)))
+            finally:
+                await results.put(None)
+
+        running = asyncio.create_task(work_together())
+        try:
+            while (result := await results.get()) is not None:
+                yield result
+            await running
+        finally:
+            running.cancel()
 
     async def fetch(self, request: FetchRequest) -> FetchResult:
         """Ask for one photo, with retries; never raises for what a host or the client does."""
         host = self._hosts.setdefault(get_host(request.uri), _Host(asyncio.Semaphore(self.policy.connections)))
         if self._is_given_up(host):
             return self._give_up(request, host)
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, FetchError) and error.wait is not None),
-            wait=_choose_wait,
-            stop=stop_after_attempt(ATTEMPTS),
-            reraise=True,
-        )
         try:
-            result: FetchResult = await retrying(self._fetch_in_turn, request, host)
+            result = await self._fetch_with_retries(request, host)
         except FetchError as error:
             # A host that is reached and says "there is no such photo" works.
             host.failures = host.failures + 1 if error.result.reason == Reason.IMAGE_UNREACHABLE else 0
             return error.result
         host.failures = 0
+        return result
+
+    async def _fetch_with_retries(self, request: FetchRequest, host: _Host) -> FetchResult:
+        try:
+            return await self._fetch_in_turn(request, host)
+        except FetchError as error:
+            if error.wait is None:
+                raise
+            await asyncio.sleep(_choose_wait(error.wait, 1))
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, FetchError) and error.wait is not None),
+            wait=_wait_for_retry,
+            stop=stop_after_attempt(ATTEMPTS - 1),
+            reraise=True,
+        )
+        result: FetchResult = await retrying(self._fetch_in_turn, request, host)
         return result
 
     def _is_given_up(self, host: _Host) -> bool:
@@ -260,9 +278,11 @@ class Fetcher:
                 raise FetchError(_fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
         # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
         is_whole = response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "")
-        check = check_image_header if is_whole and not request.is_known else decode_image
         try:
-            check(bytes(data), min_stored_side=MIN_PHOTO_SIDE)
+            if is_whole and not request.is_known:
+                check_image_start(bytes(data[:16]))
+            else:
+                decode_image(bytes(data), min_stored_side=MIN_PHOTO_SIDE)
         except BadImageError as error:
             raise FetchError(_fail(request, error.reason, "not an image", error.detail)) from error
         return FetchResult(request, FETCHED, bytes(data), etag=etag, last_modified=modified)
@@ -294,11 +314,14 @@ def _explain_error(request: FetchRequest, error: Exception) -> FetchError:
     return FetchError(failure, 0.0 if is_broken else None)
 
 
-def _choose_wait(state: RetryCallState) -> float:
-    """Return the seconds before the next attempt: what the host asks for, and at least 0.5, 1 and 2."""
+def _wait_for_retry(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    asked = error.wait if isinstance(error, FetchError) and error.wait is not None else 0.0
-    return max(asked, 0.5 * float(2 ** (state.attempt_number - 1)))
+    return _choose_wait((error.wait or 0.0) if isinstance(error, FetchError) else 0.0, state.attempt_number + 1)
+
+
+def _choose_wait(asked: float, attempt: int) -> float:
+    """Return the seconds before the next attempt: what the host asks for, and at least 0.5, 1 and 2."""
+    return max(asked, 0.5 * float(2 ** (attempt - 1)))
 
 
 def _parse_retry_after(text: str | None) -> float:
@@ -320,12 +343,16 @@ def _make_validators(request: FetchRequest) -> dict[str, str]:
 
 def _make_request_url(url: str) -> URL:
     """Return an address whose path and query travel exactly as written, but for what no request line can hold."""
-    parts = urlsplit(url)
-    target = url.partition("#")[0].split("://", 1)[1][len(parts.netloc) :] or "/"
-    if target.startswith("?"):
-        target = f"/{target}"
+    site = parse_site(url)
+    rest = url.partition("#")[0].split("://", 1)[1]
+    start = next((place for place, letter in enumerate(rest) if letter in "/?"), len(rest))
+    target = rest[start:] if rest[start : start + 1] == "/" else f"/{rest[start:]}"
     # All of it as the path: an empty query would lose its question mark.
-    return URL.build(
-        scheme=parts.scheme, host=URL(f"{parts.scheme}://{parts.netloc}").raw_host or "", port=parts.port,
-        path=quote(target, safe=_LEGAL), encoded=True,
-    )  # fmt: skip
+    path = quote(target, safe=_LEGAL)
+    return URL.build(scheme=site.scheme, host=_encode_host(site.host), port=site.port, path=path, encoded=True)
+
+
+@lru_cache(4096)
+def _encode_host(host: str) -> str:
+    """Return a host as it travels: an international name in its ASCII form."""
+    return URL.build(scheme="http", host=host).raw_host or ""

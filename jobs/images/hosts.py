@@ -5,8 +5,10 @@ address a moment later changes nothing. Source: docs/decisions/0043-photos-by-ur
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from socket import AddressFamily
 from urllib.parse import urlsplit
 
@@ -46,18 +48,16 @@ class HostRules:
         Raises:
             ForbiddenAddressError: With the reason; the query is masked.
         """
-        shown = mask_query(url)
         try:
-            parts = urlsplit(url)
-            host, _ = (parts.hostname or "").lower(), parts.port
+            site = parse_site(url)
         except ValueError as error:
-            raise ForbiddenAddressError(f"{shown} is no valid address: {error}") from error
-        if parts.username is not None or parts.password is not None:
+            raise ForbiddenAddressError(f"{mask_query(url)} is no valid address: {error}") from error
+        if site.has_user:
             raise ForbiddenAddressError("addresses with a user name or password are refused")
         if not is_web(url) or not is_under(url, self.roots):
-            raise ForbiddenAddressError(f"{shown} is not under an allowed root")
-        if _parse_address(host):
-            self.check_address(host, host)
+            raise ForbiddenAddressError(f"{mask_query(url)} is not under an allowed root")
+        if site.is_address:
+            self.check_address(site.host, site.host)
 
     def check_address(self, host: str, address: str) -> None:
         """Refuse a private address unless its host may have one.
@@ -100,10 +100,45 @@ class CheckedResolver(AbstractResolver):
         """Do nothing: there is nothing open."""
 
 
+@dataclass(frozen=True)
+class Site:
+    """The part of a web address before its path.
+
+    Attributes:
+        scheme, host, port: in lower case; the port is None where the scheme's own counts.
+        has_user: whether a user name or password is part of it.
+        is_address: whether the host is an IP address.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    has_user: bool
+    is_address: bool
+
+
+def parse_site(url: str) -> Site:
+    """Return the site of a web address.
+
+    Raises:
+        ValueError: it has no valid host or port.
+    """
+    scheme, _, rest = url.partition("://")
+    return _parse_site(scheme, re.split(r"[/?#]", rest, maxsplit=1)[0])
+
+
+@lru_cache(4096)  # a night has millions of addresses and few sites
+def _parse_site(scheme: str, netloc: str) -> Site:
+    parts = urlsplit(f"{scheme}://{netloc}")
+    host = (parts.hostname or "").lower()
+    has_user = parts.username is not None or parts.password is not None
+    return Site(scheme.lower(), host, parts.port, has_user, _parse_address(host) is not None)
+
+
 def get_host(uri: str) -> str:
     """Return the host of a web address in lower case; an empty text where it has none."""
     try:
-        return (urlsplit(uri).hostname or "").lower()
+        return parse_site(uri).host
     except ValueError:
         return ""
 

@@ -1,0 +1,192 @@
+"""Measures fetching against a bare asynchronous client that asks the same loopback server for the same photos.
+
+The bare client reads bodies and throws them away. The fetch task checks addresses and headers, hashes and packs, and
+writes a row for every answer. The stage adds Spark: it chooses what is due, commits, and gives products their versions.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import aiohttp
+import pyarrow as pa
+from aiohttp import web
+
+from benchmarks.processes import watch_memory
+from demo_shop.scene import save_jpeg
+from jobs.images.fetch_task import FetchJob, run_fetch_task
+from jobs.lake.storage import Storage
+from jobs.lake.store import open_lake
+from jobs.settings import Settings
+from jobs.spark.session import open_spark_session
+from jobs.stages.fetch import make_policy
+from jobs.stages.runner import run_stages
+from jobs.state.run_context import RunContext
+
+CONNECTIONS = 16
+DATE = "2026-03-01"
+_RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main() -> int:
+    """Run all measurements and write ``benchmarks/results/image_fetch.json`` and ``.md``."""
+    options = _build_parser().parse_args()
+    with _run_server() as url:
+        runs = [_measure_round(url, options.photos) for _ in range(options.rounds)]
+        memory = {count: _measure_stage(url, count)["mib"] for count in options.memory}
+    result = {
+        "photos": options.photos,
+        "rounds": options.rounds,
+        "photos_per_second": {name: median(run[name] for run in runs) for name in runs[0]},
+        "memory_mib": memory,
+        "machine": f"{platform.processor()}, python {platform.python_version()}, aiohttp {aiohttp.__version__}",
+        "command": " ".join(["python -m benchmarks.image_fetch", *sys.argv[1:]]),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (_RESULTS / "image_fetch.json").write_text(json.dumps(result, indent=1) + "\n")
+    (_RESULTS / "image_fetch.md").write_text(_render_page(result))
+    print(_render_page(result))
+    return 0
+
+
+def _measure_round(url: str, photos: int) -> dict[str, float]:
+    return {
+        "bare client": photos / _time_bare_client(url, photos),
+        "fetch task": photos / _time_task(url, photos),
+        "stage fetch": photos / _measure_stage(url, photos)["seconds"],
+    }
+
+
+def _time_bare_client(url: str, photos: int) -> float:
+    """Return the seconds that a bare client takes, with as many connections as the stage has."""
+
+    async def fetch_all() -> None:
+        slots = asyncio.Semaphore(CONNECTIONS)
+
+        async def fetch(number: int) -> None:
+            async with slots, session.get(f"{url}/{number}.jpg") as response:
+                await response.read()
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
+            await asyncio.gather(*map(fetch, range(photos)))
+
+    began = time.monotonic()
+    asyncio.run(fetch_all())
+    return time.monotonic() - began
+
+
+def _time_task(url: str, photos: int) -> float:
+    """Return the seconds that the work of one Spark task takes, without Spark."""
+    none = pa.nulls(photos, pa.string())
+    zeros = pa.array([0] * photos, pa.int32())
+    names = ["uri", "given_version", "host", "etag", "last_modified", "image_sha256", "failed_nights", "missing_nights"]
+    uris = pa.array([f"{url}/{number}.jpg" for number in range(photos)])
+    batch = pa.RecordBatch.from_arrays([uris, none, none, none, none, none, zeros, zeros], names)
+    with tempfile.TemporaryDirectory() as folder:
+        policy = make_policy(Settings(_env_file=None), (url,))
+        job = FetchJob(Storage(folder), policy, DATE, 3600.0, 0)
+        began = time.monotonic()
+        list(run_fetch_task([batch], job))
+        return time.monotonic() - began
+
+
+def _measure_stage(url: str, photos: int) -> dict[str, Any]:
+    """Return the seconds of the stage on the first night of a shop, and the peak memory of each kind of process."""
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = Path(folder) / "products.jsonl"
+        (Path(folder) / "mapping.toml").write_text('id = "id"\ntitle = "title"\nimages = "photo"\n')
+        rows = ({"id": str(n), "title": f"Product {n}", "photo": f"{url}/{n}.jpg"} for n in range(photos))
+        catalog.write_text("\n".join(map(json.dumps, rows)))
+        settings = Settings(_env_file=None, lake=f"{folder}/lake", catalog=str(catalog), allowed_roots=(url,))
+        with open_spark_session(settings, "benchmark") as spark, watch_memory() as peaks:
+            outcome = run_stages(RunContext(spark, open_lake(settings), settings, DATE), ("pull", "validate", "fetch"))
+        return {"seconds": outcome.seconds["fetch"], "mib": {kind: round(mib) for kind, mib in peaks.mib.items()}}
+
+
+@contextmanager
+def _run_server() -> Iterator[str]:
+    """Serve photos on loopback from a process of its own; yield the address."""
+    ports: multiprocessing.Queue[int] = multiprocessing.Queue()
+    process = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ports.get()}"
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(ports: "multiprocessing.Queue[int]") -> None:
+    """Answer every path with a photo of about 30 KB that differs from path to path behind its end marker."""
+    import numpy as np  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    pixels = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
+    path = Path(tempfile.mkdtemp()) / "photo.jpg"
+    save_jpeg(Image.fromarray(pixels).resize((384, 384)), path)
+    photo = path.read_bytes()
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=photo + request.path.encode(), headers={"ETag": f'"{request.path}"'})
+
+    async def serve() -> None:
+        app = web.Application()
+        app.router.add_get("/{name}", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        ports.put(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def _render_page(result: dict[str, Any]) -> str:
+    rates = result["photos_per_second"]
+    bare = rates["bare client"]
+    lines = [
+        "# Fetching photos from a loopback server",
+        "",
+        f"{result['photos']:,} photos, {result['rounds']} rounds in turn, medians; {CONNECTIONS} connections. Wanted "
+        "for the task: ≥ 0.70 of the bare client.",
+        "",
+        "| what | photos/s | of the bare client |",
+        "|---|---:|---:|",
+        *(f"| {name} | {rate:,.0f} | {rate / bare:.2f} |" for name, rate in rates.items()),
+        "",
+        "| peak MiB | driver | JVM | worker |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {int(count):,} photos | {mib.get('driver')} | {mib.get('jvm')} | {mib.get('worker')} |"
+            for count, mib in result["memory_mib"].items()
+        ),
+        "",
+        f"{result['machine']}. `{result['command']}`, {result['measured_at']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.prog = "python -m benchmarks.image_fetch"
+    parser.add_argument("--photos", type=int, default=10_000, help="photos of the speed runs (default: 10,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    parser.add_argument("--memory", type=int, nargs="*", default=[1000, 10_000], help="photos of the memory runs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
