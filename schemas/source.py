@@ -1,6 +1,6 @@
 """Mapping of a source record to a row of `snapshots`; bad data becomes text or an error column, never an exception."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from schemas.source_mapping import (
     MappingError,
     SourceMapping,
 )
-from schemas.source_values import as_link, as_list, as_name, as_text, parse_attributes
+from schemas.source_values import as_link, as_list, as_name, as_text, join_values, parse_attributes
 from schemas.uri import canonicalise_uri
 
 __all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "make_malformed_row", "map_record"]
@@ -115,7 +115,16 @@ def _map_attributes(
             pair=spec.pair_separator, key=spec.key_separator, multi=spec.value_separator,
         )  # fmt: skip
     texts = {name: as_text(record.get(column)) for name, column in spec.named_columns.items()}
-    return {name: text for name, text in texts.items() if text is not None}, None
+    named = [(name, text) for name, text in texts.items() if text is not None]
+    return join_values([*named, *_read_pairs(record, spec)]), None
+
+
+def _read_pairs(record: Mapping[str, Any], spec: AttributesMapping) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of the columns that are name and value; a slot without name or value is empty."""
+    for name_column, value_column in spec.pairs or ():
+        name, text = (as_text(record.get(column)) for column in (name_column, value_column))
+        if name and name.strip() and text and text.strip():
+            yield name.strip(), text.strip()
 
 
 def _map_images(record: Mapping[str, Any], spec: ImagesMapping | None, base_uri: str) -> list[ImageRef]:
