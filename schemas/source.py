@@ -33,6 +33,7 @@ class MappedRow:
         row_error: description of what is wrong with the whole row (a line that is no JSON object, a CSV row of another
             length).
         images: canonical URIs with their versions, in the order of the source.
+        source_values: text by column, of `SourceMapping.kept_columns` that are not empty; None: the row is not merged.
     """
 
     product_id: str | None = None
@@ -43,6 +44,7 @@ class MappedRow:
     attributes_error: str | None = None
     row_error: str | None = None
     images: list[ImageRef] = field(default_factory=list)
+    source_values: dict[str, str] | None = None
 
 
 def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str) -> MappedRow:
@@ -62,6 +64,7 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
         attributes=attributes,
         attributes_error=error,
         images=_map_images(record, mapping.images, base_uri),
+        source_values=_read_kept_columns(record, mapping.kept_columns),
     )
 
 
@@ -89,6 +92,13 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date,
         return value == day
     text = (as_text(value) or "").strip()
     return text.startswith(day.isoformat()) or text == day.strftime("%Y%m%d")
+
+
+def _read_kept_columns(record: Mapping[str, Any], columns: tuple[str, ...] | None) -> dict[str, str] | None:
+    if columns is None:
+        return None
+    texts = {column: as_text(record.get(column)) for column in columns}
+    return {column: text for column, text in texts.items() if text is not None and text.strip()}
 
 
 def _map_category(record: Mapping[str, Any], spec: CategoryMapping | None) -> list[str]:

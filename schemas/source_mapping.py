@@ -8,6 +8,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -216,6 +217,18 @@ class SourceMapping(_StrictModel):
     def condition(self) -> Condition | None:
         """`where` as data; None without one."""
         return parse_condition(self.where) if self.where is not None else None
+
+    @cached_property
+    def kept_columns(self) -> tuple[str, ...] | None:
+        """Columns whose values a row of `snapshots` keeps for `schemas.merging`; None: each row is judged as it is."""
+        if self.product is None and self.parent is None and self.where is None:
+            return None
+        names = list_fields(condition) if (condition := self.condition) else []
+        if self.parent:
+            names += [self.parent.column, self.parent.key, self.parent.id or self.id]
+        if self.product and self.attributes:
+            names += [column for pair in self.attributes.pairs or () for column in pair]
+        return tuple(dict.fromkeys(names))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

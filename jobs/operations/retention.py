@@ -19,7 +19,7 @@ from schemas.tables import CONTENT_KEY
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DATED_TABLES = ("snapshots", "quarantine", "plans", "changes", "products")
+DATED_TABLES = ("snapshots", "row_roles", "quarantine", "plans", "changes", "products")
 """Tables that forget whole dates."""
 
 SUPERSEDED_SHARE = 0.2
