@@ -188,16 +188,16 @@ def _merge(rows: Sequence[NumberedRow], rules: MergeRules) -> MappedRow:
 def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str, str]:
     """Return the attributes of all rows; a name keeps all its values, each once, in the order of the rows."""
     pairs: list[tuple[str, str]] = []
+    # Shopify writes the name of an option in the product's first row only, wherever that is in the file.
     names: dict[str, str] = {}
+    for row in rows:
+        names = {**(row.source_values or {}), **names}
     for row in rows:
         pairs += [(name, text) for name, text in (row.attributes or {}).items() if text.strip()]
         values = row.source_values or {}
         for name_column, value_column in rules.pairs:
-            # Shopify writes the name of an option in the product's first row only.
-            if name := values.get(name_column):
-                names[name_column] = name.strip()
-            elif value_column in values and name_column in names:
-                pairs.append((names[name_column], values[value_column].strip()))
+            if name_column not in values and value_column in values and name_column in names:
+                pairs.append((names[name_column].strip(), values[value_column].strip()))
     return join_values(pairs)
 
 

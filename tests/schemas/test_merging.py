@@ -68,6 +68,17 @@ def test_rows_of_one_key_are_one_product() -> None:
     assert names(boot) == ["a", "b", "c"]
 
 
+def test_the_name_of_a_pair_may_be_in_any_row() -> None:
+    for rows in (BOOT, [BOOT[1], BOOT[0], BOOT[2]], BOOT[::-1]):
+        [boot] = merge(rows)
+        assert boot.row.attributes is not None
+        assert {name: set(text.split(", ")) for name, text in boot.row.attributes.items()} == {
+            "Vendor": {"Acme"}, "Size": {"40", "41"}, "Colour": {"red", "blue"},
+        }  # fmt: skip
+    renamed = [*BOOT[:2], {**BOOT[2], "Option2 Name": "Shade"}]
+    assert (merge(renamed)[0].row.attributes or {})["Shade"] == "blue"
+
+
 def test_the_first_value_that_is_not_empty_counts() -> None:
     rows = [
         {"Handle": "mug", "Title": " ", "Body": None, "Published": "true"},

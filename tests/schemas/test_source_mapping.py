@@ -167,4 +167,4 @@ def test_the_documentation_shows_only_mappings_that_load() -> None:
     examples = [block.split("```")[0] for block in text.split("```toml\n")[1:]]
     assert len(examples) >= 2
     for example in examples:
-        SourceMapping.parse(example if "\nid" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')
+        SourceMapping.parse(example if "\ntitle" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')
