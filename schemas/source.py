@@ -1,6 +1,6 @@
 """Mapping of a source record to a row of `snapshots`; bad data becomes text or an error column, never an exception."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from schemas.source_mapping import (
     MappingError,
     SourceMapping,
 )
-from schemas.source_values import as_link, as_list, as_name, as_text, parse_attributes
+from schemas.source_values import as_link, as_list, as_name, as_text, join_values, parse_attributes
 from schemas.uri import canonicalise_uri
 
 __all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "make_malformed_row", "map_record"]
@@ -33,6 +33,7 @@ class MappedRow:
         row_error: description of what is wrong with the whole row (a line that is no JSON object, a CSV row of another
             length).
         images: canonical URIs with their versions, in the order of the source.
+        source_values: text by column, of `SourceMapping.kept_columns` that are not empty; None: the row is not merged.
     """
 
     product_id: str | None = None
@@ -43,6 +44,7 @@ class MappedRow:
     attributes_error: str | None = None
     row_error: str | None = None
     images: list[ImageRef] = field(default_factory=list)
+    source_values: dict[str, str] | None = None
 
 
 def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str) -> MappedRow:
@@ -62,6 +64,7 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
         attributes=attributes,
         attributes_error=error,
         images=_map_images(record, mapping.images, base_uri),
+        source_values=_read_kept_columns(record, mapping.kept_columns),
     )
 
 
@@ -91,6 +94,13 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date,
     return text.startswith(day.isoformat()) or text == day.strftime("%Y%m%d")
 
 
+def _read_kept_columns(record: Mapping[str, Any], columns: tuple[str, ...] | None) -> dict[str, str] | None:
+    if columns is None:
+        return None
+    texts = {column: as_text(record.get(column)) for column in columns}
+    return {column: text for column, text in texts.items() if text is not None and text.strip()}
+
+
 def _map_category(record: Mapping[str, Any], spec: CategoryMapping | None) -> list[str]:
     if spec is None:
         return []
@@ -115,7 +125,16 @@ def _map_attributes(
             pair=spec.pair_separator, key=spec.key_separator, multi=spec.value_separator,
         )  # fmt: skip
     texts = {name: as_text(record.get(column)) for name, column in spec.named_columns.items()}
-    return {name: text for name, text in texts.items() if text is not None}, None
+    named = [(name, text) for name, text in texts.items() if text is not None]
+    return join_values([*named, *_read_pairs(record, spec)]), None
+
+
+def _read_pairs(record: Mapping[str, Any], spec: AttributesMapping) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of the columns that are name and value; a slot without name or value is empty."""
+    for name_column, value_column in spec.pairs or ():
+        name, text = (as_text(record.get(column)) for column in (name_column, value_column))
+        if name and name.strip() and text and text.strip():
+            yield name.strip(), text.strip()
 
 
 def _map_images(record: Mapping[str, Any], spec: ImagesMapping | None, base_uri: str) -> list[ImageRef]:

@@ -8,6 +8,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -21,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.conditions import Condition, ConditionError, list_fields, parse_condition
 from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
 
@@ -54,14 +56,24 @@ class CategoryMapping(_StrictModel):
         return self
 
 
+def _check_pair(pair: list[str]) -> list[str]:
+    if len(pair) != 2:
+        raise ValueError(
+            'each pair is [column of the name, column of the value], such as ["Option1 Name", "Option1 Value"]'
+        )
+    return pair
+
+
 class AttributesMapping(_StrictModel):
     """Source of the attributes: several columns (a list, or a table name = "column"), or one column that holds a map.
 
+    `pairs` are columns of which one holds the name and one the value; they may stand beside `columns`.
     A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
     """
 
     columns: list[ColumnName] | dict[str, ColumnName] | None = None
     column: ColumnName | None = None
+    pairs: list[Annotated[list[ColumnName], AfterValidator(_check_pair)]] | None = None
     format: AttributesFormat = "auto"
     pair_separator: Separator = ",,"
     key_separator: Separator = ":"
@@ -69,7 +81,10 @@ class AttributesMapping(_StrictModel):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        _check_exactly_one(self, "column", "columns")
+        if self.pairs is None:
+            _check_exactly_one(self, "column", "columns", "pairs")
+        elif self.column is not None:
+            raise ValueError("pairs may stand beside columns, not beside column")
         return self
 
     @property
@@ -103,6 +118,38 @@ class ImagesMapping(_StrictModel):
         return self
 
 
+class ProductMapping(_StrictModel):
+    """What makes several rows one product: rows of one `key` are one product, and its id is the key."""
+
+    key: ColumnName
+
+
+class ParentMapping(_StrictModel):
+    """Where a variant finds what its row lacks: in the row whose `key` (or `id`) is the value of `column`.
+
+    `id` is the column that a reference such as ``id:123`` names; without it that is the mapping's id.
+    """
+
+    column: ColumnName
+    key: ColumnName
+    id: ColumnName | None = None
+
+
+def _expand_product(value: Any) -> Any:
+    """Return ``{ key = "Handle" }`` for the short form ``"Handle"``."""
+    return {"key": value} if isinstance(value, str) else value
+
+
+def _check_condition(text: str) -> str:
+    try:
+        parse_condition(text)
+    except ConditionError as error:
+        raise ValueError(
+            f"{error}. Write, for example: Status == 'active' and `Variant Price` > 0 (names with a space in backticks)"
+        ) from error
+    return text
+
+
 def _expand_short_form(value: Any) -> Any:
     """Return ``{ column = "Type" }`` for the short form ``"Type"``, and `columns` for a list."""
     if isinstance(value, str):
@@ -126,9 +173,12 @@ class SourceMapping(_StrictModel):
         format: format of the files; "auto" recognises it by their names.
         delimiter: what separates the fields of CSV; None: the heading tells.
         encoding: encoding of CSV and JSON files, such as cp1252; None is UTF-8.
-        id, title: columns that every catalogue must have.
+        id, title: columns that every catalogue must have; with `product` the id is its key.
         description, category, attributes, images: optional; without a mapping they are empty.
         snapshot: column with the snapshot's date; a run leaves out the rows of other dates.
+        product: what makes several rows one product.
+        parent: where a variant's row finds what it lacks.
+        where: condition on columns (`schemas.conditions`); a run leaves out products that do not meet it.
     """
 
     format: SourceFormat = "auto"
@@ -141,6 +191,44 @@ class SourceMapping(_StrictModel):
     attributes: Annotated[AttributesMapping | None, BeforeValidator(_expand_short_form)] = None
     images: Annotated[ImagesMapping | None, BeforeValidator(_expand_short_form)] = None
     snapshot: ColumnName | None = None
+    product: Annotated[ProductMapping | None, BeforeValidator(_expand_product)] = None
+    parent: ParentMapping | None = None
+    where: Annotated[str, AfterValidator(_check_condition)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_id_from_product(cls, data: Any) -> Any:
+        """Give the id of a product of several rows: its key."""
+        product = _expand_product(data.get("product")) if isinstance(data, dict) else None
+        if isinstance(product, dict) and "key" in product and "id" not in data:
+            return {**data, "id": product["key"]}
+        return data
+
+    @model_validator(mode="after")
+    def _check_product(self) -> Self:
+        if self.product is not None and self.id != self.product.key:
+            raise ValueError(
+                f"the id of a product of several rows is its key: leave out id = {self.id!r}, or leave out product to "
+                "keep each row a product of its own"
+            )
+        return self
+
+    @property
+    def condition(self) -> Condition | None:
+        """`where` as data; None without one."""
+        return parse_condition(self.where) if self.where is not None else None
+
+    @cached_property
+    def kept_columns(self) -> tuple[str, ...] | None:
+        """Columns whose values a row of `snapshots` keeps for `schemas.merging`; None: each row is judged as it is."""
+        if self.product is None and self.parent is None and self.where is None:
+            return None
+        names = list_fields(condition) if (condition := self.condition) else []
+        if self.parent:
+            names += [self.parent.column, self.parent.key, self.parent.id or self.id]
+        if self.product and self.attributes:
+            names += [column for pair in self.attributes.pairs or () for column in pair]
+        return tuple(dict.fromkeys(names))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -201,9 +289,14 @@ class SourceMapping(_StrictModel):
             names += [self.category.column, *(self.category.columns or ())]
         if self.attributes:
             names += [self.attributes.column, *self.attributes.named_columns.values()]
+            names += [column for pair in self.attributes.pairs or () for column in pair]
         if self.images:
             names += [self.images.column, *(self.images.columns or ()), self.images.version_column]
             names += PLACEHOLDER.findall(self.images.template or "")
+        if self.parent:
+            names += [self.parent.column, self.parent.key, self.parent.id]
+        if condition := self.condition:
+            names += list_fields(condition)
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def find_missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:
@@ -244,6 +337,7 @@ def _suggest_key(location: tuple[int | str, ...]) -> str:
     """Return a hint with the known key most similar to an unknown one, or all known keys."""
     tables: Mapping[str, type[BaseModel]] = {
         "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
+        "product": ProductMapping, "parent": ParentMapping,
     }  # fmt: skip
     table = tables.get(str(location[0])) if len(location) > 1 else SourceMapping
     known = list((table or SourceMapping).model_fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-LAKE_SCHEMA_VERSION = 2
+LAKE_SCHEMA_VERSION = 3
 
 IMAGE_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
 ATTRIBUTES_TYPE = pa.map_(pa.string(), pa.string())
@@ -58,11 +58,26 @@ SNAPSHOTS = Table(
         attributes_error=pa.string(),
         row_error=pa.string(),
         images=pa.list_(IMAGE_TYPE),
+        source_values=ATTRIBUTES_TYPE,
     ),
     partition_by=("date",),
     key="source_row",
 )
-"""The catalogue as delivered, mapped to our names; errors of mapping are columns, so that no row is lost."""
+"""The catalogue as delivered, mapped to our names; errors of mapping are columns, so that no row is lost.
+
+``source_values`` holds columns of the source that rows are merged and left out by (null where rows are not merged)."""
+
+ROW_ROLES = Table(
+    "row_roles",
+    _schema(source_row=pa.int64(), product_id=pa.string(), role=pa.string(), product_row=pa.int64()),
+    partition_by=("date",),
+    key="source_row",
+)
+"""Delivered rows that are no product of their own: ``merged`` into the product whose first row is ``product_row``, or
+``left_out`` by the mapping's ``where`` (product_row null)."""
+
+MERGED, LEFT_OUT = "merged", "left_out"
+"""Values of ``row_roles.role``."""
 
 PRODUCTS = Table(
     "products",
@@ -282,6 +297,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         SNAPSHOTS,
+        ROW_ROLES,
         PRODUCTS,
         IMAGES,
         IMAGE_VERSIONS,

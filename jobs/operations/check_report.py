@@ -48,7 +48,13 @@ def build_check_document(check: CheckResult) -> dict[str, Any]:
         "columns": head.columns if head else [],
         "mapping_file": check.mapping_file,
         "suggested_mapping": check.mapping_text,
-        "rows": [{**vars(row), "images": [vars(image) for image in images]} for row, images in check.rows],
+        "rows": [
+            {
+                **{name: value for name, value in vars(row).items() if name != "source_values"},
+                "images": list(map(vars, images)),
+            }
+            for row, images in check.rows
+        ],
         "refusals": [vars(refusal) for refusal in check.refusals],
         "findings": [vars(finding) for finding in check.findings],
     }

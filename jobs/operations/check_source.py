@@ -20,6 +20,7 @@ from jobs.errors import MoonError
 from jobs.images.reading import read_image, read_image_version
 from jobs.settings import Settings
 from moon_model.images import IMAGE_FORMATS, BadImageError
+from schemas.merging import MergeRules, NumberedRow, build_merge_rules, merge_snapshot
 from schemas.source import MappedRow, MappingError, SourceMapping
 from schemas.source_values import as_text
 from schemas.uri import folder_uri, is_under
@@ -118,13 +119,17 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
         limits = RowLimits(settings.max_title, settings.max_description, settings.max_images, roots)
         # Without a date every record is a row (not None).
         mapped = [map_parsed_record(parsed, mapping, base) for parsed in check.head.records]
-        rows = [row for row in mapped if row is not None]
+        snapshots = _split_snapshots([row for row in mapped if row is not None], check.head.records, mapping)
+        if (rules := build_merge_rules(mapping)) is not None:
+            snapshots = [_merge_rows(check, snapshot, rules) for snapshot in snapshots]
+        products = sorted((numbered for snapshot in snapshots for numbered in snapshot), key=lambda one: one[0])
+        rows = [row for _, row in products]
         check.rows = [(row, [read_image_header(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
-        check.refusals = _find_refusals(rows, check.head.records, mapping, limits)
+        check.refusals = _find_refusals(snapshots, limits)
         _check_breaker(check, len(rows), settings)
         _check_ids(check, rows)
         _check_snapshot(check, check.head, mapping)
-        _check_images(check, rows, roots, mapping)
+        _check_images(check, products, roots, mapping)
         _report_refusals(check, len(rows))
     return check
 
@@ -185,15 +190,31 @@ def _check_columns(check: CheckResult, head: CatalogHead, mapping: SourceMapping
     return mapping.id not in missing and mapping.title not in missing
 
 
-def _find_refusals(
-    rows: Sequence[MappedRow], records: Sequence[ParsedRecord], mapping: SourceMapping, limits: RowLimits
-) -> list[Refusal]:
-    """Return the rows that the stage validate would refuse; the rows of each date are a snapshot of their own."""
-    snapshots: dict[str, list[tuple[int, MappedRow]]] = {}
+def _split_snapshots(
+    rows: Sequence[MappedRow], records: Sequence[ParsedRecord], mapping: SourceMapping
+) -> list[list[NumberedRow]]:
+    """Return (source_row, row) of each date; the rows of a date are a snapshot of their own."""
+    snapshots: dict[str, list[NumberedRow]] = {}
     for number, (row, parsed) in enumerate(zip(rows, records, strict=True)):
         day = _read_day(parsed, mapping) or ""
         snapshots.setdefault(day, []).append((number, row))
-    refusals = [refusal for snapshot in snapshots.values() for refusal in find_refusals(snapshot, limits)]
+    return list(snapshots.values())
+
+
+def _merge_rows(check: CheckResult, snapshot: Sequence[NumberedRow], rules: MergeRules) -> list[NumberedRow]:
+    """Return the products of a snapshot that a run would judge, as the stage validate merges its rows."""
+    merged = merge_snapshot(snapshot, rules)
+    products = [one for one in merged if not one.is_left_out]
+    left_out = len(snapshot) - sum(len(one.source_rows) for one in products)
+    check.add_finding("note", f"{len(snapshot):,} rows are {len(products):,} products; {left_out:,} rows are left out")
+    if rules.where and all(one.row.row_error is not None for one in products):
+        check.add_finding("error", f"the condition where = {rules.where!r} leaves out every row that was read")
+    return [(one.source_rows[0], one.row) for one in products]
+
+
+def _find_refusals(snapshots: Sequence[Sequence[NumberedRow]], limits: RowLimits) -> list[Refusal]:
+    """Return the rows that the stage validate would refuse."""
+    refusals = [refusal for snapshot in snapshots for refusal in find_refusals(snapshot, limits)]
     return sorted(refusals, key=lambda refusal: refusal.source_row)
 
 
@@ -253,10 +274,10 @@ def _check_snapshot(check: CheckResult, head: CatalogHead, mapping: SourceMappin
 
 
 def _check_images(
-    check: CheckResult, rows: Sequence[MappedRow], roots: tuple[str, ...], mapping: SourceMapping
+    check: CheckResult, products: Sequence[NumberedRow], roots: tuple[str, ...], mapping: SourceMapping
 ) -> None:
     """Report images under the roots that cannot be used, and add the refusals of rows that have no other image."""
-    uris = [image.uri for row in rows for image in row.images]
+    uris = [image.uri for _, row in products for image in row.images]
     inside = [uri for uri in uris if is_under(uri, roots)]
     problems = _find_image_problems(check, inside, roots)
     by_reason: dict[str, list[str]] = {}
@@ -267,7 +288,7 @@ def _check_images(
         level: FindingLevel = "error" if len(found) == len(uris) else "warning"
         check.add_finding(level, f"{len(found)} of {len(uris)} images would be refused, such as {found[0]}")
     refused = {refusal.source_row for refusal in check.refusals}
-    for number, row in enumerate(rows):
+    for number, row in products:
         if number not in refused and all(image.uri in problems for image in row.images):
             detail = f"{Reason.NO_READABLE_IMAGE}: none of {len(row.images)} images can be used"
             check.refusals.append(Refusal(number, Reason.NO_READABLE_IMAGE, detail))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.schema import Schema as DeltaSchema
 
 from jobs.errors import EXIT_INPUT, MoonError
 from jobs.lake.reading import READ_BATCH_ROWS, open_dataset
@@ -35,7 +36,7 @@ from jobs.state.model_store import MODELS_FOLDER, find_stored_model, store_model
 from jobs.state.run_context import NIGHTLY
 from moon_model.model_copy import holds_version
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MODEL_COPY
-from schemas.tables import LAKE_SCHEMA_VERSION, LEASES, PLANS, QUARANTINE, TABLES
+from schemas.tables import LAKE_SCHEMA_VERSION, LEASES, PLANS, QUARANTINE, SNAPSHOTS, TABLES
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -194,6 +195,17 @@ def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]
     return before
 
 
+@retry_conflicts
+def _add_columns(lake: UncheckedLake, name: str) -> int:
+    """Add the columns of this release that a table lacks, null in its rows; return 0: no row is rewritten."""
+    table = lake.open(name)
+    known = {field.name for field in table.schema().fields}
+    wanted = DeltaSchema.from_arrow(TABLES[name].schema).fields
+    if lacking := [field for field in wanted if field.name not in known]:
+        table.alter.add_columns(lacking, commit_properties=CommitProperties(max_commit_retries=0))
+    return 0
+
+
 def _count_rows(table: DeltaTable) -> int:
     return sum(pa.table(table.get_add_actions(flatten=True))["num_records"].to_pylist())
 
@@ -202,6 +214,8 @@ MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
     # `plans` gets the column ``purpose``; `quarantine` is partitioned by it as well. It was a suffix of the date.
     (PLANS.name, 1): partial(_rewrite, name=PLANS.name, change=_split_date),
     (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, change=_split_date),
+    # `snapshots` gets the column ``source_values``; its rows have none.
+    (SNAPSHOTS.name, 2): partial(_add_columns, name=SNAPSHOTS.name),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 

@@ -19,7 +19,7 @@ from schemas.tables import CONTENT_KEY
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DATED_TABLES = ("snapshots", "quarantine", "plans", "changes", "products", "image_versions")
+DATED_TABLES = ("snapshots", "row_roles", "quarantine", "plans", "changes", "products", "image_versions")
 """Tables that forget whole dates."""
 
 SUPERSEDED_SHARE = 0.2

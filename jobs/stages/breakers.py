@@ -27,7 +27,7 @@ def check_breakers(
         deleted: Products of the ledger that the delivery lacks, deletes that are held included.
         served: Products in the ledger; 0 makes it a first run, which passes with a warning.
         refused: Rows that validation refused.
-        delivered: Rows of the snapshot.
+        delivered: Rows of the snapshot that were judged; rows that are one product count once.
         accepted_share: Share of refused rows in the run that was served last: as much again, and a little more, passes.
 
     Returns:

@@ -74,8 +74,9 @@ def _check_lost(context: RunContext, plan: Plan, lost: int) -> None:
     """Let the breaker judge the products that no photo can be used of; a rollout has its own breaker."""
     if lost > context.settings.breaker_floor and not plan.is_out_of_band:
         served = read_ledger(context.spark, context.lake, plan.collection).count()
-        delivered = context.lake.count("snapshots", context.partition)
-        check_refused_products(context, refused=lost, delivered=delivered, served=served)
+        others = plan.counts.merged + plan.counts.left_out  # rows that are no product of their own
+        judged = context.lake.count("snapshots", context.partition) - others
+        check_refused_products(context, refused=lost, delivered=judged, served=served)
 
 
 def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:

@@ -35,6 +35,7 @@ from jobs.state.plan_record import (
     require_plan,
 )
 from jobs.state.run_context import RunContext, StageResult
+from schemas.tables import LEFT_OUT, MERGED, ROW_ROLES
 
 
 def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
@@ -70,7 +71,7 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
             deleted=absent,
             served=served,
             refused=counts.quarantined,
-            delivered=counts.delivered,
+            delivered=counts.judged,
             accepted_share=_find_accepted_share(context.lake) if is_large else None,
         )
         commit_plan_header(context.lake, replace(frozen, override=override), attempt)
@@ -114,6 +115,7 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
     ledger = read_ledger(spark, lake, draft.collection)
     quarantine = lake.read(spark, "quarantine", context.quarantine_partition("validate"))
     refused = quarantine.where(F.col("image_index").isNull())
+    has_roles = lake.count(ROW_ROLES.name, context.partition) > 0
     has_refused = lake.count("quarantine", context.quarantine_partition("validate")) > 0
     unreadable = select_unreadable(refused, ledger) if has_refused else None
 
@@ -125,7 +127,10 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
 
     def count() -> Mapping[str, DataFrame]:
         held = lake.read(spark, "changes", draft.partition).where(F.col("op") == HELD).select("product_id")
+        roles = lake.read(spark, ROW_ROLES.name, context.partition)
+        by_role = {role: roles.where(F.col("role") == role) for role in (MERGED, LEFT_OUT)} if has_roles else {}
         return {
+            **by_role,
             "delivered": lake.read(spark, "snapshots", context.partition),
             "valid": products,
             "quarantined": refused,
@@ -146,7 +151,7 @@ def _find_accepted_share(lake: Lake) -> float | None:
     served = [plan for plan in read_plans(lake) if not plan.is_out_of_band]
     for plan in sorted(served, key=lambda plan: plan.planned_at, reverse=True):
         if lake.is_committed("served", plan.served_attempt):
-            return plan.counts.quarantined / max(plan.counts.delivered, 1)
+            return plan.counts.quarantined / max(plan.counts.judged, 1)
     return None
 
 

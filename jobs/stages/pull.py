@@ -210,6 +210,7 @@ def _build_batch(numbers: list[int], rows: Iterable[MappedRow]) -> pa.RecordBatc
             "source_row": number,
             "attributes": None if row.attributes is None else list(row.attributes.items()),
             "images": [vars(image) for image in row.images],
+            "source_values": None if row.source_values is None else list(row.source_values.items()),
         }
         for number, row in zip(numbers, rows, strict=True)
     ]

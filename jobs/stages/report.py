@@ -38,8 +38,8 @@ def report(context: RunContext, plan: Plan) -> StageResult:
     """Check conservation and write the page.
 
     Returns:
-        counts: delivered, unchanged, reused, encoded, kept, quarantined, deleted, held, stale, partial;
-        details: run_id, model, collection and the URI of the page.
+        counts: delivered, unchanged, reused, encoded, kept, quarantined, left_out, merged, deleted, held, stale,
+        partial; details: run_id, model, collection and the URI of the page.
 
     Raises:
         NightStoppedError: the plan was not served yet, or a delivered row is unaccounted for.

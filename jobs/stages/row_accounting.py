@@ -1,22 +1,24 @@
 """Accounts for every delivered row: what became of it is known (docs/decisions/0034-row-accounting.md).
 
-delivered = unchanged + reused + encoded + kept + quarantined, checked row by row against what the lake and the ledger
-hold, not against what the stages say they did.
+delivered = unchanged + reused + encoded + kept + quarantined + left_out, checked row by row against what the lake and
+the ledger hold, not against what the stages say they did. A row that is merged into another one has the fate of their
+product.
 """
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
+from jobs.stages.merged_rows import count_roles
 from jobs.state.changes import ENCODED_OPS, REUSE, SERVED_OPS
 from jobs.state.ledger import read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
-from schemas.tables import CONTENT_KEY
+from schemas.tables import CONTENT_KEY, LEFT_OUT, MERGED, ROW_ROLES
 from validation.reasons import Reason
 
 UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED = "unchanged", "reused", "encoded", "kept", "quarantined"
-FATES = (UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED)
+FATES = (UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED, LEFT_OUT)
 LOST, UNEXPECTED, COUNTED_TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
 VIOLATION_EXAMPLES = 5
@@ -26,8 +28,9 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
     """Count what became of the delivered rows.
 
     Returns:
-        delivered, unchanged, reused, encoded, kept, quarantined; and stale (in Milvus as an earlier night served them,
-        the row of this date having been refused, or its delete held) and partial (encoded without one of their images).
+        delivered, unchanged, reused, encoded, kept, quarantined, left_out: rows. merged: those of them that have the
+        fate of another row's product. stale: products in Milvus as an earlier night served them, the row of this date
+        having been refused, or their delete held. partial: products encoded without one of their images.
 
     Raises:
         NightStoppedError: a row is lost, invented or in two places; the message shows some.
@@ -42,13 +45,44 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
         raise NightStoppedError(_describe_violation(context, plan, fates, {name: found[name].rows for name in wrong}))
     partial = found[ENCODED].partial if ENCODED in found else 0
     stale = (count_stale(context, plan) if counts[QUARANTINED] else 0) + plan.counts.held
-    return {"delivered": delivered, **counts, "stale": stale, "partial": partial}
+    return {
+        "delivered": delivered,
+        **counts,
+        "merged": count_roles(context)[MERGED],
+        "stale": stale,
+        "partial": partial,
+    }
 
 
 def trace_row_fates(context: RunContext, plan: Plan) -> DataFrame:
     """Return source_row, product_id, fate and partial of every row that was delivered or turned up later."""
     lake, spark = context.lake, context.spark
     delivered = lake.read(spark, "snapshots", context.partition).select("source_row", F.lit(True).alias("delivered"))
+    if not lake.count(ROW_ROLES.name, context.partition):
+        return _trace_judged_rows(context, plan, delivered)
+    roles = lake.read(spark, ROW_ROLES.name, context.partition).drop("date")
+    judged = _trace_judged_rows(context, plan, delivered.join(roles, "source_row", "left_anti"))
+    products = judged.select(F.col("source_row").alias("product_row"), F.col("fate").alias("product_fate"))
+    fate = (
+        F.when(F.col("delivered").isNull(), UNEXPECTED)
+        .when(F.col("role") == LEFT_OUT, LEFT_OUT)
+        .when(F.col("role") == MERGED, F.coalesce("product_fate", F.lit(LOST)))
+        .otherwise(LOST)
+    )
+    others = roles.join(delivered, "source_row", "left").join(products, "product_row", "left")
+    return judged.unionByName(
+        others.select("source_row", "product_id", fate.alias("fate"), F.lit(False).alias("partial"))
+    )
+
+
+def _trace_judged_rows(context: RunContext, plan: Plan, delivered: DataFrame) -> DataFrame:
+    """Return the columns of `trace_row_fates` for rows that are products or refused.
+
+    Args:
+        context, plan: Of the run.
+        delivered: source_row and delivered = True of the rows that the row rules judged.
+    """
+    lake, spark = context.lake, context.spark
     changes = lake.read(spark, "changes", plan.partition).where(F.col("op").isin(*SERVED_OPS))
     products = lake.read(spark, "products", context.partition).select("source_row", *CONTENT_KEY)
     vectors = lake.read(spark, "vectors", {"model_version": plan.model_version})

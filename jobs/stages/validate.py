@@ -1,12 +1,14 @@
 """The stage validate: the gate first, then every row of a snapshot becomes a product or a row of `quarantine`.
 
-The rules are in `validation`. A date is validated once for each state of its snapshot and of the limits. Both tables
+Where the mapping says so, rows are merged into products and left out before that (`jobs.stages.merged_rows`). The rules
+are in `validation`. A date is validated once for each state of its snapshot and of the limits. Both tables
 are marked with that state in the commit that writes them; `products` is committed last.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,10 +20,12 @@ from jobs.errors import NightStoppedError
 from jobs.lake.store import make_scope
 from jobs.lake.writing import AddedFile
 from jobs.pages.page import DATA_DOCS_FOLDER, write_page
+from jobs.stages.merged_rows import count_roles, merge_rows, read_merge_rules, select_roles
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
+from schemas.merging import MergeRules
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
-from schemas.tables import PRODUCTS, QUARANTINE, SNAPSHOTS
+from schemas.tables import PRODUCTS, QUARANTINE, ROW_ROLES, SNAPSHOTS
 from validation.gate import GateLimits, check_gate
 from validation.metrics import compute_snapshot_metrics
 from validation.rules import RowLimits
@@ -39,25 +43,31 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Test the snapshot of the run's date, then commit its refused rows and its products.
 
     Returns:
-        counts: delivered, valid and quarantined rows; details: the gate's result and the URI of its page.
+        counts: delivered, valid, quarantined, merged and left out rows; details: the gate's result and the URI of its
+        page.
 
     Raises:
-        NightStoppedError: There is no snapshot, it did not pass the gate, or none of its rows is valid.
+        NightStoppedError: There is no snapshot, its mapping leaves out every row, it did not pass the gate, or none of
+            its rows is valid.
     """
     lake = context.lake
     if not lake.count(SNAPSHOTS.name, context.partition):
         raise NightStoppedError(f"no snapshot of {context.date}: run `moon pull --date {context.date}` first")
     limits = read_row_limits(context)
-    state = _compute_state(context, limits)
+    rules = read_merge_rules(context)
+    state = _compute_state(context, limits, rules)
     details = {"gate": "passed before"}
-    marked, complete = _read_state(context, state)
+    marked, complete = _read_state(context, state, rules)
     if not (marked and complete):
         snapshot = lake.read(context.spark, SNAPSHOTS.name, context.partition)
-        details = _pass_gate(context, snapshot, limits)
-        classified = classify_rows(snapshot, limits)
-        # Marked, but rows are missing: retention removed them, so the mark does not count and both are written again.
-        _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, classified))
-        _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
+        if rules is None:
+            details = _classify(context, snapshot, limits, state, marked)
+        else:
+            merged = merge_rows(snapshot, rules).persist()
+            try:
+                details = _classify_merged(context, merged, rules, limits, state, marked)
+            finally:
+                merged.unpersist()
     counts = _count_rows(context)
     if not counts["valid"]:
         raise NightStoppedError(
@@ -66,6 +76,58 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
             "mapping (`moon check-source`)"
         )
     return StageResult(counts, details)
+
+
+def _classify_merged(
+    context: RunContext, merged: "DataFrame", rules: MergeRules, limits: RowLimits, state: int, marked: bool
+) -> dict[str, str]:
+    """Commit what `merge_rows` gave: its products are judged, its other rows are `row_roles`.
+
+    Raises:
+        NightStoppedError: The condition of the mapping leaves out every row, or as for `_classify`.
+    """
+    products = merged.where(~F.col("is_left_out"))
+    if rules.where and products.where(F.col("row_error").isNull()).isEmpty():
+        raise NightStoppedError(
+            f"the mapping's condition where = {rules.where!r} leaves out every row delivered for {context.date}; "
+            "nothing was changed. Correct the condition (`moon check-source` shows what it takes), or have the "
+            "catalogue delivered again"
+        )
+    products = products.select(*SNAPSHOTS.columns.names)
+    write_roles = partial(_write_roles, context, merged)
+    return _classify(context, products, limits, state, marked, write_roles=write_roles)
+
+
+def _classify(
+    context: RunContext,
+    snapshot: "DataFrame",
+    limits: RowLimits,
+    state: int,
+    marked: bool,
+    write_roles: Callable[[], list[AddedFile]] | None = None,
+) -> dict[str, str]:
+    """Pass the gate and commit the refused rows, the rows that are merged or left out, and the products.
+
+    Args:
+        context: Of the run.
+        snapshot: Rows to judge: of `snapshots`, or the products that they were merged into.
+        limits: The numbers in the row rules.
+        state: From `_compute_state`.
+        marked: Whether the tables are marked with it although rows are missing: retention removed them, so the mark
+            does not count and all are written again.
+        write_roles: Writes the files of `row_roles`; None where rows are not merged.
+
+    Raises:
+        NightStoppedError: A metric of the snapshot is outside its limits.
+    """
+    details = _pass_gate(context, snapshot, limits, is_merged=write_roles is not None)
+    classified = classify_rows(snapshot, limits)
+    _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, classified))
+    # Rows of an earlier mapping go when this one merges none.
+    if write_roles is not None or context.lake.count(ROW_ROLES.name, context.partition):
+        _refresh_table(context, ROW_ROLES.name, state, marked, write_roles or list)
+    _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
+    return details
 
 
 def read_row_limits(context: RunContext) -> RowLimits:
@@ -117,6 +179,10 @@ def _write_refused(context: RunContext, classified: "DataFrame") -> list[AddedFi
     return context.lake.write(refused, QUARANTINE.name, _partition(context, QUARANTINE.name))
 
 
+def _write_roles(context: RunContext, merged: "DataFrame") -> list[AddedFile]:
+    return context.lake.write(select_roles(merged), ROW_ROLES.name, context.partition)
+
+
 def _partition(context: RunContext, table: str) -> dict[str, str]:
     return context.quarantine_partition(STAGE) if table == QUARANTINE.name else context.partition
 
@@ -125,24 +191,26 @@ def _mark_name(context: RunContext) -> str:
     return f"validated:{context.date}"
 
 
-def _compute_state(context: RunContext, limits: RowLimits) -> int:
+def _compute_state(context: RunContext, limits: RowLimits, rules: MergeRules | None) -> int:
     """Return a number that differs when anything does that the result depends on."""
     snapshot = context.lake.read_partition_version(SNAPSHOTS.name, context.partition)
     text = f"{snapshot} {limits.compute_digest()} {CANONICALISATION_VERSION}"
+    text += f" {rules.as_text()}" if rules is not None else ""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) + 1
 
 
-def _read_state(context: RunContext, state: int) -> tuple[bool, bool]:
-    """Return whether both tables are marked with this state, and whether their rows add up to the snapshot's."""
-    tables = (QUARANTINE.name, PRODUCTS.name)
+def _read_state(context: RunContext, state: int, rules: MergeRules | None) -> tuple[bool, bool]:
+    """Return whether the tables are marked with this state, and whether their rows add up to the snapshot's."""
+    tables = (QUARANTINE.name, PRODUCTS.name, *([ROW_ROLES.name] if rules is not None else []))
     marked = all(context.lake.read_transaction_version(table, _mark_name(context)) == state for table in tables)
     counts = _count_rows(context)
-    return marked, counts["delivered"] == counts["valid"] + counts["quarantined"]
+    return marked, counts.pop("delivered") == sum(counts.values())
 
 
 def _count_rows(context: RunContext) -> dict[str, int]:
     tables = {"delivered": SNAPSHOTS.name, "valid": PRODUCTS.name, "quarantined": QUARANTINE.name}
-    return {name: context.lake.count(table, _partition(context, table)) for name, table in tables.items()}
+    counts = {name: context.lake.count(table, _partition(context, table)) for name, table in tables.items()}
+    return {**counts, **count_roles(context)}
 
 
 def _refresh_table(
@@ -170,8 +238,15 @@ def _refresh_table(
         context.lake.discard(table, files)
 
 
-def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) -> dict[str, str]:
+def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *, is_merged: bool) -> dict[str, str]:
     """Test the metrics of the snapshot against the gate's limits; return the result and the URI of its page.
+
+    Args:
+        context: Of the run.
+        snapshot: Rows to judge.
+        limits: The numbers in the row rules.
+        is_merged: Whether these are products of several rows; an earlier date whose rows were judged one by one is then
+            compared by the number of its delivered rows.
 
     Raises:
         NightStoppedError: A metric is outside its limits.
@@ -179,11 +254,14 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) ->
     settings = context.settings
     lake = context.lake
     earlier_date = _find_earlier_date(context)
-    earlier = lake.read(context.spark, SNAPSHOTS.name, {"date": earlier_date}) if earlier_date else None
+    earlier = _read_judged_rows(context, earlier_date) if earlier_date else None
     columns = _list_columns(lake.open(SNAPSHOTS.name).schema())
     metrics = compute_snapshot_metrics(
         snapshot, earlier, limits, date=context.date, columns=columns, earlier_date=earlier_date
     )
+    if earlier_date and is_merged != bool(lake.count(ROW_ROLES.name, {"date": earlier_date})):
+        delivered = lake.count(SNAPSHOTS.name, context.partition)
+        metrics["row_ratio"] = delivered / max(lake.count(SNAPSHOTS.name, {"date": earlier_date}), 1)
     gate = GateLimits(
         row_ratio=settings.min_row_ratio,
         null_share=settings.max_null_share,
@@ -203,6 +281,15 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits) ->
     return {"gate": "passed", "data_docs": page}
 
 
+def _read_judged_rows(context: RunContext, date: str) -> "DataFrame":
+    """Return a date's rows of `snapshots` without those that were merged into another or left out."""
+    lake, partition = context.lake, {"date": date}
+    rows = lake.read(context.spark, SNAPSHOTS.name, partition)
+    if not lake.count(ROW_ROLES.name, partition):
+        return rows
+    return rows.join(lake.read(context.spark, ROW_ROLES.name, partition), "source_row", "left_anti")
+
+
 def _find_earlier_date(context: RunContext) -> str:
     """Return the latest earlier date that passed its gate and is still in the lake, or an empty text."""
     validated = {partition["date"] for partition in context.lake.open(PRODUCTS.name).partitions()}
@@ -211,4 +298,6 @@ def _find_earlier_date(context: RunContext) -> str:
 
 
 def _list_columns(schema: DeltaSchema) -> str:
-    return ", ".join(f"{field.name} {field.type}" for field in pa.schema(schema.to_arrow()))
+    # A column that a migration added comes after the partition columns.
+    fields = sorted(pa.schema(schema.to_arrow()), key=lambda field: str(field.name))
+    return ", ".join(f"{field.name} {field.type}" for field in fields)

@@ -21,10 +21,13 @@ from schemas.tables import CONTENT_KEY
 
 @dataclass(frozen=True)
 class PlanCounts:
-    """What a plan does, in numbers: delivered = valid + quarantined, valid = new + changed + reuse + unchanged.
+    """What a plan does, in numbers; of these sums each is exact.
+
+    delivered = valid + quarantined + merged + left_out, valid = new + changed + reuse + unchanged.
 
     Attributes:
         delivered, valid, quarantined: rows of the snapshot, those that are products, those that validation refused.
+        merged, left_out: rows that are part of another row's product, and those that the mapping leaves out.
         new, changed, reuse, deleted, held: products by fate (`jobs.state.changes.OPS`).
         unchanged: products that the collection holds as they are.
         unreadable: rows whose product id cannot be read; they hold the deletes.
@@ -44,6 +47,13 @@ class PlanCounts:
     unreadable: int = 0
     stale: int = 0
     images: int = 0
+    merged: int = 0
+    left_out: int = 0
+
+    @property
+    def judged(self) -> int:
+        """Rows that the row rules judged; rows that are one product count once."""
+        return self.delivered - self.merged - self.left_out
 
     @property
     def to_encode(self) -> int:

@@ -46,7 +46,7 @@ def transactions(table: str) -> dict[str, int]:
 
 
 def test_an_old_lake_is_refused_with_the_command_that_helps(settings: Settings) -> None:
-    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 2.*moon migrate --lake") as error:
+    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 3.*moon migrate --lake") as error:
         open_lake(settings).open("plans")
     assert error.value.exit_status == 2
 

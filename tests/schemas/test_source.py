@@ -38,6 +38,20 @@ def test_attributes_from_columns_keep_numbers_and_drop_nulls() -> None:
     assert mapped({"b": 1}, 'attributes = {columns = {brand = "b"}}').attributes == {"brand": "1"}
 
 
+PAIRS = 'attributes = { columns = ["Brand"], pairs = [["n1", "v1"], ["n2", "v2"]] }'
+
+
+def test_attributes_from_columns_of_names_and_values() -> None:
+    record = {"Brand": "Kobo", "n1": " Colour ", "v1": " red", "n2": "Size", "v2": 7}
+    assert mapped(record, PAIRS).attributes == {"Brand": "Kobo", "Colour": "red", "Size": "7"}
+    assert mapped({"n1": "Size", "v1": "S", "n2": "Size", "v2": "M"}, PAIRS).attributes == {"Size": "S, M"}
+    assert mapped({"Brand": "A", "n1": "Brand", "v1": "B", "n2": "Brand", "v2": "A"}, PAIRS).attributes == {
+        "Brand": "A, B"
+    }
+    for empty in ({"n1": "", "v1": "red"}, {"n1": "Colour", "v1": " "}, {"n1": None, "v1": None}, {"v1": "red"}):
+        assert mapped(empty, PAIRS).attributes == {}
+
+
 def test_attributes_that_are_no_map_are_an_error_of_the_row() -> None:
     row = mapped({"a": "red, striped"}, 'attributes = {column = "a"}')
     assert row.attributes is None
@@ -60,6 +74,22 @@ def test_images() -> None:
     assert images({"id": 3}, 'template = "p/{id}/{id}.jpg"')[0].uri == "file:///shop/p/3/3.jpg"
     assert images({"id": "../../etc/x"}, 'template = "p/{id}.jpg"')[0].uri == "file:///etc/x.jpg"
     assert images({"id": "a", "x": "{id}"}, 'template = "{x}.jpg"')[0].uri == "file:///shop/{id}.jpg"
+
+
+def test_image_columns_with_several_addresses_each() -> None:
+    toml = 'columns = ["image_link", "additional_image_link"]\nseparator = ","'
+    assert images({"image_link": "a.jpg", "additional_image_link": " b.jpg , ,c.jpg,"}, toml) == [
+        ImageRef(f"{BASE}/{name}.jpg", None) for name in "abc"
+    ]
+    assert images({"image_link": " ", "additional_image_link": None}, toml) == []
+    assert images({"image_link": "a.jpg,b.jpg"}, toml) == [ImageRef(f"{BASE}/{name}.jpg", None) for name in "ab"]
+
+
+def test_the_id_of_a_product_of_several_rows_is_its_key() -> None:
+    mapping = SourceMapping.parse('title = "title"\nproduct = { key = "Handle" }')
+    for key, expected in (("boot", "boot"), (7, "7"), (None, None)):
+        assert map_record({"Handle": key, "title": "Boot"}, mapping, BASE).product_id == expected
+    assert make_malformed_row("cut off", {"Handle": "boot"}, mapping).product_id == "boot"
 
 
 def test_image_versions() -> None:

@@ -46,7 +46,62 @@ def test_short_forms() -> None:
     assert mapping.format == "auto"
 
 
+SHOPIFY = """
+title = "Title"
+attributes = { columns = ["Vendor"], pairs = [["Option1 Name", "Option1 Value"], ["Option2 Name", "Option2 Value"]] }
+images = { columns = ["Image Src", "Variant Image"], separator = "," }
+product = { key = "Handle" }
+where = "Published == 'true' and `Variant Price` > 0"
+"""
+
+WOOCOMMERCE = """
+id = "ID"
+title = "Name"
+attributes = { pairs = [["Attribute 1 name", "Attribute 1 value(s)"]] }
+parent = { column = "Parent", key = "SKU", id = "ID" }
+where = "Published == 1"
+"""
+
+
+def test_rows_that_are_one_product() -> None:
+    mapping = SourceMapping.parse(SHOPIFY)
+    assert mapping.product is not None
+    assert (mapping.id, mapping.product.key) == ("Handle", "Handle")
+    assert mapping.list_columns() == [
+        "Handle", "Title", "Vendor", "Option1 Name", "Option1 Value", "Option2 Name", "Option2 Value", "Image Src",
+        "Variant Image", "Published", "Variant Price",
+    ]  # fmt: skip
+    assert SourceMapping.parse('title = "t"\nproduct = "Handle"').id == "Handle"
+    assert SourceMapping.parse('id = "Handle"\ntitle = "t"\nproduct = "Handle"').id == "Handle"
+
+
+def test_rows_with_a_parent() -> None:
+    mapping = SourceMapping.parse(WOOCOMMERCE)
+    assert mapping.list_columns() == [
+        "ID", "Name", "Attribute 1 name", "Attribute 1 value(s)", "Parent", "SKU", "Published",
+    ]  # fmt: skip
+    assert mapping.find_missing_columns(
+        ["ID", "Name", "Attribute 1 name", "Attribute 1 value(s)", "parent", "SKU"]
+    ) == {
+        "Parent": "parent",
+        "Published": None,
+    }
+
+
 MISTAKES = {
+    'title = "t"\nproduct = {keys = "h"}': ("product.keys", "did you mean key?"),
+    'title = "t"\nproduct = {}': ("product.key", "is required"),
+    'id = "i"\ntitle = "t"\nproduct = "h"': ("leave out id = 'i'",),
+    'id = "i"\ntitle = "t"\nparent = {column = "p"}': ("parent.key", "is required"),
+    'id = "i"\ntitle = "t"\nparent = {column = "p", key = "k", ids = "x"}': ("parent.ids", "did you mean id?"),
+    'id = "i"\ntitle = "t"\nwhere = "a = 1"': ("where", "compare with ==", "Write, for example"),
+    'id = "i"\ntitle = "t"\nwhere = ""': ("where", "cannot be read"),
+    'id = "i"\ntitle = "t"\nwhere = "a b == 1"': ("where", "backticks"),
+    'id = "i"\ntitle = "t"\nattributes = {pairs = [["a"]]}': ("attributes.pairs", "column of the value"),
+    'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b", "c"]]}': ("attributes.pairs", "column of the value"),
+    'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b"]], column = "c"}': ("attributes", "beside columns"),
+    'id = "i"\ntitle = "t"\nattributes = {pair = [["a", "b"]]}': ("attributes.pair", "did you mean pairs?"),
+    'id = "i"\ntitle = "t"\nwere = "a == 1"': ("were", "did you mean where?"),
     'title = "t"': ("id", 'write id = "name of the column"'),
     'id = "i"\ntitle = "t"\nimage = "x"': ("image", "did you mean images?"),
     'id = "i"\ntitle = "t"\n[images]\ntemplates = "x"': ("images.templates", "did you mean template?"),
@@ -112,4 +167,4 @@ def test_the_documentation_shows_only_mappings_that_load() -> None:
     examples = [block.split("```")[0] for block in text.split("```toml\n")[1:]]
     assert len(examples) >= 2
     for example in examples:
-        SourceMapping.parse(example if "\nid" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')
+        SourceMapping.parse(example if "\ntitle" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')

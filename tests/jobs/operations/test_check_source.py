@@ -244,3 +244,73 @@ def test_eshop(shared_data: Path, check_catalog: Check) -> None:
     assert check.is_usable
     assert levels(check)["warning"] == []
     assert {(image.width, image.height) for _, images in check.rows for image in images} == {(600, 600)}
+
+
+MERGING = """
+title = "name"
+attributes = { columns = ["type"], pairs = [["option", "value"]] }
+images = { columns = ["image"], separator = "," }
+product = { key = "handle" }
+where = "published == 'true'"
+"""
+BLANK = dict.fromkeys(("handle", "name", "type", "option", "value", "image", "published"), "")
+
+
+def write_shopify(shop: Path, *rows: dict[str, str], mapping: str = MERGING) -> Path:
+    write_csv(shop / "products.csv", [{**BLANK, **row} for row in rows])
+    (shop / "mapping.toml").write_text(mapping)
+    return shop / "products.csv"
+
+
+def test_rows_of_one_key_are_shown_as_the_product_that_a_run_makes(
+    shop: Path, check_catalog: Check, make_night
+) -> None:
+    catalog = write_shopify(
+        shop,
+        {"handle": "cup", "name": "Cup", "type": "Home", "option": "Size", "value": "S", "image": "img/1.jpg",
+         "published": "true"},
+        {"handle": "draft", "name": "Draft", "image": "img/1.jpg", "published": "false"},
+        {"handle": "cup", "value": "M", "image": "img/2.png, img/1.jpg"},
+        {"handle": "bare", "image": "img/1.jpg", "published": "true"},
+        {"handle": "draft", "image": "img/2.png"},
+    )  # fmt: skip
+    check = check_catalog(catalog)
+    assert [(row.product_id, row.title) for row, _ in check.rows] == [("cup", "Cup"), ("bare", "")]
+    cup, images = check.rows[0]
+    assert cup.attributes == {"type": "Home", "Size": "S, M"}
+    assert [(image.width, image.problem) for image in images] == [(80, None), (50, None)]
+    assert [(one.source_row, one.reason) for one in check.refusals] == [(3, "empty_title")]
+    assert "5 rows are 2 products; 2 rows are left out" in levels(check)["note"]
+    assert any("1 of 2 rows would be refused" in text for text in levels(check)["warning"])
+    context = make_night(catalog=str(catalog))
+    pull(context)
+    assert validate(context).counts == {"delivered": 5, "valid": 1, "quarantined": 1, "merged": 1, "left_out": 2}
+
+
+def test_a_variant_is_shown_with_what_its_parent_gives(shop: Path, check_catalog: Check) -> None:
+    mapping = (
+        'id = "id"\ntitle = "name"\ndescription = "text"\nimages = "image"\nparent = {column = "parent", key = "sku"}'
+    )
+    columns = dict.fromkeys(("id", "sku", "parent", "name", "text", "image"), "")
+    rows = [
+        {**columns, "id": "1", "name": "Cup red", "parent": "cup"},
+        {**columns, "id": "2", "name": "Cup blue", "parent": "id:3", "image": "img/2.png"},
+        {**columns, "id": "3", "sku": "cup", "name": "Cup", "text": "Holds tea", "image": "img/1.jpg"},
+    ]
+    write_csv(shop / "products.csv", rows)
+    (shop / "mapping.toml").write_text(mapping)
+    check = check_catalog(shop / "products.csv")
+    assert check.refusals == []
+    assert [(row.title, row.description, images[0].width) for row, images in check.rows] == [
+        ("Cup red", "Holds tea", 80), ("Cup blue", "Holds tea", 50), ("Cup", "Holds tea", 80),
+    ]  # fmt: skip
+
+
+def test_a_condition_that_takes_nothing_is_an_error(shop: Path, check_catalog: Check) -> None:
+    row = {"handle": "cup", "name": "Cup", "image": "img/1.jpg", "published": "TRUE"}
+    check = check_catalog(write_shopify(shop, row))
+    assert not check.is_usable
+    assert any("published == 'true'" in text and "every row" in text for text in levels(check)["error"])
+    misspelt = MERGING.replace("published ==", "publish ==")
+    errors = levels(check_catalog(write_shopify(shop, row, mapping=misspelt)))["error"]
+    assert any("'publish'" in text and "did you mean 'published'" in text for text in errors)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.schema import Schema
 
+from jobs.errors import SchemaVersionError
 from jobs.lake.storage import Storage
 from jobs.lake.store import SCHEMA_PROPERTY, open_lake
+from jobs.lake.writing import FileSink
+from jobs.operations import migrate
 from jobs.operations.migrate import MigrationError, _split_date, migrate_lake
 from jobs.settings import Settings
 from jobs.state.lease import LeaseBusyError, hold_lease
-from schemas.tables import TABLES
+from schemas.tables import LAKE_SCHEMA_VERSION, TABLES
 
 
 def test_a_lake_of_this_release_is_left_alone(make_settings) -> None:
@@ -72,7 +76,8 @@ def old_lake(make_settings) -> tuple[Settings, dict[str, dict[str, int]]]:
 def test_rows_partitions_and_application_transactions_are_kept(old_lake) -> None:
     settings, transactions = old_lake
     done = migrate_lake(settings)
-    assert {one.table: one.rows for one in done} == {"plans": 12, "quarantine": 12, "served": 0}
+    assert [one.version for one in done if one.table == "plans"] == [2, LAKE_SCHEMA_VERSION]
+    assert {one.table: one.rows for one in done if one.version == 2} == {"plans": 12, "quarantine": 12, "served": 0}
     lake = open_lake(settings)
     purposes = Counter(row["purpose"] for row in lake.read_arrow("plans").to_pylist())
     assert purposes == {"nightly": 6, "out-of-band-15f2b8bf": 6}
@@ -83,6 +88,72 @@ def test_rows_partitions_and_application_transactions_are_kept(old_lake) -> None
         table.create_checkpoint()
         for handle in (table, DeltaTable(lake.storage.uri(name))):
             assert {key: handle.transaction_version(key) for key in known} == known
+
+
+@pytest.fixture
+def lake_of_version_2(make_settings) -> Settings:
+    """A lake of schema version 2 with two dates of snapshots."""
+    settings = make_settings()
+    storage = Storage(settings.lake)
+    storage.open()[0].create_dir(storage.uri(), recursive=True)
+    schema = pa.schema([field for field in TABLES["snapshots"].schema if field.name != "source_values"])
+    table = DeltaTable.create(
+        storage.uri("snapshots"), Schema.from_arrow(schema), partition_by=["date"],
+        configuration={SCHEMA_PROPERTY: "2"}, raise_if_key_not_exists=False,
+    )  # fmt: skip
+    for date in ("2026-01-02", "2026-01-03"):
+        rows = [{"source_row": number, "product_id": f"p{number}", "date": date} for number in range(3)]
+        marks = CommitProperties(app_transactions=[Transaction(f"scope:date={date}", 1)])
+        write_deltalake(table, pa.Table.from_pylist(rows, schema=schema), mode="append", commit_properties=marks)
+    return settings
+
+
+def test_snapshots_get_a_column_and_no_row_is_rewritten(lake_of_version_2, spark) -> None:
+    settings = lake_of_version_2
+    files = DeltaTable(f"{settings.lake}/snapshots").file_uris()
+    with pytest.raises(SchemaVersionError, match=r"schema version 2, this code writes 3.*moon migrate"):
+        open_lake(settings).open("snapshots")
+    assert [one.as_dict() for one in migrate_lake(settings)] == [{"table": "snapshots", "version": 3, "rows": 0}]
+    lake = open_lake(settings)
+    assert lake.open("snapshots").file_uris() == files
+    partition = {"date": "2026-01-02"}
+    assert lake.read_partition_version("snapshots", partition) == 1
+    sink = FileSink(lake.storage, "snapshots", partition)
+    sink.write_rows(
+        [{**dict.fromkeys(TABLES["snapshots"].columns.names), "source_row": 9, "source_values": [("a", "b")]}]
+    )
+    lake.commit("snapshots", sink.close(), attempt="after", partition=partition)
+    found = {row.source_row: row.source_values for row in lake.read(spark, "snapshots", partition).collect()}
+    assert found == {0: None, 1: None, 2: None, 9: {"a": "b"}}
+    assert [row["source_values"] for row in lake.read_arrow("snapshots", {"date": "2026-01-03"}).to_pylist()] == [
+        None
+    ] * 3
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_killed_migration_of_version_2_continues(
+    lake_of_version_2, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    settings = lake_of_version_2
+    calls: list[str] = []
+
+    def die_at(*arguments: Any, then: Any) -> Any:
+        calls.append("call")
+        if len(calls) == step + 1:
+            raise KeyboardInterrupt
+        return then(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "_set_version", partial(die_at, then=migrate._set_version))
+        key = ("snapshots", 2)
+        patch.setitem(migrate.MIGRATIONS, key, partial(die_at, then=migrate.MIGRATIONS[key]))
+        with pytest.raises(KeyboardInterrupt):
+            migrate_lake(settings)
+    with pytest.raises(SchemaVersionError, match="moon migrate"):
+        open_lake(settings).open("snapshots")
+    assert [one.table for one in migrate_lake(settings)] == ["snapshots"]
+    assert open_lake(settings).open("snapshots").count() == 6
+    assert migrate_lake(settings) == []
 
 
 def test_two_migrations_at_once(old_lake) -> None:

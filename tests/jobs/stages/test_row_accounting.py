@@ -37,8 +37,67 @@ def test_every_fate(lite_shop: ServingShop) -> None:
     upsert(third)
     assert count_fates(third, shop.plan(third)) == {
         "delivered": 12, "unchanged": 4, "reused": 4, "encoded": 2, "kept": 0, "quarantined": 2, "stale": 1,
-        "partial": 1,
+        "partial": 1, "left_out": 0, "merged": 0,
     }  # fmt: skip
+
+
+def give_roles(context: RunContext, *roles: tuple[str, int | None]) -> None:
+    """Deliver further rows, after those of the run, that are merged into a product or left out."""
+    day = context.partition
+    snapshot = [{"source_row": row["source_row"]} for row in context.lake.read_arrow("snapshots", day).to_pylist()]
+    first = len(snapshot)
+    rows = [
+        {"source_row": first + number, "product_id": "x", "role": role, "product_row": product}
+        for number, (role, product) in enumerate(roles)
+    ]
+    rewrite(context, "snapshots", [*snapshot, *({"source_row": row["source_row"]} for row in rows)], day)
+    rewrite(context, "row_roles", rows, day)
+
+
+def test_a_merged_row_has_the_fate_of_its_product(lite_shop: ServingShop) -> None:
+    shop = lite_shop
+    upsert(shop.prepare_run(FIRST, make_items(3)))
+    context = shop.prepare_run(SECOND, [*make_items(3), *make_items(1, first=3)], refused=["bad"], unreadable=["p003"])
+    upsert(context)
+    # Rows 0 to 2 are unchanged, the photos of row 3 cannot be read, row 4 is refused.
+    give_roles(
+        context,
+        *[("merged", 0)] * 3,
+        ("merged", 3),
+        ("merged", 4),
+        ("left_out", None),
+        ("left_out", None),
+        ("merged", 2),
+    )
+    counts = count_fates(context, shop.plan(context))
+    assert {name: counts[name] for name in ("delivered", "unchanged", "quarantined", "left_out", "merged")} == {
+        "delivered": 13, "unchanged": 7, "quarantined": 4, "left_out": 2, "merged": 6,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("roles", "verdict"),
+    [
+        ([("merged", 77)], "1 lost"),  # into a product that is not there
+        ([("merged", None)], "1 lost"),
+        ([("other", 0)], "1 lost"),
+    ],
+)
+def test_a_merged_row_without_a_product_is_loud(lite_shop: ServingShop, roles: list, verdict: str) -> None:
+    context = lite_shop.prepare_run(FIRST, make_items(2))
+    upsert(context)
+    give_roles(context, *roles)
+    with pytest.raises(NightStoppedError, match=f"CONSERVATION VIOLATED.*{verdict}"):
+        count_fates(context, lite_shop.plan(context))
+    give_roles(context, ("merged", 0))
+    rewrite(
+        context,
+        "row_roles",
+        [{"source_row": 0, "product_id": "x", "role": "left_out", "product_row": None}],
+        context.partition,
+    )
+    with pytest.raises(NightStoppedError, match="CONSERVATION VIOLATED"):  # a product, and left out
+        count_fates(context, lite_shop.plan(context))
 
 
 Rows = list[dict[str, Any]]

@@ -66,7 +66,7 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
         ],
         breaker_floor=100,
     )
-    assert validate(context).counts == {"delivered": 9, "valid": 3, "quarantined": 6}
+    assert validate(context).counts == {"delivered": 9, "valid": 3, "quarantined": 6, "merged": 0, "left_out": 0}
     good = products(context)
     # p5: the first row with that id was refused, so the next one is the first good one; p1 likewise.
     assert {name: one["source_row"] for name, one in good.items()} == {"p0": 0, "p5": 6, "p1": 8}
@@ -106,13 +106,19 @@ def test_validating_again_writes_nothing_until_snapshot_or_limits_change(night_o
     before = versions()
     again = validate(context)
     assert again.details == {"gate": "passed before"}
-    assert again.counts == first.counts == {"delivered": 3, "valid": 3, "quarantined": 0}
+    assert again.counts == first.counts == {"delivered": 3, "valid": 3, "quarantined": 0, "merged": 0, "left_out": 0}
     assert versions() == before
     strict = replace(context, settings=context.settings.replace(max_title=20))
     assert validate(strict).counts["quarantined"] == 1
     # Back to the first limits: that state was there once, but it is not the one that stands.
     assert validate(context).counts["quarantined"] == 0
-    assert validate(night_of([row(0)])).counts == {"delivered": 1, "valid": 1, "quarantined": 0}
+    assert validate(night_of([row(0)])).counts == {
+        "delivered": 1,
+        "valid": 1,
+        "quarantined": 0,
+        "merged": 0,
+        "left_out": 0,
+    }
     assert set(products(context)) == {"p0"}
 
 
@@ -120,7 +126,9 @@ def test_twins_commit_once_and_rows_that_retention_removed_come_back(night_of):
     context = night_of([row(0), row(1, title=None)])
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(validate, [context, context]))
-    assert [result.counts for result in results] == [{"delivered": 2, "valid": 1, "quarantined": 1}] * 2
+    assert [result.counts for result in results] == [
+        {"delivered": 2, "valid": 1, "quarantined": 1, "merged": 0, "left_out": 0}
+    ] * 2
     assert context.lake.read_transaction_version("products", f"scope:date={context.date}") == 1
     assert context.lake.read_partition_version("quarantine", context.quarantine_partition("validate")) == 1
     context.lake.commit("products", [], attempt="retention", partition=context.partition, mode="overwrite")
@@ -143,7 +151,7 @@ def test_a_night_killed_between_its_two_commits_ends_like_a_clean_one(night_of, 
     assert list(refused(context)) == [1]
     assert products(context) == {}
     version = context.lake.open("quarantine").version()
-    assert validate(context).counts == {"delivered": 2, "valid": 1, "quarantined": 1}
+    assert validate(context).counts == {"delivered": 2, "valid": 1, "quarantined": 1, "merged": 0, "left_out": 0}
     assert context.lake.open("quarantine").version() == version
 
 
@@ -194,7 +202,7 @@ def test_a_catalogue_of_every_evil_is_pulled_and_judged_row_by_row(tmp_path, mak
     )
     context = make_night(catalog=str(shop / "a.csv"))
     pull(context)
-    assert validate(context).counts == {"delivered": 11, "valid": 2, "quarantined": 9}
+    assert validate(context).counts == {"delivered": 11, "valid": 2, "quarantined": 9, "merged": 0, "left_out": 0}
     good = products(context)
     assert good["🧵-1"]["title"] == 'Say "hi" twice'
     assert good["🧵-1"]["attributes"] == [("väri", "red")]

@@ -1,0 +1,159 @@
+"""The rows of a snapshot as products, in Spark: one shuffle by product id, and one more for parents.
+
+What is merged into what is `schemas.merging`, which `moon check-source` uses as well. Snapshots stay as delivered.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.sql import functions as F
+
+from jobs.catalog.source import load_mapping
+from jobs.state.run_context import RunContext
+from schemas.merging import (
+    ID_REFERENCE,
+    MergedRow,
+    MergeRules,
+    NumberedRow,
+    build_merge_rules,
+    fill_from_parent,
+    merge_group,
+)
+from schemas.product import ImageRef
+from schemas.source import MappedRow
+from schemas.tables import LEFT_OUT, MERGED, ROW_ROLES, SNAPSHOTS
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+BATCH_PRODUCTS = 512
+
+MERGED_SCHEMA = pa.schema(
+    [*SNAPSHOTS.columns, pa.field("source_rows", pa.list_(pa.int64())), pa.field("is_left_out", pa.bool_())]
+)
+"""Columns of a merged snapshot: a product's, the rows that it was made of, and whether ``where`` leaves it out."""
+
+
+def read_merge_rules(context: RunContext) -> MergeRules | None:
+    """Return what the run's mapping says of rows and products; None where each row is a product.
+
+    Raises:
+        NightStoppedError: A catalogue is set, and its mapping is missing or cannot be used.
+    """
+    return build_merge_rules(load_mapping(context)) if context.settings.catalog else None
+
+
+def merge_rows(snapshot: "DataFrame", rules: MergeRules) -> "DataFrame":
+    """Return the products of a snapshot with the columns of `MERGED_SCHEMA`, those that are left out included.
+
+    Args:
+        snapshot: rows of `snapshots` of one date.
+        rules: from `read_merge_rules`.
+    """
+    from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415  (spares readers without Spark)
+
+    rows = snapshot.select(*SNAPSHOTS.columns.names)
+    if rules.parent_column:
+        rows = _join_parents(rows, rules)
+    if rules.has_key:
+        # Rows without an id are nobody's continuation: they are spread, not sent to one task.
+        key = F.xxhash64(F.coalesce("product_id", F.col("source_row").cast("string")))
+        rows = rows.repartition(key).sortWithinPartitions("product_id", "source_row")
+    return rows.mapInArrow(partial(merge_batches, rules=rules), from_arrow_schema(MERGED_SCHEMA))
+
+
+def select_roles(merged: "DataFrame") -> "DataFrame":
+    """Return the rows of `row_roles`: every row that is no product of its own.
+
+    Args:
+        merged: from `merge_rows`.
+    """
+    is_left_out = F.col("is_left_out")
+    rows = merged.select("*", F.posexplode("source_rows").alias("position", "row"))
+    return rows.where(is_left_out | (F.col("position") > 0)).select(
+        F.col("row").alias("source_row"),
+        "product_id",
+        F.when(is_left_out, LEFT_OUT).otherwise(MERGED).alias("role"),
+        F.when(~is_left_out, F.col("source_row")).alias("product_row"),
+    )
+
+
+def count_roles(context: RunContext) -> dict[str, int]:
+    """Return how many rows of the run's date are merged into another row's product, and how many are left out."""
+    counts = {MERGED: 0, LEFT_OUT: 0}
+    if context.lake.count(ROW_ROLES.name, context.partition):
+        roles = context.lake.read(context.spark, ROW_ROLES.name, context.partition)
+        counts |= {row["role"]: row["count"] for row in roles.groupBy("role").count().collect()}
+    return counts
+
+
+def merge_batches(batches: Iterable[pa.RecordBatch], rules: MergeRules) -> Iterator[pa.RecordBatch]:
+    """Yield batches of `MERGED_SCHEMA`.
+
+    Args:
+        batches: rows of `snapshots`, each perhaps with its ``parent``; with `MergeRules.has_key` all rows of a product
+            id one after the other, by ascending number.
+        rules: from `read_merge_rules`.
+    """
+    rows = (_read_row(record) for batch in batches for record in batch.to_pylist())
+    waiting: list[dict[str, object]] = []
+    for _, group in groupby(rows, key=lambda numbered: numbered[1].product_id):
+        waiting += [_write_row(product) for product in merge_group(list(group), rules)]
+        if len(waiting) >= BATCH_PRODUCTS:
+            yield pa.RecordBatch.from_pylist(waiting, schema=MERGED_SCHEMA)
+            waiting = []
+    if waiting:
+        yield pa.RecordBatch.from_pylist(waiting, schema=MERGED_SCHEMA)
+
+
+def _join_parents(rows: "DataFrame", rules: MergeRules) -> "DataFrame":
+    """Return the rows with the row of their parent as the column ``parent``, null where there is none."""
+    value = F.col("source_values")
+    named = value[rules.parent_column]
+    by_id = F.concat(F.lit(ID_REFERENCE), value[rules.parent_id])
+    wanted = rows.select(named.alias("reference")).where("reference IS NOT NULL").distinct()
+    parents = (
+        rows.select(F.explode(F.array(value[rules.parent_key], by_id)).alias("reference"), F.struct("*").alias("row"))
+        .join(wanted, "reference", "left_semi")
+        .groupBy("reference")
+        .agg(F.min_by("row", "row.source_row").alias("parent"))
+    )
+    # Most rows have no parent: a value of their own spreads them over the tasks of the join.
+    nobody = F.concat(F.lit("\0"), F.col("source_row").cast("string"))
+    return rows.withColumn("reference", F.coalesce(named, nobody)).join(parents, "reference", "left").drop("reference")
+
+
+def _read_row(record: dict[str, Any]) -> NumberedRow:
+    parent = record.pop("parent", None)
+    row = _make_row(record)
+    return record["source_row"], row if parent is None else fill_from_parent(row, _make_row(parent))
+
+
+def _make_row(record: dict[str, Any]) -> MappedRow:
+    return MappedRow(
+        product_id=record["product_id"],
+        title=record["title"],
+        description=record["description"],
+        category=record["category"] or [],
+        attributes=None if record["attributes"] is None else dict(record["attributes"]),
+        attributes_error=record["attributes_error"],
+        row_error=record["row_error"],
+        images=[ImageRef(**image) for image in record["images"] or ()],
+        source_values=None if record["source_values"] is None else dict(record["source_values"]),
+    )
+
+
+def _write_row(product: MergedRow) -> dict[str, object]:
+    row = product.row
+    return {
+        **vars(row),
+        "source_row": product.source_rows[0],
+        "attributes": None if row.attributes is None else list(row.attributes.items()),
+        "images": [vars(image) for image in row.images],
+        "source_values": None if row.source_values is None else list(row.source_values.items()),
+        "source_rows": list(product.source_rows),
+        "is_left_out": product.is_left_out,
+    }

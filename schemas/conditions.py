@@ -1,0 +1,238 @@
+"""Conditions over named fields: ``where`` of a mapping and ``--where`` of a command, parsed and evaluated.
+
+Python's parser reads the text, and every node of its tree has to be on a list: the result is plain data, and no text of
+a user is ever executed. The spelling is that of a Milvus filter (docs/decisions/0038-row-filter.md); a name that is no
+identifier, such as a column with a space, stands in backticks.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+MAX_EXPRESSION_CHARACTERS = 2000
+
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_OPERATORS: dict[type[ast.cmpop], str] = {
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+}  # fmt: skip
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+_QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?P<name>[^`]+)`""")
+_PLACEHOLDER = "_quoted_name_"
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+
+Value = str | int | float
+
+
+class ConditionError(ValueError):
+    """The text is no condition that is understood; the message says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A field compared with a value by an operator of `COMPARISONS`."""
+
+    field: str
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A field that equals one of several values."""
+
+    field: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Contains:
+    """A field that has a part inside."""
+
+    field: str
+    part: str
+
+
+@dataclass(frozen=True)
+class Negation:
+    """The opposite of a condition."""
+
+    condition: "Condition"
+
+
+@dataclass(frozen=True)
+class Junction:
+    """Several conditions, of which all must hold, or one."""
+
+    conditions: tuple["Condition", ...]
+    needs_all: bool
+
+
+Condition = Comparison | OneOf | Contains | Negation | Junction
+
+
+def parse_condition(text: str, fields: Mapping[str, type] | None = None) -> Condition:
+    """Return a condition as data.
+
+    ``==  !=  <  <=  >  >=`` compare a field with a text or number, ``in [...]`` with several, ``"word" in field`` looks
+    inside a text; ``and``, ``or``, ``not`` and brackets join them.
+
+    Args:
+        text: the condition.
+        fields: the fields that there are, with the type of their values (str or int); None: the columns of a source,
+            of any name, which compare with texts and with numbers.
+
+    Raises:
+        ConditionError: the text is no such condition.
+    """
+    if len(text) > MAX_EXPRESSION_CHARACTERS:
+        raise ConditionError(f"the expression has {len(text):,} characters, more than {MAX_EXPRESSION_CHARACTERS:,}")
+    names: list[str] = []
+
+    def replace(match: re.Match[str]) -> str:
+        if match["name"] is None:  # a text in quotes, in which a backtick is only a character
+            return match[0]
+        names.append(match["name"])
+        return f"{_PLACEHOLDER}{len(names) - 1}"
+
+    try:
+        tree = ast.parse(_QUOTED.sub(replace, text).strip(), mode="eval")
+        return _Reader(names, fields).read(tree.body)
+    except ConditionError:
+        raise
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        hint = "; compare with ==" if "=" in text and "==" not in text else ""
+        raise ConditionError(f"{text!r} cannot be read ({getattr(error, 'msg', None) or error}{hint})") from error
+
+
+def list_fields(condition: Condition) -> list[str]:
+    """Return the fields that a condition names, each once, in its order."""
+    return list(dict.fromkeys(_iterate_fields(condition)))
+
+
+def evaluate_condition(condition: Condition, values: Mapping[str, str | None]) -> bool:
+    """Return whether a condition holds.
+
+    Args:
+        condition: over columns of a source.
+        values: text by column; an absent one is the empty text. Against a number a text compares as a number, and a
+            text that is none is only unequal to every number.
+    """
+    match condition:
+        case Comparison(field, name, value):
+            return _compare(values.get(field) or "", name, value)
+        case OneOf(field, allowed):
+            return any(_compare(values.get(field) or "", "==", value) for value in allowed)
+        case Contains(field, part):
+            return part in (values.get(field) or "")
+        case Negation(inner):
+            return not evaluate_condition(inner, values)
+        case Junction(conditions, needs_all):
+            found = (evaluate_condition(inner, values) for inner in conditions)
+            return all(found) if needs_all else any(found)
+
+
+def _compare(text: str, name: str, value: Value) -> bool:
+    if isinstance(value, str):
+        return bool(COMPARISONS[name](text, value))
+    number = _NUMBER.fullmatch(text.strip())
+    return bool(COMPARISONS[name](float(number[0]), value)) if number else name == "!="
+
+
+def _iterate_fields(condition: Condition) -> Iterator[str]:
+    match condition:
+        case Negation(inner):
+            yield from _iterate_fields(inner)
+        case Junction(conditions):
+            for inner in conditions:
+                yield from _iterate_fields(inner)
+        case Comparison(field) | OneOf(field) | Contains(field):
+            yield field
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Turns the nodes of Python's tree into a condition.
+
+    Attributes:
+        names: the names in backticks, by the number in their placeholder.
+        fields: as for `parse_condition`.
+    """
+
+    names: list[str]
+    fields: Mapping[str, type] | None
+
+    def read(self, node: ast.expr) -> Condition:
+        match node:
+            case ast.BoolOp():
+                return Junction(tuple(map(self.read, node.values)), isinstance(node.op, ast.And))
+            case ast.UnaryOp(op=ast.Not()):
+                return Negation(self.read(node.operand))
+            case ast.Compare():
+                sides = [node.left, *node.comparators]
+                found = tuple(map(self._read_comparison, sides[:-1], node.ops, sides[1:]))
+                return found[0] if len(found) == 1 else Junction(found, needs_all=True)
+        raise ConditionError(f"{self._show(node)} is no condition")
+
+    def _read_comparison(self, left: ast.expr, comparison: ast.cmpop, right: ast.expr) -> Condition:
+        if isinstance(comparison, ast.In):
+            return self._read_membership(left, right)
+        if isinstance(comparison, ast.NotIn):
+            return Negation(self._read_membership(left, right))
+        name = _OPERATORS.get(type(comparison))
+        if name is None:
+            raise ConditionError(f"{type(comparison).__name__.lower()!r} is no comparison here")
+        if _is_constant(left):  # 2 <= images
+            field, kind = self._read_field(right)
+            return Comparison(field, _MIRRORED[name], self._read_value(left, kind))
+        field, kind = self._read_field(left)
+        return Comparison(field, name, self._read_value(right, kind))
+
+    def _read_membership(self, left: ast.expr, right: ast.expr) -> Condition:
+        """Return ``field in [values]`` or ``"part" in field``."""
+        if isinstance(right, ast.List | ast.Tuple):
+            field, kind = self._read_field(left)
+            return OneOf(field, tuple(self._read_value(item, kind) for item in right.elts))
+        field, kind = self._read_field(right)
+        if kind is int:
+            raise ConditionError(f"{field} is a number: nothing is in it")
+        return Contains(field, str(self._read_value(left, str)))
+
+    def _read_field(self, node: ast.expr) -> tuple[str, type | None]:
+        """Return a field and the type of its values; None for a column, which compares with texts and numbers."""
+        if isinstance(node, ast.Name):
+            number = node.id.removeprefix(_PLACEHOLDER)
+            is_quoted = node.id != number and number.isdecimal() and int(number) < len(self.names)
+            name = self.names[int(number)] if is_quoted else node.id
+            if self.fields is None:
+                return name, None
+            if name in self.fields:
+                return name, self.fields[name]
+        raise ConditionError(f"{self._show(node)} is no field")
+
+    def _read_value(self, node: ast.expr, kind: type | None) -> Value:
+        is_negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        inner = node.operand if isinstance(node, ast.UnaryOp) and is_negative else node
+        value = inner.value if isinstance(inner, ast.Constant) else None
+        # A bool is an int to isinstance.
+        if type(value) not in ((str, int, float) if kind is None else (kind,)) or (is_negative and type(value) is str):
+            wanted = {str: "text in quotes", int: "whole number"}.get(kind or object, "text in quotes or number")
+            raise ConditionError(f"{self._show(node)} is no {wanted}")
+        return -value if is_negative else value  # type: ignore[operator, return-value]
+
+    def _show(self, node: ast.expr) -> str:
+        text = re.sub(f"{_PLACEHOLDER}(\\d+)", self._restore_name, ast.unparse(node))
+        return repr(text)
+
+    def _restore_name(self, match: re.Match[str]) -> str:
+        number = int(match[1])
+        return f"`{self.names[number]}`" if number < len(self.names) else match[0]
+
+
+def _is_constant(node: ast.expr) -> bool:
+    return isinstance(node.operand if isinstance(node, ast.UnaryOp) else node, ast.Constant)

@@ -1,0 +1,210 @@
+"""Rows to products: rows of one key become one product, variants take from their parent, and ``where`` leaves out.
+
+Pure functions over mapped rows: the stage validate runs them in Spark's tasks, `moon check-source` in its own process.
+Source: docs/decisions/0042-rows-to-products.md.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import groupby
+
+from schemas.conditions import Condition, evaluate_condition, parse_condition
+from schemas.product import ImageRef
+from schemas.source import MappedRow
+from schemas.source_mapping import SourceMapping
+from schemas.source_values import join_values
+
+ID_REFERENCE = "id:"
+"""Start of a reference to a parent by its id, as WooCommerce writes it where the parent has no SKU."""
+
+NumberedRow = tuple[int, MappedRow]
+
+
+@dataclass(frozen=True)
+class MergeRules:
+    """What a mapping says of rows and products.
+
+    Attributes:
+        has_key: whether rows of one product id are one product.
+        pairs: columns of an attribute's name and value; only with `has_key`.
+        parent_column: column that refers to the parent; empty without parents.
+        parent_key, parent_id: columns by whose value a parent is found.
+        where: condition that a product has to meet; empty for none.
+    """
+
+    has_key: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
+    parent_column: str = ""
+    parent_key: str = ""
+    parent_id: str = ""
+    where: str = ""
+
+    @cached_property
+    def condition(self) -> Condition | None:
+        """`where` as data; None without one."""
+        return parse_condition(self.where) if self.where else None
+
+    def as_text(self) -> str:
+        """Return a text that differs for different rules."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class MergedRow:
+    """A product, or a row that belongs to none.
+
+    Attributes:
+        row: the merged row, as the row rules judge it.
+        source_rows: numbers of the rows that it was made of, ascending; the first one is the product's.
+        is_left_out: whether `MergeRules.where` leaves it out.
+    """
+
+    row: MappedRow
+    source_rows: tuple[int, ...]
+    is_left_out: bool = False
+
+
+def build_merge_rules(mapping: SourceMapping) -> MergeRules | None:
+    """Return what a mapping says of rows and products; None where each row is a product, judged as it is."""
+    if mapping.kept_columns is None:
+        return None
+    parent, attributes = mapping.parent, mapping.attributes
+    pairs = (attributes.pairs or []) if mapping.product and attributes else []
+    return MergeRules(
+        has_key=mapping.product is not None,
+        pairs=tuple((name, value) for name, value in pairs),
+        parent_column=parent.column if parent else "",
+        parent_key=parent.key if parent else "",
+        parent_id=(parent.id or mapping.id) if parent else "",
+        where=mapping.where or "",
+    )
+
+
+def merge_snapshot(rows: Iterable[NumberedRow], rules: MergeRules) -> list[MergedRow]:
+    """Return the products of a whole snapshot, in the order of their first rows.
+
+    Args:
+        rows: (source_row, row) in any order.
+        rules: from `build_merge_rules`.
+    """
+    ordered = sorted(rows, key=lambda numbered: numbered[0])
+    parents: dict[str, MappedRow] = {}
+    for _, row in ordered:
+        for reference in list_references(row, rules):
+            parents.setdefault(reference, row)
+    filled = [(number, fill_from_parent(row, parents.get(get_parent(row, rules) or ""))) for number, row in ordered]
+    filled.sort(key=lambda numbered: (numbered[1].product_id or "", numbered[0]))
+    merged = [
+        product
+        for _, group in groupby(filled, key=lambda numbered: numbered[1].product_id)
+        for product in merge_group(list(group), rules)
+    ]
+    return sorted(merged, key=lambda product: product.source_rows)
+
+
+def list_references(row: MappedRow, rules: MergeRules) -> list[str]:
+    """Return the texts by which variants may name a row as their parent."""
+    values = row.source_values
+    if not rules.parent_column or values is None:
+        return []
+    key, number = values.get(rules.parent_key), values.get(rules.parent_id)
+    return [*([key] if key else []), *([ID_REFERENCE + number] if number else [])]
+
+
+def get_parent(row: MappedRow, rules: MergeRules) -> str | None:
+    """Return the text by which a row names its parent; None without a parent."""
+    return (row.source_values or {}).get(rules.parent_column)
+
+
+def fill_from_parent(row: MappedRow, parent: MappedRow | None) -> MappedRow:
+    """Return a variant's row with what it lacks from its parent; the title stays its own."""
+    if parent is None or row.row_error is not None:
+        return row
+    attributes = row.attributes
+    if attributes is not None:
+        attributes = {**attributes, **_select_lacking(parent.attributes or {}, attributes)}
+    return replace(
+        row,
+        description=_first_text([row.description, parent.description]),
+        category=row.category or parent.category,
+        attributes=attributes,
+        images=row.images or parent.images,
+    )
+
+
+def merge_group(rows: Sequence[NumberedRow], rules: MergeRules) -> list[MergedRow]:
+    """Return what the rows of one product id are: with `MergeRules.has_key` one product, else a product each.
+
+    Args:
+        rows: (source_row, row) of one product id, ascending. A row that cannot be read, and one without an id, is
+            nobody's continuation: it is returned on its own.
+        rules: from `build_merge_rules`.
+    """
+    alone = [numbered for numbered in rows if not rules.has_key or not _has_key(numbered[1])]
+    together = [numbered for numbered in rows if rules.has_key and _has_key(numbered[1])]
+    groups = [[numbered] for numbered in alone] + ([together] if together else [])
+    return [
+        MergedRow(_merge(group, rules), tuple(number for number, _ in group), _is_left_out(group, rules))
+        for group in groups
+    ]
+
+
+def _has_key(row: MappedRow) -> bool:
+    return row.row_error is None and bool(row.product_id and row.product_id.strip())
+
+
+def _is_left_out(rows: Sequence[NumberedRow], rules: MergeRules) -> bool:
+    """Judge the condition on the product: each column has its first value, since continuation rows leave it empty."""
+    if rules.condition is None or rows[0][1].row_error is not None:
+        return False
+    values: dict[str, str] = {}
+    for _, row in rows:
+        values = {**(row.source_values or {}), **values}
+    return not evaluate_condition(rules.condition, values)
+
+
+def _merge(rows: Sequence[NumberedRow], rules: MergeRules) -> MappedRow:
+    first = rows[0][1]
+    if len(rows) == 1:
+        return first
+    members = [row for _, row in rows]
+    error = next((row.attributes_error for row in members if row.attributes_error is not None), None)
+    images: dict[str, ImageRef] = {}
+    for image in (image for row in members for image in row.images):
+        images.setdefault(image.uri, image)
+    return replace(
+        first,
+        title=_first_text([row.title for row in members]),
+        description=_first_text([row.description for row in members]),
+        category=next((row.category for row in members if row.category), first.category),
+        attributes=None if error is not None else _merge_attributes(members, rules),
+        attributes_error=error,
+        images=list(images.values()),
+    )
+
+
+def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str, str]:
+    """Return the attributes of all rows; a name keeps all its values, each once, in the order of the rows."""
+    pairs: list[tuple[str, str]] = []
+    # Shopify writes the name of an option in the product's first row only, wherever that is in the file.
+    names: dict[str, str] = {}
+    for row in rows:
+        names = {**(row.source_values or {}), **names}
+    for row in rows:
+        pairs += [(name, text) for name, text in (row.attributes or {}).items() if text.strip()]
+        values = row.source_values or {}
+        for name_column, value_column in rules.pairs:
+            if name_column not in values and value_column in values and name_column in names:
+                pairs.append((names[name_column].strip(), values[value_column].strip()))
+    return join_values(pairs)
+
+
+def _first_text(texts: Sequence[str | None]) -> str | None:
+    """Return the first text that is not empty; of empty ones the first as it was delivered."""
+    return next((text for text in texts if text is not None and text.strip()), texts[0])
+
+
+def _select_lacking(offered: Mapping[str, str], present: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in offered.items() if not (present.get(name) or "").strip()}
