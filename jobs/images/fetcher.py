@@ -309,9 +309,11 @@ def _explain_error(request: FetchRequest, error: Exception) -> FetchError:
     if forbidden is not None:
         return FetchError(_fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(forbidden)))
     words = re.sub(r"\s+", " ", str(error)).replace(request.uri, mask_query(request.uri))[:200]
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return FetchError(_fail(request, Reason.IMAGE_UNREADABLE, "cut", f"the body is incomplete: {words}"), 0.0)
     failure = _fail(request, Reason.IMAGE_UNREACHABLE, "connection", f"{type(error).__name__}: {words}")
-    is_broken = isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionResetError)
-    return FetchError(failure, 0.0 if is_broken else None)
+    has_broken_off = isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError)
+    return FetchError(failure, 0.0 if has_broken_off else None)
 
 
 def _wait_for_retry(state: RetryCallState) -> float:

@@ -140,7 +140,7 @@ def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFram
         ``stored`` (`jobs.images.store.StoredPart` or null) and ``failure`` (reason and detail of a photo by URL that
         has no version; else null).
     """
-    if not lake.count(STORED_IMAGES.name, {}):
+    if not lake.count(STORED_IMAGES.name, {}) and not lake.count(IMAGE_VERSIONS.name, {"date": date}):
         nothing = {"stored": F.lit(None).cast(_STORED_TYPE), "failure": F.lit(None).cast(_FAILURE_TYPE)}
         return images.withColumns({"key": F.col("uri"), **nothing})
     stored = lake.read(spark, STORED_IMAGES.name)

@@ -78,6 +78,7 @@ def test_a_killed_fetch_continues_where_it_was(make_night, tmp_path: Path, host:
     assert counts["fetched"] == counts["wanted"] == 30 and not host.requests
 
 
+@pytest.mark.long
 def test_a_fetch_in_waves_commits_as_it_goes(make_night, tmp_path: Path, host: ImageHost, monkeypatch) -> None:
     night = prepare(make_night(FIRST, **write_shop(tmp_path, host, 300), host_connections=4))
     for answer in host.answers.values():
@@ -87,6 +88,7 @@ def test_a_fetch_in_waves_commits_as_it_goes(make_night, tmp_path: Path, host: I
     assert len(night.lake.files("images")) > 1
 
 
+@pytest.mark.long
 def test_photos_without_a_validator_are_read_again_and_equal_bytes_change_nothing(
     make_night, tmp_path: Path, host: ImageHost
 ) -> None:
@@ -129,7 +131,7 @@ def test_three_thousand_photos_of_hosts_that_fail_in_every_way(make_night, tmp_p
     assert counts["fetched"] == 3000 - away
     assert counts["fetched"] + counts["refused"] + counts["unreachable"] == counts["wanted"] == 3000
     failed = first.lake.read(first.spark, "image_versions").where(F.col("cause").isNotNull())
-    assert {row.cause for row in failed.collect()} == {"404", "403", "429", "timeout", "connection", "forbidden"}
+    assert {row.cause for row in failed.collect()} == {"404", "403", "429", "timeout", "cut", "forbidden"}
     for number in range(3000):
         host.answers[f"/{number}.jpg"] = Answer(body=PHOTO + str(number).encode())
     host.forget_requests()
