@@ -80,7 +80,7 @@ def read_image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: 
 
 def _check_spelling(uri: str, allowed_roots: tuple[str, ...]) -> None:
     if not is_under(uri, allowed_roots):
-        raise BadImageError(Reason.IMAGE_FORBIDDEN, f"{uri} is not under an allowed root")
+        raise BadImageError(Reason.IMAGE_FORBIDDEN, f"{mask_query(uri)} is not under an allowed root")
 
 
 def _resolve_path(path: str, allowed_roots: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import jobs.stages.encode_task
+from jobs.images.store import ImageReader
 from jobs.lake.storage import Storage
 from jobs.lake.writing import AddedFile
 from jobs.stages.encode_task import BrokenVectorError, EncodeJob, prepare_item, run_encode_task
@@ -25,6 +26,7 @@ REGION = pa.struct(
         ("box", pa.list_(pa.float32())),
         ("score", pa.float32()),
         ("source", pa.string()),
+        ("stored", pa.struct([("pack", pa.string())])),
     ]
 )
 SCHEMA = PRODUCTS.columns.append(pa.field("regions", pa.list_(REGION)))
@@ -128,12 +130,13 @@ def test_the_refused_row_can_be_read_back(job, folder):
 
 
 def test_the_region_decides_the_crop(folder, encoder):
-    roots = (folder_uri(str(folder)),)
+    reader = ImageReader(Storage(str(folder)), (folder_uri(str(folder)),))
     item = row(folder, "p", "a.jpg")
-    with_crop = prepare_item(item, encoder, roots, 2).prepared
-    whole = {"image_index": 0, "image_sha256": "b", "box": list(WHOLE_IMAGE), "score": 0.1, "source": "whole_image"}
+    item["regions"] = [{**region, "stored": None} for region in item["regions"]]
+    with_crop = prepare_item(item, encoder, reader, 2).prepared
+    whole = {**item["regions"][0], "image_sha256": "b", "box": list(WHOLE_IMAGE), "score": 0.1, "source": "whole_image"}
     for regions in ([whole], [whole, *item["regions"]], [*item["regions"], whole]):  # of two always the same
-        without = prepare_item({**item, "regions": regions}, encoder, roots, 2).prepared
+        without = prepare_item({**item, "regions": regions}, encoder, reader, 2).prepared
         assert (len(with_crop.views), len(without.views)) == (2, 1)
 
 

@@ -10,9 +10,9 @@ from pyspark import TaskContext
 from pyspark.sql import functions as F
 
 from jobs.lake.storage import Storage
+from jobs.lake.writing import TableSinks
 from jobs.stages.task_io import (
     TASKS_PER_SLOT,
-    TableSinks,
     choose_task_count,
     prefetch_map,
     repartition_by_key,
