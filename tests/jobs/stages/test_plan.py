@@ -177,6 +177,35 @@ def test_breaker_stops_and_the_named_override_passes(world):
     assert plan(world.context()).details["run_id"] == result.details["run_id"]  # frozen: the override stands
 
 
+def test_rows_of_a_product_count_once_for_the_breakers(world, seed):
+    world.serve(many(0, 40), date="2026-01-01")
+    world.deliver(many(0, 30), refused=[f"p{n:03}" for n in range(30, 40)])
+    context = world.context(breaker_floor=5, max_refusals=0.2)
+    # Further rows are part of the products, or left out: 10 of 40 products are refused, not 10 of 400 rows.
+    snapshot = [{"source_row": n} for n in range(400)]
+    seed(context.lake, "snapshots", snapshot, {"date": DATE}, mode="overwrite")
+    roles = [{"source_row": n, "product_id": "x", "role": "merged", "product_row": 0} for n in range(40, 380)]
+    roles += [{"source_row": n, "product_id": "y", "role": "left_out"} for n in range(380, 400)]
+    seed(context.lake, "row_roles", roles, {"date": DATE}, mode="overwrite")
+    with pytest.raises(NightStoppedError, match=r"refused 10 of 40 delivered rows \(25.0%\)"):
+        plan(context)
+    counts = plan(world.context(breaker_floor=5, max_refusals=0.3)).counts
+    names = ("delivered", "valid", "quarantined", "merged", "left_out")
+    assert [counts[name] for name in names] == [400, 30, 10, 340, 20]
+    assert counts["delivered"] == sum(counts[name] for name in names[1:])
+
+
+def test_what_the_condition_leaves_out_is_absent_for_the_delete_breaker(world, seed):
+    world.serve(many(0, 40), date="2026-01-01")
+    world.deliver(many(0, 30))
+    context = world.context(breaker_floor=5, max_deletes=0.2)
+    seed(context.lake, "snapshots", [{"source_row": n} for n in range(40)], {"date": DATE}, mode="overwrite")
+    roles = [{"source_row": n, "product_id": f"p{n:03}", "role": "left_out"} for n in range(30, 40)]
+    seed(context.lake, "row_roles", roles, {"date": DATE}, mode="overwrite")
+    with pytest.raises(NightStoppedError, match="would delete 10 of 40 served products"):
+        plan(context)
+
+
 def test_refusals_trip_the_breaker_but_hold_the_deletes(world):
     world.serve(many(0, 40))
     world.deliver(many(0, 20), refused=many(20, 40))
