@@ -11,7 +11,9 @@ from packaging.utils import canonicalize_name
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 PROJECT = DOCUMENT["project"]
-EXTRAS = PROJECT["optional-dependencies"]
+EXTRAS = {name: wanted for name, wanted in PROJECT["optional-dependencies"].items() if name != "stores"}
+"""All but the drivers of object stores, which belong to no environment of ours: whoever needs one installs it."""
+
 WANTED = {"": PROJECT["dependencies"], **EXTRAS}
 LOCKED_BY = {"": "jobs", "jobs": "jobs", "train": "train", "dev": "dev"}
 """Lock of each extra; "" is what everyone gets."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.images.fetcher import FAILED, FETCHED, Fetcher, FetchPolicy, FetchRequest, FetchResult
+from jobs.images.answers import FAILED, FETCHED, FetchRequest, FetchResult
+from jobs.images.fetcher import Fetcher, FetchPolicy
 from jobs.images.store import PackWriter
 from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks

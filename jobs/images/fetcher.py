@@ -6,12 +6,8 @@ be under an allowed root. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 import asyncio
-import hashlib
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from urllib.parse import quote, urljoin
 
@@ -19,24 +15,30 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from yarl import URL
 
+from jobs.images.answers import (
+    FAILED,
+    FETCHED,
+    NOT_MODIFIED,
+    FetchError,
+    FetchRequest,
+    FetchResult,
+    choose_wait,
+    explain_error,
+    explain_status,
+    fail,
+)
 from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules, get_host, parse_site
 from jobs.images.reading import MAX_IMAGE_BYTES
 from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_start, decode_image
 from schemas.uri import canonicalise_uri, mask_query
 from validation.reasons import Reason
 
-FETCHED, NOT_MODIFIED, FAILED = "fetched", "not_modified", "failed"
-
 MAX_REDIRECTS = 5
 ATTEMPTS = 4
 """Requests for a photo whose host answers 429 or 5xx or breaks off; waits of 0.5, 1 and 2 seconds between them."""
 
-MAX_RETRY_AFTER = 20.0
-"""Seconds that a host's Retry-After is waited for; a host that wants more is asked on another night."""
-
 HEADERS = {"User-Agent": "moon-nightly (product photos)", "Accept": "image/*,*/*;q=0.5"}
 
-_GONE = (404, 410)
 _NOT_MODIFIED = 304
 _LEGAL = "!#$%&'()*+,/:;=?@~-._"  # what a path or query may hold as it is; the rest is percent-encoded
 
@@ -62,64 +64,6 @@ class FetchPolicy:
     give_up_after: int
     use_proxy: bool = False
     max_bytes: int = MAX_IMAGE_BYTES
-
-
-@dataclass(frozen=True)
-class FetchRequest:
-    """A photo to ask for.
-
-    Attributes:
-        uri: Canonical address.
-        etag, last_modified: Validators of its last answer.
-        is_known: Whether a photo of this address is kept: another one replaces it only if it can be decoded.
-    """
-
-    uri: str
-    etag: str | None = None
-    last_modified: str | None = None
-    is_known: bool = False
-
-
-@dataclass(frozen=True)
-class FetchResult:
-    """What a host answered.
-
-    Attributes:
-        request: What was asked.
-        outcome: fetched (data is set), not_modified or failed.
-        reason, cause, detail: Of a failure: reason code, a short cause such as ``503`` or ``timeout``, a sentence.
-        etag, last_modified: Validators for the next time.
-        is_asked: False where the host was given up before this photo's turn.
-    """
-
-    request: FetchRequest
-    outcome: str
-    data: bytes = b""
-    reason: str = ""
-    cause: str = ""
-    detail: str = ""
-    etag: str | None = None
-    last_modified: str | None = None
-    is_asked: bool = True
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the body as 64 hex digits."""
-        return hashlib.sha256(self.data).hexdigest()
-
-
-class FetchError(Exception):
-    """One photo's failure inside the fetcher.
-
-    Attributes:
-        result: What becomes of the request.
-        wait: Seconds after which a retry is right; None: it is not.
-    """
-
-    def __init__(self, result: FetchResult, wait: float | None = None) -> None:
-        super().__init__(result.detail)
-        self.result = result
-        self.wait = wait
 
 
 @dataclass
@@ -214,7 +158,7 @@ class Fetcher:
         except FetchError as error:
             if error.wait is None:
                 raise
-            await asyncio.sleep(_choose_wait(error.wait, 1))
+            await asyncio.sleep(choose_wait(error.wait, 1))
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, FetchError) and error.wait is not None),
             wait=_wait_for_retry,
@@ -243,11 +187,11 @@ class Fetcher:
             except (FetchError, asyncio.CancelledError):
                 raise
             except ForbiddenAddressError as error:
-                raise FetchError(_fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(error))) from error
+                raise FetchError(fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(error))) from error
             except TimeoutError as error:
-                raise FetchError(_fail(request, Reason.IMAGE_UNREACHABLE, "timeout", "no answer in time")) from error
+                raise FetchError(fail(request, Reason.IMAGE_UNREACHABLE, "timeout", "no answer in time")) from error
             except Exception as error:  # aiohttp raises classes of its own, and any parser may raise anything
-                raise _explain_error(request, error) from error
+                raise explain_error(request, error) from error
 
     async def _follow(self, request: FetchRequest) -> FetchResult:
         url = request.uri
@@ -261,7 +205,7 @@ class Fetcher:
                     url = canonicalise_uri(urljoin(url, location), url)
                     continue
                 return await self._read(request, response)
-        raise FetchError(_fail(request, Reason.IMAGE_UNREACHABLE, "redirects", f"more than {MAX_REDIRECTS} redirects"))
+        raise FetchError(fail(request, Reason.IMAGE_UNREACHABLE, "redirects", f"more than {MAX_REDIRECTS} redirects"))
 
     async def _read(self, request: FetchRequest, response: aiohttp.ClientResponse) -> FetchResult:
         etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
@@ -269,13 +213,13 @@ class Fetcher:
             kept = (etag or request.etag, modified or request.last_modified)
             return FetchResult(request, NOT_MODIFIED, etag=kept[0], last_modified=kept[1])
         if response.status != 200:
-            raise _explain_status(request, response)
+            raise explain_status(request, response)
         data = bytearray()
         async for part in response.content.iter_any():
             data += part
             if len(data) > self.policy.max_bytes:
                 detail = f"more than {self.policy.max_bytes:,} bytes"
-                raise FetchError(_fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
+                raise FetchError(fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
         # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
         is_whole = response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "")
         try:
@@ -284,58 +228,13 @@ class Fetcher:
             else:
                 decode_image(bytes(data), min_stored_side=MIN_PHOTO_SIDE)
         except BadImageError as error:
-            raise FetchError(_fail(request, error.reason, "not an image", error.detail)) from error
+            raise FetchError(fail(request, error.reason, "not an image", error.detail)) from error
         return FetchResult(request, FETCHED, bytes(data), etag=etag, last_modified=modified)
-
-
-def _fail(request: FetchRequest, reason: str, cause: str, detail: str) -> FetchResult:
-    return FetchResult(request, FAILED, reason=reason, cause=cause, detail=f"{mask_query(request.uri)}: {detail}")
-
-
-def _explain_status(request: FetchRequest, response: aiohttp.ClientResponse) -> FetchError:
-    """Return the failure that a status means; only 404 and 410 say that there is no such photo."""
-    status = response.status
-    reason = Reason.IMAGE_MISSING if status in _GONE else Reason.IMAGE_UNREACHABLE
-    failure = _fail(request, reason, str(status), f"{status} {response.reason or ''}".rstrip())
-    if status != 429 and status < 500:
-        return FetchError(failure)
-    wait = _parse_retry_after(response.headers.get("Retry-After"))
-    return FetchError(failure, wait if wait <= MAX_RETRY_AFTER else None)
-
-
-def _explain_error(request: FetchRequest, error: Exception) -> FetchError:
-    """Return the failure that an exception of the client means; a connection that broke off is tried again."""
-    forbidden = error.__cause__ if isinstance(error.__cause__, ForbiddenAddressError) else None
-    if forbidden is not None:
-        return FetchError(_fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(forbidden)))
-    words = re.sub(r"\s+", " ", str(error)).replace(request.uri, mask_query(request.uri))[:200]
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return FetchError(_fail(request, Reason.IMAGE_UNREADABLE, "cut", f"the body is incomplete: {words}"), 0.0)
-    failure = _fail(request, Reason.IMAGE_UNREACHABLE, "connection", f"{type(error).__name__}: {words}")
-    has_broken_off = isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError)
-    return FetchError(failure, 0.0 if has_broken_off else None)
 
 
 def _wait_for_retry(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
-    return _choose_wait((error.wait or 0.0) if isinstance(error, FetchError) else 0.0, state.attempt_number + 1)
-
-
-def _choose_wait(asked: float, attempt: int) -> float:
-    """Return the seconds before the next attempt: what the host asks for, and at least 0.5, 1 and 2."""
-    return max(asked, 0.5 * float(2 ** (attempt - 1)))
-
-
-def _parse_retry_after(text: str | None) -> float:
-    """Return the seconds of a Retry-After header, given as a number or as a date; 0 where it says nothing."""
-    if not text:
-        return 0.0
-    if text.strip().isdigit():
-        return float(text.strip())
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
-        return 0.0
+    return choose_wait((error.wait or 0.0) if isinstance(error, FetchError) else 0.0, state.attempt_number + 1)
 
 
 def _make_validators(request: FetchRequest) -> dict[str, str]:
@@ -358,3 +257,19 @@ def _make_request_url(url: str) -> URL:
 def _encode_host(host: str) -> str:
     """Return a host as it travels: an international name in its ASCII form."""
     return URL.build(scheme="http", host=host).raw_host or ""
+
+
+def fetch_photos(uris: Iterable[str], policy: FetchPolicy) -> dict[str, FetchResult]:
+    """Return the answers for a few photos by URL, to look at them; a run fetches in tasks.
+
+    Args:
+        uris: Canonical addresses.
+        policy: How hosts are asked.
+    """
+
+    async def run() -> dict[str, FetchResult]:
+        requests = (FetchRequest(uri) for uri in dict.fromkeys(uris))
+        async with Fetcher(policy) as fetcher:
+            return {result.request.uri: result async for result in fetcher.fetch_all(requests)}
+
+    return asyncio.run(run())

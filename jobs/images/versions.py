@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from jobs.images.fetcher import FAILED
+from jobs.images.answers import FAILED
 from jobs.lake.store import Lake
 from schemas.product import SHA256_PREFIX
 from schemas.tables import IMAGE_VERSIONS, STORED_IMAGES

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.images.fetcher import FAILED, FETCHED, NOT_MODIFIED, Fetcher, FetchPolicy, FetchRequest, FetchResult
+from jobs.images.answers import FAILED, FETCHED, NOT_MODIFIED, FetchRequest, FetchResult
+from jobs.images.fetcher import Fetcher, FetchPolicy, fetch_photos
 from jobs.images.hosts import HostRules
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
 
@@ -24,13 +25,14 @@ def fetch(host: ImageHost, *paths: str, conditional: dict[str, str] | None = Non
     limits = {"connections": 8, "connect_seconds": 2.0, "read_seconds": 1.0, "total_seconds": 5.0, "give_up_after": 50}
     policy = FetchPolicy(rules=HostRules.build((host.url,)), **{**limits, **options})
 
+    requests = [FetchRequest(host.url + path, **(conditional or {})) for path in paths]
+
     async def run() -> dict[str, FetchResult]:
-        requests = [FetchRequest(host.url + path, **(conditional or {})) for path in paths]
         async with Fetcher(policy) as fetcher:
             return {result.request.uri: result async for result in fetcher.fetch_all(iter(requests))}
 
-    found = asyncio.run(run())
-    return [found[host.url + path] for path in paths]
+    found = asyncio.run(run()) if conditional else fetch_photos([request.uri for request in requests], policy)
+    return [found[request.uri] for request in requests]
 
 
 FAILURES = {
