@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -35,6 +36,14 @@ PAGE_BYTES = 16 << 20
 """Vectors that one page of a scan holds."""
 
 STRONG_CONSISTENCY = "Strong"
+
+
+READER_WAIT_SECONDS = 30.0
+"""How long readers wait for a Milvus Lite path that a run has open."""
+
+
+class NoDatabaseError(MoonError):
+    """There is no Milvus Lite database at the path that a reader was given."""
 
 
 class MilvusUnreachableError(MoonError):
@@ -62,6 +71,23 @@ def connect(settings: Settings, wait_seconds: float | None = None) -> Iterator["
             yield client
         return
     with run_lite_server(settings.milvus, wait) as uri, _client(uri, settings) as client:
+        yield client
+
+
+@contextmanager
+def connect_reader(settings: Settings) -> Iterator["MilvusClient"]:
+    """Yield a client for reading, as `connect` does: it waits shorter, and makes no database where there is none.
+
+    Raises:
+        NoDatabaseError: there is no Milvus Lite database at the path.
+        LiteBusyError, MilvusUnreachableError: see `connect`.
+    """
+    if settings.is_lite and not Path(settings.milvus).expanduser().exists():
+        raise NoDatabaseError(
+            f"there is no Milvus Lite database at {settings.milvus}: run `moon nightly` first, or name the right one "
+            "with --milvus"
+        )
+    with connect(settings, READER_WAIT_SECONDS) as client:
         yield client
 
 

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.errors import MoonError
-from jobs.milvus.client import connect, count_rows, read_collection_properties, scan_rows, vector_page_size
-from jobs.serving.search import READER_WAIT_SECONDS, read_served_collection
+from jobs.milvus.client import connect_reader, count_rows, read_collection_properties, scan_rows, vector_page_size
+from jobs.serving.search import read_served_collection
 from jobs.settings import Settings
 from schemas.collection import ID_FIELD, PROPERTIES, PROPERTY_DIMENSION, VECTOR_FIELD
 
@@ -44,7 +44,7 @@ def export_collection(
     """
     if not out.parent.is_dir():
         raise ExportError(f"there is no folder {out.parent} to export into")
-    with connect(settings, READER_WAIT_SECONDS) as client:
+    with connect_reader(settings) as client:
         collection = read_served_collection(client, settings.alias).collection
         client.load_collection(collection)
         properties = read_collection_properties(client, collection)

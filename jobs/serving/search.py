@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from jobs.errors import MoonError
 from jobs.lake.store import open_lake
-from jobs.milvus.client import connect
+from jobs.milvus.client import connect_reader
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
@@ -21,9 +21,6 @@ from schemas.collection import ID_FIELD, METRIC, SCALAR_FIELDS, VECTOR_FIELD, bu
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-READER_WAIT_SECONDS = 30.0
-"""How long a reader waits for a Milvus Lite path that a night has open."""
 
 MAX_HITS = 16_384
 """Milvus answers with no more."""
@@ -80,10 +77,10 @@ def search_products(
 
     Raises:
         NothingPublishedError, WrongEncoderError, QueryError: see there.
-        LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
+        NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
     """
     _check_query(text, image, k)
-    with connect(settings, READER_WAIT_SECONDS) as client:
+    with connect_reader(settings) as client:
         served = read_served_collection(client, settings.alias)
         try:
             encoder = encoder or _load(settings, client)

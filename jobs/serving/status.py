@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
 from jobs.lake.store import open_lake
-from jobs.milvus.client import connect, count_rows, read_alias_target, read_collection_properties, strip_credentials
-from jobs.serving.search import READER_WAIT_SECONDS
+from jobs.milvus.client import (
+    NoDatabaseError,
+    connect_reader,
+    count_rows,
+    read_alias_target,
+    read_collection_properties,
+    strip_credentials,
+)
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
 from jobs.state.ledger import read_ledger_head
@@ -56,8 +62,11 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and where lake and Milvus lie.
     """
     lake = open_lake(settings)
-    with connect(settings, READER_WAIT_SECONDS) as client:
-        served = _read_served(client, settings.alias)
+    try:
+        with connect_reader(settings) as client:
+            served = _read_served(client, settings.alias)
+    except NoDatabaseError:
+        served = _describe_nothing(settings.alias)
     held = read_hold(lake)
     latest = read_ledger_head(lake, served["collection"]).high_water if served["collection"] else None
     rows = lake.read_arrow("runs").to_pylist()
@@ -99,13 +108,14 @@ def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) 
 
 def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
     collection = read_alias_target(client, alias)
-    found: dict[str, Any] = {"alias": alias, "collection": collection}
     if collection is None:
-        return found | {"model": None, "dimension": None, "checkpoint": None, "index": None, "rows": 0, "aliases": []}
+        return _describe_nothing(alias)
     properties = read_collection_properties(client, collection)
     client.load_collection(collection)
     index = client.describe_index(collection, VECTOR_FIELD) or {}
-    return found | {
+    return {
+        "alias": alias,
+        "collection": collection,
         "model": properties.get(PROPERTY_MODEL),
         "dimension": int(properties.get(PROPERTY_DIMENSION, 0)) or None,
         "checkpoint": properties.get(PROPERTY_CHECKPOINT),
@@ -113,6 +123,12 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
         "rows": count_rows(client, collection),
         "aliases": sorted(client.list_aliases(collection)["aliases"]),
     }
+
+
+def _describe_nothing(alias: str) -> dict[str, Any]:
+    """Return what `_read_served` does where the alias names no collection."""
+    names = ("collection", "model", "dimension", "checkpoint", "index")
+    return {"alias": alias, **dict.fromkeys(names), "rows": 0, "aliases": []}
 
 
 def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:

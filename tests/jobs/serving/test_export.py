@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import jobs.milvus.client
-from jobs.milvus.client import connect
+from jobs.milvus.client import NoDatabaseError, connect
 from jobs.serving.export import ExportError, export_collection
 from jobs.serving.search import NothingPublishedError
 from jobs.settings import Settings
@@ -71,6 +71,10 @@ def test_a_collection_that_changes_meanwhile(served: tuple[Settings, dict], tmp_
 def test_what_cannot_be_exported(make_settings, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="there is no folder"):
         export_collection(make_settings(), tmp_path / "none" / "x.parquet")
+    with pytest.raises(NoDatabaseError):
+        export_collection(make_settings(), tmp_path / "x.parquet")
+    with connect(make_settings()):
+        pass
     with pytest.raises(NothingPublishedError):
         export_collection(make_settings(), tmp_path / "x.parquet")
     assert list(tmp_path.glob("x*")) == []

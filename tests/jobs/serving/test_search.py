@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jobs.milvus.client import connect
+from jobs.milvus.client import NoDatabaseError, connect
 from jobs.serving.search import (
     CollectionEncoderError,
     NothingPublishedError,
@@ -110,6 +110,10 @@ def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: 
     ]:
         with pytest.raises(QueryError, match=message):
             search_products(settings, **wrong)
+    with pytest.raises(NoDatabaseError, match="no Milvus Lite database at .*moon nightly"):
+        search_products(settings, text="x")
+    with connect(settings) as client:
+        assert client.list_collections() == []
     with pytest.raises(NothingPublishedError, match=r"no alias 'products' .*none at all.*moon nightly"):
         search_products(settings, text="x")
     with connect(settings) as client:
