@@ -110,7 +110,7 @@ def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: 
     ]:
         with pytest.raises(QueryError, match=message):
             search_products(settings, **wrong)
-    with pytest.raises(NoDatabaseError, match="no Milvus Lite database at .*moon nightly"):
+    with pytest.raises(NoDatabaseError, match=r"no Milvus Lite database at .*moon nightly"):
         search_products(settings, text="x")
     with connect(settings) as client:
         assert client.list_collections() == []
