@@ -51,7 +51,12 @@ def nightly(
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Stop after the plan: print what the run would do.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Stop after the plan: print what the run would do. Photos by URL are fetched, because the plan needs "
+            "their versions; the run itself does not fetch them again.",
+        ),
     ] = False,
     allow_deletes: options.AllowDeletesOption = None,
     allow_refusals: options.AllowRefusalsOption = None,

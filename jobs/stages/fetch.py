@@ -124,6 +124,8 @@ def _ask_hosts(context: RunContext, due: "DataFrame") -> None:
     due = due.persist()
     try:
         total, done, began = due.count(), 0, time.monotonic()
+        if total:
+            log.info("%d photos by URL to ask for", total)
         job = FetchJob(
             storage=lake.storage,
             policy=make_policy(context.settings, list_allowed_roots(context)),
