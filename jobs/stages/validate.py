@@ -90,8 +90,8 @@ def _classify_merged(
     if rules.where and products.where(F.col("row_error").isNull()).isEmpty():
         raise NightStoppedError(
             f"the mapping's condition where = {rules.where!r} leaves out every row delivered for {context.date}; "
-            "nothing was changed. Correct the condition (`moon check-source` shows what it takes), or have the "
-            "catalogue delivered again"
+            "nothing was changed. Correct the condition (`moon check-source` shows what it takes), or have it "
+            f"delivered again. If the mapping is newer than the snapshot: `moon pull --date {context.date}` first"
         )
     products = products.select(*SNAPSHOTS.columns.names)
     write_roles = partial(_write_roles, context, merged)
