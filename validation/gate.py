@@ -92,7 +92,9 @@ class GateRule:
 
 GATE_RULES: tuple[GateRule, ...] = (
     GateRule("rows", "rows of the snapshot"),
-    GateRule("row_ratio", "rows of the snapshot as a share of the rows of the latest earlier date", minimum="row_ratio"),
+    GateRule(
+        "row_ratio", "rows of the snapshot as a share of the rows of the latest earlier date", minimum="row_ratio"
+    ),
     GateRule("null_id_share", "share of rows without a product id", maximum="null_share"),
     GateRule("null_title_share", "share of rows without a title", maximum="null_share"),
     GateRule("null_image_share", "share of rows without an image", maximum="null_share"),

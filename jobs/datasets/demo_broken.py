@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from demo_shop import DemoWorld, encode_jpeg, take_photo
+from jobs.datasets.demo_products import build_catalog_row
 from validation.reasons import Reason
 
 FIRST_BROKEN_INDEX = 900_000  # indices of broken products: far from those of good ones, the same every day
@@ -129,11 +130,7 @@ def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]
-    return {
-        "id": product.id, "title": product.title, "description": product.description,
-        "category": "/".join(product.category), "attributes": dict(product.attributes),
-        "images": photos, "image_versions": ["1"] * len(photos),
-    }  # fmt: skip
+    return build_catalog_row(product, photos) | {"image_versions": ["1"] * len(photos)}
 
 
 def _remove_images(row: CatalogRow) -> None:

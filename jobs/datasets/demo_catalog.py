@@ -9,18 +9,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from demo_shop import DemoWorld, save_jpeg, take_photo
+from demo_shop import DemoWorld
 from jobs.datasets.contact_sheet import write_contact_sheet
 from jobs.datasets.demo_broken import (
     BrokenLine,
@@ -31,13 +27,12 @@ from jobs.datasets.demo_broken import (
     write_broken_images,
 )
 from jobs.datasets.demo_days import DailyShares, Listing, PhotoRef, iter_listings
+from jobs.datasets.demo_products import PhotoFile, draw_photos
 from jobs.errors import MoonError
 from validation.reasons import Reason
 
 DEMO_EDITION = 1
 """Raise this when the drawing changes: older folders are then refused instead of mixed with new photos."""
-
-MAX_SERIAL_PHOTOS = 48  # photos that one process draws faster than a second one starts
 
 DEMO_MAPPING = """\
 # The demo shop's mapping, written by `moon demo-catalog`. docs/mapping.md explains the keys.
@@ -123,7 +118,7 @@ def write_demo_catalog(
         rows[name] = len(lines)
     if broken:
         write_broken_images(out, world)
-    drawn = _draw_all(out, world, sorted(photos), workers or len(os.sched_getaffinity(0)), progress)
+    drawn = _draw_missing(out, world, sorted(photos), workers, progress)
     _write(out / "expected.jsonl", [json.dumps(entry, ensure_ascii=False) for entry in expected])
     write_contact_sheet(out, world)
     counts = dict(Counter(entry["reason"] for entry in expected))
@@ -169,42 +164,14 @@ def _make_day(
     return lines, refused
 
 
-def _draw_all(out: Path, world: DemoWorld, photos: list[PhotoRef], workers: int, progress: bool) -> int:
-    """Draw the photos that are not there yet, write boxes.jsonl, and return how many were drawn."""
+def _draw_missing(out: Path, world: DemoWorld, photos: list[PhotoRef], workers: int | None, progress: bool) -> int:
+    """Draw the photos that do not exist yet, write boxes.jsonl, and return how many were drawn."""
     boxes = _read_boxes(out / "boxes.jsonl")
     missing = [p for p in photos if p.path(world) not in boxes or not (out / p.path(world)).is_file()]
-    jobs = [(out, world.seed, photo) for photo in missing]
-    columns = (TextColumn("drawing photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not (progress and jobs)) as bar:
-        for name, entry in bar.track(_draw_in_processes(jobs, workers), total=len(jobs)):
-            boxes[name] = entry
+    files = [PhotoFile(out / p.path(world), world.get_product(p.index), p.number, p.revision) for p in missing]
+    boxes |= {entry["image"]: entry for entry in draw_photos(files, workers=workers, progress=progress)}
     _write(out / "boxes.jsonl", [json.dumps(boxes[photo.path(world)]) for photo in photos])
-    return len(jobs)
-
-
-def _draw_in_processes(jobs: list[tuple[Path, int, PhotoRef]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if workers == 1 or len(jobs) < MAX_SERIAL_PHOTOS:
-        yield from map(_draw, jobs)
-        return
-    # spawn, not fork: a caller may hold threads (Spark's gateway, a progress bar) that a fork would freeze
-    with get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(_draw, jobs, chunksize=8)
-
-
-def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
-    """Draw one photo into its file (whole or not at all) and return its path and line of boxes.jsonl."""
-    out, seed, photo = job
-    world = DemoWorld(seed)
-    product = world.get_product(photo.index)
-    name = photo.path(world)
-    picture = take_photo(product, photo.number, revision=photo.revision)
-    save_jpeg(picture.image, out / name)
-    width, height = picture.image.size
-    box = [round(v, 5) for v in picture.box]
-    return name, {
-        "image": name, "product_id": product.id, "width": width, "height": height, "box": box,
-        "cluttered": picture.is_cluttered,
-    }  # fmt: skip
+    return len(files)
 
 
 def _read_boxes(path: Path) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from demo_shop import DemoProduct, DemoWorld
+from jobs.datasets.demo_products import build_catalog_row
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,9 @@ class Listing:
 
     def row(self, world: DemoWorld) -> dict[str, Any]:
         """Return the catalogue row."""
-        product, photos = self.product(world), self.photos(world)
-        return {
-            "id": product.id,
-            "title": product.title,
-            "description": product.description,
-            "category": "/".join(product.category),
-            "attributes": dict(product.attributes),
-            "images": [photo.path(world) for photo in photos],
-            "image_versions": [str(photo.revision + 1) for photo in photos],
-        }
+        photos = self.photos(world)
+        row = build_catalog_row(self.product(world), [photo.path(world) for photo in photos])
+        return row | {"image_versions": [str(photo.revision + 1) for photo in photos]}
 
 
 def iter_listings(world: DemoWorld, products: int, days: int, shares: DailyShares) -> Iterator[list[Listing]]:
