@@ -132,8 +132,10 @@ class DemoWorld:
         images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
         title_rng = np.random.default_rng((self.seed, index, 2, title_revision))
         title, misleading = write_title(product, is_misleading, title_rng)
-        texts = {"title": title, "misleading": misleading, "description": write_description(product, own)}
-        return replace(product, **texts, images=images, attributes=_list_attributes(product))
+        return replace(
+            product, title=title, misleading=misleading, description=write_description(product, own), images=images,
+            attributes=_list_attributes(product),
+        )  # fmt: skip
 
     def product_id(self, index: int) -> str:
         """Return the catalogue id of a product by its index."""

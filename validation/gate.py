@@ -64,7 +64,7 @@ class GateRule:
 
     Attributes:
         metric: Its column in the table of `validation.metrics`.
-        meaning: What it measures, in words.
+        meaning: Text that says what it measures.
         minimum: The field of `GateLimits` with its smallest value that passes; "": it has no such field.
         maximum: The field of `GateLimits` with its largest value that passes; "": it has no maximum.
     """
@@ -112,7 +112,7 @@ class GateResult:
     """The outcome of the gate.
 
     Attributes:
-        failures: One sentence a failed expectation, with the observed value; empty when the snapshot passed.
+        failures: One sentence per failed expectation, with the observed value; empty when the snapshot passed.
         page: The data docs, one self-contained HTML document.
     """
 
@@ -121,7 +121,7 @@ class GateResult:
 
     @property
     def has_passed(self) -> bool:
-        """Whether every expectation held."""
+        """Whether no expectation failed."""
         return not self.failures
 
 

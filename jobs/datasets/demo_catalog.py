@@ -1,8 +1,8 @@
-"""``moon demo-catalog``: write a made-up shop as catalogue snapshots with photos, day by day.
+"""Writes the demo shop as catalogue snapshots with photos, day by day (``moon demo-catalog``).
 
-The folder holds ``<date>/catalog.jsonl`` for each day, ``images/``, ``mapping.toml``, ``boxes.jsonl`` (where the
-product truly is in each photo), ``expected.jsonl`` (what was broken on purpose) and ``contact_sheet.png``.
-Everything follows from the seed; photos that are there already are kept as they are.
+The folder has ``<date>/catalog.jsonl`` for each day, ``images/``, ``mapping.toml``, ``boxes.jsonl`` (the box of
+the product in each photo), ``expected.jsonl`` (the refusals that are expected) and ``contact_sheet.png``.
+All files depend on the seed only; photos that exist are kept.
 """
 
 import json
@@ -57,9 +57,10 @@ class DemoSummary:
     Attributes:
         folder: The shop's folder.
         rows: Lines of each day's catalogue, by date.
-        broken: How often each reason occurs, over all days.
-        photos: Photos that the catalogues name; `drawn` of them are new.
-        seconds: Wall time.
+        broken: Number of faults by reason, over all days.
+        photos: Number of photos in the catalogues.
+        drawn: Number of photos that were drawn now.
+        seconds: Elapsed seconds.
     """
 
     folder: Path
@@ -82,20 +83,20 @@ def write_demo_catalog(
     workers: int | None = None,
     progress: bool = False,
 ) -> DemoSummary:
-    """Write the shop; again with the same arguments changes nothing, with more days adds to it.
+    """Write the shop. A repeated call with the same arguments changes nothing; one with more days adds them.
 
     Args:
-        out: The folder; made where it is missing.
+        out: The folder, created if missing.
         products: Good products on the first day.
         days: Number of snapshots, on consecutive dates from `start`.
-        seed: Decides everything.
+        seed: Seed of all random draws.
         shares: What changes from day to day.
-        broken: Whether to put in rows that must be refused.
+        broken: Whether the shop has faulty rows and images.
         workers: Processes that draw; None: one for each core.
-        progress: Show a bar on stderr.
+        progress: Whether to show a progress bar on stderr.
 
     Raises:
-        MoonError: The folder holds another shop, or a number is out of range.
+        MoonError: The folder has another shop, or a number is out of range.
     """
     began = time.monotonic()
     if products < 1 or days < 1:
@@ -126,7 +127,7 @@ def write_demo_catalog(
 
 
 def _claim_folder(out: Path, settings: dict[str, Any], start: date) -> None:
-    """Make the folder this shop's, or refuse one that holds something else."""
+    """Write the shop's settings into the folder; raise MoonError if it has another shop or other files."""
     settings = {**settings, "start": start.isoformat()}
     note = out / "demo.json"
     if note.is_file():
@@ -144,7 +145,7 @@ def _claim_folder(out: Path, settings: dict[str, Any], start: date) -> None:
 def _make_day(
     world: DemoWorld, listings: list[Listing], reasons: list[Reason], day: int
 ) -> tuple[list[str], list[tuple[int, BrokenLine]]]:
-    """Return the lines of a day's catalogue, broken ones spread over it, and (source row, line) of those."""
+    """Return the lines of a day's catalogue, faulty ones spread over it, and (source row, line) of the faulty ones."""
     rows = [listing.row(world) for listing in listings]
     spoilers = choose_spoiled_rows(rows, reasons, day)
     after: dict[int, list[BrokenLine]] = {}
@@ -182,7 +183,7 @@ def _read_boxes(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file whole or not at all; leave one that says the same as it is."""
+    """Write a text file whole or not at all; a file with the same text is not written."""
     content = "".join(f"{line}\n" for line in lines)
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return

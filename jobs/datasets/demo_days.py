@@ -1,4 +1,4 @@
-"""A demo shop's days: what is listed on each, as products change, appear and disappear."""
+"""Yields what a demo shop lists on each day: products change, appear and disappear."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from jobs.datasets.demo_products import build_catalog_row
 
 @dataclass(frozen=True)
 class DailyShares:
-    """Shares of the products listed on a day that are different on the next; each 0..1."""
+    """Shares of a day's products that change, are added and are removed on the next day, each in 0..1."""
 
     change: float = 0.06
     appear: float = 0.03
@@ -26,7 +26,7 @@ class DailyShares:
 
 @dataclass(frozen=True, order=True)
 class PhotoRef:
-    """A photo of the shop: the product's index, the number of the picture and its revision."""
+    """A photo of the shop: index of the product, number and revision of the photo."""
 
     index: int
     number: int
@@ -67,7 +67,7 @@ class Listing:
 def iter_listings(world: DemoWorld, products: int, days: int, shares: DailyShares) -> Iterator[list[Listing]]:
     """Yield the listings of each day; the first day lists products 0 to `products` - 1.
 
-    Day d is the same however many days follow.
+    A day does not depend on the number of days that follow.
     """
     today = {index: Listing(index) for index in range(products)}
     unused = products
@@ -92,7 +92,7 @@ def _sample_indices(indices: Any, share: float, rng: np.random.Generator) -> lis
 
 
 def _count_share(total: int, share: float) -> int:
-    """Return the share as a number of products: at least one where there is any share and any product."""
+    """Return the share as a number of products: at least one if share and total are not 0."""
     return min(max(round(total * share), 1), total) if share > 0 and total else 0
 
 

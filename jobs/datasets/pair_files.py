@@ -1,4 +1,4 @@
-"""Training pairs on disk: Parquet in row groups of equal size, and the manifest last (`moon_model.training.pairs`).
+"""Writes training pairs as Parquet in row groups of equal size, and the manifest last (`moon_model.training.pairs`).
 
 Tasks write whole files and describe them; the driver writes the manifest, so an interrupted job leaves no data set.
 """
@@ -32,15 +32,15 @@ PAIR_FILE_SCHEMA = pa.schema(
 
 
 def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapping[str, int], seed: int) -> Manifest:
-    """Write pairs and their manifest; what the folder held before is replaced.
+    """Write pairs and their manifest into a folder, whose earlier content is deleted, and return the manifest.
 
     Args:
         pairs: pair_id (0 … N - 1), kind, identity, query, item and negatives as structs; N is a multiple of
             ``rows_per_group``.
-        out: folder that the tasks reach too.
+        out: folder that driver and tasks can write.
         rows_per_group: rows of every row group.
-        kinds: pairs of each kind.
-        seed: that the pairs were drawn with.
+        kinds: number of pairs of each kind.
+        seed: seed with which the pairs were drawn, for the manifest.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
 
 
 def _write(batches: RecordBatches, out: str, rows_per_group: int) -> Iterator[pa.RecordBatch]:
-    """Write the files of one task; its rows come in order of pair_id, so a file is a run of neighbours."""
+    """Write the files of one task; its rows come in order of pair_id, so a file has consecutive pairs."""
     waiting: dict[int, list[dict[str, Any]]] = {}
     for batch in batches:
         for row in batch.to_pylist():
@@ -93,7 +93,7 @@ def _flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_pair_product(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a product as pairs hold it: empty fields left out, regions next to their images."""
+    """Return a product in the form of training pairs: without empty fields, with a region for each image."""
     fields = {name: value for name, value in product.items() if value and name != "views"}
     if "attributes" in fields:
         fields["attributes"] = dict(fields["attributes"])

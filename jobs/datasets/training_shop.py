@@ -1,8 +1,8 @@
-"""``moon training-shop``: what moon-tiny's second stage learns from, as a shop like any other.
+"""Writes the shop with which moon-tiny's second stage is trained (``moon training-shop``).
 
-A catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read as they read a real
-shop's: demo products of the training seeds without the held-out types, and, where it is given, grocery's TRAIN list:
-each photo counts as a purchase of the product it shows (its iconic picture and texts).
+It has a catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read like those of
+a real shop. The products are demo products of the training seeds without the held-out types and, optionally, those of
+grocery's TRAIN list: each photo of the list counts as a purchase of the product it shows.
 """
 
 import json
@@ -28,17 +28,17 @@ CATALOG_FILE, PURCHASES_FILE, VARIANTS_FILE = "catalog.jsonl", "purchases.jsonl"
 def write_training_shop(
     out: Path, *, products: int, purchases_per_product: int, grocery: Path | None, progress: bool = False
 ) -> dict[str, int]:
-    """Write the shop; photos that are there already are kept.
+    """Write the shop, except photos that exist, and return its sizes.
 
     Args:
-        out: folder; images of the demo products lie in it, grocery's stay where they are.
-        products: demo products of each seed.
-        purchases_per_product: purchases with each demo product in mind.
-        grocery: GroceryStoreDataset; None: demo products alone.
-        progress: show a bar on stderr.
+        out: folder of the shop and of its demo photos; grocery's photos are not copied.
+        products: number of demo products of each seed.
+        purchases_per_product: number of purchases for each demo product.
+        grocery: folder of GroceryStoreDataset; None: demo products only.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        How many products, purchases and photos there are.
+        Numbers of products, purchases and photos by name.
 
     Raises:
         MoonError: the grocery folder is not that dataset.
@@ -115,5 +115,5 @@ def _iter_grocery_purchases(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _format_time(number: int) -> str:
-    """A purchase a minute, from the start of a year that no test looks at."""
+    """Return the time of a purchase: one a minute, from the start of 2026."""
     return str(np.datetime64("2026-01-01T00:00") + np.timedelta64(number, "m"))

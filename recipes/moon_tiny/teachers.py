@@ -1,4 +1,4 @@
-"""The distillation objectives: texts and photos towards the teachers' vectors, photos beside their captions.
+"""The distillation objectives: texts and photos towards the teachers' vectors, photos towards their captions.
 
 Stage 1: distil two frozen teachers (text and image) before contrastive training on purchases. A small model that is
 trained only on the purchases of one shop loses what its pretrained parts can do. With lower weights the same losses
