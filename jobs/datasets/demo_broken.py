@@ -16,9 +16,7 @@ from jobs.datasets.demo_products import build_catalog_row
 from validation.reasons import Reason
 
 FIRST_BROKEN_INDEX = 900_000  # indices of faulty products: far from those of good ones, the same every day
-SMALL_SHOP_PRODUCTS = (
-    200  # below this number of products a day has only some of the reasons: all of them would trip every breaker
-)
+SMALL_SHOP_PRODUCTS = 200  # below this number a day has only some of the reasons: all would trip every breaker
 SMALL_SHOP_REASONS = 8
 FORBIDDEN_PATH = "/etc/hostname"  # an example of a file outside the shop's folder
 SPOILING_REASONS = (
@@ -135,22 +133,14 @@ def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
     return build_catalog_row(product, photos) | {"image_versions": ["1"] * len(photos)}
 
 
-def _remove_images(row: CatalogRow) -> None:
-    row.update(images=[], image_versions=[])
-
-
-def _add_too_many_images(row: CatalogRow) -> None:
-    row.update(images=row["images"] * 60, image_versions=["1"] * 60)
-
-
 _BREAK: dict[Reason, Callable[[CatalogRow], None]] = {
     Reason.MISSING_ID: lambda row: row.update(id=None),
     Reason.INVALID_CHARACTERS: lambda row: row.update(title=row["title"] + " \ufffd\x07"),
     Reason.EMPTY_TITLE: lambda row: row.update(title="  "),
     Reason.TEXT_TOO_LONG: lambda row: row.update(description=row["description"] * 1_000),
     Reason.MALFORMED_ATTRIBUTES: lambda row: row.update(attributes="red, striped"),
-    Reason.NO_IMAGE: _remove_images,
-    Reason.TOO_MANY_IMAGES: _add_too_many_images,
+    Reason.NO_IMAGE: lambda row: row.update(images=[], image_versions=[]),
+    Reason.TOO_MANY_IMAGES: lambda row: row.update(images=row["images"] * 60, image_versions=["1"] * 60),
     Reason.FORBIDDEN_URI: lambda row: row.update(images=[f"file://{FORBIDDEN_PATH}"]),
     Reason.NO_READABLE_IMAGE: lambda row: row.update(images=["images/broken-no_readable_image.jpg"]),
 }

@@ -20,14 +20,14 @@ from moon_model.training.pairs import MANIFEST_FILE, Manifest, PairFile
 
 GROUPS_PER_FILE = 64
 PAIR_FILE_SCHEMA = pa.schema(
-    [
-        pa.field("pair_id", pa.int64()),
-        pa.field("kind", pa.string()),
-        pa.field("identity", pa.int64()),
-        pa.field("query", pa.string()),
-        pa.field("item", pa.string()),
-        pa.field("negatives", pa.string()),
-    ]
+    {
+        "pair_id": pa.int64(),
+        "kind": pa.string(),
+        "identity": pa.int64(),
+        "query": pa.string(),
+        "item": pa.string(),
+        "negatives": pa.string(),
+    }
 )
 
 
@@ -78,18 +78,13 @@ def _write(batches: RecordBatches, out: str, rows_per_group: int) -> Iterator[pa
 
 
 def _flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    products = {name: build_pair_product(row[name]) for name in ("query", "item")}
     negatives = [
         {"identity": other["identity"], "product": build_pair_product(other["product"])}
         for other in row["negatives"] or ()
     ]
-    return {
-        "pair_id": row["pair_id"],
-        "kind": row["kind"],
-        "identity": row["identity"],
-        "query": json.dumps(build_pair_product(row["query"]), ensure_ascii=False),
-        "item": json.dumps(build_pair_product(row["item"]), ensure_ascii=False),
-        "negatives": json.dumps(negatives, ensure_ascii=False),
-    }
+    texts = {name: json.dumps(part, ensure_ascii=False) for name, part in (products | {"negatives": negatives}).items()}
+    return {**row, **texts}
 
 
 def build_pair_product(product: Mapping[str, Any]) -> dict[str, Any]:
