@@ -23,11 +23,11 @@ setup: ## environments for everything below but training (MOON_GPU=1: ONNX Runti
 setup-train: ## .venv-train, for `moon train` with petastorm, LoRA and TensorBoard
 	@$(SETUP) train
 
-nightly: ## two nights of a demo shop through the Airflow DAG, then three searches
+nightly: ## two dates of a demo shop through the Airflow DAG, then three searches
 	@$(SETUP) jobs airflow java
 	@.venv/bin/python scripts/nightly.py
 
-test: test-jobs test-airflow ## unit, property and one whole night
+test: test-jobs test-airflow ## unit, property and one whole nightly run
 
 test-jobs:
 	@$(SETUP) dev java
@@ -51,7 +51,7 @@ lint: ## ruff, the import rules and mypy
 	.venv/bin/lint-imports
 	.venv/bin/mypy
 
-format: ## let ruff format and mend what it can
+format: ## let ruff format and correct what it can
 	@$(SETUP) dev
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
@@ -60,7 +60,7 @@ bench: ## measure the encode stage against bare loops; results in benchmarks/res
 	@$(SETUP) dev java
 	.venv/bin/python -m benchmarks
 
-moon-tiny: ## train checkpoints/moon-tiny from nothing, hours on two cores; repeat it until it ends
+moon-tiny: ## train checkpoints/moon-tiny from public weights, hours on two cores; repeat it until it ends
 	@$(SETUP) dev java
 	.venv/bin/python scripts/moon_tiny.py
 

@@ -16,7 +16,6 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -151,8 +150,8 @@ def _measure_memory(folder: Path, products: int) -> dict[str, float]:
 
 MEASUREMENTS = {
     "workload": lambda work_folder, products: {"folder": str(make_workload(work_folder, products))},
-    "bare": lambda folder, products: asdict(measure_bare_loops(folder, products, PROCESSES)),
-    "plain": lambda folder, products: asdict(measure_plain_loop(folder, products // PROCESSES)),
+    "bare": lambda folder, products: measure_bare_loops(folder, products, PROCESSES),
+    "plain": lambda folder, products: measure_plain_loop(folder, products // PROCESSES),
     "stage": _measure_stage,
     "memory": _measure_memory,
 }

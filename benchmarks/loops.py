@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,8 @@ CHUNK_PRODUCTS = 64
 """Products that are sorted by length and batched together, as in the stage."""
 
 
-@dataclass(frozen=True)
-class LoopSpeed:
-    """Products per second of all processes together, and CPU seconds per product."""
-
-    products_per_second: float
-    cpu_seconds_per_product: float
+LoopSpeed = dict[str, float]
+"""``products_per_second`` of all processes together, and ``cpu_seconds_per_product``."""
 
 
 def measure_bare_loops(folder: Path, products: int, processes: int) -> LoopSpeed:
@@ -68,7 +63,10 @@ def _measure(build_loop: LoopFactory, folder: Path, products: int, processes: in
     for process in running:
         process.join()
     done = sum(count for count, _, _ in found)
-    return LoopSpeed(sum(count / wall for count, wall, _ in found), sum(cpu for _, _, cpu in found) / done)
+    return {
+        "products_per_second": sum(count / wall for count, wall, _ in found),
+        "cpu_seconds_per_product": sum(cpu for _, _, cpu in found) / done,
+    }
 
 
 def _run_loop(build_loop: LoopFactory, folder: Path, share: int, barrier: Any, results: Any) -> None:

@@ -10,29 +10,23 @@ from typing import Any
 
 from airflow.sdk import DAG, Param
 
-from dags.params import DAG_DEFAULTS, SHARED, build_option_templates
+from dags.params import DAG_DEFAULTS, SHARED, build_option_templates, build_optional_param
 from dags.spark_submit import LONG_RUN_POOL, build_submit_task
 
 PARAMS: dict[str, Any] = {
     "from": Param(type="string", format="date", description="First snapshot date, YYYY-MM-DD."),
     "to": Param(type="string", format="date", description="Last snapshot date, YYYY-MM-DD, included."),
-    "model": Param(
-        None,
-        type=["null", "string"],
-        description="Checkpoint folder, a path on the workers: re-embeds, serves nothing. Empty: process missed dates.",
+    "model": build_optional_param(
+        "string", "Checkpoint folder, a path on the workers: re-embeds, serves nothing. Empty: process missed dates."
     ),
-    "where": Param(
-        None,
-        type=["null", "string"],
-        maxLength=2000,
-        description='With a model, only these products: category_1 == "Shoes" and images >= 2.',
+    "where": build_optional_param(
+        "string", 'With a model, only these products: category_1 == "Shoes" and images >= 2.', maxLength=2000
     ),
-    "scratch": Param(
-        None,
-        type=["null", "integer"],
+    "scratch": build_optional_param(
+        "integer",
+        "With a model, days for which a scratch collection serves the vectors. Empty: no collection.",
         minimum=1,
         maximum=365,
-        description="With a model, days for which a scratch collection serves the vectors. Empty: no collection.",
     ),
     "dry_run": Param(True, type="boolean", description="Only log the dates and the estimated hours of work."),
     "approved": Param(

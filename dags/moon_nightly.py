@@ -8,10 +8,10 @@ none; `dags.snapshot_date` computes the snapshot date of both. The stages are in
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable
 
 from dags.deadline import build_deadline_alert
-from dags.params import DAG_DEFAULTS, SETTINGS, SHARED, build_option_templates
+from dags.params import DAG_DEFAULTS, SETTINGS, SHARED, build_option_templates, build_optional_param
 from dags.snapshot_date import SNAPSHOT_DATE_TEMPLATE, compute_snapshot_date
 from dags.spark_submit import GPU_POOL, build_submit_task
 
@@ -19,11 +19,8 @@ PUBLISHED = Asset(name=f"moon_{SETTINGS.alias}", uri=f"x-moon://collections/{SET
 """The collection behind the alias; each event carries the snapshot date that was published."""
 
 PARAMS: dict[str, Any] = {
-    "date": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        description="Snapshot date, YYYY-MM-DD. Empty: the day of the run in the shop's time zone.",
+    "date": build_optional_param(
+        "string", "Snapshot date, YYYY-MM-DD. Empty: the day of the run in the shop's time zone.", format="date"
     ),
     **SHARED,
 }

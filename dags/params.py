@@ -5,6 +5,7 @@ They are not in a DAG file: a DAG file that imports another one registers the ot
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -27,30 +28,37 @@ DAG_DEFAULTS: dict[str, Any] = {
 """Arguments of every DAG."""
 
 
-def _build_limit_param(description: str) -> Param:
-    """Return the parameter that raises a breaker's limit for one run, a share from 0 to 1."""
-    return Param(None, type=["null", "number"], minimum=0, maximum=1, description=f"{description} Needs a reason.")
+def build_optional_param(kind: str, description: str, default: str | None = None, **limits: Any) -> Param:
+    """Return a parameter that may be left empty.
 
+    Args:
+        kind: JSON type of its value: string, integer or number.
+        description: text of the form in the web interface.
+        default: value of runs that do not set it.
+        limits: further keywords of JSON Schema, such as ``maxLength``.
+    """
+    return Param(default, type=["null", kind], description=description, **limits)
+
+
+_build_limit_param = partial(build_optional_param, "number", minimum=0, maximum=1)
+"""Builds the parameter that raises a breaker's limit for one run, a share from 0 to 1."""
 
 SHARED: dict[str, Any] = {
-    "catalog": Param(
+    "catalog": build_optional_param(
+        "string",
+        "Catalogue file, folder or URI; {date} is replaced. Empty: the setting MOON_CATALOG.",
         SETTINGS.catalog,
-        type=["null", "string"],
-        description="Catalogue file, folder or URI; {date} is replaced. Empty: the setting MOON_CATALOG.",
     ),
-    "mapping": Param(
-        SETTINGS.mapping,
-        type=["null", "string"],
-        description="Mapping file (TOML). Empty: mapping.toml next to the catalogue.",
+    "mapping": build_optional_param(
+        "string", "Mapping file (TOML). Empty: mapping.toml next to the catalogue.", SETTINGS.mapping
     ),
-    "allow_deletes": _build_limit_param("Let this run delete up to this share of the served products."),
-    "allow_refusals": _build_limit_param("Let this run refuse up to this share of the delivered rows."),
-    "allow_shift": _build_limit_param("Let unchanged products lose up to this share of their neighbours."),
-    "reason": Param(
-        None,
-        type=["null", "string"],
-        maxLength=500,
-        description="Why a breaker's limit is raised; kept in the record of the run.",
+    "allow_deletes": _build_limit_param("Let this run delete up to this share of the served products. Needs a reason."),
+    "allow_refusals": _build_limit_param("Let this run refuse up to this share of the delivered rows. Needs a reason."),
+    "allow_shift": _build_limit_param(
+        "Let unchanged products lose up to this share of their neighbours. Needs a reason."
+    ),
+    "reason": build_optional_param(
+        "string", "Why a breaker's limit is raised; kept in the record of the run.", maxLength=500
     ),
 }
 """Parameters: where the catalogue is, and the breakers' limits that one run may raise."""

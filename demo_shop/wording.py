@@ -1,35 +1,13 @@
 """Titles and descriptions of demo products, written from their facts."""
 
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from demo_shop import vocabulary as words
 
-
-@dataclass(frozen=True)
-class TextFacts:
-    """Facts for the texts of a product.
-
-    Attributes:
-        type: key of `vocabulary.PRODUCT_TYPES`.
-        brand: the maker.
-        colour: key of `vocabulary.COLOURS`.
-        pattern: key of `vocabulary.PATTERNS`.
-        material: key of `vocabulary.MATERIALS`.
-        size: one of the type's sizes.
-        omitted_fact: fact that no text may name ("colour" or "pattern"), or "".
-        misleading: whether the title names another type or colour too.
-    """
-
-    type: str
-    brand: words.Brand
-    colour: str
-    pattern: str
-    material: str
-    size: str
-    omitted_fact: str
-    misleading: bool
+if TYPE_CHECKING:
+    from demo_shop.world import DemoProduct
 
 
 TITLE_TEMPLATES = (
@@ -50,30 +28,37 @@ def pick_option(rng: np.random.Generator, options: tuple[str, ...]) -> str:
     return options[1 + int(rng.integers(rest))]
 
 
-def write_title(facts: TextFacts, rng: np.random.Generator) -> tuple[str, str]:
-    """Return a title, and the misleading words at its end or ""."""
+def write_title(facts: "DemoProduct", is_misleading: bool, rng: np.random.Generator) -> tuple[str, str]:
+    """Return a title, and the misleading words at its end or "".
+
+    Args:
+        facts: the product; its own texts are not used.
+        is_misleading: whether the title names another type or colour too.
+        rng: decides words and their order.
+    """
+    lines = next(brand.lines for brand in words.BRANDS if brand.name == facts.brand)
     kind = words.PRODUCT_TYPES[facts.type]
     parts = {
         "name": pick_option(rng, kind.names),
         "colour": pick_option(rng, words.COLOURS[facts.colour].names),
         "pattern": pick_option(rng, words.PATTERNS[facts.pattern].names),
-        "material": facts.material, "brand": facts.brand.name, "size": facts.size,
-        "line": str(rng.choice(facts.brand.lines)), "adjective": str(rng.choice(words.ADJECTIVES)),
+        "material": facts.material, "brand": facts.brand, "size": facts.size,
+        "line": str(rng.choice(lines)), "adjective": str(rng.choice(words.ADJECTIVES)),
     }  # fmt: skip
     if facts.omitted_fact:
         parts[facts.omitted_fact] = ""
     template = str(rng.choice(TITLE_TEMPLATES))
     title = _close_gaps(template.format(**{key: _capitalise(value) for key, value in parts.items()}))
-    misleading = _write_misleading_phrase(facts, rng) if facts.misleading else ""
+    misleading = _write_misleading_phrase(facts, rng) if is_misleading else ""
     return (f"{title} – {misleading}" if misleading else title), misleading
 
 
-def write_description(facts: TextFacts, rng: np.random.Generator) -> str:
+def write_description(facts: "DemoProduct", rng: np.random.Generator) -> str:
     """Return two or three sentences on use, material and size, never on colour or pattern."""
     kind = words.PRODUCT_TYPES[facts.type]
     name = kind.names[0]
     parts = {
-        "name": name, "a_name": _add_article(name), "use": str(rng.choice(kind.uses)), "brand": facts.brand.name,
+        "name": name, "a_name": _add_article(name), "use": str(rng.choice(kind.uses)), "brand": facts.brand,
         "material": facts.material, "size": facts.size,
     }  # fmt: skip
     sentences = [str(rng.choice(words.DESCRIPTION_OPENERS)), str(rng.choice(words.DESCRIPTION_MIDDLES))]
@@ -82,7 +67,7 @@ def write_description(facts: TextFacts, rng: np.random.Generator) -> str:
     return " ".join(_capitalise(sentence.format(**parts)) for sentence in sentences)
 
 
-def _write_misleading_phrase(facts: TextFacts, rng: np.random.Generator) -> str:
+def _write_misleading_phrase(facts: "DemoProduct", rng: np.random.Generator) -> str:
     """Return a phrase that names another type or colour, as sellers write to be found."""
     if rng.random() < 0.5:
         other = str(rng.choice([t for t in words.PRODUCT_TYPES if t != facts.type]))

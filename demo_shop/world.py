@@ -5,12 +5,12 @@ more likely. No catalogue contains it, but shoppers buy by it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from demo_shop.vocabulary import BRANDS, COLOURS, PATTERNS, PRODUCT_TYPES, Taste
-from demo_shop.wording import TextFacts, write_description, write_title
+from demo_shop.wording import write_description, write_title
 
 ID_PREFIX = "demo"
 VARIANT_EVERY = 9
@@ -120,20 +120,21 @@ class DemoWorld:
         material = str(rng.choice(facts.materials))
         size_at = int(rng.integers(len(facts.sizes))) + (index - base) + attribute_revision
         own = np.random.default_rng((self.seed, index, 1))
-        text_facts = TextFacts(
-            type=kind, brand=brand, colour=colour, pattern=pattern, material=material,
-            size=facts.sizes[size_at % len(facts.sizes)],
-            omitted_fact=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
-            misleading=bool(own.random() < MISLEADING_PROB),
-        )  # fmt: skip
-        images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
-        title, misleading = write_title(text_facts, np.random.default_rng((self.seed, index, 2, title_revision)))
-        return DemoProduct(
+        product = DemoProduct(
             id=self.product_id(index), index=index, type=kind, category=facts.category, colour=colour,
-            second_colour=second, pattern=pattern, material=material, brand=brand.name, size=text_facts.size,
-            title=title, description=write_description(text_facts, own), attributes=_list_attributes(text_facts),
-            omitted_fact=text_facts.omitted_fact, misleading=misleading, images=images,
-            family=self.product_id(base), taste=tuple(taste.tolist()), looks=(self.seed, base),
+            second_colour=second, pattern=pattern, material=material, brand=brand.name,
+            size=facts.sizes[size_at % len(facts.sizes)], title="", description="", attributes={},
+            omitted_fact=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
+            misleading="", images=0, family=self.product_id(base), taste=tuple(taste.tolist()), looks=(self.seed, base),
+        )  # fmt: skip
+        # The order of the draws decides the product: changing it changes every product.
+        is_misleading = bool(own.random() < MISLEADING_PROB)
+        images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
+        title_rng = np.random.default_rng((self.seed, index, 2, title_revision))
+        title, misleading = write_title(product, is_misleading, title_rng)
+        return replace(
+            product, title=title, misleading=misleading, description=write_description(product, own), images=images,
+            attributes=_list_attributes(product),
         )  # fmt: skip
 
     def product_id(self, index: int) -> str:
@@ -170,9 +171,6 @@ def _choose_second_colour(colour: str, rng: np.random.Generator) -> str:
     return "white" if rng.random() < 0.75 else str(rng.choice(("yellow", "pink")))
 
 
-def _list_attributes(facts: TextFacts) -> dict[str, str]:
-    attributes = {
-        "colour": facts.colour, "pattern": facts.pattern, "material": facts.material, "brand": facts.brand.name,
-        "size": facts.size,
-    }  # fmt: skip
-    return {key: value for key, value in attributes.items() if key != facts.omitted_fact}
+def _list_attributes(product: DemoProduct) -> dict[str, str]:
+    names = ("colour", "pattern", "material", "brand", "size")
+    return {name: getattr(product, name) for name in names if name != product.omitted_fact}

@@ -25,7 +25,7 @@ CHECKPOINTS_VARIABLE = "MOON_CHECKPOINTS"
 def checkpoint_dir(name: str) -> Path:
     """Return the folder of a shipped checkpoint, such as ``moon-tiny`` or ``detector``.
 
-    It is looked for in the folder that MOON_CHECKPOINTS names, else beside this package in a checkout, else inside the
+    It is looked for in the folder that MOON_CHECKPOINTS names, else next to this package in a checkout, else inside the
     installed package.
     """
     if named := os.environ.get(CHECKPOINTS_VARIABLE):

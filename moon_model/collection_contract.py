@@ -1,6 +1,6 @@
-"""Which model's vectors a Milvus collection holds, told by its properties, and the refusal of any other encoder.
+"""Reads which model's vectors a Milvus collection has, from its properties, and refuses any other encoder.
 
-Nothing of Milvus is imported: the client is handed in (``pymilvus.MilvusClient``, or whatever answers like it).
+Nothing of Milvus is imported: the client (``pymilvus.MilvusClient`` or an object with the same methods) is an argument.
 """
 
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MOD
 
 
 class NothingServedError(LookupError):
-    """The alias names no collection, or one without the properties of ours."""
+    """The alias names no collection, or one that MOON did not make."""
 
 
 class WrongEncoderError(ValueError):
-    """The encoder is another model than the one whose vectors the collection holds."""
+    """The encoder is not the model whose vectors the collection has."""
 
 
 class AliasClient(Protocol):
-    """What of ``pymilvus.MilvusClient`` is used here: names and descriptions, no data."""
+    """The methods of ``pymilvus.MilvusClient`` that are used here: names and descriptions, no data."""
 
     def list_aliases(self) -> dict[str, Any]:
         """Return ``{"aliases": [...]}``."""
 
     def has_collection(self, collection_name: str) -> bool:
-        """Return whether there is one of that name."""
+        """Return whether there is a collection of that name."""
 
     def describe_alias(self, alias: str) -> dict[str, Any]:
         """Return ``{"collection_name": …}``."""
@@ -35,14 +35,14 @@ class AliasClient(Protocol):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What a collection says of its vectors.
+    """The model of a collection, from its properties.
 
     Attributes:
-        alias: by which it was asked for.
-        collection: its own name.
+        alias: alias, or name, by which the collection was found.
+        collection: name of the collection.
         model_version: 64 hex digits (``moon_model.fingerprint``).
-        checkpoint: folder of the model, as the machine that filled the collection reached it.
-        stored: folder of the lake's copy of model and detector; empty where the collection names none.
+        checkpoint: folder of the model on the machine that filled the collection.
+        stored: folder of the lake's copy of model and detector; empty if the collection names none.
     """
 
     alias: str
@@ -52,10 +52,10 @@ class ServedModel:
     stored: str = ""
 
     def check(self, model_version: str) -> None:
-        """Return if an encoder of this version may query the collection.
+        """Check that an encoder of this version may query the collection.
 
         Raises:
-            WrongEncoderError: it may not.
+            WrongEncoderError: it has another version.
         """
         if model_version != self.model_version:
             raise WrongEncoderError(
@@ -66,10 +66,10 @@ class ServedModel:
 
 
 def read_served_model(client: AliasClient, alias: str) -> ServedModel:
-    """Return the model behind an alias, as it is now; a collection's own name will do, too.
+    """Return the model that an alias serves now; the name of a collection is accepted, too.
 
     Raises:
-        NothingServedError: there is no such alias, or it names a collection that is not one of ours.
+        NothingServedError: there is no such alias, or it names a collection that MOON did not make.
     """
     aliases = client.list_aliases()["aliases"]
     if alias in aliases:

@@ -191,7 +191,7 @@ def _load_jpeg(data: bytes, image: Image.Image, min_side: int | None) -> Image.I
     try:
         return load(image)
     except OSError:
-        if "progressive" in image.info:  # whole scans may be missing, which nothing tells
+        if "progressive" in image.info:  # whole scans may be missing, which cannot be noticed
             raise
         # Complete pixels do not change with what follows them; those of a truncated file do.
         ends = (_JPEG_END, b"\x5a" * 64 + _JPEG_END)

@@ -69,7 +69,7 @@ def open_copy(uri: str, model_version: str) -> Path:
 
 
 def cache_copy(model_version: str, download: Callable[[Path], None]) -> Path:
-    """Return the folder of a copy in this machine's cache, downloaded and verified unless it is there already.
+    """Return the folder of a copy in this machine's cache, downloaded and verified unless it exists.
 
     Args:
         model_version: 64 hex digits.

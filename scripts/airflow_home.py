@@ -1,4 +1,4 @@
-"""The environment of a private Airflow: its own folder and database, never a developer's."""
+"""Builds the environment variables of an Airflow with its own folder and database."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SETTINGS = {
 
 
 def airflow_environment(home: Path, inherited: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the variables of an Airflow that lives in `home` and reads the DAGs of this repository.
+    """Return the variables of an Airflow whose home is `home` and whose DAGs are those of this repository.
 
-    Every inherited ``AIRFLOW*`` variable is dropped: a developer's Airflow keeps its database and its connections.
+    Inherited ``AIRFLOW*`` variables are left out, so that a developer's own Airflow is not touched.
     """
     inherited = dict(os.environ) if inherited is None else inherited
     kept = {name: value for name, value in inherited.items() if not name.startswith("AIRFLOW")}

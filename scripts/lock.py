@@ -1,8 +1,8 @@
 """Compiles ``requirements/*.in`` into ``*.lock`` with pip-tools: ``make lock``.
 
-A lock holds exact pins and nothing that belongs to one machine: no index, no find-links, no path, and torch
-without its local version, so that the same file takes the CPU build where pip is configured for one and the
-CUDA build elsewhere. Pins that still fit are kept; ``--upgrade`` takes the newest.
+A lock has exact pins and nothing that belongs to one machine: no index, no find-links, no path, and torch
+without its local version, so that pip's configuration on each machine chooses the CPU build or the CUDA
+build. Pins that still fit are kept; ``--upgrade`` takes the newest versions.
 """
 
 import argparse
@@ -21,7 +21,7 @@ OPTIONS = ("--allow-unsafe", "--strip-extras", *NO_EMIT, "--annotation-style=lin
 
 
 def gpu_input(text: str) -> str:
-    """Return jobs.in with the CUDA build of ONNX Runtime; both write the same folder, so never both."""
+    """Return jobs.in with the CUDA build of ONNX Runtime instead of the CPU build; both write the same folder."""
     changed, count = re.subn(r"(?m)^onnxruntime==.*", GPU_RUNTIME, text)
     if count != 1:
         raise ValueError(f"expected one onnxruntime line in jobs.in, found {count}")
@@ -29,7 +29,7 @@ def gpu_input(text: str) -> str:
 
 
 def portable(text: str) -> str:
-    """Drop local versions (``2.13.0+cpu`` → ``2.13.0``); refuse what ties the lock to one machine."""
+    """Drop local versions (``2.13.0+cpu`` → ``2.13.0``); raise ValueError for a line that is no exact, portable pin."""
     text = re.sub(r"(?m)^([a-z0-9._-]+==[^\s+]+)\+\S+ *", r"\1  ", text)
     for line in text.splitlines():
         requirement = line.partition("#")[0].strip()
@@ -39,7 +39,7 @@ def portable(text: str) -> str:
 
 
 def compile_lock(name: str, upgrade: bool) -> None:
-    """Write ``requirements/<name>.lock``; pip-tools runs beside it, so annotations carry no folder."""
+    """Write ``requirements/<name>.lock``; pip-tools runs in that folder, so that annotations have no path."""
     lock = REQUIREMENTS / f"{name}.lock"
     with tempfile.TemporaryDirectory() as folder:
         source = REQUIREMENTS / f"{name}.in"

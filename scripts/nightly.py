@@ -1,6 +1,6 @@
 """Entry point of ``make nightly``: runs two dates of a demo shop through the Airflow DAG, then three searches.
 
-All files are in ``var/demo`` and are made again by each start, so that every start shows the same: 500 products on the
+All files are in ``var/demo`` and are made again at each start, so that every start shows the same: 500 products on the
 first date, and only the changed ones on the second. Your own lake and collection (``var/lake``, ``var/milvus.db``) are
 not touched.
 """

@@ -1,11 +1,11 @@
-"""Packs what spark-submit ships to machines that have none of it: ``make pack``, or ``python scripts/pack_jobs.py``.
+"""Packs the archives that spark-submit sends to a cluster: ``make pack``, or ``python scripts/pack_jobs.py``.
 
   moon-jobs.zip            our packages with their templates, and the checkpoints: what every task needs
   moon-environment.tar.gz  (--environment) the virtual environment that tasks run in
 
-Both travel as ``--archives``, which Spark unpacks beside each executor: code inside ``--py-files`` stays a zip, and
-models are files. An environment works wherever it is unpacked, but brings no interpreter: the machines must have the
-same Python version at the path named by --python. See docs/cluster.md.
+Both are sent as ``--archives``, which Spark unpacks in each executor's folder. (``--py-files`` would stay a zip, and
+models must be files.) An environment works in any folder but has no interpreter: the machines must have the same
+Python version at the path of --python. See docs/cluster.md.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def pack_code(target: Path) -> Path:
 
 
 def pack_environment(target: Path, environment: Path, python: Path) -> Path:
-    """Write the archive of a virtual environment whose interpreter will be found at ``python``.
+    """Write the archive of a virtual environment whose interpreter is at ``python`` on the cluster's machines.
 
     Raises:
         FileNotFoundError: there is no virtual environment in that folder.
@@ -57,7 +57,7 @@ def pack_environment(target: Path, environment: Path, python: Path) -> Path:
 
 
 def _files(root: Path, folders: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files under the folders, sorted, without what nobody needs elsewhere."""
+    """Yield the files under the folders, sorted, without those of `LEFT_OUT`."""
     for folder in folders:
         for path in sorted((root / folder).rglob("*")):
             if path.is_file() and not LEFT_OUT.search(path.relative_to(root).as_posix()):
@@ -72,10 +72,11 @@ def _add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def submit_options(code: Path, environment: Path | None, driver: Path) -> list[str]:
-    """Return the options of spark-submit, in client mode, that ship the archives.
+    """Return the options of spark-submit, in client mode, that send the archives.
 
     Args:
-        code, environment: the archives; no environment: executors run on an interpreter of their machines.
+        code: archive of the code.
+        environment: archive of the environment; None: executors use an interpreter of their machines.
         driver: the driver's interpreter, on the submitting machine.
     """
     archives = [f"{code}#moon", *([f"{environment}#environment"] if environment else [])]
@@ -87,7 +88,7 @@ def submit_options(code: Path, environment: Path | None, driver: Path) -> list[s
 
 
 def main() -> None:
-    """Pack, and print the options that ship it."""
+    """Write the archives, and print the options of spark-submit that send them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "var" / "pack", help="folder of the archives")
     venv = REPOSITORY / ".venv"

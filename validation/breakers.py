@@ -1,4 +1,4 @@
-"""The arithmetic of breakers: shares of a catalogue above which a run stops.
+"""Computes whether a breaker stops a run: a share of a catalogue that is above its limit.
 
 Source: docs/decisions/0011-gate-breakers-canary.md.
 """
@@ -15,7 +15,7 @@ class Breaker:
         count: Rows counted.
         total: Rows of which they are a share.
         max_share: The largest share that passes.
-        tolerated_rows: This many rows pass whatever their share: the shares of a small catalogue vary widely.
+        tolerated_rows: This number of rows passes at any share, because the shares of a small catalogue vary widely.
     """
 
     count: int

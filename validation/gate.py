@@ -8,7 +8,6 @@ import html
 import logging
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,64 +58,51 @@ class GateLimits:
         return max(0.0, min(share, 1 - self.tolerated_rows / rows)) if rows else 0.0
 
 
-Bound = Callable[[GateLimits, int, int], float | None]
-"""A bound, given the limits, the rows of the snapshot and the rows of the earlier date; None: unbounded."""
-
-
-def _unbounded(limits: GateLimits, rows: int, earlier_rows: int) -> None:
-    return None
-
-
 @dataclass(frozen=True)
 class GateRule:
     """A limit on one metric of a snapshot.
 
     Attributes:
         metric: Its column in the table of `validation.metrics`.
-        meaning: What it measures, in words.
-        min_value: Its smallest value that passes.
-        max_value: Its largest value that passes.
-        setting: What to change if the snapshot is right and the limit is not.
+        meaning: Text that says what it measures.
+        minimum: The field of `GateLimits` with its smallest value that passes; "": it has no such field.
+        maximum: The field of `GateLimits` with its largest value that passes; "": it has no maximum.
     """
 
     metric: str
     meaning: str
-    min_value: Bound = _unbounded
-    max_value: Bound = _unbounded
-    setting: str = ""
+    minimum: str = ""
+    maximum: str = ""
 
+    @property
+    def setting(self) -> str:
+        """What to change if the snapshot is right and the limit is not; "" if no setting has the limit."""
+        name = f"min_{self.minimum}" if self.minimum else f"max_{self.maximum}" if self.maximum else ""
+        return name and f"MOON_{name.upper()}"
 
-def _limit_nulls(metric: str, meaning: str) -> GateRule:
-    return GateRule(
-        metric,
-        meaning,
-        max_value=lambda limits, rows, _: limits.relax_maximum(limits.null_share, rows),
-        setting="MOON_MAX_NULL_SHARE",
-    )
+    def compute_bounds(self, limits: GateLimits, rows: int, earlier_rows: int) -> tuple[float | None, float | None]:
+        """Return minimum and maximum for a snapshot of `rows` rows; None: unbounded.
+
+        A metric with neither field needs at least 1.
+        """
+        if self.maximum:
+            return None, limits.relax_maximum(getattr(limits, self.maximum), rows)
+        return limits.relax_minimum(getattr(limits, self.minimum), earlier_rows) if self.minimum else 1, None
 
 
 GATE_RULES: tuple[GateRule, ...] = (
-    GateRule("rows", "rows of the snapshot", min_value=lambda limits, rows, earlier: 1),
+    GateRule("rows", "rows of the snapshot"),
     GateRule(
-        "row_ratio",
-        "rows of the snapshot as a share of the rows of the latest earlier date",
-        min_value=lambda limits, rows, earlier: limits.relax_minimum(limits.row_ratio, earlier),
-        setting="MOON_MIN_ROW_RATIO",
+        "row_ratio", "rows of the snapshot as a share of the rows of the latest earlier date", minimum="row_ratio"
     ),
-    _limit_nulls("null_id_share", "share of rows without a product id"),
-    _limit_nulls("null_title_share", "share of rows without a title"),
-    _limit_nulls("null_image_share", "share of rows without an image"),
-    GateRule(
-        "duplicate_share",
-        "share of ids that occur in an earlier row",
-        max_value=lambda limits, rows, earlier: limits.relax_maximum(limits.duplicate_share, rows),
-        setting="MOON_MAX_DUPLICATE_SHARE",
-    ),
+    GateRule("null_id_share", "share of rows without a product id", maximum="null_share"),
+    GateRule("null_title_share", "share of rows without a title", maximum="null_share"),
+    GateRule("null_image_share", "share of rows without an image", maximum="null_share"),
+    GateRule("duplicate_share", "share of ids that occur in an earlier row", maximum="duplicate_share"),
     GateRule(
         "category_coverage",
         "share of the earlier date's top categories that are still there",
-        min_value=lambda limits, rows, earlier: limits.relax_minimum(limits.category_coverage, earlier),
-        setting="MOON_MIN_CATEGORY_COVERAGE",
+        minimum="category_coverage",
     ),
 )
 
@@ -126,7 +112,7 @@ class GateResult:
     """The outcome of the gate.
 
     Attributes:
-        failures: One sentence a failed expectation, with the observed value; empty when the snapshot passed.
+        failures: One sentence per failed expectation, with the observed value; empty when the snapshot passed.
         page: The data docs, one self-contained HTML document.
     """
 
@@ -135,7 +121,7 @@ class GateResult:
 
     @property
     def has_passed(self) -> bool:
-        """Whether every expectation held."""
+        """Whether no expectation failed."""
         return not self.failures
 
 
@@ -177,8 +163,7 @@ def _build_suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "Expe
         )
     )
     for rule in GATE_RULES:
-        minimum = rule.min_value(limits, row["rows"], row["earlier_rows"])
-        maximum = rule.max_value(limits, row["rows"], row["earlier_rows"])
+        minimum, maximum = rule.compute_bounds(limits, row["rows"], row["earlier_rows"])
         # The maximum of one row is its value. Expectations on single values do not show it on the page, this one does.
         suite.add_expectation(
             gxe.ExpectColumnMaxToBeBetween(

@@ -1,6 +1,6 @@
 """The row rules: for which reasons a row of a snapshot is refused, as data, and their Python form.
 
-A rule is a reason code and the checks that give it. Each check has two forms with the same result, down to the words of
+A rule is a reason code and the checks that give it. Each check has two forms with the same result and the same text of
 the detail: this module applies it to one mapped row (`moon check-source`), `validation.spark_rules` turns it into a
 Spark expression (the stage validate). The limits on a snapshot as a whole are in `validation.gate`.
 """

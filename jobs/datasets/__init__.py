@@ -1,1 +1,1 @@
-"""Data made for training and for trying the pipeline: demo catalogue, purchases, training pairs, benchmark products."""
+"""Makes data sets: demo catalogues, purchases, training pairs, and benchmark products of the lake."""

@@ -1,4 +1,4 @@
-"""Products of the lake as a benchmark (`moon evaluate --data lake`)."""
+"""Builds a benchmark from the products of a lake (`moon evaluate --data lake`)."""
 
 from pyspark.sql import functions as F
 
@@ -13,15 +13,15 @@ from moon_model.product import Product
 
 
 def build_lake_benchmark(context: RunContext, max_products: int, seed: int) -> Benchmark:
-    """Return the tasks that a night's validated products allow.
+    """Return the tasks that the validated products of a date allow.
 
     Args:
-        context: whose products.
-        max_products: size of a seeded sample; its images are held in memory.
-        seed: of the sample.
+        context: run context with the date.
+        max_products: size of a random sample; its images are kept in memory.
+        seed: seed of the sample.
 
     Raises:
-        MoonError: the lake holds no products of the date.
+        MoonError: the lake has no products of the date.
     """
     products = context.lake.read(context.spark, "products", context.partition)
     order = F.xxhash64(F.lit(seed), "product_id")
@@ -32,15 +32,15 @@ def build_lake_benchmark(context: RunContext, max_products: int, seed: int) -> B
     sample = [
         Product(
             row["product_id"], row["title"], row["description"] or "", row["category"] or (),
-            dict(row["attributes"] or {}), _images([image["uri"] for image in row["images"]], roots),
+            dict(row["attributes"] or {}), _read_images([image["uri"] for image in row["images"]], roots),
         )
         for row in rows
     ]  # fmt: skip
     return Benchmark(f"lake {context.date}", build_catalogue_tasks(sample), {"products": len(sample), "seed": seed})
 
 
-def _images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:
-    """Bytes of the images that can be read; the night has already reported the others."""
+def _read_images(uris: list[str], roots: tuple[str, ...]) -> list[bytes]:
+    """Return the bytes of the images that can be read; the nightly run has reported the others."""
     found = []
     for uri in uris:
         try:

@@ -1,4 +1,4 @@
-"""A demo shop at a glance: one studio photo and one cluttered photo of each product type."""
+"""Writes an overview picture of a demo shop: one studio photo and one cluttered photo of each product type."""
 
 import json
 from collections.abc import Iterable
@@ -20,9 +20,9 @@ PhotoEntry = dict[str, Any]
 
 
 def write_contact_sheet(shop: Path, world: DemoWorld) -> None:
-    """Write ``contact_sheet.png`` from the photos of a shop's folder, unless it is there already.
+    """Write ``contact_sheet.png`` from the photos in a shop's folder, unless it exists.
 
-    A type that the shop does not have, or has no such photo of, leaves its cell white.
+    The cell of a photo that the shop does not have is white.
     """
     path = shop / "contact_sheet.png"
     if path.is_file():

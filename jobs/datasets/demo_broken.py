@@ -1,6 +1,6 @@
-"""Rows and images that are broken on purpose: one for each reason code that a night knows.
+"""Makes faulty rows and images for a demo shop: one for each reason code of the quarantine.
 
-Row reasons refuse a row; image reasons (``image_…``) spoil one image of a product that is served without it.
+Row reasons refuse a row; image reasons (``image_…``) refuse one image of a product that is served without it.
 """
 
 import json
@@ -12,33 +12,34 @@ from pathlib import Path
 from typing import Any
 
 from demo_shop import DemoWorld, encode_jpeg, take_photo
+from jobs.datasets.demo_products import build_catalog_row
 from validation.reasons import Reason
 
-FIRST_BROKEN_INDEX = 900_000  # indices of broken products: far from those of good ones, the same every day
-SMALL_SHOP_PRODUCTS = 200  # below this many products a day gets only some of the reasons, or every breaker would trip
+FIRST_BROKEN_INDEX = 900_000  # indices of faulty products: far from those of good ones, the same every day
+SMALL_SHOP_PRODUCTS = 200  # below this number a day has only some of the reasons: all would trip every breaker
 SMALL_SHOP_REASONS = 8
 FORBIDDEN_PATH = "/etc/hostname"  # an example of a file outside the shop's folder
 SPOILING_REASONS = (
     Reason.EMPTY_TITLE,
     Reason.MALFORMED_ATTRIBUTES,
-)  # these spoil products that were good the day before
+)  # these break products that were good the day before
 
 _NOT_SHOWN = (Reason.PRODUCT_KEPT, Reason.IMAGE_GONE, Reason.IMAGE_UNREACHABLE, Reason.IMAGE_TOO_SMALL)
 DEMO_REASONS = tuple(reason for reason in Reason if reason not in _NOT_SHOWN)
-"""Reasons that the demo shop shows; stores that fail are none, and one more would change its bytes."""
+"""Reasons that occur in the demo shop. Failing image stores are left out; a further reason would change its files."""
 
 CatalogRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class BrokenLine:
-    """One line of a day's catalogue and what a night must say about it.
+    """A faulty line of a day's catalogue and the refusal that is expected.
 
     Attributes:
-        line: The text as it is in the file.
+        line: The text in the file.
         reason: The expected reason code.
-        product_id: The id in the line, None where there is none to read.
-        image_index: Which image is refused, None where it is the row.
+        product_id: The id in the line; None if it has none.
+        image_index: Index of the refused image; None if the row is refused.
     """
 
     line: str
@@ -55,7 +56,7 @@ class BrokenLine:
 
 
 def choose_reasons(products: int, day: int) -> list[Reason]:
-    """Return the reasons that occur on a day: all of them, in a small shop eight, taking turns from day to day."""
+    """Return the reasons that occur on a day: all of them; in a small shop eight, others on each day."""
     if products >= SMALL_SHOP_PRODUCTS:
         return list(DEMO_REASONS)
     at = day * SMALL_SHOP_REASONS
@@ -63,9 +64,9 @@ def choose_reasons(products: int, day: int) -> list[Reason]:
 
 
 def choose_spoiled_rows(rows: list[CatalogRow], reasons: list[Reason], day: int) -> dict[Reason, int]:
-    """Return which good rows of a day are spoiled for which reasons, so that something is served stale.
+    """Return the index of the good row that is broken for each reason, so that earlier rows of products stay served.
 
-    None on the first day, and never the first row, whose id the duplicate takes.
+    Empty on the first day. The first row is never chosen, because the duplicate has its id.
     """
     if day == 0 or len(rows) < 1 + len(SPOILING_REASONS):
         return {}
@@ -77,10 +78,10 @@ def make_broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Catal
     """Return a line that must be refused for a reason.
 
     Args:
-        reason: What to break.
-        world: Where the broken product comes from.
+        reason: The reason code.
+        world: World of the faulty product.
         taken_id: The id of an earlier good row, for the duplicate.
-        row: The good row to spoil; None makes a product of its own.
+        row: The good row to break; None: the row of another product.
     """
     row = dict(row) if row is not None else _make_row(reason, world)
     image_index = None
@@ -99,13 +100,13 @@ def make_broken_line(reason: Reason, world: DemoWorld, taken_id: str, row: Catal
 
 
 def list_sound_photos(reason: Reason) -> list[tuple[int, int]]:
-    """Return (product index, picture number) of the sound photos that the broken row of a reason names."""
+    """Return (product index, picture number) of the good photos that the faulty row of a reason names."""
     index = FIRST_BROKEN_INDEX + DEMO_REASONS.index(reason)
     return [(index, 0), (index, 2)] if reason.value.startswith("image_") else [(index, 0)]
 
 
 def write_broken_images(folder: Path, world: DemoWorld) -> None:
-    """Write the files behind the image reasons into the shop's folder; ``image_missing`` has none."""
+    """Write the files of the image reasons into the shop's folder; ``image_missing`` has none."""
     images = folder / "images"
     sound = encode_jpeg(take_photo(world.get_product(FIRST_BROKEN_INDEX), 0).image)
     contents = {
@@ -129,19 +130,7 @@ def _make_row(reason: Reason, world: DemoWorld) -> CatalogRow:
     photos = [f"images/{product.id}-0-r0.jpg"]
     if reason.value.startswith("image_"):
         photos += ["", f"images/{product.id}-2-r0.jpg"]
-    return {
-        "id": product.id, "title": product.title, "description": product.description,
-        "category": "/".join(product.category), "attributes": dict(product.attributes),
-        "images": photos, "image_versions": ["1"] * len(photos),
-    }  # fmt: skip
-
-
-def _remove_images(row: CatalogRow) -> None:
-    row.update(images=[], image_versions=[])
-
-
-def _add_too_many_images(row: CatalogRow) -> None:
-    row.update(images=row["images"] * 60, image_versions=["1"] * 60)
+    return build_catalog_row(product, photos) | {"image_versions": ["1"] * len(photos)}
 
 
 _BREAK: dict[Reason, Callable[[CatalogRow], None]] = {
@@ -150,15 +139,15 @@ _BREAK: dict[Reason, Callable[[CatalogRow], None]] = {
     Reason.EMPTY_TITLE: lambda row: row.update(title="  "),
     Reason.TEXT_TOO_LONG: lambda row: row.update(description=row["description"] * 1_000),
     Reason.MALFORMED_ATTRIBUTES: lambda row: row.update(attributes="red, striped"),
-    Reason.NO_IMAGE: _remove_images,
-    Reason.TOO_MANY_IMAGES: _add_too_many_images,
+    Reason.NO_IMAGE: lambda row: row.update(images=[], image_versions=[]),
+    Reason.TOO_MANY_IMAGES: lambda row: row.update(images=row["images"] * 60, image_versions=["1"] * 60),
     Reason.FORBIDDEN_URI: lambda row: row.update(images=[f"file://{FORBIDDEN_PATH}"]),
     Reason.NO_READABLE_IMAGE: lambda row: row.update(images=["images/broken-no_readable_image.jpg"]),
 }
 
 
 def _make_huge_png() -> bytes:
-    """Return a PNG of a few bytes whose header promises 60,000 × 60,000 pixels."""
+    """Return a PNG of a few bytes whose header says 60,000 × 60,000 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

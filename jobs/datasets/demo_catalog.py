@@ -1,26 +1,22 @@
-"""``moon demo-catalog``: write a made-up shop as catalogue snapshots with photos, day by day.
+"""Writes the demo shop as catalogue snapshots with photos, day by day (``moon demo-catalog``).
 
-The folder holds ``<date>/catalog.jsonl`` for each day, ``images/``, ``mapping.toml``, ``boxes.jsonl`` (where the
-product truly is in each photo), ``expected.jsonl`` (what was broken on purpose) and ``contact_sheet.png``.
-Everything follows from the seed; photos that are there already are kept as they are.
+The folder has ``<date>/catalog.jsonl`` for each day, ``images/``, ``mapping.toml``, ``boxes.jsonl`` (the box of
+the product in each photo), ``expected.jsonl`` (the refusals that are expected) and ``contact_sheet.png``.
+All files depend on the seed only; photos that exist are kept.
 """
 
 import json
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from demo_shop import DemoWorld, save_jpeg, take_photo
+from demo_shop import DemoWorld
 from jobs.datasets.contact_sheet import write_contact_sheet
 from jobs.datasets.demo_broken import (
     BrokenLine,
@@ -31,13 +27,12 @@ from jobs.datasets.demo_broken import (
     write_broken_images,
 )
 from jobs.datasets.demo_days import DailyShares, Listing, PhotoRef, iter_listings
+from jobs.datasets.demo_products import PhotoFile, draw_photos
 from jobs.errors import MoonError
 from validation.reasons import Reason
 
 DEMO_EDITION = 1
 """Raise this when the drawing changes: older folders are then refused instead of mixed with new photos."""
-
-MAX_SERIAL_PHOTOS = 48  # photos that one process draws faster than a second one starts
 
 DEMO_MAPPING = """\
 # The demo shop's mapping, written by `moon demo-catalog`. docs/mapping.md explains the keys.
@@ -62,9 +57,10 @@ class DemoSummary:
     Attributes:
         folder: The shop's folder.
         rows: Lines of each day's catalogue, by date.
-        broken: How often each reason occurs, over all days.
-        photos: Photos that the catalogues name; `drawn` of them are new.
-        seconds: Wall time.
+        broken: Number of faults by reason, over all days.
+        photos: Number of photos in the catalogues.
+        drawn: Number of photos that were drawn now.
+        seconds: Elapsed seconds.
     """
 
     folder: Path
@@ -87,20 +83,20 @@ def write_demo_catalog(
     workers: int | None = None,
     progress: bool = False,
 ) -> DemoSummary:
-    """Write the shop; again with the same arguments changes nothing, with more days adds to it.
+    """Write the shop. A repeated call with the same arguments changes nothing; one with more days adds them.
 
     Args:
-        out: The folder; made where it is missing.
+        out: The folder, created if missing.
         products: Good products on the first day.
         days: Number of snapshots, on consecutive dates from `start`.
-        seed: Decides everything.
+        seed: Seed of all random draws.
         shares: What changes from day to day.
-        broken: Whether to put in rows that must be refused.
+        broken: Whether the shop has faulty rows and images.
         workers: Processes that draw; None: one for each core.
-        progress: Show a bar on stderr.
+        progress: Whether to show a progress bar on stderr.
 
     Raises:
-        MoonError: The folder holds another shop, or a number is out of range.
+        MoonError: The folder has another shop, or a number is out of range.
     """
     began = time.monotonic()
     if products < 1 or days < 1:
@@ -123,7 +119,7 @@ def write_demo_catalog(
         rows[name] = len(lines)
     if broken:
         write_broken_images(out, world)
-    drawn = _draw_all(out, world, sorted(photos), workers or len(os.sched_getaffinity(0)), progress)
+    drawn = _draw_missing(out, world, sorted(photos), workers, progress)
     _write(out / "expected.jsonl", [json.dumps(entry, ensure_ascii=False) for entry in expected])
     write_contact_sheet(out, world)
     counts = dict(Counter(entry["reason"] for entry in expected))
@@ -131,7 +127,7 @@ def write_demo_catalog(
 
 
 def _claim_folder(out: Path, settings: dict[str, Any], start: date) -> None:
-    """Make the folder this shop's, or refuse one that holds something else."""
+    """Write the shop's settings into the folder; raise MoonError if it has another shop or other files."""
     settings = {**settings, "start": start.isoformat()}
     note = out / "demo.json"
     if note.is_file():
@@ -149,7 +145,7 @@ def _claim_folder(out: Path, settings: dict[str, Any], start: date) -> None:
 def _make_day(
     world: DemoWorld, listings: list[Listing], reasons: list[Reason], day: int
 ) -> tuple[list[str], list[tuple[int, BrokenLine]]]:
-    """Return the lines of a day's catalogue, broken ones spread over it, and (source row, line) of those."""
+    """Return the lines of a day's catalogue, faulty ones spread over it, and (source row, line) of the faulty ones."""
     rows = [listing.row(world) for listing in listings]
     spoilers = choose_spoiled_rows(rows, reasons, day)
     after: dict[int, list[BrokenLine]] = {}
@@ -169,42 +165,14 @@ def _make_day(
     return lines, refused
 
 
-def _draw_all(out: Path, world: DemoWorld, photos: list[PhotoRef], workers: int, progress: bool) -> int:
-    """Draw the photos that are not there yet, write boxes.jsonl, and return how many were drawn."""
+def _draw_missing(out: Path, world: DemoWorld, photos: list[PhotoRef], workers: int | None, progress: bool) -> int:
+    """Draw the photos that do not exist yet, write boxes.jsonl, and return how many were drawn."""
     boxes = _read_boxes(out / "boxes.jsonl")
     missing = [p for p in photos if p.path(world) not in boxes or not (out / p.path(world)).is_file()]
-    jobs = [(out, world.seed, photo) for photo in missing]
-    columns = (TextColumn("drawing photos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not (progress and jobs)) as bar:
-        for name, entry in bar.track(_draw_in_processes(jobs, workers), total=len(jobs)):
-            boxes[name] = entry
+    files = [PhotoFile(out / p.path(world), world.get_product(p.index), p.number, p.revision) for p in missing]
+    boxes |= {entry["image"]: entry for entry in draw_photos(files, workers=workers, progress=progress)}
     _write(out / "boxes.jsonl", [json.dumps(boxes[photo.path(world)]) for photo in photos])
-    return len(jobs)
-
-
-def _draw_in_processes(jobs: list[tuple[Path, int, PhotoRef]], workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    if workers == 1 or len(jobs) < MAX_SERIAL_PHOTOS:
-        yield from map(_draw, jobs)
-        return
-    # spawn, not fork: a caller may hold threads (Spark's gateway, a progress bar) that a fork would freeze
-    with get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(_draw, jobs, chunksize=8)
-
-
-def _draw(job: tuple[Path, int, PhotoRef]) -> tuple[str, dict[str, Any]]:
-    """Draw one photo into its file (whole or not at all) and return its path and line of boxes.jsonl."""
-    out, seed, photo = job
-    world = DemoWorld(seed)
-    product = world.get_product(photo.index)
-    name = photo.path(world)
-    picture = take_photo(product, photo.number, revision=photo.revision)
-    save_jpeg(picture.image, out / name)
-    width, height = picture.image.size
-    box = [round(v, 5) for v in picture.box]
-    return name, {
-        "image": name, "product_id": product.id, "width": width, "height": height, "box": box,
-        "cluttered": picture.is_cluttered,
-    }  # fmt: skip
+    return len(files)
 
 
 def _read_boxes(path: Path) -> dict[str, dict[str, Any]]:
@@ -215,7 +183,7 @@ def _read_boxes(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file whole or not at all; leave one that says the same as it is."""
+    """Write a text file whole or not at all; a file with the same text is not written."""
     content = "".join(f"{line}\n" for line in lines)
     if path.is_file() and path.read_text(encoding="utf-8") == content:
         return

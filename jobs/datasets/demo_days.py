@@ -1,4 +1,4 @@
-"""A demo shop's days: what is listed on each, as products change, appear and disappear."""
+"""Yields what a demo shop lists on each day: products change, appear and disappear."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from demo_shop import DemoProduct, DemoWorld
+from jobs.datasets.demo_products import build_catalog_row
 
 
 @dataclass(frozen=True)
 class DailyShares:
-    """Shares of the products listed on a day that are different on the next; each 0..1."""
+    """Shares of a day's products that change, are added and are removed on the next day, each in 0..1."""
 
     change: float = 0.06
     appear: float = 0.03
@@ -25,7 +26,7 @@ class DailyShares:
 
 @dataclass(frozen=True, order=True)
 class PhotoRef:
-    """A photo of the shop: the product's index, the number of the picture and its revision."""
+    """A photo of the shop: index of the product, number and revision of the photo."""
 
     index: int
     number: int
@@ -58,22 +59,15 @@ class Listing:
 
     def row(self, world: DemoWorld) -> dict[str, Any]:
         """Return the catalogue row."""
-        product, photos = self.product(world), self.photos(world)
-        return {
-            "id": product.id,
-            "title": product.title,
-            "description": product.description,
-            "category": "/".join(product.category),
-            "attributes": dict(product.attributes),
-            "images": [photo.path(world) for photo in photos],
-            "image_versions": [str(photo.revision + 1) for photo in photos],
-        }
+        photos = self.photos(world)
+        row = build_catalog_row(self.product(world), [photo.path(world) for photo in photos])
+        return row | {"image_versions": [str(photo.revision + 1) for photo in photos]}
 
 
 def iter_listings(world: DemoWorld, products: int, days: int, shares: DailyShares) -> Iterator[list[Listing]]:
     """Yield the listings of each day; the first day lists products 0 to `products` - 1.
 
-    Day d is the same however many days follow.
+    A day does not depend on the number of days that follow.
     """
     today = {index: Listing(index) for index in range(products)}
     unused = products
@@ -98,7 +92,7 @@ def _sample_indices(indices: Any, share: float, rng: np.random.Generator) -> lis
 
 
 def _count_share(total: int, share: float) -> int:
-    """Return the share as a number of products: at least one where there is any share and any product."""
+    """Return the share as a number of products: at least one if share and total are not 0."""
     return min(max(round(total * share), 1), total) if share > 0 and total else 0
 
 

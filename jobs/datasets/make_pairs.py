@@ -1,8 +1,8 @@
-"""``moon make-pairs``: purchases as training pairs (paper, "Training": query, purchased item, hard negatives).
+"""Makes training pairs from purchases (``moon make-pairs``): query, item bought, hard negatives (docs/paper.md).
 
-A purchase log (query text, query image or both; product id; time) is joined with a night's products and with core
-regions. The kinds of query are thinned to the paper's mix, variants get one identity, hard negatives come from the
-same category. The same log, night and seed give the same pairs.
+A purchase log (query text, query image or both; product id; time) is joined with the products of a date and with core
+regions. The kinds of query are reduced to the paper's mix, variants get one identity, hard negatives are of the same
+category. The same log, date and seed give the same pairs.
 """
 
 import logging
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IDENTITY_RANGE = 1 << 62
-"""Identities are hashes below this: never negative, the trainer's mark of an empty place."""
+"""Identities are hashes below this: never negative, because the trainer marks padding by -1."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class PairOptions:
     """How pairs are drawn.
 
     Attributes:
-        hard_negatives: most hard negatives of a pair.
-        max_images: images of an item that are kept, from the first.
-        rows_per_group: pairs of a Parquet row group; the rest that fills no group is left out.
-        seed: of everything drawn by chance.
+        hard_negatives: maximum number of hard negatives of a pair.
+        max_images: the first images of an item that are kept.
+        rows_per_group: pairs of a Parquet row group; an incomplete last group is left out.
+        seed: seed of all random draws.
     """
 
     hard_negatives: int = 2
@@ -51,14 +51,15 @@ class PairOptions:
 
 @dataclass(frozen=True)
 class PairSummary:
-    """Where the purchases went.
+    """Numbers of purchases by what became of them.
 
     Attributes:
         purchases: rows of the log.
-        unknown: product not in the night's products.
-        unusable: neither text nor a readable image to ask with.
+        unknown: the product is not one of the date.
+        unusable: the query has neither text nor a readable image.
         thinned: left out for the mix of kinds or because they fill no row group.
-        pairs: written; ``kinds`` of them.
+        pairs: written pairs.
+        kinds: written pairs by kind of query.
     """
 
     purchases: int
@@ -70,10 +71,10 @@ class PairSummary:
 
 
 def write_training_pairs(context: RunContext, source: PurchaseLog, out: Path, options: PairOptions) -> PairSummary:
-    """Write the training pairs of a log.
+    """Write the training pairs of a log and return their numbers.
 
     Args:
-        context: whose validated products are the items.
+        context: run context of the date whose validated products are the items.
         source: the purchases.
         out: folder to write.
         options: how pairs are drawn.
@@ -95,9 +96,9 @@ def write_training_pairs(context: RunContext, source: PurchaseLog, out: Path, op
 
 
 def _read_products(context: RunContext, source: PurchaseLog) -> DataFrame:
-    """The night's products with identity (one for all variants) and their shelf.
+    """Return the products of the date with identity (one for all variants) and pool of hard negatives.
 
-    A shelf is a category; products alone in theirs share one with those of the parent category who are alone too.
+    A pool is a category. Products that are alone in their category share the pool of the parent category.
     """
     products = context.lake.read(context.spark, "products", context.partition)
     if products.isEmpty():
@@ -107,9 +108,9 @@ def _read_products(context: RunContext, source: PurchaseLog) -> DataFrame:
         products.join(source.read_variants(context.spark), "product_id", "left")
         .withColumn("identity", F.pmod(F.xxhash64(family), F.lit(IDENTITY_RANGE)))
         .withColumn("parent", F.expr("slice(category, 1, greatest(size(category) - 1, 0))"))
-        .withColumn("mates", F.count("*").over(Window.partitionBy("category")))
-        .withColumn("shelf", F.to_json(F.when(F.col("mates") > 1, F.col("category")).otherwise(F.col("parent"))))
-        .drop("family", "parent", "mates")
+        .withColumn("members", F.count("*").over(Window.partitionBy("category")))
+        .withColumn("pool", F.to_json(F.when(F.col("members") > 1, F.col("category")).otherwise(F.col("parent"))))
+        .drop("family", "parent", "members")
     )
 
 
@@ -119,19 +120,19 @@ def _build_views(
     shown = products.select(F.explode(F.slice("images", 1, options.max_images)).alias("image"))
     asked = purchases.where("query_image is not null").select("query_image", F.lit(None).cast("string"))
     version = compute_detector_version(context.settings.detector)
-    held = context.lake.read(context.spark, "regions", {"detector_version": version})
+    known = context.lake.read(context.spark, "regions", {"detector_version": version})
     job = RegionJob(roots, context.settings.detector, version)
-    return find_regions(shown.select("image.uri", "image.version").union(asked), held, job)
+    return find_regions(shown.select("image.uri", "image.version").union(asked), known, job)
 
 
 def _classify_purchases(purchases: DataFrame, views: DataFrame) -> DataFrame:
-    """Purchases that can be asked for, and how: ``asked`` is image, text, or free (both, so any kind)."""
+    """Return the usable purchases with ``asked``: image, text, or free (both, so any kind)."""
     photo = views.where("failure is null").select(F.col("uri").alias("query_image"), "box")
     seen = purchases.join(photo.withColumn("seen", F.lit(True)), "query_image", "left").withColumn(
         "photo", F.when(F.col("seen"), F.struct(F.col("query_image").alias("uri"), "box"))
     )
-    said, usable = F.col("query") != "", F.col("photo.uri").isNotNull()
-    asked = F.when(usable & said, "free").when(usable, "image").when(said, "text")
+    has_text, has_photo = F.col("query") != "", F.col("photo.uri").isNotNull()
+    asked = F.when(has_photo & has_text, "free").when(has_photo, "image").when(has_text, "text")
     return seen.withColumn("asked", asked).where("asked is not null").drop("box", "seen")
 
 
@@ -146,7 +147,7 @@ def _apply_mix(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[
     }
     wanted, borrowed = fit_query_mix(**found)
     if missing := sorted(QUERY_MIX.keys() - wanted.keys()):
-        log.warning("no purchase was asked for by %s: the mix is that of the others", " or ".join(missing))
+        log.warning("no purchase has a query by %s: the mix has only the other kinds", " or ".join(missing))
     total = sum(wanted.values()) // options.rows_per_group * options.rows_per_group
     if not total:
         raise MoonError(
@@ -156,15 +157,15 @@ def _apply_mix(asked: DataFrame, options: PairOptions) -> tuple[DataFrame, dict[
     place = F.row_number().over(
         Window.partitionBy("asked").orderBy(_uniform_column(options.seed, "kind", "purchase"), "purchase")
     )
-    given = asked.select("purchase", "asked", place.alias("place")).withColumn("kind", _kind_column(wanted, borrowed))
+    placed = asked.select("purchase", "asked", place.alias("place")).withColumn("kind", _kind_column(wanted, borrowed))
     number = F.row_number().over(Window.orderBy(_uniform_column(options.seed, "shuffle", "purchase"), "purchase")) - 1
-    chosen = given.where("kind is not null").select("purchase", "kind", number.cast("long").alias("pair_id"))
+    chosen = placed.where("kind is not null").select("purchase", "kind", number.cast("long").alias("pair_id"))
     kept = asked.drop("asked").join(chosen.where(F.col("pair_id") < total), "purchase").persist()
     return kept, {row["kind"]: row["count"] for row in kept.groupBy("kind").count().collect()}
 
 
 def _kind_column(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Column":
-    """The kind of a purchase by its place among those asked alike; null for those that are too many."""
+    """Return the kind of a purchase by its place among those with the same ``asked``; null for surplus ones."""
     asked, place = F.col("asked"), F.col("place")
     kind, end = F.when(F.lit(False), "image"), 0
     for name, count in borrowed.items():
@@ -176,7 +177,7 @@ def _kind_column(wanted: Mapping[str, int], borrowed: Mapping[str, int]) -> "Col
 
 
 def _assemble_pairs(kept: DataFrame, products: DataFrame, views: DataFrame, options: PairOptions) -> DataFrame:
-    """Pairs as nested rows: pair_id, kind, identity, query, item, negatives."""
+    """Return pairs as nested rows: pair_id, kind, identity, query, item, negatives."""
     items = _build_items(products, views, options.max_images).persist()
     text = F.when(F.col("kind") != "image", F.col("query")).otherwise("")
     photo = F.filter(F.array("photo"), lambda one: one.isNotNull() & (F.col("kind") != "text"))
@@ -189,44 +190,42 @@ def _assemble_pairs(kept: DataFrame, products: DataFrame, views: DataFrame, opti
 
 
 def _build_items(products: DataFrame, views: DataFrame, max_images: int) -> DataFrame:
-    """product_id, identity, shelf, place and count on the shelf, and the item as pairs hold it."""
+    """Return product_id, identity, pool, place in the pool and its size, and the item in the form of pairs."""
     good = views.where("failure is null").select("uri", F.struct("uri", "box").alias("view"))
     shown = products.select("product_id", F.posexplode(F.slice("images", 1, max_images)).alias("at", "image"))
     placed = shown.join(good, F.col("image.uri") == F.col("uri")).select(
         "product_id", F.struct("at", "view").alias("v")
     )
     listed = placed.groupBy("product_id").agg(F.array_sort(F.collect_list("v")).alias("v"))
-    by_shelf = Window.partitionBy("shelf")
+    by_pool = Window.partitionBy("pool")
     fields = ("title", "description", "category", "attributes")
     item = F.struct(F.col("product_id").alias("id"), *fields, F.col("v.view").alias("views"))
     return products.join(listed, "product_id", "left").select(
         "product_id",
         "identity",
-        "shelf",
-        (F.row_number().over(by_shelf.orderBy(F.xxhash64("product_id"), "product_id")) - 1).alias("place"),
-        F.count("*").over(by_shelf).alias("count"),
+        "pool",
+        (F.row_number().over(by_pool.orderBy(F.xxhash64("product_id"), "product_id")) - 1).alias("place"),
+        F.count("*").over(by_pool).alias("count"),
         item.alias("item"),
     )
 
 
 def _choose_negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) -> DataFrame:
-    """pair_id and other products of its shelf, none of its own identity; fewer where the shelf has no more."""
+    """Return pair_id and other products of its pool with other identities; fewer if the pool has no more."""
     tries = 3 * options.hard_negatives
     start = 1 + F.floor(_uniform_column(options.seed, "negative", "pair_id") * F.col("count"))
     offsets = F.explode(F.sequence(F.lit(0), F.lit(tries - 1))).alias("try")
     drawn = (
         pairs.where("count > 1")
-        .select("pair_id", "shelf", F.col("identity").alias("own"), "count", start.alias("start"), "place", offsets)
+        .select("pair_id", "pool", F.col("identity").alias("own"), "count", start.alias("start"), "place", offsets)
         .where("try < count")
-        .select("pair_id", "shelf", "own", "try", F.pmod(F.expr("place + start + try"), F.col("count")).alias("place"))
+        .select("pair_id", "pool", "own", "try", F.pmod(F.expr("place + start + try"), F.col("count")).alias("place"))
     )
-    others = items.select("shelf", "place", "identity", F.col("item").alias("product"))
-    found = drawn.join(others, ["shelf", "place"]).where("identity <> own")
+    others = items.select("pool", "place", "identity", F.col("item").alias("product"))
+    found = drawn.join(others, ["pool", "place"]).where("identity <> own")
     once = found.dropDuplicates(["pair_id", "identity"])
     found_first = F.collect_list(F.struct("try", "identity", "product"))
-    in_order = F.array_sort(
-        found_first, lambda one, other: one["try"] - other["try"]
-    )  # maps have no order of their own
+    in_order = F.array_sort(found_first, lambda one, other: one["try"] - other["try"])  # Spark cannot compare maps
     listed = once.groupBy("pair_id").agg(in_order.alias("n"))
     picked = F.transform(
         F.slice("n", 1, options.hard_negatives),
@@ -236,5 +235,5 @@ def _choose_negatives(pairs: DataFrame, items: DataFrame, options: PairOptions) 
 
 
 def _uniform_column(seed: int, purpose: str, key: str) -> "Column":
-    """A number in [0, 1) that depends on seed, purpose and key alone."""
+    """Return a number in [0, 1) that depends only on seed, purpose and key."""
     return F.pmod(F.xxhash64(F.lit(seed), F.lit(purpose), key), F.lit(1 << 40)) / F.lit(float(1 << 40))

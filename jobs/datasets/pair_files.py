@@ -1,4 +1,4 @@
-"""Training pairs on disk: Parquet in row groups of equal size, and the manifest last (`moon_model.training.pairs`).
+"""Writes training pairs as Parquet in row groups of equal size, and the manifest last (`moon_model.training.pairs`).
 
 Tasks write whole files and describe them; the driver writes the manifest, so an interrupted job leaves no data set.
 """
@@ -20,27 +20,27 @@ from moon_model.training.pairs import MANIFEST_FILE, Manifest, PairFile
 
 GROUPS_PER_FILE = 64
 PAIR_FILE_SCHEMA = pa.schema(
-    [
-        pa.field("pair_id", pa.int64()),
-        pa.field("kind", pa.string()),
-        pa.field("identity", pa.int64()),
-        pa.field("query", pa.string()),
-        pa.field("item", pa.string()),
-        pa.field("negatives", pa.string()),
-    ]
+    {
+        "pair_id": pa.int64(),
+        "kind": pa.string(),
+        "identity": pa.int64(),
+        "query": pa.string(),
+        "item": pa.string(),
+        "negatives": pa.string(),
+    }
 )
 
 
 def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapping[str, int], seed: int) -> Manifest:
-    """Write pairs and their manifest; what the folder held before is replaced.
+    """Write pairs and their manifest into a folder, whose earlier content is deleted, and return the manifest.
 
     Args:
         pairs: pair_id (0 … N - 1), kind, identity, query, item and negatives as structs; N is a multiple of
             ``rows_per_group``.
-        out: folder that the tasks reach too.
+        out: folder that driver and tasks can write.
         rows_per_group: rows of every row group.
-        kinds: pairs of each kind.
-        seed: that the pairs were drawn with.
+        kinds: number of pairs of each kind.
+        seed: seed with which the pairs were drawn, for the manifest.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_pairs(pairs: DataFrame, out: Path, *, rows_per_group: int, kinds: Mapp
 
 
 def _write(batches: RecordBatches, out: str, rows_per_group: int) -> Iterator[pa.RecordBatch]:
-    """Write the files of one task; its rows come in order of pair_id, so a file is a run of neighbours."""
+    """Write the files of one task; its rows come in order of pair_id, so a file has consecutive pairs."""
     waiting: dict[int, list[dict[str, Any]]] = {}
     for batch in batches:
         for row in batch.to_pylist():
@@ -78,22 +78,17 @@ def _write(batches: RecordBatches, out: str, rows_per_group: int) -> Iterator[pa
 
 
 def _flatten_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    products = {name: build_pair_product(row[name]) for name in ("query", "item")}
     negatives = [
         {"identity": other["identity"], "product": build_pair_product(other["product"])}
         for other in row["negatives"] or ()
     ]
-    return {
-        "pair_id": row["pair_id"],
-        "kind": row["kind"],
-        "identity": row["identity"],
-        "query": json.dumps(build_pair_product(row["query"]), ensure_ascii=False),
-        "item": json.dumps(build_pair_product(row["item"]), ensure_ascii=False),
-        "negatives": json.dumps(negatives, ensure_ascii=False),
-    }
+    texts = {name: json.dumps(part, ensure_ascii=False) for name, part in (products | {"negatives": negatives}).items()}
+    return {**row, **texts}
 
 
 def build_pair_product(product: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a product as pairs hold it: empty fields left out, regions next to their images."""
+    """Return a product in the form of training pairs: without empty fields, with a region for each image."""
     fields = {name: value for name, value in product.items() if value and name != "views"}
     if "attributes" in fields:
         fields["attributes"] = dict(fields["attributes"])

@@ -1,4 +1,4 @@
-"""Core regions for training pairs: the lake's where it has them, found now for others (shoppers' photos)."""
+"""Finds the core regions of training images: those in the lake are reused, others (shoppers' photos) are detected."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ REGION_TASK_SCHEMA = "uri string, box array<float>, failure string"
 
 @dataclass(frozen=True)
 class RegionJob:
-    """What a detection task needs; picklable, so Spark ships it.
+    """Settings of a detection task; picklable, so that Spark can send it.
 
     Attributes:
         roots: canonical URIs of the folders that images may come from.
-        detector: folder of the detector; None is the one in the repository.
-        detector_version: whose regions of the lake count.
+        detector: folder of the detector; None: the shipped one.
+        detector_version: version whose regions in the lake are reused.
     """
 
     roots: tuple[str, ...]
@@ -36,12 +36,12 @@ def find_regions(images: DataFrame, known: DataFrame, job: RegionJob) -> DataFra
     """Return the region of every image.
 
     Args:
-        images: uri and version, repeated as may be.
-        known: `regions` of the lake, of the job's detector.
-        job: where images may lie and who looks for regions.
+        images: uri and version; rows may repeat.
+        known: rows of the table `regions` of the job's detector.
+        job: allowed folders and detector.
 
     Returns:
-        uri, box (null: the whole image is the core) and failure (null, or why the image cannot be used).
+        uri, box (null: the whole image is the core) and failure (null, or the reason why the image cannot be used).
     """
     wanted = images.dropDuplicates(["uri"])
     box = F.when(F.col("source") == DETECTED_SOURCE, F.col("box")).alias("box")

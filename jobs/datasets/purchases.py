@@ -1,8 +1,8 @@
-"""A purchase log as shops have it: what was asked, what was bought, when.
+"""Reads a purchase log of a shop: query, product bought and time.
 
 JSON Lines or Parquet with the columns ``product_id``, ``time``, and ``query`` (text) or ``query_image`` (path or URI;
-paths start at the log's folder) or both. A second file may say which products are variants of one another:
-``product_id``, ``family``. A family named by the id of a product, as shops name the main one, includes that product.
+paths start at the log's folder) or both. A second file may list products that are variants of one another:
+``product_id``, ``family``. A family whose name is the id of a product includes that product.
 """
 
 from dataclasses import dataclass
@@ -33,11 +33,11 @@ class PurchaseLog:
 
     @property
     def image_root(self) -> str:
-        """Canonical URI of the folder that relative query images start from."""
+        """Canonical URI of the folder at which relative paths of query images start."""
         return folder_uri(str(self.path.parent))
 
     def purchases(self, spark: SparkSession) -> DataFrame:
-        """Read the log.
+        """Return the rows of the log.
 
         Returns:
             purchase (0-based, in order of time), product_id, query ("" for none), query_image (canonical URI or null).
@@ -57,10 +57,10 @@ class PurchaseLog:
         )
 
     def read_variants(self, spark: SparkSession) -> DataFrame:
-        """Read product_id and family, one row a product; empty where no file was named.
+        """Return product_id and family, one row per product; no rows without a file.
 
         Raises:
-            MoonError: as `purchases`.
+            MoonError: as in `purchases`.
         """
         if self.variants_path is None:
             return spark.createDataFrame([], "product_id string, family string")

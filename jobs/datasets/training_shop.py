@@ -1,48 +1,44 @@
-"""``moon training-shop``: what moon-tiny's second stage learns from, as a shop like any other.
+"""Writes the shop with which moon-tiny's second stage is trained (``moon training-shop``).
 
-A catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read as they read a real
-shop's: demo products of the training seeds without the held-out types, and, where it is given, grocery's TRAIN list:
-each photo counts as a purchase of the product it shows (its iconic picture and texts).
+It has a catalogue, a purchase log and a list of variants, which `moon prepare` and `moon make-pairs` read like those of
+a real shop. The products are demo products of the training seeds without the held-out types and, optionally, those of
+grocery's TRAIN list: each photo of the list counts as a purchase of the product it shows.
 """
 
-import csv
 import json
-import os
-from collections.abc import Iterable, Iterator
-from multiprocessing import get_context
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
-from demo_shop import DemoWorld, save_jpeg, take_photo
+from demo_shop import DemoWorld
 from demo_shop.purchases import draw_purchases
 from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
 from demo_shop.vocabulary import PRODUCT_TYPES
 from jobs.datasets.demo_catalog import DEMO_MAPPING
+from jobs.datasets.demo_products import PhotoFile, build_catalog_row, draw_photos
 from jobs.errors import MoonError
+from moon_model.evaluation.photo_lists import read_grocery_classes, read_grocery_photos
 
 CATALOG_FILE, PURCHASES_FILE, VARIANTS_FILE = "catalog.jsonl", "purchases.jsonl", "variants.jsonl"
-
-PhotoJob = tuple[Path, int, int, int]
-"""File, seed, product, number."""
 
 
 def write_training_shop(
     out: Path, *, products: int, purchases_per_product: int, grocery: Path | None, progress: bool = False
 ) -> dict[str, int]:
-    """Write the shop; photos that are there already are kept.
+    """Write the shop, except photos that exist, and return its sizes.
 
     Args:
-        out: folder; images of the demo products lie in it, grocery's stay where they are.
-        products: demo products of each seed.
-        purchases_per_product: purchases with each demo product in mind.
-        grocery: GroceryStoreDataset; None: demo products alone.
-        progress: show a bar on stderr.
+        out: folder of the shop and of its demo photos; grocery's photos are not copied.
+        products: number of demo products of each seed.
+        purchases_per_product: number of purchases for each demo product.
+        grocery: folder of GroceryStoreDataset; None: demo products only.
+        progress: whether to show a progress bar on stderr.
 
     Returns:
-        How many products, purchases and photos there are.
+        Numbers of products, purchases and photos by name.
 
     Raises:
         MoonError: the grocery folder is not that dataset.
@@ -51,16 +47,20 @@ def write_training_shop(
     rows: list[dict[str, Any]] = []
     bought: list[dict[str, Any]] = []
     families: list[dict[str, str]] = []
-    photos: list[PhotoJob] = []
+    photos: list[PhotoFile] = []
     for seed in TRAIN_SEEDS:
         world = make_training_world(seed)
         rows += [_make_row(world, index, out, photos) for index in range(products)]
         families += [{"product_id": p.id, "family": p.family} for p in map(world.get_product, range(products))]
         bought += _draw_purchases(world, products, purchases_per_product, out, photos)
     if grocery is not None:
-        rows += _iter_grocery_rows(grocery)
-        bought += _iter_grocery_purchases(grocery)
-    _draw_all(photos, progress)
+        try:
+            rows += _iter_grocery_rows(grocery)
+            bought += _iter_grocery_purchases(grocery)
+        except (OSError, KeyError, ValueError) as error:
+            raise MoonError(f"{grocery} is not the GroceryStoreDataset ({error!r})") from error
+    missing = {file.path: file for file in photos if not file.path.is_file()}
+    deque(draw_photos(list(missing.values()), progress=progress), maxlen=0)
     for name, lines in ((CATALOG_FILE, rows), (PURCHASES_FILE, bought), (VARIANTS_FILE, families)):
         (out / name).write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), "utf-8")
     (out / "mapping.toml").write_text(DEMO_MAPPING.replace('version_column = "image_versions"\n', ""), encoding="utf-8")
@@ -72,79 +72,48 @@ def make_training_world(seed: int) -> DemoWorld:
     return DemoWorld(seed, [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES])
 
 
-def _make_row(world: DemoWorld, index: int, out: Path, photos: list[PhotoJob]) -> dict[str, Any]:
+def _make_row(world: DemoWorld, index: int, out: Path, photos: list[PhotoFile]) -> dict[str, Any]:
     product = world.get_product(index)
     names = [f"images/{product.id}-{number}.jpg" for number in range(product.images)]
-    photos += [(out / name, world.seed, index, number) for number, name in enumerate(names)]
-    return {
-        "id": product.id,
-        "title": product.title,
-        "description": product.description,
-        "category": "/".join(product.category),
-        "attributes": dict(product.attributes),
-        "images": names,
-    }
+    photos += [PhotoFile(out / name, product, number) for number, name in enumerate(names)]
+    return build_catalog_row(product, names)
 
 
 def _draw_purchases(
-    world: DemoWorld, products: int, each: int, out: Path, photos: list[PhotoJob]
+    world: DemoWorld, products: int, each: int, out: Path, photos: list[PhotoFile]
 ) -> Iterator[dict[str, Any]]:
     for number, one in enumerate(draw_purchases(world, products, each)):
         line = {"product_id": world.product_id(one.product), "time": _format_time(number), "query": one.query}
         if one.photo is not None:
             name = f"images/{world.product_id(one.wanted)}-{one.photo}.jpg"
-            photos.append((out / name, world.seed, one.wanted, one.photo))
+            photos.append(PhotoFile(out / name, world.get_product(one.wanted), one.photo))
             line["query_image"] = name
         yield line
 
 
-def _read_grocery_classes(folder: Path) -> dict[int, dict[str, str]]:
-    try:
-        with (folder / "classes.csv").open(encoding="utf-8") as stream:
-            return {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
-    except (OSError, KeyError, ValueError) as error:
-        raise MoonError(f"{folder} is not the GroceryStoreDataset ({error!r})") from error
-
-
 def _iter_grocery_rows(folder: Path) -> Iterator[dict[str, Any]]:
-    for number, row in _read_grocery_classes(folder).items():
-        iconic = folder / row["Iconic Image Path (str)"].strip("/")
-        about = Path(row["Product Description Path (str)"].strip("/"))
+    for number, product in read_grocery_classes(folder).items():
+        department = product.description.relative_to(folder).parts[1]
         yield {
             "id": f"grocery-{number}",
-            "title": row["Class Name (str)"].replace("-", " "),
-            "description": (folder / about).read_text(encoding="utf-8").strip(),
-            "category": "/".join(("Grocery", about.parts[1], row["Coarse Class Name (str)"].replace("-", " "))),
+            "title": product.name,
+            "description": product.read_description(),
+            "category": "/".join(("Grocery", department, product.coarse)),
             "attributes": {},
-            "images": [str(iconic.resolve())],
+            "images": [str(product.iconic.resolve())],
         }
 
 
 def _iter_grocery_purchases(folder: Path) -> Iterator[dict[str, Any]]:
-    classes = _read_grocery_classes(folder)
-    for number, line in enumerate((folder / "train.txt").read_text().splitlines()):
-        path, fine, _ = (part.strip() for part in line.split(","))
-        name, coarse = (classes[int(fine)][f"{key} Name (str)"] for key in ("Class", "Coarse Class"))
+    for number, (path, product) in enumerate(read_grocery_photos(folder, "train")):
         rng = np.random.default_rng((6, number))
-        words = str(rng.choice((name, name, coarse))).replace("-", " ").lower()
-        image = str((folder / path).resolve())
-        yield {"product_id": f"grocery-{int(fine)}", "time": _format_time(number), "query": words, "query_image": image}
+        words = str(rng.choice((product.name, product.name, product.coarse))).lower()
+        yield {
+            "product_id": f"grocery-{product.number}", "time": _format_time(number), "query": words,
+            "query_image": str(path.resolve()),
+        }  # fmt: skip
 
 
 def _format_time(number: int) -> str:
-    """A purchase a minute, from the start of a year that no test looks at."""
+    """Return the time of a purchase: one a minute, from the start of 2026."""
     return str(np.datetime64("2026-01-01T00:00") + np.timedelta64(number, "m"))
-
-
-def _draw_all(photos: Iterable[PhotoJob], progress: bool) -> None:
-    missing = [photo for photo in dict.fromkeys(photos) if not photo[0].is_file()]
-    with get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
-        drawn = pool.imap_unordered(_draw, missing, chunksize=16)
-        for _ in track(drawn, "drawing photos", total=len(missing), disable=not progress):
-            continue
-
-
-def _draw(photo: PhotoJob) -> None:
-    path, seed, index, number = photo
-    # Shoppers' photos and later catalogue pictures have their own ground; see `take_photo`.
-    save_jpeg(take_photo(make_training_world(seed).get_product(index), number).image, path)

@@ -1,1 +1,1 @@
-"""HTML pages: templates and the one function that renders them."""
+"""Renders HTML pages from the templates of this package."""

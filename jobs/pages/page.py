@@ -32,7 +32,7 @@ def write_page(lake: Lake, name: str, page: str) -> str:
     """Write a page into the lake and return its URI.
 
     Args:
-        lake: under whose root it is written.
+        lake: the lake; the page is written below its root.
         name: path below the root, such as ``_reports/2026-11-22/<run>.html``.
         page: the document.
     """

@@ -128,7 +128,7 @@ class ColourGrid(nn.Module):
 
     A pixel between two levels counts for both, with weights that sum to 1. A cell holds the mean of its pixels, times
     `COLOUR_SCALE`. Order of the features: `GREYS`, then saturation x hue x brightness, brightness running fastest.
-    Levels of red, green and blue would put grey beside pale tints (docs/decisions/0022-colour-histogram.md).
+    Levels of red, green and blue would put grey next to pale tints (docs/decisions/0022-colour-histogram.md).
     """
 
     def forward(self, pixels: Tensor) -> Tensor:

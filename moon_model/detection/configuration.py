@@ -1,4 +1,4 @@
-"""Settings of the product detector, stored as ``config.json`` beside its ONNX file."""
+"""Settings of the product detector, stored as ``config.json`` next to its ONNX file."""
 
 import json
 from dataclasses import asdict, dataclass, fields

@@ -24,7 +24,7 @@ def build_mbe_benchmark(path: Path, images: Path | None = None) -> Benchmark:
 
     Args:
         path: file of JSON lines.
-        images: folder of the images; None: the folder ``images`` beside the file.
+        images: folder of the images; None: the folder ``images`` next to the file.
 
     Raises:
         BenchmarkDataError: the file cannot be read, a line is no product of MBE, or no image is in the folder.

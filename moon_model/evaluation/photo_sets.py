@@ -1,10 +1,10 @@
 """Public photo sets as benchmarks: GroceryStoreDataset (validation list), clothing-dataset, the catalogue of eShop."""
 
-import csv
 import json
 from pathlib import Path
 
 from moon_model.evaluation.catalogue import build_catalogue_tasks, build_probes
+from moon_model.evaluation.photo_lists import read_clothing, read_grocery_classes, read_grocery_photos
 from moon_model.evaluation.tasks import Benchmark, RetrievalTask, Task
 from moon_model.product import Product
 
@@ -22,31 +22,23 @@ def build_grocery_benchmark(folder: Path) -> Benchmark:
         BenchmarkDataError: the folder is not GroceryStoreDataset.
     """
     try:
-        with (folder / "classes.csv").open(encoding="utf-8") as stream:
-            rows = {int(row["Class ID (int)"]): row for row in csv.DictReader(stream)}
-        items = [_read_grocery_item(folder, number, row) for number, row in sorted(rows.items())]
-        listed = [line.split(",") for line in (folder / "val.txt").read_text().splitlines() if line.strip()]
-        photos = [(folder / path.strip(), int(fine)) for path, fine, _ in listed]
+        classes = sorted(read_grocery_classes(folder).values(), key=lambda product: product.number)
+        items = [
+            Product(str(one.number), one.name, one.read_description(), (one.coarse,), images=[one.iconic])
+            for one in classes
+        ]
+        photos = read_grocery_photos(folder, "val")
     except (OSError, KeyError, ValueError) as error:
         raise BenchmarkDataError(f"{folder} is not the GroceryStoreDataset ({error!r})") from error
-    place = {number: index for index, number in enumerate(sorted(rows))}
     queries = [Product(path.name, images=[path]) for path, _ in photos]
-    right = [frozenset({place[fine]}) for _, fine in photos]
-    coarse = [rows[fine]["Coarse Class Name (str)"].replace("-", " ") for _, fine in photos]
+    right = [frozenset({classes.index(product)}) for _, product in photos]
+    coarse = [product.coarse for _, product in photos]
     tasks: list[Task] = [
         RetrievalTask("image → item", queries, items, right),
         RetrievalTask("image → name", queries, [Product(item.id, title=item.title) for item in items], right),
         *list(build_probes("coarse class, images only", queries, coarse, lambda one: one))[:1],
     ]
     return Benchmark("grocery val", tasks, {"photos": len(photos), "products": len(items)})
-
-
-def _read_grocery_item(folder: Path, number: int, row: dict[str, str]) -> Product:
-    about, iconic = (folder / row[f"{key} Path (str)"].strip("/") for key in ("Product Description", "Iconic Image"))
-    return Product(
-        str(number), row["Class Name (str)"].replace("-", " "), about.read_text(encoding="utf-8").strip(),
-        (row["Coarse Class Name (str)"].replace("-", " "),), images=[iconic],
-    )  # fmt: skip
 
 
 def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
@@ -60,19 +52,13 @@ def build_clothing_benchmark(folder: Path, max_photos: int = 600) -> Benchmark:
         BenchmarkDataError: the folder is not clothing-dataset.
     """
     try:
-        with (folder / "images.csv").open(encoding="utf-8") as stream:
-            rows = [row for row in csv.DictReader(stream) if row["label"] not in ("Not sure", "Other", "Skip")]
         products = [
-            Product(row["image"], category=(row["label"],), images=[_locate_clothing_photo(folder, row["image"])])
-            for row in rows[:max_photos]
+            Product(row["image"], category=(row["label"],), images=[path])
+            for path, row in read_clothing(folder)[:max_photos]
         ]
     except (OSError, KeyError) as error:
         raise BenchmarkDataError(f"{folder} is not the clothing-dataset ({error!r})") from error
     return Benchmark("clothing (seen in training)", build_catalogue_tasks(products), {"photos": len(products)})
-
-
-def _locate_clothing_photo(folder: Path, name: str) -> Path:
-    return folder / "images" / (name if Path(name).suffix else f"{name}.jpg")
 
 
 def build_eshop_benchmark(folder: Path) -> Benchmark:

@@ -39,7 +39,7 @@ class ModelSection(Section):
         lora_rank: rank of peft's LoRA on ``lora_targets``. None: no LoRA.
         lora_alpha: scale of LoRA.
         lora_targets: regular expression for module names (``peft`` syntax).
-        full: regular expressions searched in parameter names; matching parameters are trained in full beside LoRA.
+        full: regular expressions searched in parameter names; matching parameters are trained in full with LoRA.
     """
 
     path: str = "checkpoints/moon-tiny"

@@ -41,15 +41,11 @@ class Backgrounds:
             FileNotFoundError: a folder is missing or empty.
         """
         clothes = sorted((data / "clothing" / "images").rglob("*.jpg"))
-        chosen = [path for path in clothes if _is_held_out(path) == held_out]
+        chosen = [path for path in clothes if (zlib.crc32(path.name.encode()) % HELD_OUT_CLOTHING == 0) == held_out]
         shelves = sorted((data / "grocery" / ("val" if held_out else "train")).rglob("*.jpg"))
         if not chosen or not shelves:
             raise FileNotFoundError(f"{data} must hold clothing/images and grocery/train, grocery/val with photos")
         return cls(tuple(chosen), tuple(shelves))
-
-
-def _is_held_out(path: Path) -> bool:
-    return zlib.crc32(path.name.encode()) % HELD_OUT_CLOTHING == 0
 
 
 def crop_background(path: Path, size: ImageSize, rng: Random, zoom: tuple[float, float] = (0.3, 0.9)) -> Image.Image:

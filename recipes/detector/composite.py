@@ -1,7 +1,7 @@
-"""Composed training photos: products pasted onto backgrounds in many ways, so that no trace of pasting shows where.
+"""Composes training photos: products pasted onto backgrounds in many ways, so that no trace shows where.
 
 The first label is the *core product*: the largest one, not covered by others, usually near the middle. Smaller products
-beside it are labelled with half its dominance, so that the network proposes them but ranks them lower.
+next to it are labelled with half its dominance, so that the network proposes them but ranks them lower.
 """
 
 import io

@@ -52,7 +52,7 @@ def compose_measured_scenes(data: Path, count: int, seed: int) -> list[MeasuredS
 def _compose_scene(products: list[Image.Image], path: Path, kind: str, rng: Random) -> MeasuredScene:
     size = rng.choice(SCENE_SIZES)
     background = _cover(decode_image(path), size)
-    if rng.random() < 0.4:  # a smaller product beside or behind it
+    if rng.random() < 0.4:  # a smaller product next to or behind it
         background, _ = _blend(background, rng.choice(products), rng.uniform(0.01, 0.04), 1.0, rng)
     photo, box = _blend(background, rng.choice(products), rng.uniform(0.08, 0.6), 0.5, rng)
     return MeasuredScene(photo, box, kind)

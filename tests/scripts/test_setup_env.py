@@ -102,7 +102,7 @@ def test_an_unfinished_build_is_taken_up_again(repository):
     stamp = repository / ".venv" / setup_env.STAMP
     recorded = json.loads(stamp.read_text())
     write_lock(repository, "jobs", "nowhere==1.0")
-    with pytest.raises(SetupError, match="a pinned package is not to be had"):
+    with pytest.raises(SetupError, match="a pinned package is not available"):
         setup()
     assert not stamp.exists(), "a failed build must not look finished"
     write_lock(repository, "jobs", "moonone==1.0  # via here")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from demo_shop import DemoWorld
-from jobs.datasets import demo_catalog
+from jobs.datasets import demo_products
 from jobs.datasets.demo_broken import DEMO_REASONS
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.datasets.demo_days import DailyShares
@@ -114,7 +114,7 @@ def good_lines(shop: Path, day: str) -> list[str]:
 
 
 def test_any_number_of_processes_gives_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_catalog, "MAX_SERIAL_PHOTOS", 1)
+    monkeypatch.setattr(demo_products, "MAX_SERIAL_PHOTOS", 1)
     shops = [tmp_path / "one", tmp_path / "two"]
     for workers, out in enumerate(shops, 1):
         write_demo_catalog(out, products=6, days=1, seed=9, start=START, broken=False, workers=workers)

@@ -28,8 +28,7 @@ def regions(count: int) -> list[Region]:
 
 
 def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as pool:
-        corpora.draw_demo_photos(tmp_path, 6, pool)
+    corpora.draw_demo_photos(tmp_path, 6)
     photos = list(corpora.iter_demo_photos(tmp_path, 6))
     assert len(photos) == 12
     seeds = {photo.image.name.split("-")[1] for photo in photos}
@@ -40,8 +39,7 @@ def test_demo_photos_are_of_train_seeds_without_the_held_out_types(tmp_path: Pat
         said = " ".join(map(join_text, photo.captions)).lower()
         assert not any(name in said for name in HELD_OUT_TYPES)
     written = photos[0].image.stat().st_mtime_ns
-    with ThreadPoolExecutor(2) as pool:
-        corpora.draw_demo_photos(tmp_path, 6, pool)
+    corpora.draw_demo_photos(tmp_path, 6)
     assert list(corpora.iter_demo_photos(tmp_path, 6)) == photos
     assert photos[0].image.stat().st_mtime_ns == written
 
@@ -59,8 +57,8 @@ def test_real_photos_never_come_from_the_measuring_lists(shared_data: Path) -> N
 
 
 def test_regions_are_those_of_the_detector_in_order(tmp_path: Path) -> None:
+    corpora.draw_demo_photos(tmp_path, 3)
     with ThreadPoolExecutor(2) as pool:
-        corpora.draw_demo_photos(tmp_path, 3, pool)
         photos = [one.image for one in corpora.iter_demo_photos(tmp_path, 3)]
         found = list(corpora.find_regions(photos, pool))
     detector = ProductDetector.from_pretrained()

@@ -5,11 +5,11 @@ from pathlib import Path
 from demo_shop import DemoWorld
 from demo_shop.splits import HELD_OUT_TYPES
 from demo_shop.vocabulary import COLOURS, PATTERNS, PRODUCT_TYPES
+from moon_model.evaluation.photo_lists import read_grocery_photos
 from moon_model.product import Product
 from recipes.moon_tiny import corpora
 from recipes.moon_tiny.corpus_labels import build_demo_rows, build_label_texts, build_photo_rows
 from recipes.moon_tiny.labels import read_facets
-from recipes.moon_tiny.photo_lists import read_grocery_train
 from tests.recipes.moon_tiny.test_corpora import Teacher, regions
 
 
@@ -47,7 +47,7 @@ def test_photos_of_grocery_and_clothing_have_their_labels(shared_data: Path) -> 
     rows = list(build_photo_rows(grocery, clothing, Regions()))
     texts = build_label_texts(grocery, clothing)
     assert all(label in texts[facet] for facet, label, _ in rows)
-    assert len(read_grocery_train(grocery)) == 2640
+    assert len(read_grocery_photos(grocery, "train")) == 2640
     assert not any("/val/" in row["images"][0] for _, _, row in rows)
 
 
