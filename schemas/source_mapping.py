@@ -42,10 +42,14 @@ class _StrictModel(BaseModel):
 
 
 class CategoryMapping(_StrictModel):
-    """Source of the category: one column (a path, cut at `separator`), or one column for each level, root first."""
+    """Source of the category: one column (a path, cut at `separator`), or one column for each level, root first.
+
+    `paths` separates several paths in the column; the most specific one counts.
+    """
 
     column: ColumnName | None = None
     separator: Separator | None = None
+    paths: Separator | None = None
     columns: list[ColumnName] | None = None
 
     @model_validator(mode="after")
@@ -53,6 +57,8 @@ class CategoryMapping(_StrictModel):
         _check_exactly_one(self, "column", "columns")
         if self.columns is not None and self.separator is not None:
             raise ValueError("separator belongs to column, not to columns")
+        if self.columns is not None and self.paths is not None:
+            raise ValueError("paths belongs to column, not to columns")
         return self
 
 

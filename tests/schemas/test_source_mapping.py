@@ -109,6 +109,7 @@ MISTAKES = {
     'id = "i"\ntitle = "t"\n[images]\nbase = "x"': ("images", "give exactly one of column or columns or template"),
     'id = "i"\ntitle = "t"\n[images]\ntemplate = "a.jpg"': ("images", "names no column"),
     'id = "i"\ntitle = "t"\ncategory = {columns = ["a"], separator = "/"}': ("category", "separator belongs to column"),
+    'id = "i"\ntitle = "t"\ncategory = {columns = ["a"], paths = ","}': ("category", "paths belongs to column"),
     'id = 7\ntitle = "t"': ("id", "string"),
     'id = ""\ntitle = "t"': ("id", "at least 1 character"),
     'id = "i"\ntitle = "t"\nformat = "xls"': ("format", "'parquet'"),
