@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,8 +24,9 @@ from pydantic import (
 )
 
 from schemas.conditions import Condition, ConditionError, list_fields, parse_condition
+from schemas.mapping_errors import check_exactly_one, explain_findings
 from schemas.source_values import AttributesFormat
-from schemas.uri import folder_uri
+from schemas.uri import folder_uri, is_web
 
 SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv"]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
@@ -54,7 +56,7 @@ class CategoryMapping(_StrictModel):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        _check_exactly_one(self, "column", "columns")
+        check_exactly_one(self, "column", "columns")
         if self.columns is not None and self.separator is not None:
             raise ValueError("separator belongs to column, not to columns")
         if self.columns is not None and self.paths is not None:
@@ -88,7 +90,7 @@ class AttributesMapping(_StrictModel):
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
         if self.pairs is None:
-            _check_exactly_one(self, "column", "columns", "pairs")
+            check_exactly_one(self, "column", "columns", "pairs")
         elif self.column is not None:
             raise ValueError("pairs may stand beside columns, not beside column")
         return self
@@ -101,11 +103,18 @@ class AttributesMapping(_StrictModel):
         return {column: column for column in self.columns or ()}
 
 
+def _check_root(root: str) -> str:
+    if is_web(root.lower()) and not urlsplit(root).netloc:
+        raise ValueError(f'{root!r} names no host; write, for example, "https://cdn.shop.example/"')
+    return root
+
+
 class ImagesMapping(_StrictModel):
     """Source of the images: a column (a list, or text cut at `separator`), several columns, or a `template` of columns.
 
     `base` is the folder or URI that relative paths start from, itself relative to the mapping file; without it they
     start from the catalogue's folder. `version_column` holds a value that changes whenever the image's bytes change.
+    `roots` are folders or hosts that images may come from, besides `base`.
     """
 
     column: ColumnName | None = None
@@ -113,15 +122,24 @@ class ImagesMapping(_StrictModel):
     columns: list[ColumnName] | None = None
     template: Annotated[str, StringConstraints(min_length=1)] | None = None
     base: Annotated[str, StringConstraints(min_length=1)] | None = None
+    roots: list[Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_root)]] | None = None
     version_column: ColumnName | None = None
     version_separator: Separator | None = None
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        _check_exactly_one(self, "column", "columns", "template")
+        check_exactly_one(self, "column", "columns", "template")
         if self.template is not None and not PLACEHOLDER.search(self.template):
             raise ValueError('template names no column; write one in braces, such as "Pics/{Id}.webp"')
         return self
+
+    def resolve_places(self, folder: Path) -> Self:
+        """Return the same with `base` and `roots` as canonical URIs; relative ones start from the folder."""
+        places = [
+            folder_uri(one if "://" in one else str(folder / one)) for one in (self.base, *(self.roots or ())) if one
+        ]
+        base, roots = (places[0], places[1:]) if self.base else (None, places)
+        return self.model_copy(update={"base": base, "roots": roots if self.roots is not None else None})
 
 
 class ProductMapping(_StrictModel):
@@ -238,7 +256,7 @@ class SourceMapping(_StrictModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a mapping file; a relative `images.base` becomes absolute, relative to the file.
+        """Read a mapping file; relative `images.base` and `images.roots` become absolute, relative to the file.
 
         Raises:
             MappingError: the file is missing, is no TOML, or has unknown keys or wrong values.
@@ -254,11 +272,9 @@ class SourceMapping(_StrictModel):
         except UnicodeDecodeError as error:
             raise MappingError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
         mapping = cls.parse(text, name=str(path))
-        if mapping.images is None or mapping.images.base is None:
+        if mapping.images is None:
             return mapping
-        base = mapping.images.base
-        absolute = folder_uri(base if "://" in base else str(path.parent.absolute() / base))
-        return mapping.model_copy(update={"images": mapping.images.model_copy(update={"base": absolute})})
+        return mapping.model_copy(update={"images": mapping.images.resolve_places(path.parent.absolute())})
 
     @classmethod
     def parse(cls, text: str, name: str = "the mapping") -> Self:
@@ -276,7 +292,7 @@ class SourceMapping(_StrictModel):
         except tomllib.TOMLDecodeError as error:
             raise MappingError(f"{name} is no valid TOML: {error}") from error
         except ValidationError as error:
-            raise MappingError("\n".join([f"{name} cannot be used:", *_explain_findings(error)])) from error
+            raise MappingError("\n".join([f"{name} cannot be used:", *explain_findings(error, _TABLES)])) from error
 
     def resolve_image_base(self, catalog_folder: str) -> str:
         """Return the canonical URI that relative image paths start from.
@@ -287,6 +303,15 @@ class SourceMapping(_StrictModel):
         if self.images is not None and self.images.base is not None:
             return folder_uri(self.images.base)
         return folder_uri(catalog_folder)
+
+    def resolve_image_roots(self, catalog_folder: str) -> tuple[str, ...]:
+        """Return the canonical URIs of the folders and hosts that images may come from: the base and `images.roots`.
+
+        Args:
+            catalog_folder: path or URI of the catalogue's folder, used where `images.base` is not set.
+        """
+        roots = map(folder_uri, (self.images.roots if self.images else None) or ())
+        return tuple(dict.fromkeys([self.resolve_image_base(catalog_folder), *roots]))
 
     def list_columns(self) -> list[str]:
         """Return every source column the mapping reads, each once, in the order of the mapping."""
@@ -317,35 +342,7 @@ class SourceMapping(_StrictModel):
         return missing
 
 
-def _check_exactly_one(model: BaseModel, *names: str) -> None:
-    """Raise ValueError unless exactly one of the fields is set."""
-    present = [name for name in names if getattr(model, name) is not None]
-    if len(present) != 1:
-        wanted = " or ".join(names)
-        raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(present)}" if present else ""))
-
-
-def _explain_findings(error: ValidationError) -> list[str]:
-    """Return one line for each finding, with the key as the TOML file spells it."""
-    lines = []
-    for finding in error.errors():
-        key = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("list[", "dict["))) or "file"
-        message = finding["msg"].removeprefix("Value error, ")
-        if finding["type"] == "extra_forbidden":
-            message = f"unknown key; {_suggest_key(finding['loc'])}"
-        elif finding["type"] == "missing":
-            message = f'is required; write {key} = "name of the column"'
-        lines.append(f"  {key}: {message}")
-    return lines
-
-
-def _suggest_key(location: tuple[int | str, ...]) -> str:
-    """Return a hint with the known key most similar to an unknown one, or all known keys."""
-    tables: Mapping[str, type[BaseModel]] = {
-        "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
-        "product": ProductMapping, "parent": ParentMapping,
-    }  # fmt: skip
-    table = tables.get(str(location[0])) if len(location) > 1 else SourceMapping
-    known = list((table or SourceMapping).model_fields)
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "": SourceMapping, "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
+    "product": ProductMapping, "parent": ParentMapping,
+}  # fmt: skip

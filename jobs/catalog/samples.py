@@ -7,6 +7,8 @@ from typing import Any
 
 SampleRecord = Mapping[str, Any]
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
 
 def list_values(column: str, records: Iterable[SampleRecord]) -> list[Any]:
     """Return the values of a column that are not empty."""

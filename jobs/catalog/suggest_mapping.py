@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.catalog.image_roots import suggest_image_roots
 from jobs.catalog.presets import PresetMapping, find_preset
-from jobs.catalog.samples import SampleRecord, find_image_base, list_values, quote_list, quote_toml
+from jobs.catalog.samples import IMAGE_SUFFIXES, SampleRecord, find_image_base, list_values, quote_list, quote_toml
 from schemas.source_mapping import SourceMapping
 from schemas.source_values import as_link, as_list, as_text, parse_attributes
 
@@ -39,7 +40,6 @@ NO_ATTRIBUTE_PATTERN = re.compile(
 LEVEL_PATTERN = re.compile(
     r"^(?P<stem>.*?(?:cat|level|lvl|department|class).*?)(?P<level>\d)(?P<rest>\D*)$", re.IGNORECASE
 )
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PATH_SEPARATORS = (" > ", ">", "/", "|", ";", ",")
 MAX_LISTED_FILES = 2_000
 """Image files whose names are compared with the columns' values."""
@@ -63,8 +63,16 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
     found = find_preset(columns, records, folder) or _guess_mapping(columns, records, folder)
     snapshot = _take(list(columns), SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))
     lines = [*found.lines, *([f"snapshot = {quote_toml(snapshot)}"] if snapshot is not None else [])]
-    images = ["", "[images]", *found.images] if found.images else []
-    text = "\n".join([*lines, *images]) + "\n"
+    if not found.images:
+        return _join_checked(lines)
+    lines += ["", "[images]", *found.images]
+    mapping = SourceMapping.parse(_join_checked(lines))
+    return _join_checked([*lines, *suggest_image_roots(mapping, records, folder)])
+
+
+def _join_checked(lines: Sequence[str]) -> str:
+    """Return the lines as a text that is a mapping."""
+    text = "\n".join(lines) + "\n"
     SourceMapping.parse(text, "the suggested mapping")
     return text
 

@@ -94,6 +94,8 @@ def _format_image(image: ImageHeader) -> Text:
     name = image.uri.rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
     if image.problem is not None:
         return Text(f"{name}  {image.problem.split(':')[0]}", "red")
+    if image.width is None:
+        return Text(f"{name}  by URL", "dim")
     return Text(f"{name}  {image.width}×{image.height} {image.format}")
 
 
