@@ -1,14 +1,21 @@
 # ruff: noqa: E501  (the headings of exports are long)
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.catalog.head import read_head
 from jobs.catalog.mapping import map_parsed_record
-from jobs.catalog.records import CsvRecords
+from jobs.catalog.records import CsvRecords, guess_catalog_format
 from jobs.catalog.suggest_mapping import suggest_mapping
+from jobs.operations.check_source import check_source
+from jobs.stages.pull import pull
+from jobs.stages.validate import validate
 from schemas.merging import build_merge_rules, merge_snapshot
 from schemas.source import MappedRow, SourceMapping
+from schemas.uri import is_under, local_path
 
 SHOPIFY = """Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Published,Option1 Name,Option1 Value,Image Src,Status
 boot,Boot,<p>Warm</p>,Daybird,Apparel > Shoes,Boots,new,true,Size,S,1.webp,active
@@ -179,3 +186,85 @@ def test_another_layout_is_guessed() -> None:
         ["id", "title", "image"], [{"id": i, "title": "Mug", "image": "a.jpg"} for i in range(9)], None
     )
     assert "Recognised" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("products_export.csv", SHOPIFY, {"boot": "Shoes", "tent": "Tents"}),
+        ("feed.tsv", MERCHANT, {"01": "Shirts", "02": "Hats"}),
+        ("wc-product-export.csv", "\ufeff" + WOOCOMMERCE, {"10": "Tea", "11": "Tea", "20": "Oil", "21": "Oil"}),
+        ("catalog_product.csv", MAGENTO, {"TOP-1": "Tops"}),
+        ("spree.csv", SPREE, {"mug": "Mugs"}),
+    ],
+)
+def test_a_night_takes_the_suggestion_as_it_is(name: str, text: str, expected, tmp_path: Path, make_night) -> None:
+    (tmp_path / name).write_text(text)
+    context = make_night(catalog=str(tmp_path / name), breaker_floor=100)
+    found = check_source(str(tmp_path / name), context.settings)
+    (tmp_path / "mapping.toml").write_text(found.mapping_text or "")
+    pull(context)
+    validate(context)
+    products = context.lake.read_arrow("products", context.partition).to_pylist()
+    assert {row["product_id"]: row["category"][-1] for row in products} == expected
+    assert all(row["images"] for row in products)
+
+
+@pytest.fixture(scope="module")
+def exports(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of 101 Shopify, 150 Merchant and 97 WooCommerce products, with photos."""
+    tool = shared_data.parent / "tools/platform-exports"
+    if not tool.is_file():
+        pytest.skip(f"the tool that writes exports is not here ({tool})")
+    folder = tmp_path_factory.mktemp("exports")
+    subprocess.run([sys.executable, tool, folder], check=True, capture_output=True)
+    return folder
+
+
+def serve_file(path: Path) -> dict[str, MappedRow]:
+    """Return the products of a whole file; their photos are all there and may be read."""
+    head = read_head(str(path), 1000)
+    assert head.whole
+    mapping, products = serve(head.columns, head.records, path.parent)
+    roots = mapping.resolve_image_roots(str(path.parent))
+    for row in products.values():
+        assert row.title
+        assert row.category
+        assert row.images
+        assert all(is_under(image.uri, roots) for image in row.images)
+        paths = [path for image in row.images if (path := local_path(image.uri)) is not None]
+        assert all(Path(path).is_file() for path in paths)
+    return products
+
+
+def test_a_whole_shopify_export(exports: Path) -> None:
+    products = serve_file(exports / "shopify/products_export.csv")
+    assert len(products) == 101
+    assert all((row.attributes or {})["brand"] for row in products.values())
+    firsts = {key.rpartition("-")[2]: list_photos(row)[0] for key, row in products.items()}
+    assert all(photo == f"{number}.webp" for number, photo in firsts.items()), "the main photo is the first"
+
+
+@pytest.mark.parametrize("name", ["merchant-tsv/feed.tsv", "merchant-xml/feed.xml"])
+def test_a_whole_merchant_feed(exports: Path, name: str) -> None:
+    if guess_catalog_format(name) is None:
+        pytest.skip(f"catalogues such as {name} are not read yet")
+    products = serve_file(exports / name)
+    assert len(products) == 150
+    assert [len(row.images) for row in products.values()] == [1 if i % 3 else 3 for i in range(150)]
+    assert {row.category[0] for row in products.values()} == {"Clothing"}
+    assert set(products["000000"].attributes or {}) == {"brand", "color", "size", "condition"}
+
+
+def test_a_whole_woocommerce_export(exports: Path) -> None:
+    products = serve_file(exports / "woocommerce/wc-product-export.csv")
+    assert len(products) == 97
+    assert {len(row.category) for row in products.values()} == {3}
+    assert all(row.description and (row.attributes or {}).get("Origin") for row in products.values())
+
+
+def test_a_whole_spree_export(shared_data: Path) -> None:
+    products = serve_file(shared_data / "spree/products.csv")
+    assert len(products) == 37
+    assert sum(len(row.images) for row in products.values()) == 124
+    assert {len(row.category) for row in products.values()} == {2}
