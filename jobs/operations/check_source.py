@@ -72,6 +72,9 @@ class CheckResult:
         rows: The first rows as mapped, with their images.
         refusals: All rows that a run would refuse, of those that were read.
         findings: Errors first, then warnings, then notes.
+        judged: Products of the rows that were read: those that a run serves or refuses.
+        left_out: Rows of the products that `where` leaves out.
+        has_tripped: Whether so many would be refused that a run stops, unless it is the first of a collection.
     """
 
     catalog: str
@@ -81,6 +84,9 @@ class CheckResult:
     rows: list[tuple[MappedRow, list[ImageHeader]]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    judged: int = 0
+    left_out: int = 0
+    has_tripped: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -127,6 +133,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
             snapshots = [_merge_rows(check, snapshot, rules) for snapshot in snapshots]
         products = sorted((numbered for snapshot in snapshots for numbered in snapshot), key=lambda one: one[0])
         rows = [row for _, row in products]
+        check.judged = len(rows)
         check.rows = [(row, [_show_image(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
         check.refusals = _find_refusals(snapshots, limits)
         _check_breaker(check, len(rows), settings)
@@ -214,6 +221,7 @@ def _merge_rows(check: CheckResult, snapshot: Sequence[NumberedRow], rules: Merg
     merged = merge_snapshot(snapshot, rules)
     products = [one for one in merged if not one.is_left_out]
     left_out = len(snapshot) - sum(len(one.source_rows) for one in products)
+    check.left_out += left_out
     check.add_finding("note", f"{len(snapshot):,} rows are {len(products):,} products; {left_out:,} rows are left out")
     if rules.where and all(one.row.row_error is not None for one in products):
         check.add_finding("error", f"the condition where = {rules.where!r} leaves out every row that was read")
@@ -238,6 +246,7 @@ def _check_breaker(check: CheckResult, total: int, settings: Settings) -> None:
     """Warn of a share of refusals that would stop a run, if the rest of the catalogue is like its first records."""
     breaker = Breaker(len(check.refusals), total, settings.max_refusals, settings.breaker_floor)
     if breaker.is_tripped:
+        check.has_tripped = True
         text = f"{breaker.count} of {total} rows that were read ({breaker.share:.1%}) would be refused"
         check.add_finding(
             "warning",
