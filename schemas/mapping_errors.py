@@ -1,9 +1,14 @@
-"""What is wrong with a mapping file in words: one line for each finding, with the key as the file spells it."""
+"""What is wrong with a mapping file: checks of single values, and one line for each finding, with the file's key."""
 
+import codecs
 import difflib
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
+
+from schemas.conditions import ConditionError, parse_condition
+from schemas.uri import is_web
 
 
 def check_exactly_one(model: BaseModel, *names: str) -> None:
@@ -12,6 +17,43 @@ def check_exactly_one(model: BaseModel, *names: str) -> None:
     if len(present) != 1:
         wanted = " or ".join(names)
         raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(present)}" if present else ""))
+
+
+def check_pair(pair: list[str]) -> list[str]:
+    """Return a pair of columns as it is; ValueError unless it is two."""
+    if len(pair) != 2:
+        raise ValueError(
+            'each pair is [column of the name, column of the value], such as ["Option1 Name", "Option1 Value"]'
+        )
+    return pair
+
+
+def check_root(root: str) -> str:
+    """Return a place of images as it is; ValueError for a web address without a host."""
+    if is_web(root.lower()) and not urlsplit(root).netloc:
+        raise ValueError(f'{root!r} names no host; write, for example, "https://cdn.shop.example/"')
+    return root
+
+
+def check_condition(text: str) -> str:
+    """Return a condition as it is; ValueError where it cannot be read."""
+    try:
+        parse_condition(text)
+    except ConditionError as error:
+        raise ValueError(
+            f"{error}. Write, for example: Status == 'active' and `Variant Price` > 0 (names with a space in backticks)"
+        ) from error
+    return text
+
+
+def check_encoding(name: str) -> str:
+    """Return the usual name of an encoding; ValueError for one that Python does not know."""
+    try:
+        return codecs.lookup(name).name
+    except LookupError as error:
+        raise ValueError(
+            f"{name!r} is no encoding that Python knows; usual ones are cp1252, latin-1 and utf-16"
+        ) from error
 
 
 def explain_findings(error: ValidationError, tables: Mapping[str, type[BaseModel]]) -> list[str]:

@@ -128,7 +128,8 @@ def _map_attributes(
         )  # fmt: skip
     texts = {name: as_text(record.get(column)) for name, column in spec.named_columns.items()}
     named = [(name, text) for name, text in texts.items() if text is not None]
-    return join_values([*named, *_read_pairs(record, spec)]), None
+    ignored = spec.ignore or ()
+    return join_values(pair for pair in [*named, *_read_pairs(record, spec)] if pair[1].strip() not in ignored), None
 
 
 def _read_pairs(record: Mapping[str, Any], spec: AttributesMapping) -> Iterator[tuple[str, str]]:

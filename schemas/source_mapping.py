@@ -3,7 +3,6 @@
 `docs/mapping.md` has examples; `moon check-source` suggests a mapping.
 """
 
-import codecs
 import difflib
 import re
 import tomllib
@@ -11,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,10 +21,17 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.conditions import Condition, ConditionError, list_fields, parse_condition
-from schemas.mapping_errors import check_exactly_one, explain_findings
+from schemas.conditions import Condition, list_fields, parse_condition
+from schemas.mapping_errors import (
+    check_condition,
+    check_encoding,
+    check_exactly_one,
+    check_pair,
+    check_root,
+    explain_findings,
+)
 from schemas.source_values import AttributesFormat
-from schemas.uri import folder_uri, is_web
+from schemas.uri import folder_uri
 
 SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv"]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
@@ -64,24 +69,19 @@ class CategoryMapping(_StrictModel):
         return self
 
 
-def _check_pair(pair: list[str]) -> list[str]:
-    if len(pair) != 2:
-        raise ValueError(
-            'each pair is [column of the name, column of the value], such as ["Option1 Name", "Option1 Value"]'
-        )
-    return pair
-
-
 class AttributesMapping(_StrictModel):
     """Source of the attributes: several columns (a list, or a table name = "column"), or one column that holds a map.
 
     `pairs` are columns of which one holds the name and one the value; they may stand beside `columns`.
-    A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
+    `ignore` lists values that say nothing, such as Shopify's "Default Title": attributes of columns or pairs that have
+    one are left out. A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and
+    `value_separator`.
     """
 
     columns: list[ColumnName] | dict[str, ColumnName] | None = None
     column: ColumnName | None = None
-    pairs: list[Annotated[list[ColumnName], AfterValidator(_check_pair)]] | None = None
+    pairs: list[Annotated[list[ColumnName], AfterValidator(check_pair)]] | None = None
+    ignore: list[str] | None = None
     format: AttributesFormat = "auto"
     pair_separator: Separator = ",,"
     key_separator: Separator = ":"
@@ -93,6 +93,8 @@ class AttributesMapping(_StrictModel):
             check_exactly_one(self, "column", "columns", "pairs")
         elif self.column is not None:
             raise ValueError("pairs may stand beside columns, not beside column")
+        if self.ignore is not None and self.column is not None:
+            raise ValueError("ignore belongs to columns and pairs, not to column")
         return self
 
     @property
@@ -101,12 +103,6 @@ class AttributesMapping(_StrictModel):
         if isinstance(self.columns, dict):
             return dict(self.columns)
         return {column: column for column in self.columns or ()}
-
-
-def _check_root(root: str) -> str:
-    if is_web(root.lower()) and not urlsplit(root).netloc:
-        raise ValueError(f'{root!r} names no host; write, for example, "https://cdn.shop.example/"')
-    return root
 
 
 class ImagesMapping(_StrictModel):
@@ -122,7 +118,7 @@ class ImagesMapping(_StrictModel):
     columns: list[ColumnName] | None = None
     template: Annotated[str, StringConstraints(min_length=1)] | None = None
     base: Annotated[str, StringConstraints(min_length=1)] | None = None
-    roots: list[Annotated[str, StringConstraints(min_length=1), AfterValidator(_check_root)]] | None = None
+    roots: list[Annotated[str, StringConstraints(min_length=1), AfterValidator(check_root)]] | None = None
     version_column: ColumnName | None = None
     version_separator: Separator | None = None
 
@@ -164,30 +160,11 @@ def _expand_product(value: Any) -> Any:
     return {"key": value} if isinstance(value, str) else value
 
 
-def _check_condition(text: str) -> str:
-    try:
-        parse_condition(text)
-    except ConditionError as error:
-        raise ValueError(
-            f"{error}. Write, for example: Status == 'active' and `Variant Price` > 0 (names with a space in backticks)"
-        ) from error
-    return text
-
-
 def _expand_short_form(value: Any) -> Any:
     """Return ``{ column = "Type" }`` for the short form ``"Type"``, and `columns` for a list."""
     if isinstance(value, str):
         return {"column": value}
     return {"columns": value} if isinstance(value, list) else value
-
-
-def _check_encoding(name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        raise ValueError(
-            f"{name!r} is no encoding that Python knows; usual ones are cp1252, latin-1 and utf-16"
-        ) from error
 
 
 class SourceMapping(_StrictModel):
@@ -207,7 +184,7 @@ class SourceMapping(_StrictModel):
 
     format: SourceFormat = "auto"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
-    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None
+    encoding: Annotated[str, AfterValidator(check_encoding)] | None = None
     id: ColumnName
     title: ColumnName
     description: ColumnName | None = None
@@ -217,7 +194,7 @@ class SourceMapping(_StrictModel):
     snapshot: ColumnName | None = None
     product: Annotated[ProductMapping | None, BeforeValidator(_expand_product)] = None
     parent: ParentMapping | None = None
-    where: Annotated[str, AfterValidator(_check_condition)] | None = None
+    where: Annotated[str, AfterValidator(check_condition)] | None = None
 
     @model_validator(mode="before")
     @classmethod

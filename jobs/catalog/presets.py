@@ -92,7 +92,9 @@ def _map_shopify(export: _Export) -> PresetMapping:
     is_path = category in export.select("product_category", "standardized_product_type")
     lines += _name_category(category, ">" if is_path else None)
     named = {"brand": "vendor", "type": "type"}
-    lines += _name_attributes(export, named, [(f"option{n}_name", f"option{n}_value") for n in range(1, 10)])
+    options = [(f"option{n}_name", f"option{n}_value") for n in range(1, 10)]
+    # What Shopify writes for a product without variants, as the only value of the option Title.
+    lines += _name_attributes(export, named, options, ignore=["Default Title"])
     lines.append(f"product = {{ key = {quote_toml(export.columns['handle'])} }}")
     lines += _name_condition(export, {"published": "true", "status": "active"})
     return PresetMapping(lines, _name_images(export, export.select("image_src"), None))
@@ -222,7 +224,9 @@ def _name_category(column: str | None, separator: str | None, paths: str | None 
     return [f"category = {{ column = {quote_toml(column)}, separator = {quote_toml(separator)}{more} }}"]
 
 
-def _name_attributes(export: _Export, named: dict[str, str], pairs: Sequence[tuple[str, str]]) -> list[str]:
+def _name_attributes(
+    export: _Export, named: dict[str, str], pairs: Sequence[tuple[str, str]], ignore: Sequence[str] = ()
+) -> list[str]:
     """Return the line of the attributes: `named` is attribute → column, `pairs` columns of name and value."""
     parts = []
     columns = {name: export.columns[column] for name, column in named.items() if export.has(column)}
@@ -231,6 +235,7 @@ def _name_attributes(export: _Export, named: dict[str, str], pairs: Sequence[tup
         parts.append(f"columns = {{ {', '.join(f'{key} = {quote_toml(column)}' for key, column in keys)} }}")
     if present := [quote_list(export.select(*pair)) for pair in pairs if export.has(*pair)]:
         parts.append(f"pairs = [{', '.join(present)}]")
+        parts += [f"ignore = {quote_list(ignore)}"] if ignore else []
     return [f"attributes = {{ {', '.join(parts)} }}"] if parts else []
 
 

@@ -100,6 +100,7 @@ MISTAKES = {
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a"]]}': ("attributes.pairs", "column of the value"),
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b", "c"]]}': ("attributes.pairs", "column of the value"),
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b"]], column = "c"}': ("attributes", "beside columns"),
+    'id = "i"\ntitle = "t"\nattributes = {column = "a", ignore = ["b"]}': ("attributes", "ignore belongs to columns"),
     'id = "i"\ntitle = "t"\nattributes = {pair = [["a", "b"]]}': ("attributes.pair", "did you mean pairs?"),
     'id = "i"\ntitle = "t"\nwere = "a == 1"': ("were", "did you mean where?"),
     'title = "t"': ("id", 'write id = "name of the column"'),

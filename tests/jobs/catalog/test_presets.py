@@ -81,6 +81,7 @@ def test_shopify() -> None:
     assert (boot.title, boot.description, boot.category) == ("Boot", "<p>Warm</p>", ["Apparel", "Shoes"])
     assert boot.attributes == {"brand": "Daybird", "type": "Boots", "Size": "S, M"}
     assert list_photos(boot) == ["1.webp", "2.webp"]
+    assert products["tent"].attributes == {"brand": "Karo", "type": "Tents"}, "Default Title says nothing"
 
 
 def test_shopify_without_a_category_takes_the_type_and_the_spelling_of_a_spreadsheet() -> None:
