@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     catalog: str | None = Field(None, description="catalogue file or folder")
     mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml next to the catalogue")
     allowed_roots: tuple[str, ...] = Field(
-        (), description="folders or URIs that images may come from; default: the catalogue's image base"
+        (), description="folders or URIs that images may come from; default: the mapping's image base and roots"
     )
     image_version: Literal["auto", "sha256"] = Field(
         "auto", description="auto: catalogue column, else etag, else size and mtime; sha256: read every image"

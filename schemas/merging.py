@@ -32,6 +32,7 @@ class MergeRules:
         parent_column: column that refers to the parent; empty without parents.
         parent_key, parent_id: columns by whose value a parent is found.
         where: condition that a product has to meet; empty for none.
+        ignored: values that are no attribute.
     """
 
     has_key: bool = False
@@ -40,6 +41,7 @@ class MergeRules:
     parent_key: str = ""
     parent_id: str = ""
     where: str = ""
+    ignored: tuple[str, ...] = ()
 
     @cached_property
     def condition(self) -> Condition | None:
@@ -79,6 +81,7 @@ def build_merge_rules(mapping: SourceMapping) -> MergeRules | None:
         parent_key=parent.key if parent else "",
         parent_id=(parent.id or mapping.id) if parent else "",
         where=mapping.where or "",
+        ignored=tuple((attributes.ignore if attributes else None) or ()),
     )
 
 
@@ -198,7 +201,7 @@ def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str,
         for name_column, value_column in rules.pairs:
             if name_column not in values and value_column in values and name_column in names:
                 pairs.append((names[name_column].strip(), values[value_column].strip()))
-    return join_values(pairs)
+    return join_values(pair for pair in pairs if pair[1] not in rules.ignored)
 
 
 def _first_text(texts: Sequence[str | None]) -> str | None:

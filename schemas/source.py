@@ -15,7 +15,7 @@ from schemas.source_mapping import (
     MappingError,
     SourceMapping,
 )
-from schemas.source_values import as_link, as_list, as_name, as_text, join_values, parse_attributes
+from schemas.source_values import as_link, as_list, as_name, as_text, choose_path, join_values, parse_attributes
 from schemas.uri import canonicalise_uri
 
 __all__ = ["MappedRow", "MappingError", "SourceMapping", "is_of_snapshot", "make_malformed_row", "map_record"]
@@ -108,6 +108,8 @@ def _map_category(record: Mapping[str, Any], spec: CategoryMapping | None) -> li
         levels: list[Any] = [record.get(column) for column in spec.columns]
     else:
         value = record.get(spec.column or "")
+        if spec.paths is not None:
+            return choose_path(value, spec.paths, spec.separator)
         levels = as_list(value, spec.separator) if spec.separator or not isinstance(value, str) else [value]
     texts = (as_name(level) for level in levels)
     return [text.strip() for text in texts if text is not None and text.strip()]
@@ -126,7 +128,8 @@ def _map_attributes(
         )  # fmt: skip
     texts = {name: as_text(record.get(column)) for name, column in spec.named_columns.items()}
     named = [(name, text) for name, text in texts.items() if text is not None]
-    return join_values([*named, *_read_pairs(record, spec)]), None
+    ignored = spec.ignore or ()
+    return join_values(pair for pair in [*named, *_read_pairs(record, spec)] if pair[1].strip() not in ignored), None
 
 
 def _read_pairs(record: Mapping[str, Any], spec: AttributesMapping) -> Iterator[tuple[str, str]]:

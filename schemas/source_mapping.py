@@ -3,7 +3,6 @@
 `docs/mapping.md` has examples; `moon check-source` suggests a mapping.
 """
 
-import codecs
 import difflib
 import re
 import tomllib
@@ -22,7 +21,15 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.conditions import Condition, ConditionError, list_fields, parse_condition
+from schemas.conditions import Condition, list_fields, parse_condition
+from schemas.mapping_errors import (
+    check_condition,
+    check_encoding,
+    check_exactly_one,
+    check_pair,
+    check_root,
+    explain_findings,
+)
 from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
 
@@ -42,38 +49,39 @@ class _StrictModel(BaseModel):
 
 
 class CategoryMapping(_StrictModel):
-    """Source of the category: one column (a path, cut at `separator`), or one column for each level, root first."""
+    """Source of the category: one column (a path, cut at `separator`), or one column for each level, root first.
+
+    `paths` separates several paths in the column; the most specific one counts.
+    """
 
     column: ColumnName | None = None
     separator: Separator | None = None
+    paths: Separator | None = None
     columns: list[ColumnName] | None = None
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        _check_exactly_one(self, "column", "columns")
+        check_exactly_one(self, "column", "columns")
         if self.columns is not None and self.separator is not None:
             raise ValueError("separator belongs to column, not to columns")
+        if self.columns is not None and self.paths is not None:
+            raise ValueError("paths belongs to column, not to columns")
         return self
-
-
-def _check_pair(pair: list[str]) -> list[str]:
-    if len(pair) != 2:
-        raise ValueError(
-            'each pair is [column of the name, column of the value], such as ["Option1 Name", "Option1 Value"]'
-        )
-    return pair
 
 
 class AttributesMapping(_StrictModel):
     """Source of the attributes: several columns (a list, or a table name = "column"), or one column that holds a map.
 
     `pairs` are columns of which one holds the name and one the value; they may stand beside `columns`.
-    A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and `value_separator`.
+    `ignore` lists values that say nothing, such as Shopify's "Default Title": attributes of columns or pairs that have
+    one are left out. A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and
+    `value_separator`.
     """
 
     columns: list[ColumnName] | dict[str, ColumnName] | None = None
     column: ColumnName | None = None
-    pairs: list[Annotated[list[ColumnName], AfterValidator(_check_pair)]] | None = None
+    pairs: list[Annotated[list[ColumnName], AfterValidator(check_pair)]] | None = None
+    ignore: list[str] | None = None
     format: AttributesFormat = "auto"
     pair_separator: Separator = ",,"
     key_separator: Separator = ":"
@@ -82,9 +90,11 @@ class AttributesMapping(_StrictModel):
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
         if self.pairs is None:
-            _check_exactly_one(self, "column", "columns", "pairs")
+            check_exactly_one(self, "column", "columns", "pairs")
         elif self.column is not None:
             raise ValueError("pairs may stand beside columns, not beside column")
+        if self.ignore is not None and self.column is not None:
+            raise ValueError("ignore belongs to columns and pairs, not to column")
         return self
 
     @property
@@ -100,6 +110,7 @@ class ImagesMapping(_StrictModel):
 
     `base` is the folder or URI that relative paths start from, itself relative to the mapping file; without it they
     start from the catalogue's folder. `version_column` holds a value that changes whenever the image's bytes change.
+    `roots` are folders or hosts that images may come from, besides `base`.
     """
 
     column: ColumnName | None = None
@@ -107,15 +118,24 @@ class ImagesMapping(_StrictModel):
     columns: list[ColumnName] | None = None
     template: Annotated[str, StringConstraints(min_length=1)] | None = None
     base: Annotated[str, StringConstraints(min_length=1)] | None = None
+    roots: list[Annotated[str, StringConstraints(min_length=1), AfterValidator(check_root)]] | None = None
     version_column: ColumnName | None = None
     version_separator: Separator | None = None
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        _check_exactly_one(self, "column", "columns", "template")
+        check_exactly_one(self, "column", "columns", "template")
         if self.template is not None and not PLACEHOLDER.search(self.template):
             raise ValueError('template names no column; write one in braces, such as "Pics/{Id}.webp"')
         return self
+
+    def resolve_places(self, folder: Path) -> Self:
+        """Return the same with `base` and `roots` as canonical URIs; relative ones start from the folder."""
+        places = [
+            folder_uri(one if "://" in one else str(folder / one)) for one in (self.base, *(self.roots or ())) if one
+        ]
+        base, roots = (places[0], places[1:]) if self.base else (None, places)
+        return self.model_copy(update={"base": base, "roots": roots if self.roots is not None else None})
 
 
 class ProductMapping(_StrictModel):
@@ -140,30 +160,11 @@ def _expand_product(value: Any) -> Any:
     return {"key": value} if isinstance(value, str) else value
 
 
-def _check_condition(text: str) -> str:
-    try:
-        parse_condition(text)
-    except ConditionError as error:
-        raise ValueError(
-            f"{error}. Write, for example: Status == 'active' and `Variant Price` > 0 (names with a space in backticks)"
-        ) from error
-    return text
-
-
 def _expand_short_form(value: Any) -> Any:
     """Return ``{ column = "Type" }`` for the short form ``"Type"``, and `columns` for a list."""
     if isinstance(value, str):
         return {"column": value}
     return {"columns": value} if isinstance(value, list) else value
-
-
-def _check_encoding(name: str) -> str:
-    try:
-        return codecs.lookup(name).name
-    except LookupError as error:
-        raise ValueError(
-            f"{name!r} is no encoding that Python knows; usual ones are cp1252, latin-1 and utf-16"
-        ) from error
 
 
 class SourceMapping(_StrictModel):
@@ -183,7 +184,7 @@ class SourceMapping(_StrictModel):
 
     format: SourceFormat = "auto"
     delimiter: Annotated[str, StringConstraints(min_length=1, max_length=1)] | None = None
-    encoding: Annotated[str, AfterValidator(_check_encoding)] | None = None
+    encoding: Annotated[str, AfterValidator(check_encoding)] | None = None
     id: ColumnName
     title: ColumnName
     description: ColumnName | None = None
@@ -193,7 +194,7 @@ class SourceMapping(_StrictModel):
     snapshot: ColumnName | None = None
     product: Annotated[ProductMapping | None, BeforeValidator(_expand_product)] = None
     parent: ParentMapping | None = None
-    where: Annotated[str, AfterValidator(_check_condition)] | None = None
+    where: Annotated[str, AfterValidator(check_condition)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -232,7 +233,7 @@ class SourceMapping(_StrictModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a mapping file; a relative `images.base` becomes absolute, relative to the file.
+        """Read a mapping file; relative `images.base` and `images.roots` become absolute, relative to the file.
 
         Raises:
             MappingError: the file is missing, is no TOML, or has unknown keys or wrong values.
@@ -248,11 +249,9 @@ class SourceMapping(_StrictModel):
         except UnicodeDecodeError as error:
             raise MappingError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
         mapping = cls.parse(text, name=str(path))
-        if mapping.images is None or mapping.images.base is None:
+        if mapping.images is None:
             return mapping
-        base = mapping.images.base
-        absolute = folder_uri(base if "://" in base else str(path.parent.absolute() / base))
-        return mapping.model_copy(update={"images": mapping.images.model_copy(update={"base": absolute})})
+        return mapping.model_copy(update={"images": mapping.images.resolve_places(path.parent.absolute())})
 
     @classmethod
     def parse(cls, text: str, name: str = "the mapping") -> Self:
@@ -270,7 +269,7 @@ class SourceMapping(_StrictModel):
         except tomllib.TOMLDecodeError as error:
             raise MappingError(f"{name} is no valid TOML: {error}") from error
         except ValidationError as error:
-            raise MappingError("\n".join([f"{name} cannot be used:", *_explain_findings(error)])) from error
+            raise MappingError("\n".join([f"{name} cannot be used:", *explain_findings(error, _TABLES)])) from error
 
     def resolve_image_base(self, catalog_folder: str) -> str:
         """Return the canonical URI that relative image paths start from.
@@ -281,6 +280,15 @@ class SourceMapping(_StrictModel):
         if self.images is not None and self.images.base is not None:
             return folder_uri(self.images.base)
         return folder_uri(catalog_folder)
+
+    def resolve_image_roots(self, catalog_folder: str) -> tuple[str, ...]:
+        """Return the canonical URIs of the folders and hosts that images may come from: the base and `images.roots`.
+
+        Args:
+            catalog_folder: path or URI of the catalogue's folder, used where `images.base` is not set.
+        """
+        roots = map(folder_uri, (self.images.roots if self.images else None) or ())
+        return tuple(dict.fromkeys([self.resolve_image_base(catalog_folder), *roots]))
 
     def list_columns(self) -> list[str]:
         """Return every source column the mapping reads, each once, in the order of the mapping."""
@@ -311,35 +319,7 @@ class SourceMapping(_StrictModel):
         return missing
 
 
-def _check_exactly_one(model: BaseModel, *names: str) -> None:
-    """Raise ValueError unless exactly one of the fields is set."""
-    present = [name for name in names if getattr(model, name) is not None]
-    if len(present) != 1:
-        wanted = " or ".join(names)
-        raise ValueError(f"give exactly one of {wanted}" + (f", not {' and '.join(present)}" if present else ""))
-
-
-def _explain_findings(error: ValidationError) -> list[str]:
-    """Return one line for each finding, with the key as the TOML file spells it."""
-    lines = []
-    for finding in error.errors():
-        key = ".".join(str(part) for part in finding["loc"] if not str(part).startswith(("list[", "dict["))) or "file"
-        message = finding["msg"].removeprefix("Value error, ")
-        if finding["type"] == "extra_forbidden":
-            message = f"unknown key; {_suggest_key(finding['loc'])}"
-        elif finding["type"] == "missing":
-            message = f'is required; write {key} = "name of the column"'
-        lines.append(f"  {key}: {message}")
-    return lines
-
-
-def _suggest_key(location: tuple[int | str, ...]) -> str:
-    """Return a hint with the known key most similar to an unknown one, or all known keys."""
-    tables: Mapping[str, type[BaseModel]] = {
-        "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
-        "product": ProductMapping, "parent": ParentMapping,
-    }  # fmt: skip
-    table = tables.get(str(location[0])) if len(location) > 1 else SourceMapping
-    known = list((table or SourceMapping).model_fields)
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "": SourceMapping, "category": CategoryMapping, "attributes": AttributesMapping, "images": ImagesMapping,
+    "product": ProductMapping, "parent": ParentMapping,
+}  # fmt: skip

@@ -88,6 +88,22 @@ def as_name(value: Any) -> str | None:
     return _read_text(value, _NAME_KEYS)
 
 
+def choose_path(value: Any, paths: str, separator: str | None) -> list[str]:
+    """Return the levels of the most specific category path, root first: of the deepest ones the first.
+
+    Args:
+        value: a text of several paths, or a list with one path each.
+        paths: separator between the paths of a text; after a backslash it belongs to a name (WooCommerce).
+        separator: separator between the levels of a path; None: a path is one level.
+    """
+    listed = as_list(value, None)
+    if listed == [value] and isinstance(value, str):
+        listed = re.split(rf"(?<!\\){re.escape(paths)}", value)
+    texts = ((as_name(path) or "").replace("\\" + paths, paths) for path in listed)
+    levels = ([level.strip() for level in (text.split(separator) if separator else [text])] for text in texts)
+    return max(([level for level in path if level] for path in levels), key=len, default=[])
+
+
 def _read_text(value: Any, keys: tuple[str, ...]) -> str | None:
     """Return the first text that a structure has under one of the keys; of anything else its text."""
     texts = (value[key] for key in keys if isinstance(value.get(key), str)) if isinstance(value, Mapping) else ()

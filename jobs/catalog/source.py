@@ -120,7 +120,7 @@ def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
     if context.settings.allowed_roots:
         roots = tuple(folder_uri(root) for root in context.settings.allowed_roots)
     else:
-        roots = (load_mapping(context).resolve_image_base(catalog_folder(resolve_catalog_path(context))),)
+        roots = load_mapping(context).resolve_image_roots(catalog_folder(resolve_catalog_path(context)))
     for root in roots:
         _check_store(root)
     return roots

@@ -1,15 +1,18 @@
-"""Suggest a source mapping from the names and values of a catalogue's columns."""
+"""Suggest a source mapping from the names and values of a catalogue's columns.
 
-import json
+Layouts of known platforms (`jobs.catalog.presets`) come first; all others are guessed here, column by column.
+"""
+
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jobs.catalog.image_roots import suggest_image_roots
+from jobs.catalog.presets import PresetMapping, find_preset
+from jobs.catalog.samples import IMAGE_SUFFIXES, SampleRecord, find_image_base, list_values, quote_list, quote_toml
 from schemas.source_mapping import SourceMapping
 from schemas.source_values import as_link, as_list, as_text, parse_attributes
-
-SampleRecord = Mapping[str, Any]
 
 ID_NAMES = ("id", "productid", "itemid", "sku", "articlenumber", "articleno", "productcode", "asin", "gtin", "ean",
             "artikelnr", "artikelnummer", "code", "uid", "docid", "handle")  # fmt: skip
@@ -37,7 +40,6 @@ NO_ATTRIBUTE_PATTERN = re.compile(
 LEVEL_PATTERN = re.compile(
     r"^(?P<stem>.*?(?:cat|level|lvl|department|class).*?)(?P<level>\d)(?P<rest>\D*)$", re.IGNORECASE
 )
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 PATH_SEPARATORS = (" > ", ">", "/", "|", ";", ",")
 MAX_LISTED_FILES = 2_000
 """Image files whose names are compared with the columns' values."""
@@ -58,6 +60,29 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
     Raises:
         NoMappingError: No column looks like an id, or none like a title.
     """
+    found = find_preset(columns, records, folder) or _guess_mapping(columns, records, folder)
+    snapshot = _take(list(columns), SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))
+    lines = [*found.lines, *([f"snapshot = {quote_toml(snapshot)}"] if snapshot is not None else [])]
+    if not found.images:
+        return _join_checked(lines)
+    lines += ["", "[images]", *found.images]
+    mapping = SourceMapping.parse(_join_checked(lines))
+    return _join_checked([*lines, *suggest_image_roots(mapping, records, folder)])
+
+
+def _join_checked(lines: Sequence[str]) -> str:
+    """Return the lines as a text that is a mapping."""
+    text = "\n".join(lines) + "\n"
+    SourceMapping.parse(text, "the suggested mapping")
+    return text
+
+
+def _guess_mapping(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> PresetMapping:
+    """Return a mapping by the names and values of the columns.
+
+    Raises:
+        NoMappingError: No column looks like an id, or none like a title.
+    """
     free = list(columns)
     product_id = _take(free, ID_NAMES, lambda c: _is_filled(c, records) and _is_distinct(c, records))
     title = _take(free, TITLE_NAMES, lambda c: _is_filled(c, records))
@@ -71,20 +96,11 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
     description = _take(free, DESCRIPTION_NAMES, lambda c: _holds_for_most(c, records, _is_prose))
     if description is not None:
         lines.append(f"description = {quote_toml(description)}")
-    snapshot = _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))
-    if snapshot is not None:
-        lines.append(f"snapshot = {quote_toml(snapshot)}")
+    _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))  # the date is no attribute
     images = _suggest_images(free, columns, records, folder)
     lines += _suggest_category(free, records)
     lines += _suggest_attributes(free, records)
-    text = "\n".join([*lines, *images]) + "\n"
-    SourceMapping.parse(text, "the suggested mapping")
-    return text
-
-
-def quote_toml(text: str) -> str:
-    """Return the text as a TOML string."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return PresetMapping(lines, images)
 
 
 def normalise_column_name(name: str) -> str:
@@ -124,7 +140,7 @@ def _suggest_category(free: list[str], records: Sequence[SampleRecord]) -> list[
     if len(columns) > 1:
         for column in columns:
             free.remove(column)
-        return [f"category = [{', '.join(map(quote_toml, columns))}]"]
+        return [f"category = {quote_list(columns)}"]
     path = _take(free, CATEGORY_NAMES, lambda c: _is_filled(c, records))
     if path is None:
         return []
@@ -136,7 +152,7 @@ def _suggest_category(free: list[str], records: Sequence[SampleRecord]) -> list[
 
 def _find_separator(column: str, records: Sequence[SampleRecord]) -> str | None:
     """Return the separator of the levels of a path: one that most of the text values have."""
-    values = [value for value in _list_values(column, records) if isinstance(value, str)]
+    values = [value for value in list_values(column, records) if isinstance(value, str)]
     for separator in PATH_SEPARATORS[:4]:
         if values and sum(separator in value for value in values) > len(values) / 2:
             return separator
@@ -150,18 +166,18 @@ def _suggest_attributes(free: list[str], records: Sequence[SampleRecord]) -> lis
     if column is not None:
         return [f"attributes = {{ column = {quote_toml(column)} }}"]
     shared = [c for c in free if not NO_ATTRIBUTE_PATTERN.search(c) and _is_attribute(c, records)]
-    return [f"attributes = [{', '.join(map(quote_toml, shared))}]"] if shared else []
+    return [f"attributes = {quote_list(shared)}"] if shared else []
 
 
 def _is_map(column: str, records: Sequence[SampleRecord]) -> bool:
-    values = _list_values(column, records)
+    values = list_values(column, records)
     parsed = [parse_attributes(value, "auto", pair=",,", key=":", multi="!!!") for value in values]
     return bool(values) and sum(bool(found) for found, _ in parsed) > len(values) / 2
 
 
 def _is_attribute(column: str, records: Sequence[SampleRecord]) -> bool:
     """Return whether a column holds short texts that several products share."""
-    texts = [as_text(value) or "" for value in _list_values(column, records) if not isinstance(value, dict | list)]
+    texts = [as_text(value) or "" for value in list_values(column, records) if not isinstance(value, dict | list)]
     if not texts or max(map(len, texts)) > 60:
         return False
     return len(set(texts)) < max(len(texts) * 0.8, 2)
@@ -175,7 +191,7 @@ def _suggest_images(
     ]
     lines: list[str] = []
     if len(many) > 1:
-        lines = [f"columns = [{', '.join(map(quote_toml, many))}]"]
+        lines = [f"columns = {quote_list(many)}"]
         for one in many:
             free.remove(one)
     elif (column := _take(free, IMAGE_NAMES, lambda c: _holds_for_most(c, records, _is_link))) is not None:
@@ -185,27 +201,26 @@ def _suggest_images(
     if not lines:
         return []
     version = _take(free, VERSION_NAMES, lambda c: _is_filled(c, records))
-    return ["", "[images]", *lines, *([f"version_column = {quote_toml(version)}"] if version else [])]
+    return [*lines, *([f"version_column = {quote_toml(version)}"] if version else [])]
 
 
 def _describe_image_column(column: str, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
     """Return the lines for a column of image addresses; relative paths are looked for on the disk."""
     separator = next((s for s in ("|", ";", ",", " ") if _has_joined_links(column, records, s)), None)
     lines = [f"column = {quote_toml(column)}"] + ([f"separator = {quote_toml(separator)}"] if separator else [])
-    values = _list_values(column, records)
+    values = list_values(column, records)
     link = as_link(next(iter(as_list(values[0], separator)), None)) if values else None
     if folder is None or not link or "://" in link:
         return lines
     if link.startswith("/") and separator is None and (folder / link.lstrip("/")).is_file():
         return [f"template = {quote_toml(f'.{{{column}}}')}  # the paths begin with / but mean this folder"]
-    places = (folder, *folder.absolute().parents[:2])
-    found = next((place for place in places if (place / link).is_file()), folder)
+    found = find_image_base(link, folder)
     return lines if found == folder else [*lines, f"base = {quote_toml(str(found))}"]
 
 
 def _has_joined_links(column: str, records: Sequence[SampleRecord], separator: str) -> bool:
     """Return whether some values are several image addresses joined by a separator."""
-    for value in _list_values(column, records):
+    for value in list_values(column, records):
         if isinstance(value, str) and not value.lstrip().startswith("["):
             parts = [part for part in value.split(separator) if part.strip()]
             if len(parts) > 1 and all(_is_link(part) for part in parts):
@@ -222,7 +237,7 @@ def _find_template(columns: Sequence[str], records: Sequence[SampleRecord], fold
         place = "" if path.parent == folder else f"{path.parent.name}/"
         names.setdefault((place, path.suffix), set()).add(path.stem)
     scores = {
-        f"{place}{{{column}}}{suffix}": sum((as_text(v) or "") in stems for v in _list_values(column, records))
+        f"{place}{{{column}}}{suffix}": sum((as_text(v) or "") in stems for v in list_values(column, records))
         for (place, suffix), stems in names.items()
         for column in columns
     }
@@ -241,21 +256,17 @@ def _list_image_files(folder: Path) -> list[Path]:
     return found
 
 
-def _list_values(column: str, records: Iterable[SampleRecord]) -> list[Any]:
-    return [record[column] for record in records if record.get(column) not in (None, "", [], {})]
-
-
 def _is_filled(column: str, records: Sequence[SampleRecord]) -> bool:
-    return len(_list_values(column, records)) > len(records) / 2
+    return len(list_values(column, records)) > len(records) / 2
 
 
 def _is_distinct(column: str, records: Sequence[SampleRecord]) -> bool:
-    values = [as_text(value) for value in _list_values(column, records)]
+    values = [as_text(value) for value in list_values(column, records)]
     return len(set(values)) > len(values) * 0.9
 
 
 def _holds_for_most(column: str, records: Sequence[SampleRecord], test: Callable[[Any], bool]) -> bool:
-    values = _list_values(column, records)
+    values = list_values(column, records)
     return bool(values) and sum(map(test, values)) > len(values) / 2
 
 

@@ -4,6 +4,7 @@ Text from data and paths is printed as it is: every such text is a `rich.text.Te
 mean nothing.
 """
 
+from collections import Counter
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -24,17 +25,39 @@ def print_check(check: CheckResult, console: Console) -> None:
         console.print(
             Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE, then correct it in an editor)")
         )
-        console.print(Syntax(check.mapping_text, "toml", background_color="default"))
+        # What is there to copy is neither wrapped nor cut at the width of the window.
+        console.print(Syntax("", "toml", background_color="default").highlight(check.mapping_text), soft_wrap=True)
     elif check.mapping_file is not None:
-        console.print(Text.assemble(("Mapping", "bold"), f" {check.mapping_file}"))
+        console.print(Text.assemble(("Mapping", "bold"), f" {check.mapping_file}"), soft_wrap=True)
     if check.rows:
         console.print(_build_rows_table(check.rows))
     for finding in check.findings:
-        console.print(Text(f"{finding.level:>7}  ", LEVEL_STYLES[finding.level]) + Text(finding.text, "default"))
-    if check.is_usable:
-        console.print(Text("A night can use this catalogue.", "green"))
-    else:
-        console.print(Text("A night would stop; see the errors.", "red"))
+        level = Text(f"{finding.level:>7}  ", LEVEL_STYLES[finding.level])
+        console.print(level + Text(finding.text, "default"), soft_wrap=True)
+    console.print(Text(predict_night(check), "green" if check.is_usable else "red"), soft_wrap=True)
+
+
+def predict_night(check: CheckResult) -> str:
+    """Return what a night with this mapping would do with the rows that were read, as one sentence."""
+    if not check.is_usable:
+        error = next(finding.text for finding in check.findings if finding.level == "error")
+        return f"A night would stop: {error}"
+    start = "A night can use this catalogue"
+    if check.head is None:
+        return f"{start}."
+    read = len(check.head.records)
+    extent = f"all {read:,}" if check.head.whole else f"the first {read:,}"
+    served = check.judged - len(check.refusals)
+    text = f"{start}: of {extent} rows it would serve {served:,} of {check.judged:,} products"
+    if check.refusals:
+        reasons = Counter(refusal.reason for refusal in check.refusals).most_common()
+        counts = ", ".join(f"{reason}: {count:,}" for reason, count in reasons)
+        text += f", refuse {len(check.refusals):,} ({counts})"
+    if check.left_out:
+        text += f", leave out {check.left_out:,} rows"
+    if check.has_tripped:
+        text += "; it would stop for that many refusals, unless it is the first of a collection"
+    return f"{text}."
 
 
 def build_check_document(check: CheckResult) -> dict[str, Any]:
@@ -42,6 +65,7 @@ def build_check_document(check: CheckResult) -> dict[str, Any]:
     head = check.head
     return {
         "ok": check.is_usable,
+        "prediction": predict_night(check),
         "catalog": check.catalog,
         "files": head.files if head else [],
         "format": head.format if head else None,
@@ -94,6 +118,8 @@ def _format_image(image: ImageHeader) -> Text:
     name = image.uri.rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
     if image.problem is not None:
         return Text(f"{name}  {image.problem.split(':')[0]}", "red")
+    if image.width is None:
+        return Text(f"{name}  by URL", "dim")
     return Text(f"{name}  {image.width}×{image.height} {image.format}")
 
 

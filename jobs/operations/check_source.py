@@ -23,7 +23,7 @@ from moon_model.images import IMAGE_FORMATS, BadImageError
 from schemas.merging import MergeRules, NumberedRow, build_merge_rules, merge_snapshot
 from schemas.source import MappedRow, MappingError, SourceMapping
 from schemas.source_values import as_text
-from schemas.uri import folder_uri, is_under
+from schemas.uri import folder_uri, is_under, is_web
 from validation.breakers import Breaker
 from validation.reasons import Reason
 from validation.rules import Refusal, RowLimits, find_refusals
@@ -31,7 +31,7 @@ from validation.rules import Refusal, RowLimits, find_refusals
 CHECKED_RECORDS = 100
 """Records that are read."""
 
-REMEDIES = {Reason.FORBIDDEN_URI: "; set images.base in the mapping, or MOON_ALLOWED_ROOTS"}
+REMEDIES = {Reason.FORBIDDEN_URI: "; set images.base or images.roots in the mapping, or MOON_ALLOWED_ROOTS"}
 """What to do about refusals for a reason, where the detail does not say it."""
 
 FindingLevel = Literal["error", "warning", "note"]
@@ -48,7 +48,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Width and height (pixels) and format of an image, or `problem`: its reason code and what is wrong."""
+    """Width and height (pixels) and format of an image, or `problem`: its reason code and what is wrong.
+
+    A photo by URL that is not opened has none of them.
+    """
 
     uri: str
     width: int | None = None
@@ -69,6 +72,9 @@ class CheckResult:
         rows: The first rows as mapped, with their images.
         refusals: All rows that a run would refuse, of those that were read.
         findings: Errors first, then warnings, then notes.
+        judged: Products of the rows that were read: those that a run serves or refuses.
+        left_out: Rows of the products that `where` leaves out.
+        has_tripped: Whether so many would be refused that a run stops, unless it is the first of a collection.
     """
 
     catalog: str
@@ -78,6 +84,9 @@ class CheckResult:
     rows: list[tuple[MappedRow, list[ImageHeader]]] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    judged: int = 0
+    left_out: int = 0
+    has_tripped: bool = False
 
     @property
     def is_usable(self) -> bool:
@@ -96,7 +105,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
     Args:
         catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
         settings: Mapping file (None: mapping.toml in the catalogue's folder or the one above, else a suggestion),
-            allowed roots of images (empty: the mapping's image base) and limits of the row rules.
+            allowed roots of images (empty: the mapping's image base and roots) and limits of the row rules.
         max_rows: Rows to show with the pixel sizes of their images.
     """
     check = CheckResult(catalog)
@@ -115,7 +124,7 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
     _check_files(check, check.head, mapping)
     if _check_columns(check, check.head, mapping):
         base = mapping.resolve_image_base(folder)
-        roots = tuple(folder_uri(root) for root in settings.allowed_roots) or (base,)
+        roots = tuple(folder_uri(root) for root in settings.allowed_roots) or mapping.resolve_image_roots(folder)
         limits = RowLimits(settings.max_title, settings.max_description, settings.max_images, roots)
         # Without a date every record is a row (not None).
         mapped = [map_parsed_record(parsed, mapping, base) for parsed in check.head.records]
@@ -124,7 +133,8 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
             snapshots = [_merge_rows(check, snapshot, rules) for snapshot in snapshots]
         products = sorted((numbered for snapshot in snapshots for numbered in snapshot), key=lambda one: one[0])
         rows = [row for _, row in products]
-        check.rows = [(row, [read_image_header(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
+        check.judged = len(rows)
+        check.rows = [(row, [_show_image(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
         check.refusals = _find_refusals(snapshots, limits)
         _check_breaker(check, len(rows), settings)
         _check_ids(check, rows)
@@ -143,6 +153,11 @@ def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
         return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError, ImportError) as error:
         return ImageHeader(uri, problem=f"{Reason.IMAGE_UNREADABLE}: {' '.join(str(error).split())[:200]}")
+
+
+def _show_image(uri: str, roots: tuple[str, ...]) -> ImageHeader:
+    """Return what an image's header says; an allowed photo by URL is only named: asking its host takes a run's care."""
+    return ImageHeader(uri) if is_web(uri) and is_under(uri, roots) else read_image_header(uri, roots)
 
 
 def _find_mapping(catalog: str, mapping_file: str | None) -> Path | None:
@@ -206,6 +221,7 @@ def _merge_rows(check: CheckResult, snapshot: Sequence[NumberedRow], rules: Merg
     merged = merge_snapshot(snapshot, rules)
     products = [one for one in merged if not one.is_left_out]
     left_out = len(snapshot) - sum(len(one.source_rows) for one in products)
+    check.left_out += left_out
     check.add_finding("note", f"{len(snapshot):,} rows are {len(products):,} products; {left_out:,} rows are left out")
     if rules.where and all(one.row.row_error is not None for one in products):
         check.add_finding("error", f"the condition where = {rules.where!r} leaves out every row that was read")
@@ -230,6 +246,7 @@ def _check_breaker(check: CheckResult, total: int, settings: Settings) -> None:
     """Warn of a share of refusals that would stop a run, if the rest of the catalogue is like its first records."""
     breaker = Breaker(len(check.refusals), total, settings.max_refusals, settings.breaker_floor)
     if breaker.is_tripped:
+        check.has_tripped = True
         text = f"{breaker.count} of {total} rows that were read ({breaker.share:.1%}) would be refused"
         check.add_finding(
             "warning",
@@ -278,7 +295,10 @@ def _check_images(
 ) -> None:
     """Report images under the roots that cannot be used, and add the refusals of rows that have no other image."""
     uris = [image.uri for _, row in products for image in row.images]
-    inside = [uri for uri in uris if is_under(uri, roots)]
+    allowed = [uri for uri in uris if is_under(uri, roots)]
+    inside = [uri for uri in allowed if not is_web(uri)]
+    if by_url := len(set(allowed).difference(inside)):
+        check.add_finding("note", f"{by_url:,} photos by URL are not opened here; the stage fetch does")
     problems = _find_image_problems(check, inside, roots)
     by_reason: dict[str, list[str]] = {}
     for uri in inside:

@@ -197,6 +197,16 @@ def test_a_parents_id_may_be_a_column_of_its_own() -> None:
         assert merge([child, parent], SourceMapping.parse(toml))[0].row.description == "Soft"
 
 
+def test_ignored_values_are_no_attributes_in_any_row() -> None:
+    toml = (
+        'title = "Title"\nproduct = "Handle"\n'
+        'attributes = { columns = ["Vendor"], pairs = [["Option1 Name", "Option1 Value"]], ignore = ["-", "none"] }'
+    )
+    first = {"Handle": "a", "Title": "T", "Vendor": "-", "Option1 Name": "Size", "Option1 Value": " none "}
+    rows = [first, {"Handle": "a", "Option1 Value": "L"}, {"Handle": "a", "Option1 Value": "none"}]
+    assert merge(rows, SourceMapping.parse(toml))[0].row.attributes == {"Size": "L"}
+
+
 def test_a_mapping_without_the_keys_merges_nothing() -> None:
     assert build_merge_rules(SourceMapping.parse('id = "i"\ntitle = "t"')) is None
     assert map_record({"i": 1}, SourceMapping.parse('id = "i"\ntitle = "t"'), BASE).source_values is None

@@ -100,15 +100,19 @@ MISTAKES = {
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a"]]}': ("attributes.pairs", "column of the value"),
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b", "c"]]}': ("attributes.pairs", "column of the value"),
     'id = "i"\ntitle = "t"\nattributes = {pairs = [["a", "b"]], column = "c"}': ("attributes", "beside columns"),
+    'id = "i"\ntitle = "t"\nattributes = {column = "a", ignore = ["b"]}': ("attributes", "ignore belongs to columns"),
     'id = "i"\ntitle = "t"\nattributes = {pair = [["a", "b"]]}': ("attributes.pair", "did you mean pairs?"),
     'id = "i"\ntitle = "t"\nwere = "a == 1"': ("were", "did you mean where?"),
     'title = "t"': ("id", 'write id = "name of the column"'),
+    'id = "i"\ntitle = "t"\n[images]\ncolumn = "x"\nroots = ["https://"]': ("images.roots", "names no host"),
+    'id = "i"\ntitle = "t"\n[images]\ncolumn = "x"\nroots = [""]': ("images.roots", "at least 1"),
     'id = "i"\ntitle = "t"\nimage = "x"': ("image", "did you mean images?"),
     'id = "i"\ntitle = "t"\n[images]\ntemplates = "x"': ("images.templates", "did you mean template?"),
     'id = "i"\ntitle = "t"\n[images]\ncolumn = "x"\ntemplate = "{y}"': ("images", "exactly one of"),
     'id = "i"\ntitle = "t"\n[images]\nbase = "x"': ("images", "give exactly one of column or columns or template"),
     'id = "i"\ntitle = "t"\n[images]\ntemplate = "a.jpg"': ("images", "names no column"),
     'id = "i"\ntitle = "t"\ncategory = {columns = ["a"], separator = "/"}': ("category", "separator belongs to column"),
+    'id = "i"\ntitle = "t"\ncategory = {columns = ["a"], paths = ","}': ("category", "paths belongs to column"),
     'id = 7\ntitle = "t"': ("id", "string"),
     'id = ""\ntitle = "t"': ("id", "at least 1 character"),
     'id = "i"\ntitle = "t"\nformat = "xls"': ("format", "'parquet'"),
@@ -168,3 +172,14 @@ def test_the_documentation_shows_only_mappings_that_load() -> None:
     assert len(examples) >= 2
     for example in examples:
         SourceMapping.parse(example if "\ntitle" in f"\n{example}" else f'id = "i"\ntitle = "t"\n{example}')
+
+
+def test_roots_are_places_besides_the_base(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.toml"
+    start = 'id = "i"\ntitle = "t"\n[images]\ncolumn = "x"\n'
+    file.write_text(start + 'roots = ["https://CDN.shop.example/", "../photos", "/data/", "s3://bucket/a"]\n')
+    roots = ("https://cdn.shop.example", f"file://{tmp_path.parent}/photos", "file:///data", "s3://bucket/a")
+    assert SourceMapping.load(file).resolve_image_roots("/shop") == ("file:///shop", *roots)
+    file.write_text(start + 'base = "pics"\nroots = []\n')
+    assert SourceMapping.load(file).resolve_image_roots("/shop") == (f"file://{tmp_path}/pics",)
+    assert SourceMapping.parse('id = "i"\ntitle = "t"').resolve_image_roots("/shop") == ("file:///shop",)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.source_values import as_json_line, as_link, as_list, as_text, parse_attributes
+from schemas.source_values import as_json_line, as_link, as_list, as_text, choose_path, parse_attributes
 
 SEPARATORS = {"pair": ",,", "key": ":", "multi": "!!!"}
 
@@ -118,3 +118,25 @@ def test_a_map_survives_as_json_text_and_as_pairs_of_itself(attributes: dict[str
     clean = {as_text(k): as_text(v) for k, v in attributes.items()}
     assert parse_attributes(json.dumps(attributes), "auto", **SEPARATORS) == (clean, None)
     assert parse_attributes(list(attributes.items()), "auto", **SEPARATORS) == (clean, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "levels"),
+    [
+        ("Food > Fruit > Apple, Offers", ["Food", "Fruit", "Apple"]), ("Offers, Food > Fruit", ["Food", "Fruit"]),
+        ("Offers, Sale", ["Offers"]), (r"Food\, Drinks > Tea, Offers", ["Food, Drinks", "Tea"]), ("", []), (None, []),
+        (" > , ", []), (["A > B", "A > B > C, D"], ["A", "B", "C, D"]), ([{"name": "A > B"}], ["A", "B"]), (7, ["7"]),
+        ('["A", "A > B"]', ["A", "B"]),
+    ],
+)  # fmt: skip
+def test_of_several_paths_the_most_specific_counts(value: object, levels: list[str]) -> None:
+    assert choose_path(value, ",", ">") == levels
+
+
+def test_without_a_separator_a_path_is_one_level() -> None:
+    assert choose_path("Tea > Green|Offers", "|", None) == ["Tea > Green"]
+
+
+@given(JSON)
+def test_choosing_a_path_never_raises(value: object) -> None:
+    assert all(level and level == level.strip() for level in choose_path(value, ",", ">"))

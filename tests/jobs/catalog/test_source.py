@@ -64,6 +64,11 @@ def test_images_may_come_from_the_catalogues_folder_unless_told_otherwise(shop, 
     assert list_allowed_roots(context) == (folder_uri(str(tmp_path / "b")), "memory://bucket/x")
     (tmp_path / "shop" / "mapping.toml").write_text(MAPPING.replace('"Pictures"', '{column="Pictures", base=".."}'))
     assert list_allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path)),)
+    pictures = '{column="Pictures", roots=["https://cdn.shop.example/", "../photos"]}'
+    (tmp_path / "shop" / "mapping.toml").write_text(MAPPING.replace('"Pictures"', pictures))
+    besides = ("https://cdn.shop.example", folder_uri(str(tmp_path / "photos")))
+    assert list_allowed_roots(shop("catalog.jsonl")) == (folder_uri(str(tmp_path / "shop")), *besides)
+    assert list_allowed_roots(shop("catalog.jsonl", allowed_roots=("/data",))) == ("file:///data",)
 
 
 def test_a_night_without_a_usable_source_stops_and_says_what_to_do(shop, tmp_path, make_night):

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from jobs.catalog.head import CatalogHead
 from jobs.catalog.records import ParsedRecord
-from jobs.operations.check_report import build_check_document, print_check
+from jobs.operations.check_report import build_check_document, predict_night, print_check
 from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.product import ImageRef
 from schemas.source import MappedRow
@@ -64,6 +64,33 @@ def test_the_print_shows_rows_sizes_and_findings_errors_first() -> None:
 def test_a_good_check_says_so() -> None:
     assert "A night can use this catalogue" in printed(CheckResult("shop.csv", mapping_file="m.toml"))
     assert "m.toml" in printed(CheckResult("shop.csv", mapping_file="m.toml"))
+
+
+def test_the_last_line_predicts_the_night() -> None:
+    check = CheckResult(
+        "shop.csv", CatalogHead(["shop.csv"], "csv", ["id"], [ParsedRecord({}, None)] * 100, whole=False)
+    )
+    check.judged, check.left_out = 41, 3
+    assert predict_night(check) == (
+        "A night can use this catalogue: of the first 100 rows it would serve 41 of 41 products, leave out 3 rows."
+    )
+    check.refusals = [Refusal(n, Reason.NO_IMAGE if n else Reason.MISSING_ID, "") for n in range(5)]
+    check.left_out, check.has_tripped = 0, True
+    assert predict_night(check) == (
+        "A night can use this catalogue: of the first 100 rows it would serve 36 of 41 products, refuse 5 "
+        "(no_image: 4, missing_id: 1); it would stop for that many refusals, unless it is the first of a collection."
+    )
+    check.add_finding("error", "there is no title")
+    assert printed(check).endswith("A night would stop: there is no title\n")
+
+
+def test_what_is_there_to_copy_is_neither_wrapped_nor_cut() -> None:
+    line = f'attributes = ["{"x" * 300}"]'
+    check = CheckResult("shop.csv", mapping_text=f'id = "id"\n{line}\n')
+    check.add_finding("note", f"read {'y' * 300}")
+    lines = printed(check).splitlines()
+    assert line in [one.rstrip() for one in lines]
+    assert any("y" * 300 in one for one in lines)
 
 
 def test_the_document_is_plain_json_with_everything() -> None:

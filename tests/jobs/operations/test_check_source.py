@@ -91,7 +91,8 @@ def test_rows_that_a_run_would_refuse_are_counted(shop: Path, check_catalog: Che
         f"{start} 3 (counted from 0): empty_title: the title is ''; malformed_attributes: expected name:value, found",
         f"{start} 4 (counted from 0): no_image: the row names no image",
         f"{start} 1 (counted from 0): duplicate_id: row 0 has the same id",
-        f"{start} 6 (counted from 0): forbidden_uri: file://", "set images.base in the mapping, or MOON_ALLOWED_ROOTS",
+        f"{start} 6 (counted from 0): forbidden_uri: file://",
+        "set images.base or images.roots in the mapping, or MOON_ALLOWED_ROOTS",
         f"{start} 5 (counted from 0): no_readable_image: none of 1 images can be used",
         "1 of 6 images would be refused, such as image_missing: there is no file://",
     ):  # fmt: skip
@@ -170,6 +171,23 @@ def test_an_image_is_told_from_its_header_and_a_row_without_another_is_refused(
         (0, "no_readable_image"), (2, "no_readable_image"),
     ]  # fmt: skip
     assert any("3 of 6 images would be refused, such as image_unreadable: " in t for t in levels(check)["warning"])
+
+
+def test_photos_by_url_are_neither_opened_nor_reported(shop: Path, check_catalog: Check) -> None:
+    names = ("https://127.0.0.1:9/1.jpg|img/1.jpg", "https://127.0.0.1:9/1.jpg", "https://elsewhere.example/1.jpg")
+    write_csv(shop / "products.csv", [{"sku": str(i), "name": "Mug", "image": name} for i, name in enumerate(names)])
+    start = 'id = "sku"\ntitle = "name"\n[images]\ncolumn = "image"\nseparator = "|"\n'
+    (shop / "mapping.toml").write_text(start + 'roots = ["https://127.0.0.1:9/"]\n')
+    check = check_catalog(shop / "products.csv")
+    assert "1 photos by URL are not opened here; the stage fetch does" in levels(check)["note"]
+    assert [(refusal.source_row, refusal.reason) for refusal in check.refusals] == [(2, "forbidden_uri")]
+    assert not any("image_unreachable" in finding.text for finding in check.findings)
+    assert [(image.problem, image.width) for image in check.rows[0][1]] == [(None, None), (None, 80)]
+    assert check_catalog(shop / "products.csv", allowed_roots=(str(shop),)).refusals[0].source_row == 0
+    (shop / "mapping.toml").unlink()
+    check = check_catalog(shop / "products.csv")
+    assert not check.refusals, "the suggestion allows the hosts that the records name"
+    assert "# a private address" in (check.mapping_text or "")
 
 
 def test_what_spoils_every_row_is_an_error(shop: Path, check_catalog: Check) -> None:

@@ -1,0 +1,77 @@
+"""Suggest where a catalogue's images may come from, besides the folder that their paths start from."""
+
+import ipaddress
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jobs.catalog.samples import IMAGE_SUFFIXES, SampleRecord, quote_toml
+from schemas.source import SourceMapping, map_record
+from schemas.uri import is_under, is_web, local_path
+
+MAX_ROOTS = 20
+"""Hosts and folders that are suggested; a catalogue with more is one to think about."""
+
+MAX_CHECKED_FILES = 500
+"""Image files outside the base that are looked for."""
+
+PRIVATE_REMARK = "# a private address: photos are fetched from your own network"
+
+
+def suggest_image_roots(mapping: SourceMapping, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
+    """Return the lines of `images.roots`: hosts of the records' photos, and folders outside the base with some.
+
+    Args:
+        mapping: The suggested mapping.
+        records: The first records.
+        folder: The catalogue's folder; None for a remote catalogue.
+    """
+    base = mapping.resolve_image_base("/" if folder is None else str(folder.absolute()))
+    uris = [image.uri for record in records for image in map_record(record, mapping, base).images]
+    hosts = Counter(host for uri in uris if is_web(uri) if (host := _read_host(uri)) is not None)
+    roots = sorted(host for host, _ in hosts.most_common(MAX_ROOTS))
+    if folder is not None:
+        roots += _list_folders(local_path(base), uris)[: MAX_ROOTS - len(roots)]
+    if not any(map(_is_private, roots)):
+        return [f"roots = [{', '.join(map(quote_toml, roots))}]"] if roots else []
+    lines = [
+        line for root in roots for line in ([PRIVATE_REMARK] if _is_private(root) else []) + [f"{quote_toml(root)},"]
+    ]
+    return ["roots = [", *(f"    {line}" for line in lines), "]"]
+
+
+def _read_host(uri: str) -> str | None:
+    """Return scheme and host of a web address; None where it holds a user, who has no place in a file."""
+    scheme, _, rest = uri.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    return f"{scheme}://{host}/" if host and "@" not in host else None
+
+
+def _is_private(root: str) -> bool:
+    if not is_web(root):
+        return False
+    try:
+        host = urlsplit(root).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False  # a name, or nothing that can be read as a host
+
+
+def _list_folders(base: str | None, uris: Iterable[str]) -> list[str]:
+    """Return the folders outside the base that hold images of the records; none that holds the base."""
+    if base is None:
+        return []
+    outside = dict.fromkeys(uri for uri in uris if not is_under(uri, (f"file://{base}",)))
+    paths = (path for uri in outside if (path := local_path(uri)) is not None)
+    places: dict[str, list[str]] = {}
+    for path in islice(paths, MAX_CHECKED_FILES):
+        if path.lower().endswith(IMAGE_SUFFIXES) and Path(path).is_file():
+            shared = os.path.commonpath([base, path])
+            # Photos of one place lie in one folder beside the base: ../photos, whatever is below it.
+            top = os.path.relpath(path, shared).partition("/")[0]
+            places.setdefault(f"{shared}/{top}", []).append(str(Path(path).parent))
+    folders = (os.path.commonpath(found) for found in places.values())
+    return sorted(folder for folder in folders if not is_under(f"file://{base}/", (f"file://{folder}",)))
