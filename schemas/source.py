@@ -168,9 +168,12 @@ def _read_links(record: Mapping[str, Any], spec: ImagesMapping) -> list[str | No
     if spec.template is not None:
         return [_fill_template(spec.template, record)]
     if spec.columns is not None:
-        if spec.separator is None:
-            return [as_link(record.get(column)) for column in spec.columns]
-        return [as_link(value) for column in spec.columns for value in as_list(record.get(column), spec.separator)]
+        values = [record.get(column) for column in spec.columns]
+        if spec.separator is None:  # only a list has several: an XML element that is repeated
+            lists = (value if isinstance(value, list | tuple) else [value] for value in values)
+        else:
+            lists = (as_list(value, spec.separator) for value in values)
+        return [as_link(value) for several in lists for value in several]
     return [as_link(value) for value in as_list(record.get(spec.column or ""), spec.separator)]
 
 

@@ -33,7 +33,7 @@ from schemas.mapping_errors import (
 from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
 
-SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv"]
+SourceFormat = Literal["auto", "parquet", "jsonl", "json", "csv", "xml"]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 Separator = Annotated[str, StringConstraints(min_length=1)]
 

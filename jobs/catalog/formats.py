@@ -16,6 +16,7 @@ import pyarrow as pa
 from jobs.catalog.archives import iter_values, open_members
 from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat, CsvRecords, ParsedRecord, parse_json_array, parse_json_line
+from jobs.catalog.xml_records import XmlError, parse_xml
 from jobs.lake.storage import escape_glob
 from schemas.source import SourceMapping
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CatalogBlock = tuple[str, int]
 """A file's URI and the byte offset of a split in it (0 where files are not split)."""
 
+ONE_TASK_FORMATS: tuple[CatalogFormat, ...] = ("csv", "xml")
 LINES_PER_BATCH = 1024
 NEVER_SPLIT = str(1 << 50)
 _FILE, _BLOCK = "moon_file", "moon_block"
@@ -53,16 +55,17 @@ def scan_blocks(
     """
     from pyspark.sql import functions as F  # noqa: PLC0415
 
-    if kind == "csv":  # a record may have several lines: one task reads a file from its heading to its end
+    if kind in ONE_TASK_FORMATS:  # a record may have several lines: one task reads a file from its start to its end
         spark = spark.newSession()
         spark.conf.set("spark.sql.files.maxPartitionBytes", NEVER_SPLIT)
         spark.conf.set("spark.sql.files.openCostInBytes", NEVER_SPLIT)
     frames = []
     paths = list(map(escape_glob, files))
+    encoding = encoding if kind != "xml" else None  # each XML file declares its own
     # Spark's readers neither unpack ZIP and Zstandard nor decode anything but UTF-8: there a task takes a whole file.
     whole = [file for file in paths if encoding is not None or file.lower().endswith((".zip", ".zst"))]
     if streamed := [file for file in paths if file not in whole]:
-        lines = spark.read.text(streamed, wholetext=kind == "json", lineSep="\n" if kind == "csv" else None)
+        lines = spark.read.text(streamed, wholetext=kind == "json", lineSep="\n" if kind in ONE_TASK_FORMATS else None)
         frames.append(lines.select(*make_place_columns(), F.col("value").cast("binary").alias("value")))
     if whole:
         contents = spark.read.format("binaryFile").load(whole).select("_metadata.file_path", "content")
@@ -105,6 +108,7 @@ def get_record_reader(kind: CatalogFormat, mapping: SourceMapping) -> RecordRead
         "jsonl": read_json_lines,
         "json": read_json_arrays,
         "csv": partial(read_csv, delimiter=mapping.delimiter, mapped=frozenset(mapping.list_columns())),
+        "xml": read_xml,
     }
     return readers[kind]
 
@@ -173,6 +177,26 @@ def read_csv(
             raise UnreadableFileError(f"{block[0]}: the column names {sorted(twice)} occur more than once")
         for record in records:
             yield RawRecord(block, record)
+
+
+def read_xml(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
+    """Yield the records of XML files given line by line, in order.
+
+    Raises:
+        UnreadableFileError: A file is no XML, is cut off, has a document type declaration, or holds no records.
+    """
+    for block, lines in groupby(_values(batches), key=lambda value: value[0]):
+        try:
+            for record in parse_xml(join_lines(line for _, line in lines)):
+                yield RawRecord(block, record)
+        except XmlError as error:
+            raise UnreadableFileError(f"{block[0]} {error}") from error
+
+
+def join_lines(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines with the line feeds that were between them, so that the bytes are those of the file."""
+    for number, line in enumerate(lines):
+        yield b"\n" + line if number else line
 
 
 def _values(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[CatalogBlock, bytes]]:

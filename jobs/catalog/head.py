@@ -39,6 +39,7 @@ from jobs.catalog.records import (
     parse_json_array,
     parse_json_line,
 )
+from jobs.catalog.xml_records import parse_xml
 from jobs.errors import MoonError
 from schemas.source_mapping import SourceFormat, SourceMapping
 
@@ -91,8 +92,8 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
                 if chosen == "json" and kind == "auto":
                     head = stream.peek(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")[0]
                     chosen = "json" if is_json_document(head, mapping.id if mapping else None) else "jsonl"
-                iterate = iter_chunks if chosen == "json" else iter_lines
-                pieces = iterate(stream, mapping.encoding if mapping else None)
+                iterate = iter_chunks if chosen in ("json", "xml") else iter_lines
+                pieces = iterate(stream, mapping.encoding if mapping and chosen != "xml" else None)
                 delimiter = mapping.delimiter if mapping else None
                 columns, records, whole = _read_text(pieces, chosen, limit, delimiter)
     except (OSError, ValueError, ImportError, pa.ArrowException) as error:
@@ -170,6 +171,8 @@ def _read_text(pieces: Iterator[bytes], kind: CatalogFormat, limit: int, delimit
     if kind == "csv":
         records = CsvRecords((line.removesuffix(b"\n") for line in pieces), delimiter)
         return _take_head(records.columns, iter(records), limit)
+    if kind == "xml":
+        return _take_head([], parse_xml(pieces), limit)
     if kind == "jsonl":
         return _take_head([], (parse_json_line(line) for line in pieces if not is_blank(line)), limit)
     first = next((chunk for chunk in pieces if not is_blank(chunk)), b"")

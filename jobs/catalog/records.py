@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
-CatalogFormat = Literal["parquet", "jsonl", "json", "csv"]
+CatalogFormat = Literal["parquet", "jsonl", "json", "csv", "xml"]
 
 FORMAT_SUFFIXES: dict[str, CatalogFormat] = {
     ".parquet": "parquet",
@@ -22,6 +22,9 @@ FORMAT_SUFFIXES: dict[str, CatalogFormat] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
+    ".xml": "xml",
+    ".rss": "xml",
+    ".atom": "xml",
 }
 """Formats by a file's suffix; all but Parquet may be followed by one of `PACKED_SUFFIXES`."""
 
@@ -81,8 +84,9 @@ def is_json_document(head: bytes, id_column: str | None = None) -> bool:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        is_cut = len(head) >= HEAD_BYTES
-        return is_cut and bool(_OPEN_WRAPPER.match(text)) and id_column not in salvage_json_fields(text)
+        is_cut = len(head) >= HEAD_BYTES and bool(_OPEN_WRAPPER.match(text))
+        goes_on = text.startswith("{") and text.endswith((",", "[", "{", ":"))  # an object of several lines
+        return (is_cut or goes_on) and id_column not in salvage_json_fields(text)
     return isinstance(value, dict) and id_column not in value and len(_find_wrapped(value)) == 1
 
 

@@ -112,7 +112,7 @@ def load_mapping(context: RunContext) -> SourceMapping:
 
 
 def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
-    """Return the canonical URIs of the folders that images may come from.
+    """Return the canonical URIs of the folders that images may come from: of the settings, else of the mapping.
 
     Raises:
         NightStoppedError: Neither roots nor a catalogue are set, or there is no driver for a root's store.
@@ -158,7 +158,7 @@ def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> 
     if delivery.kind != "parquet":
         rows = scan_blocks(spark, delivery.files, delivery.kind, mapping.encoding)
         survey = _survey(rows, delivery.kind, mapping)
-        if mapping.encoding is None:
+        if mapping.encoding is None and delivery.kind != "xml":
             _report_encoding(rows)
         check_packed_files(delivery, rows, survey.counts)
         return rows, survey
@@ -179,12 +179,14 @@ class _Survey:
     Attributes:
         counts: Records of every block.
         columns: The source's columns.
-        is_complete: Whether no record can have a column that is not listed.
+        is_complete: Whether no record can have a column that is not listed, today or another day.
+        is_whole: Whether all records were looked at.
     """
 
     counts: dict[CatalogBlock, int]
     columns: list[str]
     is_complete: bool
+    is_whole: bool = False
 
 
 def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> _Survey:
@@ -207,7 +209,9 @@ def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> _
     # JSON Lines: a line is a record, and later lines may have more columns than the sample.
     if kind == "jsonl":
         return _Survey(count_rows_by_block(rows), union, is_complete=False)
-    return _Survey({(row.file, row.block): row.records for row in summaries}, union, is_complete=True)
+    counts = {(row.file, row.block): row.records for row in summaries}
+    # XML: an element that no product has today may be there tomorrow.
+    return _Survey(counts, union, is_complete=kind != "xml", is_whole=True)
 
 
 def _report_encoding(rows: "DataFrame") -> None:
@@ -261,7 +265,8 @@ def _check_columns(path: str, mapping: SourceMapping, survey: _Survey) -> None:
             f"{', '.join(map(repr, survey.columns[:50]))}. Correct the mapping; `moon check-source` shows both"
         )
     if missing:
-        log.warning("no record among the first %d of %s has %s", SAMPLED_RECORDS, path, ", ".join(map(repr, missing)))
+        looked = "" if survey.is_whole else f" among the first {SAMPLED_RECORDS}"
+        log.warning("no record%s of %s has %s", looked, path, ", ".join(map(repr, missing)))
 
 
 def _check_store(root: str) -> None:

@@ -33,7 +33,7 @@ def read_csv(data: bytes) -> tuple[list[str], list]:
         ("b.json", "json"),
         ("x.csv", "csv"),
         ("x.tsv", "csv"),
-        ("x.xml", None),
+        ("x.xml", "xml"),
         ("part-0000", None),
     ],
 )

@@ -191,3 +191,78 @@ def test_parquet_files_with_glob_characters_in_their_names(shop, tmp_path):
     source = open_source(shop("p{1}"))
     ids = [record.parsed.record["Id"] for record in source.read(source.rows.toArrow().to_batches())]
     assert sorted(ids) == [1, 2]
+
+
+FEED = (
+    '<?xml version="1.0" encoding="{}"?>\n<rss xmlns:g="http://base.google.com/ns/1.0"><channel>\n'
+    "<item><g:Id>1</g:Id><g:Name>Größe</g:Name><g:Pictures>a.jpg</g:Pictures><g:Pictures>b.jpg</g:Pictures></item>\n"
+    "<item><g:Id>2</g:Id><g:Name>Mug</g:Name></item></channel></rss>"
+)
+
+
+def read_source(context):
+    source = open_source(context)
+    records = [record.parsed.record for record in source.read(source.rows.toArrow().to_batches())]
+    return records, sum(source.counts.values())
+
+
+def pack_zstd(data):
+    target = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(target, "zstd") as stream:
+        stream.write(data)
+    return target.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack", "encoding"),
+    [
+        ("feed.xml", bytes, "utf-8"), ("feed.rss", bytes, "utf-16"), ("feed.atom.gz", gzip.compress, "iso-8859-1"),
+        ("feed.xml.zst", pack_zstd, "utf-8"),
+    ],
+)  # fmt: skip
+def test_an_xml_feed_is_read_in_its_own_encoding(shop, name, pack, encoding):
+    records, count = read_source(shop(name, {name: pack(FEED.format(encoding).encode(encoding))}))
+    assert records == [
+        {"Id": "1", "Name": "Größe", "Pictures": ["a.jpg", "b.jpg"]}, {"Id": "2", "Name": "Mug"},
+    ]  # fmt: skip
+    assert count == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FEED.format("utf-8")[:-40], r"feed\.xml is broken XML in line 4"),
+        ('<!DOCTYPE r [<!ENTITY a "b">]>' + FEED.format("utf-8").partition("\n")[2], "document type declaration"),
+        ("<rss><channel><title>Shop</title></channel></rss>", "no element that is repeated"),
+    ],
+)
+def test_an_xml_feed_that_is_damaged_or_declares_a_document_type_stops_the_run(shop, text, message):
+    with pytest.raises(NightStoppedError, match=message):
+        open_source(shop("feed.xml", {"feed.xml": text}))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.tsv", "Id\tName\tPictures\n1\ta, b\t\n"),
+        ("a.txt", "Id|Name|Pictures\n1|a, b|\n"),
+        ("a.txt", "Id\tName\tPictures\r\n1\ta, b\t\r\n"),
+        ("a.csv", "sep=;\r\nId;Name;Pictures\r\n1;a, b;\r\n"),
+        ("a.json", '{"products": [{"Id": "1", "Name": "a, b", "Pictures": ""}]}'),
+        ("a.json", '{"count": 1, "ids": [1],\n "products": [\n{"Id": "1", "Name": "a, b", "Pictures": ""}\n]}'),
+    ],
+)
+def test_tables_with_any_delimiter_and_wrapped_arrays_are_read(shop, name, text):
+    assert read_source(shop(name, {name: text})) == ([{"Id": "1", "Name": "a, b", "Pictures": ""}], 1)
+
+
+def test_images_may_come_from_the_roots_of_the_mapping(shop, tmp_path):
+    mapping = MAPPING.replace(
+        'images = "Pictures"', '[images]\ncolumn = "Pictures"\nroots = ["https://CDN.example/", ".."]'
+    )
+    context = shop("a.jsonl", {"a.jsonl": line(), "mapping.toml": mapping})
+    assert list_allowed_roots(context) == (
+        folder_uri(str(tmp_path / "shop")), "https://cdn.example", folder_uri(str(tmp_path)),
+    )  # fmt: skip
+    named = shop("a.jsonl", allowed_roots=("https://other.example",))
+    assert list_allowed_roots(named) == ("https://other.example",)
