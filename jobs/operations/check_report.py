@@ -14,6 +14,7 @@ from rich.text import Text
 
 from jobs.operations.check_source import CheckResult, ImageHeader
 from schemas.source import MappedRow
+from schemas.uri import mask_query
 
 LEVEL_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 MAX_CELL_CHARACTERS = 60
@@ -22,9 +23,7 @@ MAX_CELL_CHARACTERS = 60
 def print_check(check: CheckResult, console: Console) -> None:
     """Print the mapping, the first rows, the findings and whether a run can use the catalogue."""
     if check.mapping_text is not None:
-        console.print(
-            Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE, then correct it in an editor)")
-        )
+        console.print(Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE; an editor corrects it)"))
         # What is there to copy is neither wrapped nor cut at the width of the window.
         console.print(Syntax("", "toml", background_color="default").highlight(check.mapping_text), soft_wrap=True)
     elif check.mapping_file is not None:
@@ -115,7 +114,7 @@ def _format_images(images: list[ImageHeader]) -> RenderableType:
 
 
 def _format_image(image: ImageHeader) -> Text:
-    name = image.uri.rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
+    name = mask_query(image.uri).rsplit("/", 1)[-1][-MAX_CELL_CHARACTERS:]
     if image.problem is not None:
         return Text(f"{name}  {image.problem.split(':')[0]}", "red")
     if image.width is None:
