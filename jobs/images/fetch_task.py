@@ -25,6 +25,8 @@ from validation.reasons import Reason
 BATCH_PHOTOS = 128
 """Answers that are packed and written together while others are on their way."""
 
+BATCH_BYTES = 16 << 20
+
 GONE_NIGHTS = 3
 """Nights on which a host must say that there is no such photo before it counts as gone."""
 
@@ -82,16 +84,18 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
 
     loop = asyncio.get_running_loop()
     results: list[FetchResult] = []
+    size = 0
     kept: asyncio.Future[None] | None = None
     # One thread, one batch at a time, so that packs and sinks need no lock.
     with ThreadPoolExecutor(1, thread_name_prefix="keep") as thread:
         async with Fetcher(job.policy) as fetcher:
             async for result in fetcher.fetch_all(take_requests()):
                 results.append(result)
-                if len(results) >= BATCH_PHOTOS:
+                size += len(result.data)
+                if len(results) >= BATCH_PHOTOS or size >= BATCH_BYTES:
                     if kept is not None:
                         await kept
-                    kept, results = loop.run_in_executor(thread, keep, results), []
+                    kept, results, size = loop.run_in_executor(thread, keep, results), [], 0
         if kept is not None:
             await kept
         keep(results)

@@ -118,7 +118,8 @@ class Fetcher:
             requests: Taken lazily; hosts should be mixed, because at most `window` requests wait at a time.
         """
         source = iter(requests)
-        results: asyncio.Queue[FetchResult | None] = asyncio.Queue(self.window)
+        # Bodies that wait are as few as those on their way: some are 64 MiB large.
+        results: asyncio.Queue[FetchResult | None] = asyncio.Queue(self.policy.connections)
 
         async def work() -> None:
             for request in source:  # shared by all workers: each takes the next one
@@ -221,7 +222,9 @@ class Fetcher:
                 detail = f"more than {self.policy.max_bytes:,} bytes"
                 raise FetchError(fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
         # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
-        is_whole = response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "")
+        is_whole = (
+            response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+        )
         try:
             if is_whole and not request.is_known:
                 check_image_start(bytes(data[:16]))

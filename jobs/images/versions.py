@@ -44,7 +44,9 @@ def is_web_image(uri: Column) -> Column:
 def select_wanted(products: DataFrame) -> DataFrame:
     """Return uri and given_version (null where the catalogue has none) of the photos by URL, each address once."""
     images = products.select(F.explode("images").alias("image")).select("image.uri", "image.version")
-    return images.where(is_web_image(F.col("uri"))).groupBy("uri").agg(F.max("version").alias("given_version"))
+    # Products that were fetched before have our versions, not the catalogue's.
+    given = F.when(~F.col("version").startswith(SHA256_PREFIX), F.col("version"))
+    return images.where(is_web_image(F.col("uri"))).groupBy("uri").agg(F.max(given).alias("given_version"))
 
 
 def find_latest(images: DataFrame, date: str) -> DataFrame:

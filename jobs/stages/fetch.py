@@ -145,6 +145,8 @@ def _ask_hosts(context: RunContext, due: "DataFrame") -> None:
             lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
             answers = files.get(IMAGES.name, [])
             lake.commit(IMAGES.name, answers, attempt=None, partition=context.partition)
+            if not answers:
+                break  # a concurrent run of the date has asked for the rest
             done += sum(file.rows for file in answers)
             rate = done / (time.monotonic() - began)
             left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
