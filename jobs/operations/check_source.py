@@ -14,6 +14,7 @@ from PIL import Image
 
 from jobs.catalog.head import CatalogHead, read_head
 from jobs.catalog.mapping import catalog_folder, list_mapping_files, map_parsed_record
+from jobs.catalog.model_limits import describe_cuts
 from jobs.catalog.records import ParsedRecord
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
@@ -140,6 +141,8 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
         _check_ids(check, rows)
         _check_snapshot(check, check.head, mapping)
         _check_images(check, products, roots, mapping)
+        for text in describe_cuts(rows, settings.model):
+            check.add_finding("note", text)
         _report_refusals(check, len(rows))
     return check
 
