@@ -42,10 +42,10 @@ def describe_cuts(rows: Sequence[MappedRow], checkpoint: str | None) -> list[str
             if budget and len(text) > budget and len(tokenizer.encode(text, add_special_tokens=False).ids) > budget:
                 over[name].append(row.product_id or "")
     limits = {"images": f"{config.get('max_images')} images"}
-    limits |= {name: f"{config.get(f'max_{kind}_tokens')} tokens" for name, kind in budgets.items()}
+    limits |= {name: f"{config.get(f'max_{kind}_tokens')} tokens of {name}" for name, kind in budgets.items()}
     return [
-        f"{name} of {len(ids):,} of {len(good):,} products are longer than the {limits[name]} that the model reads, "
-        f"such as those of product {ids[0]!r}; the rest does not change its vector"
+        f"{len(ids):,} of {len(good):,} products have more than the {limits[name]} that the model reads, such as "
+        f"product {ids[0]!r}; the rest does not change its vector"
         for name, ids in over.items()
         if ids
     ]
