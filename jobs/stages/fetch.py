@@ -97,7 +97,10 @@ def check_fetched(context: RunContext) -> None:
     Raises:
         NightStoppedError: with the command to run.
     """
-    if any(map(is_web, list_allowed_roots(context))) and not is_fetched(context):
+    settings = context.settings
+    # Without a catalogue nobody says where photos may come from: an operation on dates that were fetched.
+    has_roots = bool(settings.catalog or settings.allowed_roots)
+    if has_roots and not is_fetched(context) and any(map(is_web, list_allowed_roots(context))):
         raise NightStoppedError(
             f"the photos of {context.date} are not fetched yet: run `moon fetch --date {context.date}`, or "
             f"`moon prepare --date {context.date}` for all steps up to the plan"

@@ -68,6 +68,7 @@ def test_a_row_without_a_readable_id_holds_the_deletes(spark, shop: Shop, settin
     assert set(served_rows(settings, collection)) == {"0", "3", "4", "5"}
 
 
+@pytest.mark.long
 def test_photos_that_cannot_be_reached_cost_no_vector(spark, shop: Shop, settings: Settings) -> None:
     first = run_night(spark, settings, "2026-11-20").results["report"]
     collection = first.details["collection"]

@@ -94,6 +94,7 @@ def test_nights_of_a_shop_with_several_rows_a_product(spark, shop: Path, make_se
     assert served_rows(settings, collection) == after
 
 
+@pytest.mark.long
 def test_a_broken_row_is_refused_alone_and_its_product_stays(spark, shop: Path, make_settings) -> None:
     settings: Settings = make_settings(catalog=str(shop / "products_export.csv"), min_row_ratio=0.0)
     mug, vase, bowl = (make_product(handle) for handle in ("mug", "vase", "bowl"))

@@ -79,6 +79,7 @@ def test_a_changed_photo_a_moved_photo_and_a_new_product(spark, shop: WebShop, h
     assert regions.num_rows == COUNT + 1  # equal photos are looked at once
 
 
+@pytest.mark.long
 def test_a_host_that_fails_takes_nothing_away(spark, shop: WebShop, host: ImageHost) -> None:
     shop.settings = shop.settings.replace(recheck_nights=1)
     shop.run(spark, "2026-03-01")

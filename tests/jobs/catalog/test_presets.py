@@ -189,6 +189,7 @@ def test_another_layout_is_guessed() -> None:
     assert "Recognised" not in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [

@@ -199,6 +199,7 @@ def test_a_condition_that_leaves_no_row_stops_the_run(night_of, condition: str) 
     assert roles(context) == {}
 
 
+@pytest.mark.long
 def test_another_mapping_of_the_same_rows_is_another_state(night_of, shop: Shop) -> None:
     rows = [one("mug"), one("hat", Published="false"), one("cap")]
     context = night_of(SHOPIFY, rows)
@@ -222,6 +223,7 @@ def test_the_gate_compares_products_with_products(night_of) -> None:
         validate(night_of(SHOPIFY, rows[0], date="2026-01-05", min_row_ratio=0.7))
 
 
+@pytest.mark.long
 def test_rows_that_retention_removed_come_back(night_of) -> None:
     context = night_of(SHOPIFY, [boot(0), boot(1), one("hat", Published="false")])
     first = validate(context)

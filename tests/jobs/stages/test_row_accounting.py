@@ -75,6 +75,7 @@ def test_a_merged_row_has_the_fate_of_its_product(lite_shop: ServingShop) -> Non
     }  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("roles", "verdict"),
     [
