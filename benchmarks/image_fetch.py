@@ -26,11 +26,11 @@ from aiohttp import web
 from benchmarks.processes import watch_memory
 from demo_shop.scene import save_jpeg
 from jobs.images.fetch_task import FetchJob, run_fetch_task
+from jobs.images.fetcher import make_policy
 from jobs.lake.storage import Storage
 from jobs.lake.store import open_lake
 from jobs.settings import Settings
 from jobs.spark.session import open_spark_session
-from jobs.stages.fetch import make_policy
 from jobs.stages.runner import run_stages
 from jobs.state.run_context import RunContext
 

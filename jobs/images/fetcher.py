@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
@@ -29,6 +30,7 @@ from jobs.images.answers import (
 )
 from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules, get_host, parse_site
 from jobs.images.reading import MAX_IMAGE_BYTES
+from jobs.settings import Settings
 from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_start, decode_image
 from schemas.uri import canonicalise_uri, mask_query
 from validation.reasons import Reason
@@ -64,6 +66,20 @@ class FetchPolicy:
     give_up_after: int
     use_proxy: bool = False
     max_bytes: int = MAX_IMAGE_BYTES
+
+
+def make_policy(settings: Settings, roots: tuple[str, ...]) -> FetchPolicy:
+    """Return how the settings want hosts to be asked."""
+    proxies = [urlsplit(proxy).hostname or "" for proxy in getproxies().values()] if settings.use_proxy else []
+    return FetchPolicy(
+        rules=HostRules.build(roots, [*settings.private_hosts, *proxies]),
+        connections=settings.host_connections,
+        connect_seconds=settings.connect_seconds,
+        read_seconds=settings.read_seconds,
+        total_seconds=settings.request_seconds,
+        give_up_after=settings.host_failures,
+        use_proxy=settings.use_proxy,
+    )
 
 
 @dataclass

@@ -208,7 +208,7 @@ def _list_kept_dates(context: RunContext) -> set[str]:
 
 
 def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional: bool) -> None:
-    """Pull and validate the dates that the lake does not hold; where that is optional they stay absent."""
+    """Pull, validate and fetch the dates that the lake does not hold; where that is optional they stay absent."""
     held = _list_kept_dates(context)
     missing = [date for date in dates if date not in held]
     if is_optional or not missing:
@@ -222,7 +222,7 @@ def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional
                 "{date} where its path names the date, or map the column that does (`snapshot`)"
             )
     for date in missing:
-        run_stages(replace(context, date=date), ("pull", "validate"))
+        run_stages(replace(context, date=date), ("pull", "validate", "fetch"))
 
 
 def _count_work(

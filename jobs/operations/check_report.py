@@ -12,7 +12,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from jobs.operations.check_source import CheckResult, ImageHeader
+from jobs.operations.check_photos import ImageHeader
+from jobs.operations.check_source import CheckResult
 from schemas.source import MappedRow
 from schemas.uri import mask_query
 

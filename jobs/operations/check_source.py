@@ -3,14 +3,11 @@
 Reads the first records of the catalogue and the headers of a few images; no Spark, no lake, nothing is written.
 """
 
-import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-
-from PIL import Image
 
 from jobs.catalog.head import CatalogHead, read_head
 from jobs.catalog.mapping import catalog_folder, list_mapping_files, map_parsed_record
@@ -18,9 +15,10 @@ from jobs.catalog.model_limits import describe_cuts
 from jobs.catalog.records import ParsedRecord
 from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
-from jobs.images.reading import read_image, read_image_version
+from jobs.images.fetcher import make_policy
+from jobs.images.reading import read_image_version
+from jobs.operations.check_photos import ImageHeader, read_image_header, read_image_headers
 from jobs.settings import Settings
-from moon_model.images import IMAGE_FORMATS, BadImageError
 from schemas.merging import MergeRules, NumberedRow, build_merge_rules, merge_snapshot
 from schemas.source import MappedRow, MappingError, SourceMapping
 from schemas.source_values import as_text
@@ -45,20 +43,6 @@ class Finding:
 
     level: FindingLevel
     text: str
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """Width and height (pixels) and format of an image, or `problem`: its reason code and what is wrong.
-
-    A photo by URL that is not opened has none of them.
-    """
-
-    uri: str
-    width: int | None = None
-    height: int | None = None
-    format: str | None = None
-    problem: str | None = None
 
 
 @dataclass
@@ -135,7 +119,12 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
         products = sorted((numbered for snapshot in snapshots for numbered in snapshot), key=lambda one: one[0])
         rows = [row for _, row in products]
         check.judged = len(rows)
-        check.rows = [(row, [_show_image(image.uri, roots) for image in row.images]) for row in rows[:max_rows]]
+        # The addresses of a mapping that nobody has read yet are not asked where they are private.
+        policy = make_policy(settings, roots if mapping_file is not None else ())
+        policy = replace(policy, rules=replace(policy.rules, roots=roots))
+        shown = rows[:max_rows]
+        headers = read_image_headers([image.uri for row in shown for image in row.images], roots, policy)
+        check.rows = [(row, [headers[image.uri] for image in row.images]) for row in shown]
         check.refusals = _find_refusals(snapshots, limits)
         _check_breaker(check, len(rows), settings)
         _check_ids(check, rows)
@@ -145,22 +134,6 @@ def check_source(catalog: str, settings: Settings, *, max_rows: int = 5) -> Chec
             check.add_finding("note", text)
         _report_refusals(check, len(rows))
     return check
-
-
-def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
-    """Return what an image's header says; no pixels are decoded."""
-    try:
-        with Image.open(io.BytesIO(read_image(uri, roots)), formats=IMAGE_FORMATS) as image:
-            return ImageHeader(uri, *image.size, image.format)
-    except BadImageError as error:
-        return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
-    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError, ImportError) as error:
-        return ImageHeader(uri, problem=f"{Reason.IMAGE_UNREADABLE}: {' '.join(str(error).split())[:200]}")
-
-
-def _show_image(uri: str, roots: tuple[str, ...]) -> ImageHeader:
-    """Return what an image's header says; an allowed photo by URL is only named: asking its host takes a run's care."""
-    return ImageHeader(uri) if is_web(uri) and is_under(uri, roots) else read_image_header(uri, roots)
 
 
 def _find_mapping(catalog: str, mapping_file: str | None) -> Path | None:
@@ -300,8 +273,7 @@ def _check_images(
     uris = [image.uri for _, row in products for image in row.images]
     allowed = [uri for uri in uris if is_under(uri, roots)]
     inside = [uri for uri in allowed if not is_web(uri)]
-    if by_url := len(set(allowed).difference(inside)):
-        check.add_finding("note", f"{by_url:,} photos by URL are not opened here; the stage fetch does")
+    _check_web_photos(check, set(allowed).difference(inside))
     problems = _find_image_problems(check, inside, roots)
     by_reason: dict[str, list[str]] = {}
     for uri in inside:
@@ -318,6 +290,23 @@ def _check_images(
     has_version = mapping.images is None or mapping.images.version_column is not None
     if not has_version and any(uri not in problems for uri in inside):
         check.add_finding("note", "no images.version_column: a changed image is noticed by its size and time")
+
+
+def _check_web_photos(check: CheckResult, uris: set[str]) -> None:
+    """Report how the hosts answered for the photos by URL of the rows to show, and what all photos will need."""
+    if not uris:
+        return
+    asked = {header.uri: header for _, headers in check.rows for header in headers if header.uri in uris}
+    failed = [header.problem for header in asked.values() if header.problem]
+    if failed:
+        check.add_finding("warning", f"{len(failed)} of {len(asked)} photos by URL failed, such as {failed[0]}")
+    sizes = [header.size for header in asked.values() if header.size]
+    if sizes:
+        size = sum(sizes) / len(sizes)
+        need = f"they have {size / 1024:,.0f} KiB each, so a million need {size * 1e6 / 2**30:,.0f} GiB in the lake"
+        check.add_finding("note", f"{len(sizes)} of {len(uris):,} photos by URL were asked for: {need}")
+    else:
+        check.add_finding("note", f"{len(uris):,} photos by URL are not opened here; the stage fetch does")
 
 
 def _find_image_problems(check: CheckResult, uris: Sequence[str], roots: tuple[str, ...]) -> dict[str, str]:

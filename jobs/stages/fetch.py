@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import pyarrow as pa
 from pyspark.sql import functions as F
@@ -20,8 +18,7 @@ from pyspark.sql import functions as F
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
 from jobs.images.fetch_task import FetchJob, run_fetch_task
-from jobs.images.fetcher import FetchPolicy
-from jobs.images.hosts import HostRules
+from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
     OUTCOMES,
     UNREACHED,
@@ -31,7 +28,6 @@ from jobs.images.versions import (
     select_wanted,
     settle_versions,
 )
-from jobs.settings import Settings
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_photos
 from jobs.stages.task_io import repartition_by_key, run_tasks
@@ -105,20 +101,6 @@ def check_fetched(context: RunContext) -> None:
             f"the photos of {context.date} are not fetched yet: run `moon fetch --date {context.date}`, or "
             f"`moon prepare --date {context.date}` for all steps up to the plan"
         )
-
-
-def make_policy(settings: Settings, roots: tuple[str, ...]) -> FetchPolicy:
-    """Return how the settings want hosts to be asked."""
-    proxies = [urlsplit(proxy).hostname or "" for proxy in getproxies().values()] if settings.use_proxy else []
-    return FetchPolicy(
-        rules=HostRules.build(roots, [*settings.private_hosts, *proxies]),
-        connections=settings.host_connections,
-        connect_seconds=settings.connect_seconds,
-        read_seconds=settings.read_seconds,
-        total_seconds=settings.request_seconds,
-        give_up_after=settings.host_failures,
-        use_proxy=settings.use_proxy,
-    )
 
 
 def _ask_hosts(context: RunContext, due: "DataFrame") -> None:

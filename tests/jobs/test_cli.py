@@ -9,7 +9,20 @@ import pytest
 from jobs.cli import main
 from jobs.errors import EXIT_USAGE, NightStoppedError
 
-VERBS = ["nightly", "prepare", "infer", "serve", "pull", "validate", "plan", "detect", "encode", "upsert", "publish"]
+VERBS = [
+    "nightly",
+    "prepare",
+    "infer",
+    "serve",
+    "pull",
+    "validate",
+    "fetch",
+    "plan",
+    "detect",
+    "encode",
+    "upsert",
+    "publish",
+]
 
 
 def moon(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,8 +6,9 @@ from rich.console import Console
 
 from jobs.catalog.head import CatalogHead
 from jobs.catalog.records import ParsedRecord
+from jobs.operations.check_photos import ImageHeader
 from jobs.operations.check_report import build_check_document, predict_night, print_check
-from jobs.operations.check_source import CheckResult, ImageHeader
+from jobs.operations.check_source import CheckResult
 from schemas.product import ImageRef
 from schemas.source import MappedRow
 from validation.reasons import Reason
@@ -99,7 +100,7 @@ def test_the_document_is_plain_json_with_everything() -> None:
     assert document["format"] == "csv"
     assert document["suggested_mapping"] == 'id = "id"\n'
     assert document["rows"][0]["images"][0] == {
-        "uri": "file:///s/a.jpg", "width": 80, "height": 60, "format": "JPEG", "problem": None,
+        "uri": "file:///s/a.jpg", "width": 80, "height": 60, "format": "JPEG", "problem": None, "size": None,
     }  # fmt: skip
     assert document["findings"][0] == {"level": "error", "text": "files of [several] formats"}
     assert document["refusals"] == [{"source_row": 1, "reason": "missing_id", "detail": "missing_id: the id is null"}]

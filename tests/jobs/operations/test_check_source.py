@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.operations.check_source import CheckResult, check_source, read_image_header
+from jobs.operations.check_photos import ImageHeader, read_image_header
+from jobs.operations.check_source import CheckResult, check_source
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
+from tests.image_host import open_image_host
 
 Check = Callable[..., CheckResult]
 
@@ -173,7 +175,7 @@ def test_an_image_is_told_from_its_header_and_a_row_without_another_is_refused(
     assert any("3 of 6 images would be refused, such as image_unreadable: " in t for t in levels(check)["warning"])
 
 
-def test_photos_by_url_are_neither_opened_nor_reported(shop: Path, check_catalog: Check) -> None:
+def test_photos_by_url_are_asked_for_where_the_mapping_is_a_persons(shop: Path, check_catalog: Check) -> None:
     names = ("https://127.0.0.1:9/1.jpg|img/1.jpg", "https://127.0.0.1:9/1.jpg", "https://elsewhere.example/1.jpg")
     write_csv(shop / "products.csv", [{"sku": str(i), "name": "Mug", "image": name} for i, name in enumerate(names)])
     start = 'id = "sku"\ntitle = "name"\n[images]\ncolumn = "image"\nseparator = "|"\n'
@@ -181,13 +183,28 @@ def test_photos_by_url_are_neither_opened_nor_reported(shop: Path, check_catalog
     check = check_catalog(shop / "products.csv")
     assert "1 photos by URL are not opened here; the stage fetch does" in levels(check)["note"]
     assert [(refusal.source_row, refusal.reason) for refusal in check.refusals] == [(2, "forbidden_uri")]
-    assert not any("image_unreachable" in finding.text for finding in check.findings)
-    assert [(image.problem, image.width) for image in check.rows[0][1]] == [(None, None), (None, 80)]
+    assert any("1 of 1 photos by URL failed, such as image_unreachable" in text for text in levels(check)["warning"])
+    assert check.rows[0][1][1].width == 80
     assert check_catalog(shop / "products.csv", allowed_roots=(str(shop),)).refusals[0].source_row == 0
     (shop / "mapping.toml").unlink()
     check = check_catalog(shop / "products.csv")
     assert not check.refusals, "the suggestion allows the hosts that the records name"
     assert "# a private address" in (check.mapping_text or "")
+    assert check.rows[0][1][0] == ImageHeader("https://127.0.0.1:9/1.jpg"), "a suggested private address is not asked"
+
+
+def test_photos_of_a_host_have_a_size_and_what_all_will_need(shop: Path, check_catalog: Check) -> None:
+    with open_image_host() as host:
+        names = (host.add_photo("/1.jpg", 1), host.url + "/none.jpg")
+        write_csv(
+            shop / "products.csv", [{"sku": str(i), "name": "Mug", "image": name} for i, name in enumerate(names)]
+        )
+        start = 'id = "sku"\ntitle = "name"\n[images]\ncolumn = "image"\n'
+        (shop / "mapping.toml").write_text(start + f'roots = ["{host.url}"]\n')
+        check = check_catalog(shop / "products.csv")
+    assert check.rows[0][1][0].width == 48
+    assert any("1 of 2 photos by URL failed, such as image_missing" in text for text in levels(check)["warning"])
+    assert any("1 of 2 photos by URL were asked for: they have 1 KiB each" in text for text in levels(check)["note"])
 
 
 def test_what_spoils_every_row_is_an_error(shop: Path, check_catalog: Check) -> None:
