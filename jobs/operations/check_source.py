@@ -296,7 +296,8 @@ def _check_web_photos(check: CheckResult, uris: set[str]) -> None:
     """Report how the hosts answered for the photos by URL of the rows to show, and what all photos will need."""
     if not uris:
         return
-    asked = {header.uri: header for _, headers in check.rows for header in headers if header.uri in uris}
+    shown = {header.uri: header for _, headers in check.rows for header in headers if header.uri in uris}
+    asked = {uri: header for uri, header in shown.items() if header.problem or header.size}
     failed = [header.problem for header in asked.values() if header.problem]
     if failed:
         check.add_finding("warning", f"{len(failed)} of {len(asked)} photos by URL failed, such as {failed[0]}")
@@ -305,7 +306,7 @@ def _check_web_photos(check: CheckResult, uris: set[str]) -> None:
         size = sum(sizes) / len(sizes)
         need = f"they have {size / 1024:,.0f} KiB each, so a million need {size * 1e6 / 2**30:,.0f} GiB in the lake"
         check.add_finding("note", f"{len(sizes)} of {len(uris):,} photos by URL were asked for: {need}")
-    elif not failed:
+    elif not asked:
         check.add_finding("note", f"{len(uris):,} photos by URL are not opened here; the stage fetch does")
 
 

@@ -190,7 +190,7 @@ def test_photos_by_url_are_asked_for_where_the_mapping_is_a_persons(shop: Path, 
     assert not check.refusals, "the suggestion allows the hosts that the records name"
     assert "# a private address" in (check.mapping_text or "")
     assert check.rows[0][1][0] == ImageHeader("https://127.0.0.1:9/1.jpg"), "a suggested private address is not asked"
-    assert any("by URL are not opened here; the stage fetch does" in text for text in levels(check)["note"])
+    assert any("1 of 1 photos by URL failed" in text and "elsewhere" in text for text in levels(check)["warning"])
 
 
 def test_photos_of_a_host_have_a_size_and_what_all_will_need(shop: Path, check_catalog: Check) -> None:
