@@ -117,7 +117,8 @@ def _forget(lake: Lake, part: ForgottenPartition, dry_run: bool) -> MaintenanceA
     before = len(lake.files(part.table, part.partition))
     if not dry_run:
         lake.commit(part.table, files, attempt=None, partition=part.partition, mode="overwrite")
-    what = "date past retention" if part.kept is None else "superseded rows"
+    superseded = "superseded answers of hosts" if part.table == "images" else "superseded vectors"
+    what = "date past retention" if part.kept is None else superseded
     return MaintenanceAction(part.table, f"{what}: {'/'.join(part.partition.values())}", before, part.rows)
 
 
