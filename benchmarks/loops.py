@@ -123,6 +123,9 @@ def _load_encoder(folder: Path) -> Any:
 
 
 def _prepare(encoder: Any, row: dict[str, Any]) -> Any:
+    from jobs.images.store import ImageReader  # noqa: PLC0415
+    from jobs.lake.storage import Storage  # noqa: PLC0415
     from jobs.stages.encode_task import prepare_item  # noqa: PLC0415
 
-    return prepare_item(row, encoder, (folder_uri("/"),), encoder.max_images).prepared
+    reader = ImageReader(Storage("/"), (folder_uri("/"),))
+    return prepare_item(row, encoder, reader, encoder.max_images).prepared
