@@ -25,7 +25,7 @@ from transformers.utils import cached_file
 from moon_model import tokenization
 from moon_model.configuration_moon import MoonConfig, Segment
 from moon_model.fingerprint import PROCESSOR_FILE, TOKENIZER_FILE
-from moon_model.product import Product
+from moon_model.product import Product, format_texts
 from moon_model.views import Pixels, ViewProcessor, build_views
 
 MoonBatch = BatchFeature
@@ -211,13 +211,12 @@ class MoonProcessor:
     def _iter_texts(self, product: Product) -> Iterator[tuple[list[int], Segment]]:
         """Yield token ids and segment of each text that is present, cut to its budget."""
         config = self.config
-        attributes = "  ".join(f"{name}: {value}" for name, value in product.attributes.items())
-        category = self._tokenise(" / ".join(product.category))
+        title, description, category, attributes = map(self._tokenise, format_texts(product))
         parts = (
-            (self._tokenise(product.title)[: config.max_title_tokens], Segment.TITLE),
-            (self._tokenise(product.description)[: config.max_description_tokens], Segment.TITLE),
+            (title[: config.max_title_tokens], Segment.TITLE),
+            (description[: config.max_description_tokens], Segment.TITLE),
             (category[-config.max_category_tokens :], Segment.CATEGORY),  # keep the leaf, which says more than the root
-            (self._tokenise(attributes)[: config.max_attribute_tokens], Segment.ATTRIBUTE),
+            (attributes[: config.max_attribute_tokens], Segment.ATTRIBUTE),
         )
         yield from ((ids, segment) for ids, segment in parts if ids)
 

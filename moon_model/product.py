@@ -76,6 +76,12 @@ def join_text(product: Product) -> str:
     return " ".join([product.title, product.description, *product.category, *attributes]).strip()
 
 
+def format_texts(product: Product) -> tuple[str, str, str, str]:
+    """Title, description, category and attributes as the model reads them."""
+    attributes = "  ".join(f"{name}: {value}" for name, value in product.attributes.items())
+    return product.title, product.description, " / ".join(product.category), attributes
+
+
 def clean_text(text: Any) -> str:
     """The text with each run of white space replaced by one space; None becomes the empty string."""
     return "" if text is None else " ".join(str(text).split())

@@ -162,10 +162,7 @@ def _is_left_out(rows: Sequence[NumberedRow], rules: MergeRules) -> bool:
     """Judge the condition on the product: each column has its first value, since continuation rows leave it empty."""
     if rules.condition is None or rows[0][1].row_error is not None:
         return False
-    values: dict[str, str] = {}
-    for _, row in rows:
-        values = {**(row.source_values or {}), **values}
-    return not evaluate_condition(rules.condition, values)
+    return not evaluate_condition(rules.condition, _read_first_values(row for _, row in rows))
 
 
 def _merge(rows: Sequence[NumberedRow], rules: MergeRules) -> MappedRow:
@@ -192,9 +189,7 @@ def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str,
     """Return the attributes of all rows; a name keeps all its values, each once, in the order of the rows."""
     pairs: list[tuple[str, str]] = []
     # Shopify writes the name of an option in the product's first row only, wherever that is in the file.
-    names: dict[str, str] = {}
-    for row in rows:
-        names = {**(row.source_values or {}), **names}
+    names = _read_first_values(rows)
     for row in rows:
         pairs += [(name, text) for name, text in (row.attributes or {}).items() if text.strip()]
         values = row.source_values or {}
@@ -202,6 +197,14 @@ def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str,
             if name_column not in values and value_column in values and name_column in names:
                 pairs.append((names[name_column].strip(), values[value_column].strip()))
     return join_values(pair for pair in pairs if pair[1] not in rules.ignored)
+
+
+def _read_first_values(rows: Iterable[MappedRow]) -> dict[str, str]:
+    """Return of each kept column the first value that is not empty."""
+    values: dict[str, str] = {}
+    for row in rows:
+        values = {**(row.source_values or {}), **values}
+    return values
 
 
 def _first_text(texts: Sequence[str | None]) -> str | None:

@@ -69,7 +69,7 @@ def canonicalise_product(
 
 
 def find_image_key(uri: str, version: str | None) -> str:
-    """Return what identifies an image beside its version: its URI; for a stored photo of a web host its SHA-256.
+    """Return what, with its version, identifies an image: its URI; for a stored photo of a web host its SHA-256.
 
     The SHA-256 is unique, so the same photo under another address is the same image.
     """

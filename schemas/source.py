@@ -46,6 +46,16 @@ class MappedRow:
     images: list[ImageRef] = field(default_factory=list)
     source_values: dict[str, str] | None = None
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the columns of `snapshots` that it has, as Arrow takes them: a map as a list of pairs."""
+        values = self.source_values
+        return {
+            **vars(self),
+            "attributes": None if self.attributes is None else list(self.attributes.items()),
+            "images": [vars(image) for image in self.images],
+            "source_values": None if values is None else list(values.items()),
+        }
+
 
 def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str) -> MappedRow:
     """Return the row of one record.

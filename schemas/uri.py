@@ -8,7 +8,7 @@ resolved: the code that opens a file has to check its real path.
 
 import posixpath
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 FILE_SCHEME = "file://"
 WEB_SCHEMES = ("http", "https")
@@ -64,6 +64,13 @@ def is_web(uri: str) -> bool:
     return uri.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
 
 
+def split_site(url: str) -> tuple[str, str, str]:
+    """Return a URL as scheme, host (with user and port) and all that follows, each as it is written."""
+    scheme, _, rest = url.partition("://")
+    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return scheme, host, rest[len(host) :]
+
+
 def mask_query(uri: str) -> str:
     """Return a URI as messages and logs show it: without a query or a user, which may hold secrets."""
     if not is_web(uri):
@@ -76,8 +83,8 @@ def _join_base(path: str, base_uri: str) -> str:
     if base_uri.startswith(FILE_SCHEME):
         return FILE_SCHEME + _normalise_path(posixpath.join(local_path(base_uri) or "/", path))
     if path.startswith("/"):
-        parts = urlsplit(base_uri)
-        return _canonicalise_url(f"{parts.scheme}://{parts.netloc}{path}")
+        scheme, host, _ = split_site(base_uri)
+        return _canonicalise_url(f"{scheme}://{host}{path}")
     return _canonicalise_url(f"{base_uri.rstrip('/')}/{path}")
 
 
@@ -88,14 +95,12 @@ def _normalise_path(path: str) -> str:
 
 def _canonicalise_url(url: str) -> str:
     """Return the URL with lower-case scheme and host and without ``.`` and ``..`` segments, otherwise as written."""
-    scheme, rest = url.split("://", 1)
-    end = next((index for index, letter in enumerate(rest) if letter in "/?#"), len(rest))
-    host, rest = rest[:end], rest[end:]
-    end = next((index for index, letter in enumerate(rest) if letter in "?#"), len(rest))
+    scheme, host, rest = split_site(url)
     scheme = scheme.lower()
     if scheme in WEB_SCHEMES and "@" not in host:
         host = host.lower()
-    return f"{scheme}://{host}{_resolve_dot_segments(rest[:end])}{rest[end:]}"
+    path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{host}{_resolve_dot_segments(path)}{rest[len(path) :]}"
 
 
 def _resolve_dot_segments(path: str) -> str:

@@ -1,16 +1,15 @@
 """Suggest where a catalogue's images may come from, besides the folder that their paths start from."""
 
-import ipaddress
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from jobs.catalog.samples import IMAGE_SUFFIXES, SampleRecord, quote_toml
+from jobs.images.hosts import is_public, parse_site
 from schemas.source import SourceMapping, map_record
-from schemas.uri import is_under, is_web, local_path
+from schemas.uri import is_under, is_web, local_path, split_site
 
 MAX_ROOTS = 20
 """Hosts and folders that are suggested; a catalogue with more is one to think about."""
@@ -45,8 +44,7 @@ def suggest_image_roots(mapping: SourceMapping, records: Sequence[SampleRecord],
 
 def _read_host(uri: str) -> str | None:
     """Return scheme and host of a web address; None where it holds a user, who has no place in a file."""
-    scheme, _, rest = uri.partition("://")
-    host = rest.partition("/")[0].partition("?")[0].partition("#")[0]
+    scheme, host, _ = split_site(uri)
     return f"{scheme}://{host}/" if host and "@" not in host else None
 
 
@@ -54,10 +52,11 @@ def _is_private(root: str) -> bool:
     if not is_web(root):
         return False
     try:
-        host = urlsplit(root).hostname or ""
-        return host == "localhost" or host.endswith(".localhost") or not ipaddress.ip_address(host).is_global
+        site = parse_site(root)
     except ValueError:
-        return False  # a name, or nothing that can be read as a host
+        return False  # nothing that can be read as a host
+    is_local = site.host == "localhost" or site.host.endswith(".localhost")
+    return is_local or (site.is_address and not is_public(site.host))
 
 
 def _list_folders(base: str | None, uris: Iterable[str]) -> list[str]:
@@ -70,7 +69,7 @@ def _list_folders(base: str | None, uris: Iterable[str]) -> list[str]:
     for path in islice(paths, MAX_CHECKED_FILES):
         if path.lower().endswith(IMAGE_SUFFIXES) and Path(path).is_file():
             shared = os.path.commonpath([base, path])
-            # Photos of one place lie in one folder beside the base: ../photos, whatever is below it.
+            # Photos of one place are in one folder next to the base: ../photos, whatever is below it.
             top = os.path.relpath(path, shared).partition("/")[0]
             places.setdefault(f"{shared}/{top}", []).append(str(Path(path).parent))
     folders = (os.path.commonpath(found) for found in places.values())

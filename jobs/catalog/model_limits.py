@@ -9,8 +9,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from moon_model.fingerprint import resolve_model_folder
-from moon_model.product import Product
+from moon_model.fingerprint import CONFIG_FILE, TOKENIZER_FILE, resolve_model_folder
+from moon_model.product import Product, format_texts
 from schemas.source import MappedRow
 
 MAX_MEASURED_PRODUCTS = 10_000
@@ -26,8 +26,8 @@ def describe_cuts(rows: Sequence[MappedRow], checkpoint: str | None) -> list[str
     """
     try:
         folder = resolve_model_folder(checkpoint)
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     except Exception:  # tokenizers raises plain Exception; a check says no less without this remark
         return []
     budgets = {"titles": "title", "descriptions": "description", "categories": "category", "attributes": "attribute"}
@@ -51,13 +51,10 @@ def describe_cuts(rows: Sequence[MappedRow], checkpoint: str | None) -> list[str
     ]
 
 
-def _list_texts(row: MappedRow) -> tuple[str, str, str, str]:
-    """Return title, description, category and attributes as the processor writes them."""
+def _list_texts(row: MappedRow) -> list[str]:
+    """Return title, description, category and attributes as the processor tokenises them."""
     product = Product(
         id="", title=row.title or "", description=row.description or "", category=tuple(row.category),
         attributes=row.attributes or {},
     )  # fmt: skip
-    attributes = "  ".join(f"{name}: {value}" for name, value in product.attributes.items())
-    texts = (product.title, product.description, " / ".join(product.category), attributes)
-    title, description, category, listed = (f" {text.lower()}" for text in texts)
-    return title, description, category, listed
+    return [f" {text.lower()}" for text in format_texts(product)]

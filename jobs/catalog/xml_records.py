@@ -177,7 +177,7 @@ def _read_record(element: Element) -> dict[str, Any]:
     values: dict[str, list[Any]] = {}
     for child in element:
         values.setdefault(child.tag, []).append(_read_value(child))
-    # Google's own elements get the plain names: a feed's <title> may stand beside a <g:title>.
+    # Google's own elements get the plain names: a feed may have a <title> and a <g:title>.
     owners: dict[str, str] = {}
     for tag in sorted(values, key=lambda tag: not tag.startswith(f"{{{GOOGLE_NAMESPACE}}}")):
         owners.setdefault(_local_name(tag), tag)

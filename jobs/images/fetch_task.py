@@ -118,7 +118,8 @@ def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None)
     if result.outcome != FAILED:
         validators = {"etag": result.etag, "last_modified": result.last_modified}
         known = sha256 or row["image_sha256"]
-        return {**answer, **validators, "image_sha256": known, "size": len(result.data), **_count_nights(0, 0)}
+        found = {"image_sha256": known, "size": len(result.data), "failed_nights": 0, "missing_nights": 0}
+        return {**answer, **validators, **found}
     is_missing = result.reason == Reason.IMAGE_MISSING
     failed, missing = row["failed_nights"] + result.is_asked, row["missing_nights"] + is_missing
     is_gone = missing >= GONE_NIGHTS
@@ -130,9 +131,6 @@ def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None)
         "image_sha256": None if is_gone else row["image_sha256"],
         "etag": row["etag"],
         "last_modified": row["last_modified"],
-        **_count_nights(failed, missing),
+        "failed_nights": failed,
+        "missing_nights": missing,
     }
-
-
-def _count_nights(failed: int, missing: int) -> dict[str, int]:
-    return {"failed_nights": failed, "missing_nights": missing}

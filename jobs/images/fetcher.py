@@ -32,7 +32,7 @@ from jobs.images.hosts import CheckedResolver, ForbiddenAddressError, HostRules,
 from jobs.images.reading import MAX_IMAGE_BYTES
 from jobs.settings import Settings
 from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_start, decode_image
-from schemas.uri import canonicalise_uri, mask_query
+from schemas.uri import canonicalise_uri, mask_query, split_site
 from validation.reasons import Reason
 
 MAX_REDIRECTS = 5
@@ -264,9 +264,8 @@ def _make_validators(request: FetchRequest) -> dict[str, str]:
 def _make_request_url(url: str) -> URL:
     """Return an address whose path and query travel exactly as written, but for what no request line can hold."""
     site = parse_site(url)
-    rest = url.partition("#")[0].split("://", 1)[1]
-    start = next((place for place, letter in enumerate(rest) if letter in "/?"), len(rest))
-    target = rest[start:] if rest[start : start + 1] == "/" else f"/{rest[start:]}"
+    target = split_site(url)[2].partition("#")[0]
+    target = target if target.startswith("/") else f"/{target}"
     # All of it as the path: an empty query would lose its question mark.
     path = quote(target, safe=_LEGAL)
     return URL.build(scheme=site.scheme, host=_encode_host(site.host), port=site.port, path=path, encoded=True)

@@ -5,7 +5,6 @@ address a moment later changes nothing. Source: docs/decisions/0043-photos-by-ur
 """
 
 import ipaddress
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from schemas.uri import is_under, is_web, mask_query
+from schemas.uri import is_under, is_web, mask_query, split_site
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -123,8 +122,8 @@ def parse_site(url: str) -> Site:
     Raises:
         ValueError: it has no valid host or port.
     """
-    scheme, _, rest = url.partition("://")
-    return _parse_site(scheme, re.split(r"[/?#]", rest, maxsplit=1)[0])
+    scheme, host, _ = split_site(url)
+    return _parse_site(scheme, host)
 
 
 @lru_cache(4096)  # a night has millions of addresses and few sites

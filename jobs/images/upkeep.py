@@ -76,7 +76,7 @@ def remove_images(lake: Lake, surplus: set[str]) -> RemovedImages:
     Returns:
         What went; its pack files are still there (`delete_packs`), because a running task may read them.
     """
-    files = [uri[len(lake.storage.uri(STORED_IMAGES.name)) + 1 :] for uri in lake.files(STORED_IMAGES.name)]
+    files = lake.list_paths(STORED_IMAGES.name)
     rows = lake.read_arrow(STORED_IMAGES.name)
     gone = rows.filter(pc.is_in(rows["image_sha256"], pa.array(sorted(surplus), pa.string()))).to_pylist()
     touched = {row["pack"] for row in gone}

@@ -138,7 +138,7 @@ def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFram
         images: uri and version, with any other columns.
 
     Returns:
-        The same rows with ``key``, which identifies the image beside its version (`schemas.product.find_image_key`),
+        The same rows with ``key``, which with its version identifies the image (`schemas.product.find_image_key`),
         ``stored`` (`jobs.images.store.StoredPart` or null) and ``failure`` (reason and detail of a photo by URL that
         has no version; else null).
     """

@@ -117,6 +117,11 @@ class Lake:
         uris = self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
         return self.storage.decode(uris)
 
+    def list_paths(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
+        """Return `files` as paths relative to the table's folder, as `commit` takes them for removal."""
+        prefix = len(self.storage.uri(name)) + 1
+        return [uri[prefix:] for uri in self.files(name, partition)]
+
     def read(self, spark: "SparkSession", name: str, partition: Mapping[str, str] | None = None) -> "DataFrame":
         """Return the committed rows of a table with all its columns, of one partition if values are given."""
         table, uris = TABLES[name], self.files(name, partition)
@@ -124,9 +129,8 @@ class Lake:
 
     def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
         """Return the committed rows of a small table (plans, runs, leases, models) without Spark."""
-        table, base = TABLES[name], self.storage.uri(name)
-        names = [uri[len(base) + 1 :] for uri in self.files(name, partition)]
-        return open_dataset(self.storage, names, table.schema, base, table.partition_by).to_table()
+        table, paths = TABLES[name], self.list_paths(name, partition)
+        return open_dataset(self.storage, paths, table.schema, self.storage.uri(name), table.partition_by).to_table()
 
     def write(
         self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: BatchTransform | None = None

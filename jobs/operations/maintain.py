@@ -146,7 +146,7 @@ def _compact(
     """Merge the files of partitions that have many; the ledger keeps what every retained date served."""
     actions = []
     for partition in lake.open(table).partitions():
-        paths = _list_paths(lake, table, partition)
+        paths = lake.list_paths(table, partition)
         if len(paths) <= max_files:
             continue
         rows = lake.count(table, partition)
@@ -171,11 +171,6 @@ def _merge_rows(spark: "SparkSession", lake: Lake, table: str, paths: list[str],
     uris = [lake.storage.uri(table, path) for path in paths]
     rows = read_lake_files(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))
     return compact_history(rows, first_kept) if table == "served" else rows.coalesce(1)
-
-
-def _list_paths(lake: Lake, table: str, partition: dict[str, str]) -> list[str]:
-    prefix = len(lake.storage.uri(table)) + 1
-    return [uri[prefix:] for uri in lake.files(table, partition)]
 
 
 def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:

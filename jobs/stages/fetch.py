@@ -57,7 +57,8 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         NightStoppedError: nothing was validated for the date.
         PhotosUnreachableError: too many photos that no version is known of are missing or cannot be reached.
     """
-    if not any(map(is_web, list_allowed_roots(context))):
+    roots = list_allowed_roots(context)
+    if not any(map(is_web, roots)):
         return StageResult({}, {"note": "no photos by URL"})
     lake, spark = context.lake, context.spark
     if not lake.count(PRODUCTS.name, context.partition):
@@ -68,15 +69,18 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     images = lake.read(spark, IMAGES.name)
     if is_settled:
         versions = lake.read(spark, IMAGE_VERSIONS.name, context.partition)
-        wanted = versions.select("uri", "given_version")
+        wanted = versions.select("uri", "given_version").persist()
         due = select_failed(versions, images, context.date)
     else:
-        wanted = select_wanted(lake.read(spark, PRODUCTS.name, context.partition))
+        wanted = select_wanted(lake.read(spark, PRODUCTS.name, context.partition)).persist()
         stored = lake.read(spark, STORED_IMAGES.name)
         due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
-    _ask_hosts(context, due)
-    _freeze_versions(context, wanted)
-    counts = _count_outcomes(context, wanted.count())
+    try:
+        _ask_hosts(context, due, roots)
+        _freeze_versions(context, wanted)
+        counts = _count_outcomes(context, wanted.count())
+    finally:
+        wanted.unpersist()
     _update_products(context)
     return StageResult(counts, _count_causes(context))
 
@@ -103,7 +107,7 @@ def check_fetched(context: RunContext) -> None:
         )
 
 
-def _ask_hosts(context: RunContext, due: "DataFrame") -> None:
+def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> None:
     """Send the due addresses to the tasks in waves until each has an answer; commit every wave."""
     lake, spark = context.lake, context.spark
     due = due.persist()
@@ -113,7 +117,7 @@ def _ask_hosts(context: RunContext, due: "DataFrame") -> None:
             log.info("%d photos by URL to ask for", total)
         job = FetchJob(
             storage=lake.storage,
-            policy=make_policy(context.settings, list_allowed_roots(context)),
+            policy=make_policy(context.settings, roots),
             date=context.date,
             seconds=WAVE_SECONDS,
             side=context.settings.image_store_side,

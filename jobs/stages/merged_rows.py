@@ -147,13 +147,9 @@ def _make_row(record: dict[str, Any]) -> MappedRow:
 
 
 def _write_row(product: MergedRow) -> dict[str, object]:
-    row = product.row
     return {
-        **vars(row),
+        **product.row.to_record(),
         "source_row": product.source_rows[0],
-        "attributes": None if row.attributes is None else list(row.attributes.items()),
-        "images": [vars(image) for image in row.images],
-        "source_values": None if row.source_values is None else list(row.source_values.items()),
         "source_rows": list(product.source_rows),
         "is_left_out": product.is_left_out,
     }

@@ -204,14 +204,5 @@ def compute_rows_digest(rows: "DataFrame") -> str:
 
 
 def _build_batch(numbers: list[int], rows: Iterable[MappedRow]) -> pa.RecordBatch:
-    records = [
-        {
-            **vars(row),
-            "source_row": number,
-            "attributes": None if row.attributes is None else list(row.attributes.items()),
-            "images": [vars(image) for image in row.images],
-            "source_values": None if row.source_values is None else list(row.source_values.items()),
-        }
-        for number, row in zip(numbers, rows, strict=True)
-    ]
+    records = [{**row.to_record(), "source_row": number} for number, row in zip(numbers, rows, strict=True)]
     return pa.RecordBatch.from_pylist(records, schema=SNAPSHOTS.columns)
