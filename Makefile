@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all lint format bench moon-tiny lock pack wheel clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all test-faults lint format bench moon-tiny lock pack wheel clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -31,7 +31,7 @@ test: test-jobs test-airflow ## unit, property and one whole nightly run
 
 test-jobs:
 	@$(SETUP) dev java
-	$(PYTEST_IN_TWO) -m "not long and not train"
+	$(PYTEST_IN_TWO) -m "not long and not faults and not train"
 
 test-airflow:
 	@$(SETUP) jobs airflow java
@@ -39,10 +39,14 @@ test-airflow:
 
 test-long: ## only what test-all adds to test
 	@$(SETUP) dev airflow java
-	$(PYTEST_IN_TWO) -m "long and not train"
+	$(PYTEST_IN_TWO) -m "long and not faults and not train"
 	$(PYTEST_AIRFLOW) -m long
 
 test-all: test test-long ## the long sets too
+
+test-faults: ## kill every stage, and hosts that fail in every way at once; before a release
+	@$(SETUP) dev java
+	$(PYTEST_IN_TWO) -m faults
 
 lint: ## ruff, the import rules and mypy
 	@$(SETUP) dev

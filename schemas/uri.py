@@ -8,6 +8,7 @@ resolved: the code that opens a file has to check its real path.
 
 import posixpath
 import re
+from functools import lru_cache
 from urllib.parse import unquote
 
 FILE_SCHEME = "file://"
@@ -64,6 +65,7 @@ def is_web(uri: str) -> bool:
     return uri.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
 
 
+@lru_cache(1024)  # the client splits one address several times in a row
 def split_site(url: str) -> tuple[str, str, str]:
     """Return a URL as scheme, host (with user and port) and all that follows, each as it is written."""
     scheme, _, rest = url.partition("://")

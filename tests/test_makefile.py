@@ -22,7 +22,19 @@ def make(*arguments: str, path: str | None = None) -> subprocess.CompletedProces
 def test_make_alone_lists_the_targets_of_the_readme():
     answer = make()
     listed = {line.split()[0] for line in answer.stdout.splitlines()}
-    assert listed >= {"help", "setup", "nightly", "test", "test-all", "lint", "format", "bench", "lock", "clean"}
+    assert listed >= {
+        "help",
+        "setup",
+        "nightly",
+        "test",
+        "test-all",
+        "test-faults",
+        "lint",
+        "format",
+        "bench",
+        "lock",
+        "clean",
+    }
     assert set(re.findall(r"(?m)^make ([a-z-]+)", (REPOSITORY / "README.md").read_text())) <= listed
 
 

@@ -55,8 +55,13 @@ def copy_of(first: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("stage", NIGHTLY_STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=pytest.mark.long if stage == "upsert" else pytest.mark.faults)
+        for stage in NIGHTLY_STAGES
+    ],
+)
 def test_killed_and_run_again(
     spark: SparkSession,
     shop: Path,

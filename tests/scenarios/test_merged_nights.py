@@ -56,6 +56,7 @@ def deliver(folder: Path, rows: list[list[str]]) -> None:
         csv.writer(file).writerows([HEADINGS, *rows])
 
 
+@pytest.mark.long
 def test_nights_of_a_shop_with_several_rows_a_product(spark, shop: Path, make_settings) -> None:
     settings: Settings = make_settings(catalog=str(shop / "products_export.csv"), min_row_ratio=0.0)
     mug, vase, bowl = (make_product(handle) for handle in ("mug", "vase", "bowl"))

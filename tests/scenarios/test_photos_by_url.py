@@ -1,60 +1,96 @@
 """A shop whose photos are on the web: what is fetched, what is asked again, and what a bad host may cost."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import PhotosUnreachableError
 from jobs.lake.store import open_lake
+from jobs.milvus.client import connect, read_alias_target
+from jobs.settings import Settings
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
 from tests.scenarios.nights import run_night, served_rows
 
 COUNT = 24
+PHOTOS = [Answer(body=draw_photo(number)) for number in range(COUNT)]
 
 
-@pytest.fixture
-def host() -> Iterator[ImageHost]:
+@pytest.fixture(scope="module")
+def running_host() -> Iterator[ImageHost]:
     with open_image_host() as running:
         yield running
 
 
-class WebShop:
-    """A catalogue of products with a photo by URL each."""
+@pytest.fixture
+def host(running_host: ImageHost) -> ImageHost:
+    """The host with nothing but the photos of the first night, and nothing asked."""
+    running_host.answers = {f"/{n}.jpg": deepcopy(answer) for n, answer in enumerate(PHOTOS)}
+    running_host.forget_requests()
+    return running_host
 
-    def __init__(self, folder: Path, host: ImageHost, make_settings, **options) -> None:
-        folder.mkdir()
+
+class WebShop:
+    """A catalogue of products with a photo by URL each, a lake and a collection in one folder."""
+
+    def __init__(self, folder: Path, host: ImageHost) -> None:
+        folder.mkdir(exist_ok=True)
         self.host, self.path = host, folder / "products.jsonl"
         (folder / "mapping.toml").write_text('id = "id"\ntitle = "title"\nimages = "photos"\n')
-        self.products = {
-            f"p{n}": {"title": f"Mug number {n}", "photos": [host.add_photo(f"/{n}.jpg", n)]} for n in range(COUNT)
-        }
-        defaults = {"catalog": str(self.path), "allowed_roots": [host.url], "read_seconds": 1.0, "breaker_floor": 3}
-        self.settings = make_settings(**{**defaults, **options})
+        self.products = {f"p{n}": {"title": f"Mug number {n}", "photos": [f"{host.url}/{n}.jpg"]} for n in range(COUNT)}
+        self.settings = Settings(
+            _env_file=None,
+            lake=str(folder / "lake"),
+            milvus=str(folder / "milvus.db"),
+            catalog=str(self.path),
+            allowed_roots=[host.url],
+            read_seconds=1.0,
+            breaker_floor=3,
+        )
 
     def run(self, spark, date: str, **options):
         """Deliver the products and run the night; return the counts of the report and of fetch."""
         lines = [json.dumps({"id": name, **product}) for name, product in self.products.items()]
         self.path.write_text("\n".join(lines))
         outcome = run_night(spark, self.settings, date, **options)
-        self.collection = outcome.results["report"].details["collection"]
         return outcome.results["report"].counts, outcome.results["fetch"].counts
 
     def served(self):
-        return served_rows(self.settings, self.collection)
+        with connect(self.settings) as client:
+            collection = read_alias_target(client, self.settings.alias)
+        return served_rows(self.settings, collection)
 
 
 @pytest.fixture
-def shop(tmp_path: Path, host: ImageHost, make_settings) -> WebShop:
-    return WebShop(tmp_path / "shop", host, make_settings)
+def shop(tmp_path: Path, host: ImageHost) -> WebShop:
+    return WebShop(tmp_path / "shop", host)
 
 
-def test_an_unchanged_night_reads_no_body_and_asks_for_a_seventh(spark, shop: WebShop, host: ImageHost) -> None:
-    rows, photos = shop.run(spark, "2026-03-01")
+@pytest.fixture(scope="module")
+def first_night(spark, running_host: ImageHost, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder after a clean first night; copied, never changed."""
+    folder = tmp_path_factory.mktemp("first")
+    running_host.answers = {f"/{n}.jpg": answer for n, answer in enumerate(PHOTOS)}
+    running_host.forget_requests()
+    rows, photos = WebShop(folder, running_host).run(spark, "2026-03-01")
     assert rows["encoded"] == COUNT and photos["fetched"] == photos["wanted"] == COUNT
-    assert len(host.requests) == COUNT  # nothing travels twice for detection and encoding
-    host.forget_requests()
+    assert len(running_host.requests) == COUNT  # nothing travels twice for detection and encoding
+    return folder
+
+
+@pytest.fixture
+def served_shop(first_night: Path, tmp_path: Path, host: ImageHost) -> WebShop:
+    """A shop after its first night."""
+    shutil.copytree(first_night, tmp_path / "shop")
+    return WebShop(tmp_path / "shop", host)
+
+
+@pytest.mark.long
+def test_an_unchanged_night_reads_no_body_and_asks_for_a_seventh(spark, served_shop: WebShop, host: ImageHost) -> None:
+    shop = served_shop
     rows, photos = shop.run(spark, "2026-03-02")
     assert rows["unchanged"] == COUNT and not rows["encoded"]
     assert not host.list_bodies() and len(host.requests) == COUNT // 7
@@ -66,9 +102,9 @@ def test_an_unchanged_night_reads_no_body_and_asks_for_a_seventh(spark, shop: We
 
 
 @pytest.mark.long
-def test_a_changed_photo_a_moved_photo_and_a_new_product(spark, shop: WebShop, host: ImageHost) -> None:
+def test_a_changed_photo_a_moved_photo_and_a_new_product(spark, served_shop: WebShop, host: ImageHost) -> None:
+    shop = served_shop
     shop.settings = shop.settings.replace(recheck_nights=1)
-    shop.run(spark, "2026-03-01")
     host.answers["/0.jpg"] = Answer(body=draw_photo(900))
     shop.products["p1"]["photos"] = [host.add_photo("/moved/1.jpg?sig=a%2Bb", 1)]
     shop.products["new"] = {"title": "A new mug", "photos": [host.url + "/2.jpg"]}
@@ -80,9 +116,9 @@ def test_a_changed_photo_a_moved_photo_and_a_new_product(spark, shop: WebShop, h
 
 
 @pytest.mark.long
-def test_a_host_that_fails_takes_nothing_away(spark, shop: WebShop, host: ImageHost) -> None:
+def test_a_host_that_fails_takes_nothing_away(spark, served_shop: WebShop, host: ImageHost) -> None:
+    shop = served_shop
     shop.settings = shop.settings.replace(recheck_nights=1)
-    shop.run(spark, "2026-03-01")
     before = shop.served()
     for number, answer in enumerate([Answer(503), Answer(403), Answer(429), Answer(404), Answer(seconds=3)]):
         host.answers[f"/{number}.jpg"] = answer

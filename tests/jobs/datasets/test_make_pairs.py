@@ -43,6 +43,7 @@ def read(folder):
     return [pair for batch in reader.iter_epoch(0) for pair in batch]
 
 
+@pytest.mark.long
 def test_every_purchase_is_counted_and_the_trainer_reads_the_pairs(context, log, tmp_path):
     options = PairOptions(rows_per_group=2, seed=1)
     found = write_training_pairs(context, log, tmp_path / "pairs", options)

@@ -104,6 +104,7 @@ def test_photos_without_a_validator_are_read_again_and_equal_bytes_change_nothin
     assert hashes[0] == hashes[1] and len(hashes[0]) == 6
 
 
+@pytest.mark.long
 def test_photos_by_url_beside_local_ones(make_night, tmp_path: Path, host: ImageHost) -> None:
     options = write_shop(tmp_path, host, 2)
     (tmp_path / "local.jpg").write_bytes(PHOTO)
@@ -122,7 +123,7 @@ def test_a_shop_without_photos_by_url_has_nothing_to_fetch(make_night, tmp_path:
     assert fetch(make_night(FIRST, **options)).details == {"note": "no photos by URL"}
 
 
-@pytest.mark.long
+@pytest.mark.faults
 def test_three_thousand_photos_of_hosts_that_fail_in_every_way(make_night, tmp_path: Path, host: ImageHost) -> None:
     options = write_shop(tmp_path, host, 3000)
     away = add_faults(host, 3000, share=1)
@@ -140,7 +141,7 @@ def test_three_thousand_photos_of_hosts_that_fail_in_every_way(make_night, tmp_p
     assert len(host.list_bodies()) == away
 
 
-@pytest.mark.long
+@pytest.mark.faults
 def test_a_tenth_of_each_fault_stops_the_run(make_night, tmp_path: Path, host: ImageHost) -> None:
     options = write_shop(tmp_path, host, 500)
     add_faults(host, 500, share=10)

@@ -175,6 +175,7 @@ def test_variants_with_a_parent_stay_products(night_of) -> None:
     }
 
 
+@pytest.mark.long
 def test_the_order_of_rows_changes_only_what_has_an_order(night_of) -> None:
     rows = [boot(0), boot(1), one("mug"), one("hat"), boot(2)]
     first = night_of(SHOPIFY, rows)
@@ -212,6 +213,7 @@ def test_another_mapping_of_the_same_rows_is_another_state(night_of, shop: Shop)
     assert roles(context) == {}
 
 
+@pytest.mark.long
 def test_the_gate_compares_products_with_products(night_of) -> None:
     rows = [[boot(number) for number in range(10)], [one("mug"), one("hat", Published="false")]]
     plain = 'id = "Image"\ntitle = "Handle"\nimages = "Image"'

@@ -95,6 +95,7 @@ def test_every_row_becomes_a_product_or_a_quarantine_row(night_of):
     assert kept["images"] == [{"uri": "file:///etc/passwd"}]
 
 
+@pytest.mark.long
 def test_validating_again_writes_nothing_until_snapshot_or_limits_change(night_of):
     context = night_of([row(0), row(1, title="x" * 50), row(2)])
     first = validate(context)
