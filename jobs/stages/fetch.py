@@ -129,7 +129,7 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
             left = due.join(answered.select("uri"), "uri", "left_anti")
             # A host belongs to one task, which holds its limits; inside a task hosts are mixed.
             rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
-            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False)
+            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False).files
             # Bytes first: a row of `images` never names a photo that the store does not have.
             lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
             answers = files.get(IMAGES.name, [])
