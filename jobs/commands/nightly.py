@@ -87,12 +87,15 @@ def fetch(
     refetch: Annotated[
         bool, typer.Option("--refetch", help="Ask again for the photos that failed on a date that is fetched.")
     ] = False,
+    allow_refusals: options.AllowRefusalsOption = None,
+    reason: options.OverrideReasonOption = "",
 ) -> None:
     """Fetch the photos by URL of a date."""
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
-    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], {"refetch": refetch})
+    lifted = {**collect_overrides(None, allow_refusals, None, reason), "refetch": refetch}
+    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], lifted)
     result = outcome.results["fetch"]
     words = [f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts.items()]
     print_line(", ".join([*words, *result.details.values()]))

@@ -29,9 +29,9 @@ from jobs.images.versions import (
     settle_versions,
 )
 from jobs.spark.gpus import count_task_slots
-from jobs.stages.breakers import check_photos
+from jobs.stages.breakers import check_photos, check_refused_photos
 from jobs.stages.task_io import repartition_by_key, run_tasks
-from jobs.state.plan_record import Plan
+from jobs.state.plan_record import Plan, find_last_served_plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.product import CatalogProduct, ImageRef, compute_content_hash
 from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES
@@ -54,7 +54,7 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         counts: wanted photos and what became of them; details: failures by cause.
 
     Raises:
-        NightStoppedError: nothing was validated for the date.
+        NightStoppedError: nothing was validated for the date, or too many photos without a known version are refused.
         PhotosUnreachableError: too many photos that no version is known of are missing or cannot be reached.
     """
     roots = list_allowed_roots(context)
@@ -145,23 +145,47 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
 
 
 def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
-    """Commit the versions of the date after the breaker has looked at the photos without any.
+    """Commit the versions of the date after the breakers have looked at the photos without any.
 
     Raises:
-        PhotosUnreachableError: they are too many.
+        PhotosUnreachableError: too many of them are missing or cannot be reached.
+        NightStoppedError: too many of them are refused.
     """
     lake = context.lake
     settled = settle_versions(wanted, lake.read(context.spark, IMAGES.name), context.date)
     files = lake.write(settled, IMAGE_VERSIONS.name, context.partition)
     rows = lake.read_written(context.spark, IMAGE_VERSIONS.name, files)
-    lacking = F.col("image_sha256").isNull() & F.col("reason").isin(*UNREACHED)
-    unreached = rows.where(lacking).count()
     try:
-        check_photos(context, unreached=unreached, images=sum(file.rows for file in files))
+        _check_lacking(context, rows, sum(file.rows for file in files))
     except BaseException:
         lake.discard(IMAGE_VERSIONS.name, files)
         raise
     lake.commit(IMAGE_VERSIONS.name, files, attempt=None, partition=context.partition, mode="overwrite")
+
+
+def _check_lacking(context: RunContext, versions: "DataFrame", images: int) -> None:
+    """Let the breakers judge the photos without a version: those that were not reached, and those that are refused."""
+    lacking = versions.where(F.col("image_sha256").isNull())
+    counted = lacking.groupBy("reason").agg(F.count("*").alias("photos"), F.min("detail").alias("example")).collect()
+    unreached = sum(row.photos for row in counted if row.reason in UNREACHED)
+    check_photos(context, unreached=unreached, images=images)
+    refused = {row.reason: row for row in counted if row.reason not in UNREACHED}
+    reasons = {reason: row.photos for reason, row in refused.items()}
+    if sum(reasons.values()) > context.settings.breaker_floor:
+        example = refused[max(reasons, key=lambda reason: reasons[reason])].example
+        last_share = _read_last_share(context)
+        check_refused_photos(context, reasons=reasons, example=example, images=images, last_share=last_share)
+
+
+def _read_last_share(context: RunContext) -> float | None:
+    """Return the share of refused photos without a version on the date that was served last; None: nothing was."""
+    last = find_last_served_plan(context.lake)
+    if last is None:
+        return None
+    partition = {"date": last.date}
+    versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, partition)
+    refused = versions.where(F.col("image_sha256").isNull() & ~F.col("reason").isin(*UNREACHED)).count()
+    return refused / max(context.lake.count(IMAGE_VERSIONS.name, partition), 1)
 
 
 def _update_products(context: RunContext) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from jobs.stages.fetch import fetch
 from jobs.stages.plan import plan
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
+from jobs.state.model_registry import ModelChoice
+from jobs.state.plan_record import commit_plan_header, make_plan
 from jobs.state.run_context import RunContext
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
 
@@ -149,3 +152,28 @@ def test_a_tenth_of_each_fault_stops_the_run(make_night, tmp_path: Path, host: I
         fetch(night)
     assert caught.value.exit_status == 75
     assert not night.lake.count("image_versions", night.partition)
+
+
+@pytest.mark.long
+def test_photos_that_are_refused_stop_a_run_but_the_first(
+    make_night, seed, tmp_path: Path, host: ImageHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Answer(body=b"<html>log in</html>")
+    options = write_shop(tmp_path, host, 30)
+    host.answers |= {f"/{number}.jpg": page for number in range(15)}
+    first = prepare(make_night(FIRST, **options))
+    assert fetch(first).counts["refused"] == 15
+    assert "refused 15 of 30 photos by URL (50.0%); a later one would stop" in caplog.text
+    model = ModelChoice("m", "", "", 1, 1, "d", "c")
+    plan = make_plan(FIRST, model, "", ledger_version=0, serve=True)
+    commit_plan_header(first.lake, plan, "plan")
+    seed(first.lake, "served", [{"product_id": "1", "op": "upsert"}], {"collection": "c"}, attempt=plan.served_attempt)
+
+    write_shop(tmp_path, host, 50)
+    host.answers |= {f"/{number}.jpg": page for number in (*range(15), *range(30, 50))}
+    second = prepare(make_night(SECOND, **options))
+    with pytest.raises(NightStoppedError, match=r"35 of 50 photos by URL \(70.0%\); the limit is 55.0%") as stopped:
+        fetch(second)
+    assert "image_format: 35" in str(stopped.value) and "--allow-refusals 0.7 " in str(stopped.value)
+    assert not second.lake.count("image_versions", second.partition)
+    assert fetch(replace(second, allow_refusals=0.7, reason="they moved")).counts["refused"] == 35
