@@ -98,7 +98,7 @@ def fetch(
     outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], lifted)
     result = outcome.results["fetch"]
     words = [f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts.items()]
-    print_line(", ".join([*words, *result.details.values()]))
+    print_line(", ".join([*words, *(text for name, text in result.details.items() if name != "estimate")]))
 
 
 def _make_stage_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)

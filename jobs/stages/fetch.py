@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
+from jobs.images.answers import FAILED
 from jobs.images.fetch_task import FetchJob, run_fetch_task
 from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
@@ -30,6 +31,7 @@ from jobs.images.versions import (
 )
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_photos, check_refused_photos
+from jobs.stages.estimate import ANSWERED, FetchEstimate, measure_photos_a_second
 from jobs.stages.task_io import repartition_by_key, run_tasks
 from jobs.state.plan_record import Plan, find_last_served_plan
 from jobs.state.run_context import RunContext, StageResult
@@ -51,7 +53,8 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Fetch the date's photos by URL as far as they are due, freeze their versions and give them to its products.
 
     Returns:
-        counts: wanted photos and what became of them; details: failures by cause.
+        counts: wanted photos, what became of them, and for how many hosts had an answer in this execution; details:
+        failures by cause, and what was expected before the first photo was asked for.
 
     Raises:
         NightStoppedError: nothing was validated for the date, or too many photos without a known version are refused.
@@ -76,13 +79,13 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         stored = lake.read(spark, STORED_IMAGES.name)
         due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
     try:
-        _ask_hosts(context, due, roots)
+        answered, estimate = _ask_hosts(context, due, roots)
         _freeze_versions(context, wanted)
         counts = _count_outcomes(context, wanted.count())
     finally:
         wanted.unpersist()
     _update_products(context)
-    return StageResult(counts, _count_causes(context))
+    return StageResult({**counts, ANSWERED: answered}, {**_count_causes(context), "estimate": estimate})
 
 
 def is_fetched(context: RunContext) -> bool:
@@ -107,14 +110,18 @@ def check_fetched(context: RunContext) -> None:
         )
 
 
-def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> None:
-    """Send the due addresses to the tasks in waves until each has an answer; commit every wave."""
+def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> tuple[int, str]:
+    """Send the due addresses to the tasks in waves until each has an answer; commit every wave.
+
+    Returns:
+        The number of answers but failures, and what was expected of size and time.
+    """
     lake, spark = context.lake, context.spark
     due = due.persist()
     try:
-        total, done, began = due.count(), 0, time.monotonic()
-        if total:
-            log.info("%d photos by URL to ask for", total)
+        estimate = _estimate_fetch(context, due)
+        total, done, began = estimate.photos, 0, time.monotonic()
+        log.info("%s", estimate)
         job = FetchJob(
             storage=lake.storage,
             policy=make_policy(context.settings, roots),
@@ -125,8 +132,8 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
         tasks = max(1, min(count_task_slots(spark), due.select("host").distinct().count()))
         started = datetime.now(UTC)
         while done < total:
-            answered = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
-            left = due.join(answered.select("uri"), "uri", "left_anti")
+            asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+            left = due.join(asked.select("uri"), "uri", "left_anti")
             # A host belongs to one task, which holds its limits; inside a task hosts are mixed.
             rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
             files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False).files
@@ -142,6 +149,19 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
             log.info("%d of %d photos asked for, %.0f a second, about %s left", done, total, rate, left_time)
     finally:
         due.unpersist()
+    asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+    return asked.where(F.col("outcome") != FAILED).count() if done else 0, str(estimate)
+
+
+def _estimate_fetch(context: RunContext, due: "DataFrame") -> FetchEstimate:
+    """Return what is expected of the due photos: a body comes for each of which no validator is known."""
+    lake = context.lake
+    has_validator = F.coalesce("etag", "last_modified").isNotNull()
+    [row] = due.agg(F.count("*").alias("photos"), F.count_if(~has_validator).alias("bodies")).collect()
+    if not row.photos:
+        return FetchEstimate(0, 0)
+    [stored] = lake.read(context.spark, STORED_IMAGES.name).agg(F.avg("size").alias("size")).collect()
+    return FetchEstimate(row.photos, row.bodies, stored.size, measure_photos_a_second(lake))
 
 
 def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:

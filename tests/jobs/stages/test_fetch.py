@@ -78,7 +78,7 @@ def test_a_killed_fetch_continues_where_it_was(make_night, tmp_path: Path, host:
         plan(night)
     host.forget_requests()
     counts = fetch(night).counts
-    assert counts["fetched"] == counts["wanted"] == 30 and not host.requests
+    assert counts["fetched"] == counts["wanted"] == 30 and counts["answered"] == 0 and not host.requests
 
 
 @pytest.mark.long
@@ -114,8 +114,9 @@ def test_photos_by_url_beside_local_ones(make_night, tmp_path: Path, host: Image
     (tmp_path / "products.jsonl").write_text(json.dumps(row))
     options["allowed_roots"] = (host.url, str(tmp_path))
     night = prepare(make_night(FIRST, **options))
-    counts = fetch(night).counts
-    assert counts["wanted"] == counts["fetched"] == 1
+    result = fetch(night)
+    assert result.counts["wanted"] == result.counts["fetched"] == result.counts["answered"] == 1
+    assert result.details["estimate"].startswith("1 photos by URL to ask for, about 0.2 MiB (200 KiB each, assumed)")
     [product] = night.lake.read(night.spark, "products", night.partition).collect()
     assert [image.version.partition(":")[0] for image in product.images] == ["stat", "sha256", "stat"]
 
@@ -162,7 +163,8 @@ def test_photos_that_are_refused_stop_a_run_but_the_first(
     options = write_shop(tmp_path, host, 30)
     host.answers |= {f"/{number}.jpg": page for number in range(15)}
     first = prepare(make_night(FIRST, **options))
-    assert fetch(first).counts["refused"] == 15
+    counts = fetch(first).counts
+    assert (counts["refused"], counts["answered"]) == (15, 15)
     assert "refused 15 of 30 photos by URL (50.0%); a later one would stop" in caplog.text
     model = ModelChoice("m", "", "", 1, 1, "d", "c")
     plan = make_plan(FIRST, model, "", ledger_version=0, serve=True)
