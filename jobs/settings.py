@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     held_delete_nights: int = Field(
         3, ge=0, description="complete deliveries without a product after which its held delete is done; 0: never"
     )
-    max_refusals: float = Field(0.1, ge=0, le=1, description="share of rows a night may refuse")
+    max_refusals: float = Field(0.1, ge=0, le=1, description="share of rows, and of photos by URL, a night may refuse")
     max_shift: float = Field(
         0.5, ge=0, le=1, description="share of neighbours that untouched products may lose in a night (canary queries)"
     )

@@ -25,7 +25,7 @@ from transformers.utils import cached_file
 from moon_model import tokenization
 from moon_model.configuration_moon import MoonConfig, Segment
 from moon_model.fingerprint import PROCESSOR_FILE, TOKENIZER_FILE
-from moon_model.product import Product, format_texts
+from moon_model.product import TEXT_FIELDS, Product, format_texts
 from moon_model.views import Pixels, ViewProcessor, build_views
 
 MoonBatch = BatchFeature
@@ -63,6 +63,7 @@ class PreparedProduct:
         segment_ids: int64 [L], the ``Segment`` of each token.
         views: pixels of all views in reading order.
         failures: images that are left out, with the reasons.
+        cut_texts: those of ``TEXT_FIELDS`` that exceeded their budget of tokens.
     """
 
     id: str
@@ -70,6 +71,7 @@ class PreparedProduct:
     segment_ids: NDArray[np.int64]
     views: tuple[Pixels, ...] = ()
     failures: tuple[ImageFailure, ...] = ()
+    cut_texts: tuple[str, ...] = ()
 
     @property
     def num_tokens(self) -> int:
@@ -176,14 +178,15 @@ class MoonProcessor:
             parts += [(template.before_view, Segment.NONE), (visual, segment), (template.after_view, Segment.NONE)]
         # Each text that is present, with a separator before it unless it comes first.
         follows = bool(pixels)
-        for tokens, segment in self._iter_texts(product):
+        texts, cut_texts = self._cut_texts(product)
+        for tokens, segment in texts:
             parts += [(template.separator if follows else (), Segment.NONE), (tokens, segment)]
             follows = True
         # One array of ids and one of segments.
         input_ids = np.asarray([token for tokens, _ in parts for token in tokens], dtype=np.int64)
         segments = np.asarray([segment for _, segment in parts], dtype=np.int64)
         segment_ids = np.repeat(segments, [len(tokens) for tokens, _ in parts])
-        return PreparedProduct(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures))
+        return PreparedProduct(product.id, input_ids, segment_ids, tuple(pixels), tuple(failures), cut_texts)
 
     def __call__(self, prepared: Sequence[PreparedProduct], *, pad_to_multiple_of: int = 1) -> MoonBatch:
         """Batch of prepared products, padded on the right to one length, with their views joined.
@@ -208,17 +211,20 @@ class MoonProcessor:
         views = [view for item in prepared for view in item.views]
         return MoonBatch(batch | (self.views.collate(views) if views else {}))
 
-    def _iter_texts(self, product: Product) -> Iterator[tuple[list[int], Segment]]:
-        """Yield token ids and segment of each text that is present, cut to its budget."""
+    def _cut_texts(self, product: Product) -> tuple[list[tuple[list[int], Segment]], tuple[str, ...]]:
+        """Token ids and segment of each text that is present, cut to its budget; and the names of the cut texts."""
         config = self.config
-        title, description, category, attributes = map(self._tokenise, format_texts(product))
+        whole = [self._tokenise(text) for text in format_texts(product)]
+        title, description, category, attributes = whole
         parts = (
             (title[: config.max_title_tokens], Segment.TITLE),
             (description[: config.max_description_tokens], Segment.TITLE),
             (category[-config.max_category_tokens :], Segment.CATEGORY),  # keep the leaf, which says more than the root
             (attributes[: config.max_attribute_tokens], Segment.ATTRIBUTE),
         )
-        yield from ((ids, segment) for ids, segment in parts if ids)
+        kept = zip(TEXT_FIELDS, whole, parts, strict=True)
+        cut = tuple(name for name, ids, (rest, _) in kept if len(rest) < len(ids))
+        return [(ids, segment) for ids, segment in parts if ids], cut
 
     def _tokenise(self, text: str) -> list[int]:
         if not text:

@@ -13,6 +13,9 @@ from moon_model.images import ImageSource
 VALUE_SEPARATOR = ", "
 """Text between the values of an attribute that has several."""
 
+TEXT_FIELDS = ("title", "description", "category", "attributes")
+"""Names of what `format_texts` returns."""
+
 
 @dataclass(frozen=True)
 class Product:

@@ -87,15 +87,18 @@ def fetch(
     refetch: Annotated[
         bool, typer.Option("--refetch", help="Ask again for the photos that failed on a date that is fetched.")
     ] = False,
+    allow_refusals: options.AllowRefusalsOption = None,
+    reason: options.OverrideReasonOption = "",
 ) -> None:
     """Fetch the photos by URL of a date."""
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
-    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], {"refetch": refetch})
+    lifted = {**collect_overrides(None, allow_refusals, None, reason), "refetch": refetch}
+    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], lifted)
     result = outcome.results["fetch"]
     words = [f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts.items()]
-    print_line(", ".join([*words, *result.details.values()]))
+    print_line(", ".join([*words, *(text for name, text in result.details.items() if name != "estimate")]))
 
 
 def _make_stage_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202  (typer reads the inner signature)

@@ -40,7 +40,7 @@ AllowDeletesOption = Annotated[
     float | None, make_share_option("--allow-deletes", "Let this run delete up to this share of the served products")
 ]
 AllowRefusalsOption = Annotated[
-    float | None, make_share_option("--allow-refusals", "Let this run refuse up to this share of the delivered rows")
+    float | None, make_share_option("--allow-refusals", "Let this run refuse up to this share of its rows, and photos")
 ]
 AllowShiftOption = Annotated[
     float | None,

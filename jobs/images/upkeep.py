@@ -1,6 +1,6 @@
 """Keeps the image store small, and removes photos from it: packs are written anew without them.
 
-Kept is what a retained date or a served product names. Of the rest the newest stay, up to a bound. Used by
+Kept is what a retained date or a served product names, once. Of the rest the newest stay, up to a bound. Used by
 `moon maintain` and `moon images delete`.
 """
 
@@ -92,6 +92,27 @@ def remove_images(lake: Lake, surplus: set[str]) -> RemovedImages:
         # Exactly the files that were read go: a run may add others at the same time.
         lake.commit(STORED_IMAGES.name, sink.close(), attempt=None, partition={}, remove=files)
     return RemovedImages(len(gone), sum(row["size"] for row in gone), tuple(sorted(touched)))
+
+
+def drop_second_copies(lake: Lake, *, dry_run: bool = False) -> int:
+    """Forget the copies of photos that several tasks stored, but the first of each; return how many.
+
+    Their bytes stay in the packs until nothing refers to these any more.
+    """
+    files = lake.list_paths(STORED_IMAGES.name)
+    order = [(name, "ascending") for name in ("image_sha256", "stored_at", "pack", "offset")]
+    rows = lake.read_arrow(STORED_IMAGES.name).sort_by(order)
+    if not len(rows):
+        return 0
+    names = rows["image_sha256"].combine_chunks()
+    is_first = pa.concat_arrays([pa.array([True]), pc.not_equal(names[1:], names[:-1])])
+    kept = rows.filter(is_first)
+    if len(kept) < len(rows) and not dry_run:
+        sink = FileSink(lake.storage, STORED_IMAGES.name, {})
+        sink.write(kept)
+        # Exactly the files that were read go: a run may add others at the same time.
+        lake.commit(STORED_IMAGES.name, sink.close(), attempt=None, partition={}, remove=files)
+    return len(rows) - len(kept)
 
 
 def delete_packs(lake: Lake, packs: tuple[str, ...]) -> None:

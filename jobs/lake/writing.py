@@ -7,6 +7,7 @@ maximum of the table's key. Files of killed attempts are described by nobody and
 import json
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
@@ -19,8 +20,11 @@ from schemas.tables import TABLES
 
 ROWS_PER_FILE = 500_000
 ROWS_PER_GROUP = 20_000
-TASK_OUTPUT_SCHEMA = "table string, file string"
-"""Spark's schema of what a task with several tables returns: a table's name and one `AddedFile` as JSON a row."""
+TASK_OUTPUT_SCHEMA = "table string, file string, counts map<string,bigint>"
+"""Spark's schema of what a task with several tables returns: a table's name and one `AddedFile` as JSON a row; where
+the task counted something, one more row with its counts."""
+
+_TASK_OUTPUT = pa.schema([("table", pa.string()), ("file", pa.string()), ("counts", pa.map_(pa.string(), pa.int64()))])
 
 FILE_DESCRIPTION_SCHEMA = "file string"
 """Spark's schema of what a writing task returns: one `AddedFile` as JSON a row."""
@@ -151,21 +155,26 @@ class TableSinks:
     Args:
         storage: the lake's root.
         partitions: for each table a value for every partition column.
+
+    Attributes:
+        counts: what the task counts for the driver, by name.
     """
 
     def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:
+        self.counts: Counter[str] = Counter()
         self._sinks = {table: FileSink(storage, table, values) for table, values in partitions.items()}
 
     def __getitem__(self, table: str) -> FileSink:
         return self._sinks[table]
 
     def close(self) -> pa.RecordBatch:
-        """Finish all files and return their descriptions as the batch that the task yields."""
-        files = [(table, file.to_json()) for table, sink in self._sinks.items() for file in sink.close()]
-        tables, texts = zip(*files, strict=True) if files else ((), ())
-        return pa.RecordBatch.from_arrays(
-            [pa.array(tables, pa.string()), pa.array(texts, pa.string())], ["table", "file"]
-        )
+        """Finish all files and return their descriptions, and the counts, as the batch that the task yields."""
+        rows: list[dict[str, object]] = [
+            {"table": table, "file": file.to_json()} for table, sink in self._sinks.items() for file in sink.close()
+        ]
+        if self.counts:
+            rows.append({"counts": list(self.counts.items())})
+        return pa.RecordBatch.from_pylist(rows, schema=_TASK_OUTPUT)
 
 
 def describe_files(files: Iterable[AddedFile]) -> pa.RecordBatch:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from jobs.catalog.extent import estimate_records
+from jobs.catalog.head import CatalogHead
 from jobs.images.answers import FAILED
 from jobs.images.fetcher import FetchPolicy, fetch_photos
 from jobs.images.hosts import ForbiddenAddressError
 from jobs.images.reading import read_image
+from jobs.stages.estimate import FetchEstimate
 from moon_model.images import IMAGE_FORMATS, BadImageError
 from schemas.uri import is_under, is_web
 from validation.reasons import Reason
@@ -58,6 +61,22 @@ def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
         return _parse_header(uri, read_image(uri, roots))
     except BadImageError as error:
         return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
+
+
+def describe_first_fetch(head: CatalogHead, photos: int, photo_bytes: float | None) -> str:
+    """Return what the first fetch of all photos by URL of a delivery is expected to need, as a sentence.
+
+    Args:
+        head: The first records of the delivery.
+        photos: Addresses that these records name.
+        photo_bytes: Size of a photo; None where no host was asked.
+    """
+    records = estimate_records(head)
+    if records is None:
+        return f"where the delivery names a million: {FetchEstimate(1_000_000, 1_000_000, photo_bytes)}"
+    total = photos * records // max(len(head.records), 1)
+    extent = "the delivery" if records == len(head.records) else f"the delivery of about {records:,} records"
+    return f"{extent}: {FetchEstimate(total, total, photo_bytes)}"
 
 
 def _is_allowed(uri: str, policy: FetchPolicy) -> bool:

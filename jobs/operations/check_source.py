@@ -17,7 +17,7 @@ from jobs.catalog.suggest_mapping import NoMappingError, suggest_mapping
 from jobs.errors import MoonError
 from jobs.images.fetcher import make_policy
 from jobs.images.reading import read_image_version
-from jobs.operations.check_photos import ImageHeader, read_image_header, read_image_headers
+from jobs.operations.check_photos import ImageHeader, describe_first_fetch, read_image_header, read_image_headers
 from jobs.settings import Settings
 from schemas.merging import MergeRules, NumberedRow, build_merge_rules, merge_snapshot
 from schemas.source import MappedRow, MappingError, SourceMapping
@@ -302,12 +302,14 @@ def _check_web_photos(check: CheckResult, uris: set[str]) -> None:
     if failed:
         check.add_finding("warning", f"{len(failed)} of {len(asked)} photos by URL failed, such as {failed[0]}")
     sizes = [header.size for header in asked.values() if header.size]
-    if sizes:
-        size = sum(sizes) / len(sizes)
-        need = f"they have {size / 1024:,.0f} KiB each, so a million need {size * 1e6 / 2**30:,.0f} GiB in the lake"
-        check.add_finding("note", f"{len(sizes)} of {len(uris):,} photos by URL were asked for: {need}")
+    size = sum(sizes) / len(sizes) if sizes else None
+    if size is not None:
+        each = f"they have {size / 1024:,.0f} KiB each"
+        check.add_finding("note", f"{len(sizes)} of {len(uris):,} photos by URL were asked for: {each}")
     elif not asked:
         check.add_finding("note", f"{len(uris):,} photos by URL are not opened here; the stage fetch does")
+    if check.head is not None:
+        check.add_finding("note", describe_first_fetch(check.head, len(uris), size))
 
 
 def _find_image_problems(check: CheckResult, uris: Sequence[str], roots: tuple[str, ...]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyarrow import fs
 
 from jobs.images.store import PACKS_FOLDER
-from jobs.images.upkeep import delete_packs, find_surplus, remove_images
+from jobs.images.upkeep import delete_packs, drop_second_copies, find_surplus, remove_images
 from jobs.lake.reading import read_lake_files
 from jobs.lake.storage import SCRATCH_FOLDER
 from jobs.lake.store import Lake
@@ -129,6 +129,7 @@ def _shrink_store(
     surplus = find_surplus(spark, lake, int(settings.image_store_gib * (1 << 30)))
     if surplus and not dry_run:
         remove_images(lake, surplus)
+    copies = drop_second_copies(lake, dry_run=dry_run)
     named = set(lake.read_arrow("stored_images")["pack"].to_pylist())
     packs = tuple(
         path.base_name for path in _list_old_files(lake, PACKS_FOLDER, safe_age) if path.base_name not in named
@@ -136,6 +137,7 @@ def _shrink_store(
     if not dry_run:
         delete_packs(lake, packs)
     actions = [MaintenanceAction("stored_images", "photos that no retained date names", rows=len(surplus))]
+    actions += [MaintenanceAction("stored_images", "second copies of photos", rows=copies)]
     actions += [MaintenanceAction(PACKS_FOLDER, "packs that nothing refers to", len(packs))]
     return [action for action in actions if action.files or action.rows]
 

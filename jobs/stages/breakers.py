@@ -6,6 +6,7 @@ first run of a collection. The only way past it is a named override with a reaso
 """
 
 import logging
+from collections.abc import Mapping
 
 from jobs.errors import NightStoppedError, PhotosUnreachableError
 from jobs.state.run_context import RunContext
@@ -38,10 +39,7 @@ def check_breakers(
     """
     settings = context.settings
     max_deletes = settings.max_deletes if context.allow_deletes is None else context.allow_deletes
-    max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
-    if accepted_share is not None and context.allow_refusals is None:
-        max_refusals = max(max_refusals, accepted_share + ACCEPTED_GROWTH)
-    refusals = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
+    refusals = _make_refusal_breaker(context, refused, delivered, accepted_share)
     if served:
         _check(
             Breaker(deleted, served, max_deletes, settings.breaker_floor),
@@ -49,7 +47,7 @@ def check_breakers(
             "--allow-deletes",
             "Usually the catalogue was delivered in part: compare its size with yesterday's.",
         )
-    _check_refusals(context, refusals, "refused {} delivered rows", served)
+    _check_refusals(refusals, "refused {} delivered rows", _name_quarantine(context), is_first=not served)
     overrides = {"--allow-deletes": context.allow_deletes, "--allow-refusals": context.allow_refusals}
     words = [f"{option} {share:g}" for option, share in overrides.items() if share is not None]
     return " ".join((*words, f"({context.reason})")) if words else ""
@@ -77,23 +75,57 @@ def check_photos(context: RunContext, *, unreached: int, images: int) -> None:
         )
 
 
+def check_refused_photos(
+    context: RunContext, *, reasons: Mapping[str, int], example: str, images: int, last_share: float | None
+) -> None:
+    """Stop a run in which hosts gave too many photos that cannot be used; before the first served run only warn.
+
+    Args:
+        context: Limit (settings) and override.
+        reasons: Photos that are refused and of which no version is known, by reason code.
+        example: What is wrong with one of them.
+        images: Photos by URL that the date's products name.
+        last_share: Share of such photos on the date that was served last: as much again, and a little more, passes.
+            None: nothing was served yet.
+
+    Raises:
+        NightStoppedError: The breaker tripped.
+    """
+    breaker = _make_refusal_breaker(context, sum(reasons.values()), images, last_share)
+    counts = ", ".join(f"{reason}: {count:,}" for reason, count in sorted(reasons.items()))
+    cause = f"Reasons: {counts}; such as {example}."
+    _check_refusals(breaker, "refused {} photos by URL", cause, is_first=last_share is None)
+
+
 def check_refused_products(context: RunContext, *, refused: int, delivered: int, served: int) -> None:
     """Stop a run of which too many products have no usable photo; on a collection's first run only warn.
 
     Raises:
         NightStoppedError: The breaker tripped.
     """
+    breaker = _make_refusal_breaker(context, refused, delivered)
+    action = "refused {} delivered rows, because no photo of theirs can be used"
+    _check_refusals(breaker, action, _name_quarantine(context), is_first=not served)
+
+
+def _make_refusal_breaker(
+    context: RunContext, refused: int, total: int, accepted_share: float | None = None
+) -> Breaker:
+    """Return the breaker of refusals, whose limit is the override, else the setting or what was accepted before."""
     settings = context.settings
     max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
-    breaker = Breaker(refused, delivered, max_refusals, settings.breaker_floor)
-    action = "refused {} delivered rows, because no photo of theirs can be used"
-    _check_refusals(context, breaker, action, served)
+    if accepted_share is not None and context.allow_refusals is None:
+        max_refusals = max(max_refusals, accepted_share + ACCEPTED_GROWTH)
+    return Breaker(refused, total, max_refusals, settings.breaker_floor)
 
 
-def _check_refusals(context: RunContext, breaker: Breaker, action: str, served: int) -> None:
+def _name_quarantine(context: RunContext) -> str:
+    return f"The reason of each one: `moon quarantine --date {context.date}`."
+
+
+def _check_refusals(breaker: Breaker, action: str, reasons: str, *, is_first: bool) -> None:
     """Stop the run when the breaker has tripped; on a collection's first run, which serves nothing yet, only warn."""
-    reasons = f"The reason of each one: `moon quarantine --date {context.date}`."
-    if served:
+    if not is_first:
         _check(breaker, action, "--allow-refusals", reasons)
     elif breaker.is_tripped:
         counted = action.format(f"{breaker.count:,} of {breaker.total:,}")

@@ -108,7 +108,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
     )
     # Sorted, so that all places that show one image meet in one task, next to each other.
     rows = repartition_by_key(missing, tasks, key, [*key, "source_row", "image_index"])
-    return run_tasks(rows, partial(run_detect_task, job=job))
+    return run_tasks(rows, partial(run_detect_task, job=job)).files
 
 
 def _rewrite_refused(context: RunContext, plan: Plan, partition: dict[str, str]) -> list[AddedFile]:

@@ -4,6 +4,7 @@ The driver joins text and image references; pixels are read by the workers (`job
 written by them, so neither passes through Spark.
 """
 
+from collections import Counter
 from functools import partial
 
 from pyspark.sql import DataFrame
@@ -14,9 +15,9 @@ from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_refused_products
 from jobs.stages.detect import check_unreached, select_images_to_encode, select_products_to_encode
-from jobs.stages.encode_task import EncodeJob, run_encode_task
+from jobs.stages.encode_task import ENCODED, UNREAD_PARTS, EncodeJob, run_encode_task
 from jobs.stages.kept_products import keep_products
-from jobs.stages.task_io import choose_task_count, repartition_by_key, run_tasks
+from jobs.stages.task_io import TaskOutput, choose_task_count, repartition_by_key, run_tasks
 from jobs.stages.worker_models import worker_path
 from jobs.state.ledger import read_ledger
 from jobs.state.model_registry import read_registered_model
@@ -25,6 +26,12 @@ from jobs.state.run_context import RunContext, StageResult
 from validation.reasons import Reason
 
 STAGE = "encode"
+UNREAD = "unread_"
+"""Beginning of the names of the result's details that say of how many products a part exceeds what the model reads."""
+
+UNREAD_OF = f"{UNREAD}of"
+"""Name of the detail with the number of encoded products; products that are kept after all are among them."""
+
 PRODUCTS_PER_TASK = 128
 """Enough for progress to be seen; small enough that no core idles long at the end."""
 
@@ -47,9 +54,9 @@ def encode(context: RunContext, plan: Plan) -> StageResult:
         "quarantine": context.quarantine_partition(STAGE, plan.purpose),
         "vectors": {"model_version": plan.model_version, "date": context.date},
     }
-    files = _run(context, plan, partitions) if plan.counts.to_encode else {}
-    check_unreached(context, plan, files.get("quarantine", []))
-    files = keep_products(context, plan, files)
+    output = _run(context, plan, partitions) if plan.counts.to_encode else TaskOutput()
+    check_unreached(context, plan, output.files.get("quarantine", []))
+    files = keep_products(context, plan, output.files)
     refused, vectors = files.get("quarantine", []), files.get("vectors", [])
     kept, lost = _count_unencoded(context, refused)
     _check_lost(context, plan, lost)
@@ -57,7 +64,14 @@ def encode(context: RunContext, plan: Plan) -> StageResult:
     context.lake.commit("vectors", vectors, attempt=attempt, partition=partitions["vectors"])
     encoded = sum(file.rows for file in vectors)
     counts = {"products": plan.counts.to_encode, "encoded": encoded, "kept": kept, "quarantined": lost}
-    return StageResult(counts, details)
+    return StageResult(counts, {**details, **_describe_unread(output.counts)})
+
+
+def _describe_unread(counts: Counter[str]) -> dict[str, str]:
+    """Return how many products the tasks encoded, and of how many the model reads some part not to its end."""
+    if not counts[ENCODED]:
+        return {}
+    return {UNREAD_OF: str(counts[ENCODED]), **{f"{UNREAD}{part}": str(counts[part]) for part in UNREAD_PARTS}}
 
 
 def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int, int]:
@@ -96,7 +110,7 @@ def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> D
     return select_products_to_encode(context, plan).join(found, "product_id", "left")
 
 
-def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> dict[str, list[AddedFile]]:
+def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]]) -> TaskOutput:
     model = read_registered_model(context.lake, context.settings, plan.model_version, plan.collection)
     tasks = choose_task_count(plan.counts.to_encode, PRODUCTS_PER_TASK, count_task_slots(context.spark))
     job = EncodeJob(

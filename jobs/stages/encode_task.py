@@ -22,6 +22,7 @@ from jobs.stages.task_io import RecordBatches, prefetch_map, split_chunks
 from jobs.stages.worker_models import load_encoder, loader_threads, task_device
 from jobs.state.model_store import locate_on_worker
 from moon_model.images import BadImageError
+from moon_model.product import TEXT_FIELDS, Product
 from validation.reasons import Reason
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 ENCODE_CHUNK_SIZES = {"cpu": 64, "cuda": 256}
 """Products prepared before the encoder sorts them by length and batches them; a view is 150 KB (compact backbone)."""
+
+ENCODED = "encoded"
+"""Name under which a task counts the products that it encoded."""
+
+UNREAD_PARTS = (*TEXT_FIELDS, "images")
+"""Names under which a task counts the products of which this part exceeds what the model reads."""
 
 EncodeRow = dict[str, Any]
 
@@ -101,6 +108,8 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
             sinks["quarantine"].write_rows(item.refused)
         if usable := [item for item in chunk if item.prepared is not None]:
             sinks["vectors"].write(_encode_items(encoder, usable, job.batch_tokens))
+            for item in usable:
+                sinks.counts.update([ENCODED, *_list_unread_parts(item, job.max_images)])
     yield sinks.close()
 
 
@@ -113,8 +122,6 @@ def prepare_item(row: EncodeRow, encoder: "MoonEncoder", reader: ImageReader, ma
         reader: reads images.
         max_images: images further back are not looked at.
     """
-    from moon_model.product import Product  # noqa: PLC0415
-
     regions = _read_regions(row)
     stored = {entry["image_index"]: entry["stored"] for entry in row["regions"] or ()}
     photos: dict[int, bytes] = {}
@@ -168,6 +175,12 @@ def _encode_items(encoder: "MoonEncoder", items: Sequence[EncodeItem], batch_tok
             "partial": [item.is_partial for item in items],
         }
     )
+
+
+def _list_unread_parts(item: EncodeItem, max_images: int) -> list[str]:
+    """Return those of `UNREAD_PARTS` of which the model reads only a part."""
+    cut = list(item.prepared.cut_texts) if item.prepared else []
+    return [*cut, "images"] if len(item.row["images"]) > max_images else cut
 
 
 def _make_image_refusal(row: EncodeRow, index: int, reason: str, detail: str) -> EncodeRow:

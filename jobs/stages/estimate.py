@@ -1,6 +1,8 @@
-"""Estimates how long a run's encoding takes, from what earlier runs measured."""
+"""Estimates how long a run's fetching and encoding take, from what earlier runs measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.lake.store import Lake
 from schemas.tables import RUNS
@@ -11,6 +13,19 @@ little."""
 
 STAGE_UNITS = {"detect": "images", "encode": "products"}
 """What each stage's rate counts: the name in ``runs.counts`` of what it worked on."""
+
+ANSWERED = "answered"
+"""Name in ``runs.counts`` of the photos by URL for which hosts had an answer in an execution of the stage fetch.
+
+Failures do not count: a host that is given up is not asked for the rest of its photos."""
+
+ASSUMED_PHOTO_BYTES = 200 << 10
+ASSUMED_PHOTOS_A_SECOND = 50.0
+"""What is assumed of photos by URL and their hosts before one was fetched. From loopback the stage fetches 112 photos a
+second (benchmarks/results/image_fetch.md); hosts answer later."""
+
+_Run = tuple[dict[str, Any], dict[str, int], dict[str, str]]
+"""A row of `runs`, its counts and its details."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +50,42 @@ class WorkEstimate:
         return f"{work}, about {_format_duration(self.seconds)} by earlier nights"
 
 
+@dataclass(frozen=True)
+class FetchEstimate:
+    """Photos by URL to ask for, with their expected size and time.
+
+    Attributes:
+        photos: to ask for.
+        bodies: of these, the ones whose bytes will come; hosts say of most others that they have not changed.
+        photo_bytes: expected size of one; None: nobody has measured it.
+        photos_a_second: of all hosts together; None: nobody has measured it.
+    """
+
+    photos: int
+    bodies: int
+    photo_bytes: float | None = None
+    photos_a_second: float | None = None
+
+    @property
+    def size(self) -> float:
+        """Expected bytes that come from the hosts."""
+        return self.bodies * (self.photo_bytes or ASSUMED_PHOTO_BYTES)
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of fetching."""
+        return self.photos / (self.photos_a_second or ASSUMED_PHOTOS_A_SECOND)
+
+    def __str__(self) -> str:
+        each, rate = self.photo_bytes or ASSUMED_PHOTO_BYTES, self.photos_a_second or ASSUMED_PHOTOS_A_SECOND
+        if not self.photos:
+            return "no photos by URL to ask for"
+        known = f", {self.photos - self.bodies:,} of them known," if self.bodies < self.photos else ","
+        size = f"{_format_size(self.size)} ({each / 1024:,.0f} KiB each, {_name_source(self.photo_bytes)})"
+        time = f"{_format_duration(self.seconds)} ({rate:,.0f} a second, {_name_source(self.photos_a_second)})"
+        return f"{self.photos:,} photos by URL to ask for{known} about {size}, about {time}"
+
+
 def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> WorkEstimate:
     """Return a run's encoding work with its expected time.
 
@@ -56,20 +107,44 @@ def measure_seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]
     Detection is measured by whatever model it was for: a new model mostly comes with the detector that is there, and
     finds its regions made.
     """
+    runs = _read_runs(lake)
+    found = {
+        "detect": _measure_rate(runs, "detect", STAGE_UNITS["detect"]),
+        "encode": _measure_rate(runs, "encode", STAGE_UNITS["encode"], lambda run: run.get("model") == model_version),
+    }
+    return {stage: rate for stage, rate in found.items() if rate is not None}
+
+
+def measure_photos_a_second(lake: Lake) -> float | None:
+    """Return the measured rate at which hosts answered for photos by URL; None where none has."""
+    seconds_a_photo = _measure_rate(_read_runs(lake), "fetch", ANSWERED)
+    return 1 / seconds_a_photo if seconds_a_photo else None
+
+
+def _read_runs(lake: Lake) -> list[_Run]:
+    """Return the successful executions of stages, the latest first."""
     rows = sorted(lake.read_arrow(RUNS.name).to_pylist(), key=lambda row: row["finished_at"], reverse=True)
-    runs = [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
-    rates = {}
-    for stage, unit in STAGE_UNITS.items():
-        worked = [
-            (counts[unit], row["seconds"])
-            for row, counts, details in runs
-            if row["stage"] == stage
-            and counts.get(unit)
-            and (stage == "detect" or details.get("model") == model_version)
-        ][:MAX_RUNS]
-        if worked:
-            rates[stage] = sum(seconds for _, seconds in worked) / sum(units for units, _ in worked)
-    return rates
+    return [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
+
+
+def _measure_rate(
+    runs: list[_Run], stage: str, unit: str, counts_for: Callable[[dict[str, str]], bool] = lambda _: True
+) -> float | None:
+    """Return the seconds a unit of the latest runs of a stage that worked and whose details pass; None without one."""
+    worked = [
+        (counts[unit], row["seconds"])
+        for row, counts, details in runs
+        if row["stage"] == stage and counts.get(unit) and counts_for(details)
+    ][:MAX_RUNS]
+    return sum(seconds for _, seconds in worked) / sum(units for units, _ in worked) if worked else None
+
+
+def _name_source(measured: float | None) -> str:
+    return "assumed" if measured is None else "measured"
+
+
+def _format_size(size: float) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 
 def _format_duration(seconds: float) -> str:

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
+from jobs.images.answers import FAILED
 from jobs.images.fetch_task import FetchJob, run_fetch_task
 from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
@@ -29,9 +30,10 @@ from jobs.images.versions import (
     settle_versions,
 )
 from jobs.spark.gpus import count_task_slots
-from jobs.stages.breakers import check_photos
+from jobs.stages.breakers import check_photos, check_refused_photos
+from jobs.stages.estimate import ANSWERED, FetchEstimate, measure_photos_a_second
 from jobs.stages.task_io import repartition_by_key, run_tasks
-from jobs.state.plan_record import Plan
+from jobs.state.plan_record import Plan, find_last_served_plan
 from jobs.state.run_context import RunContext, StageResult
 from schemas.product import CatalogProduct, ImageRef, compute_content_hash
 from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES
@@ -51,10 +53,11 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Fetch the date's photos by URL as far as they are due, freeze their versions and give them to its products.
 
     Returns:
-        counts: wanted photos and what became of them; details: failures by cause.
+        counts: wanted photos, what became of them, and for how many hosts had an answer in this execution; details:
+        failures by cause, and what was expected before the first photo was asked for.
 
     Raises:
-        NightStoppedError: nothing was validated for the date.
+        NightStoppedError: nothing was validated for the date, or too many photos without a known version are refused.
         PhotosUnreachableError: too many photos that no version is known of are missing or cannot be reached.
     """
     roots = list_allowed_roots(context)
@@ -76,13 +79,13 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         stored = lake.read(spark, STORED_IMAGES.name)
         due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
     try:
-        _ask_hosts(context, due, roots)
+        answered, estimate = _ask_hosts(context, due, roots)
         _freeze_versions(context, wanted)
         counts = _count_outcomes(context, wanted.count())
     finally:
         wanted.unpersist()
     _update_products(context)
-    return StageResult(counts, _count_causes(context))
+    return StageResult({**counts, ANSWERED: answered}, {**_count_causes(context), "estimate": estimate})
 
 
 def is_fetched(context: RunContext) -> bool:
@@ -107,14 +110,18 @@ def check_fetched(context: RunContext) -> None:
         )
 
 
-def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> None:
-    """Send the due addresses to the tasks in waves until each has an answer; commit every wave."""
+def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> tuple[int, str]:
+    """Send the due addresses to the tasks in waves until each has an answer; commit every wave.
+
+    Returns:
+        The number of answers but failures, and what was expected of size and time.
+    """
     lake, spark = context.lake, context.spark
     due = due.persist()
     try:
-        total, done, began = due.count(), 0, time.monotonic()
-        if total:
-            log.info("%d photos by URL to ask for", total)
+        estimate = _estimate_fetch(context, due)
+        total, done, began = estimate.photos, 0, time.monotonic()
+        log.info("%s", estimate)
         job = FetchJob(
             storage=lake.storage,
             policy=make_policy(context.settings, roots),
@@ -125,11 +132,11 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
         tasks = max(1, min(count_task_slots(spark), due.select("host").distinct().count()))
         started = datetime.now(UTC)
         while done < total:
-            answered = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
-            left = due.join(answered.select("uri"), "uri", "left_anti")
+            asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+            left = due.join(asked.select("uri"), "uri", "left_anti")
             # A host belongs to one task, which holds its limits; inside a task hosts are mixed.
             rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
-            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False)
+            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False).files
             # Bytes first: a row of `images` never names a photo that the store does not have.
             lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
             answers = files.get(IMAGES.name, [])
@@ -142,26 +149,63 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
             log.info("%d of %d photos asked for, %.0f a second, about %s left", done, total, rate, left_time)
     finally:
         due.unpersist()
+    asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+    return asked.where(F.col("outcome") != FAILED).count() if done else 0, str(estimate)
+
+
+def _estimate_fetch(context: RunContext, due: "DataFrame") -> FetchEstimate:
+    """Return what is expected of the due photos: a body comes for each of which no validator is known."""
+    lake = context.lake
+    has_validator = F.coalesce("etag", "last_modified").isNotNull()
+    [row] = due.agg(F.count("*").alias("photos"), F.count_if(~has_validator).alias("bodies")).collect()
+    if not row.photos:
+        return FetchEstimate(0, 0)
+    [stored] = lake.read(context.spark, STORED_IMAGES.name).agg(F.avg("size").alias("size")).collect()
+    return FetchEstimate(row.photos, row.bodies, stored.size, measure_photos_a_second(lake))
 
 
 def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
-    """Commit the versions of the date after the breaker has looked at the photos without any.
+    """Commit the versions of the date after the breakers have looked at the photos without any.
 
     Raises:
-        PhotosUnreachableError: they are too many.
+        PhotosUnreachableError: too many of them are missing or cannot be reached.
+        NightStoppedError: too many of them are refused.
     """
     lake = context.lake
     settled = settle_versions(wanted, lake.read(context.spark, IMAGES.name), context.date)
     files = lake.write(settled, IMAGE_VERSIONS.name, context.partition)
     rows = lake.read_written(context.spark, IMAGE_VERSIONS.name, files)
-    lacking = F.col("image_sha256").isNull() & F.col("reason").isin(*UNREACHED)
-    unreached = rows.where(lacking).count()
     try:
-        check_photos(context, unreached=unreached, images=sum(file.rows for file in files))
+        _check_lacking(context, rows, sum(file.rows for file in files))
     except BaseException:
         lake.discard(IMAGE_VERSIONS.name, files)
         raise
     lake.commit(IMAGE_VERSIONS.name, files, attempt=None, partition=context.partition, mode="overwrite")
+
+
+def _check_lacking(context: RunContext, versions: "DataFrame", images: int) -> None:
+    """Let the breakers judge the photos without a version: those that were not reached, and those that are refused."""
+    lacking = versions.where(F.col("image_sha256").isNull())
+    counted = lacking.groupBy("reason").agg(F.count("*").alias("photos"), F.min("detail").alias("example")).collect()
+    unreached = sum(row.photos for row in counted if row.reason in UNREACHED)
+    check_photos(context, unreached=unreached, images=images)
+    refused = {row.reason: row for row in counted if row.reason not in UNREACHED}
+    reasons = {reason: row.photos for reason, row in refused.items()}
+    if sum(reasons.values()) > context.settings.breaker_floor:
+        example = refused[max(reasons, key=lambda reason: reasons[reason])].example
+        last_share = _read_last_share(context)
+        check_refused_photos(context, reasons=reasons, example=example, images=images, last_share=last_share)
+
+
+def _read_last_share(context: RunContext) -> float | None:
+    """Return the share of refused photos without a version on the date that was served last; None: nothing was."""
+    last = find_last_served_plan(context.lake)
+    if last is None:
+        return None
+    partition = {"date": last.date}
+    versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, partition)
+    refused = versions.where(F.col("image_sha256").isNull() & ~F.col("reason").isin(*UNREACHED)).count()
+    return refused / max(context.lake.count(IMAGE_VERSIONS.name, partition), 1)
 
 
 def _update_products(context: RunContext) -> None:

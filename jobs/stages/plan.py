@@ -28,6 +28,7 @@ from jobs.state.model_store import store_model
 from jobs.state.plan_record import (
     Plan,
     commit_plan_header,
+    find_last_served_plan,
     freeze_plan,
     make_out_of_band_purpose,
     make_plan,
@@ -148,11 +149,8 @@ def _has_held(lake: Lake, draft: Plan) -> bool:
 
 def _find_accepted_share(lake: Lake) -> float | None:
     """Return the share of refused rows in the run that was served last; None before the first."""
-    served = [plan for plan in read_plans(lake) if not plan.is_out_of_band]
-    for plan in sorted(served, key=lambda plan: plan.planned_at, reverse=True):
-        if lake.is_committed("served", plan.served_attempt):
-            return plan.counts.quarantined / max(plan.counts.judged, 1)
-    return None
+    last = find_last_served_plan(lake)
+    return None if last is None else last.counts.quarantined / max(last.counts.judged, 1)
 
 
 def _make_current(lake: Lake, draft: Plan) -> Plan:

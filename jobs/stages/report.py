@@ -14,12 +14,35 @@ from pyspark.sql import functions as F
 from jobs.errors import NightStoppedError
 from jobs.pages.page import REPORTS_FOLDER, render_page, write_page
 from jobs.serving.rows import has_changes
+from jobs.stages.encode import UNREAD, UNREAD_OF
 from jobs.stages.row_accounting import count_fates
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from validation.reasons import Reason
 
 RECORDED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
+
+MODEL_LIMITS = {
+    "title": "max_title_tokens",
+    "description": "max_description_tokens",
+    "category": "max_category_tokens",
+    "attributes": "max_attribute_tokens",
+    "images": "max_images",
+}
+"""The key of a checkpoint's configuration that says how much of each part of a product the model reads."""
+
+
+@dataclass(frozen=True)
+class UnreadReport:
+    """What did not reach the model.
+
+    Attributes:
+        encoded: products that the run encoded.
+        parts: of how many of them a part exceeds what the model reads: (part, products, key of the limit).
+    """
+
+    encoded: int
+    parts: list[tuple[str, int, str]]
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,7 @@ def render_report(context: RunContext, plan: Plan, counts: dict[str, int], detai
         counts=counts,
         details=details,
         reasons=read_reason_rows(context),
+        unread=read_unread(context, plan),
         stages=stages,
         seconds=sum(row["seconds"] for row in stages),
         links=_list_links(stages),
@@ -121,6 +145,18 @@ def read_reason_rows(context: RunContext) -> list[ReasonRow]:
         )
         for row in grouped.orderBy(F.desc("rows"), "reason").collect()
     ]
+
+
+def read_unread(context: RunContext, plan: Plan) -> UnreadReport | None:
+    """Return what the stage encode of this run recorded of parts that the model did not read; None: nothing."""
+    rows = context.lake.read_arrow("runs", context.partition).to_pylist()
+    # A repetition that found the vectors committed recorded nothing.
+    ours = [row for row in rows if row["run_id"] == plan.run_id and UNREAD_OF in dict(row["details"])]
+    if not ours:
+        return None
+    details = dict(max(ours, key=lambda row: row["finished_at"])["details"])
+    found = [(part, int(details.get(f"{UNREAD}{part}", 0)), limit) for part, limit in MODEL_LIMITS.items()]
+    return UnreadReport(int(details[UNREAD_OF]), [one for one in found if one[1]])
 
 
 def _name_refusal(reason: str, is_row: bool) -> str:

@@ -5,9 +5,10 @@ descriptions of its files, so neither pixels nor vectors ever travel back throug
 the files that it describes.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
@@ -26,21 +27,34 @@ TASKS_PER_SLOT = 16
 """No stage is cut finer than this: at scale a task lasts minutes, keeps its GPU busy and writes large files."""
 
 
-def run_tasks(
-    frame: DataFrame, task: Callable[[RecordBatches], RecordBatches], *, on_gpu: bool = True
-) -> dict[str, list[AddedFile]]:
-    """Run a task over every partition of a DataFrame; return the files it wrote, by table.
+@dataclass(frozen=True)
+class TaskOutput:
+    """What all tasks of a stage gave.
+
+    Attributes:
+        files: what they wrote, by table.
+        counts: sums of what they counted, by name.
+    """
+
+    files: dict[str, list[AddedFile]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def run_tasks(frame: DataFrame, task: Callable[[RecordBatches], RecordBatches], *, on_gpu: bool = True) -> TaskOutput:
+    """Run a task over every partition of a DataFrame; return the files it wrote and what it counted.
 
     Args:
         frame: what the tasks get.
         task: yields the description of its files (`jobs.lake.writing.TableSinks`).
         on_gpu: whether each task is given a GPU where the cluster has some.
     """
-    files: dict[str, list[AddedFile]] = {}
+    output = TaskOutput()
     profile = build_gpu_profile(frame.sparkSession) if on_gpu else None
     for row in frame.mapInArrow(task, TASK_OUTPUT_SCHEMA, profile=profile).collect():
-        files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
-    return files
+        if row["file"] is not None:
+            output.files.setdefault(row["table"], []).append(AddedFile.from_json(row["file"]))
+        output.counts.update(row["counts"] or {})
+    return output
 
 
 def choose_task_count(items: int, items_per_task: int, slots: int) -> int:

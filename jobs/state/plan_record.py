@@ -210,6 +210,13 @@ def list_earlier_plans(lake: Lake, date: str) -> list[Plan]:
     return [latest[day] for day in sorted(latest, reverse=True)]
 
 
+def find_last_served_plan(lake: Lake) -> Plan | None:
+    """Return the nightly plan that was served last, of any collection; None before the first."""
+    plans = [plan for plan in read_plans(lake) if not plan.is_out_of_band]
+    latest_first = sorted(plans, key=lambda plan: plan.planned_at, reverse=True)
+    return next((plan for plan in latest_first if lake.is_committed("served", plan.served_attempt)), None)
+
+
 def read_current_plan(lake: Lake, date: str) -> Plan | None:
     """Return the date's own plan that was frozen last; None before the first."""
     plans = [plan for plan in read_plans(lake, date) if not plan.is_out_of_band]

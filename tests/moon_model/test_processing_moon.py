@@ -114,6 +114,12 @@ def test_budgets_hold_and_a_category_keeps_its_leaf() -> None:
     ]  # fmt: skip
     category = prepared.input_ids[prepared.segment_ids == Segment.CATEGORY]
     assert tight.tokenizer.decode(category) == "/ leaf"
+    assert prepared.cut_texts == ("title", "description", "category", "attributes")
+
+
+def test_a_text_that_fits_exactly_is_not_called_cut() -> None:
+    exact = processor(max_title_tokens=4, max_description_tokens=3, max_category_tokens=6, max_attribute_tokens=7)
+    assert exact.prepare(MUG).cut_texts == ("description",)
 
 
 def test_images_beyond_the_limit_are_left_out() -> None:

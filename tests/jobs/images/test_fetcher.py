@@ -1,15 +1,13 @@
 """The web client against a real host on loopback: every answer ends in a result."""
 
-import asyncio
 import gzip
 from collections.abc import Iterator
 
 import pytest
 
-from jobs.images.answers import FAILED, FETCHED, NOT_MODIFIED, FetchRequest, FetchResult
-from jobs.images.fetcher import Fetcher, FetchPolicy, fetch_photos
-from jobs.images.hosts import HostRules
+from jobs.images.answers import FETCHED, NOT_MODIFIED
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
+from tests.jobs.images.photo_requests import check_failure, fetch
 
 PHOTO = draw_photo(1)
 
@@ -20,31 +18,8 @@ def host() -> Iterator[ImageHost]:
         yield running
 
 
-def fetch(host: ImageHost, *paths: str, conditional: dict[str, str] | None = None, **options) -> list[FetchResult]:
-    """Ask the host for paths, at once; return the results in the order of the paths."""
-    limits = {"connections": 8, "connect_seconds": 2.0, "read_seconds": 1.0, "total_seconds": 5.0, "give_up_after": 50}
-    policy = FetchPolicy(rules=HostRules.build((host.url,)), **{**limits, **options})
-
-    requests = [FetchRequest(host.url + path, **(conditional or {})) for path in paths]
-
-    async def run() -> dict[str, FetchResult]:
-        async with Fetcher(policy) as fetcher:
-            return {result.request.uri: result async for result in fetcher.fetch_all(iter(requests))}
-
-    found = asyncio.run(run()) if conditional else fetch_photos([request.uri for request in requests], policy)
-    return [found[request.uri] for request in requests]
-
-
 FAILURES = {
-    "404": (Answer(404), "image_missing", "404", 1),
-    "410": (Answer(410), "image_missing", "410", 1),
-    "401": (Answer(401), "image_unreachable", "401", 1),
-    "403": (Answer(403), "image_unreachable", "403", 1),
-    "429": (Answer(429), "image_unreachable", "429", 4),
-    "429 for an hour": (Answer(429, headers={"Retry-After": "3600"}), "image_unreachable", "429", 1),
-    "500": (Answer(500), "image_unreachable", "500", 4),
     "silent": (Answer(seconds=2), "image_unreachable", "timeout", 1),
-    "cut": (Answer(body=PHOTO, cut=100), "image_unreadable", "cut", 4),
     "a page": (Answer(body=b"<html>log in</html>"), "image_format", "not an image", 1),
     "empty": (Answer(body=b""), "image_unreadable", "not an image", 1),
     "redirect out": (Answer(302, headers={"Location": "http://127.0.0.1:1/a.jpg"}), "image_forbidden", "forbidden", 1),
@@ -55,17 +30,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_failure_has_a_reason_and_a_cause(host: ImageHost, name: str) -> None:
-    answer, reason, cause, requests = FAILURES[name]
-    host.answers["/a.jpg"] = answer
-    [result] = fetch(host, "/a.jpg")
-    assert (result.outcome, result.reason, result.cause) == (FAILED, reason, cause), result.detail
-    assert len(host.requests) <= requests  # a host that answers late may not have written its record yet
-
-
-def test_a_host_that_is_not_there(host: ImageHost) -> None:
-    host.close()
-    [result] = fetch(host, "/a.jpg")
-    assert (result.reason, result.cause) == ("image_unreachable", "connection")
+    check_failure(host, *FAILURES[name])
 
 
 def test_a_host_that_recovers_is_asked_again(host: ImageHost) -> None:
@@ -127,8 +92,3 @@ def test_a_host_that_fails_in_a_row_is_given_up(host: ImageHost) -> None:
     assert len(host.requests) < 20
     assert {result.cause for result in results} == {"403", "given up"}
     assert all(result.is_asked == (result.cause == "403") for result in results)
-
-
-def test_signatures_stay_out_of_messages(host: ImageHost) -> None:
-    host.answers["/a.jpg?sig=secret"] = Answer(403)
-    assert "secret" not in fetch(host, "/a.jpg?sig=secret")[0].detail

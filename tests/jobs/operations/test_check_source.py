@@ -205,6 +205,8 @@ def test_photos_of_a_host_have_a_size_and_what_all_will_need(shop: Path, check_c
     assert check.rows[0][1][0].width == 48
     assert any("1 of 2 photos by URL failed, such as image_missing" in text for text in levels(check)["warning"])
     assert any("1 of 2 photos by URL were asked for: they have 1 KiB each" in text for text in levels(check)["note"])
+    expected = "the delivery: 2 photos by URL to ask for, about 0.0 MiB (1 KiB each, measured), about 0 s (50 a second"
+    assert any(expected in text for text in levels(check)["note"])
 
 
 def test_what_spoils_every_row_is_an_error(shop: Path, check_catalog: Check) -> None:

@@ -3,7 +3,7 @@ import pytest
 from jobs.errors import NightStoppedError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.stages.breakers import check_breakers, check_neighbour_churn
+from jobs.stages.breakers import check_breakers, check_neighbour_churn, check_refused_photos
 from jobs.state.run_context import RunContext
 
 
@@ -81,3 +81,29 @@ def test_the_churn_breaker_names_an_override_that_suffices_and_records_it(contex
 def test_the_advised_share_is_rounded_up(context):
     with pytest.raises(NightStoppedError, match=r"--allow-deletes 0\.13 "):
         check(context(), deleted=120_001, served=1_000_000)
+
+
+PHOTOS = {"example": "http://h/1.jpg: no image", "images": 100}
+
+
+@pytest.mark.parametrize(
+    ("pages", "last_share", "stops"),
+    [
+        (11, 0.0, True),
+        (11, 0.01, True),
+        (11, 0.06, False),  # as much as was accepted, and 5 points more
+        (10, 0.0, False),  # under the floor
+        (90, None, False),  # nothing was served yet
+    ],
+)
+def test_refused_photos_stop_a_run_as_refused_rows_do(context, caplog, pages, last_share, stops):
+    counts = {"reasons": {"image_format": pages - 1, "image_forbidden": 1}, "last_share": last_share, **PHOTOS}
+    if not stops:
+        check_refused_photos(context(), **counts)
+        assert ("a later one would stop" in caplog.text) == (last_share is None)
+        return
+    with pytest.raises(NightStoppedError, match="refused 11 of 100 photos by URL") as stopped:
+        check_refused_photos(context(), **counts)
+    assert "image_forbidden: 1, image_format: 10; such as http://h/1.jpg: no image." in str(stopped.value)
+    assert "--allow-refusals 0.11 --reason" in str(stopped.value)
+    check_refused_photos(context(allow_refusals=0.11, reason="a host gave up"), **counts)

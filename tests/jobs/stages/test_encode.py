@@ -58,6 +58,8 @@ def test_vectors_equal_the_encoders_own_and_a_rerun_opens_nothing(context, image
 
     result = encode(context)
     assert result.counts == COUNTS
+    unread = {name.removeprefix("unread_"): text for name, text in result.details.items() if "unread" in name}
+    assert unread == {"of": "4", "title": "0", "description": "0", "category": "0", "attributes": "0", "images": "1"}
     assert refusals(context) == [("nothing", None, "no_readable_image")]  # detect has told of the images
     found, count = vectors(context)
     by_id = {product: row for (product, _), row in found.items()}

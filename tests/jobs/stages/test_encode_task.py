@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -77,7 +78,7 @@ def run(job, *rows, size=100):
     table = pa.Table.from_pylist(list(rows), schema=SCHEMA)
     (described,) = run_encode_task(iter(table.to_batches(max_chunksize=size)), job)
     found = {"vectors": [], "quarantine": []}
-    for line in described.to_pylist():
+    for line in described.filter(pc.is_valid(described["file"])).to_pylist():
         path = f"{job.storage.root}/{line['table']}/{AddedFile.from_json(line['file']).path}"
         found[line["table"]] += pq.ParquetFile(path).read().to_pylist()
     return {vector["product_id"]: vector for vector in found["vectors"]}, found["quarantine"]
@@ -110,6 +111,19 @@ def test_encodes_whole_and_partial_products_and_refuses_the_rest(job, folder):
         ("nothing found", None, "no_readable_image"),
     }
     assert {bad["source_row"] for bad in refused} == {7}
+
+
+def test_a_task_counts_what_the_model_does_not_read(job, folder):
+    long = "long " * 40
+    rows = [
+        row(folder, "short", "a.jpg", "b.jpg"),
+        row(folder, "long texts", "a.jpg", title=long, description=long, category=[long], attributes=[("Note", long)]),
+        row(folder, "long text and three images", "a.jpg", "b.jpg", "missing.jpg", description=long),
+        row(folder, "not encoded", "missing.jpg", "broken.jpg", "missing.jpg", description=long),
+    ]
+    (described,) = run_encode_task(iter(pa.Table.from_pylist(rows, schema=SCHEMA).to_batches()), job)
+    [counts] = [dict(line["counts"]) for line in described.to_pylist() if line["counts"]]
+    assert counts == {"encoded": 3, "title": 1, "description": 2, "category": 1, "attributes": 1, "images": 1}
 
 
 def test_a_forbidden_image_is_not_read(job, folder, tmp_path_factory):

@@ -4,7 +4,14 @@ import pytest
 
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.stages.estimate import MAX_RUNS, WorkEstimate, estimate_run, measure_seconds_per_unit
+from jobs.stages.estimate import (
+    MAX_RUNS,
+    FetchEstimate,
+    WorkEstimate,
+    estimate_run,
+    measure_photos_a_second,
+    measure_seconds_per_unit,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -67,3 +74,32 @@ def test_only_the_latest_runs_count(lake, record):
 )
 def test_words(given, words):
     assert words in str(given)
+
+
+def test_the_rate_of_fetching_is_that_of_runs_that_had_answers(lake, record):
+    assert measure_photos_a_second(lake) is None
+    record("fetch", 10.0, {"wanted": 900, "fetched": 900, "answered": 900})
+    record("fetch", 20.0, {"wanted": 900, "stored": 600, "not_modified": 300, "answered": 300})
+    record("fetch", 500.0, {"wanted": 900, "stored": 900, "answered": 0})
+    record("fetch", 500.0, {"wanted": 900, "stored": 900})  # found committed
+    assert measure_photos_a_second(lake) == pytest.approx(40.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (FetchEstimate(0, 0), "no photos by URL to ask for"),
+        (
+            FetchEstimate(1_000_000, 1_000_000),
+            "1,000,000 photos by URL to ask for, about 190.7 GiB (200 KiB each, assumed), about 5.6 h (50 a second, "
+            "assumed)",
+        ),
+        (
+            FetchEstimate(1000, 100, 51_200.0, 20.0),
+            "1,000 photos by URL to ask for, 900 of them known, about 4.9 MiB (50 KiB each, measured), about 50 s "
+            "(20 a second, measured)",
+        ),
+    ],
+)
+def test_words_of_a_fetch(given, words):
+    assert str(given) == words

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from jobs.stages.fetch import fetch
 from jobs.stages.plan import plan
 from jobs.stages.pull import pull
 from jobs.stages.validate import validate
+from jobs.state.model_registry import ModelChoice
+from jobs.state.plan_record import commit_plan_header, make_plan
 from jobs.state.run_context import RunContext
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
 
@@ -75,7 +78,7 @@ def test_a_killed_fetch_continues_where_it_was(make_night, tmp_path: Path, host:
         plan(night)
     host.forget_requests()
     counts = fetch(night).counts
-    assert counts["fetched"] == counts["wanted"] == 30 and not host.requests
+    assert counts["fetched"] == counts["wanted"] == 30 and counts["answered"] == 0 and not host.requests
 
 
 @pytest.mark.long
@@ -112,8 +115,9 @@ def test_photos_by_url_beside_local_ones(make_night, tmp_path: Path, host: Image
     (tmp_path / "products.jsonl").write_text(json.dumps(row))
     options["allowed_roots"] = (host.url, str(tmp_path))
     night = prepare(make_night(FIRST, **options))
-    counts = fetch(night).counts
-    assert counts["wanted"] == counts["fetched"] == 1
+    result = fetch(night)
+    assert result.counts["wanted"] == result.counts["fetched"] == result.counts["answered"] == 1
+    assert result.details["estimate"].startswith("1 photos by URL to ask for, about 0.2 MiB (200 KiB each, assumed)")
     [product] = night.lake.read(night.spark, "products", night.partition).collect()
     assert [image.version.partition(":")[0] for image in product.images] == ["stat", "sha256", "stat"]
 
@@ -150,3 +154,29 @@ def test_a_tenth_of_each_fault_stops_the_run(make_night, tmp_path: Path, host: I
         fetch(night)
     assert caught.value.exit_status == 75
     assert not night.lake.count("image_versions", night.partition)
+
+
+@pytest.mark.long
+def test_photos_that_are_refused_stop_a_run_but_the_first(
+    make_night, seed, tmp_path: Path, host: ImageHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    page = Answer(body=b"<html>log in</html>")
+    options = write_shop(tmp_path, host, 30)
+    host.answers |= {f"/{number}.jpg": page for number in range(15)}
+    first = prepare(make_night(FIRST, **options))
+    counts = fetch(first).counts
+    assert (counts["refused"], counts["answered"]) == (15, 15)
+    assert "refused 15 of 30 photos by URL (50.0%); a later one would stop" in caplog.text
+    model = ModelChoice("m", "", "", 1, 1, "d", "c")
+    plan = make_plan(FIRST, model, "", ledger_version=0, serve=True)
+    commit_plan_header(first.lake, plan, "plan")
+    seed(first.lake, "served", [{"product_id": "1", "op": "upsert"}], {"collection": "c"}, attempt=plan.served_attempt)
+
+    write_shop(tmp_path, host, 50)
+    host.answers |= {f"/{number}.jpg": page for number in (*range(15), *range(30, 50))}
+    second = prepare(make_night(SECOND, **options))
+    with pytest.raises(NightStoppedError, match=r"35 of 50 photos by URL \(70.0%\); the limit is 55.0%") as stopped:
+        fetch(second)
+    assert "image_format: 35" in str(stopped.value) and "--allow-refusals 0.7 " in str(stopped.value)
+    assert not second.lake.count("image_versions", second.partition)
+    assert fetch(replace(second, allow_refusals=0.7, reason="they moved")).counts["refused"] == 35

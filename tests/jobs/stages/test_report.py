@@ -43,17 +43,21 @@ def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None
     upsert(context)
     plan = shop.plan(context)
     docs = str(tmp_path / "lake" / "_data_docs" / SECOND / "x.html")
-    for stage, run, outcome in (
-        ("validate", plan.run_id, "success"),
-        ("upsert", plan.run_id, "success"),
-        ("encode", "other", "success"),
-        ("detect", plan.run_id, "failed"),
+    unread = [("unread_of", "1200"), ("unread_title", "0"), ("unread_description", "345"), ("unread_images", "7")]
+    for number, (stage, run, outcome) in enumerate(
+        (
+            ("validate", plan.run_id, "success"),
+            ("upsert", plan.run_id, "success"),
+            ("encode", plan.run_id, "success"),
+            ("encode", plan.run_id, "success"),  # found committed
+            ("publish", "other", "success"),
+            ("detect", plan.run_id, "failed"),
+        )
     ):
         row = {"run_id": run, "stage": stage, "outcome": outcome, "seconds": 1.5, "counts": [("rows", 7)]}
         row["finished_at"] = datetime.now(UTC)
-        commit_rows(
-            context.lake, "runs", [{**row, "details": [("data_docs", docs)]}], context.partition, f"{stage}", "append"
-        )
+        details = [("data_docs", docs), *(unread if number == 2 else [])]
+        commit_rows(context.lake, "runs", [{**row, "details": details}], context.partition, f"runs/{number}", "append")
 
     result = report(context)
     assert dict(result.counts) == {
@@ -70,8 +74,11 @@ def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None
     assert "row 5 <script>alert(1)</script>: no title" in page.text, "shown as text, not as markup"
     assert "empty_title" in page.text
     stages = page.text.split("Stages")[1].split("Versions")[0]
-    assert "validate" in stages and "upsert" in stages and "3.0" in stages
-    assert "encode" not in stages and "detect" not in stages, "another run's stage, and a failed one"
+    assert "validate" in stages and "upsert" in stages and "4.5" in stages
+    unread_text = " ".join(page.text.split("Not read by the model")[1].split("Stages")[0].split())
+    assert "Of the 1,200 products encoded in this run" in unread_text
+    assert "description345max_description_tokens images7max_images" in unread_text and "title" not in unread_text
+    assert "publish" not in stages and "detect" not in stages, "another run's stage, and a failed one"
     assert all((path.parent / link).resolve() == Path(docs) for link in page.links) and page.links
 
 

@@ -13,6 +13,7 @@ from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from jobs.stages.task_io import (
     TASKS_PER_SLOT,
+    TaskOutput,
     choose_task_count,
     prefetch_map,
     repartition_by_key,
@@ -37,12 +38,15 @@ def two_tables(batches, storage):
                 sinks["quarantine"].write_rows([{"source_row": number, "reason": "odd"}])
             else:
                 sinks["regions"].write_rows([region(f"file:///{number}")])
+            sinks.counts["odd" if number % 2 else "even"] += 1
     yield sinks.close()
 
 
 def test_tasks_write_their_tables_and_describe_them(spark, tmp_path):
     storage = Storage(str(tmp_path))
-    files = run_tasks(spark.range(10).repartition(2), partial(two_tables, storage=storage))
+    output = run_tasks(spark.range(10).repartition(2), partial(two_tables, storage=storage))
+    files = output.files
+    assert output.counts == {"odd": 5, "even": 5}
     assert {table: sum(file.rows for file in found) for table, found in files.items()} == {
         "regions": 5,
         "quarantine": 5,
@@ -54,7 +58,7 @@ def test_tasks_write_their_tables_and_describe_them(spark, tmp_path):
 
 
 def test_a_task_without_rows_describes_nothing(spark, tmp_path):
-    assert run_tasks(spark.range(0), partial(two_tables, storage=Storage(str(tmp_path)))) == {}
+    assert run_tasks(spark.range(0), partial(two_tables, storage=Storage(str(tmp_path)))) == TaskOutput()
     assert TableSinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
 
 

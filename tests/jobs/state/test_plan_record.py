@@ -12,6 +12,7 @@ from jobs.state.model_registry import ModelChoice
 from jobs.state.plan_record import (
     PlanCounts,
     commit_plan_header,
+    find_last_served_plan,
     make_out_of_band_purpose,
     make_plan,
     read_current_plan,
@@ -36,6 +37,23 @@ def test_the_same_inputs_are_the_same_run() -> None:
     first, second = (make_plan(DATE, MODEL, "inputs", ledger_version=3, serve=True) for _ in range(2))
     assert first.run_id == second.run_id and first.run_id.startswith(f"{DATE}-")
     assert make_plan(DATE, MODEL, "other", ledger_version=3, serve=True).run_id != first.run_id
+
+
+def test_the_last_served_plan_is_the_nightly_one_that_the_ledger_marks(make_night, seed) -> None:
+    lake = make_night().lake
+    purpose = make_out_of_band_purpose(MODEL.model_version)
+    first, second, beside = (
+        make_plan(DATE, MODEL, "1", ledger_version=0, serve=True),
+        make_plan(DATE, MODEL, "2", ledger_version=0, serve=True),
+        make_plan(DATE, MODEL, "3", ledger_version=0, serve=True, purpose=purpose),
+    )
+    for plan in (first, second, beside):
+        commit_plan_header(lake, plan, f"plan/{plan.run_id}")
+    assert find_last_served_plan(lake) is None
+    for plan in (first, beside):
+        row = {"product_id": "1", "op": "upsert"}
+        seed(lake, "served", [row], {"collection": MODEL.collection}, attempt=plan.served_attempt)
+    assert find_last_served_plan(lake) == first
 
 
 def test_headers_come_back_and_only_nightly_ones_are_current(make_night) -> None:
