@@ -177,6 +177,50 @@ class Refusal:
     detail: str
 
 
+class RefusalFinder:
+    """Finds the refused rows of one snapshot, given row by row in any order, as the stage validate refuses them.
+
+    Args:
+        limits: The numbers in the rules.
+    """
+
+    def __init__(self, limits: RowLimits) -> None:
+        self._limits = limits
+        self._refused: list[Refusal] = []
+        self._first_rows: dict[str | None, int] = {}  # of good rows, by id
+        self._repeated: list[tuple[str | None, int]] = []
+
+    def add(self, number: int, row: MappedRow) -> Reason | None:
+        """Judge a row; return why it is refused, None for a good one among those that were given.
+
+        Args:
+            number: Its place in reading order.
+            row: As mapped.
+        """
+        if faults := find_faults(row, self._limits):
+            detail = "; ".join(f"{reason}: {text}" for reason, text in faults.items())
+            self._refused.append(Refusal(number, next(iter(faults)), detail))
+            return self._refused[-1].reason
+        first = self._first_rows.setdefault(row.product_id, number)
+        if number == first:
+            return None
+        self._first_rows[row.product_id] = min(first, number)
+        self._repeated.append((row.product_id, max(first, number)))
+        return Reason.DUPLICATE_ID if number > first else None
+
+    def list_refusals(self, renumber: Callable[[int], int] = int) -> list[Refusal]:
+        """Return the refused rows in reading order.
+
+        Args:
+            renumber: Turns the numbers that were given to `add` into those to show; it keeps their order.
+        """
+        found = [Refusal(renumber(one.source_row), one.reason, one.detail) for one in self._refused]
+        for product_id, number in self._repeated:
+            detail = f"{Reason.DUPLICATE_ID}: {DUPLICATE_DETAIL % renumber(self._first_rows[product_id])}"
+            found.append(Refusal(renumber(number), Reason.DUPLICATE_ID, detail))
+        return sorted(found, key=lambda refusal: refusal.source_row)
+
+
 def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> list[Refusal]:
     """Return the refused rows of one snapshot, as the stage validate refuses them.
 
@@ -184,16 +228,10 @@ def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> l
         rows: (source_row, row) in reading order.
         limits: The numbers in the rules.
     """
-    refusals = []
-    first_rows: dict[str | None, int] = {}
+    finder = RefusalFinder(limits)
     for number, row in rows:
-        faults = find_faults(row, limits)
-        if not faults and first_rows.setdefault(row.product_id, number) != number:
-            faults = {Reason.DUPLICATE_ID: DUPLICATE_DETAIL % first_rows[row.product_id]}
-        if faults:
-            detail = "; ".join(f"{reason}: {text}" for reason, text in faults.items())
-            refusals.append(Refusal(number, next(iter(faults)), detail))
-    return refusals
+        finder.add(number, row)
+    return finder.list_refusals()
 
 
 def find_faults(row: MappedRow, limits: RowLimits) -> dict[Reason, str]:
@@ -218,7 +256,7 @@ def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
             fault = getattr(row, column)
         case NothingVisible(part):
             text = next(iter(list_texts(row, part)), None)
-            if text is None or not re.search(VISIBLE_CHARACTER, text):
+            if is_invisible(text):
                 fault = f"the {part.value} is " + ("null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'")
         case ForbiddenCharacters(part, pattern):
             if any(re.search(pattern, text) for text in list_texts(row, part)):
@@ -237,6 +275,11 @@ def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
             if outside:
                 fault = f"{' '.join(outside)[:MAX_SHOWN_URI_CHARACTERS]} not under {' or '.join(limits.roots)}"
     return fault
+
+
+def is_invisible(text: str | None) -> bool:
+    """Return whether a text is null or has no visible character (`validation.spark_rules.is_invisible`)."""
+    return text is None or not re.search(VISIBLE_CHARACTER, text)
 
 
 def list_texts(row: MappedRow, part: Part) -> list[str]:
