@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
+from itertools import chain
 from typing import Literal
 
 from schemas.collection import ID_FIELD, MAX_TEXT_BYTES
@@ -259,7 +260,7 @@ def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
             if is_invisible(text):
                 fault = f"the {part.value} is " + ("null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'")
         case ForbiddenCharacters(part, pattern):
-            if any(re.search(pattern, text) for text in list_texts(row, part)):
+            if re.search(pattern, " ".join(list_texts(row, part))):  # a pattern matches one character, never a space
                 fault = part.value
         case TooLong(part, limit, unit):
             size = max((len(text.encode() if unit == "bytes" else text) for text in list_texts(row, part)), default=0)
@@ -284,14 +285,20 @@ def is_invisible(text: str | None) -> bool:
 
 def list_texts(row: MappedRow, part: Part) -> list[str]:
     """Return the texts of a part of a row without nulls."""
-    attributes = [text for pair in (row.attributes or {}).items() for text in pair]
-    texts: dict[Part, list[str | None]] = {
-        Part.ID: [row.product_id],
-        Part.TITLE: [row.title],
-        Part.DESCRIPTION: [row.description],
-        Part.CATEGORY: ["/".join(row.category)],
-        Part.ATTRIBUTES: [*attributes],
-        Part.TEXTS: [row.title, row.description, *row.category, *attributes],
-        Part.URIS: [image.uri for image in row.images],
-    }
-    return [text for text in texts[part] if text is not None]
+    texts: Iterable[str | None]
+    match part:
+        case Part.ID:
+            texts = (row.product_id,)
+        case Part.TITLE:
+            texts = (row.title,)
+        case Part.DESCRIPTION:
+            texts = (row.description,)
+        case Part.CATEGORY:
+            texts = ("/".join(row.category),)
+        case Part.ATTRIBUTES:
+            texts = chain.from_iterable((row.attributes or {}).items())
+        case Part.TEXTS:
+            texts = chain((row.title, row.description), row.category, list_texts(row, Part.ATTRIBUTES))
+        case Part.URIS:
+            texts = (image.uri for image in row.images)
+    return [text for text in texts if text is not None]

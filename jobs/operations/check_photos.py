@@ -75,7 +75,7 @@ class PhotoCheck:
         found = problems[: self._max_images]
         reasons = [problem.partition(":")[0] for problem in found if problem]
         if not is_refused:
-            self.unopened += sum(uri not in self.headers for uri in (image.uri for image in row.images))
+            self.unopened += sum(image.uri not in self.headers for image in row.images[: self._max_images])
         unreached = sum(reason in UNREACHED for reason in reasons)
         return PhotoVerdict(len(found), unreached, is_lost=len(reasons) == len(found) > 0)
 
