@@ -96,7 +96,8 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
             if chosen == "parquet":
                 columns, records, whole = _read_parquet(file, limit)
             else:
-                stream: Any = next(open_members(files[0], file))[1]
+                members = open_members(files[0], file)  # an archive is open as long as this is
+                stream: Any = next(members)[1]
                 if stream is file:
                     stream = io.BufferedReader(file, HEAD_BYTES)
                 if chosen == "json" and kind == "auto":
