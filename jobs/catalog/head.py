@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote
 
@@ -27,7 +27,7 @@ from jobs.catalog.archives import (
     open_members,
     take_bytes,
 )
-from jobs.catalog.mapping import catalog_folder
+from jobs.catalog.mapping import catalog_folder, has_pattern
 from jobs.catalog.parts import has_subfolders, list_local_files
 from jobs.catalog.records import (
     HEAD_BYTES,
@@ -44,6 +44,7 @@ from jobs.catalog.records import (
 from jobs.catalog.xml_records import parse_xml
 from jobs.errors import MoonError
 from schemas.source_mapping import SourceFormat, SourceMapping
+from schemas.uri import is_web
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 READ_ERRORS = (OSError, EOFError, ValueError, ImportError, pa.ArrowException)
@@ -137,7 +138,12 @@ def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[
 def _list_files(catalog: str, kind: SourceFormat) -> tuple[list[str], CatalogFormat, bool]:
     """Return files and format as `list_catalog_files`, and whether files lie in folders that are no partitions."""
     if "://" in catalog and not catalog.startswith("file://"):
-        return [catalog], detect_format(catalog, [catalog], kind, {}) if guess_catalog_format(catalog) else "csv", False
+        if is_web(catalog) or (guess_catalog_format(catalog) and not has_pattern(catalog)):
+            known = guess_catalog_format(catalog) is not None
+            return [catalog], detect_format(catalog, [catalog], kind, {}) if known else "csv", False
+        found = _list_objects(catalog)
+        names, chosen = choose_data_files(catalog, found, kind)
+        return [found[one][0] for one in names], chosen, has_subfolders(names)
     name = catalog.removeprefix("file://")
     if "{date}" in name:
         days = _list_matches(name.replace("{date}", "????-??-??"))
@@ -158,6 +164,26 @@ def _list_files(catalog: str, kind: SourceFormat) -> tuple[list[str], CatalogFor
     return [found[one][0] for one in names], chosen, has_subfolders(names)
 
 
+def _list_objects(catalog: str) -> dict[str, tuple[str, int]]:
+    """Return (URI, bytes) of the files of a catalogue in an object store, by the path relative to its folder."""
+    store, path = fsspec.url_to_fs(catalog)
+    if "{date}" in path:
+        days = sorted(store.glob(path.replace("{date}", "????-??-??")))
+        if not days:
+            raise MoonError(f"there is no {catalog} for any date")
+        path = days[-1]
+    folder = path if store.isdir(path) else store._strip_protocol(catalog_folder(catalog))
+    files = {}
+    for match in [path] if store.exists(path) else sorted(store.glob(path)):
+        files |= {name: info for name, info in store.find(match, detail=True).items() if info["type"] == "file"}
+    if not files:
+        raise MoonError(f"there is no catalogue at {catalog}: no such file or folder, or nothing in it")
+    return {
+        PurePosixPath(name).relative_to(folder).as_posix(): (store.unstrip_protocol(name), info["size"] or 0)
+        for name, info in files.items()
+    }
+
+
 def _list_matches(pattern: str) -> list[str]:
     path = Path(pattern).absolute()
     return sorted(str(p) for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
@@ -165,9 +191,9 @@ def _list_matches(pattern: str) -> list[str]:
 
 def read_partitions(file: str, catalog: str) -> dict[str, str | None]:
     """Return the values of the ``name=value`` folders between a catalogue and one of its files, as Spark reads them."""
-    if "://" in file or not Path(catalog).is_dir():
-        return {}
-    pairs = [part.split("=", 1) for part in Path(file).parent.relative_to(catalog).parts if "=" in part]
+    start = catalog.rstrip("/") + "/"
+    folders = PurePosixPath(file[len(start) :]).parent.parts if file.startswith(start) else ()
+    pairs = [part.split("=", 1) for part in folders if "=" in part]
     return {name: None if value == NULL_PARTITION else unquote(value) for name, value in pairs}
 
 
