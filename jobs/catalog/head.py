@@ -173,7 +173,7 @@ def _list_objects(catalog: str) -> dict[str, tuple[str, int]]:
             raise MoonError(f"there is no {catalog} for any date")
         path = days[-1]
     folder = path if store.isdir(path) else store._strip_protocol(catalog_folder(catalog))
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for match in [path] if store.exists(path) else sorted(store.glob(path)):
         files |= {name: info for name, info in store.find(match, detail=True).items() if info["type"] == "file"}
     if not files:

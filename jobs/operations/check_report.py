@@ -42,7 +42,10 @@ def predict_night(check: CheckResult) -> str:
     """Return what a night with this mapping would do with the delivery, and how sure that is."""
     if not check.is_usable:
         error = next(finding.text for finding in check.findings if finding.level == "error")
-        return f"A night would stop: {error}"
+        text = f"A night would stop: {error}"
+        # Of what was counted it matters whether all was.
+        is_counted = check.night is not None and error in check.night.forecast.stops
+        return f"{text}. {_describe_extent(check, check.reader)}" if is_counted and check.reader else text
     start = "A night can use this catalogue"
     if check.night is None or check.reader is None:
         return f"{start}."

@@ -48,6 +48,10 @@ def test_the_forecast_is_of_the_whole_file_and_not_of_its_first_rows(shop: Path,
         "A night would stop: the gate: share of rows without a title: 0.5, expected at most 0.2; if that is right, set "
         "MOON_MAX_NULL_SHARE"
     )
+    assert predict_night(check).endswith("MOON_MAX_NULL_SHARE. Exact, of all 200 rows.")
+    assert predict_night(check_catalog(shop / "products.csv", read_rows=150)).endswith(
+        "An estimate from the 150 rows that were read: the file goes on."
+    )
     write_csv(shop / "products.csv", [*make_rows(0, 100), *make_rows(50, 101)])
     assert "share of ids that occur in an earlier row: 0.3311" in predict_night(check_catalog(shop / "products.csv"))
     write_csv(shop / "products.csv", make_rows(0, 200, image="img/none.jpg"))
