@@ -8,7 +8,6 @@ Shape letters: B products of a batch, L tokens of a product or of the padded bat
 """
 
 import json
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,8 +103,8 @@ class MoonProcessor:
         config: the model's configuration, with the token budgets, ``max_images`` and the prompt.
         tokenizer: fast tokenizer of the backbone.
         views: image preprocessing; None builds the backbone's default.
-        lowercase: whether text is converted to lower case before it is tokenised. None: only for the compact backbone,
-            whose cut vocabulary has a row for " pillow" but splits " Pillow" into three tokens.
+        lowercase: whether text is converted to lower case before it is tokenised. None: only for the compact backbone
+            (``tokenization.is_lowercased``).
     """
 
     def __init__(
@@ -120,7 +119,7 @@ class MoonProcessor:
         self.tokenizer = tokenizer
         self.tokenizer.encode_special_tokens = True  # a title that contains "<|im_end|>" is only text
         self.views = views or build_views(config)
-        self.lowercase = compact if lowercase is None else lowercase
+        self.lowercase = tokenization.is_lowercased(lowercase, compact=compact)
         self.template = _COMPACT_TEMPLATE if compact else _build_qwen_template(config, tokenizer)
         self._prompt = tokenizer.encode(config.prompt, add_special_tokens=False).ids if config.prompt else []
 
@@ -227,11 +226,7 @@ class MoonProcessor:
         return [(ids, segment) for ids, segment in parts if ids], cut
 
     def _tokenise(self, text: str) -> list[int]:
-        if not text:
-            return []
-        text = unicodedata.normalize("NFC", text)
-        # With a leading space the first word gets the same token as in the middle of a sentence.
-        return self.tokenizer.encode(" " + (text.lower() if self.lowercase else text), add_special_tokens=False).ids
+        return tokenization.encode_text(self.tokenizer, text, lowercase=self.lowercase)
 
 
 def round_up(length: int, multiple: int) -> int:

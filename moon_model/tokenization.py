@@ -5,6 +5,7 @@ complete tokenizer: rare words become a few more tokens, and no text is unknown.
 8–263 the 256 bytes, from 264 on one id per merge.
 """
 
+import unicodedata
 from typing import Any
 
 from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -48,6 +49,26 @@ def cut_vocabulary(source: dict[str, Any], size: int = VOCABULARY_SIZE) -> Token
     )
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
+
+
+def is_lowercased(stored: bool | None, *, compact: bool) -> bool:
+    """Whether text is converted to lower case before it is tokenised.
+
+    Args:
+        stored: what the processor's file says; None where it says nothing.
+        compact: whether the backbone is the compact one, whose cut vocabulary has a row for " pillow" but splits
+            " Pillow" into three tokens.
+    """
+    return compact if stored is None else stored
+
+
+def encode_text(tokenizer: Tokenizer, text: str, *, lowercase: bool) -> list[int]:
+    """Token ids of one text of a product; none of an empty text."""
+    if not text:
+        return []
+    text = unicodedata.normalize("NFC", text)
+    # With a leading space the first word gets the same token as in the middle of a sentence.
+    return tokenizer.encode(" " + (text.lower() if lowercase else text), add_special_tokens=False).ids
 
 
 def find_source_rows(tokenizer: Tokenizer, source: dict[str, Any]) -> list[int | None]:

@@ -6,6 +6,9 @@ Source: docs/decisions/0011-gate-breakers-canary.md.
 import math
 from dataclasses import dataclass
 
+ACCEPTED_GROWTH = 0.05
+"""How much larger the share of refused rows may be than in the run that was served last."""
+
 
 @dataclass(frozen=True)
 class Breaker:
@@ -38,3 +41,13 @@ def round_up_percent(share: float) -> float:
     """Return the share rounded up to whole percents, 1.0 at most: the smallest override to advise that suffices."""
     # Rounded first: 0.14 * 100 is 14.000000000000002, which is no reason to advise 15%.
     return min(1.0, math.ceil(round(share * 100, 9)) / 100)
+
+
+def relax_refusals(max_share: float, accepted_share: float | None) -> float:
+    """Return the largest share of refused rows that passes after a run that was served with `accepted_share` of them.
+
+    Args:
+        max_share: The limit of the settings.
+        accepted_share: Share of refused rows in the run that was served last; None before the first.
+    """
+    return max_share if accepted_share is None else max(max_share, accepted_share + ACCEPTED_GROWTH)

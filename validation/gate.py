@@ -8,10 +8,11 @@ import html
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from validation.metrics import METRIC_MEANINGS
+from validation.shares import METRIC_MEANINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,6 +152,24 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     return GateResult(tuple(_describe_failures(result, metrics)), _render_page(result, metrics))
 
 
+def find_gate_failures(metrics: Mapping[str, Any], limits: GateLimits) -> list[str]:
+    """Return which limits the metrics of a snapshot violate, in the words of `check_gate`, without a page.
+
+    Great Expectations, which takes seconds to load, is not needed.
+
+    Args:
+        metrics: One row of metrics (`validation.shares`).
+        limits: The numbers in the gate's rules.
+    """
+    failures = []
+    for rule in GATE_RULES:
+        minimum, maximum = rule.compute_bounds(limits, metrics["rows"], metrics["earlier_rows"])
+        value = metrics[rule.metric]
+        if (minimum is not None and value < minimum) or (maximum is not None and value > maximum):
+            failures.append(_describe_failure(rule, {"min_value": minimum, "max_value": maximum}, metrics))
+    return failures
+
+
 def _build_suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "ExpectationSuite":
     import great_expectations as gx  # noqa: PLC0415
     import great_expectations.expectations as gxe  # noqa: PLC0415
@@ -183,7 +202,7 @@ def _describe_failures(result: "ExpectationSuiteValidationResult", metrics: "pd.
         config = failed.expectation_config
         rule = rules.get(config.kwargs.get("column", "")) if config else None
         if config and rule:
-            failures.append(_describe_failure(rule, config.kwargs, metrics))
+            failures.append(_describe_failure(rule, config.kwargs, metrics.iloc[0].to_dict()))
         else:
             observed = failed.result.get("partial_unexpected_list") or failed.result.get("observed_value")
             error = "" if observed else f" {failed.exception_info}"
@@ -191,10 +210,10 @@ def _describe_failures(result: "ExpectationSuiteValidationResult", metrics: "pd.
     return failures
 
 
-def _describe_failure(rule: GateRule, bounds: dict[str, Any], metrics: "pd.DataFrame") -> str:
-    row = metrics.iloc[0]
-    against = f" ({row['rows']:,} against {row['earlier_rows']:,} of {row['earlier_date']})"
-    observed = f"{row[rule.metric]:.4g}{against if rule.metric == 'row_ratio' else ''}"
+def _describe_failure(rule: GateRule, bounds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    observed = f"{row[rule.metric]:.4g}"
+    if rule.metric == "row_ratio":
+        observed += f" ({row['rows']:,} against {row['earlier_rows']:,} of {row['earlier_date']})"
     remedy = f"; if that is right, set {rule.setting}" if rule.setting else ""
     expected = _describe_bound(bounds.get("min_value"), bounds.get("max_value"))
     return f"{rule.meaning}: {observed}, expected {expected}{remedy}"

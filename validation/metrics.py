@@ -7,29 +7,13 @@ from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from validation.rules import RowLimits
+from validation.shares import METRIC_MEANINGS, NULL_FLAGS, compute_shares
 from validation.spark_rules import build_faults, is_invisible
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-METRIC_MEANINGS: dict[str, str] = {
-    "snapshot_date": "the snapshot's date",
-    "earlier_date": "the latest earlier date that passed its gate; empty on the first run",
-    "columns": "names and types of the snapshot's columns",
-    "rows": "rows of the snapshot",
-    "earlier_rows": "rows of the earlier date",
-    "row_ratio": "rows of the snapshot over rows of the earlier date; 1 on the first run",
-    "null_id_share": "share of rows without a product id",
-    "null_title_share": "share of rows without a title",
-    "null_description_share": "share of rows without a description",
-    "null_category_share": "share of rows without a category",
-    "null_image_share": "share of rows without an image",
-    "duplicate_share": "share of ids that occur in an earlier row",
-    "refused_share": "share of rows that break a row rule, duplicates not counted",
-    "categories": "distinct top categories of the snapshot",
-    "category_coverage": "share of the earlier date's top categories that are still there; 1 on the first run",
-}
-"""Columns of the frame, in order, and what they mean."""
+__all__ = ["METRIC_MEANINGS", "compute_snapshot_metrics"]
 
 
 def compute_snapshot_metrics(
@@ -58,7 +42,7 @@ def compute_snapshot_metrics(
     if earlier is not None:
         rows = rows.unionByName(_flag_rows(earlier, limits, is_current=False))
     measured = rows.agg(*_build_aggregates()).head().asDict()  # type: ignore[union-attr]
-    metrics = {"snapshot_date": date, "earlier_date": earlier_date, "columns": columns, **_compute_shares(measured)}
+    metrics = {"snapshot_date": date, "earlier_date": earlier_date, "columns": columns, **compute_shares(measured)}
     return pd.DataFrame([{name: metrics[name] for name in METRIC_MEANINGS}])
 
 
@@ -77,9 +61,6 @@ def _flag_rows(rows: "DataFrame", limits: RowLimits, *, is_current: bool) -> "Da
     )
 
 
-NULL_FLAGS = ("null_id", "null_title", "null_description", "null_category", "null_image")
-
-
 def _build_aggregates() -> list[Column]:
     is_current = F.col("is_current")
     root = F.col("root")
@@ -93,26 +74,6 @@ def _build_aggregates() -> list[Column]:
         F.count_distinct(F.when(~is_current, root)).alias("earlier_categories"),
         F.count_distinct(root).alias("all_categories"),
     ]
-
-
-def _compute_shares(measured: dict[str, int]) -> dict[str, float | int]:
-    rows = measured["rows"]
-    earlier = measured["earlier_rows"]
-    # |A and B| = |A| + |B| - |A or B|
-    kept = measured["categories"] + measured["earlier_categories"] - measured["all_categories"]
-    return {
-        "rows": rows,
-        "earlier_rows": earlier,
-        "row_ratio": rows / earlier if earlier else 1.0,
-        **{f"{name}_share": _divide(measured[name], rows) for name in (*NULL_FLAGS, "refused")},
-        "duplicate_share": _divide(measured["ids"] - measured["distinct_ids"], measured["ids"]),
-        "categories": measured["categories"],
-        "category_coverage": _divide(kept, measured["earlier_categories"], default=1.0),
-    }
-
-
-def _divide(part: int, whole: int, default: float = 0.0) -> float:
-    return part / whole if whole else default
 
 
 def _flag(is_current: bool, condition: Column) -> Column:

@@ -43,3 +43,7 @@ class Reason(StrEnum):
     IMAGE_TOO_SMALL = "image_too_small", "the image is under 8 pixels wide or high: a spacer or a tracking pixel"
     IMAGE_FORMAT = "image_format", "the file is not of an image format that is read"
     IMAGE_FORBIDDEN = "image_forbidden", "the image is a link that leaves the allowed roots"
+
+
+UNREACHED = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREACHABLE)
+"""Reasons for which a photo was not reached: too many of them stop a run."""

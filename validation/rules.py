@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
+from itertools import chain
 from typing import Literal
 
 from schemas.collection import ID_FIELD, MAX_TEXT_BYTES
@@ -177,6 +178,50 @@ class Refusal:
     detail: str
 
 
+class RefusalFinder:
+    """Finds the refused rows of one snapshot, given row by row in any order, as the stage validate refuses them.
+
+    Args:
+        limits: The numbers in the rules.
+    """
+
+    def __init__(self, limits: RowLimits) -> None:
+        self._limits = limits
+        self._refused: list[Refusal] = []
+        self._first_rows: dict[str | None, int] = {}  # of good rows, by id
+        self._repeated: list[tuple[str | None, int]] = []
+
+    def add(self, number: int, row: MappedRow) -> Reason | None:
+        """Judge a row; return why it is refused, None for a good one among those that were given.
+
+        Args:
+            number: Its place in reading order.
+            row: As mapped.
+        """
+        if faults := find_faults(row, self._limits):
+            detail = "; ".join(f"{reason}: {text}" for reason, text in faults.items())
+            self._refused.append(Refusal(number, next(iter(faults)), detail))
+            return self._refused[-1].reason
+        first = self._first_rows.setdefault(row.product_id, number)
+        if number == first:
+            return None
+        self._first_rows[row.product_id] = min(first, number)
+        self._repeated.append((row.product_id, max(first, number)))
+        return Reason.DUPLICATE_ID if number > first else None
+
+    def list_refusals(self, renumber: Callable[[int], int] = int) -> list[Refusal]:
+        """Return the refused rows in reading order.
+
+        Args:
+            renumber: Turns the numbers that were given to `add` into those to show; it keeps their order.
+        """
+        found = [Refusal(renumber(one.source_row), one.reason, one.detail) for one in self._refused]
+        for product_id, number in self._repeated:
+            detail = f"{Reason.DUPLICATE_ID}: {DUPLICATE_DETAIL % renumber(self._first_rows[product_id])}"
+            found.append(Refusal(renumber(number), Reason.DUPLICATE_ID, detail))
+        return sorted(found, key=lambda refusal: refusal.source_row)
+
+
 def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> list[Refusal]:
     """Return the refused rows of one snapshot, as the stage validate refuses them.
 
@@ -184,16 +229,10 @@ def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> l
         rows: (source_row, row) in reading order.
         limits: The numbers in the rules.
     """
-    refusals = []
-    first_rows: dict[str | None, int] = {}
+    finder = RefusalFinder(limits)
     for number, row in rows:
-        faults = find_faults(row, limits)
-        if not faults and first_rows.setdefault(row.product_id, number) != number:
-            faults = {Reason.DUPLICATE_ID: DUPLICATE_DETAIL % first_rows[row.product_id]}
-        if faults:
-            detail = "; ".join(f"{reason}: {text}" for reason, text in faults.items())
-            refusals.append(Refusal(number, next(iter(faults)), detail))
-    return refusals
+        finder.add(number, row)
+    return finder.list_refusals()
 
 
 def find_faults(row: MappedRow, limits: RowLimits) -> dict[Reason, str]:
@@ -218,10 +257,10 @@ def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
             fault = getattr(row, column)
         case NothingVisible(part):
             text = next(iter(list_texts(row, part)), None)
-            if text is None or not re.search(VISIBLE_CHARACTER, text):
+            if is_invisible(text):
                 fault = f"the {part.value} is " + ("null" if text is None else f"'{text[:MAX_SHOWN_CHARACTERS]}'")
         case ForbiddenCharacters(part, pattern):
-            if any(re.search(pattern, text) for text in list_texts(row, part)):
+            if re.search(pattern, " ".join(list_texts(row, part))):  # a pattern matches one character, never a space
                 fault = part.value
         case TooLong(part, limit, unit):
             size = max((len(text.encode() if unit == "bytes" else text) for text in list_texts(row, part)), default=0)
@@ -239,16 +278,27 @@ def explain(check: Check, row: MappedRow, limits: RowLimits) -> str | None:
     return fault
 
 
+def is_invisible(text: str | None) -> bool:
+    """Return whether a text is null or has no visible character (`validation.spark_rules.is_invisible`)."""
+    return text is None or not re.search(VISIBLE_CHARACTER, text)
+
+
 def list_texts(row: MappedRow, part: Part) -> list[str]:
     """Return the texts of a part of a row without nulls."""
-    attributes = [text for pair in (row.attributes or {}).items() for text in pair]
-    texts: dict[Part, list[str | None]] = {
-        Part.ID: [row.product_id],
-        Part.TITLE: [row.title],
-        Part.DESCRIPTION: [row.description],
-        Part.CATEGORY: ["/".join(row.category)],
-        Part.ATTRIBUTES: [*attributes],
-        Part.TEXTS: [row.title, row.description, *row.category, *attributes],
-        Part.URIS: [image.uri for image in row.images],
-    }
-    return [text for text in texts[part] if text is not None]
+    texts: Iterable[str | None]
+    match part:
+        case Part.ID:
+            texts = (row.product_id,)
+        case Part.TITLE:
+            texts = (row.title,)
+        case Part.DESCRIPTION:
+            texts = (row.description,)
+        case Part.CATEGORY:
+            texts = ("/".join(row.category),)
+        case Part.ATTRIBUTES:
+            texts = chain.from_iterable((row.attributes or {}).items())
+        case Part.TEXTS:
+            texts = chain((row.title, row.description), row.category, list_texts(row, Part.ATTRIBUTES))
+        case Part.URIS:
+            texts = (image.uri for image in row.images)
+    return [text for text in texts if text is not None]

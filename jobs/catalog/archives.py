@@ -131,6 +131,29 @@ def take_bytes(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
             return
 
 
+def check_array_sizes(sizes: Mapping[str, int], limit: int = MAX_ARRAY_BYTES) -> None:
+    """Stop for a JSON array that one task cannot parse.
+
+    Args:
+        sizes: bytes of each file by its name.
+        limit: maximum of them.
+
+    Raises:
+        UnreadableFileError: a file is larger.
+    """
+    largest = max(sizes, key=lambda name: sizes[name])
+    if sizes[largest] > limit:
+        raise UnreadableFileError(
+            f"{largest} is a JSON array of {sizes[largest]:,} bytes, and one task parses an array in one piece: at "
+            f"most {limit:,}; {ARRAY_REMEDY}"
+        )
+
+
+def make_empty_error(name: str) -> UnreadableFileError:
+    """Return the error of a packed file that unpacks to nothing."""
+    return UnreadableFileError(f"{name} unpacks to nothing. Nothing was changed; deliver it again")
+
+
 def choose_data_files(
     catalog: str, found: Mapping[str, tuple[str, int]], kind: SourceFormat
 ) -> tuple[list[str], CatalogFormat]:

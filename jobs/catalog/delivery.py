@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from pyspark.sql import functions as F
 
-from jobs.catalog.archives import ARRAY_REMEDY, MAX_ARRAY_BYTES, choose_data_files
+from jobs.catalog.archives import MAX_ARRAY_BYTES, check_array_sizes, choose_data_files, make_empty_error
 from jobs.catalog.formats import CatalogBlock, scan_blocks
 from jobs.catalog.parts import UnreadableFileError, has_subfolders, list_local_files
 from jobs.catalog.records import HEAD_BYTES, PACKED_SUFFIXES, CatalogFormat, is_json_document
@@ -59,12 +59,8 @@ def list_delivery(spark: "SparkSession", path: str, mapping: SourceMapping) -> D
     # A .json file is an array, a wrapped array or JSON Lines; only its beginning tells.
     if mapping.format == "auto" and kind == "json" and not _is_array(spark, files, mapping):
         kind = "jsonl"
-    largest = max(names, key=lambda name: found[name][1])
-    if kind == "json" and found[largest][1] > MAX_ARRAY_BYTES:
-        raise UnreadableFileError(
-            f"{largest} is a JSON array of {found[largest][1]:,} bytes, and one task parses an array in one piece: at "
-            f"most {MAX_ARRAY_BYTES:,}; {ARRAY_REMEDY}"
-        )
+    if kind == "json":
+        check_array_sizes({name: found[name][1] for name in names}, MAX_ARRAY_BYTES)
     return Delivery(path, files, kind, partitions, has_subfolders(names))
 
 
@@ -90,7 +86,7 @@ def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[C
         return
     seen = {PurePosixPath(unquote(row[0])).name for row in rows.select(rows.columns[0]).distinct().collect()}
     if empty := packed - seen:
-        raise UnreadableFileError(f"{min(empty)} unpacks to nothing. Nothing was changed; deliver it again")
+        raise make_empty_error(min(empty))
 
 
 def to_spark_path(path: str) -> str:

@@ -9,13 +9,20 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
 from jobs.catalog.archives import iter_values, open_members
 from jobs.catalog.parts import UnreadableFileError
-from jobs.catalog.records import CatalogFormat, CsvRecords, ParsedRecord, parse_json_array, parse_json_line
+from jobs.catalog.records import (
+    CatalogFormat,
+    CsvRecords,
+    ParsedRecord,
+    is_blank,
+    parse_json_array,
+    parse_json_line,
+)
 from jobs.catalog.xml_records import XmlError, parse_xml
 from jobs.lake.storage import escape_glob
 from schemas.source import SourceMapping
@@ -84,14 +91,47 @@ def unpack_files(
     Raises:
         UnreadableFileError: An archive is broken.
     """
-    names = [_FILE, _BLOCK, "value"]
     for batch in batches:
         for path, content in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            for block, (_, stream) in enumerate(open_members(path, io.BytesIO(content))):
-                values = iter_values(stream, kind, encoding)
-                while chunk := list(islice(values, LINES_PER_BATCH)):
-                    columns = [pa.array([path] * len(chunk)), pa.array([block] * len(chunk), pa.int64())]
-                    yield pa.RecordBatch.from_arrays([*columns, pa.array(chunk, pa.binary())], names)
+            yield from unpack_file(path, io.BytesIO(content), kind, encoding)
+
+
+def unpack_file(path: str, file: IO[bytes], kind: CatalogFormat, encoding: str | None) -> Iterator[pa.RecordBatch]:
+    """Yield file, block and value of each line of one file, which may be packed, as `scan_blocks` has them.
+
+    Args:
+        path: Its path or URI.
+        file: Its bytes, seekable.
+        kind: Catalogue format, which is not Parquet.
+        encoding: Of the file; None is UTF-8.
+
+    Raises:
+        UnreadableFileError: An archive is broken.
+    """
+    names = [_FILE, _BLOCK, "value"]
+    for block, (_, stream) in enumerate(open_members(path, file)):
+        values = iter_values(stream, kind, encoding)
+        if kind == "jsonl":
+            values = (line for line in values if not is_blank(line))
+        while chunk := list(islice(values, LINES_PER_BATCH)):
+            columns = [pa.array([path] * len(chunk)), pa.array([block] * len(chunk), pa.int64())]
+            yield pa.RecordBatch.from_arrays([*columns, pa.array(chunk, pa.binary())], names)
+
+
+def place_parquet_batches(
+    path: str, batches: Iterable[pa.RecordBatch], mapped: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield batches of one Parquet file as `read_parquet_files` takes them.
+
+    Args:
+        path: Path or URI of the file.
+        batches: Its rows, with mapped columns only.
+        mapped: The names behind the numbers of the columns.
+    """
+    for batch in batches:
+        names = [_FILE, _BLOCK, *(f"c{mapped.index(name)}" for name in batch.schema.names)]
+        places = [pa.array([path] * batch.num_rows, pa.string()), pa.array([0] * batch.num_rows, pa.int64())]
+        yield pa.RecordBatch.from_arrays([*places, *batch.columns], names)
 
 
 def make_place_columns() -> "tuple[Column, Column]":

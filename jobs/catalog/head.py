@@ -9,8 +9,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
+from urllib.parse import unquote
 
 import fsspec
 import pyarrow as pa
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 
 from jobs.catalog.archives import (
     MAX_ARRAY_BYTES,
+    check_array_sizes,
     choose_data_files,
     detect_format,
     iter_chunks,
@@ -25,7 +27,7 @@ from jobs.catalog.archives import (
     open_members,
     take_bytes,
 )
-from jobs.catalog.mapping import catalog_folder
+from jobs.catalog.mapping import catalog_folder, has_pattern
 from jobs.catalog.parts import has_subfolders, list_local_files
 from jobs.catalog.records import (
     HEAD_BYTES,
@@ -42,6 +44,11 @@ from jobs.catalog.records import (
 from jobs.catalog.xml_records import parse_xml
 from jobs.errors import MoonError
 from schemas.source_mapping import SourceFormat, SourceMapping
+from schemas.uri import is_web
+
+NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+READ_ERRORS = (OSError, EOFError, ValueError, ImportError, pa.ArrowException)
+"""What reading a file raises where it is broken, is not there, or its store has no driver."""
 
 MAX_OBJECT_BYTES = 8 << 20
 """A longer text that is no complete JSON value is broken: no product's record is as long."""
@@ -52,12 +59,14 @@ class CatalogHead:
     """The first records of a catalogue.
 
     Attributes:
-        files: All files of the catalogue; the records are those of the first.
+        files: All files of the catalogue, sorted; the records are those of the first.
         format: Their format.
         columns: Names in the order of the source; of JSON, those that occur in the records.
         records: The first records, or what is wrong with each.
         whole: Whether `records` are all records of the first file.
         duplicate_columns: Names that the heading has more than once.
+        partitions: Of each file, the columns that its ``name=value`` folders are (Parquet).
+        has_subfolders: Whether files lie in folders that are no partitions.
     """
 
     files: list[str]
@@ -66,6 +75,8 @@ class CatalogHead:
     records: list[ParsedRecord]
     whole: bool
     duplicate_columns: list[str] = field(default_factory=list)
+    partitions: list[dict[str, str | None]] = field(default_factory=list)
+    has_subfolders: bool = False
 
 
 def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = None) -> CatalogHead:
@@ -81,12 +92,13 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
     """
     kind = mapping.format if mapping else "auto"
     try:
-        files, chosen = list_catalog_files(catalog, kind)
+        files, chosen, are_folders = _list_files(catalog, kind)
         with fsspec.open(files[0], "rb") as file:
             if chosen == "parquet":
                 columns, records, whole = _read_parquet(file, limit)
             else:
-                stream: Any = next(open_members(files[0], file))[1]
+                members = open_members(files[0], file)  # an archive is open as long as this is
+                stream: Any = next(members)[1]
                 if stream is file:
                     stream = io.BufferedReader(file, HEAD_BYTES)
                 if chosen == "json" and kind == "auto":
@@ -96,14 +108,20 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
                 pieces = iterate(stream, mapping.encoding if mapping and chosen != "xml" else None)
                 delimiter = mapping.delimiter if mapping else None
                 columns, records, whole = _read_text(pieces, chosen, limit, delimiter)
-    except (OSError, ValueError, ImportError, pa.ArrowException) as error:
+        if chosen == "json":
+            check_array_sizes({file: Path(file).stat().st_size for file in files if "://" not in file})
+    except READ_ERRORS as error:
         raise MoonError(f"cannot read {catalog}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    partitions = [read_partitions(file, catalog) if chosen == "parquet" else {} for file in files]
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if chosen == "parquet":
-        columns, records = _add_partition_columns(files[0], catalog, columns, records)
+        columns = [*columns, *partitions[0]]
+        records = [ParsedRecord({**(parsed.record or {}), **partitions[0]}, parsed.error) for parsed in records]
     elif chosen != "csv":
         columns = list(dict.fromkeys(name for parsed in records for name in parsed.record or ()))
-    return CatalogHead(files, chosen, list(dict.fromkeys(columns)), records, whole, twice)
+    return CatalogHead(
+        files, chosen, list(dict.fromkeys(columns)), records, whole, twice, partitions, has_subfolders=are_folders
+    )
 
 
 def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[str], CatalogFormat]:
@@ -113,8 +131,19 @@ def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[
         MoonError: There are none.
         UnreadableFileError: A run would not read all parts of the catalogue, or they are of several formats.
     """
+    files, chosen, _ = _list_files(catalog, kind)
+    return files, chosen
+
+
+def _list_files(catalog: str, kind: SourceFormat) -> tuple[list[str], CatalogFormat, bool]:
+    """Return files and format as `list_catalog_files`, and whether files lie in folders that are no partitions."""
     if "://" in catalog and not catalog.startswith("file://"):
-        return [catalog], detect_format(catalog, [catalog], kind, {}) if guess_catalog_format(catalog) else "csv"
+        if is_web(catalog) or (guess_catalog_format(catalog) and not has_pattern(catalog)):
+            known = guess_catalog_format(catalog) is not None
+            return [catalog], detect_format(catalog, [catalog], kind, {}) if known else "csv", False
+        found = _list_objects(catalog)
+        names, chosen = choose_data_files(catalog, found, kind)
+        return [found[one][0] for one in names], chosen, has_subfolders(names)
     name = catalog.removeprefix("file://")
     if "{date}" in name:
         days = _list_matches(name.replace("{date}", "????-??-??"))
@@ -132,8 +161,27 @@ def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[
     if not found:
         raise MoonError(f"there is no catalogue at {name}: no such file or folder, or nothing in it")
     names, chosen = choose_data_files(name, found, kind)
-    has_subfolders(names)  # stops where a run would
-    return [found[one][0] for one in names], chosen
+    return [found[one][0] for one in names], chosen, has_subfolders(names)
+
+
+def _list_objects(catalog: str) -> dict[str, tuple[str, int]]:
+    """Return (URI, bytes) of the files of a catalogue in an object store, by the path relative to its folder."""
+    store, path = fsspec.url_to_fs(catalog)
+    if "{date}" in path:
+        days = sorted(store.glob(path.replace("{date}", "????-??-??")))
+        if not days:
+            raise MoonError(f"there is no {catalog} for any date")
+        path = days[-1]
+    folder = path if store.isdir(path) else store._strip_protocol(catalog_folder(catalog))
+    files: dict[str, dict[str, Any]] = {}
+    for match in [path] if store.exists(path) else sorted(store.glob(path)):
+        files |= {name: info for name, info in store.find(match, detail=True).items() if info["type"] == "file"}
+    if not files:
+        raise MoonError(f"there is no catalogue at {catalog}: no such file or folder, or nothing in it")
+    return {
+        PurePosixPath(name).relative_to(folder).as_posix(): (store.unstrip_protocol(name), info["size"] or 0)
+        for name, info in files.items()
+    }
 
 
 def _list_matches(pattern: str) -> list[str]:
@@ -141,15 +189,12 @@ def _list_matches(pattern: str) -> list[str]:
     return sorted(str(p) for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
 
-def _add_partition_columns(
-    file: str, catalog: str, columns: list[str], records: list[ParsedRecord]
-) -> tuple[list[str], list[ParsedRecord]]:
-    """Return columns and records with the columns of the ``name=value`` folders between the catalogue and the file."""
-    if "://" in file or not Path(catalog).is_dir():
-        return columns, records
-    folders = Path(file).parent.relative_to(catalog).parts
-    values = dict(part.split("=", 1) for part in folders if "=" in part)
-    return [*columns, *values], [ParsedRecord({**(p.record or {}), **values}, p.error) for p in records]
+def read_partitions(file: str, catalog: str) -> dict[str, str | None]:
+    """Return the values of the ``name=value`` folders between a catalogue and one of its files, as Spark reads them."""
+    start = catalog.rstrip("/") + "/"
+    folders = PurePosixPath(file[len(start) :]).parent.parts if file.startswith(start) else ()
+    pairs = [part.split("=", 1) for part in folders if "=" in part]
+    return {name: None if value == NULL_PARTITION else unquote(value) for name, value in pairs}
 
 
 _Read = tuple[list[str], list[ParsedRecord], bool]
@@ -175,12 +220,21 @@ def _read_text(pieces: Iterator[bytes], kind: CatalogFormat, limit: int, delimit
         return _take_head([], parse_xml(pieces), limit)
     if kind == "jsonl":
         return _take_head([], (parse_json_line(line) for line in pieces if not is_blank(line)), limit)
+    return _take_head([], iter_json(pieces), limit)
+
+
+def iter_json(pieces: Iterator[bytes]) -> Iterator[ParsedRecord]:
+    """Yield the records of a JSON document, an array or an object that wraps one, given in chunks of any size.
+
+    Raises:
+        ValueError: The document is broken as a whole; also after some of its records, where the damage is behind them.
+    """
     first = next((chunk for chunk in pieces if not is_blank(chunk)), b"")
     if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-        return _take_head([], iter(_Array(chain([first], pieces))), limit)
+        yield from _Array(chain([first], pieces))
+        return
     # An object that wraps the array: only its end tells which of its values it is.
-    document = b"".join(chain([first], take_bytes(pieces, MAX_ARRAY_BYTES)))
-    return _take_head([], iter(parse_json_array(document)), limit)
+    yield from parse_json_array(b"".join(chain([first], take_bytes(pieces, MAX_ARRAY_BYTES))))
 
 
 def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) -> _Read:
@@ -204,11 +258,13 @@ class _Array:
         """
         self._expect("[")
         if self._peek() == "]":
-            return
-        while True:
+            self._expect("]")
+        else:
             yield make_record(self._read_item())
-            if self._expect(",]") == "]":
-                return
+            while self._expect(",]") == ",":
+                yield make_record(self._read_item())
+        if self._peek():
+            raise ValueError(f"not a JSON array: found {self._text[:20]!r} after its end")
 
     def _read_more(self) -> bool:
         chunk = next(self._chunks, b"")

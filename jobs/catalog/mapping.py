@@ -26,6 +26,11 @@ def catalog_folder(path: str) -> str:
     return f"{scheme}://{folder}" if scheme else folder
 
 
+def has_pattern(path: str) -> bool:
+    """Return whether a catalogue's name has characters of a glob, or the ``{date}`` of a run."""
+    return bool(_GLOB.search(path))
+
+
 def list_mapping_files(folder: Path) -> list[Path]:
     """Return where the mapping of a catalogue in a folder is looked for, the first choice first."""
     return [folder / "mapping.toml", folder.parent / "mapping.toml"]

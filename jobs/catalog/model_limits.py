@@ -4,57 +4,109 @@ Only the checkpoint's configuration and tokenizer are read; no weights, and neit
 """
 
 import json
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from moon_model.fingerprint import CONFIG_FILE, TOKENIZER_FILE, resolve_model_folder
+from moon_model.fingerprint import CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE, resolve_model_folder
 from moon_model.product import Product, format_texts
+from moon_model.tokenization import encode_text, is_lowercased
+from schemas.product import canonicalise_product
 from schemas.source import MappedRow
 
+COMPACT_MODEL_TYPE = "moon_compact"
 MAX_MEASURED_PRODUCTS = 10_000
 """Products whose text is cut into tokens, which takes about a second in all."""
 
+BUDGETS = {"titles": "title", "descriptions": "description", "categories": "category", "attributes": "attribute"}
+"""Texts in the order of `moon_model.product.format_texts`: their names in messages and in the configuration."""
 
-def describe_cuts(rows: Sequence[MappedRow], checkpoint: str | None) -> list[str]:
-    """Return a sentence for each part of which some products have more than the model reads.
+log = logging.getLogger(__name__)
+
+
+class CutCounter:
+    """Counts products of which a model does not read all images or all of a text.
 
     Args:
-        rows: Products as mapped.
-        checkpoint: Folder of the model; None is the shipped one. One that is incomplete gives none.
+        checkpoint: Folder of the model; None is the shipped one. One that is incomplete counts nothing.
+
+    Attributes:
+        max_images: Images of a product that the model sees; None where it is not known.
     """
-    try:
-        folder = resolve_model_folder(checkpoint)
-        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-    except Exception:  # tokenizers raises plain Exception; a check says no less without this remark
-        return []
-    budgets = {"titles": "title", "descriptions": "description", "categories": "category", "attributes": "attribute"}
-    over: dict[str, list[str]] = {name: [] for name in ("images", *budgets)}
-    good = [row for row in rows if row.row_error is None][:MAX_MEASURED_PRODUCTS]
-    for row in good:
-        if len(row.images) > config.get("max_images", len(row.images)):
-            over["images"].append(row.product_id or "")
-        for name, text in zip(budgets, _list_texts(row), strict=True):
-            budget = config.get(f"max_{budgets[name]}_tokens")
-            # A token has at least one character.
-            if budget and len(text) > budget and len(tokenizer.encode(text, add_special_tokens=False).ids) > budget:
-                over[name].append(row.product_id or "")
-    limits = {"images": f"{config.get('max_images')} images"}
-    limits |= {name: f"{config.get(f'max_{kind}_tokens')} tokens of {name}" for name, kind in budgets.items()}
-    return [
-        f"{len(ids):,} of {len(good):,} products have more than the {limits[name]} that the model reads, such as "
-        f"product {ids[0]!r}; the rest does not change its vector"
-        for name, ids in over.items()
-        if ids
-    ]
+
+    def __init__(self, checkpoint: str | None) -> None:
+        self.max_images: int | None = None
+        self._measured = 0
+        self._counts: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+        self._config: dict[str, Any] = {}
+        self._tokenise: Callable[[str], int] | None = None
+        try:
+            folder = resolve_model_folder(checkpoint)
+            self._config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            self.max_images = self._config.get("max_images")
+            self._tokenise = _load_token_counter(folder, self._config)
+        except Exception:  # tokenizers raises plain Exception; a check says no less without this remark
+            log.debug("no budgets of %s", checkpoint, exc_info=True)
+
+    def add(self, row: MappedRow) -> None:
+        """Count a product as mapped; one that cannot be read, and those after the first 10,000, are not measured."""
+        if self._tokenise is None or row.row_error is not None or self._measured >= MAX_MEASURED_PRODUCTS:
+            return
+        self._measured += 1
+        over = ["images"] if self.max_images and len(row.images) > self.max_images else []
+        for name, text in zip(BUDGETS, format_texts(_make_product(row)), strict=True):
+            budget = self._config.get(f"max_{BUDGETS[name]}_tokens")
+            # A token has at least one byte, and the lower case of a letter at most twice as many.
+            if budget and 2 * len(text.encode()) >= budget and self._tokenise(text) > budget:
+                over.append(name)
+        for name in over:
+            self._counts[name] += 1
+            self._examples.setdefault(name, row.product_id or "")
+
+    def describe(self) -> list[str]:
+        """Return a sentence for each part of which some products have more than the model reads."""
+        limits = {"images": f"{self.max_images} images"}
+        limits |= {name: f"{self._config.get(f'max_{kind}_tokens')} tokens of {name}" for name, kind in BUDGETS.items()}
+        return [
+            f"{self._counts[name]:,} of {self._measured:,} products have more than the {limits[name]} that the model "
+            f"reads, such as product {self._examples[name]!r}; the rest does not change its vector"
+            for name in ("images", *BUDGETS)
+            if self._counts[name]
+        ]
 
 
-def _list_texts(row: MappedRow) -> list[str]:
-    """Return title, description, category and attributes as the processor tokenises them."""
-    product = Product(
-        id="", title=row.title or "", description=row.description or "", category=tuple(row.category),
-        attributes=row.attributes or {},
-    )  # fmt: skip
-    return [f" {text.lower()}" for text in format_texts(product)]
+def describe_cuts(rows: Iterable[MappedRow], checkpoint: str | None) -> list[str]:
+    """Return what `CutCounter` says of products as mapped."""
+    counter = CutCounter(checkpoint)
+    for row in rows:
+        counter.add(row)
+    return counter.describe()
+
+
+def _load_token_counter(folder: Path, config: dict[str, Any]) -> Callable[[str], int]:
+    """Return a function that counts a text's tokens as the model's processor makes them."""
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    tokenizer.encode_special_tokens = True  # as the processor
+    file = folder / PROCESSOR_FILE
+    stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    lowercase = is_lowercased(
+        stored.get("lowercase"), compact=config["base_config"]["model_type"] == COMPACT_MODEL_TYPE
+    )
+    return lambda text: len(encode_text(tokenizer, text, lowercase=lowercase))
+
+
+def _make_product(row: MappedRow) -> Product:
+    """Return a row as the processor gets it: in canonical form, without HTML."""
+    product = canonicalise_product(
+        title=row.title,
+        description=row.description,
+        category=row.category,
+        attributes=row.attributes,
+        images=(),
+    )
+    return Product("", product.title, product.description, product.category, product.attributes)

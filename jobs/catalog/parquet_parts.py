@@ -4,7 +4,7 @@ Spark takes the schema of one file for all and reads nulls where another has non
 file for a type of a column that nobody needs. So the driver reads every footer first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -92,8 +92,8 @@ def scan_parquet_files(
     """
     in_files = {name for footer in footers.values() for name in footer.names}
     needed = [name for name in mapped if name in in_files and name not in partitions]
-    _check_columns(footers, needed)
-    as_text = _find_mixed_types(footers, needed)
+    check_footers(footers, needed)
+    as_text = find_mixed_types(footers, needed)
     groups: dict[str, list[str]] = {}
     for file, footer in footers.items():
         groups.setdefault(footer.layout, []).append(file)
@@ -109,6 +109,45 @@ def scan_parquet_files(
         ]
         frames.append(table.select(*make_place_columns(), *numbered))
     return reduce(lambda left, right: left.unionByName(right), frames)
+
+
+def check_footers(footers: Mapping[str, ParquetFooter], needed: Sequence[str]) -> None:
+    """Stop for a file that lacks a column which another one has.
+
+    Args:
+        footers: by file.
+        needed: mapped columns that some file has.
+
+    Raises:
+        UnreadableFileError: with the file and the columns.
+    """
+    for file, footer in footers.items():
+        if lacking := [name for name in needed if name not in footer.names]:
+            raise UnreadableFileError(
+                f"{file} lacks {', '.join(map(repr, lacking))}: the mapping names it, and other files of the delivery "
+                "have it. Deliver the file again, or take it out of the mapping"
+            )
+
+
+def find_mixed_types(footers: Mapping[str, ParquetFooter], needed: Sequence[str]) -> set[str]:
+    """Return the columns that have several types, all of which can be read as text.
+
+    Args:
+        footers: by file.
+        needed: columns that all files have.
+
+    Raises:
+        UnreadableFileError: the types cannot be read together.
+    """
+    mixed = set()
+    for name in needed:
+        kinds = {footer.types[name]: file for file, footer in footers.items()}
+        if len(kinds) > 1:
+            if any(kind.startswith(("ARRAY", "MAP", "STRUCT")) for kind in kinds):
+                listed = "; ".join(f"{kind} in {file}" for kind, file in kinds.items())
+                raise UnreadableFileError(f"the column {name!r} has several types: {listed}. Deliver one of them")
+            mixed.add(name)
+    return mixed
 
 
 def _read_footer(session: "SparkSession", file: str, mapped: set[str]) -> ParquetFooter:
@@ -141,28 +180,6 @@ def _read_footer(session: "SparkSession", file: str, mapped: set[str]) -> Parque
                 f"{file}: the column {name!r} has a type that cannot be read ({field})"
             ) from error
     return ParquetFooter(names, types, nanoseconds)
-
-
-def _check_columns(footers: dict[str, ParquetFooter], needed: Sequence[str]) -> None:
-    for file, footer in footers.items():
-        if lacking := [name for name in needed if name not in footer.names]:
-            raise UnreadableFileError(
-                f"{file} lacks {', '.join(map(repr, lacking))}: the mapping names it, and other files of the delivery "
-                "have it. Deliver the file again, or take it out of the mapping"
-            )
-
-
-def _find_mixed_types(footers: dict[str, ParquetFooter], needed: Sequence[str]) -> set[str]:
-    """Return the columns that have several types, all of which can be read as text."""
-    mixed = set()
-    for name in needed:
-        kinds = {footer.types[name]: file for file, footer in footers.items()}
-        if len(kinds) > 1:
-            if any(kind.startswith(("ARRAY", "MAP", "STRUCT")) for kind in kinds):
-                listed = "; ".join(f"{kind} in {file}" for kind, file in kinds.items())
-                raise UnreadableFileError(f"the column {name!r} has several types: {listed}. Deliver one of them")
-            mixed.add(name)
-    return mixed
 
 
 def _read_column(footer: ParquetFooter, name: str, as_text: set[str]) -> "Column":

@@ -151,6 +151,10 @@ def parse_json_array(document: bytes) -> list[ParsedRecord]:
     return [make_record(item) for item in items]
 
 
+class _RecordError(ValueError):
+    """What is wrong with one record; errors of where the lines come from are others, and end the file."""
+
+
 class CsvRecords:
     """The records of one CSV file: quotes doubled inside quotes, line ends LF or CRLF, UTF-8 with or without a BOM.
 
@@ -195,7 +199,7 @@ class CsvRecords:
         for self.delimiter in (delimiter,) if delimiter else CSV_DELIMITERS:
             try:
                 candidates[self.delimiter] = self._read_fields() or []
-            except (ValueError, csv.Error) as error:
+            except (_RecordError, csv.Error) as error:
                 problem = problem or error
             self._returned.extendleft(reversed(self._record_lines))
         if not candidates:
@@ -207,7 +211,7 @@ class CsvRecords:
     def _read_record(self) -> ParsedRecord | None:
         try:
             fields = self._read_fields()
-        except (ValueError, csv.Error) as error:
+        except (_RecordError, csv.Error) as error:
             # The first line is lost; those after it may be good records that a stray quote took in.
             self._returned.extendleft(reversed(self._record_lines[1:]))
             return ParsedRecord(None, f"not a CSV record: {error}", self._salvage_first_field())
@@ -247,7 +251,7 @@ class CsvRecords:
             self._record_lines.append(line)
             size += len(line) + 1
             if size > MAX_CSV_RECORD_BYTES and len(self._record_lines) > 1:
-                raise ValueError(f"a quote stays open for more than {MAX_CSV_RECORD_BYTES:,} bytes")
+                raise _RecordError(f"a quote stays open for more than {MAX_CSV_RECORD_BYTES:,} bytes")
             yield _decode(line).removesuffix("\r") + "\n"
 
 
@@ -256,7 +260,7 @@ def _decode(data: bytes) -> str:
     try:
         return data.decode().removeprefix(_BOM)
     except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}: {data[error.start : error.end]!r}") from error
+        raise _RecordError(f"not UTF-8 at byte {error.start}: {data[error.start : error.end]!r}") from error
 
 
 def make_record(item: Any) -> ParsedRecord:

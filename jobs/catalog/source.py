@@ -28,6 +28,7 @@ from jobs.catalog.mapping import catalog_folder, list_mapping_files
 from jobs.catalog.parquet_parts import open_parquet_session, read_footers, scan_parquet_files
 from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat
+from jobs.catalog.survey import Survey, is_complete, unite_columns
 from jobs.errors import NightStoppedError
 from jobs.spark.worker_errors import describe_java_error, is_worker_error, read_worker_message
 from jobs.state.run_context import RunContext
@@ -153,7 +154,7 @@ def open_source(context: RunContext) -> CatalogSource:
     return CatalogSource(rows, read, survey.counts, mapping, image_base, delivery.has_subfolders)
 
 
-def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> "tuple[DataFrame, _Survey]":
+def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> "tuple[DataFrame, Survey]":
     """Return the rows of a delivery, and what one pass over all of it found."""
     if delivery.kind != "parquet":
         rows = scan_blocks(spark, delivery.files, delivery.kind, mapping.encoding)
@@ -169,27 +170,10 @@ def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> 
     columns = list(dict.fromkeys([name for footer in footers.values() for name in footer.names] + delivery.partitions))
     base = to_spark_path(catalog_folder(delivery.path))
     rows = scan_parquet_files(session, footers, base, delivery.partitions, mapped)
-    return rows, _Survey(count_rows_by_block(rows), columns, is_complete=True)
+    return rows, Survey(count_rows_by_block(rows), columns, is_complete=True)
 
 
-@dataclass(frozen=True)
-class _Survey:
-    """The result of one pass over the whole catalogue.
-
-    Attributes:
-        counts: Records of every block.
-        columns: The source's columns.
-        is_complete: Whether no record can have a column that is not listed, today or another day.
-        is_whole: Whether all records were looked at.
-    """
-
-    counts: dict[CatalogBlock, int]
-    columns: list[str]
-    is_complete: bool
-    is_whole: bool = False
-
-
-def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> _Survey:
+def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> Survey:
     """Count the records of a text format and list their columns.
 
     Raises:
@@ -202,16 +186,10 @@ def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> _
     if problem:
         raise UnreadableFileError(problem)
     columns = [json.loads(row.columns) for row in summaries]
-    # CSV: every record has all columns of its file, so a column that one of several files lacks is missing.
-    if kind == "csv":
-        columns = [[name for name in names if all(name in other for other in columns)] for names in columns]
-    union = list(dict.fromkeys(name for names in columns for name in names))
-    # JSON Lines: a line is a record, and later lines may have more columns than the sample.
-    if kind == "jsonl":
-        return _Survey(count_rows_by_block(rows), union, is_complete=False)
+    if kind == "jsonl":  # a line is a record
+        return Survey(count_rows_by_block(rows), unite_columns(kind, columns), is_complete=is_complete(kind))
     counts = {(row.file, row.block): row.records for row in summaries}
-    # XML: an element that no product has today may be there tomorrow.
-    return _Survey(counts, union, is_complete=kind != "xml", is_whole=True)
+    return Survey(counts, unite_columns(kind, columns), is_complete=is_complete(kind), is_whole=True)
 
 
 def _report_encoding(rows: "DataFrame") -> None:
@@ -253,16 +231,14 @@ def _make_summary(file: str, block: int, records: int, columns: list[str], probl
     return pa.RecordBatch.from_arrays([pa.array(value) for value in values], names)
 
 
-def _check_columns(path: str, mapping: SourceMapping, survey: _Survey) -> None:
+def _check_columns(path: str, mapping: SourceMapping, survey: Survey) -> None:
     """Stop for a mapped column that the source lacks; in a sample only id and title must occur."""
-    missing = mapping.find_missing_columns(survey.columns) if survey.columns else {}
-    required = missing if survey.is_complete else (mapping.id, mapping.title)
-    needed = {name: near for name, near in missing.items() if name in required}
+    missing, needed = survey.find_missing(mapping)
     if needed:
         words = [f"{name!r}" + (f" (did you mean {near!r}?)" if near else "") for name, near in needed.items()]
         raise NightStoppedError(
             f"the mapping names {', '.join(words)}, but the catalogue {path} has only the columns "
-            f"{', '.join(map(repr, survey.columns[:50]))}. Correct the mapping; `moon check-source` shows both"
+            f"{', '.join(map(repr, (survey.columns or [])[:50]))}. Correct the mapping; `moon check-source` shows both"
         )
     if missing:
         looked = "" if survey.is_whole else f" among the first {SAMPLED_RECORDS}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jobs.commands import options
 from jobs.commands.output import make_console, print_json, print_line
@@ -26,11 +27,14 @@ def check_catalog(
         Path | None, typer.Option("--out", metavar="FILE", help="Save the suggested mapping here (TOML).")
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="Rows to show.")] = 5,
+    read_rows: Annotated[
+        int, typer.Option("--read-rows", min=1, help="Rows to read of all files together; all: the forecast is exact.")
+    ] = 100_000,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show how a catalogue would be read, suggest a mapping when there is none, and say what is wrong.
+    """Show how a catalogue would be read, suggest a mapping when there is none, and say what a night would do.
 
-    Reads the first 100 records and a few image headers; writes nothing but --out. Exit status 1: a night would stop.
+    Reads all files and a few image headers; writes nothing but --out. Exit status 1: a night would stop.
 
     [dim]moon check-source --catalog shop/products.csv --out shop/mapping.toml[/]
     """
@@ -41,7 +45,16 @@ def check_catalog(
     settings = Settings().replace(catalog=catalog, mapping=mapping)
     if not settings.catalog:
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
-    found = check_source(settings.catalog, settings, max_rows=rows)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=make_console(stderr=True, quiet=as_json), transient=True,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("")
+
+        def show(count: int, part: int) -> None:
+            progress.update(task, description=f"{count:,} rows read, file {part:,}")
+
+        found = check_source(settings.catalog, settings, max_rows=rows, read_rows=read_rows, show_progress=show)
     if as_json:
         print_json(build_check_document(found))
     else:

@@ -14,7 +14,7 @@ from jobs.lake.store import Lake
 from schemas.product import SHA256_PREFIX
 from schemas.tables import IMAGE_VERSIONS, STORED_IMAGES
 from schemas.uri import WEB_SCHEMES
-from validation.reasons import Reason
+from validation.reasons import UNREACHED, Reason
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,8 +25,6 @@ OUTCOMES = ("fetched", "not_modified", STORED, REFUSED, UNREACHABLE)
 
 RETRY_NIGHTS = (1, 2, 4, 7)
 """Nights after which a photo is asked for again that failed on one, two, three, or more nights in a row."""
-
-UNREACHED = (Reason.IMAGE_MISSING, Reason.IMAGE_UNREACHABLE)
 
 _STORED_TYPE = "struct<pack string, offset bigint, size bigint, checksum bigint>"
 _FAILURE_TYPE = "struct<reason string, detail string>"

@@ -1,21 +1,25 @@
-"""The photos of the rows that check-source shows: their headers, and how hosts answer for those by URL."""
+"""The photos that check-source looks at: the headers of the first products' ones, of others whether files are there."""
 
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
+from jobs.catalog.delivery_judge import PhotoVerdict
 from jobs.catalog.extent import estimate_records
 from jobs.catalog.head import CatalogHead
+from jobs.catalog.part_reader import PartReader
 from jobs.images.answers import FAILED
 from jobs.images.fetcher import FetchPolicy, fetch_photos
 from jobs.images.hosts import ForbiddenAddressError
-from jobs.images.reading import read_image
+from jobs.images.reading import read_image, read_image_version
 from jobs.stages.estimate import FetchEstimate
 from moon_model.images import IMAGE_FORMATS, BadImageError
-from schemas.uri import is_under, is_web
-from validation.reasons import Reason
+from schemas.source import MappedRow
+from schemas.uri import FILE_SCHEME, is_under, is_web
+from validation.reasons import UNREACHED, Reason
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,77 @@ class ImageHeader:
     format: str | None = None
     problem: str | None = None
     size: int | None = None
+
+
+class PhotoCheck:
+    """Looks at the photos of products, one product after the other; of the first ones it opens them.
+
+    Args:
+        roots: Canonical URIs of the folders that images may come from.
+        policy: How hosts are asked.
+        max_opened: Products whose photos are opened. Of others only the local files that are missing or may not be read
+            are; photos of stores and by URL are neither opened nor asked for.
+        max_images: Photos of a product that the model sees; None: all.
+
+    Attributes:
+        headers: What was opened, by URI.
+        total: Photos of all products.
+        inside: Of them, those under the roots that are read in place.
+        by_url: Addresses of photos under the roots that a night fetches.
+        problems: Of the photos in `inside`, how many have which reason code.
+        examples: Reason code and what is wrong with the first one, by reason code.
+        unopened: Photos that were not opened and may turn out to be unusable.
+    """
+
+    def __init__(
+        self, roots: tuple[str, ...], policy: FetchPolicy, max_opened: int, max_images: int | None = None
+    ) -> None:
+        self.headers: dict[str, ImageHeader] = {}
+        self.total = self.inside = self.unopened = 0
+        self.by_url: set[str] = set()
+        self.problems: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self._roots = roots
+        self._policy = policy
+        self._max_opened = max_opened
+        self._max_images = max_images
+        self._products = 0
+
+    def judge(self, row: MappedRow, is_refused: bool) -> PhotoVerdict:
+        """Return what is known of a product's photos that the model would see; a refused row's are only counted."""
+        self._products += 1
+        problems = [self._find_problem(image.uri) for image in row.images]
+        self.total += len(problems)
+        found = problems[: self._max_images]
+        reasons = [problem.partition(":")[0] for problem in found if problem]
+        if not is_refused:
+            self.unopened += sum(image.uri not in self.headers for image in row.images[: self._max_images])
+        unreached = sum(reason in UNREACHED for reason in reasons)
+        return PhotoVerdict(len(found), unreached, is_lost=len(reasons) == len(found) > 0)
+
+    def ask_hosts(self, uris: Sequence[str]) -> None:
+        """Open those of some photos that are not opened yet: those by URL, and those outside the roots."""
+        self.headers |= read_image_headers([uri for uri in uris if uri not in self.headers], self._roots, self._policy)
+
+    def _find_problem(self, uri: str) -> str | None:
+        """Return the reason code of a photo that is read in place and what is wrong with it; None for a good one."""
+        if not is_under(uri, self._roots):
+            return None
+        if is_web(uri):
+            self.by_url.add(uri)
+            return None
+        self.inside += 1
+        if uri not in self.headers and (self._products <= self._max_opened or self._is_broken_file(uri)):
+            self.headers[uri] = read_image_header(uri, self._roots)
+        problem = self.headers[uri].problem if uri in self.headers else None
+        if problem:
+            reason = problem.partition(":")[0]
+            self.problems[reason] += 1
+            self.examples.setdefault(reason, problem)
+        return problem
+
+    def _is_broken_file(self, uri: str) -> bool:
+        return uri.startswith(FILE_SCHEME) and read_image_version(uri, self._roots) is None
 
 
 def read_image_headers(uris: Sequence[str], roots: tuple[str, ...], policy: FetchPolicy) -> dict[str, ImageHeader]:
@@ -63,19 +138,20 @@ def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
         return ImageHeader(uri, problem=f"{error.reason}: {error.detail}")
 
 
-def describe_first_fetch(head: CatalogHead, photos: int, photo_bytes: float | None) -> str:
+def describe_first_fetch(head: CatalogHead, reader: PartReader, photos: int, photo_bytes: float | None) -> str:
     """Return what the first fetch of all photos by URL of a delivery is expected to need, as a sentence.
 
     Args:
         head: The first records of the delivery.
+        reader: The records that were read.
         photos: Addresses that these records name.
         photo_bytes: Size of a photo; None where no host was asked.
     """
-    records = estimate_records(head)
+    records = reader.rows if reader.is_whole else estimate_records(head)
     if records is None:
         return f"where the delivery names a million: {FetchEstimate(1_000_000, 1_000_000, photo_bytes)}"
-    total = photos * records // max(len(head.records), 1)
-    extent = "the delivery" if records == len(head.records) else f"the delivery of about {records:,} records"
+    total = photos * records // max(reader.rows, 1)
+    extent = "the delivery" if reader.is_whole else f"the delivery of about {records:,} records"
     return f"{extent}: {FetchEstimate(total, total, photo_bytes)}"
 
 

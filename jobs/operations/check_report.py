@@ -12,6 +12,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from jobs.catalog.part_reader import PartReader
 from jobs.operations.check_photos import ImageHeader
 from jobs.operations.check_source import CheckResult
 from schemas.source import MappedRow
@@ -38,26 +39,77 @@ def print_check(check: CheckResult, console: Console) -> None:
 
 
 def predict_night(check: CheckResult) -> str:
-    """Return what a night with this mapping would do with the rows that were read, as one sentence."""
+    """Return what a night with this mapping would do with the delivery, and how sure that is."""
     if not check.is_usable:
         error = next(finding.text for finding in check.findings if finding.level == "error")
-        return f"A night would stop: {error}"
+        text = f"A night would stop: {error}"
+        # Of what was counted it matters whether all was.
+        is_counted = check.night is not None and error in check.night.forecast.stops
+        return f"{text}. {_describe_extent(check, check.reader)}" if is_counted and check.reader else text
     start = "A night can use this catalogue"
-    if check.head is None:
+    if check.night is None or check.reader is None:
         return f"{start}."
-    read = len(check.head.records)
-    extent = f"all {read:,}" if check.head.whole else f"the first {read:,}"
-    served = check.judged - len(check.refusals)
-    text = f"{start}: of {extent} rows it would serve {served:,} of {check.judged:,} products"
-    if check.refusals:
-        reasons = Counter(refusal.reason for refusal in check.refusals).most_common()
-        counts = ", ".join(f"{reason}: {count:,}" for reason, count in reasons)
-        text += f", refuse {len(check.refusals):,} ({counts})"
-    if check.left_out:
-        text += f", leave out {check.left_out:,} rows"
-    if check.has_tripped:
-        text += "; it would stop for that many refusals, unless it is the first of a collection"
+    night, refused = check.night, len(check.night.refusals)
+    served = night.judged - refused
+    of_day = f" of {night.day}" if night.day else ""
+    text = f"{start}: of {night.judged:,} products{of_day} it would serve {served:,} and refuse {refused:,}"
+    if refused:
+        text += f" ({', '.join(f'{reason}: {count:,}' for reason, count in _count_reasons(check))})"
+    if night.left_out:
+        text += f", and leave out {night.left_out:,} rows"
+    return f"{text}. {_describe_extent(check, check.reader)} {_predict_second_night(check)}"
+
+
+def _describe_extent(check: CheckResult, reader: PartReader) -> str:
+    """Return whether the prediction is exact, or of how many rows it is an estimate."""
+    rows = f"{reader.rows:,} rows"
+    files = f" of {len(reader.parts):,} files" if len(reader.parts) > 1 else ""
+    if not reader.is_whole:
+        unfinished = sum(not part.is_whole for part in reader.parts)
+        which = "the file goes on" if len(reader.parts) == 1 else f"{unfinished:,} of them go on"
+        return f"An estimate from the {rows}{files} that were read: {which}."
+    photos = f", unless some of {check.unopened:,} photos that were not opened are unusable" if check.unopened else ""
+    return f"Exact, of all {rows}{files}{photos}."
+
+
+def _predict_second_night(check: CheckResult) -> str:
+    if check.night is None:
+        return ""
+    forecast = check.night.forecast
+    if forecast.second_stops:
+        return f"A second night with the same delivery would stop: {'; '.join(forecast.second_stops)}."
+    text = "A second night with the same delivery would change nothing"
+    if forecast.least_accepted:
+        return f"{text}; in a collection whose last run refused less than {forecast.least_accepted:.1%} it would stop."
     return f"{text}."
+
+
+def _count_reasons(check: CheckResult) -> list[tuple[str, int]]:
+    """Return how many products a night would refuse for each reason, the most frequent first."""
+    refusals = check.night.refusals if check.night else ()
+    return Counter(str(refusal.reason) for refusal in refusals).most_common()
+
+
+def _build_forecast(check: CheckResult) -> dict[str, Any] | None:
+    """Return the prediction as numbers; None where no row could be judged."""
+    night, reader = check.night, check.reader
+    if night is None or reader is None:
+        return None
+    return {
+        "date": night.day or None,
+        "exact": reader.is_whole,
+        "rows_read": reader.rows,
+        "products": night.judged,
+        "served": night.judged - len(night.refusals),
+        "refused": len(night.refusals),
+        "reasons": dict(_count_reasons(check)),
+        "merged_rows": night.merged,
+        "left_out_rows": night.left_out,
+        "photos_not_opened": check.unopened,
+        "first_night_stops": [finding.text for finding in check.findings if finding.level == "error"],
+        "second_night_stops": list(night.forecast.second_stops),
+        "least_accepted_share": night.forecast.least_accepted,
+    }
 
 
 def build_check_document(check: CheckResult) -> dict[str, Any]:
@@ -68,6 +120,11 @@ def build_check_document(check: CheckResult) -> dict[str, Any]:
         "prediction": predict_night(check),
         "catalog": check.catalog,
         "files": head.files if head else [],
+        "parts": [
+            {"file": part.file, "rows": part.rows, "whole": part.is_whole, "problem": part.problem}
+            for part in (check.reader.parts if check.reader else [])
+        ],
+        "forecast": _build_forecast(check),
         "format": head.format if head else None,
         "columns": head.columns if head else [],
         "mapping_file": check.mapping_file,

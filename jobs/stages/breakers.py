@@ -10,10 +10,7 @@ from collections.abc import Mapping
 
 from jobs.errors import NightStoppedError, PhotosUnreachableError
 from jobs.state.run_context import RunContext
-from validation.breakers import Breaker, round_up_percent
-
-ACCEPTED_GROWTH = 0.05
-"""How much larger the share of refused rows may be than in the run that was served last."""
+from validation.breakers import Breaker, relax_refusals, round_up_percent
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +111,8 @@ def _make_refusal_breaker(
     """Return the breaker of refusals, whose limit is the override, else the setting or what was accepted before."""
     settings = context.settings
     max_refusals = settings.max_refusals if context.allow_refusals is None else context.allow_refusals
-    if accepted_share is not None and context.allow_refusals is None:
-        max_refusals = max(max_refusals, accepted_share + ACCEPTED_GROWTH)
+    if context.allow_refusals is None:
+        max_refusals = relax_refusals(max_refusals, accepted_share)
     return Breaker(refused, total, max_refusals, settings.breaker_floor)
 
 

@@ -22,7 +22,6 @@ from jobs.images.fetch_task import FetchJob, run_fetch_task
 from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
     OUTCOMES,
-    UNREACHED,
     apply_versions,
     select_due,
     select_failed,
@@ -38,6 +37,7 @@ from jobs.state.run_context import RunContext, StageResult
 from schemas.product import CatalogProduct, ImageRef, compute_content_hash
 from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES
 from schemas.uri import is_web
+from validation.reasons import UNREACHED
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

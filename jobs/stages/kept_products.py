@@ -8,7 +8,6 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.images.fetch_task import GONE_NIGHTS
-from jobs.images.versions import UNREACHED
 from jobs.lake.writing import AddedFile
 from jobs.serving.rows import read_changes
 from jobs.state.changes import ENCODED_OPS
@@ -16,7 +15,7 @@ from jobs.state.ledger import read_ledger
 from jobs.state.plan_record import Plan, list_earlier_plans
 from jobs.state.run_context import RunContext
 from schemas.tables import CONTENT_KEY, QUARANTINE, VECTORS
-from validation.reasons import Reason
+from validation.reasons import UNREACHED, Reason
 
 TEXT_COLUMNS = ("title", "description", "category", "attributes")
 

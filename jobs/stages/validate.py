@@ -15,6 +15,7 @@ import pyarrow as pa
 from deltalake.schema import Schema as DeltaSchema
 from pyspark.sql import functions as F
 
+from jobs.catalog.forecast import read_gate_limits, read_row_limits
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
 from jobs.lake.store import make_scope
@@ -26,7 +27,7 @@ from jobs.state.run_context import RunContext, StageResult
 from schemas.merging import MergeRules
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, ROW_ROLES, SNAPSHOTS
-from validation.gate import GateLimits, check_gate
+from validation.gate import check_gate
 from validation.metrics import compute_snapshot_metrics
 from validation.rules import RowLimits
 from validation.spark_rules import classify_rows
@@ -53,7 +54,7 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
     lake = context.lake
     if not lake.count(SNAPSHOTS.name, context.partition):
         raise NightStoppedError(f"no snapshot of {context.date}: run `moon pull --date {context.date}` first")
-    limits = read_row_limits(context)
+    limits = read_row_limits(context.settings, list_allowed_roots(context))
     rules = read_merge_rules(context)
     state = _compute_state(context, limits, rules)
     details = {"gate": "passed before"}
@@ -128,12 +129,6 @@ def _classify(
         _refresh_table(context, ROW_ROLES.name, state, marked, write_roles or list)
     _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
     return details
-
-
-def read_row_limits(context: RunContext) -> RowLimits:
-    """Return the numbers in the row rules for this run."""
-    settings = context.settings
-    return RowLimits(settings.max_title, settings.max_description, settings.max_images, list_allowed_roots(context))
 
 
 def canonicalise_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -251,7 +246,6 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *,
     Raises:
         NightStoppedError: A metric is outside its limits.
     """
-    settings = context.settings
     lake = context.lake
     earlier_date = _find_earlier_date(context)
     earlier = _read_judged_rows(context, earlier_date) if earlier_date else None
@@ -262,14 +256,9 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *,
     if earlier_date and is_merged != bool(lake.count(ROW_ROLES.name, {"date": earlier_date})):
         delivered = lake.count(SNAPSHOTS.name, context.partition)
         metrics["row_ratio"] = delivered / max(lake.count(SNAPSHOTS.name, {"date": earlier_date}), 1)
-    gate = GateLimits(
-        row_ratio=settings.min_row_ratio,
-        null_share=settings.max_null_share,
-        duplicate_share=settings.max_duplicate_share,
-        category_coverage=settings.min_category_coverage,
-        tolerated_rows=settings.breaker_floor,
+    result = check_gate(
+        metrics, read_gate_limits(context.settings), _list_columns(DeltaSchema.from_arrow(SNAPSHOTS.schema))
     )
-    result = check_gate(metrics, gate, _list_columns(DeltaSchema.from_arrow(SNAPSHOTS.schema)))
     name = f"{DATA_DOCS_FOLDER}/{context.date}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
     page = write_page(lake, name, result.page)
     if not result.has_passed:

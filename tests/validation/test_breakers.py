@@ -1,6 +1,6 @@
 import pytest
 
-from validation.breakers import Breaker, round_up_percent
+from validation.breakers import Breaker, relax_refusals, round_up_percent
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,9 @@ def test_the_advised_share_suffices_and_is_rounded_up():
     assert [round_up_percent(share) for share in (0.0, 0.14, 0.28, 0.5701, 0.999, 2.5)] == [0, 0.14, 0.28, 0.58, 1, 1]
     advised = Breaker(120_001, 1_000_000, max_share=0.13, tolerated_rows=10)
     assert not advised.is_tripped
+
+
+def test_what_the_last_served_run_refused_passes_again_and_a_little_more():
+    assert relax_refusals(0.1, None) == 0.1
+    assert relax_refusals(0.1, 0.02) == 0.1
+    assert relax_refusals(0.1, 0.3) == pytest.approx(0.35)

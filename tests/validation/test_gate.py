@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from validation.gate import GATE_RULES, GateLimits, check_gate
+from validation.gate import GATE_RULES, GateLimits, check_gate, find_gate_failures
 from validation.metrics import METRIC_MEANINGS
 
 LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, tolerated_rows=10)
@@ -49,6 +49,8 @@ def test_a_good_snapshot_passes_and_its_page_stands_alone(caplog):
 def test_a_bad_snapshot_is_refused_in_words(metrics, words):
     result = check(**metrics)
     assert len(result.failures) == 1
+    if not words.startswith("expect_"):  # of the form of the table, not of its numbers
+        assert find_gate_failures({**GOOD, **metrics}, LIMITS) == list(result.failures)
     assert words in result.failures[0]
     assert "Failed" in result.page
     assert "An unexpected Exception" not in result.page
@@ -62,7 +64,9 @@ def test_several_failures_are_all_named():
 
 
 def test_a_small_catalogue_may_move_in_large_shares():
-    assert check(rows=10, earlier_rows=20, row_ratio=0.5, duplicate_share=0.9, null_title_share=0.5).has_passed
+    metrics = {"rows": 10, "earlier_rows": 20, "row_ratio": 0.5, "duplicate_share": 0.9, "null_title_share": 0.5}
+    assert check(**metrics).has_passed
+    assert find_gate_failures({**GOOD, **metrics}, LIMITS) == []
 
 
 def test_every_gate_rule_tests_a_metric_and_names_a_setting_that_exists(make_settings):

@@ -21,6 +21,7 @@ from validation.rules import (
     ROW_RULES,
     WHITE_SPACE,
     Refusal,
+    RefusalFinder,
     RowLimits,
     find_faults,
     find_refusals,
@@ -263,3 +264,16 @@ def test_the_tolerated_rows_let_small_catalogues_move_in_large_shares(rows, maxi
     gate = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, tolerated_rows=10)
     assert gate.relax_maximum(0.2, rows) == pytest.approx(maximum)
     assert gate.relax_minimum(0.5, rows) == pytest.approx(minimum)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+def test_refusals_do_not_depend_on_the_order_in_which_rows_come(order):
+    rows = [MappedRow("a", title, images=[ImageRef("file:///shop/a.jpg", None)]) for title in ("Mug", "", "Cup", "Pot")]
+    finder = RefusalFinder(LIMITS)
+    for number in order:
+        finder.add(number * 10, rows[number])
+    found = finder.list_refusals(lambda number: number // 10)
+    assert found == find_refusals(enumerate(rows), LIMITS)
+    assert [(one.source_row, one.reason) for one in found] == [
+        (1, "empty_title"), (2, "duplicate_id"), (3, "duplicate_id"),
+    ]  # fmt: skip

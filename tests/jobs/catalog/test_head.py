@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -202,3 +203,24 @@ def test_parquet_in_a_subfolder(tmp_path: Path) -> None:
     (tmp_path / "shop" / "more").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "shop" / "more" / "a.parquet")
     assert records(tmp_path / "shop") == ROWS
+
+
+def test_folders_globs_and_dates_in_an_object_store() -> None:
+    store = fsspec.filesystem("memory")
+    for day in ("2026-11-21", "2026-11-22"):
+        for part in "ab":
+            store.pipe(f"/heads/{day}/{part}.jsonl", json.dumps({"id": day + part}).encode())
+    try:
+        for catalog, count in (
+            ("memory://heads/2026-11-21", 2), ("memory://heads/*/a.jsonl", 2), ("memory://heads/{date}", 2),
+            ("memory://heads/{date}/b.jsonl", 1), ("memory://heads/2026-11-22/a.jsonl", 1),
+        ):  # fmt: skip
+            head = read_head(catalog, mapping=make_mapping())
+            assert (len(head.files), head.format, len(head.records)) == (count, "jsonl", 1)
+        assert read_head("memory://heads/{date}").records[0].record == {"id": "2026-11-22a"}
+        with pytest.raises(MoonError, match="no such file or folder"):
+            read_head("memory://heads/none")
+        with pytest.raises(MoonError, match="for any date"):
+            read_head("memory://none/{date}")
+    finally:
+        store.rm("/heads", recursive=True)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -197,3 +198,15 @@ def test_what_pythons_writer_quotes_comes_back(rows):
 def test_arrays_and_lines_agree(items):
     lines = [parse_json_line(json.dumps(item).encode()) for item in items]
     assert parse_json_array(json.dumps(items).encode()) == lines
+
+
+def test_an_error_of_where_the_lines_come_from_ends_the_file() -> None:
+    def lines() -> Iterator[bytes]:
+        yield b"id,name"
+        yield b"1,Mug"
+        raise ValueError("cut off")
+
+    records = iter(CsvRecords(lines()))
+    assert next(records).record == {"id": "1", "name": "Mug"}
+    with pytest.raises(ValueError, match="cut off"):
+        next(records)

@@ -1,5 +1,6 @@
 """The catalogue commands as a user types them."""
 
+import inspect
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jobs.catalog.part_reader import MAX_READ_ROWS
 from jobs.commands import source
 from jobs.errors import MoonError
 
@@ -35,6 +37,14 @@ def test_a_demo_shop_passes_its_own_check(shop: Path) -> None:
     result = moon("check-source", "--catalog", shop / "{date}" / "catalog.jsonl")
     assert result.exit_code == 0, result.output
     assert "A night can use this catalogue" in result.output
+
+
+def test_the_last_line_is_an_estimate_where_rows_are_left_unread(shop: Path) -> None:
+    result = moon("check-source", "--catalog", shop / "{date}" / "catalog.jsonl", "--read-rows", 2)
+    assert result.exit_code == 0, result.output
+    assert "An estimate from the 2 rows that were read: the file goes on." in result.output.splitlines()[-1]
+    default = inspect.signature(source.check_catalog).parameters["read_rows"].default
+    assert default == MAX_READ_ROWS
 
 
 def test_json_prints_one_document(shop: Path) -> None:

@@ -4,13 +4,16 @@ import json
 import pytest
 from rich.console import Console
 
+from jobs.catalog.delivery_judge import SnapshotResult
+from jobs.catalog.forecast import Forecast
 from jobs.catalog.head import CatalogHead
+from jobs.catalog.part_reader import PartReader
 from jobs.catalog.records import ParsedRecord
 from jobs.operations.check_photos import ImageHeader
 from jobs.operations.check_report import build_check_document, predict_night, print_check
 from jobs.operations.check_source import CheckResult
 from schemas.product import ImageRef
-from schemas.source import MappedRow
+from schemas.source import MappedRow, SourceMapping
 from validation.reasons import Reason
 from validation.rules import Refusal
 
@@ -67,20 +70,40 @@ def test_a_good_check_says_so() -> None:
     assert "m.toml" in printed(CheckResult("shop.csv", mapping_file="m.toml"))
 
 
-def test_the_last_line_predicts_the_night() -> None:
-    check = CheckResult(
-        "shop.csv", CatalogHead(["shop.csv"], "csv", ["id"], [ParsedRecord({}, None)] * 100, whole=False)
+def predict(forecast: Forecast, *, is_whole: bool, unopened: int = 0) -> str:
+    """Return the last line for 41 products of which 5 are refused."""
+    head = CatalogHead(["a.csv", "b.csv"], "csv", ["id"], [ParsedRecord({}, None)], whole=True)
+    check = CheckResult("shop", head, unopened=unopened)
+    check.reader = PartReader(head, SourceMapping(id="id", title="name"))
+    for part in check.reader.parts:
+        part.rows, part.is_whole = 50, True
+    check.reader.parts[1].is_whole = is_whole
+    refusals = tuple(Refusal(n, Reason.NO_IMAGE if n else Reason.MISSING_ID, "") for n in range(5))
+    check.night = SnapshotResult("2026-11-20", 41, refusals, 3, 2, (), forecast)
+    return predict_night(check)
+
+
+def test_the_last_line_predicts_two_nights() -> None:
+    start = (
+        "A night can use this catalogue: of 41 products of 2026-11-20 it would serve 36 and refuse 5 (no_image: 4, "
+        "missing_id: 1), and leave out 2 rows. "
     )
-    check.judged, check.left_out = 41, 3
-    assert predict_night(check) == (
-        "A night can use this catalogue: of the first 100 rows it would serve 41 of 41 products, leave out 3 rows."
+    second = " A second night with the same delivery would "
+    assert predict(Forecast(), is_whole=True) == f"{start}Exact, of all 100 rows of 2 files.{second}change nothing."
+    assert predict(Forecast(), is_whole=False, unopened=7) == (
+        f"{start}An estimate from the 100 rows of 2 files that were read: 1 of them go on.{second}change nothing."
     )
-    check.refusals = [Refusal(n, Reason.NO_IMAGE if n else Reason.MISSING_ID, "") for n in range(5)]
-    check.left_out, check.has_tripped = 0, True
-    assert predict_night(check) == (
-        "A night can use this catalogue: of the first 100 rows it would serve 36 of 41 products, refuse 5 "
-        "(no_image: 4, missing_id: 1); it would stop for that many refusals, unless it is the first of a collection."
+    assert predict(Forecast(second_stops=("one", "two")), is_whole=True, unopened=7) == (
+        f"{start}Exact, of all 100 rows of 2 files, unless some of 7 photos that were not opened are unusable.{second}"
+        "stop: one; two."
     )
+    assert predict(Forecast(least_accepted=0.072), is_whole=True).endswith(
+        "change nothing; in a collection whose last run refused less than 7.2% it would stop."
+    )
+
+
+def test_a_stop_is_the_last_line() -> None:
+    check = CheckResult("shop.csv")
     check.add_finding("error", "there is no title")
     assert printed(check).endswith("A night would stop: there is no title\n")
 
