@@ -231,24 +231,26 @@ class Fetcher:
             return FetchResult(request, NOT_MODIFIED, etag=kept[0], last_modified=kept[1])
         if response.status != 200:
             raise explain_status(request, response)
-        data = bytearray()
+        parts, size = [], 0
         async for part in response.content.iter_any():
-            data += part
-            if len(data) > self.policy.max_bytes:
+            parts.append(part)
+            size += len(part)
+            if size > self.policy.max_bytes:
                 detail = f"more than {self.policy.max_bytes:,} bytes"
                 raise FetchError(fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
+        data = b"".join(parts)
         # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
         is_whole = (
             response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         )
         try:
             if is_whole and not request.is_known:
-                check_image_start(bytes(data[:16]))
+                check_image_start(data[:16])
             else:
-                decode_image(bytes(data), min_stored_side=MIN_PHOTO_SIDE)
+                decode_image(data, min_stored_side=MIN_PHOTO_SIDE)
         except BadImageError as error:
             raise FetchError(fail(request, error.reason, "not an image", error.detail)) from error
-        return FetchResult(request, FETCHED, bytes(data), etag=etag, last_modified=modified)
+        return FetchResult(request, FETCHED, data, etag=etag, last_modified=modified)
 
 
 def _wait_for_retry(state: RetryCallState) -> float:
