@@ -46,14 +46,16 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
 
 
 def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
-    """Return product_id, content_hash and the latest date that delivered it."""
+    """Return product_id, content_hash and the latest date that delivered it, in the group that is served if one did."""
     lake, spark = context.lake, context.spark
     key = [*CONTENT_KEY, GROUP_FIELD] if has_groups(served) and has_groups(model.collection) else CONTENT_KEY
     products = lake.read(spark, "products").withColumn(GROUP_FIELD, get_group())
     delivered = lake.read(spark, "products", context.partition).select("product_id")
     held = read_ledger(spark, lake, served).join(delivered, "product_id", "left_anti")
-    wanted = held.join(read_ledger(spark, lake, model.collection), key, "left_anti").select(*key)
-    return products.join(wanted, key, "left_semi").groupBy(*CONTENT_KEY).agg(F.max("date").alias("date"))
+    lacking = held.join(read_ledger(spark, lake, model.collection), key, "left_anti")
+    wanted = lacking.select(*CONTENT_KEY, F.col(GROUP_FIELD).alias("wanted"))
+    best = F.max_by("date", F.struct(F.col(GROUP_FIELD) == F.col("wanted"), "date"))
+    return products.join(wanted, CONTENT_KEY).groupBy(*CONTENT_KEY).agg(best.alias("date"))
 
 
 def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
