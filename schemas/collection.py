@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
 Backend = Literal["lite", "server"]
 
-COLLECTION_SCHEMA_VERSION = 1
-"""Raised with every change of the fields: `moon migrate` then fills a new collection from the lake."""
+COLLECTION_SCHEMA_VERSION = 2
+"""Raised with every change of the fields: `moon migrate` then fills a new collection from the lake.
 
-ID_FIELD, VECTOR_FIELD = "product_id", "vector"
+Runs go on with the fields of an earlier version (`select_scalar_fields`) until then."""
+
+ID_FIELD, GROUP_FIELD, VECTOR_FIELD = "product_id", "group_id", "vector"
 
 MAX_TEXT_BYTES: Mapping[str, int] = {
     ID_FIELD: 256,
@@ -29,12 +31,14 @@ MAX_TEXT_BYTES: Mapping[str, int] = {
     "category_2": 256,
     "category_3": 256,
     "brand": 256,
+    GROUP_FIELD: 256,
     "snapshot_date": 10,
     "content_hash": 64,
     "model_version": 64,
 }
 """VARCHAR fields and their maximum bytes of UTF-8. ``category`` is the whole path joined by `CATEGORY_SEPARATOR`
-(root first, for ``like "Shoes/%"``), ``category_1`` … ``category_3`` are its first levels."""
+(root first, for ``like "Shoes/%"``), ``category_1`` … ``category_3`` are its first levels; ``group_id`` is the product
+id of a variant's parent, else the product's own."""
 
 CATEGORY_LEVELS = ("category_1", "category_2", "category_3")
 CATEGORY_SEPARATOR = "/"
@@ -44,6 +48,9 @@ INTEGER_FIELDS = ("epoch",)
 
 SCALAR_FIELDS = (*MAX_TEXT_BYTES, *INTEGER_FIELDS)
 """All fields except the vector; a service may filter by them and read them."""
+
+FIELD_VERSIONS: Mapping[str, int] = {GROUP_FIELD: 2}
+"""Schema version since which collections have a field; the others are in every version."""
 
 SCRATCH_PREFIX = "moon_scratch_"
 """Start of the names of collections that a backfill makes and that expire."""
@@ -114,6 +121,23 @@ def strip_schema_suffix(collection: str) -> str:
     return re.sub(r"_s\d+$", "", collection)
 
 
+def parse_schema_version(collection: str) -> int:
+    """Return the schema version that a collection's name says; a scratch collection is written by this code only."""
+    if found := re.search(r"_s(\d+)$", collection):
+        return int(found[1])
+    return 1 if re.fullmatch(r"moon_[0-9a-f]{12}", collection) else COLLECTION_SCHEMA_VERSION
+
+
+def select_scalar_fields(schema_version: int) -> tuple[str, ...]:
+    """Return the `SCALAR_FIELDS` that collections of a schema version have."""
+    return tuple(name for name in SCALAR_FIELDS if FIELD_VERSIONS.get(name, 1) <= schema_version)
+
+
+def has_groups(collection: str) -> bool:
+    """Return whether the collection of that name has the field `GROUP_FIELD`."""
+    return GROUP_FIELD in select_scalar_fields(parse_schema_version(collection))
+
+
 def read_schema_version(properties: Mapping[str, str]) -> int:
     """Return the schema version of a collection with these properties."""
     return int(properties.get(PROPERTY_SCHEMA, 1))
@@ -129,15 +153,16 @@ def pinned_alias(alias: str, model_version: str) -> str:
     return f"{alias}_{model_version[:8]}"
 
 
-def build_collection_schema(dimension: int) -> "CollectionSchema":
+def build_collection_schema(dimension: int, schema_version: int = COLLECTION_SCHEMA_VERSION) -> "CollectionSchema":
     """Return the schema of a collection with vectors of ``dimension`` float32 numbers."""
     from pymilvus import DataType, MilvusClient  # noqa: PLC0415  (its import takes a second)
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-    for name, limit in MAX_TEXT_BYTES.items():
-        schema.add_field(name, DataType.VARCHAR, max_length=limit, is_primary=name == ID_FIELD)
-    for name in INTEGER_FIELDS:
-        schema.add_field(name, DataType.INT64)
+    for name in select_scalar_fields(schema_version):
+        if name in INTEGER_FIELDS:
+            schema.add_field(name, DataType.INT64)
+        else:
+            schema.add_field(name, DataType.VARCHAR, max_length=MAX_TEXT_BYTES[name], is_primary=name == ID_FIELD)
     schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
     return schema
 

@@ -97,7 +97,7 @@ def merge_snapshot(rows: Iterable[NumberedRow], rules: MergeRules) -> list[Merge
     for _, row in ordered:
         for reference in list_references(row, rules):
             parents.setdefault(reference, row)
-    filled = [(number, fill_from_parent(row, parents.get(get_parent(row, rules) or ""))) for number, row in ordered]
+    filled = [(number, join_parent(row, parents.get(get_parent(row, rules) or ""), rules)) for number, row in ordered]
     filled.sort(key=lambda numbered: (numbered[1].product_id or "", numbered[0]))
     merged = [
         product
@@ -121,9 +121,17 @@ def get_parent(row: MappedRow, rules: MergeRules) -> str | None:
     return (row.source_values or {}).get(rules.parent_column)
 
 
-def fill_from_parent(row: MappedRow, parent: MappedRow | None) -> MappedRow:
-    """Return a variant's row with what it lacks from its parent; the title stays its own."""
-    if parent is None or row.row_error is not None:
+def join_parent(row: MappedRow, parent: MappedRow | None, rules: MergeRules) -> MappedRow:
+    """Return a variant's row with its group, and with what it lacks from its parent; the title stays its own.
+
+    The group is the product id of the parent. Where no row is the parent, it is the reference as the variant has it,
+    so that the variants of a parent that was not delivered are one group all the same.
+    """
+    reference = get_parent(row, rules)
+    if reference is None or row.row_error is not None:
+        return row
+    row = replace(row, group_id=(parent and parent.product_id) or reference.removeprefix(ID_REFERENCE).strip() or None)
+    if parent is None:
         return row
     attributes = row.attributes
     if attributes is not None:
@@ -182,6 +190,7 @@ def _merge(rows: Sequence[NumberedRow], rules: MergeRules) -> MappedRow:
         attributes=None if error is not None else _merge_attributes(members, rules),
         attributes_error=error,
         images=list(images.values()),
+        group_id=next((row.group_id for row in members if row.group_id), None),
     )
 
 

@@ -34,6 +34,7 @@ class MappedRow:
             length).
         images: canonical URIs with their versions, in the order of the source.
         source_values: text by column, of `SourceMapping.kept_columns` that are not empty; None: the row is not merged.
+        group_id: product id of the parent, set by `schemas.merging`; no column of `snapshots`.
     """
 
     product_id: str | None = None
@@ -45,12 +46,13 @@ class MappedRow:
     row_error: str | None = None
     images: list[ImageRef] = field(default_factory=list)
     source_values: dict[str, str] | None = None
+    group_id: str | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the columns of `snapshots` that it has, as Arrow takes them: a map as a list of pairs."""
         values = self.source_values
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "group_id"},
             "attributes": None if self.attributes is None else list(self.attributes.items()),
             "images": [vars(image) for image in self.images],
             "source_values": None if values is None else list(values.items()),

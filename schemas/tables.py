@@ -90,11 +90,14 @@ PRODUCTS = Table(
         attributes=ATTRIBUTES_TYPE,
         images=pa.list_(IMAGE_TYPE),
         content_hash=pa.string(),
+        group_id=pa.string(),
     ),
     partition_by=("date",),
     key="product_id",
 )
-"""Valid rows in canonical form (`schemas.product.canonicalise_product`)."""
+"""Valid rows in canonical form (`schemas.product.canonicalise_product`).
+
+``group_id`` is the product id of a variant's parent, else the product's own (null in rows of releases before 0.3)."""
 
 QUARANTINE = Table(
     "quarantine",
@@ -241,11 +244,14 @@ SERVED = Table(
         snapshot_date=pa.string(),
         epoch=pa.int64(),
         partial=pa.bool_(),
+        group_id=pa.string(),
     ),
     partition_by=("collection",),
     key="product_id",
 )
-"""The ledger: op is upsert or delete; of a product's rows the one with the highest epoch is what Milvus holds."""
+"""The ledger: op is upsert or delete; of a product's rows the one with the highest epoch is what Milvus holds.
+
+``group_id`` is null in deletes and in rows of releases before 0.3, where it stands for the product's own id."""
 
 MODELS = Table(
     "models",

@@ -16,6 +16,8 @@ from jobs.commands.session import open_context
 PANEL = "Serving"
 SHOWN_ROWS = 50
 """Refused rows that `moon quarantine` shows."""
+SHOWN_FIELDS = ("product_id", "title", "category", "brand")
+"""Fields of a product that `moon search` shows as a table."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +47,7 @@ def search(
     """Find the products nearest to a text, a photo, or both.
 
     The score is a cosine: 1 is identical. Fields to filter by: title, category (the whole path), category_1 to
-    category_3, brand, snapshot_date, content_hash.
+    category_3, brand, group_id (of a variant the product id of its parent), snapshot_date, content_hash.
 
     [dim]moon search "red striped t-shirt" --k 5[/]
     [dim]moon search --image boot.jpg --filter 'category_1 == "Shoes" and brand in ["A", "B"]'[/]
@@ -60,11 +62,19 @@ def search(
     if as_json:
         print_json(hits)
         return
-    table = make_table("score", "product", "title", "category", "brand", title=text or str(image))
-    for hit in hits:
-        score = f"{hit['score']:.3f}"
-        table.add_row(score, *(str(hit[name]) for name in ("product_id", "title", "category", "brand")))
+    groups = [_name_group(hit) for hit in hits]
+    heads = ("score", "product", *(["group"] if any(groups) else []), "title", "category", "brand")
+    table = make_table(*heads, title=text or str(image))
+    for hit, group in zip(hits, groups, strict=True):
+        score, product, *texts = f"{hit['score']:.3f}", *(str(hit[name]) for name in SHOWN_FIELDS)
+        table.add_row(score, product, *([group] if any(groups) else []), *texts)
     make_console().print(table if hits else "Nothing matches the filter." if expression else "The collection is empty.")
+
+
+def _name_group(hit: dict[str, Any]) -> str:
+    """Return the group of a hit where it is another than the product itself."""
+    group = str(hit.get("group_id") or "")
+    return "" if group == hit["product_id"] else group
 
 
 def status(
@@ -144,7 +154,7 @@ def export(
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write everything that is served into one Parquet file: product_id, content_hash, snapshot_date, vector.
+    """Write everything that is served into one Parquet file: product_id, content_hash, snapshot_date, group_id, vector.
 
     [dim]moon export --out served.parquet[/]
     """

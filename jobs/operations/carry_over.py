@@ -12,10 +12,11 @@ from pyspark.sql import functions as F
 
 from jobs.stages.runner import OUT_OF_BAND_STAGES, run_stages
 from jobs.state.changes import compare_with_ledger
-from jobs.state.ledger import read_ledger, read_ledger_head
+from jobs.state.ledger import get_group, read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import Plan, freeze_plan, make_out_of_band_purpose, make_plan
 from jobs.state.run_context import RunContext
+from schemas.collection import GROUP_FIELD, has_groups
 from schemas.tables import CONTENT_KEY
 
 
@@ -45,17 +46,16 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
 
 
 def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
-    """Return product_id, content_hash and the latest date that delivered it."""
+    """Return product_id, content_hash and the latest date that delivered it, in the group that is served if one did."""
     lake, spark = context.lake, context.spark
+    key = [*CONTENT_KEY, GROUP_FIELD] if has_groups(served) and has_groups(model.collection) else CONTENT_KEY
+    products = lake.read(spark, "products").withColumn(GROUP_FIELD, get_group())
     delivered = lake.read(spark, "products", context.partition).select("product_id")
     held = read_ledger(spark, lake, served).join(delivered, "product_id", "left_anti")
-    wanted = held.join(read_ledger(spark, lake, model.collection), CONTENT_KEY, "left_anti").select(*CONTENT_KEY)
-    return (
-        lake.read(spark, "products")
-        .join(wanted, CONTENT_KEY, "left_semi")
-        .groupBy(*CONTENT_KEY)
-        .agg(F.max("date").alias("date"))
-    )
+    lacking = held.join(read_ledger(spark, lake, model.collection), key, "left_anti")
+    wanted = lacking.select(*CONTENT_KEY, F.col(GROUP_FIELD).alias("wanted"))
+    best = F.max_by("date", F.struct(F.col(GROUP_FIELD) == F.col("wanted"), "date"))
+    return products.join(wanted, CONTENT_KEY).groupBy(*CONTENT_KEY).agg(best.alias("date"))
 
 
 def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
@@ -72,6 +72,9 @@ def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str
         ledger = read_ledger(spark, lake, model.collection)
         whole = lake.read(spark, "vectors", {"model_version": model.model_version}).where(~F.col("partial"))
         no_refusals = spark.createDataFrame([], "product_id string")
-        return compare_with_ledger(products, ledger, no_refusals, whole, date=context.date, with_deletes=False)
+        with_groups = has_groups(model.collection)
+        return compare_with_ledger(
+            products, ledger, no_refusals, whole, date=context.date, with_deletes=False, with_groups=with_groups
+        )
 
     return freeze_plan(context, plan, f"carry-over/{plan.run_id}", compare, max_images=model.max_images)

@@ -36,7 +36,7 @@ from jobs.state.model_store import MODELS_FOLDER, find_stored_model, store_model
 from jobs.state.run_context import NIGHTLY
 from moon_model.model_copy import holds_version
 from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MODEL_COPY
-from schemas.tables import LAKE_SCHEMA_VERSION, LEASES, PLANS, QUARANTINE, SNAPSHOTS, TABLES
+from schemas.tables import LAKE_SCHEMA_VERSION, LEASES, PLANS, PRODUCTS, QUARANTINE, SERVED, SNAPSHOTS, TABLES
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -214,8 +214,10 @@ MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
     # `plans` gets the column ``purpose``; `quarantine` is partitioned by it as well. It was a suffix of the date.
     (PLANS.name, 1): partial(_rewrite, name=PLANS.name, change=_split_date),
     (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, change=_split_date),
-    # `snapshots` gets the column ``source_values``; its rows have none.
+    # `snapshots` gets the column ``source_values``, `products` and `served` get ``group_id``; their rows have none.
     (SNAPSHOTS.name, 2): partial(_add_columns, name=SNAPSHOTS.name),
+    (PRODUCTS.name, 2): partial(_add_columns, name=PRODUCTS.name),
+    (SERVED.name, 2): partial(_add_columns, name=SERVED.name),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 

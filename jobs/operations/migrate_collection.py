@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties
 from jobs.operations.catch_up import act_while_locked, read_served_date
 from jobs.serving.alias import move_alias
@@ -18,17 +21,20 @@ from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
 from jobs.settings import Settings
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import read_ledger, read_ledger_head
+from jobs.state.ledger import get_group, read_ledger, read_ledger_head
 from jobs.state.model_registry import check_schema_version
 from jobs.state.run_context import RunContext
 from jobs.state.stop_signal import stop_on_sigterm
 from schemas.collection import (
     COLLECTION_SCHEMA_VERSION,
+    GROUP_FIELD,
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
     collection_name,
+    has_groups,
     read_schema_version,
 )
+from schemas.tables import CONTENT_KEY, PRODUCTS
 
 MIGRATE_VERB = "migrate"
 
@@ -102,7 +108,7 @@ def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
         stop_on_sigterm(lease.guard.stop, name),
     ):
         head = read_ledger_head(lake, name)
-        change = compare_ledgers(read_ledger(spark, lake, name), read_ledger(spark, lake, plan.before), lease.epoch)
+        change = compare_ledgers(read_ledger(spark, lake, name), _read_wanted(context, plan, date), lease.epoch)
         check_capacity(client, context.settings, change.rows)
         ensure_successor(client, context.settings, plan.before, name, change.rows)
         if head.version and not (change.written or change.deleted) and head.high_water == date:
@@ -111,3 +117,15 @@ def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
         reconciler = Reconciler(spark, lake, client, writer, plan.model_version, plan.dimension)
         # Rows keep their snapshot dates, so the new ledger cannot tell what was served on earlier dates.
         apply_change(reconciler, change, version=head.version, date=date, high_water=date, history_start=date)
+
+
+def _read_wanted(context: RunContext, plan: CollectionMigration, date: str) -> DataFrame:
+    """Return the ledger of the old collection; without groups, with those of the latest rows up to the served date."""
+    ledger = read_ledger(context.spark, context.lake, plan.before)
+    if has_groups(plan.before):
+        return ledger
+    products = context.lake.read(context.spark, PRODUCTS.name).where(F.col("date") <= date)
+    told = products.withColumn(GROUP_FIELD, get_group()).join(ledger.select(*CONTENT_KEY), CONTENT_KEY, "left_semi")
+    groups = told.groupBy(*CONTENT_KEY).agg(F.max_by(GROUP_FIELD, "date").alias(GROUP_FIELD))
+    filled = ledger.drop(GROUP_FIELD).join(groups, CONTENT_KEY, "left").withColumn(GROUP_FIELD, get_group())
+    return filled.select(*ledger.columns)

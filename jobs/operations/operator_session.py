@@ -18,7 +18,7 @@ from jobs.serving.row_writer import RowWriter
 from jobs.serving.search import read_served_collection
 from jobs.state.lease import Lease, hold_lease
 from jobs.state.ledger import read_ledger_head
-from jobs.state.model_registry import check_schema_version
+from jobs.state.model_registry import check_schema_version, log_lacking_fields
 from jobs.state.run_context import RunContext
 from jobs.state.run_log import current_operator, make_run_row, record_runs
 
@@ -55,7 +55,7 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
     Raises:
         NothingPublishedError: the alias names nothing of ours.
         NightStoppedError: this lake does not know the collection.
-        SchemaVersionError: the collection has another schema version: run `moon migrate`.
+        SchemaVersionError: a later release made the collection.
         LeaseBusyError: a night kept it for longer than we wait.
     """
     with connect(context.settings) as client:
@@ -67,7 +67,9 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
                 f"name the "
                 "lake that its nights are kept in (--lake)"
             )
-        check_schema_version(name, read_collection_properties(client, name))
+        properties = read_collection_properties(client, name)
+        check_schema_version(name, properties)
+        log_lacking_fields(name, properties)
         dimension = read_dimension(context.lake, version)
         with hold_lease(context.lake, name, context.settings) as lease:
             open_collection(client, name)

@@ -15,7 +15,6 @@ from jobs.state.model_registry import ModelChoice, check_schema_version, read_re
 from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
-    COLLECTION_SCHEMA_VERSION,
     CONSISTENCY,
     ID_FIELD,
     METRIC,
@@ -30,6 +29,7 @@ from schemas.collection import (
     UnsupportedIndexError,
     build_collection_schema,
     choose_index,
+    parse_schema_version,
 )
 
 if TYPE_CHECKING:
@@ -125,12 +125,13 @@ def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: 
 
 
 def _create(client: "MilvusClient", name: str, dimension: int, index: Index, properties: Mapping[str, str]) -> None:
+    version = parse_schema_version(name)
     log.info("making collection %s with a %s index", name, index.type)
     client.create_collection(
         name,
-        schema=build_collection_schema(dimension),
+        schema=build_collection_schema(dimension, version),
         consistency_level=CONSISTENCY,
-        properties={**properties, PROPERTY_SCHEMA: str(COLLECTION_SCHEMA_VERSION)},
+        properties={**properties, PROPERTY_SCHEMA: str(version)},
     )
 
 

@@ -13,9 +13,18 @@ from jobs.errors import MoonError
 from jobs.milvus.client import connect_reader, count_rows, read_collection_properties, scan_rows, vector_page_size
 from jobs.serving.search import read_served_collection
 from jobs.settings import Settings
-from schemas.collection import ID_FIELD, PROPERTIES, PROPERTY_DIMENSION, VECTOR_FIELD
+from schemas.collection import (
+    GROUP_FIELD,
+    ID_FIELD,
+    PROPERTIES,
+    PROPERTY_DIMENSION,
+    VECTOR_FIELD,
+    read_schema_version,
+    select_scalar_fields,
+)
 
-EXPORT_COLUMNS = (ID_FIELD, "content_hash", "snapshot_date")
+EXPORT_COLUMNS = (ID_FIELD, "content_hash", "snapshot_date", GROUP_FIELD)
+"""Columns besides the vector, as far as the collection's schema version has them."""
 
 
 class ExportError(MoonError):
@@ -27,8 +36,8 @@ def export_collection(
 ) -> int:
     """Write what the alias serves into a Parquet file.
 
-    Columns: product_id, content_hash, snapshot_date and vector (float32, fixed size); the file's metadata carries the
-    collection's name and properties. The file appears only when it is complete.
+    Columns: `EXPORT_COLUMNS` and vector (float32, fixed size); the file's metadata carries the collection's name and
+    properties. The file appears only when it is complete.
 
     Args:
         settings: Milvus and alias.
@@ -54,7 +63,7 @@ def export_collection(
         draft = out.with_name(f".{out.name}.{uuid.uuid4().hex}")
         try:
             with pq.ParquetWriter(draft, schema, compression="zstd") as file:
-                for rows in scan_rows(client, collection, [*EXPORT_COLUMNS[1:], VECTOR_FIELD], page_rows=page):
+                for rows in scan_rows(client, collection, schema.names[1:], page_rows=page):
                     file.write_table(_build_table(rows, schema))
                     written += len(rows)
                     progress(written, total)
@@ -71,7 +80,8 @@ def export_collection(
 
 def _build_schema(dimension: int, collection: str, properties: dict[str, str]) -> pa.Schema:
     metadata = {"moon.collection": collection, **{name: properties.get(name, "") for name in PROPERTIES}}
-    texts = [pa.field(name, pa.string(), nullable=False) for name in EXPORT_COLUMNS]
+    known = select_scalar_fields(read_schema_version(properties))
+    texts = [pa.field(name, pa.string(), nullable=False) for name in EXPORT_COLUMNS if name in known]
     vector = pa.field(VECTOR_FIELD, pa.list_(pa.float32(), dimension), nullable=False)
     return pa.schema([*texts, vector], metadata=metadata)
 
@@ -79,6 +89,5 @@ def _build_schema(dimension: int, collection: str, properties: dict[str, str]) -
 def _build_table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
     vectors = np.array([row[VECTOR_FIELD] for row in rows], np.float32)
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    return pa.Table.from_arrays(
-        [*(pa.array([row[name] for row in rows]) for name in EXPORT_COLUMNS), column], schema=schema
-    )
+    texts = (pa.array([row[name] for row in rows]) for name in schema.names if name != VECTOR_FIELD)
+    return pa.Table.from_arrays([*texts, column], schema=schema)

@@ -31,7 +31,7 @@ from jobs.serving.rows import check_serving_rows, compute_entity_digest, compute
 from jobs.state.changes import DELETED
 from jobs.state.ledger import LedgerHead, read_vectors
 from jobs.state.plan_record import read_plans
-from schemas.collection import ID_FIELD, SCALAR_FIELDS, VECTOR_FIELD
+from schemas.collection import GROUP_FIELD, ID_FIELD, VECTOR_FIELD
 from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Reconciler:
         """Make the collection hold exactly the target, comparing every row.
 
         Args:
-            target: product_id, content_hash, snapshot_date, epoch.
+            target: product_id, content_hash, group_id, snapshot_date, epoch.
             deep: compare all fields and the vector instead of the hash and epoch alone.
             dry_run: write nothing.
         """
@@ -137,7 +137,7 @@ class Reconciler:
         if not deep:
             yield from scan_rows(self.client, self.writer.collection, ["content_hash", "epoch"])
             return
-        fields = [*(name for name in SCALAR_FIELDS if name != ID_FIELD), VECTOR_FIELD]
+        fields = [*(name for name in self.writer.fields if name != ID_FIELD), VECTOR_FIELD]
         for page in scan_rows(self.client, self.writer.collection, fields, page_rows=vector_page_size(self.dimension)):
             plain = [column for column in SCANNED_ROW.names if column != "digest"]
             yield [{**{key: row[key] for key in plain}, "digest": compute_entity_digest(row)} for row in page]
@@ -146,7 +146,7 @@ class Reconciler:
         """Return product_id and kind of every row that differs."""
         wanted = target.select(ID_FIELD, "content_hash", "epoch")
         if deep:
-            wanted = wanted.join(compute_row_digests(self._rows(target)), ID_FIELD, "left")
+            wanted = wanted.join(compute_row_digests(self._rows(target), self.writer.fields), ID_FIELD, "left")
         there = held.select(
             ID_FIELD, *(F.col(name).alias(f"held_{name}") for name in SCANNED_ROW.names if name != ID_FIELD)
         )
@@ -195,7 +195,7 @@ class Reconciler:
         latest = products.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("row"))
         vectors = read_vectors(self.spark, self.lake, self.model_version, key)
         return join_rows(
-            wanted.select(*CONTENT_KEY, "snapshot_date", "epoch"),
+            wanted.select(*CONTENT_KEY, GROUP_FIELD, "snapshot_date", "epoch"),
             latest.select(*CONTENT_KEY, "row.*"),
             vectors,
             self.model_version,

@@ -18,7 +18,7 @@ from jobs.milvus.client import build_ids_filter, connect, detect_backend, retry_
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
 from jobs.state.lease import LeaseGuard
-from schemas.collection import ID_FIELD, VECTOR_FIELD
+from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, select_scalar_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -79,6 +79,11 @@ class RowWriter:
     guard: LeaseGuard
     collection: str
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The scalar fields of the collection's schema version."""
+        return select_scalar_fields(parse_schema_version(self.collection))
+
     def write(self, client: "MilvusClient", rows: DataFrame) -> WriteResult:
         """Upsert all rows (`jobs.serving.rows`) and return when every one is acknowledged.
 
@@ -102,7 +107,7 @@ class RowWriter:
     def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> WriteResult:
         """Upsert the rows of some batches through one connection."""
         written = WriteResult()
-        rows = (entity for batch in batches for entity in iter_entities(batch))
+        rows = (entity for batch in batches for entity in iter_entities(batch, self.fields))
         for request in split_requests(rows, self.settings.upsert_batch_bytes):
             self.guard.check()
             _upsert(client, self.collection, request)

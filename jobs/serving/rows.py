@@ -6,6 +6,7 @@ entities by the task that sends them (`iter_entities`).
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.state.changes import SERVED_OPS
-from jobs.state.ledger import read_vectors
+from jobs.state.ledger import get_group, read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
 from schemas.collection import (
     CATEGORY_LEVELS,
     CATEGORY_SEPARATOR,
+    GROUP_FIELD,
     ID_FIELD,
     INTEGER_FIELDS,
     MAX_TEXT_BYTES,
@@ -48,7 +50,8 @@ def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame
         epoch: of the lease that the rows are written under.
 
     Returns:
-        The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger.
+        The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger. A collection of
+        an earlier schema version takes fewer of them (`iter_entities`).
     """
     changes = select_to_serve(context, plan)
     products = context.lake.read(context.spark, "products", context.partition)
@@ -68,12 +71,13 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
     """Join what is wanted with what it says and looks like.
 
     Args:
-        wanted: product_id, content_hash, snapshot_date, epoch.
+        wanted: product_id, content_hash, snapshot_date, epoch; group_id where the ledger says it.
         products: rows of the table `products`, one a (product_id, content_hash).
         vectors: product_id, content_hash, vector, partial, one row a (product_id, content_hash).
         model_version: whose vectors they are.
     """
-    rows = wanted.join(products.select(*CONTENT_KEY, "title", "category", "attributes"), CONTENT_KEY).join(
+    told = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
+    rows = wanted.join(products.select(*CONTENT_KEY, *told), CONTENT_KEY).join(
         vectors.select(*CONTENT_KEY, VECTOR_FIELD, "partial"), CONTENT_KEY
     )
     levels = {name: F.get("category", F.lit(level)) for level, name in enumerate(CATEGORY_LEVELS)}
@@ -81,6 +85,7 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         **levels,
         "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
         "brand": brand_column(),
+        GROUP_FIELD: get_group(),
         "model_version": F.lit(model_version),
     }
     return rows.withColumns(columns).select(*SCALAR_FIELDS, VECTOR_FIELD, "partial")
@@ -143,11 +148,17 @@ def has_changes(context: RunContext, plan: Plan) -> bool:
     return plan.counts.to_upsert > 0 and not select_to_serve(context, plan).isEmpty()
 
 
-def iter_entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
-    """Yield the rows as Milvus takes them; texts that are too long for their field are cut."""
+def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> Iterator[Entity]:
+    """Yield the rows as Milvus takes them; texts that are too long for their field are cut.
+
+    Args:
+        batch: rows as `join_rows` returns them.
+        fields: fields of the collection (`schemas.collection.select_scalar_fields`).
+    """
     vectors = stack_vectors(batch[VECTOR_FIELD])
-    texts = {name: batch[name].to_pylist() for name in MAX_TEXT_BYTES}
-    integers = {name: batch[name].to_pylist() for name in INTEGER_FIELDS}
+    columns = {name: batch[name].to_pylist() for name in fields}
+    texts = {name: values for name, values in columns.items() if name not in INTEGER_FIELDS}
+    integers = {name: values for name, values in columns.items() if name in INTEGER_FIELDS}
     for row, vector in enumerate(vectors):
         yield {
             **{name: truncate_to_field(name, values[row]) for name, values in texts.items()},
@@ -159,20 +170,21 @@ def iter_entities(batch: pa.RecordBatch | pa.Table) -> Iterator[Entity]:
 def compute_entity_digest(entity: Mapping[str, Any]) -> str:
     """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
     digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
-    for name in SCALAR_FIELDS:
+    for name in (name for name in SCALAR_FIELDS if name in entity):
         digest.update(f"{name}={entity[name]}\0".encode())
     return digest.hexdigest()
 
 
-def compute_row_digests(rows: DataFrame) -> DataFrame:
-    """Return product_id and digest of rows as `join_rows` returns them."""
-    return rows.mapInArrow(_digest_task, f"{ID_FIELD} string, digest string")
+def compute_row_digests(rows: DataFrame, fields: tuple[str, ...]) -> DataFrame:
+    """Return product_id and digest of rows as `join_rows` returns them, over the fields of a collection."""
+    return rows.mapInArrow(partial(_digest_task, fields=fields), f"{ID_FIELD} string, digest string")
 
 
-def _digest_task(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _digest_task(batches: Iterable[pa.RecordBatch], fields: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         found = [
-            {ID_FIELD: entity[ID_FIELD], "digest": compute_entity_digest(entity)} for entity in iter_entities(batch)
+            {ID_FIELD: entity[ID_FIELD], "digest": compute_entity_digest(entity)}
+            for entity in iter_entities(batch, fields)
         ]
         yield pa.RecordBatch.from_pylist(found, pa.schema([(ID_FIELD, pa.string()), ("digest", pa.string())]))
 
@@ -188,4 +200,5 @@ def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 
 def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:
     """Return about how many bytes an entity takes in a request."""
-    return int(entity[VECTOR_FIELD].nbytes) + sum(len(entity[name].encode()) + 8 for name in MAX_TEXT_BYTES) + 16
+    texts = (entity[name] for name in MAX_TEXT_BYTES if name in entity)
+    return int(entity[VECTOR_FIELD].nbytes) + sum(len(text.encode()) + 8 for text in texts) + 16

@@ -13,11 +13,19 @@ from numpy.typing import NDArray
 
 from jobs.errors import MoonError
 from jobs.lake.store import open_lake
-from jobs.milvus.client import connect_reader
+from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
-from schemas.collection import ID_FIELD, METRIC, SCALAR_FIELDS, VECTOR_FIELD, build_search_params
+from schemas.collection import (
+    GROUP_FIELD,
+    ID_FIELD,
+    METRIC,
+    VECTOR_FIELD,
+    build_search_params,
+    read_schema_version,
+    select_scalar_fields,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -25,8 +33,8 @@ if TYPE_CHECKING:
 MAX_HITS = 16_384
 """Milvus answers with no more."""
 
-HIT_FIELDS = ("title", "category", "brand", "snapshot_date")
-"""Fields of a hit besides product_id and score."""
+HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD)
+"""Fields of a hit besides product_id and score, as far as the collection's schema version has them."""
 
 
 class QueryEncoder(Protocol):
@@ -69,7 +77,7 @@ def search_products(
         text: what is looked for, in words.
         image: path of a photo.
         k: how many products.
-        expression: a Milvus filter over `schemas.collection.SCALAR_FIELDS`.
+        expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
         encoder: loaded already; None loads the one that the collection names.
 
     Returns:
@@ -128,6 +136,8 @@ def search_nearest(
     """
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
+    fields = select_scalar_fields(read_schema_version(read_collection_properties(client, collection)))
+    shown = [name for name in HIT_FIELDS if name in fields]
     index = client.describe_index(collection, VECTOR_FIELD) or {}
     params = build_search_params(index.get("index_type", ""), k)
     try:
@@ -137,7 +147,7 @@ def search_nearest(
             anns_field=VECTOR_FIELD,
             limit=k,
             filter=expression,
-            output_fields=list(HIT_FIELDS),
+            output_fields=shown,
             search_params={"metric_type": METRIC, "params": params},
         )[0]
     except MilvusException as error:
@@ -145,17 +155,17 @@ def search_nearest(
             raise
         reason = " ".join(error.message.split())
         raise QueryError(
-            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(SCALAR_FIELDS)}; for "
+            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(fields)}; for "
             'example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
-    return [_read_hit(hit) for hit in hits]
+    return [_read_hit(hit, shown) for hit in hits]
 
 
-def _read_hit(hit: Any) -> dict[str, Any]:
+def _read_hit(hit: Any, shown: Sequence[str]) -> dict[str, Any]:
     """A server names the key ``id``, Milvus Lite names it as its field."""
     entity = hit["entity"]
     found = {ID_FIELD: hit.get("id", hit.get(ID_FIELD)), "score": round(float(hit["distance"]), 6)}
-    return found | {name: entity[name] for name in HIT_FIELDS}
+    return found | {name: entity[name] for name in shown}
 
 
 def _check_query(text: str | None, image: Path | None, k: int) -> None:

@@ -19,7 +19,7 @@ from schemas.merging import (
     MergeRules,
     NumberedRow,
     build_merge_rules,
-    fill_from_parent,
+    join_parent,
     merge_group,
 )
 from schemas.product import ImageRef
@@ -32,9 +32,15 @@ if TYPE_CHECKING:
 BATCH_PRODUCTS = 512
 
 MERGED_SCHEMA = pa.schema(
-    [*SNAPSHOTS.columns, pa.field("source_rows", pa.list_(pa.int64())), pa.field("is_left_out", pa.bool_())]
+    [
+        *SNAPSHOTS.columns,
+        pa.field("group_id", pa.string()),
+        pa.field("source_rows", pa.list_(pa.int64())),
+        pa.field("is_left_out", pa.bool_()),
+    ]
 )
-"""Columns of a merged snapshot: a product's, the rows that it was made of, and whether ``where`` leaves it out."""
+"""Columns of a merged snapshot: a product's with its group (null without a parent), the rows that it was made of, and
+whether ``where`` leaves it out."""
 
 
 def read_merge_rules(context: RunContext) -> MergeRules | None:
@@ -98,7 +104,7 @@ def merge_batches(batches: Iterable[pa.RecordBatch], rules: MergeRules) -> Itera
             id one after the other, by ascending number.
         rules: from `read_merge_rules`.
     """
-    rows = (_read_row(record) for batch in batches for record in batch.to_pylist())
+    rows = (_read_row(record, rules) for batch in batches for record in batch.to_pylist())
     waiting: list[dict[str, object]] = []
     for _, group in groupby(rows, key=lambda numbered: numbered[1].product_id):
         waiting += [_write_row(product) for product in merge_group(list(group), rules)]
@@ -126,10 +132,10 @@ def _join_parents(rows: "DataFrame", rules: MergeRules) -> "DataFrame":
     return rows.withColumn("reference", F.coalesce(named, nobody)).join(parents, "reference", "left").drop("reference")
 
 
-def _read_row(record: dict[str, Any]) -> NumberedRow:
+def _read_row(record: dict[str, Any], rules: MergeRules) -> NumberedRow:
     parent = record.pop("parent", None)
     row = _make_row(record)
-    return record["source_row"], row if parent is None else fill_from_parent(row, _make_row(parent))
+    return record["source_row"], join_parent(row, parent and _make_row(parent), rules)
 
 
 def _make_row(record: dict[str, Any]) -> MappedRow:
@@ -149,6 +155,7 @@ def _make_row(record: dict[str, Any]) -> MappedRow:
 def _write_row(product: MergedRow) -> dict[str, object]:
     return {
         **product.row.to_record(),
+        "group_id": product.row.group_id,
         "source_row": product.source_rows[0],
         "source_rows": list(product.source_rows),
         "is_left_out": product.is_left_out,

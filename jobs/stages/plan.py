@@ -36,6 +36,7 @@ from jobs.state.plan_record import (
     require_plan,
 )
 from jobs.state.run_context import RunContext, StageResult
+from schemas.collection import has_groups
 from schemas.tables import LEFT_OUT, MERGED, ROW_ROLES
 
 
@@ -123,7 +124,10 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
     def compare() -> DataFrame:
         vectors = lake.read(spark, "vectors", {"model_version": draft.model_version})
         whole = vectors.where(~F.col("partial"))
-        changes = compare_with_ledger(products, ledger, refused, whole, date=context.date, with_deletes=draft.serve)
+        with_groups = has_groups(draft.collection)
+        changes = compare_with_ledger(
+            products, ledger, refused, whole, date=context.date, with_deletes=draft.serve, with_groups=with_groups
+        )
         return hold_deletes(context, draft, changes, unreadable)
 
     def count() -> Mapping[str, DataFrame]:

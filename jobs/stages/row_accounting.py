@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 from jobs.errors import NightStoppedError
 from jobs.stages.merged_rows import count_roles
 from jobs.state.changes import ENCODED_OPS, REUSE, SERVED_OPS
-from jobs.state.ledger import read_ledger, read_ledger_head
+from jobs.state.ledger import get_group, read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
+from schemas.collection import GROUP_FIELD, has_groups
 from schemas.tables import CONTENT_KEY, LEFT_OUT, MERGED, ROW_ROLES
 from validation.reasons import Reason
 
@@ -22,6 +23,9 @@ FATES = (UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED, LEFT_OUT)
 LOST, UNEXPECTED, COUNTED_TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
 VIOLATION_EXAMPLES = 5
+
+SERVED_KEY = [*CONTENT_KEY, GROUP_FIELD]
+"""In what a served product and a delivered one are the same."""
 
 
 def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
@@ -84,14 +88,14 @@ def _trace_judged_rows(context: RunContext, plan: Plan, delivered: DataFrame) ->
     """
     lake, spark = context.lake, context.spark
     changes = lake.read(spark, "changes", plan.partition).where(F.col("op").isin(*SERVED_OPS))
-    products = lake.read(spark, "products", context.partition).select("source_row", *CONTENT_KEY)
+    products = _read_products(context, plan).select("source_row", *SERVED_KEY)
     vectors = lake.read(spark, "vectors", {"model_version": plan.model_version})
     made = vectors.join(changes.select(*CONTENT_KEY), CONTENT_KEY, "left_semi").groupBy(*CONTENT_KEY)
     known = (
         products.join(changes.select("product_id", "op"), "product_id", "left")
         .join(made.agg(F.bool_and("partial").alias("partial")), CONTENT_KEY, "left")
         .withColumn("made", F.col("partial").isNotNull())
-        .join(_read_served(context, plan), CONTENT_KEY, "left")
+        .join(_read_served(context, plan), SERVED_KEY, "left")
     )
     joined = delivered.join(known, "source_row", "full_outer").join(_read_refused(context), "source_row", "full_outer")
     return joined.select(
@@ -124,17 +128,24 @@ def _read_refused(context: RunContext) -> DataFrame:
     return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"), is_kept.alias("is_kept"))
 
 
+def _read_products(context: RunContext, plan: Plan) -> DataFrame:
+    """Return the products of the date; the group is that of the collection, empty where it has no such field."""
+    group = get_group() if has_groups(plan.collection) else F.lit("")
+    return context.lake.read(context.spark, "products", context.partition).withColumn(GROUP_FIELD, group)
+
+
 def _read_served(context: RunContext, plan: Plan) -> DataFrame:
-    """Return product_id, content_hash and served = True of what the ledger holds.
+    """Return the columns of `SERVED_KEY` and served = True of what the ledger holds.
 
     A plan that serves nothing, and a ledger that later nights have written, cannot be held against this night: then
     every product counts as served.
     """
     if not _can_compare(context, plan):
-        products = context.lake.read(context.spark, "products", context.partition)
-        return products.select(*CONTENT_KEY, F.lit(True).alias("served"))
+        return _read_products(context, plan).select(*SERVED_KEY, F.lit(True).alias("served"))
     ledger = read_ledger(context.spark, context.lake, plan.collection)
-    return ledger.select(*CONTENT_KEY, F.lit(True).alias("served"))
+    if not has_groups(plan.collection):
+        ledger = ledger.withColumn(GROUP_FIELD, F.lit(""))
+    return ledger.select(*SERVED_KEY, F.lit(True).alias("served"))
 
 
 def _can_compare(context: RunContext, plan: Plan) -> bool:

@@ -24,6 +24,7 @@ from jobs.pages.page import DATA_DOCS_FOLDER, write_page
 from jobs.stages.merged_rows import count_roles, merge_rows, read_merge_rules, select_roles
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
+from schemas.collection import GROUP_FIELD
 from schemas.merging import MergeRules
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, ROW_ROLES, SNAPSHOTS
@@ -94,7 +95,7 @@ def _classify_merged(
             "nothing was changed. Correct the condition (`moon check-source` shows what it takes), or have it "
             f"delivered again. If the mapping is newer than the snapshot: `moon pull --date {context.date}` first"
         )
-    products = products.select(*SNAPSHOTS.columns.names)
+    products = products.select(*SNAPSHOTS.columns.names, GROUP_FIELD)
     write_roles = partial(_write_roles, context, merged)
     return _classify(context, products, limits, state, marked, write_roles=write_roles)
 
@@ -154,11 +155,13 @@ def _make_product(row: dict[str, Any]) -> dict[str, object]:
         "attributes": list(product.attributes.items()),
         "images": row["images"],
         "content_hash": compute_content_hash(product),
+        GROUP_FIELD: row[GROUP_FIELD] or row["product_id"],
     }
 
 
 def _write_products(context: RunContext, classified: "DataFrame") -> list[AddedFile]:
-    good = classified.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS)
+    group = F.col(GROUP_FIELD) if GROUP_FIELD in classified.columns else F.lit(None).cast("string").alias(GROUP_FIELD)
+    good = classified.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS, group)
     return context.lake.write(good, PRODUCTS.name, context.partition, transform=canonicalise_products)
 
 

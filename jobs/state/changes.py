@@ -7,6 +7,7 @@ Plain DataFrames in, plain DataFrames out; where they come from and what is comm
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.state.ledger import get_group
 from schemas.tables import CONTENT_KEY
 
 NEW, CHANGED, REUSE, DELETED, HELD = "new", "changed", "reuse", "deleted", "held"
@@ -19,38 +20,54 @@ SERVED_OPS = (NEW, CHANGED, REUSE)
 
 
 def compare_with_ledger(
-    products: DataFrame, ledger: DataFrame, refused: DataFrame, vectors: DataFrame, *, date: str, with_deletes: bool
+    products: DataFrame,
+    ledger: DataFrame,
+    refused: DataFrame,
+    vectors: DataFrame,
+    *,
+    date: str,
+    with_deletes: bool,
+    with_groups: bool,
 ) -> DataFrame:
     """Return every product in which the date differs from the ledger.
 
     A partial product counts as changed however equal its hash: its bad image is tried again, once a night, so that
-    a night run a second time finds nothing to do.
+    a night run a second time finds nothing to do. A product of another group is written again; its content is as it
+    was, so the lake has its vector (`REUSE`).
 
     Args:
-        products: valid rows of the date; product_id, content_hash, source_row.
-        ledger: what Milvus holds; product_id, content_hash, partial, snapshot_date (of the night that wrote it).
+        products: valid rows of the date; product_id, content_hash, source_row, group_id.
+        ledger: what Milvus holds; product_id, content_hash, partial, snapshot_date (of the night that wrote it),
+            group_id.
         refused: product_id of rows that the date refused: their deletes are held.
         vectors: product_id, content_hash of whole vectors of the plan's model; these need no encoding.
         date: ISO snapshot date.
         with_deletes: whether absence deletes (not when an older date is filled in).
+        with_groups: whether the collection has the field of the group (`schemas.collection.has_groups`).
 
     Returns:
         product_id, op, content_hash and source_row (both null where op is deleted), one row a product.
     """
     retry = F.col("partial") & (F.col("snapshot_date") < date)
-    held = ledger.select("product_id", F.col("content_hash").alias("held_hash"), retry.alias("retry"))
-    both = products.select("product_id", "content_hash", "source_row").join(held, "product_id", "full_outer")
+    held = ledger.select(
+        "product_id",
+        F.col("content_hash").alias("held_hash"),
+        (get_group() if with_groups else F.lit("")).alias("held_group"),
+        retry.alias("retry"),
+    )
+    group = (get_group() if with_groups else F.lit("")).alias("group")
+    both = products.select("product_id", "content_hash", "source_row", group).join(held, "product_id", "full_outer")
     delivered, served = F.col("content_hash").isNotNull(), F.col("held_hash").isNotNull()
-    differs = (F.col("content_hash") != F.col("held_hash")) | F.col("retry")
+    differs = (F.col("content_hash") != F.col("held_hash")) | F.col("retry") | (F.col("group") != F.col("held_group"))
     wanted = (
         both.where(delivered & (~served | differs))
         .withColumn("op", F.when(served, CHANGED).otherwise(NEW))
-        .drop("held_hash", "retry")
+        .select("product_id", "op", "content_hash", "source_row")
     )
     changes = _mark_reuse(wanted, vectors)
     if with_deletes:
         changes = changes.unionByName(_find_deleted(both.where(~delivered), refused))
-    return changes.select("product_id", "op", "content_hash", "source_row")
+    return changes
 
 
 def select_stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
@@ -62,9 +79,9 @@ def select_stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> 
 def _mark_reuse(wanted: DataFrame, vectors: DataFrame) -> DataFrame:
     made = vectors.select(*CONTENT_KEY).distinct().withColumn("made", F.lit(True))
     op = F.when(F.col("made"), REUSE).otherwise(F.col("op"))
-    return wanted.join(made, CONTENT_KEY, "left").withColumn("op", op).drop("made")
+    return wanted.join(made, CONTENT_KEY, "left").select("product_id", op.alias("op"), "content_hash", "source_row")
 
 
 def _find_deleted(absent: DataFrame, refused: DataFrame) -> DataFrame:
     gone = absent.join(refused.select("product_id"), "product_id", "left_anti")
-    return gone.withColumn("op", F.lit(DELETED)).drop("held_hash", "retry")
+    return gone.select("product_id", F.lit(DELETED).alias("op"), "content_hash", "source_row")

@@ -8,7 +8,7 @@ read together (`LedgerHead`).
 from dataclasses import dataclass
 from datetime import date as Date
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
@@ -18,8 +18,12 @@ from schemas.tables import CONTENT_KEY
 UPSERT, DELETE = "upsert", "delete"
 """Values of ``served.op``."""
 
-LEDGER_COLUMNS = "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long"
+LEDGER_COLUMNS = (
+    "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long, group_id string"
+)
 """Spark's schema of what `read_ledger` returns."""
+
+_LEDGER_NAMES = [column.split()[0] for column in LEDGER_COLUMNS.split(", ")]
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def commit_ledger(
         F.lit(date).alias("snapshot_date"),
         F.lit(epoch).cast("long").alias("epoch"),
         F.lit(False).alias("partial"),
+        F.lit(None).cast("string").alias("group_id"),
     )
     rows = upserts.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
     files = lake.write(rows, "served", {"collection": collection})
@@ -135,15 +140,20 @@ def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | No
             of the rows that it brought back, so it tells the same of that date and nothing of later ones.
 
     Returns:
-        product_id, content_hash, partial, snapshot_date (ISO, of the night that wrote it) and epoch.
+        product_id, content_hash, partial, snapshot_date (ISO, of the night that wrote it), epoch and group_id.
     """
     rows = lake.read(spark, "served", {"collection": collection})
     if date is not None:
         rows = rows.where(F.col("snapshot_date") <= date)
-    state = F.struct("epoch", "op", "content_hash", "partial", "snapshot_date")
+    state = F.struct("epoch", "op", "content_hash", "partial", "snapshot_date", "group_id")
     latest = rows.groupBy("product_id").agg(F.max_by(state, "epoch").alias("state"))
-    held = latest.where(F.col("state.op") != DELETE)
-    return held.select("product_id", "state.content_hash", "state.partial", "state.snapshot_date", "state.epoch")
+    held = latest.where(F.col("state.op") != DELETE).select("product_id", "state.*")
+    return held.withColumn("group_id", get_group()).select(*_LEDGER_NAMES)
+
+
+def get_group() -> Column:
+    """Return the group of a row of `products` or `served`: where there is none, the product itself."""
+    return F.coalesce("group_id", "product_id")
 
 
 def keys_held_since(spark: SparkSession, lake: Lake, collection: str, first_kept: str) -> DataFrame:

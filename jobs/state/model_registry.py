@@ -28,6 +28,7 @@ from schemas.collection import (
     PROPERTY_MODEL,
     collection_name,
     read_schema_version,
+    select_scalar_fields,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
 
     Raises:
         NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
-        SchemaVersionError: the served collection has another schema version: run `moon migrate`.
+        SchemaVersionError: a later release made the served collection.
     """
     collection = read_alias_target(client, settings.alias)
     if collection is None:
@@ -82,6 +83,7 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
             f"{PROPERTY_MODEL}): choose another alias with MOON_ALIAS, or drop that one"
         )
     check_schema_version(collection, properties)
+    log_lacking_fields(collection, properties)
     served = properties[PROPERTY_MODEL]
     folder = settings.model or properties[PROPERTY_CHECKPOINT]
     choice = find_model(lake, served, properties[PROPERTY_CHECKPOINT], settings, collection)
@@ -101,22 +103,29 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
 
 
 def check_schema_version(collection: str, properties: Mapping[str, str]) -> None:
-    """Return if this code works with the schema version of a collection with these properties.
+    """Return if this code works with the schema version of a collection: its own or an earlier one.
 
     Raises:
-        SchemaVersionError: it is another version; nothing was changed.
+        SchemaVersionError: it is a later version; nothing was changed.
     """
     found = read_schema_version(properties)
-    if found == COLLECTION_SCHEMA_VERSION:
-        return
-    remedy = (
-        "a later release made it: use that release"
-        if found > COLLECTION_SCHEMA_VERSION
-        else "run `moon migrate` once, which fills a new collection from the lake and encodes nothing"
-    )
-    raise SchemaVersionError(
-        f"collection {collection} has schema version {found}, this code writes {COLLECTION_SCHEMA_VERSION}: {remedy}"
-    )
+    if found > COLLECTION_SCHEMA_VERSION:
+        raise SchemaVersionError(
+            f"collection {collection} has schema version {found}, this code writes {COLLECTION_SCHEMA_VERSION}: a "
+            "later release made it: use that release"
+        )
+
+
+def log_lacking_fields(collection: str, properties: Mapping[str, str]) -> None:
+    """Write a line to the log if a collection of an earlier schema version lacks fields: runs go on without them."""
+    known = select_scalar_fields(read_schema_version(properties))
+    lacking = [name for name in select_scalar_fields(COLLECTION_SCHEMA_VERSION) if name not in known]
+    if lacking:
+        log.warning(
+            "%s has the fields of an earlier release and is served with them; `moon migrate` adds %s, encoding nothing",
+            collection,
+            ", ".join(lacking),
+        )
 
 
 def find_model(

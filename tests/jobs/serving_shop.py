@@ -23,7 +23,7 @@ from jobs.state.ledger import UPSERT, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import Plan, PlanCounts, commit_plan_header, require_plan
 from jobs.state.run_context import RunContext
-from schemas.collection import collection_name
+from schemas.collection import collection_name, has_groups
 from schemas.product import canonicalise_product, compute_content_hash
 
 DIMENSION = 16
@@ -38,6 +38,7 @@ class ShopItem:
     title: str = "Red mug"
     category: tuple[str, ...] = ("Kitchen", "Mugs")
     attributes: Mapping[str, str] = field(default_factory=lambda: {"Brand": "Nordlys", "colour": "red"})
+    group_id: str | None = None
 
     @property
     def content_hash(self) -> str:
@@ -129,6 +130,7 @@ class ServingShop:
                 "category": list(item.category),
                 "attributes": list(item.attributes.items()),
                 "content_hash": item.content_hash,
+                "group_id": item.group_id,
             }
             for row, item in enumerate(rows)
         ]
@@ -147,11 +149,12 @@ class ServingShop:
         draft = self._draft(context)
         if context.lake.is_committed("plans", f"plan/{draft.run_id}"):
             return
-        held, made = self.read_ledger(context), self._vectors(context)
+        held, made, groups = self.read_ledger(context), self._vectors(context), self.read_groups(context)
         changes = []
         for row, item in enumerate(rows):
             served = held.get(item.id)
-            if served and served[0] == item.content_hash and not served[2]:
+            is_same_group = not has_groups(self.model.collection) or groups.get(item.id) == (item.group_id or item.id)
+            if served and served[0] == item.content_hash and not served[2] and is_same_group:
                 continue
             op = REUSE if (item.id, item.content_hash) in made else CHANGED if served else NEW
             changes.append({"product_id": item.id, "op": op, "content_hash": item.content_hash, "source_row": row})
@@ -235,13 +238,17 @@ class ServingShop:
 
     def read_ledger(self, context: RunContext) -> dict[str, tuple[str, str, bool]]:
         """Return what the ledger says: id → (content hash, snapshot date, partial)."""
+        rows = self._read_latest(context)
+        return {name: (row["content_hash"], row["snapshot_date"], row["partial"]) for name, row in rows.items()}
+
+    def read_groups(self, context: RunContext) -> dict[str, str]:
+        """Return the groups that the ledger says, by product id."""
+        return {name: row["group_id"] or name for name, row in self._read_latest(context).items()}
+
+    def _read_latest(self, context: RunContext) -> dict[str, dict[str, Any]]:
         rows = context.lake.read_arrow("served", {"collection": self.model.collection}).to_pylist()
         latest = {row["product_id"]: row for row in sorted(rows, key=itemgetter("epoch"))}
-        return {
-            name: (row["content_hash"], row["snapshot_date"], row["partial"])
-            for name, row in latest.items()
-            if row["op"] == UPSERT
-        }
+        return {name: row for name, row in latest.items() if row["op"] == UPSERT}
 
 
 def build_expected_rows(rows: Iterable[ShopItem], date: str) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:

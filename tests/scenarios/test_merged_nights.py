@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jobs.errors import NightStoppedError
+from jobs.milvus.client import connect
 from jobs.settings import Settings
 from tests.scenarios.nights import run_night, served_rows
 
@@ -107,3 +108,30 @@ def test_a_broken_row_is_refused_alone_and_its_product_stays(spark, shop: Path, 
     names = ("delivered", "unchanged", "quarantined", "left_out", "deleted", "stale")
     assert [report.counts[name] for name in names] == [10, 6, 2, 2, 0, 1]
     assert set(served_rows(settings, collection)) == {"mug", "vase", "bowl"}
+
+
+def read_groups(settings: Settings, collection: str) -> dict[str, str]:
+    with connect(settings) as client:
+        client.load_collection(collection)
+        rows = client.query(collection, 'product_id != ""', ["group_id"], consistency_level="Strong")
+    return {row["product_id"]: row["group_id"] for row in rows}
+
+
+@pytest.mark.long
+def test_a_variant_of_another_parent_is_served_without_encoding(spark, shop: Path, make_settings) -> None:
+    mapping = 'id = "ID"\ntitle = "Name"\ncategory = "Type"\nimages = ["Image"]\n'
+    (shop / "mapping.toml").write_text(mapping + 'parent = { column = "Parent", key = "SKU" }\n')
+    settings: Settings = make_settings(catalog=str(shop / "products.csv"))
+    lines = ["ID,SKU,Parent,Name,Type,Image", "1,shirt,,Shirt,Home,a.png", "2,coat,,Coat,Home,b.png"]
+
+    def serve(date: str, parent: str) -> tuple[list[int], dict[str, str]]:
+        rows = [*lines, f"3,,{parent},Red one,Home,c.png", f"4,,{parent},Blue one,Home,d.png"]
+        (shop / "products.csv").write_text("\n".join(rows) + "\n")
+        report = run_night(spark, settings, date).results["report"]
+        counts = [report.counts[name] for name in ("delivered", "encoded", "reused", "unchanged")]
+        return counts, read_groups(settings, report.details["collection"])
+
+    assert serve("2026-11-20", "shirt") == ([4, 4, 0, 0], {"1": "1", "2": "2", "3": "1", "4": "1"})
+    assert serve("2026-11-21", "id:2") == ([4, 0, 2, 2], {"1": "1", "2": "2", "3": "2", "4": "2"})
+    assert serve("2026-11-22", "") == ([4, 0, 2, 2], {"1": "1", "2": "2", "3": "3", "4": "4"})
+    assert serve("2026-11-23", "") == ([4, 0, 0, 4], {"1": "1", "2": "2", "3": "3", "4": "4"})

@@ -14,6 +14,7 @@ from jobs.lake.store import Lake, open_lake, read_schema_version
 from jobs.milvus.client import connect
 from jobs.operations import migrate
 from jobs.operations.migrate import keep_served_model, migrate_lake
+from jobs.operations.migrate_collection import migrate_collection, plan_collection
 from jobs.serving.search import search_products
 from jobs.settings import Settings
 from jobs.stages.runner import NIGHTLY_STAGES, run_stages
@@ -98,7 +99,7 @@ def test_the_old_model_goes_on_after_its_folder_has_another(settings: Settings, 
         assert [hit["product_id"] for hit in hits] == [hit["product_id"] for hit in search["hits"]]
         assert [hit["score"] for hit in hits] == pytest.approx([hit["score"] for hit in search["hits"]], abs=2e-3)
 
-    lake = open_lake(settings)
+    lake, collection = open_lake(settings), EXPECTED["status"]["collection"]
     catalogue = golden / "catalog" / "2026-03-03.jsonl"
     rows = (golden / "catalog" / "2026-03-02.jsonl").read_text().splitlines()
     changed = json.loads(rows[2]) | {"title": "Another title"}
@@ -107,8 +108,24 @@ def test_the_old_model_goes_on_after_its_folder_has_another(settings: Settings, 
     outcome = run_stages(RunContext(spark, lake, third, "2026-03-03"), NIGHTLY_STAGES)
     assert outcome.results["encode"].counts["encoded"] == 1, "an upgrade encodes only what changed"
     assert outcome.results["plan"].details["model"] == EXPECTED["status"]["model"]
-    held = {row.product_id for row in read_ledger(spark, lake, EXPECTED["status"]["collection"]).collect()}
+    assert outcome.results["publish"].details["collection"] == collection, "the field of this release is no condition"
+    held = {row.product_id for row in read_ledger(spark, lake, collection).collect()}
     assert held == {product for product, _, _ in EXPECTED["served"]}
+
+    vectors = lake.open("vectors").version()
+    plan = plan_collection(third)
+    assert plan is not None and plan.after == f"{collection}_s2"
+    migrate_collection(RunContext(spark, lake, third, "2026-03-03"), plan)
+    assert lake.open("vectors").version() == vectors, "nothing is encoded"
+    with connect(third) as client:
+        client.load_collection(plan.after)
+        rows = client.query(plan.after, 'product_id != ""', ["group_id"], consistency_level="Strong")
+    assert {row["product_id"]: row["group_id"] for row in rows} == {name: name for name in held}
+    hits = search_products(third, text=EXPECTED["searches"][0]["text"], k=3)
+    assert hits and all(hit["group_id"] == hit["product_id"] for hit in hits)
+    again = run_stages(RunContext(spark, lake, third, "2026-03-03"), NIGHTLY_STAGES)
+    assert again.results["upsert"].details["collection"] == plan.after
+    assert again.results["report"].counts["encoded"] == 0
 
 
 def test_a_service_loads_the_kept_model(settings: Settings, golden: Path) -> None:
@@ -138,10 +155,12 @@ def test_rollout_and_rollback_after_the_upgrade(settings: Settings, golden: Path
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
-    assert json.loads(moon("migrate", "--json"))["warning"] is None
+    migrated = json.loads(moon("migrate", "--json"))
+    assert migrated["warning"] is None
+    assert migrated["collection"]["after"] == f"{EXPECTED['status']['collection']}_s2"
     put_other_model(golden / "checkpoints" / "moon-tiny")
     other = json.loads(moon("rollout", "--model", str(golden / "checkpoints" / "moon-tiny"), "--yes", "--json"))
-    assert (other["state"], other["after"]) == ("switched", EXPECTED["other_collection"])
+    assert (other["state"], other["after"]) == ("switched", f"{EXPECTED['other_collection']}_s2")
     back = json.loads(moon("rollback", "--reason", "test", "--json"))
-    assert back["to"] == EXPECTED["status"]["collection"]
+    assert back["to"] == f"{EXPECTED['status']['collection']}_s2"
     assert json.loads(moon("status", "--json"))["model"] == EXPECTED["status"]["model"]

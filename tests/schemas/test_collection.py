@@ -14,6 +14,8 @@ from schemas.collection import (
     build_search_params,
     choose_index,
     collection_name,
+    has_groups,
+    parse_schema_version,
     pinned_alias,
     read_schema_version,
     strip_schema_suffix,
@@ -24,7 +26,7 @@ VERSION = "0123456789abcdef" * 4
 
 
 def test_names_follow_from_the_model_version() -> None:
-    assert collection_name(VERSION) == "moon_0123456789ab"
+    assert collection_name(VERSION) == "moon_0123456789ab_s2"
     assert pinned_alias("products", VERSION) == "products_01234567"
 
 
@@ -33,6 +35,10 @@ def test_schema_uses_only_what_every_backend_has() -> None:
     assert [field.name for field in schema.fields if field.is_primary] == ["product_id"]
     assert not schema.auto_id and not schema.enable_dynamic_field
     assert {field.name for field in schema.fields} == {*SCALAR_FIELDS, "vector"}
+    assert {field.name for field in build_collection_schema(4, 1).fields} == {
+        "product_id", "title", "category", "category_1", "category_2", "category_3", "brand", "snapshot_date",
+        "content_hash", "model_version", "epoch", "vector",
+    }, "as in releases 0.1 and 0.2"  # fmt: skip
     assert {field.dtype for field in schema.fields} == {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
     assert not any(field.nullable or field.is_partition_key for field in schema.fields)
 
@@ -87,10 +93,13 @@ def test_nothing_is_an_empty_text() -> None:
 
 
 def test_a_collection_is_named_by_model_and_schema_version(monkeypatch):
-    assert collection_name(VERSION, 1) == collection_name(VERSION) == "moon_0123456789ab", "as in release 0.1"
+    assert collection_name(VERSION, 1) == "moon_0123456789ab", "as in release 0.1"
     monkeypatch.setattr("schemas.collection.COLLECTION_SCHEMA_VERSION", 12)
     assert collection_name(VERSION) == "moon_0123456789ab_s12"
     for name in (collection_name(VERSION, 1), collection_name(VERSION, 2), collection_name(VERSION)):
         assert strip_schema_suffix(name) == "moon_0123456789ab"
+    assert [parse_schema_version(collection_name(VERSION, number)) for number in (1, 2, 12)] == [1, 2, 12]
+    assert parse_schema_version("moon_scratch_1f2e3d4c_5b6a7988") == 12, "scratch collections are made anew"
+    assert not has_groups(collection_name(VERSION, 1)) and has_groups(collection_name(VERSION, 2))
     assert strip_schema_suffix("moon_scratch_1f2e3d4c_5b6a7988") == "moon_scratch_1f2e3d4c_5b6a7988"
     assert read_schema_version({}) == 1 and read_schema_version({"moon.schema_version": "2"}) == 2

@@ -175,6 +175,8 @@ def test_a_variant_takes_from_its_parent_what_it_lacks() -> None:
     assert (untitled.row.title, untitled.row.description) == (None, "Soft")
     assert (lost.row.description, lost.row.category, names(lost)) == (None, [], [])
     assert all(len(one.source_rows) == 1 for one in (red, shirt, blue, untitled, lost))
+    assert [one.row.group_id for one in (red, shirt, blue, untitled)] == ["10", None, "10", "10"], "the parent's id"
+    assert lost.row.group_id == "absent", "variants of a parent that was not delivered are one group"
 
 
 def test_the_first_row_of_a_key_is_the_parent_and_one_that_is_left_out_still_gives() -> None:
@@ -194,7 +196,11 @@ def test_a_parents_id_may_be_a_column_of_its_own() -> None:
     toml = 'id = "SKU"\ntitle = "Name"\ndescription = "Text"\nparent = { column = "Parent", key = "SKU", id = "ID" }'
     child = {"SKU": "s-1", "Name": "Shirt red", "Parent": "id:10"}
     for parent in (SHIRT, {**SHIRT, "SKU": None}, {**SHIRT, "ID": "10"}):
-        assert merge([child, parent], SourceMapping.parse(toml))[0].row.description == "Soft"
+        product = merge([child, parent], SourceMapping.parse(toml))[0].row
+        assert (product.description, product.group_id) == ("Soft", parent["SKU"] or "10")
+    rows = [{"SKU": "s-1", "Parent": "id:10"}, {"SKU": "s-1", "Parent": " "}, {"SKU": "s-2"}]
+    merged = merge(rows, SourceMapping.parse(toml.replace('id = "SKU"', 'product = "SKU"')))
+    assert [one.row.group_id for one in merged] == ["10", None], "of the rows of a product the first that has one"
 
 
 def test_ignored_values_are_no_attributes_in_any_row() -> None:

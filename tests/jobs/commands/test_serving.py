@@ -15,7 +15,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
-from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
+from schemas.collection import PROPERTIES, PROPERTY_SCHEMA, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import commit_rows
 
@@ -73,6 +73,26 @@ def test_search(stores: Settings, photo, tmp_path: Path) -> None:
     wrong = moon("search", "--json")
     assert isinstance(wrong.exception, MoonError) and wrong.stdout == ""
     assert moon("search", "x", "--k", "0").exit_code == 2
+
+
+def set_groups(settings: Settings, groups: dict[str, str]) -> None:
+    """Make the collection one of schema version 2 and give its products their groups."""
+    with connect(settings) as client:
+        client.load_collection("moon_a")
+        client.alter_collection_properties("moon_a", {PROPERTY_SCHEMA: "2"})
+        rows = client.query("moon_a", 'product_id != ""', ["*"], consistency_level="Strong")
+        client.upsert("moon_a", [{**row, "group_id": groups[row["product_id"]]} for row in rows])
+
+
+def test_search_shows_a_group_that_is_another_product(stores: Settings) -> None:
+    assert "group" not in moon("search", "mug").stdout, "a collection of an earlier release"
+    set_groups(stores, {"mug": "mug", "boot": "boot"})
+    assert "group" not in moon("search", "mug").stdout, "each product is its own group"
+    set_groups(stores, {"mug": "family", "boot": "boot"})
+    table = moon("search", "mug").stdout
+    assert "group" in table and table.count("family") == 1 and table.count("boot") == 2, "once as id, once in its title"
+    hits = json.loads(moon("search", "mug", "--json").stdout)
+    assert {hit["product_id"]: hit["group_id"] for hit in hits} == {"mug": "family", "boot": "boot"}
 
 
 def test_status(stores: Settings) -> None:

@@ -33,3 +33,19 @@ def test_what_tonight_refuses_and_readers_see_is_brought_over_once(lite_shop):
         str(read_ledger_head(context.lake, other.collection).high_water) == FIRST
     )  # what catching up afterwards mends
     assert carry_over_products(context, other, served.collection) == 0
+
+
+@pytest.mark.long
+def test_a_kept_product_comes_with_the_group_that_readers_see(lite_shop):
+    served, other = lite_shop.model, replace(lite_shop.model, model_version=OTHER, collection=collection_name(OTHER))
+    for model in (other, served):
+        lite_shop.model = model
+        upsert(lite_shop.prepare_run(FIRST, make_items(2)))
+    upsert(lite_shop.prepare_run(SECOND, make_items(2, group_id="family")))
+    third = lite_shop.prepare_run("2026-01-04", make_items(1, group_id="family"), refused=["p001"])
+    upsert(third)
+    lite_shop.model = other
+    assert lite_shop.read_groups(third) == {"p000": "p000", "p001": "p001"}
+    assert carry_over_products(third, other, served.collection) == 1
+    assert lite_shop.read_groups(third)["p001"] == "family"
+    assert carry_over_products(third, other, served.collection) == 0

@@ -1,29 +1,25 @@
 """A release with one more field: a new collection is filled from the lake, and readers, rollback and retire follow."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
-import jobs.serving.rows
-from jobs.errors import NightStoppedError, SchemaVersionError
+from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties
 from jobs.operations import migrate_collection as work
 from jobs.operations.catch_up import catch_up_collection
 from jobs.operations.migrate_collection import migrate_collection, plan_collection
-from jobs.operations.operator_session import operator_session
+from jobs.operations.repair import repair_collection
 from jobs.operations.restore import restore_date
 from jobs.operations.retention import find_superseded_vectors
 from jobs.operations.retire import retire_collection
 from jobs.operations.rollback import plan_rollback, run_rollback
 from jobs.serving.alias import find_previous_collection, move_alias, read_alias_moves
+from jobs.stages.row_accounting import count_fates
 from jobs.state.ledger import keys_held_since, read_ledger, read_ledger_head
-from jobs.state.model_registry import choose_model
 from jobs.state.run_context import RunContext
-from schemas.collection import MAX_TEXT_BYTES, PROPERTY_SCHEMA, collection_name
+from schemas.collection import PROPERTY_SCHEMA, collection_name
 from tests.jobs.operations.test_rollback import FIRST, NEW, OLD, SECOND, know
 from tests.jobs.serving_shop import ServingShop, make_items
 from tests.jobs.stage_calls import publish, upsert
@@ -34,13 +30,17 @@ BEFORE, AFTER = collection_name(OLD, 1), collection_name(OLD, 2)
 
 @pytest.fixture
 def served(lite_shop: ServingShop) -> RunContext:
-    """Two nights of one model; afterwards one product is partial, one is kept from the first night."""
+    """Two nights of one model in a collection of version 1, the second one with groups.
+
+    Afterwards one product is partial, and one is kept from the first night.
+    """
+    lite_shop.use_model(collection=BEFORE)
     first = lite_shop.prepare_run(FIRST, make_items(5))
     upsert(first)
     publish(first)
-    rows = [*make_items(2, title="Blue"), *make_items(2, first=2)]
+    rows = [*make_items(2, title="Blue", group_id="family"), *make_items(2, first=2, group_id="family")]
     second = lite_shop.prepare_run(SECOND, rows, refused=["p004"], partial=["p001"])
-    upsert(second)
+    assert upsert(second).counts["upserted"] == 2, "a group that is not served is no change"
     return second
 
 
@@ -59,26 +59,6 @@ def rolled_out(lite_shop: ServingShop, served: RunContext, monkeypatch: pytest.M
         move_alias(client, served.settings, served.lake, new.collection, verb="rollout", reason="better")
     lite_shop.use_model(**vars(new))
     return served
-
-
-@pytest.fixture
-def next_release(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Switch to a release whose collections have schema version 2, with the field ``origin``."""
-
-    def switch() -> None:
-        modules = ["schemas.collection", "jobs.state.model_registry", "jobs.serving.collection"]
-        for module in [*modules, "jobs.operations.rollback", "jobs.operations.migrate_collection"]:
-            monkeypatch.setattr(f"{module}.COLLECTION_SCHEMA_VERSION", 2)
-        monkeypatch.setitem(MAX_TEXT_BYTES, "origin", 64)  # type: ignore[arg-type]
-        join = jobs.serving.rows.join_rows
-
-        def join_rows(*arguments: Any) -> DataFrame:
-            return join(*arguments).withColumn("origin", F.concat(F.lit("made by "), "brand"))
-
-        monkeypatch.setattr("jobs.serving.rows.join_rows", join_rows)
-        monkeypatch.setattr("jobs.serving.reconcile.join_rows", join_rows)
-
-    return switch
 
 
 def ledger(context: RunContext, name: str) -> dict[str, tuple]:
@@ -100,19 +80,17 @@ def aliases(context: RunContext) -> dict[str, str]:
 
 @pytest.mark.long
 def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
-    lite_shop: ServingShop, served: RunContext, next_release: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    lite_shop: ServingShop, served: RunContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert plan_collection(served.settings) is None, "this release's own schema"
     fields = ("title", "content_hash", "snapshot_date")
     rows = held(served, BEFORE, *fields)
     told = ledger(served, BEFORE)
     vectors = served.lake.open("vectors").version()
-    next_release()
-    outdated = rf"{BEFORE} has schema version 1, this code writes 2.*moon migrate"
-    with connect(served.settings) as client, pytest.raises(SchemaVersionError, match=outdated):
-        choose_model(served.settings, client, served.lake)
-    with pytest.raises(SchemaVersionError, match=outdated), operator_session(served):
-        pass
+    with connect(served.settings) as client:
+        names = [field["name"] for field in client.describe_collection(BEFORE)["fields"]]
+        assert "group_id" not in names and read_collection_properties(client, BEFORE)[PROPERTY_SCHEMA] == "1"
+    assert repair_collection(served, deep=True, dry_run=True).found.rows == 0
+    assert restore_date(replace(served, date=FIRST), dry_run=True).brought_back == 2
 
     plan = plan_collection(served.settings)
     assert plan is not None and (plan.before, plan.after) == (BEFORE, AFTER)
@@ -132,7 +110,9 @@ def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
     assert held(served, AFTER, *fields) == rows
     assert ledger(served, AFTER) == told
     assert told["p001"][2] and told["p004"][1] == FIRST, "partial and kept rows as they were"
-    assert {row[1] for row in held(served, AFTER, "origin").values()} == {"made by Nordlys"}
+    groups = {name: row[1] for name, row in held(served, AFTER, "group_id").items()}
+    assert groups == {**dict.fromkeys(("p000", "p001", "p002", "p003"), "family"), "p004": "p004"}
+    assert repair_collection(served, deep=True, dry_run=True).found.rows == 0
     assert served.lake.open("vectors").version() == vectors, "nothing was encoded"
     assert aliases(served) == {"products": AFTER, "products_ab12ab12": AFTER}
     with connect(served.settings) as client:
@@ -145,19 +125,24 @@ def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
         restore_date(replace(served, date=FIRST))
 
     lite_shop.use_model(collection=AFTER)
-    third = lite_shop.prepare_run(THIRD, [*make_items(2, title="Green"), *make_items(1, first=4)])
+    delivered = [*make_items(1, title="Green", group_id="family"), *make_items(2, first=2, group_id="pair")]
+    third = lite_shop.prepare_run(THIRD, [*delivered, *make_items(1, first=4)])
+    counts = lite_shop.plan(third).counts
+    assert (counts.to_encode, counts.reuse, counts.unchanged) == (1, 2, 1)
     upsert(third)
-    assert held(third, AFTER, "title", "origin")["p000"][1:] == ("Green", "made by Nordlys")
-    assert held(third, AFTER).keys() == {"p000", "p001", "p004"}
+    found = {name: row[1:] for name, row in held(third, AFTER, "title", "group_id").items()}
+    assert found == {
+        "p000": ("Green", "family"), "p002": ("Mug 2", "pair"), "p003": ("Mug 3", "pair"), "p004": ("Mug 4", "p004"),
+    }  # fmt: skip
+    assert lite_shop.read_groups(third) == {name: group for name, (_, group) in found.items()}
+    counted = count_fates(third, lite_shop.plan(third))
+    assert [counted[name] for name in ("delivered", "encoded", "reused", "unchanged")] == [4, 1, 2, 1]
     assert held(third, BEFORE, *fields) == rows, "the old collection stays as it is"
 
 
 @pytest.mark.long
-def test_rollback_retire_and_retention_know_both_names(
-    lite_shop: ServingShop, rolled_out: RunContext, next_release: Callable[[], None]
-) -> None:
+def test_rollback_retire_and_retention_know_both_names(lite_shop: ServingShop, rolled_out: RunContext) -> None:
     context, new = rolled_out, collection_name(NEW, 2)
-    next_release()
     migrate_collection(context, plan_collection(context.settings))  # type: ignore[arg-type]
     with pytest.raises(NightStoppedError, match="the model that is served"):
         plan_rollback(context, collection_name(NEW, 1))
@@ -166,7 +151,7 @@ def test_rollback_retire_and_retention_know_both_names(
     run_rollback(context, plan)
     assert aliases(context) == {"products": AFTER, "products_ab12ab12": AFTER, "products_cd34cd34": new}
     assert ledger(context, AFTER) == ledger(context, new)
-    assert {row[1] for row in held(context, AFTER, "origin").values()} == {"made by Nordlys"}
+    assert {row[1] for row in held(context, AFTER, "group_id").values()} == {"family"}
 
     assert retire_collection(context, NEW[:8], dry_run=True).collection == f"{new}, {collection_name(NEW, 1)}"
     retire_collection(context, NEW[:8])

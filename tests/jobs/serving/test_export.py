@@ -11,7 +11,7 @@ from jobs.milvus.client import NoDatabaseError, connect
 from jobs.serving.export import ExportError, export_collection
 from jobs.serving.search import NothingPublishedError
 from jobs.settings import Settings
-from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
+from schemas.collection import PROPERTIES, PROPERTY_SCHEMA, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
 
 STRANGE = ["it's", 'a "b"', "back\\slash", "grün 😀"]
@@ -52,6 +52,20 @@ def test_everything_that_is_served(served: tuple[Settings, dict], tmp_path: Path
     assert table.schema.metadata[b"moon.model_version"] == b"a" * 64
     assert table.schema.metadata[b"moon.collection"] == b"moon_a"
     assert [path.name for path in tmp_path.glob("*served*")] == ["served.parquet"], "no draft is left"
+
+
+def test_groups_are_exported_where_the_collection_has_them(served: tuple[Settings, dict], tmp_path: Path) -> None:
+    settings, _ = served
+    out, columns = tmp_path / "served.parquet", ["product_id", "content_hash", "snapshot_date", "vector"]
+    export_collection(settings, out)
+    assert pq.read_schema(out).names == columns
+    with connect(settings) as client:
+        client.alter_collection_properties("moon_a", {PROPERTY_SCHEMA: "2"})
+        client.upsert("moon_a", {**entity("p01", group_id="p00"), VECTOR_FIELD: [1.0, 0.0, 0.0, 0.0]})
+    export_collection(settings, out)
+    table = pq.read_table(out)
+    assert table.column_names == [*columns[:-1], "group_id", "vector"]
+    assert dict(zip(table["product_id"].to_pylist(), table["group_id"].to_pylist(), strict=True))["p01"] == "p00"
 
 
 def test_a_collection_that_changes_meanwhile(served: tuple[Settings, dict], tmp_path: Path) -> None:

@@ -5,10 +5,18 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.serving.rows import check_serving_rows, estimate_entity_bytes, iter_entities, join_rows, stack_vectors
-from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD
+from jobs.serving.rows import (
+    check_serving_rows,
+    compute_entity_digest,
+    estimate_entity_bytes,
+    iter_entities,
+    join_rows,
+    stack_vectors,
+)
+from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD, select_scalar_fields
 
 FLOATS = st.floats(-1, 1, width=32)
 
@@ -27,12 +35,17 @@ def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
     row = {**texts, "epoch": 7, VECTOR_FIELD: [0.6, 0.8], "partial": True}
     types = {"epoch": pa.int64(), VECTOR_FIELD: pa.list_(pa.float32()), "partial": pa.bool_()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in row])
-    (entity,) = iter_entities(pa.RecordBatch.from_pylist([row], schema=schema))
+    batch = pa.RecordBatch.from_pylist([row], schema=schema)
+    (entity,) = iter_entities(batch, SCALAR_FIELDS)
     assert entity.keys() == {*SCALAR_FIELDS, VECTOR_FIELD}, "what the ledger alone needs stays here"
     assert all(len(entity[name].encode()) <= limit for name, limit in MAX_TEXT_BYTES.items())
     assert all((text or "").startswith(entity[name]) for name, text in texts.items())
     assert entity["epoch"] == 7 and entity[VECTOR_FIELD].tolist() == np.float32([0.6, 0.8]).tolist()
     assert estimate_entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in MAX_TEXT_BYTES)
+    (earlier,) = iter_entities(batch, select_scalar_fields(1))
+    assert earlier.keys() == entity.keys() - {"group_id"}
+    assert estimate_entity_bytes(earlier) <= estimate_entity_bytes(entity)
+    assert compute_entity_digest(earlier) != compute_entity_digest(entity), "a field that is lacking differs"
 
 
 def test_a_row_is_a_product_with_its_vector(spark) -> None:
@@ -40,14 +53,14 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
         [("a", "h1", "2026-01-02", 3), ("b", "h2", "2026-01-01", 2), ("none", "h", "2026-01-02", 3)],
         "product_id string, content_hash string, snapshot_date string, epoch long",
     )
-    told = "product_id string, content_hash string, title string, category array<string>, attributes map<string,string>"
+    told = "product_id string, content_hash string, title string, category array<string>, "
     products = spark.createDataFrame(
         [
-            ("a", "h1", "A", ["X", "Y", "Z", "Q"], {"color": "red", "Brand": "N"}),
-            ("b", "h2", "B", [], {}),
-            ("b", "old", "Old", [], {}),
+            ("a", "h1", "A", ["X", "Y", "Z", "Q"], {"color": "red", "Brand": "N"}, "family"),
+            ("b", "h2", "B", [], {}, None),
+            ("b", "old", "Old", [], {}, None),
         ],
-        told,
+        told + "attributes map<string,string>, group_id string",
     )
     vectors = spark.createDataFrame(
         [("a", "h1", [1.0, 0.0], True), ("b", "h2", [0.0, 1.0], False)],
@@ -61,6 +74,9 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
     assert (a.title, a.category, a.category_1, a.category_3, a.brand) == ("A", "X/Y/Z/Q", "X", "Z", "N")
     assert (a.snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
     assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
+    assert (a.group_id, b.group_id) == ("family", "b")
+    of_ledger = join_rows(wanted.withColumn("group_id", F.lit("held")), products, vectors, "m")
+    assert {row.group_id for row in of_ledger.collect()} == {"held"}, "the ledger goes before the products"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,13 @@ from jobs.serving.search import (
 )
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, VECTOR_FIELD, build_collection_schema
+from schemas.collection import (
+    PROPERTY_CHECKPOINT,
+    PROPERTY_MODEL,
+    PROPERTY_SCHEMA,
+    VECTOR_FIELD,
+    build_collection_schema,
+)
 from tests.jobs.serving.test_row_writer import entity
 
 TITLES = {"mug": "blue mug", "boot": "red hiking boot", "lamp": "brass lamp"}
@@ -90,6 +96,20 @@ def test_the_collection_names_its_encoder(served: Settings, tiny_checkpoint: Pat
     with pytest.raises(CollectionEncoderError, match=r"not here .*gone.*MOON_MODEL"):
         search_products(served, text="blue mug")
     assert search_products(served.replace(model=str(tiny_checkpoint)), text="blue mug", k=1)[0]["product_id"] == "mug"
+
+
+def test_a_collection_that_has_groups_tells_them(served: Settings, encoder: MoonEncoder) -> None:
+    with connect(served) as client:
+        client.alter_collection_properties("moon_c", {PROPERTY_SCHEMA: "2"})
+        client.upsert(
+            "moon_c",
+            {
+                **entity("boot-42", title="red hiking boot", group_id="boot"),
+                VECTOR_FIELD: [0.6, 0.8] + [0.0] * (encoder.dim - 2),
+            },
+        )
+    (hit,) = search_products(served, text="boot", expression='group_id == "boot"', encoder=encoder)
+    assert (hit["product_id"], hit["group_id"]) == ("boot-42", "boot")
 
 
 def test_a_foreign_encoder_is_refused(served: Settings, encoder: MoonEncoder) -> None:

@@ -124,7 +124,7 @@ def test_spark_merges_as_python_does(night_of, mapping: str) -> None:
     for row, product in zip(sorted(found, key=lambda row: row["source_row"]), expected, strict=True):
         assert row["source_rows"] == list(product.source_rows)
         assert row["is_left_out"] == product.is_left_out
-        for name in ("product_id", "title", "description", "category", "attributes_error"):
+        for name in ("product_id", "title", "description", "category", "attributes_error", "group_id"):
             assert row[name] == getattr(product.row, name)
         assert dict(row["attributes"]) == product.row.attributes
         assert [image["uri"] for image in row["images"]] == [image.uri for image in product.row.images]
@@ -146,6 +146,7 @@ def test_validate_judges_products_and_accounts_for_rows(night_of) -> None:
     }  # fmt: skip
     found = products(context)
     assert {name: row["source_row"] for name, row in found.items()} == {"boot": 0, "mug": 1}
+    assert {name: row["group_id"] for name, row in found.items()} == {"boot": "boot", "mug": "mug"}
     assert found["boot"]["attributes"] == [("Size", "40, 41, 42, 43")]
     assert [image["uri"][-1] for image in found["boot"]["images"]] == ["0", "1", "2", "3"]
     refused = context.lake.read_arrow("quarantine", context.partition).to_pylist()
@@ -170,8 +171,8 @@ def test_variants_with_a_parent_stay_products(night_of) -> None:
     rows = [{"ID": number, "Name": f"Shirt {number}", "Parent": "shirt", "Published": 1} for number in (11, 12, 13)]
     context = night_of(WOOCOMMERCE, rows[:2], [{**shirt, "Published": 0}, *rows[2:]])
     assert validate(context).counts == {"delivered": 4, "valid": 3, "quarantined": 0, "merged": 0, "left_out": 1}
-    assert {name: (row["title"], row["description"]) for name, row in products(context).items()} == {
-        str(number): (f"Shirt {number}", "Soft") for number in (11, 12, 13)
+    assert {name: (row["title"], row["description"], row["group_id"]) for name, row in products(context).items()} == {
+        str(number): (f"Shirt {number}", "Soft", "10") for number in (11, 12, 13)
     }
 
 

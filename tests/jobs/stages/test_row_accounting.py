@@ -136,3 +136,14 @@ def test_a_row_that_goes_astray_is_loud(lite_shop: ServingShop, cases: list) -> 
             count_fates(context, shop.plan(context))
         rewrite(context, table, rows, partition)
     assert count_fates(context, shop.plan(context))["encoded"] == 4
+
+
+@pytest.mark.long
+def test_a_group_that_is_not_served_is_loud(lite_shop: ServingShop) -> None:
+    context = lite_shop.prepare_run(FIRST, make_items(2))
+    upsert(context)
+    partition = {"collection": lite_shop.model.collection}
+    rows = context.lake.read_arrow("served", partition).drop(["collection"]).to_pylist()
+    rewrite(context, "served", [{**row, "group_id": "other"} for row in rows], partition)
+    with pytest.raises(NightStoppedError, match=r"CONSERVATION VIOLATED.*2 not served"):
+        count_fates(context, lite_shop.plan(context))

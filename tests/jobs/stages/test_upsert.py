@@ -13,6 +13,7 @@ import jobs.state.lease
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, fetch_rows
 from jobs.serving.row_writer import RowWriter
+from jobs.stages.row_accounting import count_fates
 from jobs.state.lease import Lease
 from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
@@ -102,6 +103,26 @@ def test_a_row_says_what_services_filter_by(shop: ServingShop) -> None:
     ]  # fmt: skip
     assert [rows["bare"][name] for name in names[1:6]] == [""] * 5
     assert rows["full"]["epoch"] == read_ledger_head(context.lake, shop.model.collection).epoch == 1
+
+
+def test_another_group_is_served_without_encoding(lite_shop: ServingShop) -> None:
+    shop = lite_shop
+    upsert(shop.prepare_run(FIRST, make_items(3, group_id="p000")))
+    rows = [*make_items(1), *make_items(1, first=1, group_id="p000"), *make_items(1, first=2, group_id="other")]
+    context = shop.prepare_run(SECOND, rows)
+    vectors = context.lake.open("vectors").version()
+    assert dict(upsert(context).counts) == {"upserted": 1, "deleted": 0, "mended": 0}
+    assert context.lake.open("vectors").version() == vectors
+    with connect(context.settings) as client:
+        name = shop.model.collection
+        client.load_collection(name)
+        found = fetch_rows(client, name, ["p000", "p001", "p002"], ["group_id", "snapshot_date"])
+    assert {row["product_id"]: (row["group_id"], row["snapshot_date"]) for row in found} == {
+        "p000": ("p000", FIRST), "p001": ("p000", FIRST), "p002": ("other", SECOND),
+    }  # fmt: skip
+    counts = count_fates(context, shop.plan(context))
+    assert (counts["unchanged"], counts["reused"], counts["encoded"]) == (2, 1, 0)
+    assert dict(upsert(shop.prepare_run(SECOND, rows)).counts) == {"upserted": 0, "deleted": 0, "mended": 0}
 
 
 POINTS = [

@@ -8,19 +8,20 @@ from hypothesis import strategies as st
 
 from jobs.state.changes import compare_with_ledger, select_stale
 
-PRODUCTS = "product_id string, content_hash string, source_row bigint"
-LEDGER = "product_id string, content_hash string, partial boolean, snapshot_date string"
+PRODUCTS = "product_id string, content_hash string, group_id string, source_row bigint"
+LEDGER = "product_id string, content_hash string, partial boolean, snapshot_date string, group_id string"
 YESTERDAY, TONIGHT = "2026-01-01", "2026-01-02"
 KEYS = "product_id string, content_hash string"
 
 
-def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=True):
+def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=True, groups=True):
     """The rows of the comparison by product id, and the stale ids."""
-    delivered = spark.createDataFrame([(p, h, row) for row, (p, h) in enumerate(products)], PRODUCTS)
-    held = spark.createDataFrame([(*row, YESTERDAY)[:4] for row in ledger], LEDGER)
+    delivered = spark.createDataFrame([(*(*one, None)[:3], row) for row, one in enumerate(products)], PRODUCTS)
+    held = spark.createDataFrame([(*row, *(YESTERDAY, None)[len(row) - 3 :]) for row in ledger], LEDGER)
     ids = spark.createDataFrame([(p,) for p in refused], "product_id string")
     made = spark.createDataFrame(list(vectors), KEYS)
-    rows = compare_with_ledger(delivered, held, ids, made, date=TONIGHT, with_deletes=deletes).collect()
+    options = {"date": TONIGHT, "with_deletes": deletes, "with_groups": groups}
+    rows = compare_with_ledger(delivered, held, ids, made, **options).collect()
     by_id = {row.product_id: row for row in rows}
     assert len(rows) == len(by_id)
     return by_id, {row.product_id for row in select_stale(delivered, held, ids).collect()}
@@ -59,6 +60,18 @@ CASES = {
         {"ledger": [("a", "1", False)], "refused": [None]}, {"a": "deleted"}, set(),
     ),
     "nothing at all": ({}, {}, set()),
+    "another group": (
+        {"products": [("a", "1", "g")], "ledger": [("a", "1", False)], "vectors": [("a", "1")]}, {"a": "reuse"}, set(),
+    ),
+    "no group any more": (
+        {"products": [("a", "1")], "ledger": [("a", "1", False, YESTERDAY, "g")], "vectors": [("a", "1")]},
+        {"a": "reuse"}, set(),
+    ),
+    "same group": ({"products": [("a", "1", "g")], "ledger": [("a", "1", False, YESTERDAY, "g")]}, {}, set()),
+    "other content and group": (
+        {"products": [("a", "2", "g")], "ledger": [("a", "1", False)], "vectors": [("a", "1")]},
+        {"a": "changed"}, set(),
+    ),
 }  # fmt: skip
 
 
@@ -88,6 +101,13 @@ def test_older_date_deletes_nothing_and_rows_carry_tonights_content(spark):
     ledger = [("a", "1", False), ("x", "0", False), ("gone", "9", False)]
     rows, _ = outcome(spark, products=[("x", "0"), ("a", "2")], ledger=ledger, deletes=False)
     assert {key: (row.op, row.content_hash, row.source_row) for key, row in rows.items()} == {"a": ("changed", "2", 1)}
+
+
+def test_a_collection_without_the_field_is_not_written_for_a_group(spark):
+    products = [("a", "1", "g"), ("b", "2", "g"), ("c", "1"), ("d", "1", "d")]
+    ledger = [("a", "1", False), ("b", "1", False), ("c", "1", False, YESTERDAY, "g"), ("d", "1", False)]
+    rows, _ = outcome(spark, products=products, ledger=ledger, vectors=[("a", "1")], groups=False)
+    assert {key: row.op for key, row in rows.items()} == {"b": "changed"}
 
 
 ids = st.integers(0, 39).map("p{}".format)

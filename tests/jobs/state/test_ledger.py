@@ -33,6 +33,7 @@ def test_state_is_the_highest_epoch_of_each_product(make_night, seed):
     assert rows.keys() == {"a", "b", "back"}
     assert rows["b"].asDict() == {
         "product_id": "b", "content_hash": "2", "partial": True, "snapshot_date": "2026-01-02", "epoch": 2,
+        "group_id": "b",
     }  # fmt: skip
     assert (rows["a"].epoch, rows["back"].epoch) == (1, 3)
 

@@ -38,7 +38,7 @@ def test_a_checkpoint_is_described_by_its_files(tiny_checkpoint, other_checkpoin
     assert choice.uri == str(tiny_checkpoint.resolve())
     assert (choice.dimension, choice.max_images) == (32, 2)
     assert (len(choice.model_version), len(choice.detector_version)) == (64, 16)
-    assert choice.collection == f"moon_{choice.model_version[:12]}"
+    assert choice.collection == f"moon_{choice.model_version[:12]}_s2"
     assert describe_checkpoint(str(tiny_checkpoint)) == choice
     assert describe_checkpoint(str(other_checkpoint)).model_version != choice.model_version
 
@@ -126,9 +126,23 @@ def test_a_folder_that_changed_is_replaced_by_the_lakes_copy(
         choose(make_settings(model=str(other_checkpoint)), client)
 
 
-def test_a_collection_of_another_schema_version_is_refused(client, make_settings, tiny_checkpoint):
+@pytest.mark.parametrize("schema_version", ["1", None])
+def test_a_collection_of_an_earlier_schema_version_goes_on(
+    client, make_settings, tiny_checkpoint, caplog, schema_version
+):
     served = describe_checkpoint(str(tiny_checkpoint))
-    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri, PROPERTY_SCHEMA: "2"}
-    serve(client, "c_s2", properties)
-    with pytest.raises(SchemaVersionError, match="has schema version 2, this code writes 1: a later release made it"):
+    name = f"moon_{served.model_version[:12]}"
+    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri}
+    serve(client, name, properties | ({PROPERTY_SCHEMA: schema_version} if schema_version else {}))
+    with caplog.at_level("WARNING", logger="jobs.state.model_registry"):
+        assert choose(make_settings(), client).collection == name
+    (line,) = caplog.messages
+    assert name in line and "`moon migrate` adds group_id" in line
+
+
+def test_a_collection_of_a_later_schema_version_is_refused(client, make_settings, tiny_checkpoint):
+    served = describe_checkpoint(str(tiny_checkpoint))
+    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri, PROPERTY_SCHEMA: "3"}
+    serve(client, "c_s3", properties)
+    with pytest.raises(SchemaVersionError, match="has schema version 3, this code writes 2: a later release made it"):
         choose(make_settings(), client)
