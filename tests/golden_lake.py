@@ -1,4 +1,4 @@
-"""The lake and collection of release 0.1 (tests/golden/0.1) at the absolute path that they were made at."""
+"""The lake and collection of release 0.1 (tests/golden/0.1), copied to the absolute path at which they were made."""
 
 import json
 import shutil

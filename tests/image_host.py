@@ -1,4 +1,4 @@
-"""A web host of photos on loopback: what it answers is set by path, and it records what it was asked."""
+"""A web host of photos on loopback: its responses are set by path, and it records the requests."""
 
 import hashlib
 import io

@@ -1,6 +1,6 @@
-"""A real Milvus server for the tests, from the package ``milvus==2.3.5``: on free ports, stopped for good.
+"""A real Milvus server for the tests, from the package ``milvus==2.3.5``: on free ports, stopped at the end.
 
-The package unpacks 246 MB of binaries; they are kept in a cache folder so that only the first session pays for it.
+The package unpacks 246 MB of binaries; they stay in a cache folder, so that only the first session unpacks them.
 """
 
 import os

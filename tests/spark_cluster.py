@@ -1,7 +1,7 @@
-"""A Spark standalone cluster of the pip package for the tests: a master and workers on the loopback, stopped for good.
+"""A Spark standalone cluster of the pip package for the tests: a master and workers on loopback, stopped at the end.
 
-The wheel has no start scripts, so the daemons' classes are run themselves. Each worker owns one GPU that a discovery
-script of the test invents: Spark schedules it like a real one.
+The wheel has no start scripts, so the daemons' classes are run directly. Each worker has one GPU that a discovery
+script of the test simulates: Spark schedules it like a real one.
 """
 
 import json

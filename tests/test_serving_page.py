@@ -1,4 +1,4 @@
-"""docs/serving.md: its Python, block by block, on a small collection of real vectors, with a model switch under it."""
+"""docs/serving.md: runs its Python blocks on a small collection of real vectors, during a change of the model."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""A shop without a model: its nights are validated, planned and "encoded" in the lake, ready for the serving stages.
+"""A shop without a model: its runs are validated, planned and "encoded" in the lake, ready for the serving stages.
 
-Everything is the real thing, except that a product's vector is drawn from its content hash.
+All parts are real, except that a product's vector is drawn from its content hash.
 """
 
 from collections import Counter

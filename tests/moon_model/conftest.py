@@ -1,4 +1,4 @@
-"""Tiny random models and products for the model's tests: seconds on one core, no file from outside."""
+"""Tiny random models and products for the model's tests; they take seconds on one core and need no files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The one pipeline: raw products in, vectors out, on the shipped moon-tiny."""
+"""Tests of the whole pipeline from raw products to vectors, on the shipped moon-tiny."""
 
 import io
 import logging

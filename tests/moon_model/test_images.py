@@ -1,4 +1,4 @@
-"""Every kind of picture that a catalogue delivers, and every kind that it should not."""
+"""Tests of decoding: all kinds of images that catalogues deliver, and those that they should not deliver."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""From products to batches: reading order, segments, budgets, padding."""
+"""Tests from products to batches: reading order, segments, token budgets, padding."""
 
 import pickle
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Whole nights as a user runs them, and what they leave in the lake and in Milvus."""
+"""Runs whole dates as a user does, and reads the results in the lake and in Milvus."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which files of a folder any process opens, as the kernel sees it (inotify): Spark's workers and the JVM too."""
+"""Lists the files of a folder that any process opens, by the kernel's inotify: Spark's workers and the JVM included."""
 
 import ctypes
 import os

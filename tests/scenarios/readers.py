@@ -1,4 +1,4 @@
-"""Services that read through the alias while a story goes on, and what they saw."""
+"""Services that read through the alias during a test, and record their results."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A night killed in any stage and run again, or run twice at once, ends like one clean night."""
+"""A run that is killed in any stage and repeated, or run twice at once, has the result of one undisturbed run."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A shop whose export has a row for each variant and photo: nights serve products, and every row has a fate."""
+"""A shop whose export has a row for each variant and photo: products are served, and every row is accounted for."""
 
 import csv
 from pathlib import Path

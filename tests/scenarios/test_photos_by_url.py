@@ -1,4 +1,4 @@
-"""A shop whose photos are on the web: what is fetched, what is asked again, and what a bad host may cost."""
+"""A shop whose photos are on the web: what is fetched, what is requested again, and the effect of a bad host."""
 
 import json
 from collections.abc import Iterator

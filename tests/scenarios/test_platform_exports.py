@@ -1,4 +1,4 @@
-"""Exports of shop platforms: the suggested mapping, unedited, serves all of it, and a second night does nothing."""
+"""Exports of shop platforms: the unedited suggested mapping serves all products, and a second run does nothing."""
 
 import csv
 import subprocess

@@ -1,8 +1,7 @@
-"""Everything that happens to a served collection, on a real Milvus server, while services read through the alias.
+"""Tests of all operations on a served collection, on a real Milvus server, while services read through the alias.
 
-Three nights with a rollout in the middle, a rollback, a backfill of the first night, a poisoned night that passes the
-gate and is restored, a repair after rows were deleted behind our back. Readers see no error, and every answer is of one
-model.
+Three dates with a rollout between them, a rollback, a backfill of the first date, a restore after a bad run that passed
+the gate, and a repair after another client deleted rows. Readers get no error, and every result is of one model.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Both forms of the row rules against a plain statement of each rule and against each other, on generated rows."""
+"""Tests of both forms of the row rules against a plain form of each rule and against each other, on generated rows."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` as an operator types them."""
+"""Tests of ``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` on the command line."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""``moon rollout`` as a user types it; the work itself is tested in ``tests/jobs/operations/test_rollout.py``."""
+"""Tests of ``moon rollout`` on the command line; ``tests/jobs/operations/test_rollout.py`` tests the operation."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""``moon search``, ``status``, ``export`` and ``maintain`` as a user types them, on a small served collection."""
+"""Tests of ``moon search``, ``status``, ``export`` and ``maintain`` on the command line, on a small collection."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The image store: what goes in comes out, and what has to go is gone."""
+"""Tests of the image store: stored bytes are read back, and deleted photos are gone."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""The Delta commit table: what two writers with stale handles, replays and twins leave behind."""
+"""Tests of Delta commits: two writers with stale handles, replays and concurrent duplicate runs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

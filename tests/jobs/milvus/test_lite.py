@@ -1,4 +1,4 @@
-"""Milvus Lite: shared within a process, really given back, and waited for when another process has it."""
+"""Tests of Milvus Lite: shared within a process, released at the end, and waited for if another process has it."""
 
 import signal
 import subprocess

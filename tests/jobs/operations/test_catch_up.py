@@ -1,4 +1,4 @@
-"""Catching up: another model's collection comes to hold what is served, again and again, while nights go on."""
+"""Tests of catch-up: another model's collection gets the served products, repeatedly, while nightly runs continue."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""maintain: small files merged, forgotten files swept, nothing lost, and a dry run that only looks."""
+"""Tests of ``maintain``: small files are merged, old files deleted, no row is lost, and a dry run changes nothing."""
 
 import os
 import time

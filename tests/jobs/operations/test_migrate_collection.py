@@ -1,4 +1,4 @@
-"""A release with one more field: a new collection is filled from the lake, and readers, rollback and retire follow."""
+"""Tests of a release with one more field: the new collection is filled from the lake and used from then on."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Re-embedding a snapshot: vectors of another model, and nothing else."""
+"""Tests of re-embedding a snapshot: it writes vectors of another model and nothing else."""
 
 from dataclasses import replace
 

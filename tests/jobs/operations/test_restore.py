@@ -1,4 +1,4 @@
-"""restore: a poisoned night is undone in collection and ledger, nights wait, and afterwards they go on."""
+"""Tests of restore: a bad run is undone in collection and ledger, and runs are held until the release."""
 
 import pytest
 

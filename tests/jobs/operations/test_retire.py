@@ -1,4 +1,4 @@
-"""retire: an old collection goes, with its pinned alias; what is served stays, and the lake can bring it back."""
+"""Tests of retire: an old collection and its pinned alias are dropped; the lake can fill the collection again."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""rollback: readers get the model back that they had, with what is served now; a dry run says how far it is behind."""
+"""Tests of rollback: readers get the previous model with the served products; a dry run counts the rows."""
 
 from dataclasses import replace
 

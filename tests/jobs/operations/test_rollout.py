@@ -1,4 +1,4 @@
-"""Rollouts on a real lake and Milvus Lite, with two tiny models: what is prepared, what is switched, what stays."""
+"""Tests of rollouts on a real lake and Milvus Lite, with two tiny models: preparation and switch."""
 
 from collections.abc import Iterator
 from dataclasses import replace

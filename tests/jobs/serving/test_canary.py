@@ -1,4 +1,4 @@
-"""Canary queries: a broken index is noticed, and a night whose vectors crowd everything else out is taken back."""
+"""Tests of canary queries: a broken index is found, and rows that displace all other neighbours are removed."""
 
 from collections.abc import Iterator
 from dataclasses import replace

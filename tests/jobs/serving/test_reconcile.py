@@ -1,4 +1,4 @@
-"""Mending: a collection that differs from the ledger in every way there is comes out equal to it."""
+"""Tests of reconciliation: a collection that differs from the ledger in any way is made equal to it."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""search with a real (tiny) model: by words, by photo and by both, through the alias, never with a foreign encoder."""
+"""Tests of search with a real (tiny) model: by text, photo and both, through the alias, never with another encoder."""
 
 from collections.abc import Callable
 from pathlib import Path

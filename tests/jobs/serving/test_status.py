@@ -1,4 +1,4 @@
-"""status: what is served and how old it is, from what lake and Milvus say."""
+"""Tests of status: what is served and how old it is, from lake and Milvus."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the driver makes of the cluster's GPUs; tests/scenarios/test_cluster.py asks a real cluster."""
+"""Tests of how the driver uses the cluster's GPUs; tests/scenarios/test_cluster.py uses a real cluster."""
 
 from types import SimpleNamespace
 

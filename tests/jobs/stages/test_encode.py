@@ -1,4 +1,4 @@
-"""The encode stage on a real session; what a single task does is tested in test_encode_task.py."""
+"""Tests of the encode stage in a real session; test_encode_task.py tests a single task."""
 
 import json
 from dataclasses import replace

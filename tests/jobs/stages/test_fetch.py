@@ -1,4 +1,4 @@
-"""The stage fetch against hosts that behave as real ones do."""
+"""Tests of the stage fetch against hosts that behave like real ones."""
 
 import json
 from collections.abc import Iterator

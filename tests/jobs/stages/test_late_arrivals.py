@@ -1,4 +1,4 @@
-"""An older date run last: it serves what every later date refused, and nothing else; nights end alike in any order."""
+"""Tests of an older date run last: it serves only what every later date refused; the order of dates does not matter."""
 
 from itertools import permutations
 

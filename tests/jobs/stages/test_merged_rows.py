@@ -1,4 +1,4 @@
-"""Rows to products in the stages: Spark merges as Python does, and validate accounts for every row."""
+"""Tests of rows to products in the stages: Spark merges as Python does, and validate accounts for every row."""
 
 import json
 import random

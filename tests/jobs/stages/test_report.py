@@ -1,4 +1,4 @@
-"""report: the numbers of the night, and a page that stands alone."""
+"""Tests of report: the numbers of the run, and a self-contained page."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Conservation: every delivered row has one fate, and every way of losing one is loud."""
+"""Tests of row accounting: every delivered row has one outcome, and a lost row is always reported."""
 
 import uuid
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""upsert on a real Milvus: nights in a row, reruns, kills at every point, twins, and what must be refused."""
+"""Tests of upsert on a real Milvus: consecutive runs, reruns, kills at every step, duplicates, and what is refused."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The comparison with the ledger: a table of cases, and the law that no row is lost between them."""
+"""Tests of the comparison with the ledger: a table of cases, and the property that no row is lost."""
 
 from collections import Counter
 

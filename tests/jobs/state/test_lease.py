@@ -1,4 +1,4 @@
-"""The lease with real processes: exclusion, renewal, take-over of the dead and the stalled, and who notices."""
+"""Tests of the lease with real processes: exclusion, renewal, and take-over from dead and stalled holders."""
 
 import json
 import os

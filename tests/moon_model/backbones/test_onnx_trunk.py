@@ -1,4 +1,4 @@
-"""ONNX Runtime gives what torch gives."""
+"""Tests that ONNX Runtime gives the same output as torch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A small untrained detector, exported once: real ONNX, real ONNX Runtime, no training."""
+"""A small untrained detector, exported once to a real ONNX file for ONNX Runtime."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small data sets of pairs on disk, and what every reader of them must hold to."""
+"""Small data sets of pairs on disk, and checks that every reader must pass."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The contrast of a batch: the reference loss, padded hard negatives, the queue, and the position in the data."""
+"""Tests of the contrastive objective: reference loss, padded hard negatives, the queue, the position in the data."""
 
 from collections.abc import Iterator
 from pathlib import Path

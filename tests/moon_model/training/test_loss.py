@@ -1,4 +1,4 @@
-"""The loss against a ten-line reference; duplicates contribute nothing wherever they stand."""
+"""Tests of the loss against a reference of ten lines; duplicates contribute nothing at any position."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""A run as `moon train` does it: 60 steps lower the loss and raise R@1; killed and resumed, the curve is the same."""
+"""Tests of `moon train`: 60 steps lower the loss and raise R@1; a killed and resumed run has the same curve."""
 
 import os
 import shutil

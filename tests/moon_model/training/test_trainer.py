@@ -1,4 +1,4 @@
-"""One step of the trainer: the gradients of the plain computation, and clear words when it cannot go on."""
+"""Tests of one training step: the gradients of a plain computation, and clear messages when it cannot continue."""
 
 from functools import partial
 from pathlib import Path

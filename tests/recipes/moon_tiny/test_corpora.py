@@ -1,4 +1,4 @@
-"""Corpora of the teachers: broad, held-out types left out, readable by the trainer."""
+"""Tests of the corpora: broad, without held-out types, readable by the trainer."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Teachers: a run without purchases reaches for their vectors."""
+"""Tests of distillation: a run without purchases approaches the teachers' vectors."""
 
 import json
 from pathlib import Path

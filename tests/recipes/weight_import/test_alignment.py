@@ -1,4 +1,4 @@
-"""The projector's ridge regression learns what there is to learn."""
+"""Tests that the projector's ridge regression fits a known linear relation."""
 
 from pathlib import Path
 
