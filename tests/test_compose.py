@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text()
 SERVICES = yaml.safe_load(TEXT)["services"]
 ENDS = {"airflow-init"}
-"""Services that do their work and end."""
+"""Services that end after their work."""
 SECRET = re.compile(r"PASSWORD|SECRET|FERNET|TOKEN|ALCHEMY")
 
 

@@ -32,7 +32,7 @@ class TinyProduct:
 
 @dataclass
 class TinyWorld:
-    """Makes random products for one backbone and joins them to the batch that the model takes."""
+    """Makes random products for one backbone and joins them to a batch for the model."""
 
     config: MoonConfig
 

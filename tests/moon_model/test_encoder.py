@@ -149,7 +149,7 @@ def test_only_the_first_images_are_looked_at(encoder: MoonEncoder) -> None:
 
 
 class HalfDetector:
-    """Finds the left half of everything; counts what it is shown."""
+    """Returns the left half of every image; counts the images."""
 
     version = "half"
 

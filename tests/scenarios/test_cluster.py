@@ -69,7 +69,7 @@ def local_night(spark: SparkSession, shop: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def submitted(cluster: Cluster, shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
-    """The settings of a night that went through spark-submit, and its event log."""
+    """The settings of a run by spark-submit, and its event log."""
     folder = tmp_path_factory.mktemp("submitted")
     settings = settings_in(folder, shop)
     python = bare_environment(folder / "environment")

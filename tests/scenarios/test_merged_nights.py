@@ -32,7 +32,7 @@ COLOURS = ("red", "green", "blue", "orange")
 def make_product(
     handle: str, *, title: str | None = None, status: str = "active", variants: int = 3
 ) -> list[list[str]]:
-    """Return the rows of a product as Shopify exports them: all but the first say only what is theirs."""
+    """Return the rows of a product as Shopify exports them: rows after the first have only their own values."""
     photos = ["a.png", "b.png,c.png", "a.png", ""]
     first = [handle, title if title is not None else f"{handle} of clay", "<p>Made by hand</p>", "Home", "Acme", "Size"]
     rows = [[*first, "S", photos[0], "", status]]

@@ -34,7 +34,7 @@ class WebShop:
         self.settings = make_settings(**{**defaults, **options})
 
     def run(self, spark, date: str, **options):
-        """Deliver the products and run the night; return the counts of the report and of fetch."""
+        """Deliver the products and run the date; return the counts of the report and of fetch."""
         lines = [json.dumps({"id": name, **product}) for name, product in self.products.items()]
         self.path.write_text("\n".join(lines))
         outcome = run_night(spark, self.settings, date, **options)

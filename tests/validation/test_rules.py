@@ -159,7 +159,7 @@ def as_mapped(row: dict) -> MappedRow:
 
 
 def made_up(count: int, strategy: st.SearchStrategy[dict] = ROW) -> list[dict]:
-    """Collect what hypothesis generates, so that one Spark job checks all of it."""
+    """Collect the rows that hypothesis generates, so that one Spark job checks all of them."""
     rows: list[dict] = []
 
     @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None)

@@ -21,7 +21,7 @@ def host() -> Iterator[ImageHost]:
 
 
 def fetch(host: ImageHost, *paths: str, conditional: dict[str, str] | None = None, **options) -> list[FetchResult]:
-    """Ask the host for paths, at once; return the results in the order of the paths."""
+    """Request paths from the host concurrently; return the results in the order of the paths."""
     limits = {"connections": 8, "connect_seconds": 2.0, "read_seconds": 1.0, "total_seconds": 5.0, "give_up_after": 50}
     policy = FetchPolicy(rules=HostRules.build((host.url,)), **{**limits, **options})
 

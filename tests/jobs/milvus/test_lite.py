@@ -42,7 +42,7 @@ def holder() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 
 
 def lets_go(process: subprocess.Popen[str]) -> bool:
-    """End a holder's input; tell whether it closed its server well."""
+    """End a holder's input; return whether it closed its server without an error."""
     process.stdin.close()
     return process.wait(60) == 0
 

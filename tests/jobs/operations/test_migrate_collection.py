@@ -34,7 +34,7 @@ BEFORE, AFTER = collection_name(OLD, 1), collection_name(OLD, 2)
 
 @pytest.fixture
 def served(lite_shop: ServingShop) -> RunContext:
-    """Two nights of one model; afterwards one product is partial, one is kept from the first night."""
+    """Two dates with one model; afterwards one product is partial and one is kept from the first date."""
     first = lite_shop.prepare_run(FIRST, make_items(5))
     upsert(first)
     publish(first)
@@ -46,7 +46,7 @@ def served(lite_shop: ServingShop) -> RunContext:
 
 @pytest.fixture
 def rolled_out(lite_shop: ServingShop, served: RunContext, monkeypatch: pytest.MonkeyPatch) -> RunContext:
-    """Readers have another model now; the first one can come back."""
+    """A rollout of another model; a rollback to the first one is possible."""
     monkeypatch.setattr(
         "jobs.operations.rollback.read_registered_model",
         lambda lake, settings, version, name: replace(lite_shop.model, model_version=version, collection=name),

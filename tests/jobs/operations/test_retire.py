@@ -18,7 +18,7 @@ from tests.jobs.stage_calls import publish, upsert
 
 @pytest.fixture
 def left(shop: ServingShop) -> RunContext:
-    """A night of the old model, then a rollout of the new one: readers have left the old collection."""
+    """A run with the old model, then a rollout of the new one: the alias no longer names the old collection."""
     first = shop.prepare_run(FIRST, make_items(4))
     upsert(first)
     publish(first)

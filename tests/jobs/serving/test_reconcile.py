@@ -21,7 +21,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 @pytest.fixture
 def served(shop: ServingShop) -> RunContext:
-    """Six products: four of the first night, one changed and one new in the second."""
+    """Six products: four of the first run, one changed and one new in the second."""
     upsert(shop.prepare_run(FIRST, make_items(5)))
     context = shop.prepare_run(SECOND, [*make_items(1, title="Blue"), *make_items(5, first=1)])
     upsert(context)

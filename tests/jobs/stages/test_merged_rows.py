@@ -65,7 +65,7 @@ def shop(tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def night_of(make_night, shop: Shop):
-    """Make a night of the shop, which is delivered and pulled."""
+    """Make a run of the shop, with a delivery that is pulled."""
 
     def make(mapping: str, *files: list[Record], date: str = "2026-01-02", **options: Any):
         shop.deliver(mapping, *files)

@@ -14,7 +14,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 
 class Page(HTMLParser):
-    """Collects the text and the links of a page, and counts what is left open."""
+    """Collects the text and the links of a page, and counts the elements that are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ def small_network() -> ProductNet:
 
 @pytest.fixture(scope="session")
 def small_detector_dir(small_network: ProductNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small network as a folder that ``ProductDetector`` opens; it trusts every score."""
+    """The small network as a folder for ``ProductDetector``; its score threshold accepts every box."""
     folder = tmp_path_factory.mktemp("small-detector")
     config = DetectorConfig(input_size=SMALL, score_threshold=0.0)
     export_onnx(small_network, folder / config.weights, SMALL)

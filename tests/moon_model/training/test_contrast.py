@@ -17,7 +17,7 @@ from moon_model.training.pairs import Pair, TrainingItem
 
 
 class Pairs:
-    """Two batches of two pairs an epoch; remembers how epochs were opened."""
+    """Two batches of two pairs in each epoch; records how epochs were opened."""
 
     batches_per_epoch = 2
 

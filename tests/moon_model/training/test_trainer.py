@@ -24,7 +24,7 @@ from tests.moon_model.training.tiny_run import tiny_config
 
 
 class Sum(Objective):
-    """Pulls every embedding towards 0 · x + value: its gradient is known."""
+    """An objective whose gradient is known."""
 
     name = "sum"
 

@@ -30,7 +30,7 @@ def model() -> MoonModel:
 
 @pytest.fixture
 def wide() -> MoonModel:
-    """Wide enough for what is seen behind the text teacher's 384 dimensions."""
+    """A model with room for visual dimensions after the text teacher's 384."""
     return small_model(448)
 
 
