@@ -1,9 +1,10 @@
-"""The paper's ablation in a size for two cores: the effect of crops, guided experts, negatives and pooling.
+"""The paper's ablation at a size for two cores: the effect of crops, guided experts, negatives and pooling.
 
 Every variant differs from the full model in one setting. All variants train from the same start model, on the same
 pairs, for the same number of steps, in two processes (spatial negatives are the items of the other process). The start
-model is moon-tiny's first stage, which has seen no purchases, in fewer dimensions (`benchmarks.ablation_start`). Every
-run is evaluated on a demo shop that training never saw. Runs that are in the results are not repeated.
+model is the result of moon-tiny's first stage, which uses no purchases, reduced to fewer dimensions
+(`benchmarks.ablation_start`). Every run is evaluated on a demo shop that is not in the training data. Runs that are in
+the results are not repeated.
 
     make moon-tiny                                    # makes the pairs and the first stage in var/train
     python -m benchmarks.ablation                     # half an hour on two cores
@@ -30,7 +31,7 @@ RANKS = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do the missing runs, then write ``ablation.json`` and ``ablation.md``; returns the exit status."""
+    """Run what is missing, write ``ablation.json`` and ``ablation.md``, and return the exit status."""
     options = _make_parser().parse_args(arguments)
     plan = AblationPlan(
         options.pairs.resolve(), tuple(root.resolve() for root in options.image_root), options.start.resolve(),

@@ -42,7 +42,7 @@ class AblationPlan:
         pairs: folder that `moon make-pairs` wrote.
         roots: folders that contain the images of the pairs.
         start: folder of the start model (`benchmarks.ablation_start`).
-        work: folder of the tower's features and of finished runs.
+        work: folder of the vision tower's features and of finished runs.
         batches: number of different batches of a process, the same in every epoch.
         batch_size: pairs per step and process.
         steps: number of steps of a run.

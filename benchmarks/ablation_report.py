@@ -1,4 +1,4 @@
-"""The page of the ablation: means over seeds with 95% intervals (Student's t), and the loss by each change."""
+"""The ablation's result page: means over seeds with 95% intervals (Student's t), and what each change loses."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class AblationRun:
     Attributes:
         variant: name of the variant.
         seed: seed of the run.
-        scores: share of right answers by task (`HEADLINE_METRIC_BY_TASK`).
+        scores: share of correct answers by task (`HEADLINE_METRIC_BY_TASK`).
         seconds: time of the training.
     """
 
@@ -48,7 +48,7 @@ def compute_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def compare_with_full(runs: Sequence[AblationRun], variant: str) -> tuple[float, float]:
-    """Return the mean difference of the mean scores, full model minus variant at equal seeds, and its interval."""
+    """Return the mean difference of the scores (full model minus variant, at equal seeds) and its interval."""
     totals = {(run.variant, run.seed): mean(run.scores[task] for task in HEADLINE_METRIC_BY_TASK) for run in runs}
     seeds = sorted(seed for name, seed in totals if name == variant)
     return compute_interval([totals["full", seed] - totals[variant, seed] for seed in seeds])

@@ -36,7 +36,7 @@ EVALUATION_BATCH = 64
 
 
 class FirstBatches:
-    """The first batches of a source, repeated in every epoch; the features of their few photos fit into memory."""
+    """The first batches of a source, repeated in every epoch, so that the features of their photos fit into memory."""
 
     def __init__(self, source: PairSource, batches: int, *, seed: int, crops: bool) -> None:
         self._seed = seed
@@ -73,7 +73,7 @@ class RetrievalBenchmark:
         self._prepared: dict[tuple[int, bool], list[PreparedProduct]] = {}
 
     def score_model(self, model: MoonModel, cache: FeatureCache, *, crops: bool) -> dict[str, float]:
-        """Return a model's share of right answers by task."""
+        """Return a model's share of correct answers by task."""
         vectors: dict[int, Floats] = {}
 
         def embed(products: Products) -> Floats:
@@ -112,7 +112,7 @@ def build_training_config(plan: AblationPlan, variant: AblationVariant, seed: in
 def run_ablation_process(
     rank: int, ranks: int, port: int, plan: AblationPlan, wanted: Sequence[tuple[str, int]]
 ) -> None:
-    """Do all runs in one of several processes; rank 0 evaluates and records them.
+    """Train all runs in one of several processes; rank 0 evaluates and records them.
 
     Args:
         rank: rank of this process.

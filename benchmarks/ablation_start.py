@@ -1,8 +1,8 @@
-"""The start model of the ablation's runs: moon-tiny's first stage in fewer dimensions, with a random small decoder.
+"""The start model of the ablation's runs: moon-tiny's first stage in fewer dimensions, with a small random decoder.
 
-That stage was distilled from teachers and has seen no purchases, so no variant has an advantage. Its space has the text
-dimensions first and then the visual ones by decreasing variance (`recipes.moon_tiny.distillation_targets`); half of the
-dimensions here go to each.
+That stage was distilled from teachers without purchases, so no variant has an advantage. Its space has the text
+dimensions first and then the visual ones by decreasing variance (`recipes.moon_tiny.distillation_targets`). The start
+model has half of its dimensions for each.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Products per second from JPEG bytes to vectors with detection, in processes without Spark.
 
-Each process has one torch thread and one ONNX Runtime thread, as a Spark worker has. All of them load and warm up,
-then start together. ``cpu ms`` is processor time per product, on which a busy machine has less influence than on the
-elapsed time.
+Each process has one torch thread and one ONNX Runtime thread, like a Spark worker. All processes load the model and
+warm up, then start together. ``cpu ms`` is processor time per product; a busy machine changes it less than it changes
+the elapsed time.
 
     python benchmarks/encode_speed.py --processes 2 --dtype float32
     python benchmarks/encode_speed.py --processes 2 --dtype bfloat16 --images 3

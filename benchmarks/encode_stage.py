@@ -1,9 +1,13 @@
-"""Speed of the encode stage from JPEG bytes, compared with the bare model: what share of it the stage reaches.
+"""Speed of the encode stage from JPEG bytes, as a share of the speed of the model alone.
 
-Each round measures two bare loops of the model on ready tensors (two processes, one thread each), the stage on
-``local[2]`` in a fresh Spark session (cold: workers start and load the model) and again in that session (warm), and a
-plain Python loop from JPEG bytes in one process. The results are ratios of medians. ``cpu`` ratios compare processor
-time per product, on which a busy machine has less influence than on the elapsed time.
+Each round measures:
+
+* two bare loops: the model on ready tensors, in two processes with one thread each;
+* the stage on ``local[2]`` in a new Spark session (cold: workers start and load the model), then again (warm);
+* a plain Python loop from JPEG bytes in one process.
+
+The results are ratios of medians. ``cpu`` ratios compare processor time per product; a busy machine changes it less
+than it changes the elapsed time.
 
     python -m benchmarks.encode_stage                                                  # about half an hour
     python -m benchmarks.encode_stage --products 200 --rounds 1 --memory 100 400       # a quick look
@@ -175,7 +179,7 @@ def _compute_medians(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 
 def _compute_ratios(runs: list[dict[str, Any]]) -> dict[str, float]:
-    """Return speed and CPU time relative to the bare loops; the plain loop is one process: relative to one of them."""
+    """Return speed and CPU time relative to the bare loops; the plain loop, one process, relative to one bare loop."""
     medians = _compute_medians(runs)
     bare = medians["bare"]
     ratios = {}

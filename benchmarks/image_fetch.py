@@ -1,7 +1,8 @@
-"""Measures fetching against a bare asynchronous client that asks the same loopback server for the same photos.
+"""Measures the speed of fetching images against a bare asynchronous client, with the same photos and loopback server.
 
-The bare client reads bodies and throws them away. The fetch task checks addresses and headers, hashes and packs, and
-writes a row for every answer. The stage adds Spark: it chooses what is due, commits, and gives products their versions.
+The bare client reads the bodies and discards them. The fetch task checks addresses and headers, hashes and packs the
+bodies, and writes a row for every response. The stage adds Spark: it selects the images that are due, commits, and
+adds image versions to the products.
 """
 
 import argparse
@@ -102,7 +103,7 @@ def _time_task(url: str, photos: int) -> float:
 
 
 def _measure_stage(url: str, photos: int) -> dict[str, Any]:
-    """Return the seconds of the stage on the first night of a shop, and the peak memory of each kind of process."""
+    """Return the seconds of the stage in a shop's first run, and the peak memory of each kind of process."""
     with tempfile.TemporaryDirectory() as folder:
         catalog = Path(folder) / "products.jsonl"
         (Path(folder) / "mapping.toml").write_text('id = "id"\ntitle = "title"\nimages = "photo"\n')
@@ -116,7 +117,7 @@ def _measure_stage(url: str, photos: int) -> dict[str, Any]:
 
 @contextmanager
 def _run_server() -> Iterator[str]:
-    """Serve photos on loopback from a process of its own; yield the address."""
+    """Yield the address of a loopback server of photos, which runs in a process of its own."""
     ports: multiprocessing.Queue[int] = multiprocessing.Queue()
     process = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
     process.start()

@@ -13,7 +13,7 @@ from jobs.spark.session import WORKER_ENVIRONMENT
 from schemas.uri import folder_uri
 
 DISTINCT_PRODUCTS = 256
-"""Products whose tensors a bare loop keeps and repeats until its share is done (a view has 0.6 MB)."""
+"""Products whose tensors a bare loop keeps in memory and encodes repeatedly (a view takes 0.6 MB)."""
 
 CHUNK_PRODUCTS = 64
 """Products that are sorted by length and batched together, as in the stage."""
@@ -47,7 +47,7 @@ def measure_plain_loop(folder: Path, products: int) -> LoopSpeed:
 
 
 LoopFactory = Callable[[Path, int], Callable[[], int]]
-"""Loads what a loop needs for a folder and a number of products, and returns the loop, which returns its products."""
+"""Takes a folder and a number of products; returns the loop, a function that returns the number of encoded products."""
 
 
 def _measure(build_loop: LoopFactory, folder: Path, products: int, processes: int) -> LoopSpeed:

@@ -1,8 +1,8 @@
-"""Parameter counts of a MOON of the shape of Qwen2.5-VL-3B, and its encoding speed on a GPU.
+"""Parameter counts of a MOON model with the shape of Qwen2.5-VL-3B, and its encoding speed on a GPU.
 
-The counts need no memory (meta device): all parameters, and those activated for one token. ``--device cuda`` also
-measures random weights on products with 1 and 3 images, each with its crop, 448 x 448 pixels per view: products per
-second, memory, and the share of what a large matmul reaches on the same device in the same run.
+The counts are computed on the meta device, which takes no memory: all parameters, and those activated for one token.
+``--device cuda`` also measures a model with random weights on products with 1 and 3 images, each with its crop,
+448 x 448 pixels per view: products per second, memory, and FLOP/s as a share of a large matmul's on the same device.
 
     python benchmarks/model_size.py                    # size only
     python benchmarks/model_size.py --device cuda      # size and speed
@@ -181,7 +181,7 @@ def measure_speed(
 ) -> list[BatchSpeed]:
     """Return the speed with 1 and 3 images per product at each batch size.
 
-    A batch size that does not fit into memory ends the series of its number of images; stderr says so.
+    A batch size that does not fit into memory ends the series for that number of images; a line on stderr reports it.
 
     Args:
         config: the model's configuration.

@@ -1,7 +1,7 @@
-"""Workloads for the encode stage: lakes with a run of demo products that is complete up to `encode`.
+"""Workloads for the encode stage: lakes with a run of demo products in which all stages before `encode` are done.
 
 The stages pull, validate, plan and detect make them from drawn photos. A larger workload repeats the same photos under
-new product ids: drawing is slow, and a repeated photo is as much work for the encoder as a new one.
+new product ids, because drawing is slow and the encoder needs as long for a repeated photo as for a new one.
 """
 
 import json

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def build_deadline_alert() -> DeadlineAlert | None:
     """Return the alert for runs that are not done within the setting ``deadline_hours`` after they were queued.
 
-    None where the setting is 0. Runs without a scheduler need that: in Airflow 3.3.2 ``dag.test()`` and ``airflow dags
-    test`` cannot end a run of a DAG with a deadline (they look the alert up by a dict instead of by its id).
+    Returns None if the setting is 0. Runs without a scheduler need that setting: in Airflow 3.3.2 ``dag.test()`` and
+    ``airflow dags test`` cannot end a run of a DAG with a deadline (they look the alert up by a dict, not by its id).
     """
     hours = Settings().deadline_hours
     if not hours:
@@ -56,7 +56,7 @@ def build_late_notice(context: dict[str, Any]) -> dict[str, Any]:
 async def report_late(context: dict[str, Any]) -> None:
     """Log the notice and send it to the connection ``moon_alerts`` if there is one.
 
-    It returns nothing: Airflow 3.3 writes the result into a text column, and a dict there ends the triggerer.
+    It returns nothing, because Airflow 3.3 writes the result into a text column, and a dict there ends the triggerer.
 
     Args:
         context: as in `build_late_notice`.

@@ -1,7 +1,7 @@
 """The nightly run: prepare → infer → serve, each a Spark submit of several stages of `moon`.
 
-Runs by schedule and by backfill have a logical date, runs that are triggered in the web interface or over REST have
-none; `dags.snapshot_date` computes the snapshot date of both. The stages are in ``jobs/stages``, the Spark submit is in
+Runs by schedule and by backfill have a logical date. Runs that are triggered in the web interface or over REST have
+none. `dags.snapshot_date` computes the snapshot date of both. The stages are in ``jobs/stages``, the Spark submit is in
 ``dags/spark_submit.py``.
 """
 
@@ -36,7 +36,7 @@ def add_date_to_event(context: Context, result: object = None) -> None:
 
     Args:
         context: Airflow's context of the task.
-        result: what the task returned; Airflow passes it, it is not used.
+        result: return value of the task; not used, but Airflow passes it.
     """
     date = compute_snapshot_date(context["params"], context["dag_run"])
     context["outlet_events"][PUBLISHED].extra = {"snapshot_date": date}

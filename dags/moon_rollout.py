@@ -2,8 +2,8 @@
 
 `prepare` fills the new model's collection and ends with a comparison of both models in its log and in the lake. It may
 take days; the old model serves and nightly runs continue. Then the run waits for an answer under Browse → Required
-Actions (or over REST). `switch` applies to the new collection what runs have changed since, then moves the alias; a
-rejected rollout skips it and changes nothing for readers. A task that is cleared continues from its last commit.
+Actions (or over REST). `switch` applies to the new collection what runs have changed since, then moves the alias. A
+rejected rollout skips it and changes nothing for readers. A cleared task continues from its last commit.
 """
 
 from datetime import timedelta

@@ -1,8 +1,8 @@
 """Builds the Airflow task that runs a `moon` command through spark-submit.
 
-No other module knows how a DAG reaches the jobs. The scheduler's environment has neither Spark nor torch: a task calls
-``spark-submit`` of the jobs' environment on ``jobs/spark_entrypoint.py``, which is the `moon` command. Everything that
-the two environments must agree on is here.
+The scheduler's environment has neither Spark nor torch: a task calls ``spark-submit`` of the jobs' environment on
+``jobs/spark_entrypoint.py``, which is the `moon` command. Everything that the two environments must agree on is in this
+module.
 """
 
 import json
@@ -27,7 +27,7 @@ CONNECTION = "moon_spark"
 GPU_POOL = "moon_gpu"
 """Airflow pool with one slot per GPU (``airflow pools import dags/pools.json``)."""
 LONG_RUN_POOL = "moon_beside"
-"""Airflow pool of work that may take days, so that it never occupies a nightly run's slot."""
+"""Airflow pool for work that may take days, so that such work never occupies a nightly run's slot."""
 APPLICATION = REPOSITORY / "jobs" / "spark_entrypoint.py"
 SUBMIT_ARGUMENTS = ("spark.master", "spark.driver.memory")
 """Spark properties that are arguments of spark-submit itself."""
@@ -56,7 +56,7 @@ class MoonSubmitOperator(SparkSubmitOperator):
         """
         self.application_args = drop_empty_options(self.application_args)
         settings = Settings()
-        if ensure_connection(settings).startswith("local"):  # Spark runs inside the submitting process: we configure it
+        if ensure_connection(settings).startswith("local"):  # Spark runs in the submitting process: configure it here
             self.conf = build_local_configuration(settings) | (self.conf or {})
         try:
             super().execute(context)
@@ -70,8 +70,8 @@ class MoonSubmitOperator(SparkSubmitOperator):
     def read_exit_status(self) -> int | None:
         """Return the exit status of spark-submit; None where it did not start.
 
-        It is read from the process: the provider's exception has it only as text, next to the command line with users'
-        own texts.
+        It is read from the process, because the provider's exception has it only as text, together with the command
+        line, which contains users' texts.
         """
         process = self._hook and self._hook._submit_sp
         return process.returncode if process else None
@@ -129,7 +129,7 @@ def build_local_configuration(settings: Settings) -> dict[str, str]:
 def build_submit_environment(settings: Settings) -> dict[str, str]:
     """Return the environment variables that make spark-submit run in the jobs' environment with these settings.
 
-    Secrets are left out, because Airflow shows these variables: a job inherits them from its worker.
+    Secrets are left out, because Airflow shows these variables. A job inherits secrets from its worker.
 
     Raises:
         FileNotFoundError: the jobs' environment has no pyspark.
@@ -164,7 +164,7 @@ def export_settings(settings: Settings) -> dict[str, str]:
 
 
 def ensure_connection(settings: Settings) -> str:
-    """Return the Spark master of the Airflow connection, which is made from the settings where it is missing."""
+    """Return the Spark master of the Airflow connection; a missing connection is made from the settings."""
     try:
         connection = BaseHook.get_connection(CONNECTION)
     except AirflowNotFoundException:

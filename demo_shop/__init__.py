@@ -1,4 +1,4 @@
-"""The demo shop: invented products with texts, drawn photos and purchases, of which every fact is known.
+"""The demo shop: invented products with texts, drawn photos and purchases; every fact about them is known.
 
 Pure Python, NumPy and Pillow. `DemoWorld` gives the facts of a product, `draw_product` draws it as a cut-out,
 `compose_scene` puts a cut-out on a background of `draw_background`, and `take_photo` does all of it for one photo.

@@ -14,7 +14,7 @@ def draw_background(rng: np.random.Generator, size: tuple[int, int], cluttered: 
     """Return an RGB background.
 
     Args:
-        rng: decides everything; the same state gives the same pixels.
+        rng: source of all randomness; the same state gives the same pixels.
         size: width and height in pixels.
         cluttered: False: white, grey or pastel, sometimes with the edge of a table. True: wood, tiles, cloth, carpet
             or a shelf, with 4 to 14 objects that are no product of the shop.

@@ -30,7 +30,7 @@ def draw_product(product: DemoProduct, rng: np.random.Generator, size: int) -> I
     """Return one view of a product as an RGBA cut-out, tight around the product.
 
     Args:
-        product: what to draw; shape, colours and pattern depend on it alone.
+        product: the product to draw; shape, colours and pattern depend only on it.
         rng: decides the view: light, rotation and mirroring.
         size: longest side of the product before rotation in pixels, at least 16.
 
@@ -90,7 +90,7 @@ def _draw_folds(looks: np.random.Generator) -> np.ndarray:
 
 
 def _pose(picture: Image.Image, kind: str, rng: np.random.Generator) -> Image.Image:
-    """Return the picture mirrored or not, rotated, scaled down from the supersampled size, and cut tight."""
+    """Return the picture rotated, mirrored at random, scaled down from the supersampled size, and cropped tightly."""
     if rng.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     far = kind in LAID_FLAT_TYPES and rng.random() < 0.3

@@ -1,4 +1,4 @@
-"""Photos of demo products as a catalogue or a shopper has them."""
+"""Photos of demo products, for catalogues and for shoppers' queries."""
 
 from dataclasses import dataclass
 

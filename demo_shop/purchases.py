@@ -1,8 +1,8 @@
-"""Purchases in the demo shop: they depend on hidden tastes, never on the wording of a title.
+"""Purchases in the demo shop: pairs of a query and the product bought. They do not depend on the wording of titles.
 
-A shopper has a product in mind and searches with a photo, a text, or both. With a photo, the shopper buys that product
-or another size of it; with a text alone, the matching product nearest to the shopper's taste. A few purchases have
-nothing to do with the query.
+A shopper wants a product and searches with a photo, a text, or both. After a query with a photo, the shopper buys that
+product or another size of it. After a query with text only, the shopper buys the matching product that is nearest to
+the shopper's taste. A few purchases are unrelated to the query (noise).
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from demo_shop.world import DemoProduct, DemoWorld
 
 NOISE_PROB = 0.07
 TASTE_SPREAD = 0.5
-"""Standard deviation of a shopper's taste around that of the product in mind."""
+"""Standard deviation of a shopper's taste around the taste of the wanted product."""
 
 QUERY_KINDS = ("image", "text", "both")
 QUERY_KIND_PROBS = (12 / 17, 3 / 17, 2 / 17)
@@ -31,10 +31,10 @@ class Purchase:
 
     Attributes:
         product: index of the product bought.
-        wanted: index of the product in mind.
-        photo: number of the photo of that product in the query; None: a query without photo.
-        query: text of the query; "" for a photo alone.
-        is_noise: whether the purchase has nothing to do with the query.
+        wanted: index of the product that the shopper wanted.
+        photo: number of the wanted product's photo in the query; None: a query without a photo.
+        query: text of the query; "" for a query with a photo only.
+        is_noise: whether the purchase is unrelated to the query.
     """
 
     product: int
@@ -50,7 +50,7 @@ def draw_purchases(world: DemoWorld, products: int, per_product: int) -> Iterato
     Args:
         world: the demo world.
         products: number of products on sale.
-        per_product: number of purchases with each product in mind.
+        per_product: number of purchases for each wanted product.
     """
     listed = [world.get_product(index) for index in range(products)]
     tastes = np.array([product.taste for product in listed])

@@ -1,4 +1,4 @@
-"""Search queries of shoppers for a demo product, in other words and orders than any title has."""
+"""Search queries of shoppers for a demo product; wording and word order differ from every title."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ VOCABULARY_BY_FACT: Mapping[str, Mapping[str, ProductType | Colour | Pattern]] =
     "pattern": PATTERNS,
 }
 OWN_WORDS_PROB = 0.8
-"""Probability that a shopper uses another word than the shop, high enough that TF-IDF fails with 100 products too."""
+"""Probability that a shopper uses another word than the shop; high enough that TF-IDF fails even with 100 products."""
 
 QUERY_TEMPLATES = (
     "{type} in {colour}, {pattern}",
@@ -42,11 +42,11 @@ class ShopperQuery:
 
 
 def draw_query(product: DemoProduct, rng: np.random.Generator, facts: Sequence[str] = QUERY_FACTS) -> ShopperQuery:
-    """Return a query of a shopper who has a product in mind.
+    """Return a query of a shopper who wants a product.
 
     Args:
-        product: the product in mind.
-        rng: decides words and their order.
+        product: the wanted product.
+        rng: decides the words and their order.
         facts: which of type, colour and pattern the query names; the type should be one of them.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Composes photos: a cut-out on a background with scale, place, shadow and camera effects, and its true box."""
+"""Composes photos: a cut-out on a background, with scale, position, shadow and camera effects, and the true box."""
 
 import io
 import os

@@ -42,7 +42,7 @@ def compute_shading(
     Args:
         mask: silhouette of the part (L).
         form: "puff", "turned", "sheet", "ball" or "flat" (`SketchPart`).
-        height: how strongly the form shows, 0..1.
+        height: strength of the relief, 0..1.
         material: decides strength and sharpness of the highlight.
         light: direction and strength of the light.
         folds: height map [64, 64] of the creases in sheets.

@@ -15,8 +15,8 @@ class SketchPart:
     Attributes:
         outline: points [N, 2] in sketch units.
         paint: key of the palette; "main" has colour and pattern of the product.
-        form: how light falls: "puff" (swollen), "turned" (upright cylinder), "ball", "sheet" (almost flat), "flat".
-        height: how strongly the form shows, 0..1.
+        form: shape for shading: "puff" (swollen), "turned" (upright cylinder), "ball", "sheet" (almost flat), "flat".
+        height: strength of the relief, 0..1.
         gloss: factor on the material's gloss.
     """
 
@@ -34,7 +34,7 @@ class Stroke:
     Attributes:
         points: points [N, 2] in sketch units.
         width: width in sketch units.
-        shade: for a seam: below 0 darkens, above 0 lightens what is behind it.
+        shade: for a seam: a value below 0 darkens the surface behind it, a value above 0 lightens it.
         paint: key of the palette for a cord in a colour of its own; None: a seam.
     """
 

@@ -1,4 +1,4 @@
-"""Every word, colour and material of the demo shop, as tables that are read from ``vocabulary.toml``."""
+"""All words, colours and materials of the demo shop, read as tables from ``vocabulary.toml``."""
 
 import tomllib
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from typing import Any
 
 Rgb = tuple[int, int, int]
 Taste = tuple[float, float, float, float]
-"""Place on the four hidden axes of `TASTES`."""
+"""Position on the four hidden axes of `TASTES`."""
 
 
 @dataclass(frozen=True)
 class ProductType:
-    """A kind of product: category path, names of the shop and of shoppers, and what its products may be like."""
+    """A product type: category path, the shop's and the shoppers' names for it, and the options of its products."""
 
     category: tuple[str, ...]
     names: tuple[str, ...]
@@ -24,7 +24,7 @@ class ProductType:
 
 @dataclass(frozen=True)
 class Colour:
-    """A colour family: RGB of 0..255, names of the shop and of shoppers, and the taste that it suits."""
+    """A colour family: RGB of 0..255, the shop's and the shoppers' names for it, and its position in taste space."""
 
     rgb: Rgb
     names: tuple[str, ...]
@@ -44,7 +44,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Material:
-    """The look of a material: gloss 0..1, sharpness of its highlight, and kind and strength (0..1) of its grain."""
+    """Rendering of a material: gloss 0..1, sharpness of the highlight, and kind and strength (0..1) of the grain."""
 
     gloss: float
     sharpness: float

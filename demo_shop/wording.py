@@ -29,12 +29,12 @@ def pick_option(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def write_title(facts: "DemoProduct", is_misleading: bool, rng: np.random.Generator) -> tuple[str, str]:
-    """Return a title, and the misleading words at its end or "".
+    """Return a title, and the misleading words at its end ("" if there are none).
 
     Args:
         facts: the product; its own texts are not used.
-        is_misleading: whether the title names another type or colour too.
-        rng: decides words and their order.
+        is_misleading: whether the title also names a wrong type or colour.
+        rng: decides the words and their order.
     """
     lines = next(brand.lines for brand in words.BRANDS if brand.name == facts.brand)
     kind = words.PRODUCT_TYPES[facts.type]
@@ -68,7 +68,7 @@ def write_description(facts: "DemoProduct", rng: np.random.Generator) -> str:
 
 
 def _write_misleading_phrase(facts: "DemoProduct", rng: np.random.Generator) -> str:
-    """Return a phrase that names another type or colour, as sellers write to be found."""
+    """Return a phrase that names another type or colour, as sellers write to rank in more searches."""
     if rng.random() < 0.5:
         other = str(rng.choice([t for t in words.PRODUCT_TYPES if t != facts.type]))
         return str(rng.choice(words.MISLEADING_TYPES)).format(type=words.PRODUCT_TYPES[other].names[0])
@@ -87,6 +87,6 @@ def _capitalise(text: str) -> str:
 
 
 def _close_gaps(title: str) -> str:
-    """Return the title without the double blanks and commas that omitted facts leave."""
+    """Return the title without the double spaces and commas that omitted facts leave."""
     pieces = [" ".join(piece.split()) for piece in title.split(",")]
     return ", ".join(piece for piece in pieces if piece).replace(", –", " –")

@@ -1,7 +1,7 @@
-"""Facts of demo products: `DemoWorld(seed).get_product(i)` is always the same product.
+"""Facts of demo products: `DemoWorld(seed).get_product(i)` always returns the same product.
 
-Every product has a hidden taste (four numbers, see `vocabulary.TASTES`) that makes some brands, colours and patterns
-more likely. No catalogue contains it, but shoppers buy by it.
+Every product has a hidden taste (four numbers, see `vocabulary.TASTES`), which makes some brands, colours and patterns
+more likely. No catalogue contains it, but purchases depend on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,10 @@ from demo_shop.wording import write_description, write_title
 
 ID_PREFIX = "demo"
 VARIANT_EVERY = 9
-"""Each ninth product is another size of the one before it."""
+"""Every ninth product is another size of the product before it."""
 
 OMITTED_FACT_PROB = 1 / 3
-"""Probability that no text names the colour, or the pattern."""
+"""Probability that no text names one of the facts, colour or pattern (`DemoProduct.omitted_fact`)."""
 
 MISLEADING_PROB = 0.08
 PLAIN_PATTERN_BONUS = 1.0
@@ -28,7 +28,7 @@ NEUTRALS = ("white", "black", "grey")
 
 @dataclass(frozen=True)
 class DemoProduct:
-    """A product with all facts that its texts and photos are made from.
+    """A product with all facts from which its texts and photos are made.
 
     Attributes:
         id: catalogue id, ``demo-<seed>-<index>`` (`DemoWorld.find_product`).
@@ -48,8 +48,8 @@ class DemoProduct:
         misleading: words of the title that name a wrong type or colour, or "".
         images: number of catalogue photos, 1 to 3.
         family: id that all sizes of a product share; they look the same.
-        taste: place on the hidden axes; decides who buys the product.
-        looks: seed of shape and shades, the same for a family.
+        taste: position on the hidden axes; decides which shoppers buy the product.
+        looks: seed of shape and shades, the same for all sizes of a product.
     """
 
     id: str
@@ -74,10 +74,10 @@ class DemoProduct:
 
 
 class DemoWorld:
-    """An endless shop, in which each product depends on seed and index alone.
+    """A shop of any number of products; each product depends only on seed and index.
 
     Args:
-        seed: worlds of one seed are equal; worlds of two seeds share the vocabulary only.
+        seed: worlds with equal seeds are equal; worlds with different seeds share only the vocabulary.
         types: product types to draw from; None: all of them.
 
     Raises:
@@ -99,7 +99,7 @@ class DemoWorld:
         Args:
             index: number of the product, from 0.
             title_revision: number of times that the title was reworded.
-            attribute_revision: number of times that the size was changed; neither revision changes the looks.
+            attribute_revision: number of times that the size was changed; neither revision changes the appearance.
 
         Raises:
             ValueError: the index is negative.
@@ -127,7 +127,7 @@ class DemoWorld:
             omitted_fact=str(own.choice(("colour", "pattern"))) if own.random() < OMITTED_FACT_PROB else "",
             misleading="", images=0, family=self.product_id(base), taste=tuple(taste.tolist()), looks=(self.seed, base),
         )  # fmt: skip
-        # The order of the draws decides the product: changing it changes every product.
+        # The random draws must stay in this order: another order changes every product.
         is_misleading = bool(own.random() < MISLEADING_PROB)
         images = int(own.choice((1, 2, 3), p=(0.35, 0.4, 0.25)))
         title_rng = np.random.default_rng((self.seed, index, 2, title_revision))
@@ -156,7 +156,7 @@ class DemoWorld:
 def _choose_by_taste(
     taste: np.ndarray, places: Sequence[Taste], rng: np.random.Generator, bonus: Sequence[float] | float = 0.0
 ) -> int:
-    """Return the index of an option, drawn with a probability that grows with how well it suits the taste."""
+    """Return the index of an option drawn at random; the better it matches the taste, the higher its probability."""
     scores = np.exp(np.asarray(places) @ taste * 0.6 + bonus)
     return int(rng.choice(len(scores), p=scores / scores.sum()))
 

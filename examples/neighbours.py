@@ -1,4 +1,4 @@
-"""Prints nearest neighbours of the products of a small shop, and the best products for a few queries.
+"""Prints the nearest neighbours of products in a small shop, and the best products for three queries.
 
 python examples/neighbours.py [FOLDER]      (default ../shared/data/eshop: catalog.json and Pics/<Id>.webp)
 """

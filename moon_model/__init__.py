@@ -1,7 +1,7 @@
 """The MOON model (arXiv 2508.11999): a guided mixture-of-experts MLLM that embeds products.
 
-Imports nothing of Spark, Airflow, Milvus or the lake: it works wherever torch and transformers do. `MoonEncoder` and
-`ProductDetector` are loaded when they are first used, so that ``import moon_model`` alone takes no time.
+It imports nothing of Spark, Airflow, Milvus or the lake and needs only torch and transformers. `MoonEncoder` and
+`ProductDetector` are loaded on first use, so that ``import moon_model`` is fast.
 """
 
 import os
@@ -19,13 +19,13 @@ _HOMES = {"MoonEncoder": "moon_model.encoder", "ProductDetector": "moon_model.de
 """Modules of the lazily loaded names."""
 
 CHECKPOINTS_VARIABLE = "MOON_CHECKPOINTS"
-"""Environment variable that names another folder of checkpoints than the shipped one."""
+"""Environment variable with the folder of checkpoints, if it is not the shipped one."""
 
 
 def checkpoint_dir(name: str) -> Path:
     """Return the folder of a shipped checkpoint, such as ``moon-tiny`` or ``detector``.
 
-    It is looked for in the folder that MOON_CHECKPOINTS names, else next to this package in a checkout, else inside the
+    The folder is searched in MOON_CHECKPOINTS if that is set, else next to this package in a checkout, else inside the
     installed package.
     """
     if named := os.environ.get(CHECKPOINTS_VARIABLE):

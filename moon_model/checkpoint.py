@@ -33,7 +33,7 @@ MAX_INT8_ERROR = 0.015
 """Largest relative error (Frobenius norm) for which int8 is used; that of bfloat16 is 0.002."""
 
 SCALE_BLOCK = 64
-"""Columns that share a scale where one scale per row is not exact enough."""
+"""Number of columns that share a scale if one scale per row is not accurate enough."""
 
 _SCALE = ".scale"
 _PATTERN = "model{suffix}.safetensors"
@@ -82,7 +82,7 @@ def save_state(
         if copies:
             repeated[name] = tensor.shape[0]
         stored |= _pack_tensor(name, (tensor[:1] if copies else tensor).detach().cpu())
-    # Check the sizes before anything in the folder is replaced.
+    # Check the sizes before any file in the folder is replaced.
     largest = max(stored, key=lambda name: stored[name].nbytes)
     if stored[largest].nbytes > max_shard_bytes:
         raise ValueError(f"{largest} alone takes {stored[largest].nbytes:,} bytes, a file at most {max_shard_bytes:,}")

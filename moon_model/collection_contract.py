@@ -1,6 +1,6 @@
-"""Reads which model's vectors a Milvus collection has, from its properties, and refuses any other encoder.
+"""Finds the model of a Milvus collection's vectors, from the collection's properties, and refuses other encoders.
 
-Nothing of Milvus is imported: the client (``pymilvus.MilvusClient`` or an object with the same methods) is an argument.
+It does not import pymilvus: the client (``pymilvus.MilvusClient`` or an object with the same methods) is an argument.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_MOD
 
 
 class NothingServedError(LookupError):
-    """The alias names no collection, or one that MOON did not make."""
+    """The alias names no collection, or a collection that MOON did not make."""
 
 
 class WrongEncoderError(ValueError):
@@ -18,7 +18,7 @@ class WrongEncoderError(ValueError):
 
 
 class AliasClient(Protocol):
-    """The methods of ``pymilvus.MilvusClient`` that are used here: names and descriptions, no data."""
+    """The methods of ``pymilvus.MilvusClient`` that are used here; they read names and descriptions, but no rows."""
 
     def list_aliases(self) -> dict[str, Any]:
         """Return ``{"aliases": [...]}``."""
@@ -38,7 +38,7 @@ class ServedModel:
     """The model of a collection, from its properties.
 
     Attributes:
-        alias: alias, or name, by which the collection was found.
+        alias: alias or name by which the collection was found.
         collection: name of the collection.
         model_version: 64 hex digits (``moon_model.fingerprint``).
         checkpoint: folder of the model on the machine that filled the collection.
@@ -66,7 +66,7 @@ class ServedModel:
 
 
 def read_served_model(client: AliasClient, alias: str) -> ServedModel:
-    """Return the model that an alias serves now; the name of a collection is accepted, too.
+    """Return the model that an alias serves now; the name of a collection is accepted too.
 
     Raises:
         NothingServedError: there is no such alias, or it names a collection that MOON did not make.

@@ -87,9 +87,9 @@ class MoonConfig(PreTrainedConfig):
             gets gradients from a comparison of experts.
         moe_layers: Decoder layers (0-based) whose FFN is replaced. Not published; None becomes every
             fourth layer counted back from the last: late layers hold the semantics that guidance is
-            about, and replacing all 36 layers of a 3B base would make it 15B.
+            about, and with all 36 layers replaced a 3B base would have 15B parameters.
         moe_intermediate_size: Width of an expert. None: the width of the dense FFN, which an expert needs to
-            start as its copy.
+            start as a copy of it.
         guidance: "hard": a category token goes only to FFN_cate with weight 1, an attribute token to
             FFN_attr (our reading of the paper's figure). "soft": general experts get a share of it.
         soft_guidance_weight: Weight of the guided expert in "soft"; the rest goes to the router's experts.
@@ -99,8 +99,8 @@ class MoonConfig(PreTrainedConfig):
         router_aux_loss_coef: Weight of the load-balance loss (Switch, eq. 4, general experts only); the
             paper names none, 0.01 is customary. 0 switches it off.
         expert_noise: Standard deviation of the noise that makes copied experts differ when training
-            starts, as a share of each weight's own standard deviation. Equal experts would get equal
-            gradients for ever. Inference adds no noise.
+            starts, as a share of each weight's own standard deviation. Equal experts would always get
+            equal gradients. Inference adds no noise.
         expert_noise_seed: Seed of that noise.
         attention_mask_type: "causal" keeps the base model's own mask (step 0 equals the base);
             "bidirectional" as in the follow-up MOON Embedding. Not published.
@@ -117,8 +117,8 @@ class MoonConfig(PreTrainedConfig):
         max_description_tokens: Tokens kept of a description, which belongs to the title's segment.
         max_category_tokens: Tokens kept of the category path.
         max_attribute_tokens: Tokens kept of the attribute list.
-        prompt: Instruction before everything else, of ``Segment.NONE``. Not published; an empty one costs
-            nothing and lets queries and products share one space.
+        prompt: Instruction at the start of the input, of ``Segment.NONE``. Not published; empty by default,
+            which costs no tokens and gives queries and products the same form.
         min_pixels: Smallest view in pixels, qwen2_5_vl only (the lower bound of its checkpoints, 4 tokens).
         max_pixels: Largest view in pixels, qwen2_5_vl only. M, the visual tokens of a view, is not published;
             256 tokens (448 x 448) resolve a product photo and keep three images with crops under 1,600 tokens.

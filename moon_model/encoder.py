@@ -1,4 +1,4 @@
-"""MoonEncoder: encodes raw products and queries to vectors. Services, queries and the Spark job use the same pipeline.
+"""MoonEncoder: encodes raw products and queries to vectors, with the same pipeline in services and in Spark jobs.
 
 JPEG bytes → decode → product detector → original and crop → tokens and views → MoonModel → float32 [N, D].
 """
@@ -32,7 +32,7 @@ from moon_model.runtime import DType, hide_progress_bars, resolve_device, resolv
 log = logging.getLogger(__name__)
 
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 65_536}
-"""Padded tokens of a batch: on a CPU as many as fit into its caches, on a GPU enough to keep it busy."""
+"""Padded tokens of a batch: on a CPU as many as fit into its caches, on a GPU enough for full utilisation."""
 
 LENGTH_STEP = 16
 """The length of a batch is a multiple of this number of tokens: on a CPU torch caches bfloat16 attention kernels for
@@ -132,7 +132,7 @@ class MoonEncoder:
         device: str | torch.device = "auto",
         threads: int | None = None,
     ) -> Self:
-        """Load the encoder whose vectors a Milvus collection holds; queries need exactly this one.
+        """Load the encoder whose vectors a Milvus collection holds; only this encoder may query it.
 
         Args:
             client: a ``pymilvus.MilvusClient``.
@@ -150,7 +150,7 @@ class MoonEncoder:
         known = "none" if detector is False else getattr(detector, "version", None)
         try:
             if path is None and served.stored and not holds_version(folder, None, served.model_version, known):
-                # The checkpoint's folder is missing or has changed since: the lake kept the served files.
+                # The checkpoint's folder is missing or has changed: use the lake's copy of the served files.
                 copy = open_copy(served.stored, served.model_version)
                 folder = copy / CHECKPOINT
                 if detector is None:
@@ -168,7 +168,7 @@ class MoonEncoder:
     def collection(self, client: AliasClient, alias: str = "products") -> str:
         """Name of the collection behind an alias, if it holds vectors of this model; takes two small requests.
 
-        Call it before every query, or as often as a change of the model must be noticed. A name stays valid after the
+        Call it before every query, or as often as a change of the model must be detected. A name stays valid after the
         alias has moved, because a collection never changes its model.
 
         Args:
@@ -184,7 +184,7 @@ class MoonEncoder:
         return served.collection
 
     def prepare(self, product: ProductLike, regions: Sequence[Region | None] | None = None) -> PreparedProduct:
-        """The product, ready for a batch: decoded, detected, cropped, resized and tokenised. Safe in threads.
+        """The product, ready for a batch: decoded, detected, cropped, resized and tokenised. Thread-safe.
 
         Args:
             product: a Product, or a mapping with its fields.

@@ -1,6 +1,6 @@
 """Model version, preprocessing digest and shape of a checkpoint, read from its files without torch or transformers.
 
-Every process of a run needs them, and importing torch would take longer than reading them.
+Every process of a run needs them, and importing torch would take longer than reading the files.
 """
 
 import hashlib

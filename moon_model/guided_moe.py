@@ -30,7 +30,7 @@ class Guide:
     Attributes:
         index: Positions of the T real tokens in the flattened batch, int64 [T]; None when nothing is padded.
         expert: FFN_cate, FFN_attr or ``UNGUIDED`` for each real token, int64 [T].
-        guided: Number of guided tokens (a Python number, so that no layer has to wait for the device).
+        guided: Number of guided tokens (a Python int, so that no layer has to synchronise with the device).
     """
 
     index: Tensor | None
@@ -149,7 +149,7 @@ class GuidedMoE(nn.Module):
         # Count tokens per expert; number N marks unused slots and is not counted.
         counts_N = torch.bincount(experts_TK.reshape(-1), minlength=self.num_experts + 1)[: self.num_experts]
         # Sort the slots by expert, so that the tokens of an expert are consecutive rows. Unused slots come last and
-        # are cut off; their number is computed on the host, so that nothing waits for the device.
+        # are cut off; their number is computed on the host, so that there is no synchronisation with the device.
         unused = guide.guided * (self.top_k - 1) if self.soft_weight is None else len(tokens_TD) - guide.guided
         order_P = torch.sort(experts_TK.reshape(-1), stable=True).indices[: experts_TK.numel() - unused]
         mixed = self._mix(tokens_TD, gates_TK, order_P, counts_N)
@@ -172,7 +172,7 @@ class GuidedMoE(nn.Module):
         gates_Tk = ranked_TG[:, : self.top_k]
         # Gates of a token sum to 1, also where all sigmoid scores vanish.
         gates_Tk = gates_Tk / gates_Tk.sum(-1, keepdim=True).clamp(min=torch.finfo(gates_Tk.dtype).tiny)
-        # Guidance: the expert that the segment asks for, N where it asks for none.
+        # Guidance: the expert of the token's segment, N if the segment has none.
         guided_T = guide.expert != UNGUIDED
         target_T1 = torch.where(guided_T, guide.expert, self.num_experts)[:, None]
         if self.soft_weight is None:

@@ -1,8 +1,8 @@
 """Decoder of untrusted image bytes to upright RGB pixels; all photos of products pass through it.
 
 The header is checked before any pixel is decoded: the format must be one of ``IMAGE_FORMATS`` and the number of pixels
-under a limit. The model gets what a shop page shows: EXIF orientation applied, transparency on white, the first frame
-of an animation.
+under a limit. The result is what a shop page shows: EXIF orientation applied, transparency on white, the first frame of
+an animation.
 """
 
 import io
@@ -18,7 +18,7 @@ ImageSource = str | Path | bytes | Image.Image
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", *(("AVIF",) if features.check("avif") else ()))
 MIN_PHOTO_SIDE = 8
-"""Pixels of the shorter side below which a catalogue's image is a spacer or a tracking pixel."""
+"""Pixels of the shorter side below which a catalogue's image counts as a spacer or a tracking pixel."""
 MAX_PIXELS = 50_000_000
 """Default limit of width × height: the largest photos of today's phones (50 megapixels), 150 MB when decoded."""
 
@@ -86,7 +86,7 @@ def decode_image(
 
 
 def check_image_start(data: bytes) -> None:
-    """Refuse bytes that are empty or begin like no format that is read, such as a web page; nothing is parsed.
+    """Refuse bytes that are empty or do not begin like an accepted format, such as a web page; nothing is parsed.
 
     Raises:
         BadImageError: image_unreadable or image_format.
@@ -180,7 +180,7 @@ def _drop_png_texts(data: bytes) -> bytes:
 
 
 def _load_jpeg(data: bytes, image: Image.Image, min_side: int | None) -> Image.Image:
-    """The loaded JPEG, also where nothing but its end marker is missing."""
+    """The loaded JPEG; a JPEG in which only the end marker is missing is accepted."""
 
     def load(jpeg: Image.Image) -> Image.Image:
         if min_side is not None:
@@ -191,9 +191,9 @@ def _load_jpeg(data: bytes, image: Image.Image, min_side: int | None) -> Image.I
     try:
         return load(image)
     except OSError:
-        if "progressive" in image.info:  # whole scans may be missing, which cannot be noticed
+        if "progressive" in image.info:  # whole scans may be missing, which cannot be detected
             raise
-        # Complete pixels do not change with what follows them; those of a truncated file do.
+        # Complete pixels do not depend on the bytes after them; those of a truncated file do.
         ends = (_JPEG_END, b"\x5a" * 64 + _JPEG_END)
         first, second = (load(Image.open(io.BytesIO(data + end), formats=("JPEG",))) for end in ends)
         if first.tobytes() != second.tobytes():
@@ -215,12 +215,12 @@ def _scale_to_8_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith(("I", "F")):
         return image
     values = np.nan_to_num(np.asarray(image, dtype=np.float64))
-    # The range of I;16 is known; that of a 32-bit grey is not, so its own extremes become black and white.
+    # The range of I;16 is known; that of a 32-bit grey is not, so its minimum and maximum become black and white.
     low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else (values.min(), values.max())
     scaled = (values - low) * (255.0 / max(high - low, 1e-12))
     grey = Image.fromarray(scaled.round().clip(0, 255).astype(np.uint8))
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):  # the grey that a 16-bit PNG calls transparent
+    if isinstance(transparent, int):  # the grey that a 16-bit PNG marks as transparent
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
 

@@ -18,7 +18,7 @@ def write_model_card(folder: Path, made: str, results: str = "") -> Path:
 
     Args:
         folder: folder with weights, ``config.json`` and tokenizer.
-        made: how the weights were made: sources, data, hardware, time.
+        made: text about the training: sources, data, hardware, time.
         results: Markdown with measurements; "" leaves the section out.
 
     Returns:

@@ -20,19 +20,19 @@ DETECTOR = "detector"
 
 
 class ModelCopyError(RuntimeError):
-    """A copy cannot be read from here, or does not hold its model version."""
+    """A copy cannot be read on this machine, or is not the expected model version."""
 
 
 def holds_version(
     checkpoint: str | Path, detector: str | Path | None, model_version: str, detector_version: str | None = None
 ) -> bool:
-    """Return whether two folders are a model version together; nothing is loaded.
+    """Return whether a checkpoint and a detector together are a given model version; no model is loaded.
 
     Args:
         checkpoint: folder of the model.
         detector: folder of the detector; None: the shipped one.
         model_version: 64 hex digits.
-        detector_version: version of a detector that is in no folder, or "none"; None: that of ``detector``.
+        detector_version: version of a detector without a folder, or "none"; None: the version of ``detector``.
     """
     try:
         return combine_version(checkpoint, detector_version or compute_detector_version(detector)) == model_version
@@ -45,10 +45,10 @@ def open_copy(uri: str, model_version: str) -> Path:
 
     Args:
         uri: folder, or URI that fsspec reads; the store's library takes credentials from the environment.
-        model_version: what the copy must hold.
+        model_version: the version that the copy must have.
 
     Raises:
-        ModelCopyError: it cannot be read from here, or holds another model version.
+        ModelCopyError: it cannot be read on this machine, or has another model version.
     """
     if "://" not in uri:
         return Path(uri)
@@ -76,7 +76,7 @@ def cache_copy(model_version: str, download: Callable[[Path], None]) -> Path:
         download: fills an empty folder with the copy.
 
     Raises:
-        ModelCopyError: what was downloaded is another model version.
+        ModelCopyError: the download is another model version.
     """
     root = _find_cache_folder()
     folder = root / model_version

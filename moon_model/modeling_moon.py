@@ -49,7 +49,7 @@ class MoonModel(PreTrainedModel):
     _supports_sdpa = True
     _no_split_modules = ["LlamaDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]  # noqa: RUF012
     # Experts are chosen in float32. The compact tower (3.4M parameters) also runs in float32: in bfloat16 the cosine of
-    # its vectors with the float32 ones falls to 0.98.
+    # its vectors with the float32 ones is only 0.98.
     _keep_in_fp32_modules_strict = {"router", "vision"}  # noqa: RUF012
 
     def __init__(self, config: MoonConfig) -> None:
@@ -171,7 +171,7 @@ class MoonModel(PreTrainedModel):
                 that of the views' tokens.
         """
         _check_batch(input_ids, attention_mask, segment_ids)
-        segments = segment_ids * attention_mask.long()  # padding belongs to segment NONE, whatever the caller passed
+        segments = segment_ids * attention_mask.long()  # padding is set to segment NONE, whatever the caller passed
         guide = Guide.build(attention_mask, segments, self.config.num_experts)
         with sdpa_kernel(FUSED_ATTENTION_BACKENDS):
             embeds = self.backbone.embed(input_ids, pixel_values, image_grid_thw)

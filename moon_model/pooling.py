@@ -18,8 +18,8 @@ def pool(hidden: Tensor, segment_ids: Tensor, pooling: Pooling, text_share: floa
         segment_ids: int64 [B, L], the ``Segment`` of each token. A row without pooled tokens gives zeros.
         pooling: "tokens" (paper): the mean over all visual and text tokens. "segments" (ours): the mean of the means
             of the segments present, so that many image tokens do not outweigh a title. "modalities" (ours): the
-            weighted sum of the mean of the visual tokens and the mean of the text tokens, each scaled to length 1,
-            because the mean of similar patches is a long vector and that of different words a short one
+            weighted sum of the mean of the visual tokens and the mean of the text tokens. Each is scaled to length 1
+            first, because the mean of similar patches is a long vector and that of different words a short one
             (docs/decisions/0023-pooling-by-modality.md).
         text_share: weight of the text tokens in "modalities", in (0, 1).
     """
@@ -28,7 +28,7 @@ def pool(hidden: Tensor, segment_ids: Tensor, pooling: Pooling, text_share: floa
         return _average_tokens(hidden, pooled_BL)
     if pooling == "segments":
         return _average_segments(hidden, segment_ids)
-    # "modalities": a direction for what is seen and one for what is read, then their weighted sum.
+    # "modalities": unit vectors of the visual tokens and of the text tokens, then their weighted sum.
     visual_BL = (segment_ids == Segment.IMAGE) | (segment_ids == Segment.CROP)
     visual_BD = normalise_vectors(_average_tokens(hidden, visual_BL))
     text_BD = normalise_vectors(_average_tokens(hidden, pooled_BL & ~visual_BL))
@@ -55,7 +55,7 @@ def truncate_embedding(embedding: Tensor, dim: int) -> Tensor:
 
 def _average_tokens(hidden_BLD: Tensor, member_BL: Tensor) -> Tensor:
     """Mean of the hidden states where ``member_BL`` is True, float32 [B, D]; zeros for a row without any."""
-    # Each member weighs 1 / number of members. In float32 by name, because a model that is loaded in another thread
+    # The weight of each member is 1 / number of members. float32 is explicit, because loading a model in another thread
     # changes torch's default dtype.
     weights_BL = member_BL.float() / member_BL.sum(1, keepdim=True).clamp(min=1)
     return torch.bmm(weights_BL[:, None, :], hidden_BLD.float()).squeeze(1)
@@ -63,7 +63,7 @@ def _average_tokens(hidden_BLD: Tensor, member_BL: Tensor) -> Tensor:
 
 def _average_segments(hidden_BLD: Tensor, segment_ids_BL: Tensor) -> Tensor:
     """Mean of the means of the segments present, float32 [B, D]; zeros for a row without any."""
-    # Which tokens belong to each segment, and how many they are.
+    # The tokens of each segment, and their number.
     member_BLS = F.one_hot(segment_ids_BL, len(Segment))[..., 1:].float()  # the first segment is NONE
     count_BS = member_BLS.sum(1)
     # Mean of each segment (zeros where it is absent), then the mean over the segments present.

@@ -117,7 +117,7 @@ class MoonProcessor:
         compact = config.backbone == "compact"
         self.config = config
         self.tokenizer = tokenizer
-        self.tokenizer.encode_special_tokens = True  # a title that contains "<|im_end|>" is only text
+        self.tokenizer.encode_special_tokens = True  # "<|im_end|>" in a title is ordinary text
         self.views = views or build_views(config)
         self.lowercase = tokenization.is_lowercased(lowercase, compact=compact)
         self.template = _COMPACT_TEMPLATE if compact else _build_qwen_template(config, tokenizer)
@@ -218,7 +218,7 @@ class MoonProcessor:
         parts = (
             (title[: config.max_title_tokens], Segment.TITLE),
             (description[: config.max_description_tokens], Segment.TITLE),
-            (category[-config.max_category_tokens :], Segment.CATEGORY),  # keep the leaf, which says more than the root
+            (category[-config.max_category_tokens :], Segment.CATEGORY),  # keep the leaf, which is the most specific
             (attributes[: config.max_attribute_tokens], Segment.ATTRIBUTE),
         )
         kept = zip(TEXT_FIELDS, whole, parts, strict=True)

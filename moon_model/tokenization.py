@@ -1,8 +1,8 @@
 """Tokenizer of the compact model: SmolLM2's byte-level BPE with its vocabulary cut to the first merges.
 
-BPE merges are learned in order of frequency and each is built from earlier ones, so the first n of them are a
-complete tokenizer: rare words become a few more tokens, and no text is unknown. Ids: 0–3 special, 4–7 reserved,
-8–263 the 256 bytes, from 264 on one id per merge.
+BPE merges are learned in order of frequency and each is built from earlier ones, so the first n merges are a complete
+tokenizer: rare words become a few more tokens, and every text can be encoded. Ids: 0–3 special, 4–7 reserved, 8–263 the
+256 bytes, from 264 on one id per merge.
 """
 
 import unicodedata
@@ -72,7 +72,7 @@ def encode_text(tokenizer: Tokenizer, text: str, *, lowercase: bool) -> list[int
 
 
 def find_source_rows(tokenizer: Tokenizer, source: dict[str, Any]) -> list[int | None]:
-    """Row of the source's vocabulary for each row of the cut one, by which an embedding matrix is cut.
+    """Row of the source's vocabulary for each row of the cut one; used to cut an embedding matrix.
 
     Args:
         tokenizer: what ``cut_vocabulary`` returned.

@@ -1,1 +1,1 @@
-"""How the shipped weights were made. Not part of the installed package."""
+"""Recipes that train the shipped weights; not part of the installed package."""

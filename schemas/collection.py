@@ -1,8 +1,8 @@
-"""Schema of the Milvus collections that are served: fields, index, properties, names and aliases.
+"""Schema of the served Milvus collections: fields, index, properties, names and aliases.
 
-Only features that Milvus Lite 3.2.2 and servers from 2.3.5 share are used: no JSON, nullable or partition-key fields
-(docs/decisions/0015-milvus-common-subset.md). A value that a product lacks is an empty string. What belongs to a
-collection as a whole is stored in its properties, because Milvus Lite loses the description.
+It uses only features that Milvus Lite 3.2.2 and servers from 2.3.5 share: no JSON, nullable or partition-key fields
+(docs/decisions/0015-milvus-common-subset.md). A missing value is an empty string. Metadata of a whole collection are
+stored in its properties, because Milvus Lite loses the description.
 """
 
 import math
@@ -44,7 +44,7 @@ CATEGORY_LEVELS = ("category_1", "category_2", "category_3")
 CATEGORY_SEPARATOR = "/"
 
 INTEGER_FIELDS = ("epoch",)
-"""INT64 fields: the epoch of the writer's lease; of two rows of a product the one with the higher epoch is newer."""
+"""INT64 fields: the epoch of the writer's lease. Of two rows of one product, the row with the higher epoch is newer."""
 
 SCALAR_FIELDS = (*MAX_TEXT_BYTES, *INTEGER_FIELDS)
 """All fields except the vector; a service may filter by them and read them."""
@@ -66,9 +66,9 @@ PROPERTY_DIMENSION = "moon.dimension"
 PROPERTY_PREPROCESSING = "moon.preprocessing"
 PROPERTY_CHECKPOINT = "moon.checkpoint"
 PROPERTY_MODEL_COPY = "moon.model_copy"
-"""Where the lake keeps a copy of model and detector; absent from collections of release 0.1."""
+"""Property: URI of the lake's copy of model and detector; absent from collections of release 0.1."""
 PROPERTY_SCHEMA = "moon.schema_version"
-"""Schema version of the collection; absent from collections of release 0.1, which have version 1."""
+"""Property: schema version of the collection; absent from collections of release 0.1, which have version 1."""
 PROPERTY_EXPIRES = "moon.expires_at"
 PROPERTY_TTL = "collection.ttl.seconds"
 """Properties of scratch collections only: when the collection may be dropped (ISO 8601, UTC), and Milvus's time to live
@@ -82,10 +82,10 @@ INDEXES: Mapping[Backend, tuple[str, ...]] = {
     "lite": ("FLAT", "HNSW", "IVF_FLAT"),
     "server": ("FLAT", "HNSW", "IVF_FLAT", "DISKANN"),
 }
-"""Index types of each backend. Milvus Lite accepts others and silently searches by brute force, so they are refused."""
+"""Index types of each backend. Others are refused: Milvus Lite accepts them but silently searches by brute force."""
 
 HNSW_MAX_ROWS = 20_000_000
-"""Rows up to which a server gets HNSW by default; beyond, IVF_FLAT, which is built in a fraction of the time."""
+"""Rows up to which the default index of a server is HNSW. Above it is IVF_FLAT, which is built much faster."""
 
 
 class UnsupportedIndexError(ValueError):
@@ -144,12 +144,12 @@ def read_schema_version(properties: Mapping[str, str]) -> int:
 
 
 def is_scratch(collection: str) -> bool:
-    """Return whether a collection is one that expires, which nightly runs, rollouts and rollbacks ignore."""
+    """Return whether a collection is a scratch one: it expires, and nightly runs, rollouts and rollbacks ignore it."""
     return collection.startswith(SCRATCH_PREFIX)
 
 
 def pinned_alias(alias: str, model_version: str) -> str:
-    """Return the alias that stays at a model version's collection when the alias for readers moves."""
+    """Return the alias that stays on a model version's collection when the readers' alias moves."""
     return f"{alias}_{model_version[:8]}"
 
 
@@ -193,7 +193,7 @@ def choose_index(backend: Backend, rows: int, wanted: str = "auto") -> Index:
 
 
 def build_search_params(index_type: str, k: int) -> dict[str, int]:
-    """Return the search parameters for the ``k`` nearest rows: how much of the index is searched."""
+    """Return the search parameters for the ``k`` nearest rows: the part of the index that is searched."""
     return {
         "HNSW": {"ef": max(128, 2 * k)},
         "IVF_FLAT": {"nprobe": 64},
@@ -202,5 +202,5 @@ def build_search_params(index_type: str, k: int) -> dict[str, int]:
 
 
 def truncate_to_field(name: str, text: str | None) -> str:
-    """Return the text cut, at a character, to the bytes that the field can hold; the empty string for None."""
+    """Return the text, cut between characters to the field's maximum bytes; the empty string for None."""
     return (text or "").encode()[: MAX_TEXT_BYTES[name]].decode(errors="ignore")

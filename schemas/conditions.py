@@ -1,8 +1,8 @@
 """Conditions over named fields: ``where`` of a mapping and ``--where`` of a command, parsed and evaluated.
 
-Python's parser reads the text, and every node of its tree has to be on a list: the result is plain data, and no text of
-a user is ever executed. The spelling is that of a Milvus filter (docs/decisions/0038-row-filter.md); a name that is no
-identifier, such as a column with a space, stands in backticks.
+Python's parser reads the text, and only listed types of nodes are accepted. The result is plain data; a user's text is
+never executed. The syntax is that of a Milvus filter (docs/decisions/0038-row-filter.md). A name that is not an
+identifier, such as a column with a space, is written in backticks.
 """
 
 import ast
@@ -30,7 +30,7 @@ Value = str | int | float
 
 
 class ConditionError(ValueError):
-    """The text is no condition that is understood; the message says what is wrong with it."""
+    """The text is not a valid condition; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class OneOf:
 
 @dataclass(frozen=True)
 class Contains:
-    """A field that has a part inside."""
+    """A field whose text contains a given part."""
 
     field: str
     part: str
@@ -67,7 +67,7 @@ class Negation:
 
 @dataclass(frozen=True)
 class Junction:
-    """Several conditions, of which all must hold, or one."""
+    """Several conditions, of which all (`needs_all`) or at least one must hold."""
 
     conditions: tuple["Condition", ...]
     needs_all: bool
@@ -79,23 +79,23 @@ Condition = Comparison | OneOf | Contains | Negation | Junction
 def parse_condition(text: str, fields: Mapping[str, type] | None = None) -> Condition:
     """Return a condition as data.
 
-    ``==  !=  <  <=  >  >=`` compare a field with a text or number, ``in [...]`` with several, ``"word" in field`` looks
-    inside a text; ``and``, ``or``, ``not`` and brackets join them.
+    ``==  !=  <  <=  >  >=`` compare a field with a text or number, ``in [...]`` compares it with several, and
+    ``"word" in field`` searches in a text. ``and``, ``or``, ``not`` and brackets combine conditions.
 
     Args:
         text: the condition.
-        fields: the fields that there are, with the type of their values (str or int); None: the columns of a source,
-            of any name, which compare with texts and with numbers.
+        fields: the allowed fields with the type of their values (str or int); None: columns of a source, which may
+            have any name and compare with texts and with numbers.
 
     Raises:
-        ConditionError: the text is no such condition.
+        ConditionError: the text is not a valid condition.
     """
     if len(text) > MAX_EXPRESSION_CHARACTERS:
         raise ConditionError(f"the expression has {len(text):,} characters, more than {MAX_EXPRESSION_CHARACTERS:,}")
     names: list[str] = []
 
     def replace(match: re.Match[str]) -> str:
-        if match["name"] is None:  # a text in quotes, in which a backtick is only a character
+        if match["name"] is None:  # in a quoted text a backtick is an ordinary character
             return match[0]
         names.append(match["name"])
         return f"{_PLACEHOLDER}{len(names) - 1}"
@@ -111,7 +111,7 @@ def parse_condition(text: str, fields: Mapping[str, type] | None = None) -> Cond
 
 
 def list_fields(condition: Condition) -> list[str]:
-    """Return the fields that a condition names, each once, in its order."""
+    """Return the fields that a condition names, each once, in the order of the condition."""
     return list(dict.fromkeys(_iterate_fields(condition)))
 
 
@@ -119,9 +119,9 @@ def evaluate_condition(condition: Condition, values: Mapping[str, str | None]) -
     """Return whether a condition holds.
 
     Args:
-        condition: over columns of a source.
-        values: text by column; an absent one is the empty text. Against a number a text compares as a number, and a
-            text that is none is only unequal to every number.
+        condition: condition over columns of a source.
+        values: text by column; an absent column has the empty text. In a comparison with a number the text is read as
+            a number; a text that is not a number is unequal to every number.
     """
     match condition:
         case Comparison(field, name, value):
@@ -157,10 +157,10 @@ def _iterate_fields(condition: Condition) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Turns the nodes of Python's tree into a condition.
+    """Converts the nodes of Python's syntax tree to a condition.
 
     Attributes:
-        names: the names in backticks, by the number in their placeholder.
+        names: the names in backticks; their placeholders contain the index.
         fields: as for `parse_condition`.
     """
 
@@ -204,7 +204,7 @@ class _Reader:
         return Contains(field, str(self._read_value(left, str)))
 
     def _read_field(self, node: ast.expr) -> tuple[str, type | None]:
-        """Return a field and the type of its values; None for a column, which compares with texts and numbers."""
+        """Return a field and its type; the type is None for a column, which compares with texts and numbers."""
         if isinstance(node, ast.Name):
             number = node.id.removeprefix(_PLACEHOLDER)
             is_quoted = node.id != number and number.isdecimal() and int(number) < len(self.names)

@@ -1,7 +1,7 @@
-"""Text of a shop's HTML: known tags and entities become what a browser would show; everything else stays as it is.
+"""Converts a shop's HTML to plain text: tags are removed and entities replaced as a browser would show them.
 
-Regular expressions, because `html.parser` reads ``a <b`` differently from one Python version to the next, and a content
-hash must not change with Python.
+It uses regular expressions, because `html.parser` reads ``a <b`` differently in different Python versions, and a
+content hash must not depend on the Python version.
 """
 
 import html
@@ -32,17 +32,17 @@ _UNSEEN = (
         for tag in ("script", "style", "noscript", "template")
     ),
 )
-"""What no browser shows: a pattern of the whole, and one of its end."""
+"""Elements that browsers do not show: a pattern of the whole element, and a pattern of its end."""
 
 
 def strip_html(text: str) -> str:
-    """Return a text without known HTML tags, comments and scripts, its entities as characters.
+    """Return a text without known HTML tags, comments and scripts, with entities replaced by characters.
 
-    ``size < 40``, ``I <3 you``, ``AT&T`` and unknown tags such as ``<brand>`` stay.
+    ``size < 40``, ``I <3 you``, ``AT&T`` and unknown tags such as ``<brand>`` are kept.
     """
     if "<" in text:
         for whole, end in _UNSEEN:
-            # Searched up to the last end only: looking for an end that is not there takes time for every beginning.
+            # Search only up to the last end: a search for a missing end would take time for every beginning.
             last = max((match.end() for match in end.finditer(text)), default=0)
             text = whole.sub(" ", text[:last]) + text[last:]
         text = _INLINE.sub("", _BLOCK.sub(" ", text))

@@ -1,4 +1,4 @@
-"""What is wrong with a mapping file: checks of single values, and one line for each finding, with the file's key."""
+"""Checks of single values of a mapping file, and its error messages: one line for each finding, with the file's key."""
 
 import codecs
 import difflib
@@ -20,7 +20,7 @@ def check_exactly_one(model: BaseModel, *names: str) -> None:
 
 
 def check_pair(pair: list[str]) -> list[str]:
-    """Return a pair of columns as it is; ValueError unless it is two."""
+    """Return a pair of columns unchanged; raise ValueError unless it has two elements."""
     if len(pair) != 2:
         raise ValueError(
             'each pair is [column of the name, column of the value], such as ["Option1 Name", "Option1 Value"]'
@@ -29,14 +29,14 @@ def check_pair(pair: list[str]) -> list[str]:
 
 
 def check_root(root: str) -> str:
-    """Return a place of images as it is; ValueError for a web address without a host."""
+    """Return a folder or host of images unchanged; raise ValueError for a web address without a host."""
     if is_web(root.lower()) and not urlsplit(root).netloc:
         raise ValueError(f'{root!r} names no host; write, for example, "https://cdn.shop.example/"')
     return root
 
 
 def check_condition(text: str) -> str:
-    """Return a condition as it is; ValueError where it cannot be read."""
+    """Return a condition unchanged; raise ValueError if it cannot be parsed."""
     try:
         parse_condition(text)
     except ConditionError as error:
@@ -47,7 +47,7 @@ def check_condition(text: str) -> str:
 
 
 def check_encoding(name: str) -> str:
-    """Return the usual name of an encoding; ValueError for one that Python does not know."""
+    """Return the standard name of an encoding; raise ValueError for one that Python does not know."""
     try:
         return codecs.lookup(name).name
     except LookupError as error:
@@ -61,7 +61,7 @@ def explain_findings(error: ValidationError, tables: Mapping[str, type[BaseModel
 
     Args:
         error: what pydantic found.
-        tables: model of each table of the file by its key; the model of the whole file under the empty key.
+        tables: pydantic model of each table of the file by its key; the whole file's model has the empty key.
     """
     lines = []
     for finding in error.errors():

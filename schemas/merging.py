@@ -1,6 +1,6 @@
-"""Rows to products: rows of one key become one product, variants take from their parent, and ``where`` leaves out.
+"""Builds products from rows: merges rows of one key, fills variants from their parent, and applies ``where``.
 
-Pure functions over mapped rows: the stage validate runs them in Spark's tasks, `moon check-source` in its own process.
+Pure functions over mapped rows. The stage validate runs them in Spark tasks, `moon check-source` in its own process.
 Source: docs/decisions/0042-rows-to-products.md.
 """
 
@@ -17,22 +17,22 @@ from schemas.source_mapping import SourceMapping
 from schemas.source_values import join_values
 
 ID_REFERENCE = "id:"
-"""Start of a reference to a parent by its id, as WooCommerce writes it where the parent has no SKU."""
+"""Start of a reference to a parent by its id, as WooCommerce writes it if the parent has no SKU."""
 
 NumberedRow = tuple[int, MappedRow]
 
 
 @dataclass(frozen=True)
 class MergeRules:
-    """What a mapping says of rows and products.
+    """A mapping's rules for building products from rows.
 
     Attributes:
         has_key: whether rows of one product id are one product.
         pairs: columns of an attribute's name and value; only with `has_key`.
         parent_column: column that refers to the parent; empty without parents.
-        parent_key, parent_id: columns by whose value a parent is found.
+        parent_key, parent_id: columns whose values identify a parent.
         where: condition that a product has to meet; empty for none.
-        ignored: values that are no attribute.
+        ignored: values that mean "no attribute".
     """
 
     has_key: bool = False
@@ -58,9 +58,9 @@ class MergedRow:
     """A product, or a row that belongs to none.
 
     Attributes:
-        row: the merged row, as the row rules judge it.
-        source_rows: numbers of the rows that it was made of, ascending; the first one is the product's.
-        is_left_out: whether `MergeRules.where` leaves it out.
+        row: the merged row, to which the row rules are applied.
+        source_rows: numbers of the rows that were merged, ascending; the first is the number of the product.
+        is_left_out: whether the product does not meet `MergeRules.where`.
     """
 
     row: MappedRow
@@ -69,7 +69,7 @@ class MergedRow:
 
 
 def build_merge_rules(mapping: SourceMapping) -> MergeRules | None:
-    """Return what a mapping says of rows and products; None where each row is a product, judged as it is."""
+    """Return a mapping's rules for building products; None if each row is a product without any merging."""
     if mapping.kept_columns is None:
         return None
     parent, attributes = mapping.parent, mapping.attributes
@@ -108,7 +108,7 @@ def merge_snapshot(rows: Iterable[NumberedRow], rules: MergeRules) -> list[Merge
 
 
 def list_references(row: MappedRow, rules: MergeRules) -> list[str]:
-    """Return the texts by which variants may name a row as their parent."""
+    """Return the texts by which variants may refer to a row as their parent."""
     values = row.source_values
     if not rules.parent_column or values is None:
         return []
@@ -117,7 +117,7 @@ def list_references(row: MappedRow, rules: MergeRules) -> list[str]:
 
 
 def get_parent(row: MappedRow, rules: MergeRules) -> str | None:
-    """Return the text by which a row names its parent; None without a parent."""
+    """Return a row's reference to its parent; None without a parent."""
     return (row.source_values or {}).get(rules.parent_column)
 
 
@@ -146,11 +146,11 @@ def join_parent(row: MappedRow, parent: MappedRow | None, rules: MergeRules) -> 
 
 
 def merge_group(rows: Sequence[NumberedRow], rules: MergeRules) -> list[MergedRow]:
-    """Return what the rows of one product id are: with `MergeRules.has_key` one product, else a product each.
+    """Return the products of the rows of one product id: one with `MergeRules.has_key`, else one for each row.
 
     Args:
-        rows: (source_row, row) of one product id, ascending. A row that cannot be read, and one without an id, is
-            nobody's continuation: it is returned on its own.
+        rows: (source_row, row) of one product id, ascending. A row that cannot be read or has no id is never merged
+            with others.
         rules: from `build_merge_rules`.
     """
     alone = [numbered for numbered in rows if not rules.has_key or not _has_key(numbered[1])]
@@ -167,7 +167,7 @@ def _has_key(row: MappedRow) -> bool:
 
 
 def _is_left_out(rows: Sequence[NumberedRow], rules: MergeRules) -> bool:
-    """Judge the condition on the product: each column has its first value, since continuation rows leave it empty."""
+    """Return whether a product fails ``where``; columns have their first values, as later rows leave them empty."""
     if rules.condition is None or rows[0][1].row_error is not None:
         return False
     return not evaluate_condition(rules.condition, _read_first_values(row for _, row in rows))
@@ -209,7 +209,7 @@ def _merge_attributes(rows: Sequence[MappedRow], rules: MergeRules) -> dict[str,
 
 
 def _read_first_values(rows: Iterable[MappedRow]) -> dict[str, str]:
-    """Return of each kept column the first value that is not empty."""
+    """Return the first value of each kept column that is not empty."""
     values: dict[str, str] = {}
     for row in rows:
         values = {**(row.source_values or {}), **values}
@@ -217,7 +217,7 @@ def _read_first_values(rows: Iterable[MappedRow]) -> dict[str, str]:
 
 
 def _first_text(texts: Sequence[str | None]) -> str | None:
-    """Return the first text that is not empty; of empty ones the first as it was delivered."""
+    """Return the first text that is not empty; if all are empty, the first as delivered."""
     return next((text for text in texts if text is not None and text.strip()), texts[0])
 
 

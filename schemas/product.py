@@ -1,4 +1,4 @@
-"""Canonical form of a catalogue product, and its content hash: two products with one hash are the same to the model.
+"""Canonical form of a catalogue product, and its content hash: products with equal hashes give equal model inputs.
 
 The hash is the SHA-256 of canonical JSON of title, description, category, sorted attributes, images with their versions
 and the version of the canonicalisation (docs/decisions/0033-content-identity.md).
@@ -14,15 +14,15 @@ from schemas.html_text import strip_html
 from schemas.uri import is_web
 
 CANONICALISATION_VERSION = 1
-"""Raise it when `canonicalise_product` changes the form of most products: every one is then encoded once more."""
+"""Increase it when `canonicalise_product` changes the form of most products: all products are then encoded again."""
 
 SHA256_PREFIX = "sha256:"
-"""Begins a version that is the SHA-256 of the image's bytes."""
+"""Start of a version that is the SHA-256 of the image's bytes."""
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """Reference to an image: its canonical URI, and a version that changes whenever its bytes change."""
+    """Reference to an image: its canonical URI, and a version that changes when its bytes change."""
 
     uri: str
     version: str | None
@@ -40,7 +40,7 @@ class CatalogProduct:
 
 
 def canonicalise_text(text: str | None) -> str:
-    """Return the text without HTML, in Unicode NFC, each run of white space one space and none at the ends."""
+    """Return the text without HTML, in Unicode NFC; runs of white space become one space, none at the ends."""
     return " ".join(unicodedata.normalize("NFC", strip_html(text or "")).split())
 
 
@@ -54,7 +54,7 @@ def canonicalise_product(
 ) -> CatalogProduct:
     """Return delivered values in canonical form; empty category levels and empty attributes are left out."""
     levels = (canonicalise_text(level) for level in category or ())
-    # " Colour" and "Colour" are one attribute: it keeps both values.
+    # " Colour" and "Colour" are one attribute, which keeps both values.
     pairs: dict[str, str] = {}
     for key, value in (attributes or {}).items():
         name, text = canonicalise_text(key), canonicalise_text(value)
@@ -69,15 +69,15 @@ def canonicalise_product(
 
 
 def find_image_key(uri: str, version: str | None) -> str:
-    """Return what, with its version, identifies an image: its URI; for a stored photo of a web host its SHA-256.
+    """Return the key that identifies an image together with its version: its URI, or the SHA-256 of a stored photo.
 
-    The SHA-256 is unique, so the same photo under another address is the same image.
+    The SHA-256 is used for photos of web hosts, so that the same photo under another address is the same image.
     """
     return version if version is not None and version.startswith(SHA256_PREFIX) and is_web(uri) else uri
 
 
 def compute_content_hash(product: CatalogProduct) -> str:
-    """Return the SHA-256, 64 hex digits, of everything in a product that the model uses."""
+    """Return the SHA-256 (64 hex digits) of everything in a product that the model uses."""
     document: Sequence[object] = (
         CANONICALISATION_VERSION,
         product.title,

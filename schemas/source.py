@@ -1,4 +1,4 @@
-"""Mapping of a source record to a row of `snapshots`; bad data becomes text or an error column, never an exception."""
+"""Maps a source record to a row of `snapshots`; bad data becomes text or an error column, never an exception."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -30,8 +30,8 @@ class MappedRow:
         category: path, root first, without empty levels.
         attributes: name → value; None only together with `attributes_error`.
         attributes_error: description of what is wrong with the attributes.
-        row_error: description of what is wrong with the whole row (a line that is no JSON object, a CSV row of another
-            length).
+        row_error: description of what is wrong with the whole row (a line that is not a JSON object, a CSV row with
+            another number of fields).
         images: canonical URIs with their versions, in the order of the source.
         source_values: text by column, of `SourceMapping.kept_columns` that are not empty; None: the row is not merged.
         group_id: product id of the parent, set by `schemas.merging`; no column of `snapshots`.
@@ -49,7 +49,7 @@ class MappedRow:
     group_id: str | None = None
 
     def to_record(self) -> dict[str, Any]:
-        """Return the columns of `snapshots` that it has, as Arrow takes them: a map as a list of pairs."""
+        """Return the row's columns of `snapshots` in the form that Arrow accepts: a map as a list of pairs."""
         values = self.source_values
         return {
             **{name: value for name, value in vars(self).items() if name != "group_id"},
@@ -93,7 +93,7 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date,
             (2026-11-22, 2026-11-22T03:00, 20261122).
         mapping: names the snapshot column.
         day: date of the snapshot.
-        timezone: of the shop; a moment that carries a zone belongs to the shop's day.
+        timezone: the shop's time zone, to which a timestamp with a zone is converted.
     """
     if mapping.snapshot is None:
         return True
@@ -145,7 +145,7 @@ def _map_attributes(
 
 
 def _read_pairs(record: Mapping[str, Any], spec: AttributesMapping) -> Iterator[tuple[str, str]]:
-    """Yield the attributes of the columns that are name and value; a slot without name or value is empty."""
+    """Yield the attributes of the pairs of a name and a value column; a pair without name or value is skipped."""
     for name_column, value_column in spec.pairs or ():
         name, text = (as_text(record.get(column)) for column in (name_column, value_column))
         if name and name.strip() and text and text.strip():
@@ -181,7 +181,7 @@ def _read_links(record: Mapping[str, Any], spec: ImagesMapping) -> list[str | No
         return [_fill_template(spec.template, record)]
     if spec.columns is not None:
         values = [record.get(column) for column in spec.columns]
-        if spec.separator is None:  # only a list has several: an XML element that is repeated
+        if spec.separator is None:  # only a list has several images, such as a repeated XML element
             lists = (value if isinstance(value, list | tuple) else [value] for value in values)
         else:
             lists = (as_list(value, spec.separator) for value in values)

@@ -41,7 +41,7 @@ PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 
 class MappingError(ValueError):
-    """A mapping that cannot be used; each line of the message names a key of the file and the remedy."""
+    """A mapping that cannot be used; each line of the message names a key of the file and how to correct it."""
 
 
 class _StrictModel(BaseModel):
@@ -72,9 +72,9 @@ class CategoryMapping(_StrictModel):
 class AttributesMapping(_StrictModel):
     """Source of the attributes: several columns (a list, or a table name = "column"), or one column that holds a map.
 
-    `pairs` are columns of which one holds the name and one the value; they may stand beside `columns`.
-    `ignore` lists values that say nothing, such as Shopify's "Default Title": attributes of columns or pairs that have
-    one are left out. A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and
+    `pairs` are pairs of columns, one with the name and one with the value; they may be used together with `columns`.
+    `ignore` lists values without information, such as Shopify's "Default Title": attributes of columns or pairs with
+    such a value are left out. A text column of `format` "pairs" is cut at `pair_separator`, `key_separator` and
     `value_separator`.
     """
 
@@ -108,9 +108,9 @@ class AttributesMapping(_StrictModel):
 class ImagesMapping(_StrictModel):
     """Source of the images: a column (a list, or text cut at `separator`), several columns, or a `template` of columns.
 
-    `base` is the folder or URI that relative paths start from, itself relative to the mapping file; without it they
-    start from the catalogue's folder. `version_column` holds a value that changes whenever the image's bytes change.
-    `roots` are folders or hosts that images may come from, besides `base`.
+    `base` is the folder or URI from which relative paths start; it is itself relative to the mapping file. The default
+    is the catalogue's folder. `version_column` holds a value that changes when the image's bytes change. `roots` are
+    folders or hosts, in addition to `base`, from which images may come.
     """
 
     column: ColumnName | None = None
@@ -130,7 +130,7 @@ class ImagesMapping(_StrictModel):
         return self
 
     def resolve_places(self, folder: Path) -> Self:
-        """Return the same with `base` and `roots` as canonical URIs; relative ones start from the folder."""
+        """Return a copy with `base` and `roots` as canonical URIs; relative ones start from the folder."""
         places = [
             folder_uri(one if "://" in one else str(folder / one)) for one in (self.base, *(self.roots or ())) if one
         ]
@@ -139,15 +139,15 @@ class ImagesMapping(_StrictModel):
 
 
 class ProductMapping(_StrictModel):
-    """What makes several rows one product: rows of one `key` are one product, and its id is the key."""
+    """The column that makes several rows one product: rows with the same `key` are one product, whose id is the key."""
 
     key: ColumnName
 
 
 class ParentMapping(_StrictModel):
-    """Where a variant finds what its row lacks: in the row whose `key` (or `id`) is the value of `column`.
+    """The parent of a variant, which fills the variant's missing values: the row whose `key` is the value of `column`.
 
-    `id` is the column that a reference such as ``id:123`` names; without it that is the mapping's id.
+    `id` is the column to which a reference such as ``id:123`` refers; the default is the mapping's id.
     """
 
     column: ColumnName
@@ -172,13 +172,13 @@ class SourceMapping(_StrictModel):
 
     Attributes:
         format: format of the files; "auto" recognises it by their names.
-        delimiter: what separates the fields of CSV; None: the heading tells.
+        delimiter: separator of the fields of CSV; None: recognised from the header line.
         encoding: encoding of CSV and JSON files, such as cp1252; None is UTF-8.
         id, title: columns that every catalogue must have; with `product` the id is its key.
         description, category, attributes, images: optional; without a mapping they are empty.
         snapshot: column with the snapshot's date; a run leaves out the rows of other dates.
-        product: what makes several rows one product.
-        parent: where a variant's row finds what it lacks.
+        product: the column that makes several rows one product.
+        parent: the row from which a variant's missing values are filled.
         where: condition on columns (`schemas.conditions`); a run leaves out products that do not meet it.
     """
 
@@ -199,7 +199,7 @@ class SourceMapping(_StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _take_id_from_product(cls, data: Any) -> Any:
-        """Give the id of a product of several rows: its key."""
+        """Use the key of `product` as the id column."""
         product = _expand_product(data.get("product")) if isinstance(data, dict) else None
         if isinstance(product, dict) and "key" in product and "id" not in data:
             return {**data, "id": product["key"]}
@@ -221,7 +221,7 @@ class SourceMapping(_StrictModel):
 
     @cached_property
     def kept_columns(self) -> tuple[str, ...] | None:
-        """Columns whose values a row of `snapshots` keeps for `schemas.merging`; None: each row is judged as it is."""
+        """Columns whose values a row of `snapshots` keeps for `schemas.merging`; None: rows are not merged."""
         if self.product is None and self.parent is None and self.where is None:
             return None
         names = list_fields(condition) if (condition := self.condition) else []
@@ -236,7 +236,7 @@ class SourceMapping(_StrictModel):
         """Read a mapping file; relative `images.base` and `images.roots` become absolute, relative to the file.
 
         Raises:
-            MappingError: the file is missing, is no TOML, or has unknown keys or wrong values.
+            MappingError: the file is missing, is not TOML, or has unknown keys or wrong values.
         """
         path = Path(path)
         try:
@@ -262,7 +262,7 @@ class SourceMapping(_StrictModel):
             name: name of the file in error messages.
 
         Raises:
-            MappingError: the text is no TOML, or has unknown keys or wrong values.
+            MappingError: the text is not TOML, or has unknown keys or wrong values.
         """
         try:
             return cls.model_validate(tomllib.loads(text))
@@ -272,7 +272,7 @@ class SourceMapping(_StrictModel):
             raise MappingError("\n".join([f"{name} cannot be used:", *explain_findings(error, _TABLES)])) from error
 
     def resolve_image_base(self, catalog_folder: str) -> str:
-        """Return the canonical URI that relative image paths start from.
+        """Return the canonical URI from which relative image paths start.
 
         Args:
             catalog_folder: path or URI of the catalogue's folder, used where `images.base` is not set.
@@ -282,7 +282,7 @@ class SourceMapping(_StrictModel):
         return folder_uri(catalog_folder)
 
     def resolve_image_roots(self, catalog_folder: str) -> tuple[str, ...]:
-        """Return the canonical URIs of the folders and hosts that images may come from: the base and `images.roots`.
+        """Return the canonical URIs of the allowed folders and hosts of images: the base and `images.roots`.
 
         Args:
             catalog_folder: path or URI of the catalogue's folder, used where `images.base` is not set.

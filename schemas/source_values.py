@@ -37,7 +37,7 @@ def as_text(value: Any) -> str | None:
 
 
 def _format_scalar(value: Any) -> str:
-    """Return a value that JSON does not know as text."""
+    """Return the text of a value that JSON cannot represent."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, Decimal):
@@ -89,12 +89,12 @@ def as_name(value: Any) -> str | None:
 
 
 def choose_path(value: Any, paths: str, separator: str | None) -> list[str]:
-    """Return the levels of the most specific category path, root first: of the deepest ones the first.
+    """Return the levels of the most specific category path, root first: the first of the deepest paths.
 
     Args:
         value: a text of several paths, or a list with one path each.
         paths: separator between the paths of a text; after a backslash it belongs to a name (WooCommerce).
-        separator: separator between the levels of a path; None: a path is one level.
+        separator: separator between the levels of a path; None: a path has one level.
     """
     listed = as_list(value, None)
     if listed == [value] and isinstance(value, str):
@@ -105,7 +105,7 @@ def choose_path(value: Any, paths: str, separator: str | None) -> list[str]:
 
 
 def _read_text(value: Any, keys: tuple[str, ...]) -> str | None:
-    """Return the first text that a structure has under one of the keys; of anything else its text."""
+    """Return the first text that a structure has under one of the keys; for any other value, the value as text."""
     texts = (value[key] for key in keys if isinstance(value.get(key), str)) if isinstance(value, Mapping) else ()
     return as_text(next(iter(texts), value))
 
@@ -113,7 +113,7 @@ def _read_text(value: Any, keys: tuple[str, ...]) -> str | None:
 def parse_attributes(
     value: Any, form: AttributesFormat, *, pair: str, key: str, multi: str
 ) -> tuple[dict[str, str] | None, str | None]:
-    """Return (attributes, None), or (None, error message) when the value is no map.
+    """Return (attributes, None), or (None, error message) if the value is not a map.
 
     Args:
         value: a map, a list of pairs, a list of {key, value} or {name, value}, JSON text, or a text of pairs.

@@ -1,8 +1,8 @@
-"""The lake's tables: columns, key and partitioning, one definition each.
+"""Definitions of the lake's tables: columns, key and partitioning.
 
-Every table is a Delta table under the lake's root. A file never holds its partition columns: they are in its path.
-Raise ``LAKE_SCHEMA_VERSION`` with any change of a column, and add the change to `jobs.operations.migrate`: tables of
-another version are refused.
+Every table is a Delta table under the lake's root. The files do not contain the partition columns, which are in their
+paths. With any change of a column, increase ``LAKE_SCHEMA_VERSION`` and add the change to `jobs.operations.migrate`:
+tables of another version are refused.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CATEGORY_TYPE = pa.list_(pa.string())
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
 
 CONTENT_KEY = ["product_id", "content_hash"]
-"""What a vector belongs to: a product, as it was delivered. Stages join by it."""
+"""Join key of products and vectors: a product and the hash of its content."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Table:
         name: folder under the lake's root.
         columns: the columns in the files, without the partition columns.
         partition_by: partition columns in path order; their values are strings.
-        key: the column whose minimum and maximum every file's statistics carry.
+        key: the column whose minimum and maximum are in the statistics of every file.
     """
 
     name: str
@@ -63,9 +63,9 @@ SNAPSHOTS = Table(
     partition_by=("date",),
     key="source_row",
 )
-"""The catalogue as delivered, mapped to our names; errors of mapping are columns, so that no row is lost.
+"""The catalogue as delivered, mapped to our column names; mapping errors are columns, so that no row is lost.
 
-``source_values`` holds columns of the source that rows are merged and left out by (null where rows are not merged)."""
+``source_values`` holds the source columns that decide on merging and on ``where`` (null where rows are not merged)."""
 
 ROW_ROLES = Table(
     "row_roles",
@@ -73,8 +73,8 @@ ROW_ROLES = Table(
     partition_by=("date",),
     key="source_row",
 )
-"""Delivered rows that are no product of their own: ``merged`` into the product whose first row is ``product_row``, or
-``left_out`` by the mapping's ``where`` (product_row null)."""
+"""Delivered rows that are not products: ``merged`` into the product whose first row is ``product_row``, or ``left_out``
+by the mapping's ``where`` (product_row null)."""
 
 MERGED, LEFT_OUT = "merged", "left_out"
 """Values of ``row_roles.role``."""
@@ -114,7 +114,7 @@ QUARANTINE = Table(
 )
 """Refused rows (``image_index`` null) and refused images of a product that is served without them (index set).
 
-``purpose`` is that of the plan: ``nightly``, or ``out-of-band-<model, 8 digits>`` for what a re-embedding refuses."""
+``purpose`` is that of the plan: ``nightly``, or ``out-of-band-<model, 8 digits>`` for refusals of a re-embedding."""
 
 PLANS = Table(
     "plans",
@@ -133,7 +133,7 @@ PLANS = Table(
     partition_by=("date",),
     key="run_id",
 )
-"""One header a frozen plan: what `changes` of this run were computed from; infer and serve find their run here."""
+"""One row for each frozen plan: the inputs of its `changes`. infer and serve look up their run here."""
 
 CHANGES = Table(
     "changes",
@@ -146,7 +146,7 @@ CHANGES = Table(
     partition_by=("run_id",),
     key="product_id",
 )
-"""The frozen plan: op is new, changed, reuse or deleted (content_hash and source_row null when deleted)."""
+"""Rows of the frozen plans: op is new, changed, reuse or deleted (content_hash and source_row null when deleted)."""
 
 IMAGES = Table(
     "images",
@@ -168,10 +168,10 @@ IMAGES = Table(
     partition_by=("date",),
     key="uri",
 )
-"""Answers of web hosts, one row a question: of an address's rows the latest counts.
+"""Responses of web hosts, one row for each request; the latest row of an address is valid.
 
 ``outcome`` is fetched, not_modified or failed; a failed row has the last good SHA-256 and validators.
-``given_version`` is the catalogue's own version, ``failed_nights`` and ``missing_nights`` count dates in a row."""
+``given_version`` is the catalogue's version; ``failed_nights`` and ``missing_nights`` count consecutive dates."""
 
 IMAGE_VERSIONS = Table(
     "image_versions",
@@ -187,10 +187,10 @@ IMAGE_VERSIONS = Table(
     partition_by=("date",),
     key="uri",
 )
-"""The version of each photo by URL that a date's content hashes use, frozen by the stage fetch.
+"""The version of each photo by URL that the content hashes of a date use, frozen by the stage fetch.
 
-``outcome`` is fetched, not_modified, stored (not asked, known), refused or unreachable. The SHA-256 is null where no
-version is known, or where the photo is gone."""
+``outcome`` is fetched, not_modified, stored (known, not requested), refused or unreachable. The SHA-256 is null if no
+version is known or the photo is gone."""
 
 STORED_IMAGES = Table(
     "stored_images",
@@ -205,7 +205,7 @@ STORED_IMAGES = Table(
     partition_by=(),
     key="image_sha256",
 )
-"""Where the image store holds the bytes of a photo: a part of a pack file (`jobs.images.store`), with its CRC-32."""
+"""Location of a photo's bytes in the image store: a part of a pack file (`jobs.images.store`), with its CRC-32."""
 
 REGIONS = Table(
     "regions",
@@ -220,7 +220,7 @@ REGIONS = Table(
     partition_by=("detector_version",),
     key="uri",
 )
-"""The core region of an image (box: x0 y0 x1 y1 as shares of width and height), found again by (uri, version)."""
+"""The core region of an image (box: x0 y0 x1 y1 as shares of width and height), looked up by (uri, version)."""
 
 VECTORS = Table(
     "vectors",
@@ -233,7 +233,7 @@ VECTORS = Table(
     partition_by=("model_version", "date"),
     key="product_id",
 )
-"""One vector for each (model version, product, content) and the date of the snapshot it was made for."""
+"""One vector for each (model version, product, content), with the date of the snapshot for which it was made."""
 
 SERVED = Table(
     "served",
@@ -265,7 +265,7 @@ MODELS = Table(
     partition_by=(),
     key="model_version",
 )
-"""Model versions that ever made a vector here, and where their checkpoints lie."""
+"""Model versions that have made vectors in this lake, with the URIs of their checkpoints."""
 
 LEASES = Table(
     "leases",
@@ -273,7 +273,7 @@ LEASES = Table(
     partition_by=("collection",),
     key="epoch",
 )
-"""Who may write a collection: of a collection's rows the last committed counts."""
+"""Write leases of the collections; the last committed row of a collection is valid."""
 
 HOLDS = Table(
     "holds",
@@ -281,7 +281,7 @@ HOLDS = Table(
     partition_by=(),
     key="restored",
 )
-"""Whether nights are held, and what for: the last commit's one row counts (`jobs.state.hold`)."""
+"""Whether nightly runs are held, and why; the row of the last commit is valid (`jobs.state.hold`)."""
 
 RUNS = Table(
     "runs",
@@ -297,7 +297,7 @@ RUNS = Table(
     partition_by=("date",),
     key="run_id",
 )
-"""One row a finished stage and, with stage ``report``, the record of the whole run."""
+"""One row for each finished stage, and one with stage ``report`` for the whole run."""
 
 TABLES: dict[str, Table] = {
     table.name: table

@@ -1,7 +1,7 @@
 """Canonical image URIs: one spelling per image, without ``..`` segments that would leave an allowed root.
 
-A web address stays as it was written, signatures and doubled slashes included: only its scheme and host become lower
-case, and dot segments are resolved. The URI of a local file is ``file://`` plus its absolute path (not
+In a web address only scheme and host become lower case, and dot segments are resolved; everything else is kept,
+including signatures and doubled slashes. The URI of a local file is ``file://`` plus its absolute path (not
 percent-encoded), so the path is ``uri[7:]`` and a prefix test against an allowed root is safe. Symbolic links are not
 resolved: the code that opens a file has to check its real path.
 """
@@ -61,20 +61,20 @@ def is_under(uri: str, roots: tuple[str, ...]) -> bool:
 
 
 def is_web(uri: str) -> bool:
-    """Return whether a canonical URI is an address of the web, which the stage fetch asks."""
+    """Return whether a canonical URI is a web address (http or https), which the stage fetch requests."""
     return uri.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
 
 
 @lru_cache(1024)  # the client splits one address several times in a row
 def split_site(url: str) -> tuple[str, str, str]:
-    """Return a URL as scheme, host (with user and port) and all that follows, each as it is written."""
+    """Return the scheme, the host (with user and port) and the rest of a URL, each as written."""
     scheme, _, rest = url.partition("://")
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
     return scheme, host, rest[len(host) :]
 
 
 def mask_query(uri: str) -> str:
-    """Return a URI as messages and logs show it: without a query or a user, which may hold secrets."""
+    """Return a URI for messages and logs, without query and user, which may contain secrets."""
     if not is_web(uri):
         return uri
     address, mark, _ = uri.partition("?")

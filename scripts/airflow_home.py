@@ -1,4 +1,4 @@
-"""Builds the environment variables of an Airflow with its own folder and database."""
+"""Builds the environment variables of an Airflow installation with its own folder and database."""
 
 from __future__ import annotations
 

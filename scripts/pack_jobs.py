@@ -3,8 +3,8 @@
   moon-jobs.zip            our packages with their templates, and the checkpoints: what every task needs
   moon-environment.tar.gz  (--environment) the virtual environment that tasks run in
 
-Both are sent as ``--archives``, which Spark unpacks in each executor's folder. (``--py-files`` would stay a zip, and
-models must be files.) An environment works in any folder but has no interpreter: the machines must have the same
+Both are sent as ``--archives``, which Spark unpacks in each executor's folder. (Spark does not unpack ``--py-files``,
+and models must be files.) The environment works in any folder but has no interpreter: the machines must have the same
 Python version at the path of --python. See docs/cluster.md.
 """
 
@@ -21,12 +21,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = ("checkpoints", "demo_shop", "jobs", "moon_model", "schemas", "validation")
 CODE, ENVIRONMENT = "moon-jobs.zip", "moon-environment.tar.gz"
 LEFT_OUT = re.compile(r"(^|/)(__pycache__|pyspark/jars|__editable__[^/]*|moon_nightly-[^/]*)(/|$)")
-"""Caches, Spark's jars (an executor runs on its machine's own) and an environment's pointer to this repository."""
+"""Caches, Spark's jars (an executor uses those of its machine) and the environment's link to this repository."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def pack_code(target: Path) -> Path:
-    """Write the archive of our code and checkpoints, stored as they are; the same files give the same bytes."""
+    """Write the archive of our code and checkpoints without compression; the same files give the same bytes."""
     with zipfile.ZipFile(target, "w") as archive:
         for path in _files(REPOSITORY, FOLDERS):
             entry = zipfile.ZipInfo(path.relative_to(REPOSITORY).as_posix(), EPOCH)
@@ -81,7 +81,7 @@ def submit_options(code: Path, environment: Path | None, driver: Path) -> list[s
     """
     archives = [f"{code}#moon", *([f"{environment}#environment"] if environment else [])]
     options = ["--archives", ",".join(archives), "--conf", "spark.executorEnv.PYTHONPATH=moon"]
-    if environment:  # the driver would take the executors' interpreter, which is not there
+    if environment:  # else the driver would use the executors' interpreter, which this machine does not have
         options += ["--conf", "spark.pyspark.python=./environment/bin/python"]
         options += ["--conf", f"spark.pyspark.driver.python={driver}"]
     return options

@@ -7,7 +7,7 @@
   java     .java          bin/java: a Java >= 17 of this machine, else one from PyPI (name it after jobs)
 
 Each is built from exact pins, and built again only when its lock, the project's metadata or its Python changes.
-This script needs only the standard library of Python >= 3.8. It uses pip and not a faster installer, because pip's
+This script needs only the standard library of Python >= 3.8. It uses pip instead of a faster installer, because pip's
 configuration chooses the build of torch.
 """
 
@@ -73,7 +73,7 @@ REMEDIES = (
 
 
 def say(text: str) -> None:
-    """Print one line of progress at once."""
+    """Print one line of progress without buffering."""
     print(f"setup: {text}", flush=True)
 
 
@@ -126,7 +126,7 @@ def run(command: list[str], packages: int, label: str) -> None:
 
 
 def describe(line: str, collected: int, packages: int) -> str:
-    """Return the text of progress for a line of pip's output, "" for most lines."""
+    """Return the progress text for a line of pip's output; "" for most lines."""
     if line.startswith("Collecting ") and collected % 20 == 0:
         return f"{collected} of {packages} packages"
     size = re.search(r"Downloading ([^-\s]+-[^-\s]+?)(?:-\S+|\.tar\.gz)? \(([\d.]+) MB\)", line)

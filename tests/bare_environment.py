@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def bare_environment(folder: Path) -> Path:
-    """Make it and return its interpreter; it takes no disk, since it borrows the packages.
+    """Make the environment and return its interpreter; it takes no disk space, because it uses this one's packages.
 
-    ``.pth`` files of the lender, which make this repository importable, are not followed.
+    ``.pth`` files of this environment, which make the repository importable, are ignored.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (packages,) = folder.glob("lib/python3.*/site-packages")

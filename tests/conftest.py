@@ -22,19 +22,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 hypothesis_settings.register_profile("moon", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("moon")
-"""How long an example takes says how busy the machine is, no more."""
+"""No deadline, because the time of an example depends on the load of the machine."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # pyspark.sql.connect takes a main module without a file for a doctest, and ends the process.
     sys.modules["__main__"].__file__ = sys.modules["xdist"].__file__
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-"""Processes of one test meet on the loopback; Gloo would ask for the host name, and hang where that leads nowhere."""
+"""Processes of one test connect on loopback; Gloo would resolve the host name, and hang if that fails."""
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The real product photos beside the repository; tests that need them skip where they are absent."""
+    """The real product photos next to the repository; tests that need them are skipped if they are absent."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real product data is not here ({folder}); see README, Tests")
@@ -43,7 +43,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Settings]":
-    """Make settings whose lake and Milvus file lie in the test's folder; no variable or .env leaks in."""
+    """Make settings with lake and Milvus file in the test's folder, independent of environment variables and .env."""
     from jobs.settings import Settings
 
     for name in [name for name in os.environ if name.startswith("MOON_")]:
@@ -70,9 +70,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[SparkSession]":
 
 @pytest.fixture
 def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") -> "Callable[..., RunContext]":
-    """Make a night on the test's own lake: ``make_night("2026-01-02", catalog=…, max_images=3)``.
+    """Make a run context on the test's own lake: ``make_night("2026-01-02", catalog=…, max_images=3)``.
 
-    Keyword arguments are settings, except the fields of `RunContext` that lift a breaker. Nights of one test share
+    Keyword arguments are settings, except the fields of `RunContext` that override a breaker. Runs of one test share
     one lake unless ``lake=`` is given.
     """
     from jobs.lake.store import open_lake
@@ -93,7 +93,7 @@ def make_night(spark: "SparkSession", make_settings: "Callable[..., Settings]") 
 
 @pytest.fixture(scope="session")
 def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URI of a real Milvus server, started once; its tests skip where the package is absent."""
+    """The URI of a real Milvus server, started once; its tests are skipped if the package is absent."""
     pytest.importorskip("milvus", reason="the package milvus==2.3.5 is not here (Linux x86-64 only)")
     from tests.milvus_server import milvus_server
 

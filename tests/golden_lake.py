@@ -1,4 +1,4 @@
-"""The lake and collection of release 0.1 (tests/golden/0.1) at the absolute path that they were made at."""
+"""The lake and collection of release 0.1 (tests/golden/0.1), copied to the absolute path at which they were made."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parent.parent
 GOLDEN = REPOSITORY / "tests" / "golden" / "0.1"
 PLACE = Path("/tmp/moon-golden-0.1")  # noqa: S108
-"""Image paths are part of content hashes, so the files must be where they were."""
+"""Image paths are part of content hashes, so the files must be at their original path."""
 
 SETTINGS = {"lake": str(PLACE / "lake"), "milvus": str(PLACE / "milvus.db"), "breaker_floor": 10}
 EXPECTED: dict[str, Any] = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
@@ -34,6 +34,6 @@ def golden_lake() -> Iterator[Path]:
 
 
 def put_other_model(checkpoint: Path) -> None:
-    """Change a checkpoint into another model, as a new release would: same weights, other processing."""
+    """Change a checkpoint to another model version, as a new release would: same weights, other processing."""
     file = checkpoint / "processor_config.json"
     file.write_text(file.read_text().replace('"lowercase": true', '"lowercase": false'))

@@ -1,4 +1,4 @@
-"""A web host of photos on loopback: what it answers is set by path, and it records what it was asked."""
+"""A web host of photos on loopback: its responses are set by path, and it records the requests."""
 
 import hashlib
 import io
@@ -15,16 +15,16 @@ from PIL import Image
 
 @dataclass
 class Answer:
-    """What the host says to a path.
+    """The response of the host for a path.
 
     Attributes:
         status: HTTP status.
         body: bytes of the photo.
         headers: further headers.
-        sends_etag: whether the answer has an entity tag and conditional requests are honoured.
-        seconds: how long the host is silent first.
-        cut: bytes that the body lacks of what was promised.
-        times: answers after which the path answers normally; None: always this one.
+        sends_etag: whether the response has an entity tag and conditional requests are supported.
+        seconds: delay before the response.
+        cut: number of bytes that are missing at the end of the body.
+        times: number of such responses, after which the path responds normally; None: always this one.
     """
 
     status: int = 200
@@ -37,7 +37,7 @@ class Answer:
 
 
 class ImageHost:
-    """A running host; `answers` may be changed between nights."""
+    """A running host; `answers` may be changed between runs."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -48,7 +48,7 @@ class ImageHost:
             protocol_version = "HTTP/1.1"
 
             def log_message(self, *_args: Any) -> None:
-                """Keep quiet."""
+                """Log nothing."""
 
             def do_GET(self) -> None:
                 host._answer(self)
@@ -114,7 +114,7 @@ def draw_photo(seed: int, side: int = 48) -> bytes:
 
 @contextmanager
 def open_image_host() -> Iterator[ImageHost]:
-    """Run a host for as long as the context lasts."""
+    """Run a host while the context is open."""
     host = ImageHost()
     try:
         yield host

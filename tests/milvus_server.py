@@ -1,6 +1,6 @@
-"""A real Milvus server for the tests, from the package ``milvus==2.3.5``: on free ports, stopped for good.
+"""A real Milvus server for the tests, from the package ``milvus==2.3.5``: on free ports, stopped at the end.
 
-The package unpacks 246 MB of binaries; they are kept in a cache folder so that only the first session pays for it.
+The package unpacks 246 MB of binaries; they stay in a cache folder, so that only the first session unpacks them.
 """
 
 import os
@@ -19,7 +19,7 @@ START_SECONDS, STOP_SECONDS = 120, 8
 
 @contextmanager
 def milvus_server(folder: Path) -> Iterator[str]:
-    """Yield the URI of a fresh server whose data lies in ``folder``."""
+    """Yield the URI of a new server with its data in ``folder``."""
     import milvus
 
     port_names = [name for name in milvus.MilvusServerConfig().configurable_items if name.endswith("_port")]
@@ -57,7 +57,7 @@ def _binaries(milvus: object) -> Path:
 
 
 def _etcd_configuration(folder: Path, port: int, peer: int) -> Path:
-    """Write the settings of the embedded etcd, whose peer port Milvus leaves at 2380: one server a machine."""
+    """Write the settings of the embedded etcd; with Milvus's fixed peer port 2380 only one server could run."""
     own, other = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer}"
     path = folder / "configs" / "etcd.yaml"
     path.write_text(
@@ -92,7 +92,7 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """TERM, wait, KILL: 2.3.5 ignores TERM for up to 40 s; what it acknowledged survives the KILL."""
+    """Send TERM, wait, send KILL: 2.3.5 ignores TERM for up to 40 s; acknowledged writes survive the KILL."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)

@@ -1,7 +1,7 @@
-"""A Spark standalone cluster of the pip package for the tests: a master and workers on the loopback, stopped for good.
+"""A Spark standalone cluster of the pip package for the tests: a master and workers on loopback, stopped at the end.
 
-The wheel has no start scripts, so the daemons' classes are run themselves. Each worker owns one GPU that a discovery
-script of the test invents: Spark schedules it like a real one.
+The wheel has no start scripts, so the daemons' classes are run directly. Each worker has one GPU that a discovery
+script of the test simulates: Spark schedules it like a real one.
 """
 
 import json
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SPARK = Path(pyspark.__file__).parent
 START_SECONDS = 300  # on a crowded machine; else six
 SMALL_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-"""These processes end before the JVM's second compiler pays off."""
+"""Options for short processes: they end before the JVM's second compiler makes them faster."""
 WORKER_MEMORY = "1g"
 
 
@@ -126,7 +126,7 @@ def _environment() -> dict[str, str]:
 
 
 def _gpu_option(folder: Path, number: int, address: str) -> str:
-    """Write a discovery script that invents a GPU; return the worker's options that name it."""
+    """Write a discovery script that simulates a GPU; return the worker's options for it."""
     script = folder / f"discover-{number}.sh"
     script.write_text(f"#!/bin/sh\necho '{json.dumps({'name': 'gpu', 'addresses': [address]})}'\n")
     script.chmod(0o755)
@@ -158,7 +158,7 @@ def _wait_for(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """TERM, which lets a worker end its executors; then KILL for whatever is left of the group."""
+    """Send TERM, so that a worker ends its executors, then KILL to the rest of the process group."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(15)

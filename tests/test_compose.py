@@ -1,6 +1,6 @@
-"""docker-compose.yml: valid by the Compose specification's schema, loopback only, no secret in it, all names real.
+"""docker-compose.yml: valid by the Compose specification's schema, loopback ports only, no secrets, no unknown names.
 
-No container engine runs here, so this is all that is checked of it.
+There is no container engine here, so nothing else is checked.
 """
 
 import importlib.resources
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TEXT = (REPOSITORY / "docker-compose.yml").read_text()
 SERVICES = yaml.safe_load(TEXT)["services"]
 ENDS = {"airflow-init"}
-"""Services that do their work and end."""
+"""Services that end after their work."""
 SECRET = re.compile(r"PASSWORD|SECRET|FERNET|TOKEN|ALCHEMY")
 
 

@@ -1,4 +1,4 @@
-"""The Makefile, as far as it can be run without building anything."""
+"""Tests of the Makefile that build nothing."""
 
 import re
 import shutil

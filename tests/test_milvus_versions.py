@@ -1,6 +1,6 @@
-"""What the code asks of Milvus is what Milvus Lite, server 2.3.5 (both run in the tests) and server 2.6 have in common.
+"""Tests that the code uses only Milvus features that Milvus Lite, server 2.3.5 (both run here) and server 2.6 share.
 
-No 2.6 runs here: this holds the code to calls, field types and indexes that were there in 2.3 and are there in 2.6.
+Server 2.6 does not run here: only calls, field types and indexes that exist in both 2.3 and 2.6 are allowed.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""docs/runbook.md: every `moon` command is understood by the real command line, and the local path works as written."""
+"""docs/runbook.md: the command line parses every `moon` command, and the local commands work as written."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""docs/serving.md: its Python, block by block, on a small collection of real vectors, with a model switch under it."""
+"""docs/serving.md: runs its Python blocks on a small collection of real vectors, during a change of the model."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def check_answers(page: dict[str, Any], collection: str) -> None:
 
 
 def check_switch(page: dict[str, Any], admin: Any, collection: str, encoder: MoonEncoder) -> None:
-    """The alias moves under a running service: each answer is right, and soon they are the new model's."""
+    """Move the alias of a running service: each result is correct, and soon all are of the new model."""
     service, before = page["service"], page["service"].encoder
     admin.alter_alias(collection, "products")
     until, answers = time.monotonic() + 60, 0

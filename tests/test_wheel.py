@@ -1,4 +1,4 @@
-"""The wheel: what is in it, and that a service and the `moon` command work from it in any folder."""
+"""The wheel: its content, and that a service and the `moon` command work from it in any folder."""
 
 import json
 import os

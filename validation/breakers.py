@@ -1,4 +1,4 @@
-"""Computes whether a breaker stops a run: a share of a catalogue that is above its limit.
+"""Breakers: each stops a run if a share of the catalogue is above a limit.
 
 Source: docs/decisions/0011-gate-breakers-canary.md.
 """
@@ -15,10 +15,10 @@ class Breaker:
     """A count of rows and the limit above which it stops a run.
 
     Attributes:
-        count: Rows counted.
-        total: Rows of which they are a share.
+        count: Number of rows counted.
+        total: Number of rows of which ``count`` is a share.
         max_share: The largest share that passes.
-        tolerated_rows: This number of rows passes at any share, because the shares of a small catalogue vary widely.
+        tolerated_rows: Number of rows that passes at any share, because shares of a small catalogue vary widely.
     """
 
     count: int
@@ -38,8 +38,8 @@ class Breaker:
 
 
 def round_up_percent(share: float) -> float:
-    """Return the share rounded up to whole percents, 1.0 at most: the smallest override to advise that suffices."""
-    # Rounded first: 0.14 * 100 is 14.000000000000002, which is no reason to advise 15%.
+    """Return the share rounded up to whole percents, at most 1.0: the smallest override that suffices."""
+    # Round first: 0.14 * 100 is 14.000000000000002, for which 15% would be too much.
     return min(1.0, math.ceil(round(share * 100, 9)) / 100)
 
 

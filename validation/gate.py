@@ -1,7 +1,7 @@
 """The gate: limits on the metrics of a whole snapshot, tested by Great Expectations, with a page of the results.
 
-The input is the one-row table of `validation.metrics`. The page ("data docs") is made self-contained: the one that
-Great Expectations writes loads styles and scripts from six servers, which the archive of a nightly job must not.
+The input is the one-row table of `validation.metrics`. The page ("data docs") is made self-contained, because the page
+of Great Expectations loads styles and scripts from six servers, which a stored page of a nightly run must not.
 """
 
 import html
@@ -40,7 +40,7 @@ class GateLimits:
         null_share: Maximum share of rows without an id, a title or an image.
         duplicate_share: Maximum share of ids that an earlier row has as well.
         category_coverage: Minimum share of the earlier date's top categories that still occur.
-        tolerated_rows: A share over its limit passes when it means this many rows or fewer: the shares of a small
+        tolerated_rows: A share over its limit passes if it is this number of rows or fewer, because shares of a small
             catalogue vary widely.
     """
 
@@ -77,7 +77,7 @@ class GateRule:
 
     @property
     def setting(self) -> str:
-        """What to change if the snapshot is right and the limit is not; "" if no setting has the limit."""
+        """The setting to change if the snapshot is right and the limit is wrong; "" if no setting has the limit."""
         name = f"min_{self.minimum}" if self.minimum else f"max_{self.maximum}" if self.maximum else ""
         return name and f"MOON_{name.upper()}"
 
@@ -183,7 +183,7 @@ def _build_suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "Expe
     )
     for rule in GATE_RULES:
         minimum, maximum = rule.compute_bounds(limits, row["rows"], row["earlier_rows"])
-        # The maximum of one row is its value. Expectations on single values do not show it on the page, this one does.
+        # The maximum of one row is its value. Only this expectation shows the value on the page.
         suite.add_expectation(
             gxe.ExpectColumnMaxToBeBetween(
                 column=rule.metric,

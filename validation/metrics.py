@@ -1,4 +1,4 @@
-"""Metrics of a whole snapshot from one Spark aggregation, as the one-row table that the gate tests."""
+"""Metrics of a whole snapshot, computed in one Spark aggregation: the one-row table that the gate tests."""
 
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def compute_snapshot_metrics(
 
 
 def _flag_rows(rows: "DataFrame", limits: RowLimits, *, is_current: bool) -> "DataFrame":
-    """Return what the aggregation needs of each row; of the earlier date that is only the top category."""
+    """Return the columns that the aggregation needs; for the earlier date only the top category."""
     return rows.select(
         F.lit(is_current).alias("is_current"),
         F.get("category", F.lit(0)).alias("root"),

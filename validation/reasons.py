@@ -1,4 +1,4 @@
-"""Reason codes of refused rows and images: every code that the table `quarantine` has, each with its meaning."""
+"""Reason codes of refused rows and images (table `quarantine`), each with its meaning."""
 
 from enum import StrEnum
 from typing import Self

@@ -1,4 +1,4 @@
-"""The row rules: for which reasons a row of a snapshot is refused, as data, and their Python form.
+"""The row rules as data: the reasons for which a row of a snapshot is refused; and their Python form.
 
 A rule is a reason code and the checks that give it. Each check has two forms with the same result and the same text of
 the detail: this module applies it to one mapped row (`moon check-source`), `validation.spark_rules` turns it into a
@@ -29,11 +29,11 @@ MAX_SHOWN_URI_CHARACTERS = 500
 
 INVISIBLE = "\u00ad\u200b-\u200f\u2060\ufeff"
 WHITE_SPACE = "\t-\r\x1c- \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-"""Inside a character class: what Python's ``str.split`` splits at, hence what canonical text folds."""
+"""White space at which ``str.split`` splits and which canonical text replaces, as part of a character class."""
 
 VISIBLE_CHARACTER = f"[^{WHITE_SPACE}{INVISIBLE}]"
 BROKEN_CHARACTER = "[\\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufffd\ufffe\uffff]"
-"""Control characters that canonical text keeps, and what decoders put in the place of bytes they could not read."""
+"""Control characters that canonical text keeps, and replacements that decoders write for unreadable bytes."""
 CONTROL_OR_BROKEN_CHARACTER = rf"[\x00-\x1f\x7f-\x9f]|{BROKEN_CHARACTER}"
 
 
@@ -60,11 +60,11 @@ class RowLimits:
 
 
 RULES_VERSION = 2
-"""Raise this with any change of a row rule or of the canonical form: validated dates are then validated again."""
+"""Increase it with any change of a row rule or of the canonical form: validated dates are then validated again."""
 
 
 class Part(Enum):
-    """A part of a row that checks look at, as a list of texts; the value is its name in the detail of a refusal."""
+    """A part of a row that checks read, as a list of texts; the value is its name in the detail of a refusal."""
 
     ID = "id"
     TITLE = "title"
@@ -94,7 +94,7 @@ class NothingVisible:
 
 @dataclass(frozen=True)
 class ForbiddenCharacters:
-    """A text of the part has a character that the pattern matches; Python and Java read the pattern alike."""
+    """A text of the part has a character that the pattern matches; Python and Java read the pattern in the same way."""
 
     part: Part
     pattern: str
@@ -110,7 +110,7 @@ class TooLong:
 
 
 class ImageCheck(Enum):
-    """What may be wrong with a row's images: none, more than a product may have, one outside the roots by its URI."""
+    """Checks of a row's images: there is none, there are too many, or a URI is outside the allowed roots."""
 
     NONE, TOO_MANY, OUTSIDE_ROOTS = range(3)
 
@@ -161,7 +161,7 @@ ROW_RULES: tuple[RowRule, ...] = (
     RowRule(Reason.TOO_MANY_IMAGES, (ImageCheck.TOO_MANY,)),
     RowRule(Reason.FORBIDDEN_URI, (ImageCheck.OUTSIDE_ROOTS,)),
 )
-"""In the order in which they are tested: the first that a row breaks is its reason, all are in its detail.
+"""In the order of the tests: the first rule that a row breaks is its reason; all that it breaks are in the detail.
 
 `Reason.DUPLICATE_ID` comes after them because it compares rows (`find_refusals`)."""
 
@@ -238,7 +238,7 @@ def find_refusals(rows: Iterable[tuple[int, MappedRow]], limits: RowLimits) -> l
 def find_faults(row: MappedRow, limits: RowLimits) -> dict[Reason, str]:
     """Return what is wrong with a row by reason code, in the order of the rules; empty for a good row.
 
-    A row that cannot be read is only that: its other columns are empty for no fault of their own.
+    For a row that cannot be read only that reason is returned, because its other columns are empty.
     """
     rules = ROW_RULES if row.row_error is None else ROW_RULES[:1]
     faults = {}

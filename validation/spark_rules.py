@@ -39,7 +39,7 @@ def classify_rows(snapshot: "DataFrame", limits: RowLimits) -> "DataFrame":
 
 
 def build_faults(limits: RowLimits) -> Column:
-    """Return an array column of "reason code: what is wrong", empty for a good row (`validation.rules.find_faults`)."""
+    """Return an array column of texts "reason code: fault", empty for a good row (`validation.rules.find_faults`)."""
     faults = [F.concat(F.lit(f"{rule.reason}: "), build_fault(rule, limits)) for rule in rules.ROW_RULES]
     return F.when(F.col("row_error").isNotNull(), F.array(faults[0])).otherwise(F.array_compact(F.array(*faults)))
 
@@ -99,7 +99,7 @@ def _over(what: Column, size: Column, maximum: int) -> Column:
 
 
 def _is_under(uri: Column, roots: tuple[str, ...]) -> Column:
-    """Return whether a URI is under a root by its spelling, as `schemas.uri.is_under` does; a null is not."""
+    """Return whether the text of a URI is under a root, as `schemas.uri.is_under` does; False for null."""
     starts = [uri.startswith(root.rstrip("/") + "/") for root in roots]
     return F.coalesce(reduce(or_, starts, F.lit(False)), F.lit(False))
 

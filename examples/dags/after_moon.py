@@ -1,7 +1,7 @@
-"""Example of a downstream DAG: it runs whenever a nightly run was published, with the snapshot date of that run.
+"""Example of a downstream DAG: it runs after each published nightly run, with the snapshot date of that run.
 
-Copy it into your own DAG folder. It imports nothing of this repository: the contract is the asset's name and URI, and
-``{"snapshot_date": "YYYY-MM-DD"}`` as extra of each event.
+Copy it into your own DAG folder. It imports nothing from this repository. The interface is the asset's name and URI,
+and ``{"snapshot_date": "YYYY-MM-DD"}`` as extra of each event.
 """
 
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Backbones of MOON, which turn pixels and token ids into hidden states: one interface, two implementations."""
+"""Backbones of MOON, which map pixels and token ids to hidden states: one interface, two implementations."""
 
 from moon_model.backbones.base import Backbone
 from moon_model.backbones.compact import CompactBackbone

@@ -18,8 +18,7 @@ from moon_model.configuration_moon import MoonConfig
 from moon_model.guided_moe import Guide, GuidedMoE, RouterStats
 
 FUSED_ATTENTION_BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
-"""Attention kernels that are allowed: where none of them supports a batch, torch raises instead of using its slow
-path."""
+"""Allowed attention kernels. If none of them supports a batch, torch raises an error instead of using its slow path."""
 
 
 class Backbone(nn.Module, ABC):

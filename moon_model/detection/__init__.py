@@ -1,1 +1,1 @@
-"""Finds a photo's core product, so that MOON also sees it without its background (paper: core semantic region)."""
+"""Finds a photo's core product, whose crop is a second input of MOON (paper: core semantic region)."""

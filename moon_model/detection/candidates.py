@@ -9,7 +9,7 @@ Candidate = tuple[float, Box]
 """Score in [0, 1] and box inside the photo."""
 
 _MAX_CELLS = 64
-"""Cells that are considered, best first: about as many as have their centre in a product that fills the photo."""
+"""Number of cells that are considered, best first: about the number in the middle of a product that fills the photo."""
 
 
 def select_candidates(
@@ -18,7 +18,7 @@ def select_candidates(
     """Candidates of one photo by non-maximum suppression that averages the suppressed boxes.
 
     The best cell and all cells whose boxes overlap it (IoU ≥ ``merge_iou``) become one candidate: the mean of their
-    boxes, weighted by the squared score. Errors of cells are independent, so the mean is closer than the best box.
+    boxes, weighted by the squared score. Errors of cells are independent, so the mean is better than the best box.
 
     Args:
         scores: expected IoU of each cell, [cells], in [0, 1].
@@ -35,7 +35,7 @@ def select_candidates(
     boxes_left = np.clip(boxes[order].astype(np.float64), 0.0, 1.0)
     found: list[Candidate] = []
     while scores_left.size and len(found) < k:
-        # Cells that mean the same product as the best one that is left (itself also when its box is empty).
+        # Cells with the same product as the best remaining one (always including itself, also if its box is empty).
         same = compute_ious(boxes_left[0], boxes_left) >= merge_iou
         same[0] = True
         # Their weighted mean is the candidate; with all scores 0 it is the first box.

@@ -9,11 +9,11 @@ CONFIG_NAME = "config.json"
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """How photos are prepared for the network and when its boxes are used.
+    """Settings for preparing photos for the network and for using its boxes.
 
     Attributes:
         weights: name of the ONNX file in the same folder.
-        input_size: pixels of both sides after the resize, which gives up the aspect ratio; boxes are shares of sides.
+        input_size: pixels of both sides after the resize, which changes the aspect ratio; boxes are shares of sides.
         score_threshold: expected IoU below which the whole photo is used.
         least_side: minimum side of a usable box, as a share of the photo's side.
         most_area: maximum area of a usable box, as a share of the photo; a larger crop would only repeat the photo.

@@ -31,10 +31,10 @@ class ProductDetector:
     Args:
         session: an ONNX Runtime session of a network that maps ``photos`` (uint8 [B, S, S, 3]) to ``scores``
             [B, cells] in [0, 1] and ``boxes`` [B, cells, 4] in shares of the photo.
-        config: how photos are prepared and which boxes are used.
+        config: settings for preparing photos and for using boxes.
         version: 16 hex digits that change with the weights or the configuration.
-        batch_size: photos per run. Every run has exactly this many (the last is padded), because on a GPU ONNX Runtime
-            plans again for each new shape. None: 32 on CUDA; 1 on the CPU, where larger batches are no faster.
+        batch_size: photos per run. Every run has this number (the last is padded), because ONNX Runtime on a GPU plans
+            again for each new shape. None: 32 on CUDA; 1 on the CPU, where larger batches are not faster.
 
     Attributes:
         provider: the execution provider in use, such as ``CPUExecutionProvider``.

@@ -1,4 +1,4 @@
-"""The region of a photo that shows its core product, in shares of the sides, which no resize changes."""
+"""The region of a photo that shows its core product, in shares of the sides, so that a resize does not change it."""
 
 import math
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def compute_area(box: Sequence[float]) -> float:
 
 
 def is_degenerate(box: Sequence[float], min_side: float, max_area: float) -> bool:
-    """Whether a box is no useful crop, because it is too thin or covers nearly the whole photo.
+    """Whether a box is not useful as a crop, because it is too thin or covers nearly the whole photo.
 
     Args:
         box: x0, y0, x1, y1 as shares.

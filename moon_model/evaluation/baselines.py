@@ -1,4 +1,4 @@
-"""Baselines: the frozen encoders alone and concatenated, TF-IDF with colour histograms, and random vectors."""
+"""Baselines: the frozen encoders, alone and concatenated; TF-IDF with colour histograms; and random vectors."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ COLOUR_BINS = (12, 4, 4)
 
 IMAGE_SIDE = 256
 WORD_PATTERN = r"(?u)\b\w+\b"
-"""Unlike scikit-learn's default, also words of one letter: sizes are."""
+"""Unlike scikit-learn's default it includes words of one letter, such as sizes."""
 
 
 class Embedder(Protocol):
@@ -40,11 +40,11 @@ class Embedder(Protocol):
     name: str
 
     def embed(self, products: Products, texts: Products) -> Floats:
-        """Return L2-normalised vectors [N, D]; zeros for a product without anything that the embedder reads.
+        """Return L2-normalised vectors [N, D]; zeros for a product without the fields that the embedder reads.
 
         Args:
             products: the N products.
-            texts: products that word frequencies may be counted in (the items of the task).
+            texts: products whose word frequencies may be counted (the items of the task).
         """
 
 

@@ -1,7 +1,7 @@
 """Benchmark tasks for any catalogue, without annotation: retrieve or predict one part of a product from another.
 
-Titles find images, images find texts, one image finds the others. Categories and attributes of the catalogue are
-removed and predicted, from all that is left and from the images alone.
+Retrieval: images by title, texts by image, further images by the first one. Categories and attributes of the catalogue
+are removed and predicted, from the remaining fields and from images only.
 """
 
 import re
@@ -14,7 +14,7 @@ from moon_model.evaluation.tasks import LabellingTask, Products, RetrievalTask, 
 from moon_model.product import VALUE_SEPARATOR, Product
 
 MIN_PRODUCTS = 10
-"""Tasks with fewer queries or labelled products are left out: their figures would mean nothing."""
+"""Tasks with fewer queries or labelled products are left out, because their figures would have no meaning."""
 
 MAX_LABELS = 200
 MAX_ATTRIBUTES = 5
@@ -43,7 +43,7 @@ def _build_part_tasks(products: Products) -> Iterator[Task]:
 
 
 def _pair_up(name: str, queries: Products, items: Products) -> RetrievalTask:
-    """Return the task in which query i has to find item i."""
+    """Return the task in which item i is the relevant item of query i."""
     return RetrievalTask(name, queries, items, [frozenset({index}) for index in range(len(items))])
 
 
@@ -67,7 +67,7 @@ def _build_category_retrieval(products: Products) -> Iterator[Task]:
 
 
 def _build_category_probes(products: Products) -> Iterator[Task]:
-    """Yield the prediction of each category level, with this level and all below it masked."""
+    """Yield the tasks of predicting each category level, with this level and all below it masked."""
     for level in range(max((len(one.category) for one in products), default=0)):
         labelled = [one for one in products if len(one.category) > level]
         actual = [tuple(one.category)[level] for one in labelled]
@@ -77,12 +77,12 @@ def _build_category_probes(products: Products) -> Iterator[Task]:
 
 
 def _split_level_name(level: str) -> set[str]:
-    """Return the names that give a category level away: "Bags & Purses" is also "Bags" and "Purses"."""
+    """Return the names that reveal a category level: "Bags & Purses" is also "Bags" and "Purses"."""
     return {level, *re.split(r"\s*[&+/,;]\s*|\s+and\s+", level)}
 
 
 def _build_attribute_probes(products: Products) -> Iterator[Task]:
-    """Yield the prediction of the most frequent attributes."""
+    """Yield the tasks of predicting the most frequent attributes."""
     for name, _ in Counter(key for one in products for key in one.attributes).most_common(MAX_ATTRIBUTES):
         labelled = [one for one in products if name in one.attributes]
         values = [one.attributes[name] for one in labelled]
@@ -93,7 +93,7 @@ def _build_attribute_probes(products: Products) -> Iterator[Task]:
 def build_probes(
     name: str, products: Products, actual: Sequence[str], mask: Callable[[Product], Product]
 ) -> Iterator[LabellingTask]:
-    """Yield the prediction of a field from all other fields, and from images alone.
+    """Yield the tasks of predicting a field from all other fields, and from images only.
 
     Nothing is yielded for a field with one label or with more than `MAX_LABELS`.
 

@@ -16,7 +16,7 @@ from moon_model.evaluation.tasks import Benchmark, Products, RetrievalTask, Task
 from moon_model.product import Product
 
 QUERY_PHOTO_NUMBER = 50
-"""Number of the photo in a query: neither a catalogue photo nor one of training, always on a cluttered background."""
+"""Number of the photo in a query: it is not in the catalogue or in training, and always has a cluttered background."""
 
 
 def build_demo_benchmark(seed: int, products: int) -> Benchmark:
@@ -49,7 +49,7 @@ def _find_families(wanted: Sequence[DemoProduct], facts: Sequence[DemoProduct]) 
 
 
 def _build_retrieval_tasks(facts: Sequence[DemoProduct], items: Products, seed: int) -> Iterator[Task]:
-    """Yield text, photo, or both → item, for the product types of training and for the others; then other images."""
+    """Yield text, photo, or both → item, separately for trained and held-out types, then image → other images."""
     seen = [one for one in facts if one.type not in HELD_OUT_TYPES]
     unseen = [one for one in facts if one.type in HELD_OUT_TYPES]
     for suffix, wanted in (("", seen), (f" ({' and '.join(HELD_OUT_TYPES)}, never trained on)", unseen)):
@@ -73,7 +73,7 @@ def _build_retrieval_tasks(facts: Sequence[DemoProduct], items: Products, seed: 
 
 
 def _build_fact_probes(facts: Sequence[DemoProduct], items: Products) -> Iterator[Task]:
-    """Yield the prediction of type, colour and pattern; the truth is what was drawn, also where no text names it."""
+    """Yield the tasks of predicting type, colour and pattern; labels are the drawn facts, even if no text has them."""
     words = {
         "type": {word for one in PRODUCT_TYPES.values() for word in (*one.names, *one.query_names, *one.category)},
         "colour": {word for one in COLOURS.values() for word in (*one.names, *one.query_names)},

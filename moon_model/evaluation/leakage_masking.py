@@ -1,4 +1,4 @@
-"""Leakage masking: removes from a product the field that a task asks for, and the words that give it away."""
+"""Leakage masking: removes from a product the field that a task predicts, and the words that reveal it."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def mask_field(
     Args:
         product: the product.
         words: names of the answer; whole words are masked in singular, plural and possessive, in any case.
-        level: remove the category from this level on, because deeper levels give it away; None keeps it all.
+        level: remove the category from this level on, because deeper levels reveal it; None keeps the whole category.
         attribute: name of the attribute to remove; None keeps all.
     """
     forms = {form for word in words if word.strip() for form in _add_singulars(word.strip())}

@@ -20,7 +20,7 @@ QUERY_BLOCK = 1024
 """Queries whose scores are in memory at once."""
 
 RESAMPLE_BATCH = 100
-"""Bootstrap resamples in memory at once; a batch is faster than all of them, and than one at a time."""
+"""Bootstrap resamples in memory at once; this is faster than all at once and faster than one at a time."""
 
 
 def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | None = None) -> Indices:
@@ -30,7 +30,7 @@ def search_top_k(queries: Floats, items: Floats, k: int, *, exclude: Indices | N
         queries: vectors [Q, D].
         items: vectors [N, D].
         k: number of neighbours, at most N (N - 1 with ``exclude``).
-        exclude: [Q] index of the one item that each query must not find (itself), -1 for none.
+        exclude: [Q] index of the item that is excluded from each query's result (the query itself), -1 for none.
 
     Returns:
         [Q, k] item indices.

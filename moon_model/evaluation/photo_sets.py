@@ -14,7 +14,7 @@ class BenchmarkDataError(ValueError):
 
 
 def build_grocery_benchmark(folder: Path) -> Benchmark:
-    """Return the tasks of GroceryStoreDataset: shop photos find the product or its name, and predict the coarse class.
+    """Return the tasks of GroceryStoreDataset: shop photo → product, → name, and prediction of the coarse class.
 
     Only photos of the validation list are queries. The items are the 81 products with iconic image and description.
 

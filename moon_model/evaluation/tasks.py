@@ -24,14 +24,14 @@ TOP_K_CUTS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class RetrievalTask:
-    """A retrieval task: each query has to find its relevant items.
+    """A retrieval task: queries, items, and the relevant items of each query.
 
     Attributes:
         name: row label in the report, such as "text → item".
         queries: the Q queries.
         items: the N items that are searched; tasks that share one object are embedded once.
         relevant: indices of the relevant items of each query.
-        self_items: index of the item that each query is itself and must not find; None: no query is an item.
+        self_items: index of the item that is the query itself and is excluded; None: no query is an item.
         has_variants: the relevant items of a query are sizes of one product, so that any of them counts as R@k.
     """
 
@@ -65,7 +65,7 @@ class LabellingTask:
 
     Attributes:
         name: row label in the report, such as "category 2" or "colour, images only".
-        products: the N products, without the field that is asked for and with its words masked in the texts.
+        products: the N products, without the predicted field and with its words masked in the texts.
         actual: the true label of each product.
         labels: all label texts as products.
     """

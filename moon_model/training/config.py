@@ -33,8 +33,8 @@ class ModelSection(Section):
         bypass_layers: leave out the decoder's layers, so that only token embeddings and projector are trained, about
             twenty times faster on a CPU. The layers must be frozen.
         amplify: factor on the decoder's inputs, applied once before training (compact backbone). Each layer
-            normalises its input, and the output is normalised, so the factor reduces the share of what the layers add
-            to the hidden states. For layers that start behind embeddings which were trained without them.
+            normalises its input, and the output is normalised, so the factor reduces the layers' share of the hidden
+            states. For layers that are added to embeddings which were trained without them.
         cache: folder for features of a frozen compact vision tower. None: features are computed at every step.
         lora_rank: rank of peft's LoRA on ``lora_targets``. None: no LoRA.
         lora_alpha: scale of LoRA.

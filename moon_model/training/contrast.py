@@ -1,4 +1,4 @@
-"""The contrastive objective of the paper: for a query, the item bought is scored against four kinds of negatives.
+"""The contrastive objective of the paper: a query's purchased item is scored against four kinds of negatives.
 
 Shape suffixes: B pairs of a step, H hard negatives of a pair, C candidates, D dimensions of an embedding.
 """

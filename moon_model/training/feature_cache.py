@@ -37,8 +37,8 @@ class FeatureCache:
     """Cache of pooled grids, keyed by the SHA-256 of a view's pixels, in a folder named after the tower's weights.
 
     The folder has two files that are only appended to: ``keys.bin``, 32 bytes per entry, and ``grids.f16``, a float16
-    grid per entry in the same order. A key is written after its grid, so after a crash each key has its grid; what is
-    incomplete is cut off at the next start. Only one process may use a folder.
+    grid per entry in the same order. A key is written after its grid, so after a crash each key has its grid.
+    Incomplete entries are cut off at the next start. Only one process may use a folder.
 
     Args:
         model: model with a frozen compact tower.
@@ -155,7 +155,7 @@ def _use_onnx_runtime(tower: VisionTower) -> nn.Module:
 
 
 def bypass_tower(model: MoonModel) -> AbstractContextManager[None]:
-    """Let the model accept pooled grids as ``pixel_values`` within the block; the tower is restored afterwards."""
+    """Return a context in which the model accepts pooled grids as ``pixel_values``; then the tower is restored."""
     return replace_module(model.backbone, "vision", nn.Identity())  # pooled grids pass through
 
 

@@ -1,9 +1,9 @@
 """Gradients of a loss over a large batch in the memory of a small one (GradCache, Gao et al. 2021).
 
 A contrastive loss needs all embeddings of a batch at once, but not all their graphs. So the batch is embedded twice:
-first without graphs, to get the loss and its gradient with respect to the embeddings; then chunk by chunk with a
-graph, through which that gradient is propagated. The result is exact as long as a chunk has the same embeddings both
-times, hence the restored random states. Why it is our own: docs/decisions/0027-gradcache.md.
+first without graphs, to get the loss and its gradient with respect to the embeddings; then chunk by chunk with a graph,
+through which that gradient is propagated. The result is exact if a chunk has the same embeddings both times; therefore
+random states are restored. Reasons for our own code: docs/decisions/0027-gradcache.md.
 
 Shape suffixes: N products of the batch, n of a chunk, D dimensions of an embedding.
 """

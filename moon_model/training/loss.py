@@ -3,8 +3,8 @@
 Each query has one positive: the item bought. Every other item is a negative unless
 
 * it is the same product or a variant of it (*identity mask*, by the id of each embedding), or
-* it scores higher than the positive by more than a margin (*score mask*, 0.1 in Qwen3-VL-Embedding). Among items of
-  one category these are mostly right answers that were not bought.
+* it scores higher than the positive by more than a margin (*score mask*, 0.1 in Qwen3-VL-Embedding). Among items of one
+  category these are mostly relevant items that were not bought.
 
 The kinds of negatives are the paper's; temperature, margin and masks are ours (docs/paper.md, "Training").
 

@@ -1,4 +1,4 @@
-"""A reader of training pairs by pyarrow, for machines without petastorm; it passes the same tests."""
+"""A reader of training pairs that uses pyarrow, for machines without petastorm; it passes the same tests."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from moon_model.training.pairs import PAIR_COLUMNS, Manifest, PairDataError, Pai
 
 
 class ArrowPairs(PairReader):
-    """Reads a data set of pairs by pyarrow, row group by row group."""
+    """Reads a data set of pairs with pyarrow, row group by row group."""
 
     def __init__(self, folder: str | Path, batch_size: int, *, rank: int = 0, ranks: int = 1, seed: int = 0) -> None:
         super().__init__(folder, batch_size, rank=rank, ranks=ranks, seed=seed)

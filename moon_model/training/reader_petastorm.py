@@ -1,8 +1,8 @@
-"""A reader of training pairs by petastorm 0.12.1 (``.venv-train``), the default where it is installed.
+"""A reader of training pairs that uses petastorm 0.12.1 (``.venv-train``), the default where it is installed.
 
 petastorm distributes row groups over ranks by their number and shuffles them by a seed. One worker thread makes the
-order reproducible. A rank stops after the row groups of its share, even if petastorm gives it one more. Rows are
-counted against the manifest: petastorm 0.13.1 lost some silently (docs/decisions/0019-petastorm-environment.md).
+order reproducible. A rank stops after the row groups of its share, even if petastorm gives it one more. The number of
+rows is compared with the manifest: petastorm 0.13.1 silently lost some (docs/decisions/0019-petastorm-environment.md).
 """
 
 from collections.abc import Iterator

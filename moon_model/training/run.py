@@ -34,7 +34,7 @@ class ObjectiveBuilder(Protocol):
     Args:
         trainable: model and processor of the run.
         cache: features of the frozen tower; None without ``model.cache``.
-        seed: a seed of this process's own.
+        seed: seed of this process.
         pool: threads that prepare examples.
         keep_photos: as ``run.keep_photos``.
     """
@@ -79,7 +79,7 @@ def run_training(
     trainable = TrainableModel.load(config.model)
     trainable.model.to(accelerator.device)
     with ExitStack() as stack:
-        # 2. What stays open during the run: bypassed parts of the model, cached features, threads.
+        # 2. Resources of the run: bypassed parts of the model, cached features, threads.
         if config.model.bypass_layers:
             stack.enter_context(bypass_decoder_layers(trainable.model))
         cache = _open_feature_cache(config, trainable, rank, stack)
@@ -103,7 +103,7 @@ def run_training(
 
 
 def _save(config: TrainingConfig, trainable: TrainableModel, accelerator: Accelerator) -> Path:
-    """Save the trained model by one process, and return its folder when all may read it."""
+    """Save the trained model in one process, and return its folder when all processes may read it."""
     folder = config.run.out / MODEL_FOLDER
     if accelerator.is_main_process:
         trainable.save(folder)
@@ -134,7 +134,7 @@ def open_pairs(data: DataSection, *, rank: int = 0, ranks: int = 1, seed: int = 
 
 
 def _resolve_reader(config: TrainingConfig) -> TrainingConfig:
-    """Replace the reader "auto" by the reader of this environment, because a checkpoint must name the order it used."""
+    """Replace the reader "auto" by this environment's reader, because a checkpoint must record which reader it used."""
     if config.data is None or config.data.reader != "auto":
         return config
     reader = "petastorm" if importlib.util.find_spec("petastorm") else "arrow"

@@ -85,7 +85,7 @@ def has_identical_experts(model: MoonModel) -> bool:
 
 
 def bypass_decoder_layers(model: MoonModel) -> AbstractContextManager[None]:
-    """Pool the embedded tokens without the decoder's layers within the block; the layers are restored afterwards."""
+    """Return a context in which embedded tokens are pooled without the decoder's layers; then these are restored."""
     return replace_module(model.backbone.decoder, "layers", nn.ModuleList())
 
 
@@ -114,7 +114,7 @@ def _amplify(model: MoonModel, factor: float) -> None:
 def _require_gradients(
     model: MoonModel, setting: str, find: Callable[[str, str], Any], patterns: Sequence[str], *, required: bool
 ) -> None:
-    """Train, or freeze, the parameters in whose names ``find`` (of ``re``) finds one of the setting's patterns."""
+    """Train, or freeze, the parameters whose names match one of the setting's patterns by ``find`` (of ``re``)."""
     for pattern in patterns:
         matching = [parameter for name, parameter in model.named_parameters() if find(pattern, name)]
         if not matching:

@@ -133,7 +133,7 @@ class Trainer:
             values |= {f"{name}/{key}": float(value) for key, value in scalars.items()}
             total += objective.weight * loss
             total_balance += balance
-        # 2. Stop before the weights are damaged.
+        # 2. Stop before a loss that is not finite changes the weights.
         if not math.isfinite(total + total_balance):
             raise TrainingError(
                 f"the loss is {total + total_balance} at step {step + 1}; resume from the last checkpoint with a lower "
@@ -197,7 +197,7 @@ class Trainer:
         return torch.cat(embeddings), torch.stack(balance).mean() * self.model.config.router_aux_loss_coef
 
     def _average_gradients(self) -> None:
-        """Replace each gradient by its mean over all processes; a parameter that one of them did not use counts 0."""
+        """Replace each gradient by its mean over all processes; a process that did not use a parameter counts as 0."""
         if self.accelerator.num_processes == 1:
             return
         for parameter in self._get_trained_parameters():

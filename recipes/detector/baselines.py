@@ -1,4 +1,4 @@
-"""Baselines for the detector: a crop of the middle, and classical saliency."""
+"""Baselines for the detector: a centre crop, and classical saliency."""
 
 import numpy as np
 from PIL import Image

@@ -33,7 +33,7 @@ class BoxedPhoto:
 def list_fridges(folder: Path, held_out: bool) -> list[BoxedPhoto]:
     """Return the photos of ``product_boxes``: the first 14 by number are for training, the last 6 for evaluation.
 
-    Every product is labelled as a core product, because none of them dominates.
+    Every product is labelled as a core product, because none of them is dominant.
     """
     photos = sorted(folder.glob("*.jpg"), key=lambda path: int(path.stem))
     chosen = photos[-HELD_OUT_FRIDGES:] if held_out else photos[:-HELD_OUT_FRIDGES]
@@ -64,11 +64,11 @@ def list_catalogue_photos(folder: Path) -> list[BoxedPhoto]:
 
 
 def list_reviewed_photos(data: Path, held_out: bool) -> list[BoxedPhoto]:
-    """Return real photos of one dominant product (clothes worn or laid out, groceries in a hand), and of heaps.
+    """Return real photos of one dominant product (clothes worn or laid out, groceries in a hand) and heaps of fruit.
 
     An earlier detector proposed the boxes, a colour model of product and background tightened them, and a person
     checked each of them. Wrong boxes were drawn again, with an error of about 3% of a side, or left out of training.
-    Difficult photos stay in the evaluation. Heaps of fruit (training only) have no labels: the right answer is the
+    Difficult photos stay in the evaluation. Heaps of fruit (training only) have no labels: the correct region is the
     whole photo.
 
     Args:

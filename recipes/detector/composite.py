@@ -1,7 +1,7 @@
-"""Composes training photos: products pasted onto backgrounds in many ways, so that no trace shows where.
+"""Composes training photos: products pasted onto backgrounds in many ways, so that edges do not reveal the product.
 
 The first label is the *core product*: the largest one, not covered by others, usually near the middle. Smaller products
-next to it are labelled with half its dominance, so that the network proposes them but ranks them lower.
+next to it have labels with half its dominance, so that the network proposes them but ranks them lower.
 """
 
 import io
@@ -43,7 +43,7 @@ def paste_scene(
         return _paste_product(background, rng.choice(cutouts), area, (rng.uniform(0, 1), rng.uniform(0, 1)), rng)
 
     core_area = min(0.9, max(0.05, rng.lognormvariate(-1.35, 0.7)))
-    # 1. Patches that are pasted but are no products.
+    # 1. Pasted patches that are not products.
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
         _paste_decoy(background, rng)
     # 2. Smaller products behind the core product.

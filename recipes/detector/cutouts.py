@@ -30,8 +30,8 @@ def cut_out(photo: Image.Image, convex: bool = False) -> Image.Image | None:
 
     Args:
         photo: RGB, a product on a bright background; it is scaled to ``WORKING_SIZE`` pixels.
-        convex: whether the product is known to be convex (a carton), so that a white face on a white background is
-            part of it.
+        convex: whether the product is known to be convex (a carton). If True, its white sides on a white background
+            belong to it.
 
     Returns:
         RGBA, cropped to the product; None if no product is found.
@@ -70,7 +70,7 @@ def find_product_mask(photo: Image.Image, min_part: float = 0.2) -> Mask:
         return np.zeros(distance.shape, bool)
     # 3. The border follows the gradient. Then parts and holes are cleaned.
     product = ndimage.watershed_ift(np.clip(gradient * 6, 0, 255).astype(np.uint8), markers) == 2
-    # The opening is vertical: remains of a shadow are flat and wide, straps and poles are not.
+    # A vertical opening: it removes remains of shadows, which are flat and wide, but not straps and poles.
     product = ndimage.binary_opening(product, np.ones((7, 1), bool))
     return _fill(_large_parts(product, min_part), distance)
 
@@ -160,7 +160,7 @@ def load_iconic_cutouts(folder: Path, held_out: bool) -> list[Image.Image]:
 
 
 def draw_procedural_cutouts(count: int, seed: int) -> list[Image.Image]:
-    """Return products drawn by the demo shop; they have kinds, patterns and colours that the photos lack."""
+    """Return products drawn by the demo shop, with types, patterns and colours that the photos do not have."""
     world = DemoWorld(seed=seed)
     drawn = (draw_product(world.get_product(i), np.random.default_rng((seed, i)), 220) for i in range(count))
     return [picture.crop(picture.getchannel("A").getbbox()) for picture in drawn]

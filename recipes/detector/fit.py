@@ -30,8 +30,8 @@ class FitConfig:
 
     Attributes:
         epochs: number of epochs.
-        coarse_epochs: number of first epochs with photos scaled down to ``coarse_size``. They take less than half the
-            time of the others and give most of the quality.
+        coarse_epochs: number of first epochs, in which photos are scaled down to ``coarse_size``. They take less than
+            half the time of the others and give most of the quality.
         coarse_size: side of the input in pixels in these epochs, a multiple of 32.
         batch_size: samples per step.
         head_rate: peak learning rate of neck and head, which have random start values.

@@ -1,4 +1,4 @@
-"""The loss of the detector: the score of a cell is dominance × IoU of its box, the box is the product's.
+"""The loss of the detector. Targets of a cell: the product's box, and as score the dominance × the IoU of its own box.
 
 Shapes: B photos, K label rows, cells = height · width of the grid.
 """
@@ -10,13 +10,13 @@ from torch.nn import functional
 from recipes.detector.network import compute_cell_centres
 
 MIDDLE = 0.35
-"""A cell belongs to a product if it is within this share of the box's half sides around its centre."""
+"""A cell belongs to a product if its centre is within this share of the box's half sides around the box's centre."""
 
 BOX_WEIGHT = 2.0
 
 
 def assign_cells(labels: Tensor, height: int, width: int) -> Tensor:
-    """Return the product that each cell of a grid has to find.
+    """Return the target product of each cell of a grid.
 
     Args:
         labels: [B, K, 5], x0 y0 x1 y1 dominance; rows of dominance 0 are empty.
@@ -25,7 +25,7 @@ def assign_cells(labels: Tensor, height: int, width: int) -> Tensor:
 
     Returns:
         Index of a label row for each cell, [B, cells]; -1 for background. Where the middles of products overlap, the
-        more dominant product is chosen, then the smaller one. A product smaller than a cell has the cell of its centre.
+        more dominant product is chosen, then the smaller one. One smaller than a cell gets the cell of its centre.
     """
     centres = compute_cell_centres(height, width, labels.device)  # [cells, 2]
     middle = (labels[..., :2] + labels[..., 2:4]) / 2

@@ -1,8 +1,8 @@
 """Held-out composites for evaluation, made by another method than the training photos.
 
-Other products (eshop's even ids, a third of grocery's iconic photos), other backgrounds (held-out clothing photos,
-grocery's ``val``) and another paste: multi-band blending (Burt and Adelson, 1983), which blends each frequency band
-with its own mask instead of along one edge.
+They have other products (eshop's even ids, a third of grocery's iconic photos), other backgrounds (held-out clothing
+photos, grocery's ``val``) and another way of pasting: multi-band blending (Burt and Adelson, 1983), which blends each
+frequency band with its own mask instead of along one edge.
 """
 
 from dataclasses import dataclass

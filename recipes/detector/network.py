@@ -1,4 +1,4 @@
-"""Network of the product detector: the front of EfficientNet-Lite0, a small neck, one box and one score per cell.
+"""Network of the product detector: first blocks of EfficientNet-Lite0, a small neck, one box and one score per cell.
 
 Every cell of a grid with stride 8 whose centre is in the middle of a product predicts the distances to the product's
 four sides and the score of that box: its expected IoU, times how much this product dominates the photo. There are no
@@ -20,20 +20,20 @@ from torch.nn import functional
 from moon_model.backbones.compact import LITE0_STEM, SameConv, build_lite0_blocks, convert_lite0_state_dict
 
 TRUNK_BLOCKS = 13
-"""Blocks of EfficientNet-Lite0 that are used. The last three (1.6 M of 3.4 M weights) are left out: at this input size
-a cell of the 13th block already sees the whole photo."""
+"""Blocks of EfficientNet-Lite0 that are used. The last three (1.6 M of 3.4 M weights) are left out, because at this
+input size the receptive field of the 13th block already covers the whole photo."""
 NECK_INPUTS = {4: 40, 10: 112, 12: 192}
 """Blocks that the neck reads, with their channels: strides 8, 16 and 32."""
 
 STRIDE = 8
 """Pixels of the photo along a side of a cell."""
 BOX_UNIT = 24.0
-"""Cells in the unit of the predicted distances, which makes the unit the whole side at 192 pixels. So photos may be
-small in training (where a convolution sees a product in fewer cells, too) and large in use."""
+"""Cells in the unit of the predicted distances: at 192 pixels the unit is the whole side. Photos may therefore be
+smaller in training, where a product covers fewer cells, than in use."""
 
 FROZEN_BLOCKS = 5
-"""First blocks, whose ImageNet weights are not trained: edges and colours need no composites, and the paste edges of
-composites must not change them."""
+"""First blocks, whose ImageNet weights are frozen: they detect edges and colours, and the paste edges of composites
+must not change them."""
 
 
 class Trunk(nn.Module):
@@ -73,7 +73,7 @@ def _output(inputs: int, outputs: int, bias: float) -> nn.Conv2d:
 
 
 class ProductNet(nn.Module):
-    """Photo in, one scored box per cell out.
+    """The network: maps a photo to one scored box per cell.
 
     Args:
         width: channels of neck and head.
@@ -89,7 +89,7 @@ class ProductNet(nn.Module):
         self.coarse = _separable(width, width)
         self.middle = _separable(width, width)
         self.fine = nn.Sequential(_separable(width, width), _separable(width, width))
-        # At first nearly every cell is background, and a product's half side a third of 192 pixels.
+        # Start values: nearly every cell is background, and the half side of a product is a third of 192 pixels.
         self.score = nn.Sequential(_separable(width, width), _output(width, 1, bias=-4.0))
         self.sides = nn.Sequential(_separable(width, width), _output(width, 4, bias=-1.0))
 

@@ -1,7 +1,7 @@
 """Training samples for the detector, one at a time or rendered into files for training.
 
-Rendering a composite takes longer than a training step. So samples are rendered once, scaled to the input of the
-network, into one uint8 file; training mirrors and recolours them at every epoch.
+Rendering a composite takes longer than a training step. Therefore samples are rendered once, scaled to the network's
+input size, into one uint8 file; training mirrors and recolours them in every epoch.
 """
 
 import json

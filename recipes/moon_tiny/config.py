@@ -9,7 +9,7 @@ from moon_model.training.config import Section, TrainingConfig
 
 
 class TeacherSection(Section):
-    """Objectives in addition to purchases (docs/decisions/0025-distillation-targets.md).
+    """Settings of the objectives in addition to purchases (docs/decisions/0025-distillation-targets.md).
 
     Attributes:
         corpora: folder that ``recipes.moon_tiny.corpora`` wrote.
@@ -39,7 +39,7 @@ class TeacherSection(Section):
 
 
 class DistillationConfig(TrainingConfig):
-    """All settings of a training stage. Without ``data`` it distils only, as moon-tiny's first stage does."""
+    """All settings of a training stage. Without ``data`` the stage only distils, like moon-tiny's first stage."""
 
     changeable: ClassVar[frozenset[str]] = TrainingConfig.changeable | {"teachers.corpora"}
 

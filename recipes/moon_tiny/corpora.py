@@ -1,8 +1,8 @@
 """The corpora for distillation: ``python -m recipes.moon_tiny.corpora --out var/train/corpora …``.
 
-Composed texts with all-MiniLM-L6-v2's vectors, and photos with captions and with the core region that the product
-detector finds. The photos are those of the demo shop (train seeds, drawn into the folder) and, where given, of
-grocery's TRAIN list and of clothing. Grocery's val list and eshop are used for measuring only.
+They contain composed texts with all-MiniLM-L6-v2's vectors, and photos with captions and the core region that the
+product detector finds. The photos are those of the demo shop (train seeds, drawn into the folder) and, where given, of
+grocery's TRAIN list and of clothing. Grocery's val list and eshop are used for evaluation only.
 """
 
 import json
@@ -51,8 +51,7 @@ _CHUNK = 16
 """Photos per task of the process pool."""
 
 DEMO_PRODUCTS = 12_000
-"""Number of demo products. With 1,500 the model memorised the colours of products; with eight times as many it did
-not."""
+"""Number of demo products. With 1,500 the model memorised the colours of products; with 12,000 it did not."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def iter_demo_photos(folder: Path, products: int) -> Iterator[CaptionedImage]:
     """
     identities: dict[tuple[str, str, str], int] = {}
     for product, path in _iter_demo_files(folder, products):
-        facts = (product.type, product.colour, product.pattern)  # what texts can distinguish
+        facts = (product.type, product.colour, product.pattern)  # the facts that texts can distinguish
         identity = identities.setdefault(facts, len(identities))
         captions = write_demo_captions(product, np.random.default_rng((product.looks[0], product.index, 11)))
         yield CaptionedImage(identity, path, captions, is_drawn=True)

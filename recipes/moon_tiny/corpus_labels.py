@@ -15,10 +15,10 @@ from moon_model.product import Product
 from recipes.moon_tiny.labels import LABELLED_FILE, LABELS_FILE
 
 MASKED_TEXT_INTERVAL = 2
-"""One in this number of demo products keeps its texts, with the words of the facet masked."""
+"""One of this number of demo products keeps its texts, with the words of the facet masked."""
 
 LabelRow = tuple[str, str, dict[str, Any]]
-"""Facet, label, and the product in the form of training pairs."""
+"""Facet, label, and the product in the JSON form of training pairs."""
 
 
 def build_label_texts(grocery: Path | None, clothing: Path | None) -> dict[str, dict[str, tuple[str, ...]]]:

@@ -1,7 +1,7 @@
-"""Composed product descriptions of one to four sentences, as real catalogues have them.
+"""Composes product descriptions of one to four sentences, similar to those of real catalogues.
 
-A department's features are put into sentences that any shop might write, so that the model learns which few of sixty
-words say what the product is.
+They put a department's features into general shop sentences, so that the model learns which few of about sixty words
+describe the product.
 """
 
 from collections.abc import Mapping, Sequence

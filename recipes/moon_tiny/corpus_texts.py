@@ -36,7 +36,7 @@ def compose_texts(count: int, seed: int = 0) -> list[Product]:
 def read_vocabulary_words(wheels: Path) -> list[Product]:
     """Return the words that SmolLM2's whole vocabulary has a token for, in alphabetical order.
 
-    moon-tiny's vocabulary keeps a quarter of these tokens. It must understand the other words from their pieces.
+    moon-tiny's vocabulary keeps a quarter of these tokens; the model reads the other words as several shorter tokens.
     """
     words = {
         token.removeprefix("Ġ").lower()
@@ -47,7 +47,7 @@ def read_vocabulary_words(wheels: Path) -> list[Product]:
 
 
 def draw_word_groups(words: Sequence[Product], count: int, seed: int = 0) -> list[Product]:
-    """Return ``count`` texts of two or three random words, so that a text means more than its first word."""
+    """Return ``count`` texts of two or three random words, so that models read more than the first word."""
     rng = np.random.default_rng((seed, 9))
     sizes = rng.integers(2, 4, size=count)
     return [Product("", " ".join(words[row].title for row in rng.integers(len(words), size=size))) for size in sizes]
@@ -57,7 +57,7 @@ def _compose(department_name: str, noun: str, rng: np.random.Generator) -> Produ
     """Return one text about a noun. The order of the draws is part of the recipe: changing it changes every text."""
     vocabulary = read_vocabulary()
     department = vocabulary.departments[department_name]
-    # 1. The facts.
+    # 1. The facts of the product.
     lists = {"colour": vocabulary.colours, "pattern": vocabulary.patterns, "material": department.kinds}
     lists |= {"phrase": department.phrases, "adjective": vocabulary.adjectives, "audience": vocabulary.audiences}
     slots = {name: str(rng.choice(words)) for name, words in lists.items()}
@@ -65,7 +65,7 @@ def _compose(department_name: str, noun: str, rng: np.random.Generator) -> Produ
     slots["name"] = draw_model_name(rng)
     slots |= {"noun": noun, "department": department_name.replace("/", " / ")}
     title = str(rng.choice(vocabulary.titles)).format(**slots)
-    # 2. What a record would show of them.
+    # 2. The attributes that a record would have.
     kind = rng.random()
     facts = ("colour", "pattern", "material", "brand")
     attributes = {name: slots[name] for name in facts if rng.random() < ATTRIBUTE_PROB}

@@ -16,8 +16,8 @@ class Department:
     Attributes:
         nouns: what it sells.
         kinds: materials or kinds.
-        phrases: what titles put behind the noun.
-        features: what descriptions praise.
+        phrases: phrases that titles put after the noun.
+        features: features that descriptions mention.
     """
 
     nouns: tuple[str, ...]
@@ -34,7 +34,7 @@ class Vocabulary:
         departments: by category path ("Women/Clothing").
         colours, patterns, adjectives, audiences: words that fit every department.
         brand_syllables: two of them make an invented brand.
-        model_names: words of which model names consist.
+        model_names: words for model names.
         titles, labels, sentences: templates in ``str.format`` syntax.
     """
 

@@ -1,9 +1,9 @@
 """Computes target vectors for distillation: the joint space of both teachers, and texts and photos in it.
 
 The first 384 dimensions of the space are all-MiniLM-L6-v2's, the next ones are principal axes of EfficientNet-Lite0's
-features and colours. The target of a text is its text vector. The target of a product is its text vector joined with
-its visual vector, each of length 1, so that the cosine of two products is the mean of the teachers' cosines. A photo
-without text has the same target, so that the model learns to predict the text half. The targets preserve all
+features and colours. The target of a text is its text vector. The target of a product is its text vector concatenated
+with its visual vector, each of length 1, so that the cosine of two products is the mean of the teachers' cosines. A
+photo without text has the same target, so that the model learns to predict the text half. The targets preserve all
 distances of the teachers: a model that reaches them has the teachers' neighbours. The target of an example does not
 depend on the size of the batch. The method is ours, not the paper's (docs/decisions/0025-distillation-targets.md).
 

@@ -1,9 +1,9 @@
 """An auxiliary objective: products are classified among the label texts of a facet (type, colour, pattern, …).
 
-Alignment (``teachers.py``) contrasts photos with whole captions of the same batch. That does not work for a single
-word such as "red", which is true for many photos of a batch. Here each product is compared with the texts of all
-labels of its facet. Half of the demo products keep their texts, in which the words of the facet are masked, as in the
-benchmark. The objective is ours, not the paper's.
+Alignment (``teachers.py``) contrasts photos with whole captions of the same batch. That fails for a single word such as
+"red", which fits many photos of a batch. Here each product is compared with the texts of all labels of its facet. Half
+of the demo products keep their texts, in which the words of the facet are masked, as in the benchmark. The objective is
+ours, not the paper's.
 """
 
 import json

@@ -83,7 +83,7 @@ def run_training_stage(config: DistillationConfig) -> Path:
 
 
 def check_training_stages(stages: Sequence[DistillationConfig]) -> None:
-    """Check before hours are spent that each stage starts from the one before and that all pairs exist.
+    """Check, before hours of training, that each stage starts from the stage before it and that all pairs exist.
 
     Raises:
         ConfigError: the stages do not fit together.
@@ -107,8 +107,8 @@ def store_model(model_folder: Path, out: Path, made: str, results: str = "") -> 
     Args:
         model_folder: folder of the trained model.
         out: folder to write, such as ``checkpoints/moon-tiny``.
-        made: text of the card about the training.
-        results: Markdown of the card with measurements.
+        made: the card's text about the training.
+        results: the card's measurements, Markdown.
     """
     from moon_model.model_card import write_model_card  # noqa: PLC0415  # jinja2 is in .venv alone
 
@@ -120,7 +120,7 @@ def store_model(model_folder: Path, out: Path, made: str, results: str = "") -> 
 
 
 def describe_stages(stages: Sequence[DistillationConfig]) -> str:
-    """Return a text for the card: steps, time and final losses of each stage, and the hardware."""
+    """Return the card's text about the training: steps, time and final losses of each stage, and the hardware."""
     parts: list[str] = []
     for number, config in enumerate(stages, start=1):
         curve = read_curve(config.run.out / METRICS_FILE)

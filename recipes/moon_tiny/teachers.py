@@ -1,7 +1,7 @@
-"""The distillation objectives: texts and photos towards the teachers' vectors, photos towards their captions.
+"""The distillation objectives: texts and photos are trained towards the teachers' vectors, photos towards captions.
 
 Stage 1: distil two frozen teachers (text and image) before contrastive training on purchases. A small model that is
-trained only on the purchases of one shop loses what its pretrained parts can do. With lower weights the same losses
+trained only on one shop's purchases loses the knowledge of its pretrained parts. With lower weights the same losses
 regularise the later stages. The method is ours, not the paper's (docs/decisions/0025-distillation-targets.md).
 """
 
@@ -45,14 +45,14 @@ PHOTOS_FILE = "photos.jsonl"
 CAPTION_VECTORS_FILE = "said.npy"
 
 NEIGHBOUR_RUN = 4
-"""Number of neighbouring rows that are drawn together. Neighbours in the corpora are about similar things, so a batch
-contains near neighbours."""
+"""Number of neighbouring rows that are drawn together. Neighbouring rows have similar content, so a batch contains near
+neighbours."""
 
 NO_TEXT_PROB = 0.5
 """Probability that a photo is shown without text."""
 RANDOM_TEXT_PROB = 0.3
-"""Probability that a photo is shown with a random text of the corpora. The target then has the random text's vector:
-the model must follow the text rather than what the photo suggests."""
+"""Probability that a photo is shown with a random text of the corpora. The target then has the random text's vector,
+so the model must use the text and not only the photo."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class _CorporaObjective(Objective):
 
 
 class TextDistillation(_CorporaObjective):
-    """Moves the embeddings of texts to the text teacher's vectors."""
+    """Objective that trains embeddings of texts towards the text teacher's vectors."""
 
     name = "text_anchors"
 
@@ -159,7 +159,7 @@ class TextDistillation(_CorporaObjective):
 
 
 class PhotoDistillation(_CorporaObjective):
-    """Moves the embeddings of photos, with or without text, to the joined vectors of both teachers."""
+    """Objective that trains embeddings of photos, with or without text, towards both teachers' concatenated vectors."""
 
     name = "photo_anchors"
 
@@ -211,7 +211,7 @@ class PhotoDistillation(_CorporaObjective):
 
 
 class PhotoTextAlignment(_CorporaObjective):
-    """Contrasts photos with their captions, in both directions."""
+    """Objective that contrasts photos with their captions, in both directions."""
 
     name = "alignment"
 

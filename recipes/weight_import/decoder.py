@@ -1,9 +1,9 @@
-"""moon-tiny's decoder cut from SmolLM2: fewer token rows, layers and FFN channels, in the space of the text teacher.
+"""moon-tiny's decoder, cut from SmolLM2: fewer token rows, layers and FFN channels, in the text teacher's space.
 
 The row of a token is all-MiniLM-L6-v2's vector of the token's text, so the mean of a title's rows is a usable text
-vector before training (as in Model2Vec). SmolLM2's layers work in another space: two ridge regressions between its
-rows and the new ones give the linear maps that carry the layers over. At first the layers' outputs are small. All
-steps are in closed form; training starts from the result.
+vector before training (as in Model2Vec). SmolLM2's layers use another hidden space: two ridge regressions between its
+rows and the new rows give the linear maps that convert the layers' weights. The layers' outputs are scaled to be small
+at first. All steps have closed forms; training starts from the result.
 
 Shape suffixes: R token rows, D hidden dimensions, I FFN channels.
 """
@@ -21,7 +21,7 @@ from moon_model.modeling_moon import MoonModel
 from moon_model.tokenization import SEPARATOR_ID, SPECIAL_TOKENS, START_ID
 
 CONTENT_NORM = 0.8
-"""Length of a token row in the dimensions of the text teacher; the last dimension fills it up to 1."""
+"""Length of a token row in the text teacher's dimensions; the last dimension brings the length of the row to 1."""
 INITIAL_OUTPUT_SCALE = 0.1
 """RMS of a layer's initial output relative to its input."""
 
@@ -85,8 +85,8 @@ class LinearMap:
     """The linear maps between SmolLM2's hidden space (old) and moon-tiny's (new).
 
     Attributes:
-        read: old = read @ new, for normalised states; for weights that read the hidden states, float32 [D, D].
-        write: new = write @ old; for weights that write to the hidden states, float32 [D, D].
+        read: float32 [D, D], old = read @ new for normalised states; for weights that read the hidden states.
+        write: float32 [D, D], new = write @ old; for weights that write to the hidden states.
     """
 
     read: Tensor
@@ -124,8 +124,8 @@ def solve_ridge(inputs: Tensor, targets: Tensor, ridge: float) -> Tensor:
 def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, linear_map: LinearMap) -> None:
     """Fill a compact model's decoder with token rows and SmolLM2's first layers.
 
-    The FFNs are cut to the configured width. The weights of norms are multiplied into the matrices behind them, so
-    that norms only divide by the length and the hidden space may be changed.
+    The FFNs are cut to the configured width. The weights of norms are multiplied into the matrices after them, so that
+    norms only divide by the RMS and the hidden space may be changed.
 
     Args:
         model: compact model.
@@ -157,7 +157,7 @@ def fill_decoder(model: MoonModel, weights: Mapping[str, Tensor], rows: Tensor, 
         else:
             for name, value in (("gate_proj", gate_id), ("up_proj", up_id), ("down_proj", down_di)):
                 getattr(layer.mlp, name).weight.copy_(value)
-        # 5. The norms' weights are in the matrices now.
+        # 5. Set the norms' weights to 1: they are now part of the matrices.
         for norm in (layer.input_layernorm, layer.post_attention_layernorm):
             norm.weight.fill_(1.0)
     # 6. The final norm removes the last dimension from the output.

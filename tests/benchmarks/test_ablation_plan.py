@@ -1,4 +1,4 @@
-"""The ablation's variants: each is one change, and all of them are what the configuration knows."""
+"""Tests of the ablation's variants: each changes one setting, and the configuration accepts all of them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The ablation's start: the first stage in fewer dimensions, the same for every variant but for what is meant."""
+"""Tests of the ablation's start model: the first stage in fewer dimensions, equal but for each variant's change."""
 
 import pytest
 import torch

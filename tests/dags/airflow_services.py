@@ -1,6 +1,6 @@
 """Starts Airflow as on a server: scheduler, dag-processor, triggerer and api-server, each in its own process group.
 
-``airflow standalone`` leaves its children running after SIGTERM. Here every process group gets SIGTERM, then SIGKILL.
+``airflow standalone`` leaves its child processes running after SIGTERM. Every process group gets SIGTERM, then SIGKILL.
 """
 
 import json

@@ -23,7 +23,7 @@ def webhook() -> Iterator[tuple[int, list[tuple[str | None, Any]]]]:
             self.end_headers()
 
         def log_message(self, *arguments: Any) -> None:
-            """Log nothing: the test's output stays clean."""
+            """Log nothing."""
 
     with _serve(HTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield server.server_port, received

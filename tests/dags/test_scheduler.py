@@ -1,8 +1,8 @@
 """Tests the DAGs on a real scheduler: four services, LocalExecutor, Postgres, Spark submits, a lake and a collection.
 
 The tests share one shop and run in this order: a task that is killed and retried; a scheduled run; a backfill of three
-dates during a run that was started over REST; three earlier dates, backwards; another model, approved over REST. Spark
-submits of the backfills are recorded and not run: ``tests/scenarios/test_backfill_nights.py`` tests what they do.
+dates during a run that was started over REST; three earlier dates in reverse order; another model, approved over REST.
+Spark submits of the backfills are recorded and not run: ``tests/scenarios/test_backfill_nights.py`` tests their effect.
 """
 
 import json

@@ -33,7 +33,7 @@ def seed() -> "Callable[..., None]":
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random compact MOON of hidden size 32 that reads bytes as tokens: loads in a second, encodes at once."""
+    """A random compact MOON of hidden size 32 that reads bytes as tokens; it loads in a second and encodes quickly."""
     import torch
 
     from moon_model.configuration_moon import CompactConfig, MoonConfig
@@ -86,9 +86,9 @@ def photo() -> "Callable[..., bytes]":
 def planned_night(
     make_night: "Callable[..., RunContext]", seed: "Callable[..., None]", tiny_checkpoint: Path, tmp_path: Path
 ) -> "Callable[..., tuple[RunContext, Plan]]":
-    """A night between plan and detect: ``planned_night({"id": ["a.jpg"]}, unchanged=…, run_id=…)``.
+    """A run after plan and before detect: ``planned_night({"id": ["a.jpg"]}, unchanged=…, run_id=…)``.
 
-    Images are names in ``tmp_path / "images"``; every id is new tonight unless it is in ``unchanged``.
+    Images are names in ``tmp_path / "images"``; every id is new in this run unless it is in ``unchanged``.
     """
     from jobs.state.model_registry import describe_checkpoint, register_model
     from jobs.state.plan_record import Plan, PlanCounts, commit_plan_header
@@ -135,7 +135,7 @@ def planned_night(
 
 @pytest.fixture
 def shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.MonkeyPatch, milvus: str) -> "ServingShop":
-    """A shop whose nights are ready to be served, on each kind of Milvus."""
+    """A shop whose runs are ready to be served, on each kind of Milvus."""
     from tests.jobs.serving_shop import ServingShop
 
     return ServingShop(make_night, monkeypatch, milvus=milvus)
@@ -143,7 +143,7 @@ def shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def lite_shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.MonkeyPatch) -> "ServingShop":
-    """A shop whose nights are ready to be served, on Milvus Lite only."""
+    """A shop whose runs are ready to be served, on Milvus Lite only."""
     from tests.jobs.serving_shop import ServingShop
 
     return ServingShop(make_night, monkeypatch)

@@ -1,6 +1,6 @@
-"""A shop without a model: its nights are validated, planned and "encoded" in the lake, ready for the serving stages.
+"""A shop without a model: its runs are validated, planned and "encoded" in the lake, ready for the serving stages.
 
-Everything is the real thing, except that a product's vector is drawn from its content hash.
+All parts are real, except that a product's vector is drawn from its content hash.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ SHOP_MODEL_VERSION = "ab12" * 16
 
 @dataclass(frozen=True)
 class ShopItem:
-    """A product as the shop delivers it tonight."""
+    """A product as the shop delivers it in this run."""
 
     id: str
     title: str = "Red mug"
@@ -65,11 +65,11 @@ def make_vector(item_hash: str) -> NDArray[np.float32]:
 
 
 class ServingShop:
-    """Nights on one lake and one Milvus.
+    """Runs on one lake and one Milvus.
 
     Args:
         make_night: the fixture.
-        monkeypatch: replaces what would read a checkpoint's files.
+        monkeypatch: replaces functions that would read a checkpoint's files.
     """
 
     def __init__(self, make_night: Callable[..., RunContext], monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
@@ -103,7 +103,7 @@ class ServingShop:
         partial: Iterable[str] = (),
         **options: Any,
     ) -> RunContext:
-        """Return a night that is ready for upsert.
+        """Return a run that is ready for upsert.
 
         Args:
             date: ISO date.
@@ -144,7 +144,7 @@ class ServingShop:
         commit_rows(context.lake, "products", good, day, f"validate/{number}")
 
     def _plan(self, context: RunContext, rows: list[ShopItem], refused: set[str]) -> None:
-        """Freeze what `jobs.stages.plan` would, compared in Python: its Spark jobs have tests of their own."""
+        """Freeze the plan of `jobs.stages.plan`, computed in Python; the stage's Spark jobs have tests of their own."""
         register_model(context.lake, self.model)
         draft = self._draft(context)
         if context.lake.is_committed("plans", f"plan/{draft.run_id}"):
@@ -252,7 +252,7 @@ class ServingShop:
 
 
 def build_expected_rows(rows: Iterable[ShopItem], date: str) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:
-    """Return what Milvus must hold of products that one night served."""
+    """Return the rows that Milvus must hold of products that one run served."""
     return {
         item.id: (item.content_hash, date, item.title, tuple(make_vector(item.content_hash).tolist())) for item in rows
     }

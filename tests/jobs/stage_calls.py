@@ -1,4 +1,4 @@
-"""Stages that work on a plan, as functions of a context: the runner resolves the plan, as in a run."""
+"""Stages that need a plan, as functions of a context only: the runner resolves the plan, as in a run."""
 
 from jobs.stages.runner import run_stage
 from jobs.state.plan_record import Plan

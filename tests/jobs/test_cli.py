@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, real messages."""
+"""Tests of the command line with real processes and real messages."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Every expected failure is a MoonError, so that the command line shows its message alone."""
+"""Tests that every expected failure is a MoonError, so that the command line shows only its message."""
 
 import inspect
 import re

@@ -1,4 +1,4 @@
-"""Settings come from the environment, options win, secrets stay hidden."""
+"""Tests of settings: read from the environment, overridden by options, secrets hidden."""
 
 from datetime import UTC, datetime
 

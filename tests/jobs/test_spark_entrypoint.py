@@ -1,4 +1,4 @@
-"""The file that a DAG task submits, through the real spark-submit: what a retry depends on is the exit status."""
+"""Tests of the file that a DAG task submits, with the real spark-submit: retries depend on the exit status."""
 
 import os
 import subprocess

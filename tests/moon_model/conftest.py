@@ -1,4 +1,4 @@
-"""Tiny random models and products for the model's tests: seconds on one core, no file from outside."""
+"""Tiny random models and products for the model's tests; they take seconds on one core and need no files."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class TinyProduct:
 
 @dataclass
 class TinyWorld:
-    """Makes random products for one backbone and joins them to the batch that the model takes."""
+    """Makes random products for one backbone and joins them to a batch for the model."""
 
     config: MoonConfig
 

@@ -1,4 +1,4 @@
-"""The encoder that belongs to a collection, by what the collection says of itself."""
+"""Tests of choosing the encoder of a collection from the collection's properties."""
 
 from pathlib import Path
 from shutil import copytree

@@ -1,4 +1,4 @@
-"""The one pipeline: raw products in, vectors out, on the shipped moon-tiny."""
+"""Tests of the whole pipeline from raw products to vectors, on the shipped moon-tiny."""
 
 import io
 import logging
@@ -149,7 +149,7 @@ def test_only_the_first_images_are_looked_at(encoder: MoonEncoder) -> None:
 
 
 class HalfDetector:
-    """Finds the left half of everything; counts what it is shown."""
+    """Returns the left half of every image; counts the images."""
 
     version = "half"
 

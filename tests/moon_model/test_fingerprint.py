@@ -51,7 +51,7 @@ def draw_bag() -> Image.Image:
 
 
 def test_the_shipped_checkpoint_keeps_its_version() -> None:
-    """Collections are found by it: another version would refuse every query and encode every product again."""
+    """Collections are found by the version: with another one every query is refused and every product encoded again."""
     assert compute_detector_version() == SHIPPED_DETECTOR_VERSION
     assert compute_model_version() == SHIPPED_MODEL_VERSION
     assert combine_version(None, SHIPPED_DETECTOR_VERSION) == SHIPPED_MODEL_VERSION

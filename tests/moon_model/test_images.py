@@ -1,4 +1,4 @@
-"""Every kind of picture that a catalogue delivers, and every kind that it should not."""
+"""Tests of decoding: all kinds of images that catalogues deliver, and those that they should not deliver."""
 
 import io
 import pickle
@@ -45,7 +45,7 @@ def is_blue(pixel: tuple[int, int, int]) -> bool:
 
 
 def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size; its pixels are absent, so decoding it would fail and not merely be slow."""
+    """A PNG whose header has a size but which has no pixels, so that decoding it would fail."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

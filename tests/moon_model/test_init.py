@@ -1,4 +1,4 @@
-"""``import moon_model`` loads nothing heavy; its two names are there; checkpoints are found in three places."""
+"""Tests that ``import moon_model`` is fast, has its two names, and finds checkpoints in three places."""
 
 import subprocess
 import sys

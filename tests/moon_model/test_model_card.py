@@ -1,4 +1,4 @@
-"""The card tells what is in the folder."""
+"""Tests that the model card describes the files in the folder."""
 
 from collections.abc import Callable
 from pathlib import Path

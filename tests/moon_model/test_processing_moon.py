@@ -1,4 +1,4 @@
-"""From products to batches: reading order, segments, budgets, padding."""
+"""Tests from products to batches: reading order, segments, token budgets, padding."""
 
 import pickle
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def config(**fields: object) -> MoonConfig:
 
 
 def processor(**fields: object) -> MoonProcessor:
-    """A token a byte, so that counts can be read off the text; the leading space counts."""
+    """A tokenizer with one token per byte, so that the text gives the counts; the leading space counts."""
     return MoonProcessor(config(**fields), cut_vocabulary(BYTES, ROWS))
 
 

@@ -1,4 +1,4 @@
-"""What callers may write, and what becomes of it."""
+"""Tests of the accepted forms of a product's fields, and of their conversion."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Choosing device and number format."""
+"""Tests of the choice of device and dtype."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Cutting a BPE vocabulary: what is kept, and that no text is ever lost."""
+"""Tests of cutting a BPE vocabulary: the tokens that are kept, and that any text can be encoded and decoded."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Fixtures of the library's tests that the recipes use too."""
+"""Fixtures of the library's tests that the recipes' tests use too."""
 
 from tests.moon_model.conftest import tiny_qwen_config
 from tests.moon_model.detection.conftest import small_detector_dir, small_network

@@ -1,4 +1,4 @@
-"""Fixtures of the whole-night stories."""
+"""Fixtures of the tests with whole runs."""
 
 from collections.abc import Callable, Iterator
 

@@ -1,4 +1,4 @@
-"""Whole nights as a user runs them, and what they leave in the lake and in Milvus."""
+"""Runs whole dates as a user does, and reads the results in the lake and in Milvus."""
 
 import json
 import os
@@ -25,12 +25,12 @@ Row = tuple[Any, ...]
 
 
 BFLOAT16_COSINE = 0.999
-"""What the same product keeps when it is encoded in another company of products (in float32 it is 1e-5)."""
+"""Minimum cosine of a product's vectors when it is encoded in another batch (in float32 they differ by 1e-5)."""
 
 
 @dataclass
 class State:
-    """What counts after a night: row sets of the lake and of the collection, free of run ids and file names."""
+    """The result of a run: row sets of the lake and of the collection, without run ids and file names."""
 
     products: set[Row] = field(default_factory=set)
     quarantine: set[Row] = field(default_factory=set)
@@ -43,7 +43,7 @@ class State:
 
 
 def assert_same(one: State, other: State) -> None:
-    """Row sets are equal; so are vectors, up to what bfloat16 owes to other batches."""
+    """Check that row sets are equal, and vectors too, up to the error of bfloat16 in other batches."""
     assert one == other
     for mine, theirs in ((one.vectors, other.vectors), (one.embeddings, other.embeddings)):
         assert mine.keys() == theirs.keys()
@@ -52,7 +52,7 @@ def assert_same(one: State, other: State) -> None:
 
 
 def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> RunOutcome:
-    """Run every stage of a night in this process."""
+    """Run every stage of a date in this process."""
     lake = open_lake(settings)
     return run_stages(RunContext(spark, lake, settings, date, **options), NIGHTLY_STAGES)
 
@@ -85,7 +85,7 @@ def state_of(spark: SparkSession, settings: Settings, model_version: str) -> Sta
 def served_rows(settings: Settings, collection: str) -> dict[str, Row]:
     """Return what Milvus holds: id → (content hash, snapshot date, vector)."""
     with connect(settings) as client:
-        client.load_collection(collection)  # Milvus Lite opens with everything released
+        client.load_collection(collection)  # after Milvus Lite opens, no collection is loaded
         found = client.query(
             collection,
             filter='product_id != ""',

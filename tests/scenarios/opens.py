@@ -1,4 +1,4 @@
-"""Which files of a folder any process opens, as the kernel sees it (inotify): Spark's workers and the JVM too."""
+"""Lists the files of a folder that any process opens, by the kernel's inotify: Spark's workers and the JVM included."""
 
 import ctypes
 import os
@@ -12,13 +12,13 @@ HEAD = struct.Struct("iIII")
 
 
 class OpenedFiles:
-    """Names of the files opened since the watch began or they were last asked for."""
+    """Names of the files opened since the start or since the last call."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     def take(self) -> set[str]:
-        """Return the names, and begin anew."""
+        """Return the names and reset the list."""
         names = set()
         while events := self._read():
             at = 0

@@ -1,4 +1,4 @@
-"""Services that read through the alias while a story goes on, and what they saw."""
+"""Services that read through the alias during a test, and record their results."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ TEXT = "red mug"
 
 
 class Reader:
-    """Something done again and again in a thread until it is stopped; an exception ends it and is kept."""
+    """Repeats a function in a thread until it is stopped; an exception ends the thread and is stored."""
 
     def __init__(self, act: Callable[[], None]) -> None:
         self._act, self._stop = act, threading.Event()
@@ -35,7 +35,7 @@ class Reader:
             self.times += 1
 
     def stop(self) -> int:
-        """End it; return how often it read, and raise what went wrong."""
+        """Stop the thread; return the number of reads, or raise the stored exception."""
         self._stop.set()
         self._thread.join(60)
         if self.error:
@@ -45,7 +45,7 @@ class Reader:
 
 @dataclass
 class AliasReader:
-    """A service that asks the alias with one vector over one long-lived client.
+    """A service that queries the alias with one vector and one long-lived client.
 
     Attributes:
         versions: model versions of each answer's rows.
@@ -68,12 +68,12 @@ class AliasReader:
 
 @dataclass
 class Service:
-    """A service that searches with the encoder it has loaded, and takes the served one's when it is refused.
+    """A service that searches with its loaded encoder, and loads the served model's encoder when its own is refused.
 
     Attributes:
         encoders: by model version; the service starts with one of them.
         answers: model version of the encoder, product and score of each best hit.
-        refused: how often it was told that its encoder is another model.
+        refused: number of times that its encoder was refused.
     """
 
     settings: Settings
@@ -104,7 +104,7 @@ class Service:
 
 
 def wait_for(look: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until a look says yes."""
+    """Wait until a function returns True."""
     deadline = time.monotonic() + seconds
     while not look():
         assert time.monotonic() < deadline, f"no {what} within {seconds:.0f} s"

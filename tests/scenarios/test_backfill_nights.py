@@ -1,4 +1,4 @@
-"""A night was missed: backfill makes it after the fact and what is served stays as it is."""
+"""Tests of a backfill of a missed date: the date is processed and the served rows stay."""
 
 from dataclasses import replace
 from datetime import date

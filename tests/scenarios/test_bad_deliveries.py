@@ -1,4 +1,4 @@
-"""Deliveries and image stores that fail: nothing good leaves the collection, and the run says what it kept and why."""
+"""Tests of bad deliveries and failing image stores: no good row is deleted, and the run reports what it kept."""
 
 import json
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""A night by spark-submit on a standalone cluster of two workers with a GPU each, and what it leaves.
+"""Tests of a run by spark-submit on a standalone cluster of two workers with a GPU each, and of its results.
 
-Nothing of ours is installed where it runs: the driver works on an unpacked copy of what `scripts/pack_jobs.py`
-packs, the executors on what Spark ships them.
+Our code is not installed there: the driver runs from an unpacked archive of `scripts/pack_jobs.py`, the executors from
+the archives that Spark sends.
 
-The GPUs are invented by a discovery script: Spark schedules them like real ones, and torch, which cannot see
-them, computes on the CPU and says so. The night must leave what a local night leaves.
+The GPUs are simulated by a discovery script: Spark schedules them like real ones. torch does not find them, computes on
+the CPU and logs this. The run must have the same result as a local run.
 """
 
 import json
@@ -69,7 +69,7 @@ def local_night(spark: SparkSession, shop: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def submitted(cluster: Cluster, shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
-    """The settings of a night that went through spark-submit, and its event log."""
+    """The settings of a run by spark-submit, and its event log."""
     folder = tmp_path_factory.mktemp("submitted")
     settings = settings_in(folder, shop)
     python = bare_environment(folder / "environment")

@@ -1,4 +1,4 @@
-"""Two demo nights with rows broken on purpose: conservation holds, every reason occurs, all good rows are served."""
+"""Two dates of the demo shop with deliberately broken rows: all rows are accounted for, all good rows are served."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""101 real products: all encoded once, nothing touched when unchanged, exactly the changes afterwards."""
+"""101 real products: all are encoded once, nothing is done when nothing changed, later only the changes."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""A night killed in any stage and run again, or run twice at once, ends like one clean night."""
+"""A run that is killed in any stage and repeated, or run twice at once, has the result of one undisturbed run."""
 
 import shutil
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_night(spark: SparkSession, shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake and a collection after one clean night; copied, never changed."""
+    """A lake and a collection after one undisturbed run; copied, never changed."""
     folder = tmp_path_factory.mktemp("first")
     run_night(spark, settings_in(folder, shop), DAYS[0])
     return folder
@@ -33,7 +33,7 @@ def first_night(spark: SparkSession, shop: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def clean(spark: SparkSession, shop: Path, first_night: Path, tmp_path_factory: pytest.TempPathFactory) -> State:
-    """What a second clean night leaves."""
+    """The result of a second undisturbed run."""
     settings = settings_in(copy_of(first_night, tmp_path_factory.mktemp("clean") / "var"), shop)
     outcome = run_night(spark, settings, DAYS[1])
     return state_of(spark, settings, outcome.results["report"].details["model"])

@@ -1,4 +1,4 @@
-"""A shop whose export has a row for each variant and photo: nights serve products, and every row has a fate."""
+"""A shop whose export has a row for each variant and photo: products are served, and every row is accounted for."""
 
 import csv
 from pathlib import Path
@@ -33,7 +33,7 @@ COLOURS = ("red", "green", "blue", "orange")
 def make_product(
     handle: str, *, title: str | None = None, status: str = "active", variants: int = 3
 ) -> list[list[str]]:
-    """Return the rows of a product as Shopify exports them: all but the first say only what is theirs."""
+    """Return the rows of a product as Shopify exports them: rows after the first have only their own values."""
     photos = ["a.png", "b.png,c.png", "a.png", ""]
     first = [handle, title if title is not None else f"{handle} of clay", "<p>Made by hand</p>", "Home", "Acme", "Size"]
     rows = [[*first, "S", photos[0], "", status]]

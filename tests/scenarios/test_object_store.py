@@ -1,4 +1,4 @@
-"""A lake on an S3-compatible store: the night ends as in a folder, and maintenance leaves what it left."""
+"""A lake on an S3-compatible store: a run has the same result as in a folder, also after maintenance."""
 
 from datetime import date, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A catalogue that an analyst might bring: odd headings, quotes, emoji, and a few things that are broken."""
+"""A catalogue with unusual headings, quotes and emoji, and some broken rows."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A shop whose photos are on the web: what is fetched, what is asked again, and what a bad host may cost."""
+"""A shop whose photos are on the web: what is fetched, what is requested again, and the effect of a bad host."""
 
 import json
 import shutil
@@ -52,7 +52,7 @@ class WebShop:
         )
 
     def run(self, spark, date: str, **options):
-        """Deliver the products and run the night; return the counts of the report and of fetch."""
+        """Deliver the products and run the date; return the counts of the report and of fetch."""
         lines = [json.dumps({"id": name, **product}) for name, product in self.products.items()]
         self.path.write_text("\n".join(lines))
         outcome = run_night(spark, self.settings, date, **options)

@@ -1,4 +1,4 @@
-"""Exports of shop platforms: the suggested mapping, unedited, serves all of it, and a second night does nothing."""
+"""Exports of shop platforms: the unedited suggested mapping serves all products, and a second run does nothing."""
 
 import csv
 import subprocess
@@ -37,7 +37,7 @@ def write_exports(shared_data: Path, out: Path, base: str | None = None) -> Path
 
 
 def suggest(catalog: Path) -> None:
-    """Write the suggested mapping beside the catalogue, as a person does."""
+    """Write the suggested mapping next to the catalogue, as a user does."""
     out = str(catalog.parent / "mapping.toml")
     result = CliRunner().invoke(app, ["check-source", "--catalog", str(catalog), "--out", out])
     assert result.exit_code == 0, result.output

@@ -1,8 +1,7 @@
-"""Everything that happens to a served collection, on a real Milvus server, while services read through the alias.
+"""Tests of all operations on a served collection, on a real Milvus server, while services read through the alias.
 
-Three nights with a rollout in the middle, a rollback, a backfill of the first night, a poisoned night that passes the
-gate and is restored, a repair after rows were deleted behind our back. Readers see no error, and every answer is of one
-model.
+Three dates with a rollout between them, a rollback, a backfill of the first date, a restore after a bad run that passed
+the gate, and a repair after another client deleted rows. Readers get no error, and every result is of one model.
 """
 
 import json
@@ -42,7 +41,7 @@ pytestmark = [pytest.mark.long, pytest.mark.milvus_server, pytest.mark.timeout(3
 
 @dataclass
 class Story:
-    """One lake, one server, five days of a shop."""
+    """One lake, one server, and five dates of a shop."""
 
     context: RunContext
     client: MilvusClient
@@ -53,7 +52,7 @@ class Story:
         return self.context.settings
 
     def run(self, day: str, **options: object) -> str:
-        """Run a night; return the collection that it served."""
+        """Run a date; return the collection that it served."""
         outcome = run_night(self.context.spark, self.settings, day, **options)
         return outcome.results["report"].details["collection"]
 
@@ -75,7 +74,7 @@ class Story:
         return found
 
     def poison(self, day: str) -> None:
-        """Make a delivery that passes every rule and is nonsense: all products have one title."""
+        """Make a wrong delivery that passes every rule: all products have the same title."""
         file = self.catalog / day / "catalog.jsonl"
         good = file.read_text()
         rows = [json.loads(line) for line in good.splitlines()]
@@ -84,7 +83,7 @@ class Story:
         file.write_text("".join(json.dumps(row) + "\n" for row in poisoned))
 
     def cure(self, day: str) -> None:
-        """Deliver what should have been delivered."""
+        """Make the correct delivery."""
         file = self.catalog / day / "catalog.jsonl"
         file.write_text(file.with_name("good.jsonl.bak").read_text())
 
@@ -126,7 +125,7 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     service = Service(story.settings, encoders, first_encoder)
     readers = [Reader(alias), Reader(service)]
 
-    # A rollout is prepared while the second night goes on, and catches up with it.
+    # A rollout is prepared during the second run, and applies its changes.
     second = start_night(story.settings, SECOND)
     prepared = prepare_rollout(begin_rollout(story.context, str(following), "the story"))
     assert story.served() == old
@@ -138,7 +137,7 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     assert story.held(new) == story.held(old)
     wait_for(lambda: service.refused == 1 and service.answers[-1][0] == service.held.model_version, 60, "new encoder")
 
-    # The third night is the new model's; then its predecessor comes back, caught up.
+    # The third run uses the new model; then a rollback to the previous model, with catch-up.
     assert story.run(THIRD) == new
     assert story.held(new) != story.held(old)
     run_rollback(replace(story.context, reason="the story"), plan_rollback(story.context))
@@ -146,13 +145,13 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     good = story.held(old)
     assert good == story.held(new)
 
-    # The first night of all was missed; filling it in changes nothing that is served.
+    # The first date was missed; its backfill changes nothing that is served.
     base = replace(story.context, date=MISSED)
     assert [day for day, _ in run_backfill(base, plan_backfill(base, [MISSED]))] == [MISSED]
     assert story.held(old) == good
     assert story.context.lake.count("vectors", {"model_version": first_encoder.model_version, "date": MISSED})
 
-    # A poisoned night passes gate and breakers; it is undone, and nights wait until somebody lets them go on.
+    # A bad run passes gate and breakers; it is restored, and runs are held until the release.
     story.poison(POISONED)
     story.run(POISONED)
     assert set(story.held(old).values()).isdisjoint(good.values())
@@ -168,7 +167,7 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     products = story.context.lake.read_arrow("products", {"date": POISONED}).to_pylist()
     assert healed == {row["product_id"]: row["content_hash"] for row in products}
 
-    # Rows are deleted behind our back.
+    # Another client deletes rows.
     lost = sorted(healed)[:3]
     story.client.delete(old, ids=lost)
     wait_for(lambda: len(served_rows(story.settings, old)) == len(healed) - 3, 60, "deleted rows")
@@ -180,7 +179,7 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
 
 
 def check(alias: AliasReader, service: Service, vectors: dict[tuple[str, str], list[np.ndarray]]) -> None:
-    """Every answer was of one model, of both in turn, and never of another model than the query."""
+    """Check that every result has rows of one model only, the query's, and that both models occur."""
     assert all(len(versions) == 1 for versions in alias.versions)
     assert set.union(*alias.versions) == set(service.encoders)
     assert service.refused == 2  # told once for each move of the alias

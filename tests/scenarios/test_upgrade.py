@@ -1,4 +1,4 @@
-"""A shop of release 0.1 is upgraded: its lake is migrated, its model stays, searches answer as before."""
+"""A shop of release 0.1 is upgraded: its lake is migrated, its model stays, and searches return the same results."""
 
 import json
 import os

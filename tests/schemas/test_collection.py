@@ -1,4 +1,4 @@
-"""The serving contract as both backends keep it, and the texts that must fit its fields."""
+"""Tests of the collection schema on both backends, and of cutting texts to its fields."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Conditions: what they mean over the columns of a source, and what is no condition."""
+"""Tests of conditions: their meaning for the columns of a source, and texts that are not conditions."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Rows to products: merging by key, what a variant takes from its parent, and what a condition leaves out."""
+"""Tests of rows to products: merging by key, filling variants from their parent, and leaving out by a condition."""
 
 import random
 from typing import Any

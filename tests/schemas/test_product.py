@@ -1,4 +1,4 @@
-"""The content hash changes exactly when something changes that reaches the model."""
+"""Tests that the content hash changes exactly when an input of the model changes."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Every table's definition holds together."""
+"""Tests that every table's definition is consistent."""
 
 import pytest
 from deltalake.schema import Schema

@@ -1,4 +1,4 @@
-"""The scripts are files that `make` runs, not a package: their folder goes onto the path, as when they run."""
+"""Puts the folder of the scripts on the path, because they are files that `make` runs and not a package."""
 
 import stat
 import sys

@@ -1,4 +1,4 @@
-"""The private Airflow."""
+"""Tests of the environment variables of a separate Airflow installation."""
 
 from pathlib import Path
 

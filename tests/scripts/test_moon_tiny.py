@@ -1,4 +1,4 @@
-"""The one command behind moon-tiny: each step once, in order, and a failed one stops the rest."""
+"""Tests of the command that makes moon-tiny: each step once, in order, and a failed step stops the rest."""
 
 import subprocess
 import zipfile

@@ -1,4 +1,4 @@
-"""The demo command: what it prints of a log and what it may delete; and a whole run (long)."""
+"""Tests of the demo command: what it prints of a log and what it may delete; and a whole run (long)."""
 
 import re
 import subprocess

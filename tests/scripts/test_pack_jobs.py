@@ -1,4 +1,4 @@
-"""What is packed runs where our code is not installed, and an environment from wherever it is unpacked."""
+"""Tests that the archives work where our code is not installed, and in any folder."""
 
 import shutil
 import subprocess

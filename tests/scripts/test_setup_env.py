@@ -1,4 +1,4 @@
-"""The set-up, on a small environment of its own: a real venv, real pip, a wheel made here, no network."""
+"""Tests of the set-up on a small environment: a real venv, real pip, a locally built wheel, no network."""
 
 import json
 import shutil

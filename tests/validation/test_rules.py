@@ -1,4 +1,4 @@
-"""Both forms of the row rules against a plain statement of each rule and against each other, on generated rows."""
+"""Tests of both forms of the row rules against a plain form of each rule and against each other, on generated rows."""
 
 import unicodedata
 
@@ -160,7 +160,7 @@ def as_mapped(row: dict) -> MappedRow:
 
 
 def made_up(count: int, strategy: st.SearchStrategy[dict] = ROW) -> list[dict]:
-    """Collect what hypothesis generates, so that one Spark job checks all of it."""
+    """Collect the rows that hypothesis generates, so that one Spark job checks all of them."""
     rows: list[dict] = []
 
     @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None)

@@ -17,7 +17,7 @@ def built(shape: Shape, seed: int) -> Sketch:
 
 
 def assert_finite_and_mostly_main(shape: Shape) -> None:
-    """Every variant has a size and a part that takes the product's own colour."""
+    """Check that every variant has a size and a part in the product's own colour."""
     for seed in range(12):
         sketch = built(shape, seed)
         low, high = sketch.compute_bounds()
@@ -27,6 +27,6 @@ def assert_finite_and_mostly_main(shape: Shape) -> None:
 
 
 def proportions(shape: Shape) -> set[float]:
-    """Width by height of twelve variants, rounded."""
+    """Return the ratio of width to height of twelve variants, rounded."""
     bounds = (built(shape, seed).compute_bounds() for seed in range(12))
     return {round(float((high - low)[0] / (high - low)[1]), 4) for low, high in bounds}

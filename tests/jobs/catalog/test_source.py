@@ -20,7 +20,7 @@ MAPPING = 'id = "Id"\ntitle = "Name"\nimages = "Pictures"\n'
 
 @pytest.fixture
 def shop(tmp_path, make_night):
-    """A function that writes files of a shop and returns a night on them."""
+    """A function that writes files of a shop and returns a run context for them."""
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "mapping.toml").write_text(MAPPING)
 

@@ -1,4 +1,4 @@
-"""``moon backfill`` and ``moon compare`` as a user types them, up to where Spark starts."""
+"""Tests of ``moon backfill`` and ``moon compare`` on the command line, up to the start of Spark."""
 
 import pytest
 import typer

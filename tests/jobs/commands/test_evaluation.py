@@ -1,4 +1,4 @@
-"""``moon evaluate`` as a user types it."""
+"""Tests of ``moon evaluate`` on the command line."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``moon images`` as a person types it."""
+"""Tests of ``moon images`` on the command line."""
 
 import json
 from collections.abc import Iterator

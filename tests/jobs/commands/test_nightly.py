@@ -1,4 +1,4 @@
-"""The night's command: dates, the document it prints."""
+"""Tests of ``moon nightly``: its dates and the JSON document that it prints."""
 
 import typer
 from hypothesis import given

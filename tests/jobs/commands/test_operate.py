@@ -1,4 +1,4 @@
-"""``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` as an operator types them."""
+"""Tests of ``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` on the command line."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def moon(*arguments: str) -> Result:
 
 @pytest.fixture
 def shop(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> ServingShop:
-    """Two nights behind the alias; the commands find lake and Milvus by the environment, and the tests' session."""
+    """Two served dates; the commands get lake and Milvus from the environment, and use the tests' Spark session."""
     upsert(lite_shop.prepare_run(FIRST, make_items(3)))
     context = lite_shop.prepare_run(SECOND, make_items(4))
     upsert(context)

@@ -1,4 +1,4 @@
-"""Shared options are options, each with a help text."""
+"""Tests of the shared options: each is an option with a help text."""
 
 import typing
 

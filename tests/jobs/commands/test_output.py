@@ -1,4 +1,4 @@
-"""What people, paths and catalogues say is printed as it is: no markup, no emoji codes, no broken JSON."""
+"""Tests of printed text: texts of people, paths and catalogues are printed unchanged, without markup or emoji codes."""
 
 import json
 

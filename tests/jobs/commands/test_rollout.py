@@ -1,4 +1,4 @@
-"""``moon rollout`` as a user types it; the work itself is tested in ``tests/jobs/operations/test_rollout.py``."""
+"""Tests of ``moon rollout`` on the command line; ``tests/jobs/operations/test_rollout.py`` tests the operation."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ ROWS = {"served": 4, "ready": 3, "missing": 1}
 
 @pytest.fixture
 def done(monkeypatch, tmp_path) -> list[str]:
-    """What the command has the work do, on a lake of the test's own and without Spark."""
+    """Records the operations that the command calls, on a lake of the test and without Spark."""
     steps: list[str] = []
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""``moon search``, ``status``, ``export`` and ``maintain`` as a user types them, on a small served collection."""
+"""Tests of ``moon search``, ``status``, ``export`` and ``maintain`` on the command line, on a small collection."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def moon(*arguments: str) -> Result:
 
 @pytest.fixture
 def stores(make_settings, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Two products behind the alias, served an hour ago; MOON_LAKE and MOON_MILVUS name the place."""
+    """Two products, served an hour ago; MOON_LAKE and MOON_MILVUS are set."""
     settings: Settings = make_settings()
     encoder = MoonEncoder.from_pretrained(tiny_checkpoint)
     vectors = encoder.encode_queries(texts=list(TITLES.values()))

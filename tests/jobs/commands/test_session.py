@@ -1,4 +1,4 @@
-"""A command's context has the settings' lake, the date and the lifted breakers."""
+"""Tests of a command's context: the settings' lake, the date and the overridden breakers."""
 
 from contextlib import contextmanager
 

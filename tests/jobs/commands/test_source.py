@@ -1,4 +1,4 @@
-"""The catalogue commands as a user types them."""
+"""Tests of the catalogue commands on the command line."""
 
 import inspect
 import json

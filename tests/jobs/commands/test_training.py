@@ -1,4 +1,4 @@
-"""``moon train`` on the command line: errors in plain words, and a run to its end."""
+"""Tests of ``moon train`` on the command line: clear error messages, and a complete run."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a purchase log to training pairs: every purchase is counted, the trainer reads what comes out."""
+"""Tests from a purchase log to training pairs: every purchase is counted, and the trainer reads the pairs."""
 
 import json
 from collections import Counter

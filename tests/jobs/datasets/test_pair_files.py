@@ -1,4 +1,4 @@
-"""Pairs on disk: row groups of equal size, a manifest that the trainer accepts, nothing left of an older set."""
+"""Tests of pairs on disk: row groups of equal size, a manifest that the trainer accepts, no files of an older set."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Core regions for pairs: the lake's are taken, others are found, unreadable images are told apart."""
+"""Tests of core regions for pairs: stored ones are used, others are detected, unreadable images are distinguished."""
 
 from pathlib import Path
 

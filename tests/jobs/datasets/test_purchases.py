@@ -1,4 +1,4 @@
-"""A purchase log: read in order of time, paths made canonical, slips named."""
+"""Tests of reading a purchase log: sorted by time, canonical paths, errors that name the row."""
 
 import json
 

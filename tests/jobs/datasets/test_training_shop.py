@@ -1,4 +1,4 @@
-"""The shop moon-tiny learns from: train seeds, no held-out type, a log that joins its catalogue."""
+"""Tests of moon-tiny's training shop: train seeds, no held-out type, purchases of products in its catalogue."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The web client against a real host on loopback: every answer ends in a result."""
+"""Tests of the web client against a real host on loopback: every response gives a result."""
 
 import gzip
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which addresses photos may be fetched from."""
+"""Tests of the addresses from which photos may be fetched."""
 
 import asyncio
 

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_says_why(shop, tmp_path):
 
 def test_the_version_changes_with_the_bytes_without_reading_them(shop, tmp_path):
     path = tmp_path / "shop" / "a.jpg"
-    path.chmod(0)  # for root no obstacle, for everybody else the proof
+    path.chmod(0)  # makes the file unreadable, except for root
     first = read_image_version(f"{shop}/a.jpg", (shop,))
     assert first == read_image_version(f"{shop}/a.jpg", (shop,))
     path.chmod(0o600)

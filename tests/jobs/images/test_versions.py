@@ -1,4 +1,4 @@
-"""Which photos a night asks for, and which versions it uses."""
+"""Tests of the photos that a run requests, and of the versions that it uses."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The same rows through Spark's own reader and through pyarrow in the tasks."""
+"""Tests that Spark's own reader and pyarrow in the tasks give the same rows."""
 
 from datetime import UTC, datetime
 

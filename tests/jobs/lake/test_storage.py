@@ -1,4 +1,4 @@
-"""One root, seen by pyarrow, Spark and deltalake alike."""
+"""Tests that pyarrow, Spark and deltalake read and write the same root."""
 
 from pathlib import Path
 

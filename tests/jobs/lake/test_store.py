@@ -1,4 +1,4 @@
-"""The Delta commit table: what two writers with stale handles, replays and twins leave behind."""
+"""Tests of Delta commits: two writers with stale handles, replays and concurrent duplicate runs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +19,7 @@ DAY = {"date": "2026-11-22"}
 
 
 class StaleLake(Lake):
-    """A lake whose first look at a table is an old one, as a slow twin's would be."""
+    """A lake whose first table handle is stale, as that of a slow concurrent duplicate run would be."""
 
     def __init__(self, storage: Storage, stale: DeltaTable) -> None:
         super().__init__(storage)
@@ -61,7 +61,7 @@ def test_two_stale_writers_of_the_same_attempt_land_once(storage: Storage, mode:
 @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
 @pytest.mark.parametrize("mode", ["append", "overwrite"])
 def test_two_stale_writers_of_different_attempts(storage: Storage, mode: str, filled: bool) -> None:
-    """Appends both land; of two overwrites the later replaces the earlier, never both."""
+    """Both appends are committed; of two overwrites the later replaces the earlier."""
     lake = Lake(storage)
     if filled:
         lake.commit("products", product_file(lake, "old"), attempt="first", partition=DAY)
@@ -106,7 +106,7 @@ def test_concurrent_appends_all_land(storage: Storage) -> None:
 
 
 def test_a_table_may_be_created_by_many_at_once(storage: Storage) -> None:
-    """Nobody fails, and nothing is lost that one of them wrote at once."""
+    """No writer fails, and no concurrently written row is lost."""
     for number in range(8 if storage.is_local else 2):
         lakes = [Lake(replace(storage, root=f"{storage.root}/{number}")) for _ in range(6)]
 

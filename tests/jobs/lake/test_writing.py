@@ -1,4 +1,4 @@
-"""What a writing task leaves on disk and says about it."""
+"""Tests of a writing task: its files and its report about them."""
 
 import json
 from pathlib import Path

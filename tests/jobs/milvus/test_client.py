@@ -1,4 +1,4 @@
-"""The door to Milvus, on Milvus Lite and on a real server: ids of any kind, counting, paging, retrying, refusing."""
+"""Tests of the Milvus client, on Milvus Lite and on a real server: any ids, counting, paging, retrying, refusing."""
 
 import random
 from collections.abc import Iterator

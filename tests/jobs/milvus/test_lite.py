@@ -1,4 +1,4 @@
-"""Milvus Lite: shared within a process, really given back, and waited for when another process has it."""
+"""Tests of Milvus Lite: shared within a process, released at the end, and waited for if another process has it."""
 
 import signal
 import subprocess
@@ -42,7 +42,7 @@ def holder() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 
 
 def lets_go(process: subprocess.Popen[str]) -> bool:
-    """End a holder's input; tell whether it closed its server well."""
+    """End a holder's input; return whether it closed its server without an error."""
     process.stdin.close()
     return process.wait(60) == 0
 

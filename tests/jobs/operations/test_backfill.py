@@ -1,4 +1,4 @@
-"""What a backfill finds to do; the nights themselves are in tests/scenarios/test_backfill_nights.py."""
+"""Tests of the dates that a backfill selects; tests/scenarios/test_backfill_nights.py tests their runs."""
 
 from datetime import UTC, datetime
 

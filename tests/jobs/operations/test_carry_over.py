@@ -1,4 +1,4 @@
-"""Products that only earlier nights delivered well, brought into a collection that follows."""
+"""Tests of products that only earlier dates delivered without errors, in a collection that follows the served one."""
 
 from dataclasses import replace
 

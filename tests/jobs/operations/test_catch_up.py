@@ -1,4 +1,4 @@
-"""Catching up: another model's collection comes to hold what is served, again and again, while nights go on."""
+"""Tests of catch-up: another model's collection gets the served products, repeatedly, while nightly runs continue."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ def test_it_comes_to_hold_what_is_served_and_follows(shop: ServingShop, other: M
 
 @pytest.mark.long
 def test_nothing_comes_between_the_last_look_and_the_act(lite_shop: ServingShop) -> None:
-    """A night that is served while we catch up is caught up with before we act."""
+    """A run that is served during the catch-up is included before the action."""
     shop = lite_shop
     other = replace(shop.model, model_version=OTHER, collection=collection_name(OTHER))
     context = shop.prepare_run(FIRST, make_items(3))

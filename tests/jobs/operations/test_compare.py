@@ -1,4 +1,4 @@
-"""Neighbours of two models: exact search, overlap, and the sample they are taken on."""
+"""Tests of comparing the neighbours of two models: exact search, overlap, and the sample of products."""
 
 import numpy as np
 import pytest

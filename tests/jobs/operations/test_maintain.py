@@ -1,4 +1,4 @@
-"""maintain: small files merged, forgotten files swept, nothing lost, and a dry run that only looks."""
+"""Tests of ``maintain``: small files are merged, old files deleted, no row is lost, and a dry run changes nothing."""
 
 import os
 import time
@@ -23,7 +23,7 @@ def aged(path: Path, hours: float) -> None:
 
 
 def orphan(context: RunContext, table: str, partition: dict[str, str], hours: float) -> Path:
-    """Write a file that nobody commits."""
+    """Write a file that is in no commit."""
     from jobs.lake.writing import FileSink
 
     sink = FileSink(context.lake.storage, table, partition)
@@ -35,7 +35,7 @@ def orphan(context: RunContext, table: str, partition: dict[str, str], hours: fl
 
 @pytest.fixture
 def context(make_night) -> RunContext:
-    """A lake with a ledger of five commits, a day with three records, and leftovers old and young."""
+    """A lake with a ledger of five commits, a date with three records, and old and new files of killed runs."""
     context = make_night()
     for epoch in range(1, 6):
         rows = [

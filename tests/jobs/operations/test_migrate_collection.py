@@ -1,4 +1,4 @@
-"""A release with one more field: a new collection is filled from the lake, and readers, rollback and retire follow."""
+"""Tests of a release with one more field: the new collection is filled from the lake and used from then on."""
 
 from dataclasses import replace
 from typing import Any
@@ -46,7 +46,7 @@ def served(lite_shop: ServingShop) -> RunContext:
 
 @pytest.fixture
 def rolled_out(lite_shop: ServingShop, served: RunContext, monkeypatch: pytest.MonkeyPatch) -> RunContext:
-    """Readers have another model now; the first one can come back."""
+    """A rollout of another model; a rollback to the first one is possible."""
     monkeypatch.setattr(
         "jobs.operations.rollback.read_registered_model",
         lambda lake, settings, version, name: replace(lite_shop.model, model_version=version, collection=name),

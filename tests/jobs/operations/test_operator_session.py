@@ -1,4 +1,4 @@
-"""Work on the served collection by hand: under its lease, with the right lake, and with a line in the history."""
+"""Tests of operator sessions on the served collection: under its lease, with the right lake, recorded in `runs`."""
 
 import time
 

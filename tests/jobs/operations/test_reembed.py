@@ -1,4 +1,4 @@
-"""Re-embedding a snapshot: vectors of another model, and nothing else."""
+"""Tests of re-embedding a snapshot: it writes vectors of another model and nothing else."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ CATALOGUE = {"one": ["a.jpg"], "two": ["a.jpg", "b.jpg"], "bad": ["missing.jpg"]
 
 @pytest.fixture
 def context(planned_night, photo, tmp_path):
-    """A night that is planned and encoded."""
+    """A run that is planned and encoded."""
     context, _ = planned_night(CATALOGUE)
     for name in ("a", "b"):
         (tmp_path / "images" / f"{name}.jpg").write_bytes(photo(ord(name)))

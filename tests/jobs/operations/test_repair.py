@@ -1,4 +1,4 @@
-"""repair: whatever was done to the collection behind our back is found, told by kind, and mended from the lake."""
+"""Tests of repair: unrecorded changes of the collection are found, reported by kind, and corrected from the lake."""
 
 import pytest
 

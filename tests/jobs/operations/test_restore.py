@@ -1,4 +1,4 @@
-"""restore: a poisoned night is undone in collection and ledger, nights wait, and afterwards they go on."""
+"""Tests of restore: a bad run is undone in collection and ledger, and runs are held until the release."""
 
 import pytest
 
@@ -15,11 +15,11 @@ from tests.jobs.stage_calls import upsert
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
 GOOD = [*make_items(2, title="Blue"), *make_items(3, first=2)]
 POISON = [*make_items(2, title="Free money"), *make_items(1, first=2), ShopItem("spam 1"), ShopItem("spam 2")]
-"""Two products are rewritten, two vanish, two appear."""
+"""Two products have another title, two are missing, two are new."""
 
 
 def served(shop: ServingShop) -> RunContext:
-    """Three nights, the last one poisoned."""
+    """Three served dates, the last one with bad data."""
     upsert(shop.prepare_run(FIRST, make_items(5)))
     upsert(shop.prepare_run(SECOND, GOOD))
     context = shop.prepare_run(THIRD, POISON)
@@ -71,7 +71,7 @@ def test_a_poisoned_night_is_undone_and_nights_wait(shop: ServingShop) -> None:
 
 @pytest.mark.long
 def test_killed_and_run_again(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ledger still tells of the poison, but no night may bring it back."""
+    """The ledger still has the bad rows, but no later run may serve them again."""
     shop = lite_shop
     served(shop)
     back = shop.context(SECOND)

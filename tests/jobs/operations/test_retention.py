@@ -1,4 +1,4 @@
-"""What the lake forgets, and what it must not: whatever is served, or may have to be brought back."""
+"""Tests of retention: what the lake deletes, and what it must keep because it is served or may be restored."""
 
 from dataclasses import replace
 

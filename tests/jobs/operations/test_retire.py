@@ -1,4 +1,4 @@
-"""retire: an old collection goes, with its pinned alias; what is served stays, and the lake can bring it back."""
+"""Tests of retire: an old collection and its pinned alias are dropped; the lake can fill the collection again."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ from tests.jobs.stage_calls import publish, upsert
 
 @pytest.fixture
 def left(shop: ServingShop) -> RunContext:
-    """A night of the old model, then a rollout of the new one: readers have left the old collection."""
+    """A run with the old model, then a rollout of the new one: the alias no longer names the old collection."""
     first = shop.prepare_run(FIRST, make_items(4))
     upsert(first)
     publish(first)

@@ -1,4 +1,4 @@
-"""rollback: readers get the model back that they had, with what is served now; a dry run says how far it is behind."""
+"""Tests of rollback: readers get the previous model with the served products; a dry run counts the rows."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def know(context: RunContext, version: str, rows: list) -> None:
 
 @pytest.fixture
 def rolled_out(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> RunContext:
-    """One night of the old model, a rollout, one night of the new model that changes and deletes."""
+    """One run with the old model, a rollout, and one run with the new model that changes and deletes products."""
     models = {
         version: replace(shop.model, model_version=version, collection=collection_name(version))
         for version in (OLD, NEW)

@@ -1,4 +1,4 @@
-"""Rollouts on a real lake and Milvus Lite, with two tiny models: what is prepared, what is switched, what stays."""
+"""Tests of rollouts on a real lake and Milvus Lite, with two tiny models: preparation and switch."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,7 +34,7 @@ SHOP = {"mug": "Red mug", "cup": "Blue cup", "pot": "Green pot", "pan": "Black p
 
 
 class Shop:
-    """Nights whose products are delivered and validated; everything after that is the real thing."""
+    """Runs whose products are delivered and validated by the test; all later stages are real."""
 
     def __init__(self, spark, root, folder):
         self._spark, self._root, self.folder = spark, root, folder
@@ -96,7 +96,7 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def first_night(spark, tmp_path_factory, photo, tiny_checkpoint) -> Path:
-    """A folder with photos, lake and collection after one night of four products by the tiny checkpoint; copied."""
+    """A folder with photos, lake and collection after one run of four products with the tiny checkpoint; copied."""
     root = tmp_path_factory.mktemp("first")
     folder = root / "images"
     folder.mkdir()
@@ -164,7 +164,7 @@ def test_the_switch_catches_up_with_the_nights_that_passed(shop, other_checkpoin
     assert begun(shop, other_checkpoint).is_done
     assert switch_rollout(begun(shop, other_checkpoint)) is None
     following = {"mug": "Red mug, large"} | dict.fromkeys(("pot", "pan", "jug"), "New name")
-    shop.serve(THIRD, following)  # by the new model, whose checkpoint stands in the collection
+    shop.serve(THIRD, following)  # with the new model, whose checkpoint the collection names
     assert shop.held(rollout.model.collection) == following
     assert shop.held(served) == changed
 
@@ -185,7 +185,7 @@ def test_a_product_whose_row_was_refused_comes_along(shop, other_checkpoint):
 
 @pytest.fixture
 def lost_photos(shop) -> Iterator[None]:
-    """Two of the four photos are no photos any more."""
+    """Two of the four photos are replaced by other data."""
     files = [shop.folder / f"{name}.jpg" for name in ("mug", "cup")]
     before = [file.read_bytes() for file in files]
     for file in files:

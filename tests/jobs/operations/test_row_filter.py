@@ -1,4 +1,4 @@
-"""--where: what it takes, and that nothing but a condition over known fields gets through."""
+"""Tests of --where: it accepts conditions over known fields and nothing else."""
 
 import pytest
 from hypothesis import given

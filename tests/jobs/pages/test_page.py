@@ -1,4 +1,4 @@
-"""Pages: values are text, a missing value is an error, and the page is in the lake under its name."""
+"""Tests of pages: values are shown as text, a missing value is an error, and the page is in the lake under its name."""
 
 from pathlib import Path
 

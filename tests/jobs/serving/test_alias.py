@@ -1,4 +1,4 @@
-"""Aliases: created once, moved with a history that tells where to go back to, verified by a fresh client."""
+"""Tests of aliases: created once, moved with a history for rollbacks, verified by a fresh client."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

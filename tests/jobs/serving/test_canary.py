@@ -1,4 +1,4 @@
-"""Canary queries: a broken index is noticed, and a night whose vectors crowd everything else out is taken back."""
+"""Tests of canary queries: a broken index is found, and rows that displace all other neighbours are removed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +42,7 @@ def around(angle: float) -> np.ndarray:
 
 @pytest.fixture
 def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
-    """A ring of products: each is nearest to those beside it."""
+    """A ring of products: the nearest neighbours of each are the two next to it."""
     with connect(make_settings(milvus=milvus)) as client:
         params = client.prepare_index_params()
         params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type=METRIC)
@@ -81,7 +81,7 @@ def test_a_row_that_does_not_find_itself(client: "MilvusClient") -> None:
 
 
 def poisoned(shop: ServingShop, **options: object) -> RunContext:
-    """A second night whose new products all look like what is served already."""
+    """A second run whose new products all have vectors near the served ones."""
     rows = make_items(COUNT)
     upsert(shop.prepare_run(FIRST, rows))
     spam = [ShopItem(f"spam {item.id} {copy}") for item in rows for copy in range(12)]

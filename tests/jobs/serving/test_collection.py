@@ -1,4 +1,4 @@
-"""A model version's collection: made once, whatever is missing of it; refused when it is another model's; verified."""
+"""Tests of a model version's collection: created once from any partial state, refused for another model, verified."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""export: one Parquet file with everything that is served, or none."""
+"""Tests of export: one Parquet file with everything that is served, or no file."""
 
 from pathlib import Path
 

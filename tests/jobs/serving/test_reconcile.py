@@ -1,4 +1,4 @@
-"""Mending: a collection that differs from the ledger in every way there is comes out equal to it."""
+"""Tests of reconciliation: a collection that differs from the ledger in any way is made equal to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 @pytest.fixture
 def served(shop: ServingShop) -> RunContext:
-    """Six products: four of the first night, one changed and one new in the second."""
+    """Six products: four of the first run, one changed and one new in the second."""
     upsert(shop.prepare_run(FIRST, make_items(5)))
     context = shop.prepare_run(SECOND, [*make_items(1, title="Blue"), *make_items(5, first=1)])
     upsert(context)

@@ -1,4 +1,4 @@
-"""Requests of bounded size, sent one after the other with the lease checked before each; deletes by id."""
+"""Tests of requests to Milvus: bounded size, in sequence, with a check of the lease before each; deletes by id."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Rows on their way to Milvus: vectors as matrices, texts cut to their fields, the check before the first is sent."""
+"""Tests of rows for Milvus: vectors as matrices, texts cut to their fields, and the check before the first is sent."""
 
 import numpy as np
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""search with a real (tiny) model: by words, by photo and by both, through the alias, never with a foreign encoder."""
+"""Tests of search with a real (tiny) model: by text, photo and both, through the alias, never with another encoder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def encoder(tiny_checkpoint: Path) -> MoonEncoder:
 def served(
     milvus: str, make_settings: Callable[..., Settings], encoder: MoonEncoder, tiny_checkpoint: Path, photo
 ) -> Settings:
-    """Three products found by their titles and one by its photo, behind the alias."""
+    """A served collection with three products encoded from their titles and one from its photo."""
     settings = make_settings(milvus=milvus)
     vectors = [*encoder.encode_queries(texts=list(TITLES.values())), *encoder.encode_queries(images=[photo(3)])]
     rows = [

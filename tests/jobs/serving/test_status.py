@@ -1,4 +1,4 @@
-"""status: what is served and how old it is, from what lake and Milvus say."""
+"""Tests of status: what is served and how old it is, from lake and Milvus."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_what_is_no_age(text: str) -> None:
 def test_nothing_served_yet(make_settings) -> None:
     settings = make_settings()
     found = read_status(settings)
-    assert not Path(settings.milvus).exists()  # a mistyped path leaves no empty database behind
+    assert not Path(settings.milvus).exists()  # a mistyped path creates no empty database
     assert (found["collection"], found["rows"], found["last_run"], found["age_seconds"]) == (None, 0, None, None)
     assert find_staleness(found, timedelta(days=9999), 1.0) == "nothing was ever served"
 

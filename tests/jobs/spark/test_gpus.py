@@ -1,4 +1,4 @@
-"""What the driver makes of the cluster's GPUs; tests/scenarios/test_cluster.py asks a real cluster."""
+"""Tests of how the driver uses the cluster's GPUs; tests/scenarios/test_cluster.py uses a real cluster."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from jobs.spark.gpus import EXECUTOR_GPUS_KEY, build_gpu_profile, count_executor
 
 
 def session(master: str, gpus: str | None, executors: int = 3) -> SimpleNamespace:
-    """What these functions see of a session: master, setting and the executors, the driver among them."""
+    """The parts of a session that these functions read: master, setting and the executors, including the driver."""
     tracker = SimpleNamespace(getExecutorInfos=lambda: [None] * (executors + 1))
     java = SimpleNamespace(sc=lambda: SimpleNamespace(statusTracker=lambda: tracker))
     conf = SimpleNamespace(get={EXECUTOR_GPUS_KEY: gpus}.get)

@@ -1,4 +1,4 @@
-"""Progress counts the tasks of the Spark stages that run."""
+"""Tests that progress counts the tasks of running Spark stages."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The session's configuration and what its workers see."""
+"""Tests of the session's configuration and of its workers' environment."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The form in which the pinned pyspark reports an error of a Python worker."""
+"""Tests of the form in which the pinned pyspark reports an error of a Python worker."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A detect task without Spark: Arrow batches in, files and their descriptions out."""
+"""Tests of a detect task without Spark: Arrow batches in, files and their descriptions out."""
 
 import hashlib
 

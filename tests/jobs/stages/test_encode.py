@@ -1,4 +1,4 @@
-"""The encode stage on a real session; what a single task does is tested in test_encode_task.py."""
+"""Tests of the encode stage in a real session; test_encode_task.py tests a single task."""
 
 import json
 from dataclasses import replace
@@ -26,7 +26,7 @@ COUNTS = {"products": 5, "encoded": 4, "kept": 0, "quarantined": 1}
 
 @pytest.fixture
 def images(tmp_path, photo):
-    """The night's image folder with a.jpg, b.png and a broken file."""
+    """The run's image folder with a.jpg, b.png and a broken file."""
     folder = tmp_path / "images"
     folder.mkdir(exist_ok=True)
     (folder / "a.jpg").write_bytes(photo(1))
@@ -37,7 +37,7 @@ def images(tmp_path, photo):
 
 @pytest.fixture
 def context(planned_night, images):
-    """A night whose regions are known."""
+    """A run whose regions are known."""
     context, _ = planned_night(CATALOGUE, unchanged=["same"])
     detect(context)
     return context

@@ -1,4 +1,4 @@
-"""An encode task without Spark: Arrow batches in, files and their descriptions out."""
+"""Tests of an encode task without Spark: Arrow batches in, files and their descriptions out."""
 
 import json
 from collections import Counter

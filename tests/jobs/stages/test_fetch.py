@@ -1,4 +1,4 @@
-"""The stage fetch against hosts that behave as real ones do."""
+"""Tests of the stage fetch against hosts that behave like real ones."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def host() -> Iterator[ImageHost]:
 
 
 def write_shop(folder: Path, host: ImageHost, photos: int) -> dict[str, object]:
-    """Write a catalogue of products with a photo each; return the settings of its nights."""
+    """Write a catalogue of products with a photo each; return the settings of its runs."""
     rows = [json.dumps({"id": str(n), "title": f"Mug {n}", "photo": f"{host.url}/{n}.jpg"}) for n in range(photos)]
     (folder / "products.jsonl").write_text("\n".join(rows))
     (folder / "mapping.toml").write_text('id = "id"\ntitle = "title"\nimages = "photo"\n')
@@ -46,7 +46,7 @@ def prepare(night: RunContext) -> RunContext:
 
 
 def add_faults(host: ImageHost, photos: int, share: int) -> int:
-    """Let one in a hundred photos, times the share, fail in each of seven ways; return how many stay away."""
+    """Make one in a hundred photos, times the share, fail in each of seven ways; return how many stay unavailable."""
     out = {"Location": "http://127.0.0.1:1/a.jpg"}
     faults = [
         lambda body: Answer(404),

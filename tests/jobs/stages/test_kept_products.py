@@ -1,4 +1,4 @@
-"""Which products are kept, on seeded tables; whole nights are in tests/scenarios/test_bad_deliveries.py."""
+"""Tests of which products are kept, on seeded tables; tests/scenarios/test_bad_deliveries.py has whole runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An older date run last: it serves what every later date refused, and nothing else; nights end alike in any order."""
+"""Tests of an older date run last: it serves only what every later date refused; the order of dates does not matter."""
 
 from itertools import permutations
 
@@ -20,13 +20,13 @@ NIGHTS: dict[str, dict] = {
         "unreadable": ["blurred"],
     },
 }
-"""Forwards, "kept" stays as the first day served it, "p002" and "blurred" as the second, and "gone" goes."""
+"""In date order, "kept" stays as of the first date, "p002" and "blurred" as of the second; "gone" is deleted."""
 
 FORWARDS = {
     one.id: one.content_hash
     for one in (*make_items(2), ShopItem("kept"), ShopItem("p002", "Blue"), ShopItem("blurred"))
 }
-"""Rows that no night changes keep the date of the night that wrote them, whichever that was."""
+"""Rows that no run changes keep the date of the run that wrote them, so it depends on the order."""
 
 
 def run(shop: ServingShop, day: str) -> dict[str, int]:

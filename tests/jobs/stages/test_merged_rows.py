@@ -1,4 +1,4 @@
-"""Rows to products in the stages: Spark merges as Python does, and validate accounts for every row."""
+"""Tests of rows to products in the stages: Spark merges as Python does, and validate accounts for every row."""
 
 import json
 import random
@@ -65,7 +65,7 @@ def shop(tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def night_of(make_night, shop: Shop):
-    """Make a night of the shop, which is delivered and pulled."""
+    """Make a run of the shop, with a delivery that is pulled."""
 
     def make(mapping: str, *files: list[Record], date: str = "2026-01-02", **options: Any):
         shop.deliver(mapping, *files)

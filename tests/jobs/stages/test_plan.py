@@ -18,7 +18,7 @@ MODEL = ModelChoice("/checkpoint", "a" * 64, "d" * 16, dimension=4, max_images=2
 
 @pytest.fixture
 def model(monkeypatch):
-    """Tonight's model without a checkpoint and a Milvus (`test_model_choice` has both); may be changed."""
+    """The run's model without a checkpoint and a Milvus (`test_model_choice` has both); may be changed."""
     chosen = {"model": MODEL}
     monkeypatch.setattr(jobs.stages.plan, "connect", lambda settings: nullcontext())
     monkeypatch.setattr(jobs.stages.plan, "choose_model", lambda settings, client, lake: chosen["model"])
@@ -28,7 +28,7 @@ def model(monkeypatch):
 
 @pytest.fixture
 def world(make_night, seed, model):
-    """A night whose tables the test fills: products and ledger as {id: hash}, refused as ids."""
+    """A run whose tables the test fills: products and ledger as {id: hash}, refused as ids."""
 
     class World:
         epoch = 0

@@ -1,4 +1,4 @@
-"""publish: the alias is created once and only checked ever after."""
+"""Tests of publish: the alias is created once and only checked afterwards."""
 
 import pytest
 

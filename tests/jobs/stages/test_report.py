@@ -1,4 +1,4 @@
-"""report: the numbers of the night, and a page that stands alone."""
+"""Tests of report: the numbers of the run, and a self-contained page."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -14,7 +14,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 
 class Page(HTMLParser):
-    """Collects the text and the links of a page, and counts what is left open."""
+    """Collects the text and the links of a page, and counts the elements that are not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Conservation: every delivered row has one fate, and every way of losing one is loud."""
+"""Tests of row accounting: every delivered row has one outcome, and a lost row is always reported."""
 
 import uuid
 from collections.abc import Callable
@@ -16,7 +16,7 @@ FIRST, SECOND = "2026-01-02", "2026-01-03"
 
 
 def rewrite(context: RunContext, table: str, rows: "Rows", partition: dict[str, str]) -> None:
-    """Change the lake behind everybody's back."""
+    """Replace rows of a table outside of any stage."""
     commit_rows(context.lake, table, rows, partition, f"rewrite/{uuid.uuid4()}")
 
 

@@ -1,4 +1,4 @@
-"""Stages run in order and leave rows in `runs`, failures too."""
+"""Tests that stages run in order and write rows in `runs`, also for failures."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""upsert on a real Milvus: nights in a row, reruns, kills at every point, twins, and what must be refused."""
+"""Tests of upsert on a real Milvus: consecutive runs, reruns, kills at every step, duplicates, and what is refused."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +25,12 @@ STRANGE = [ShopItem(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}"
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing that would clean up afterwards does."""
+    """Simulates SIGKILL: no clean-up code runs after it."""
 
 
 @pytest.fixture
 def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run upsert and kill it as a function is called for the n-th time; its lease stays behind, unreleased."""
+    """Run upsert and kill it at the n-th call of a function; its lease is not released."""
     dead: set[str] = set()
     monkeypatch.setattr(jobs.state.lease, "is_local_holder_dead", lambda holder: holder in dead)
 
@@ -137,7 +137,7 @@ POINTS = [
 
 @pytest.mark.long
 def test_killed_at_any_point_and_run_again(lite_shop: ServingShop, kill_at) -> None:
-    """Each night is killed elsewhere; afterwards lake and collection are as if it had run through."""
+    """Each run is killed at another step; after the repetition lake and collection are as without a kill."""
     shop = lite_shop
     options = {"upsert_batch_bytes": 800}
     upsert(shop.prepare_run("2026-01-02", make_items(8), **options))
@@ -153,7 +153,7 @@ def test_killed_at_any_point_and_run_again(lite_shop: ServingShop, kill_at) -> N
 
 @pytest.mark.long
 def test_killed_and_followed_by_another_plan(shop: ServingShop, kill_at) -> None:
-    """The killed night changed, added and deleted; the next catalogue takes all of that back."""
+    """The killed run changed, added and deleted products; the next catalogue undoes all of that."""
     upsert(shop.prepare_run(FIRST, make_items(6)))
     killed = shop.prepare_run(SECOND, [*make_items(2, title="Blue"), *make_items(2, first=2), ShopItem("new")])
     kill_at(killed, jobs.stages.upsert.UpsertRun, "_commit")
@@ -274,7 +274,7 @@ def test_a_plan_that_another_run_overtook(lite_shop: ServingShop) -> None:
 
 
 def test_a_lost_lease_ends_the_run_between_two_requests(shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another writer takes over after the first check; on a server the tasks notice by themselves."""
+    """Another writer takes over after the first check; on a server the tasks detect it themselves."""
     from jobs.state.lease import LeaseLostError, read_lease_state
 
     context = shop.prepare_run(FIRST, make_items(30), upsert_batch_bytes=2000)

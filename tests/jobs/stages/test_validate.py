@@ -25,7 +25,7 @@ def row(number, **fields):
 
 @pytest.fixture
 def night_of(make_night):
-    """Make a night whose snapshot holds the given rows."""
+    """Make a run whose snapshot has the given rows."""
 
     def context(rows, date="2026-01-02", **options):
         made = make_night(date, allowed_roots=(ROOT,), **options)
@@ -111,7 +111,7 @@ def test_validating_again_writes_nothing_until_snapshot_or_limits_change(night_o
     assert versions() == before
     strict = replace(context, settings=context.settings.replace(max_title=20))
     assert validate(strict).counts["quarantined"] == 1
-    # Back to the first limits: that state was there once, but it is not the one that stands.
+    # Back to the first limits: that state existed before, but it is not the current one.
     assert validate(context).counts["quarantined"] == 0
     assert validate(night_of([row(0)])).counts == {
         "delivered": 1,

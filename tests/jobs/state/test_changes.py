@@ -1,4 +1,4 @@
-"""The comparison with the ledger: a table of cases, and the law that no row is lost between them."""
+"""Tests of the comparison with the ledger: a table of cases, and the property that no row is lost."""
 
 from collections import Counter
 
@@ -122,7 +122,7 @@ hashes = st.sampled_from(["1", "2"])
 )
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_id_has_exactly_one_fate(spark, products, ledger, refused, vectors):
-    """Conservation; and the ops applied to the ledger give exactly tonight's products and the stale ones."""
+    """No row is lost; and the ops applied to the ledger give exactly this run's products and the stale ones."""
     held = [(p, h, partial) for p, (h, partial) in ledger.items()]
     rows, stale_ids = outcome(spark, products=products.items(), ledger=held, refused=refused, vectors=vectors)
     counts = Counter(row.op for row in rows.values())

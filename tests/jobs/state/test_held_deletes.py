@@ -1,4 +1,4 @@
-"""Which deletes are held, on frozen plans of several dates (whole nights: tests/scenarios/test_bad_deliveries.py)."""
+"""Tests of held deletes, on frozen plans of several dates (whole runs: tests/scenarios/test_bad_deliveries.py)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The hold: found by whoever opens the lake, ended by a release, and in the way of nights only."""
+"""Tests of the hold: every reader of the lake finds it, a release ends it, and it stops only nightly runs."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The lease with real processes: exclusion, renewal, take-over of the dead and the stalled, and who notices."""
+"""Tests of the lease with real processes: exclusion, renewal, and take-over from dead and stalled holders."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def lake(tmp_path: Path) -> Lake:
 
 @pytest.fixture
 def holder(lake: Lake) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Another process that takes the lease until it is told to let go (`let_go`)."""
+    """Another process that holds the lease until `let_go`."""
     started: list[subprocess.Popen[str]] = []
 
     def hold(length: float = 60) -> subprocess.Popen[str]:

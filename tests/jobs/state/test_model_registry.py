@@ -23,7 +23,7 @@ def other_checkpoint(tiny_checkpoint, tmp_path):
 
 @pytest.fixture
 def client(make_settings):
-    """A Milvus Lite of the test's own."""
+    """A Milvus Lite of this test."""
     with connect(make_settings()) as client:
         yield client
 

@@ -1,4 +1,4 @@
-"""A served model is copied into the lake once, whole or not at all, and found there by its version."""
+"""Tests of the lake's model copies: a model is copied once, completely or not at all, and found by its version."""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Plans: their numbers add up, the same inputs give the same run, and an out-of-band plan is never the date's own."""
+"""Tests of plans: counts add up, equal inputs give the same run, an out-of-band plan is never the nightly plan."""
 
 from dataclasses import replace
 from datetime import timedelta

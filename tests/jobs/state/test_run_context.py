@@ -1,4 +1,4 @@
-"""A night's partition and the default of a stage's result."""
+"""Tests of a run's partition and of the default of a stage's result."""
 
 from jobs.state.run_context import StageResult
 

@@ -1,4 +1,4 @@
-"""The run log keeps every execution, also the same one twice."""
+"""Tests that the run log keeps every execution, also repeated ones."""
 
 from jobs.state.run_log import current_operator, make_run_row, record_runs
 

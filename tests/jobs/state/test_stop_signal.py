@@ -1,4 +1,4 @@
-"""SIGTERM: an upsert ends between two batches, gives its lease back, says to run again; the next run completes it."""
+"""Tests of SIGTERM: an upsert ends between two batches and releases its lease; the next run completes it."""
 
 import os
 import signal

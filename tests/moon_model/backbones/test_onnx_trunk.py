@@ -1,4 +1,4 @@
-"""ONNX Runtime gives what torch gives."""
+"""Tests that ONNX Runtime gives the same output as torch."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from moon_model.checkpoint import load_state_dict
 
 @pytest.fixture(scope="module")
 def trunk() -> EfficientNetLite0:
-    """The shipped tower: the claim of 1e-4 is about real weights, not about noise that 50 layers blow up."""
+    """The shipped tower: the tolerance of 1e-4 is for real weights; in 50 random layers rounding errors would grow."""
     prefix = "backbone.vision.trunk."
     state = load_state_dict(checkpoint_dir("moon-tiny"))
     trunk = EfficientNetLite0().eval()

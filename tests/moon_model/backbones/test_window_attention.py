@@ -1,4 +1,4 @@
-"""All windows of one length at once are what transformers computes window by window."""
+"""Tests that attention of all windows of one length in one call equals transformers' loop over windows."""
 
 import copy
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""A small untrained detector, exported once: real ONNX, real ONNX Runtime, no training."""
+"""A small untrained detector, exported once to a real ONNX file for ONNX Runtime."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def small_network() -> ProductNet:
 
 @pytest.fixture(scope="session")
 def small_detector_dir(small_network: ProductNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small network as a folder that ``ProductDetector`` opens; it trusts every score."""
+    """The small network as a folder for ``ProductDetector``; its score threshold accepts every box."""
     folder = tmp_path_factory.mktemp("small-detector")
     config = DetectorConfig(input_size=SMALL, score_threshold=0.0)
     export_onnx(small_network, folder / config.weights, SMALL)

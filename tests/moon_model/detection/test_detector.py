@@ -19,7 +19,7 @@ from moon_model.detection.region import compute_iou
 
 
 class FixedAnswers:
-    """Stands in for a session: every photo gets the answers it was made with; remembers the shapes it saw."""
+    """Replaces a session: every photo gets given outputs; it records the shapes of its inputs."""
 
     def __init__(self, scores, boxes):
         self.scores, self.boxes = np.asarray(scores, np.float32), np.asarray(boxes, np.float32)
@@ -174,7 +174,7 @@ def test_a_mirrored_photo_has_the_mirrored_region(demo_photo):
 
 @pytest.fixture
 def demo_photo():
-    """A striped bag, drawn here and now, on light grey."""
+    """A striped bag, drawn by the test, on light grey."""
     photo = Image.new("RGB", (300, 400), (226, 226, 224))
     bag = Image.new("RGB", (150, 120), (150, 40, 60))
     for x in range(0, 150, 20):

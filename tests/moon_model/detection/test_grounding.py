@@ -1,4 +1,4 @@
-"""Mechanics of the grounding detector on a tiny random checkpoint; what it finds is noise."""
+"""Tests of the grounding detector's code on a tiny random checkpoint; its boxes are random."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ ITEMS = [Product(str(number), title=f"item {number}") for number in range(12)]
 
 
 def score(task, *answers):
-    """Metrics of an embedder that puts query i where item answers[i] is."""
+    """Metrics of an embedder that gives query i the vector of item answers[i]."""
     known = {item.id: int(item.id) for item in ITEMS} | {f"q{i}": at for i, at in enumerate(answers)}
     return dict(task.score(lambda products: OneHotEmbedder(known, 12).embed(products, [])))
 

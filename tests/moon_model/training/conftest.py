@@ -1,4 +1,4 @@
-"""One tiny model with demo-world pairs for all tests of training."""
+"""A tiny model with demo-world pairs for all tests of training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small data sets of pairs on disk, and what every reader of them must hold to."""
+"""Small data sets of pairs on disk, and checks that every reader must pass."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ OpenPairs = Callable[..., PairSource]
 
 
 def row(number: int) -> dict[str, Any]:
-    """A text pair; identities of two neighbours agree (variants)."""
+    """A text pair; every two neighbouring pairs have the same identity (variants)."""
     negative = {"identity": number + 1000, "product": {"id": f"n{number}", "title": f"other {number}"}}
     return {
         "pair_id": number,
@@ -53,7 +53,7 @@ def ids(source: PairSource, epoch: int, start: int = 0) -> list[list[int]]:
 
 
 class ReaderContract:
-    """The promises of a reader; a test class inherits them and says how its reader is opened."""
+    """The contract of a reader; a test class inherits these tests and defines how its reader is opened."""
 
     open: OpenPairs
 
@@ -85,7 +85,7 @@ class ReaderContract:
 
     @pytest.mark.parametrize("groups", [12, 13])
     def test_ranks_share_the_rows_and_never_starve(self, tmp_path: Path, groups: int) -> None:
-        """13 groups for 3 ranks: one is left out an epoch, another the next; no rank has more batches."""
+        """13 groups for 3 ranks: one is left out in each epoch, another one in the next; batches are equal."""
         folder = write_pairs(tmp_path, [row(number) for number in range(groups * 4)], files=3)
         sources = [self.open(folder, 5, rank=rank, ranks=3, seed=1) for rank in range(3)]
         seen: set[int] = set()

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, kept in number, loaded without pickles, refused where they do not fit."""
+"""Tests of checkpoints: complete or absent, limited in number, loaded without pickles, refused if they do not fit."""
 
 import json
 from pathlib import Path

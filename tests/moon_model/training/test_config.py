@@ -1,4 +1,4 @@
-"""Configuration errors in plain words; the shipped configurations load."""
+"""Tests of the configuration: clear error messages; the shipped configurations load."""
 
 from pathlib import Path
 

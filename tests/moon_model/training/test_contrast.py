@@ -1,4 +1,4 @@
-"""The contrast of a batch: the reference loss, padded hard negatives, the queue, and the position in the data."""
+"""Tests of the contrastive objective: reference loss, padded hard negatives, the queue, the position in the data."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from moon_model.training.pairs import Pair, TrainingItem
 
 
 class Pairs:
-    """Two batches of two pairs an epoch; remembers how epochs were opened."""
+    """Two batches of two pairs in each epoch; records how epochs were opened."""
 
     batches_per_epoch = 2
 

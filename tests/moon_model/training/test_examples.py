@@ -1,4 +1,4 @@
-"""Items become input; images are read from allowed folders alone."""
+"""Tests that items become model input, and that images are read from allowed folders only."""
 
 import logging
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Cached features give the model's own answers, survive the process, and never outlive the tower they came from."""
+"""Tests of cached features: equal to the model's, kept after the process ends, and not used for another tower."""
 
 import gc
 from hashlib import sha256

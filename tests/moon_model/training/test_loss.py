@@ -1,4 +1,4 @@
-"""The loss against a ten-line reference; duplicates contribute nothing wherever they stand."""
+"""Tests of the loss against a reference of ten lines; duplicates contribute nothing at any position."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_loss_and_gradients_equal_the_reference(margin: float | None) -> None:
 
 @pytest.mark.parametrize("place", ["batch", "gathered", "queue"])
 def test_a_duplicate_of_the_positive_contributes_nothing(place: str) -> None:
-    """Whether a variant stands in the batch, on another rank or in the queue: its id keeps it out."""
+    """A variant in the batch, on another rank or in the queue is masked by its id."""
     queries, items = unit(3, 8), unit(3, 8, seed=1)
     positives = Candidates(items, torch.tensor([1, 2, 3]))
     duplicate = Candidates(unit(1, 8, seed=2).requires_grad_(), torch.tensor([2]))

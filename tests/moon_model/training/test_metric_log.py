@@ -1,4 +1,4 @@
-"""The curve on disk: one line a step, cut back when a run resumes."""
+"""Tests of the loss curve on disk: one line per step, truncated when a run resumes."""
 
 import logging
 import sys

@@ -1,4 +1,4 @@
-"""Spatial negatives give one rank's gradients; temporal ones age, warm up and wrap around."""
+"""Tests of negatives: spatial ones give the gradients of one rank; temporal ones expire, warm up and wrap around."""
 
 import os
 from datetime import timedelta

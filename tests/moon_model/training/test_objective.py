@@ -1,4 +1,4 @@
-"""Objectives are modules: what they train and remember travels with the model."""
+"""Tests that objectives are modules: their parameters and buffers are saved with the model."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The learning rate warms up and falls as a cosine; vectors do not decay."""
+"""Tests that the learning rate warms up and falls as a cosine, and that vectors do not decay."""
 
 from itertools import pairwise
 

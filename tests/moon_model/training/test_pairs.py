@@ -1,4 +1,4 @@
-"""Pairs and manifests say what is wrong with them; ranks share an epoch evenly."""
+"""Tests of pairs and manifests: messages about damaged ones, and equal shares of an epoch for all ranks."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pyarrow reader keeps the contract of all readers, and looks at the files before training starts."""
+"""Tests that the pyarrow reader meets the contract of all readers and checks the files before training starts."""
 
 import json
 from pathlib import Path

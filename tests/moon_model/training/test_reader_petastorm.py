@@ -1,4 +1,4 @@
-"""The petastorm reader keeps the contract of all readers (``.venv-train``)."""
+"""Tests that the petastorm reader meets the contract of all readers (``.venv-train``)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A run as `moon train` does it: 60 steps lower the loss and raise R@1; killed and resumed, the curve is the same."""
+"""Tests of `moon train`: 60 steps lower the loss and raise R@1; a killed and resumed run has the same curve."""
 
 import os
 import shutil
@@ -59,7 +59,7 @@ def test_sixty_steps_lower_the_loss_and_raise_recall(shop: Path, tmp_path: Path)
 
 
 def test_killed_and_resumed_the_curve_is_the_same(shop: Path, tmp_path: Path) -> None:
-    """The kill falls between two checkpoints: steps 6 and 7 are done again, from the state after step 5."""
+    """The run is killed between two checkpoints: steps 6 and 7 are repeated, from the state after step 5."""
     model = {"frozen": ["backbone.vision"], "cache": tmp_path / "features"}
     whole = tiny_config(shop, tmp_path / "whole", model=model)
     assert run_training(whole) is not None

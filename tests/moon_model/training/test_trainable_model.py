@@ -1,4 +1,4 @@
-"""What is trained and what is not; what is saved loads as a whole model."""
+"""Tests of which parameters are trained, and that a saved model loads completely."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One step of the trainer: the gradients of the plain computation, and clear words when it cannot go on."""
+"""Tests of one training step: the gradients of a plain computation, and clear messages when it cannot continue."""
 
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.moon_model.training.tiny_run import tiny_config
 
 
 class Sum(Objective):
-    """Pulls every embedding towards 0 · x + value: its gradient is known."""
+    """An objective whose gradient is known."""
 
     name = "sum"
 

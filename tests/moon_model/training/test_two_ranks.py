@@ -1,4 +1,4 @@
-"""Two processes that share a batch train exactly as one that holds all of it: spatial negatives, queue, gradients."""
+"""Tests that two processes that share a batch train exactly as one process: spatial negatives, queue, gradients."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A tiny random model, demo-world pairs on disk, and a configuration that trains the one on the other in seconds."""
+"""A tiny random model, demo-world pairs on disk, and a configuration that trains the model on them in seconds."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Products and backgrounds drawn here and now, and a folder laid out like the real data."""
+"""Drawn products and backgrounds, and a folder with the layout of the real data."""
 
 from pathlib import Path
 

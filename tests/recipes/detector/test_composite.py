@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_photo(cutouts):
 
 
 def test_finishing_moves_nothing():
-    """A camera's light, blur, noise and JPEG leave a bright square where it was."""
+    """Simulated light, blur, noise and JPEG do not move a bright square."""
     photo = Image.new("RGB", (64, 64), "black")
     photo.paste((255, 255, 255), (16, 24, 40, 56))
     for seed in range(10):

@@ -32,7 +32,7 @@ def test_the_file_answers_like_the_network(small_network, small_detector_dir):
 
 
 def test_the_file_does_exactly_what_its_rounded_weights_say(small_network, small_detector_dir):
-    """Round the network's own weights the same way: what is left is float arithmetic, not meaning."""
+    """Round the network's own weights in the same way, so that only errors of float arithmetic remain."""
     rounded = fold_batch_norms(small_network)
     with torch.no_grad():
         for module in rounded.modules():

@@ -1,4 +1,4 @@
-"""The settings of the recipe: all shipped stages load, and the keys are those that checkpoints compare."""
+"""Tests of the recipe's settings: all shipped stages load, and the keys are those that checkpoints compare."""
 
 from pathlib import Path
 

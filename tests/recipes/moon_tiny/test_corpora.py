@@ -1,4 +1,4 @@
-"""Corpora of the teachers: broad, held-out types left out, readable by the trainer."""
+"""Tests of the corpora: broad, without held-out types, readable by the trainer."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ class Teacher:
 
 
 def regions(count: int) -> list[Region]:
-    """Something is found in every other photo."""
+    """A detector that finds a product in every second photo."""
     return [Region.whole_image() if number % 2 else Region((0.1, 0.2, 0.6, 0.9), 0.8) for number in range(count)]
 
 

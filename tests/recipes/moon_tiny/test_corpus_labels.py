@@ -1,4 +1,4 @@
-"""Labels of the corpora: no held-out type, no measuring photo, and no answer left in the texts."""
+"""Tests of the corpora's labels: no held-out type, no evaluation photo, and no answer left in the texts."""
 
 from pathlib import Path
 

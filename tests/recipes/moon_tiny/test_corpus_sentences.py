@@ -1,4 +1,4 @@
-"""Composed descriptions: whole sentences about the product, the same for a seed."""
+"""Tests of composed descriptions: complete sentences about the product, the same for a seed."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Texts to be taught on: many, different, reproducible, long ones among them."""
+"""Tests of composed texts: many, different, reproducible, some of them long."""
 
 import json
 from collections import Counter

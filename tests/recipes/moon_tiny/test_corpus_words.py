@@ -1,4 +1,4 @@
-"""The vocabulary is broad, and does not name what training must not see."""
+"""Tests of the vocabulary: broad, without the words of held-out product types."""
 
 from demo_shop.splits import HELD_OUT_TYPES
 from recipes.moon_tiny.corpus_words import read_vocabulary

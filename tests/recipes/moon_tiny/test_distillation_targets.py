@@ -1,4 +1,4 @@
-"""Targets are an isometric copy of what the teachers know."""
+"""Tests that the targets are an isometric copy of the teachers' vectors."""
 
 from pathlib import Path
 

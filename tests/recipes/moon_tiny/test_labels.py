@@ -1,4 +1,4 @@
-"""The auxiliary label task: products meet the words for what they are."""
+"""Tests of the label objective: products are classified among label texts."""
 
 import json
 from pathlib import Path

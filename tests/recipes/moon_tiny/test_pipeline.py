@@ -1,4 +1,4 @@
-"""The recipe: stages that fit together, each done once, and a checkpoint that the encoder's loaders read."""
+"""Tests of the recipe: stages that fit together, each run once, and a checkpoint that the encoder loads."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Teachers: a run without purchases reaches for their vectors."""
+"""Tests of distillation: a run without purchases approaches the teachers' vectors."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_half_of_the_photos_of_a_step_are_real_as_far_as_there_are(
 
 
 def word_vectors() -> np.ndarray:
-    """A teacher of texts to whom two that share a word are neighbours."""
+    """A text teacher for which two texts that share a word are neighbours."""
     known = sorted({part for word in WORDS for part in word.split()})
     return np.array([[part in word.split() for part in known] for word in WORDS], dtype=np.float16) / np.sqrt(2)
 

@@ -1,4 +1,4 @@
-"""The projector's ridge regression learns what there is to learn."""
+"""Tests that the projector's ridge regression fits a known linear relation."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def model() -> MoonModel:
 
 @pytest.fixture
 def wide() -> MoonModel:
-    """Wide enough for what is seen behind the text teacher's 384 dimensions."""
+    """A model with room for visual dimensions after the text teacher's 384."""
     return small_model(448)
 
 

@@ -1,4 +1,4 @@
-"""The decoder that is cut from a source computes what the source computes, in the new space."""
+"""Tests that a decoder cut from a source computes the same as the source, in the new space."""
 
 import pytest
 import torch

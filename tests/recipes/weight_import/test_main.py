@@ -1,4 +1,4 @@
-"""The import as a whole; the real run needs the wheels in ``var/wheels``."""
+"""Tests of the whole weight import; the real run needs the wheels in ``var/wheels``."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The wheels are checked before anything in them is read."""
+"""Tests that the wheels are checked before anything in them is read."""
 
 from pathlib import Path
 
