@@ -274,7 +274,7 @@ def _report_dates(check: CheckResult, judge: DeliveryJudge, mapping: SourceMappi
             "note", f"the snapshot column {mapping.snapshot!r} holds {shown}; a run takes one date's rows"
         )
         if not any(map(is_date, found)):
-            text = f"the snapshot column {mapping.snapshot!r} holds no date: write it as 2026-11-22, with a time or without"
+            text = f"the snapshot column {mapping.snapshot!r} holds no date: write 2026-11-22, perhaps with a time"
             check.add_finding("error", text)
     empty, total = judge.dates[""], judge.dates.total()
     if empty:
