@@ -197,7 +197,7 @@ class DeliveryJudge:
             for day in list(self._tallies) or [NO_DAY]:
                 self._add_row(day, number, row, folder or None)
         results = [self._finish_day(day, tally, renumber) for day, tally in self._tallies.items()]
-        return sorted(results, key=lambda result: (_is_date(result.day), result.day), reverse=True)
+        return sorted(results, key=lambda result: (is_date(result.day), result.day), reverse=True)
 
     def count_undated(self) -> int:
         """Return how many rows have no date, and therefore belong to every date."""
@@ -270,7 +270,8 @@ class DeliveryJudge:
         return day
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Return whether a run can have a text as its date."""
     try:
         date.fromisoformat(text)
     except ValueError:

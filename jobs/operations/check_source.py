@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from jobs.catalog.delivery_judge import DeliveryJudge, PhotoVerdict, SnapshotResult
+from jobs.catalog.delivery_judge import DeliveryJudge, PhotoVerdict, SnapshotResult, is_date
 from jobs.catalog.head import CatalogHead, read_head
 from jobs.catalog.mapping import catalog_folder, list_mapping_files
 from jobs.catalog.model_limits import CutCounter
@@ -273,6 +273,9 @@ def _report_dates(check: CheckResult, judge: DeliveryJudge, mapping: SourceMappi
         check.add_finding(
             "note", f"the snapshot column {mapping.snapshot!r} holds {shown}; a run takes one date's rows"
         )
+        if not any(map(is_date, found)):
+            text = f"the snapshot column {mapping.snapshot!r} holds no date: write 2026-11-22, perhaps with a time"
+            check.add_finding("error", text)
     empty, total = judge.dates[""], judge.dates.total()
     if empty:
         level: FindingLevel = "error" if empty == total else "warning"

@@ -134,3 +134,7 @@ def test_the_latest_date_is_predicted_with_the_rows_that_have_none(shop: Path, c
     assert "of 8 products of 2026-11-21 it would serve 7 and refuse 1 (malformed_row: 1)" in predict_night(check)
     assert check.judged == 13
     assert len(check.refusals) == 1
+    write_csv(shop / "products.csv", make_rows(0, 5, day="22.11.2026"))
+    assert predict_night(check_catalog(shop / "products.csv")).startswith(
+        "A night would stop: the snapshot column 'day' holds no date"
+    )
