@@ -52,6 +52,10 @@ class SchemaVersionError(MoonError):
     exit_status = EXIT_USAGE
 
 
+class OutdatedLakeError(SchemaVersionError):
+    """An earlier release wrote a table: `moon migrate` moves the lake to this one."""
+
+
 class JavaMissingError(MoonError):
     """No Java that Spark can run on."""
 

@@ -124,6 +124,9 @@ class Settings(BaseSettings):
 
     lite_max_rows: int = Field(20_000, ge=1, description="rows that a Milvus Lite file may hold")
     upsert_batch_bytes: int = Field(4 << 20, ge=1, description="bytes of one upsert request")
+    auto_migrate: bool = Field(
+        True, description="whether stages move a lake of an earlier release to this one, as `moon migrate` does"
+    )
     lease_seconds: int = Field(120, ge=1, description="a writer's lease ends this long after its last renewal")
     wait_seconds: float = Field(
         900, ge=0, description="how long to wait for another writer of the collection or of the Milvus Lite path"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-LAKE_SCHEMA_VERSION = 3
+LAKE_SCHEMA_VERSION = 4
 
 IMAGE_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
 ATTRIBUTES_TYPE = pa.map_(pa.string(), pa.string())

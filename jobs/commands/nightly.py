@@ -1,5 +1,6 @@
 """``moon nightly``, its groups ``prepare``, ``infer``, ``serve``, and every stage on its own."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -10,11 +11,13 @@ import typer
 from jobs.commands import options
 from jobs.commands.output import make_console, make_table, print_json, print_line
 from jobs.commands.session import open_context
-from jobs.errors import UsageError
+from jobs.errors import OutdatedLakeError, UsageError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.stages.runner import RunOutcome
+
+log = logging.getLogger(__name__)
 
 STAGE_HELP = {
     "pull": "Read the catalogue of a date into the lake, with image versions but without image bytes.",
@@ -176,7 +179,29 @@ def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: M
     from jobs.stages.runner import run_stages
 
     with open_context(settings, f"{night_date} {' '.join(stages)}", night_date, **lifted) as context:
+        try:
+            return run_stages(context, stages)
+        except OutdatedLakeError as error:
+            if not settings.auto_migrate:
+                raise
+            _migrate(settings, error)
+        # The stages from the first on: what one of them had done before, it finds committed.
         return run_stages(context, stages)
+
+
+def _migrate(settings: "Settings", cause: OutdatedLakeError) -> None:
+    """Move the lake to this release; an upgrade stops no scheduled run.
+
+    Raises:
+        MigrationError: the lake cannot be migrated.
+        LeaseBusyError: a run of the earlier release still writes.
+    """
+    from jobs.operations.migrate import keep_served_model, migrate_lake
+
+    log.warning("%s. It is migrated now (MOON_AUTO_MIGRATE=false: such a run stops)", cause)
+    migrate_lake(settings)
+    if warning := keep_served_model(settings):
+        log.warning("%s", warning)
 
 
 def _print(document: dict[str, object], outcome: "RunOutcome") -> None:

@@ -22,7 +22,7 @@ from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from jobs.errors import FenceError, SchemaVersionError, UsageError
+from jobs.errors import FenceError, OutdatedLakeError, SchemaVersionError, UsageError
 from jobs.lake.reading import open_dataset, read_lake_files
 from jobs.lake.storage import FORBIDDEN_IN_PATH, Storage
 from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
@@ -86,14 +86,13 @@ class Lake:
         found = delta.metadata().configuration.get(SCHEMA_PROPERTY, "0")
         if found == str(LAKE_SCHEMA_VERSION):
             return
+        versions = f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}"
         if read_schema_version(delta) >= LAKE_SCHEMA_VERSION:  # `2-3` is a migration to a later version
-            remedy = "a later release wrote it: use that release"
-        else:
-            remedy = (
-                f"an earlier release wrote it. When its runs have ended, run `moon migrate --lake {self.storage.root}` "
-                "once; it takes seconds, and nothing is encoded"
-            )
-        raise SchemaVersionError(f"{uri} has schema version {found}, this code writes {LAKE_SCHEMA_VERSION}: {remedy}")
+            raise SchemaVersionError(f"{versions}: a later release wrote it: use that release")
+        raise OutdatedLakeError(
+            f"{versions}: an earlier release wrote it. When its runs have ended, run `moon migrate --lake "
+            f"{self.storage.root}` once; it takes seconds, and nothing is encoded"
+        )
 
     def _create(self, table: Table, uri: str) -> DeltaTable:
         if self.storage.is_local:

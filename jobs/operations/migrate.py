@@ -216,8 +216,8 @@ MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
     (QUARANTINE.name, 1): partial(_rewrite, name=QUARANTINE.name, change=_split_date),
     # `snapshots` gets the column ``source_values``, `products` and `served` get ``group_id``; their rows have none.
     (SNAPSHOTS.name, 2): partial(_add_columns, name=SNAPSHOTS.name),
-    (PRODUCTS.name, 2): partial(_add_columns, name=PRODUCTS.name),
-    (SERVED.name, 2): partial(_add_columns, name=SERVED.name),
+    (PRODUCTS.name, 3): partial(_add_columns, name=PRODUCTS.name),
+    (SERVED.name, 3): partial(_add_columns, name=SERVED.name),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 

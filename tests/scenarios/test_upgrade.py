@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
-from jobs.errors import SchemaVersionError
+from jobs.commands import nightly
+from jobs.errors import OutdatedLakeError, SchemaVersionError
 from jobs.lake.store import Lake, open_lake, read_schema_version
 from jobs.milvus.client import connect
 from jobs.operations import migrate
@@ -19,6 +22,7 @@ from jobs.serving.search import search_products
 from jobs.settings import Settings
 from jobs.stages.runner import NIGHTLY_STAGES, run_stages
 from jobs.state.ledger import read_ledger
+from jobs.state.model_store import find_stored_model
 from jobs.state.run_context import RunContext
 from schemas.tables import LAKE_SCHEMA_VERSION, TABLES
 from tests.golden_lake import EXPECTED, SETTINGS, golden_lake, put_other_model
@@ -47,9 +51,25 @@ def transactions(table: str) -> dict[str, int]:
 
 
 def test_an_old_lake_is_refused_with_the_command_that_helps(settings: Settings) -> None:
-    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 3.*moon migrate --lake") as error:
+    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 4.*moon migrate --lake") as error:
         open_lake(settings).open("plans")
     assert error.value.exit_status == 2
+
+
+def test_a_scheduled_run_migrates_an_old_lake_unless_a_setting_forbids_it(
+    settings: Settings, golden: Path, spark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def use_session(settings: Settings, _verb: str, date: str) -> Iterator[RunContext]:
+        yield RunContext(spark, open_lake(settings), settings, date)
+
+    monkeypatch.setattr(nightly, "open_context", use_session)
+    with pytest.raises(OutdatedLakeError, match="moon migrate --lake"):
+        nightly._run(settings.replace(auto_migrate=False), "2026-03-02", ["pull"], {})
+    outcome = nightly._run(settings, "2026-03-02", ["pull"], {})
+    assert outcome.results["pull"].counts["delivered"] == len(Path(settings.catalog or "").read_text().splitlines())
+    assert migrate_lake(settings) == []
+    assert find_stored_model(open_lake(settings).storage, EXPECTED["status"]["model"])
 
 
 def test_a_killed_migration_continues_and_loses_nothing(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
