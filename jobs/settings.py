@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     milvus: str = Field(str(HOME / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server")
     milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of a Milvus server")
     milvus_timeout: float = Field(60, gt=0, description="seconds one call to Milvus may take")
+    milvus_retry_seconds: float = Field(
+        30,
+        ge=0,
+        description="seconds for which a run makes a call again that fails because Milvus restarts or is cut off",
+    )
     alias: str = Field("products", description="alias that readers query")
     index: str = Field("auto", description="index of a new collection: auto, FLAT, HNSW, IVF_FLAT or DISKANN (servers)")
     model: str | None = Field(None, description="checkpoint folder; default: the model behind the alias")

@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from tenacity import before_sleep_log, retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
-
 from jobs.errors import MoonError
 from jobs.milvus.lite import run_lite_server
+from jobs.milvus.retrying import MilvusUnreachableError, call_with_retries, wrap_client
 from jobs.settings import Settings
 from schemas.collection import ID_FIELD, Backend
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-log = logging.getLogger(__name__)
 
 PAGE_ROWS = 10_000
 """Rows of one page of `scan_rows`; servers refuse more than 16,384."""
@@ -46,37 +43,28 @@ class NoDatabaseError(MoonError):
     """There is no Milvus Lite database at the path that a reader was given."""
 
 
-class MilvusUnreachableError(MoonError):
-    """Nothing answers at the Milvus URI, or it does not let us in."""
-
-
 @contextmanager
-def connect(settings: Settings, wait_seconds: float | None = None) -> Iterator["MilvusClient"]:
-    """Yield a client of the Milvus of the settings.
+def connect(settings: Settings) -> Iterator["MilvusClient"]:
+    """Yield a client of the Milvus of the settings for a writer: its calls are made again while Milvus restarts.
 
     A Milvus Lite path belongs to one process at a time: it is opened here and really closed at the end, so that
     others may have it while this process lives on.
 
     Args:
-        settings: URI or path, token and timeout.
-        wait_seconds: how long to wait for a path that another process has open; default: the setting.
+        settings: URI or path, token, timeout, and how long calls are made again.
 
     Raises:
-        LiteBusyError: another process kept the path for longer than that.
+        LiteBusyError: another process kept the path for longer than `wait_seconds`.
         MilvusUnreachableError: nothing answers, or the token is refused.
     """
-    wait = settings.wait_seconds if wait_seconds is None else wait_seconds
-    if not settings.is_lite:
-        with _client(settings.milvus, settings) as client:
-            yield client
-        return
-    with run_lite_server(settings.milvus, wait) as uri, _client(uri, settings) as client:
-        yield client
+    seconds = settings.milvus_retry_seconds
+    with _open_client(settings, settings.wait_seconds, seconds) as client:
+        yield wrap_client(client, seconds)
 
 
 @contextmanager
 def connect_reader(settings: Settings) -> Iterator["MilvusClient"]:
-    """Yield a client for reading, as `connect` does: it waits shorter, and makes no database where there is none.
+    """Yield a client for reading: it waits shorter, tries once, and makes no database where there is none.
 
     Raises:
         NoDatabaseError: there is no Milvus Lite database at the path.
@@ -87,22 +75,40 @@ def connect_reader(settings: Settings) -> Iterator["MilvusClient"]:
             f"there is no Milvus Lite database at {settings.milvus}: run `moon nightly` first, or name the right one "
             "with --milvus"
         )
-    with connect(settings, READER_WAIT_SECONDS) as client:
+    with _open_client(settings, READER_WAIT_SECONDS, 0) as client:
         yield client
 
 
 @contextmanager
-def _client(uri: str, settings: Settings) -> Iterator["MilvusClient"]:
+def _open_client(settings: Settings, wait_seconds: float, retry_seconds: float) -> Iterator["MilvusClient"]:
+    """Yield a client; wait for a Milvus Lite path that another process has open, and for a server that restarts."""
+    if not settings.is_lite:
+        with _client(settings.milvus, settings, retry_seconds) as client:
+            yield client
+        return
+    with run_lite_server(settings.milvus, wait_seconds) as uri, _client(uri, settings, retry_seconds) as client:
+        yield client
+
+
+@contextmanager
+def _client(uri: str, settings: Settings, retry_seconds: float) -> Iterator["MilvusClient"]:
     from pymilvus import MilvusClient, MilvusException  # noqa: PLC0415  (a second to import)
 
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # its import sets another level
     try:
-        client = MilvusClient(
-            uri, token=settings.milvus_token.get_secret_value(), timeout=settings.milvus_timeout, dedicated=True
+        client = call_with_retries(
+            MilvusClient,
+            uri,
+            token=settings.milvus_token.get_secret_value(),
+            timeout=settings.milvus_timeout,
+            dedicated=True,
+            seconds=retry_seconds,
         )
-    except MilvusException as error:
+    except (MilvusException, MilvusUnreachableError) as error:
+        cause = error if isinstance(error, MilvusException) else error.__cause__
+        said = getattr(cause, "message", cause)
         raise MilvusUnreachableError(
-            f"no Milvus lets us in at {strip_credentials(uri)} ({error.message}): start it, or name another with "
+            f"no Milvus lets us in at {strip_credentials(uri)} ({said}): start it, or name another with "
             "--milvus (a path is the embedded Milvus Lite); a server with users needs MOON_MILVUS_TOKEN"
         ) from error
     try:
@@ -120,37 +126,6 @@ def strip_credentials(uri: str) -> str:
 def detect_backend(client: "MilvusClient") -> Backend:
     """Return what answers: Milvus Lite (embedded, or its own small server) or a real server."""
     return "lite" if "milvus_lite" in client.get_server_version() else "server"
-
-
-def is_transient(error: BaseException) -> bool:
-    """Return whether the same request may succeed a little later; bad data never does."""
-    import grpc  # noqa: PLC0415
-    from pymilvus.exceptions import (  # noqa: PLC0415
-        ConnectError,
-        ErrorCode,
-        MilvusException,
-        MilvusUnavailableException,
-    )
-
-    passing = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED}
-    if isinstance(error, MilvusException):
-        return (
-            isinstance(error, ConnectError | MilvusUnavailableException)
-            or error.retriable
-            or error.code == ErrorCode.RATE_LIMIT
-            or error.code in passing  # pymilvus hands the gRPC code on when its own retries are used up
-        )
-    return isinstance(error, grpc.RpcError) and error.code() in passing
-
-
-retry_transient = retry(
-    retry=retry_if_exception(is_transient),
-    wait=wait_exponential_jitter(multiplier=0.5, max=20),
-    stop=stop_after_attempt(6),
-    before_sleep=before_sleep_log(log, logging.WARNING),
-    reraise=True,
-)
-"""Decorator of single calls that may be sent twice: up to six attempts on transient errors, half a minute in all."""
 
 
 def read_alias_target(client: "MilvusClient", alias: str) -> str | None:
@@ -171,14 +146,12 @@ def build_ids_filter(ids: Iterable[str]) -> str:
     return f"{ID_FIELD} in {json.dumps(list(ids), ensure_ascii=False)}"
 
 
-@retry_transient
 def count_rows(client: "MilvusClient", collection: str, expression: str = "") -> int:
     """Return how many rows match, at Strong consistency: everything acknowledged counts."""
     rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG_CONSISTENCY)
     return int(rows[0]["count(*)"])
 
 
-@retry_transient
 def fetch_rows(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> list[dict[str, Any]]:
     """Return the rows of some ids at Strong consistency, in any order."""
     rows = client.query(
@@ -222,7 +195,6 @@ def scan_rows(
         yield rows
 
 
-@retry_transient
 def _fetch_page(
     client: "MilvusClient", collection: str, expression: str, fields: list[str], page: int, options: dict[str, str]
 ) -> list[dict[str, Any]]:

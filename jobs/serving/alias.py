@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.milvus.client import connect, read_alias_target, read_collection_properties, retry_transient
+from jobs.milvus.client import connect, read_alias_target, read_collection_properties
 from jobs.settings import Settings
 from jobs.state.ledger import read_ledger_head
 from jobs.state.run_log import current_operator, make_run_row, record_runs
@@ -174,7 +174,6 @@ def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
     return [AliasMove(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
 
 
-@retry_transient
 def _alter(client: "MilvusClient", alias: str, collection: str) -> None:
     client.alter_alias(collection, alias)
 

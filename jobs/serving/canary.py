@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import STRONG_CONSISTENCY, fetch_rows, retry_transient
+from jobs.milvus.client import STRONG_CONSISTENCY, fetch_rows
 from schemas.collection import ID_FIELD, METRIC, VECTOR_FIELD, build_search_params
 
 if TYPE_CHECKING:
@@ -130,7 +130,6 @@ def _index(client: "MilvusClient", collection: str) -> str:
     return str((client.describe_index(collection, VECTOR_FIELD) or {}).get("index_type", ""))
 
 
-@retry_transient
 def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[SearchHits]:
     """Return the hits of each vector, best first, at Strong consistency."""
     answers = client.search(

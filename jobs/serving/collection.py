@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
-from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties, retry_transient
+from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties
 from jobs.settings import Settings
 from jobs.state.model_registry import ModelChoice, check_schema_version, read_registered_model
 from jobs.state.model_store import MODELS_FOLDER
@@ -181,7 +181,6 @@ def open_collection(client: "MilvusClient", name: str) -> None:
     client.load_collection(name)
 
 
-@retry_transient
 def flush_collection(client: "MilvusClient", name: str) -> None:
     """Make what was acknowledged searchable at full speed, and safe in Milvus Lite's files."""
     client.flush(name)

@@ -11,12 +11,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
 
 from jobs.errors import StoppedError
-from jobs.milvus.client import build_ids_filter, connect, detect_backend, retry_transient
+from jobs.milvus.client import build_ids_filter, connect, detect_backend
+from jobs.milvus.retrying import MilvusUnreachableError, guard_retries
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
+from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
 from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, select_scalar_fields
 
@@ -90,13 +93,16 @@ class RowWriter:
         Raises:
             LeaseLostError: another writer took over; it reconciles what was sent.
             StoppedError: we were asked to end; nothing is on its way any more.
+            MilvusUnreachableError: Milvus did not come back in time.
         """
         if detect_backend(client) == "lite":
             return self.send(client, iter_local_batches(rows))
         try:
             answers = rows.mapInArrow(partial(_write_task, writer=self), _spark_type(WRITTEN_SCHEMA)).collect()
-        except Exception:
+        except Exception as error:
             self.guard.check()  # a lost lease ends the tasks: say so, not how Spark saw it
+            if isinstance(error, PythonException) and is_worker_error(error, MilvusUnreachableError):
+                raise MilvusUnreachableError(read_worker_message(error)) from error
             raise
         stopped = next((answer.stopped for answer in answers if answer.stopped), None)
         if stopped:
@@ -106,7 +112,7 @@ class RowWriter:
 
     def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> WriteResult:
         """Upsert the rows of some batches through one connection."""
-        written = WriteResult()
+        written, client = WriteResult(), guard_retries(client, self.guard.check)
         rows = (entity for batch in batches for entity in iter_entities(batch, self.fields))
         for request in split_requests(rows, self.settings.upsert_batch_bytes):
             self.guard.check()
@@ -130,7 +136,7 @@ class RowWriter:
     def _delete(self, client: "MilvusClient", ids: list[str]) -> int:
         if ids:
             self.guard.check()
-            _delete(client, self.collection, ids)
+            guard_retries(client, self.guard.check).delete(self.collection, filter=build_ids_filter(ids))
         return len(ids)
 
 
@@ -180,11 +186,5 @@ def _spark_type(schema: pa.Schema) -> Any:
     return from_arrow_schema(schema)
 
 
-@retry_transient
 def _upsert(client: "MilvusClient", collection: str, rows: list[Entity]) -> None:
     client.upsert(collection, rows)
-
-
-@retry_transient
-def _delete(client: "MilvusClient", collection: str, ids: list[str]) -> None:
-    client.delete(collection, filter=build_ids_filter(ids))

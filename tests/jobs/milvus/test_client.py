@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from pymilvus.exceptions import MilvusException
 
 from jobs.milvus.client import (
     MilvusUnreachableError,
@@ -15,10 +14,8 @@ from jobs.milvus.client import (
     count_rows,
     detect_backend,
     fetch_rows,
-    is_transient,
     read_alias_target,
     read_collection_properties,
-    retry_transient,
     scan_rows,
     strip_credentials,
 )
@@ -83,7 +80,7 @@ def test_aliases(client: "MilvusClient") -> None:
 
 
 def test_nobody_there(make_settings) -> None:
-    settings = make_settings(milvus="http://user:secret@127.0.0.1:9", milvus_timeout=1)
+    settings = make_settings(milvus="http://user:secret@127.0.0.1:9", milvus_timeout=1, milvus_retry_seconds=0)
     with pytest.raises(MilvusUnreachableError, match=r"at http://127\.0\.0\.1:9 .*--milvus") as caught:
         connect(settings).__enter__()
     assert "secret" not in str(caught.value)
@@ -92,44 +89,3 @@ def test_nobody_there(make_settings) -> None:
 def test_a_shown_uri_has_no_password() -> None:
     assert strip_credentials("https://u:p@host:19530/db") == "https://host:19530/db"
     assert strip_credentials("var/milvus.db") == "var/milvus.db"
-
-
-def test_only_passing_errors_are_tried_again() -> None:
-    calls: list[int] = []
-
-    def call(error: Exception, failures: int) -> str:
-        @retry_transient
-        def request() -> str:
-            calls.append(1)
-            if len(calls) <= failures:
-                raise error
-            return "done"
-
-        request.retry.sleep = lambda _: None
-        calls.clear()
-        return request()
-
-    busy = MilvusException(code=8, message="rate limit")
-    assert call(busy, 3) == "done" and len(calls) == 4
-    with pytest.raises(MilvusException, match="rate limit"):
-        call(busy, 99)
-    assert len(calls) == 6
-    bad = MilvusException(code=1100, message="string too long")
-    with pytest.raises(MilvusException, match="too long"):
-        call(bad, 1)
-    assert len(calls) == 1
-
-
-def test_a_server_that_went_away_is_a_passing_error(client: "MilvusClient") -> None:
-    with pytest.raises(MilvusException) as refused:
-        client.query("c", filter="no such field == 1", output_fields=["title"])
-    assert not is_transient(refused.value)
-    import grpc
-
-    class Gone(grpc.RpcError):
-        def code(self) -> grpc.StatusCode:
-            return grpc.StatusCode.UNAVAILABLE
-
-    assert is_transient(Gone())
-    assert is_transient(MilvusException(code=grpc.StatusCode.UNAVAILABLE, message="retries used up"))
-    assert not is_transient(ValueError("no"))

@@ -24,6 +24,6 @@ def check_catalog(make_settings) -> Check:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def drawn_shop(tmp_path: Path) -> Path:
     """A folder with products.csv and two photos."""
     return draw_shop(tmp_path)

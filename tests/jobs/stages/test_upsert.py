@@ -19,6 +19,7 @@ from jobs.state.ledger import read_ledger_head
 from jobs.state.run_context import RunContext
 from tests.jobs.serving_shop import ServingShop, ShopItem, build_expected_rows, commit_rows, make_items
 from tests.jobs.stage_calls import upsert
+from tests.loopback_proxy import open_loopback_proxy
 
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
 STRANGE = [ShopItem(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}", "%_", "né" * 85)]
@@ -292,3 +293,20 @@ def test_a_lost_lease_ends_the_run_between_two_requests(shop: ServingShop, monke
         upsert(context)
     assert shop.held(context) == {}
     assert read_ledger_head(context.lake, shop.model.collection).version == 0
+
+
+@pytest.mark.long
+@pytest.mark.milvus_server
+def test_a_server_that_is_cut_off_for_seconds_costs_no_run(
+    make_night: Callable[..., RunContext], monkeypatch: pytest.MonkeyPatch, milvus_server: str
+) -> None:
+    with open_loopback_proxy(int(milvus_server.rpartition(":")[2])) as proxy:
+        shop = ServingShop(make_night, monkeypatch, milvus=f"http://127.0.0.1:{proxy.port}", upsert_batch_bytes=2000)
+        upsert(shop.prepare_run(FIRST, make_items(30)))
+        context = shop.prepare_run(SECOND, make_items(30, title="Another title"))
+        proxy.cut(8)
+        counts = upsert(context).counts
+        assert counts["upserted"] == 30
+        assert set(shop.held(context)) == {item.id for item in make_items(30)}
+        with connect(context.settings) as client:
+            client.drop_collection(shop.model.collection)
