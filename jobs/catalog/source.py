@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import fsspec
 import pyarrow as pa
 from charset_normalizer import from_bytes
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException, PythonException, SparkRuntimeException
+from pyspark.errors import PythonException
 from pyspark.sql import functions as F
 
 from jobs.catalog.delivery import Delivery, check_packed_files, list_delivery, to_spark_path
+from jobs.catalog.faults import READ_FAILURES, explain_read_failure
 from jobs.catalog.formats import CatalogBlock, RecordReader, count_rows_by_block, get_record_reader, scan_blocks
 from jobs.catalog.mapping import catalog_folder, list_mapping_files
 from jobs.catalog.parquet_parts import open_parquet_session, read_footers, scan_parquet_files
@@ -30,7 +30,7 @@ from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat
 from jobs.catalog.survey import Survey, is_complete, unite_columns
 from jobs.errors import NightStoppedError
-from jobs.spark.worker_errors import describe_java_error, is_worker_error, read_worker_message
+from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.run_context import RunContext
 from schemas.source import MappingError, SourceMapping
 from schemas.uri import FILE_SCHEME, folder_uri, is_web
@@ -58,7 +58,7 @@ class CatalogSource:
         counts: Records of every block; their sum is the number of records delivered.
         mapping: Which column is what.
         image_base: Canonical URI that relative image paths start from.
-        has_subfolders: Whether files lie in folders that are no partitions.
+        delivery: The files.
     """
 
     rows: "DataFrame"
@@ -66,7 +66,7 @@ class CatalogSource:
     counts: Mapping[CatalogBlock, int]
     mapping: SourceMapping
     image_base: str
-    has_subfolders: bool = False
+    delivery: Delivery
 
     def offsets(self) -> dict[CatalogBlock, int]:
         """Return the `source_row` of each block's first record: files by name, then blocks by byte offset."""
@@ -132,18 +132,21 @@ def open_source(context: RunContext) -> CatalogSource:
 
     Raises:
         NightStoppedError: No such catalogue or mapping, an unknown or broken format, a missing column, no records.
+        CatalogFaultError: Reading failed, but not because of the files.
     """
     path = resolve_catalog_path(context)
     mapping = load_mapping(context)
+    files: list[str] = []
     try:
         delivery = list_delivery(context.spark, path, mapping)
+        files = delivery.files
         rows, survey = _scan(context.spark, delivery, mapping)
     except PythonException as error:
         if not is_worker_error(error, UnreadableFileError):
             raise
         raise NightStoppedError(f"cannot read the catalogue: {read_worker_message(error)}") from error
-    except (AnalysisException, SparkRuntimeException, Py4JJavaError) as error:
-        raise NightStoppedError(f"cannot read the catalogue {path}: {describe_java_error(error)}") from error
+    except READ_FAILURES as error:
+        raise explain_read_failure(path, files, error) from error
     except UnreadableFileError as error:
         raise NightStoppedError(f"cannot read the catalogue: {error}") from error
     if not sum(survey.counts.values()):
@@ -151,7 +154,7 @@ def open_source(context: RunContext) -> CatalogSource:
     _check_columns(path, mapping, survey)
     image_base = mapping.resolve_image_base(catalog_folder(path))
     read = get_record_reader(delivery.kind, mapping)
-    return CatalogSource(rows, read, survey.counts, mapping, image_base, delivery.has_subfolders)
+    return CatalogSource(rows, read, survey.counts, mapping, image_base, delivery)
 
 
 def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> "tuple[DataFrame, Survey]":

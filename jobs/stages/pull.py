@@ -20,6 +20,7 @@ import pyarrow as pa
 from pyspark.errors import PythonException
 from pyspark.sql import functions as F
 
+from jobs.catalog.faults import READ_FAILURES, explain_read_failure
 from jobs.catalog.formats import CatalogBlock, RecordReader
 from jobs.catalog.mapping import map_parsed_record
 from jobs.catalog.source import CatalogSource, list_allowed_roots, open_source, resolve_catalog_path
@@ -115,6 +116,7 @@ def pull(context: RunContext, _plan: Plan | None = None) -> StageResult:
 
     Raises:
         NightStoppedError: The catalogue or its mapping cannot be used, or has no rows of this date.
+        CatalogFaultError: Reading it failed, but not because of its files.
     """
     source = open_source(context)
     files = _write(context, source)
@@ -124,7 +126,7 @@ def pull(context: RunContext, _plan: Plan | None = None) -> StageResult:
             f"the catalogue {resolve_catalog_path(context)} has no rows of {context.date} in its snapshot column "
             f"{source.mapping.snapshot!r}; nothing was changed"
         )
-    if source.has_subfolders:
+    if source.delivery.has_subfolders:
         _check_ids_of_folders(context, source, files)
     return StageResult({"delivered": delivered}, {"snapshot": _commit(context, files)})
 
@@ -150,6 +152,8 @@ def _write(context: RunContext, source: CatalogSource) -> list[AddedFile]:
             f"the catalogue {resolve_catalog_path(context)} changed while it was read: run again when its "
             "delivery is finished"
         ) from error
+    except READ_FAILURES as error:
+        raise explain_read_failure(resolve_catalog_path(context), source.delivery.files, error) from error
 
 
 def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Sequence[AddedFile]) -> None:

@@ -92,7 +92,7 @@ def test_a_night_without_a_usable_source_stops_and_says_what_to_do(shop, tmp_pat
         ("data", {"data/readme.md": "x"}, "readme.md has an unknown suffix"),
         ("data", {"data/mapping.toml": MAPPING}, "holds no file that ends in .parquet, "),
         ("data", {"data/a.jsonl": line(), "data/b.jsonl.gz": gzip.compress(b"")}, "b.jsonl.gz unpacks to nothing"),
-        ("data", {"data/a.jsonl": line(), "data/b.jsonl.gz": b"no gzip at all" * 20}, "b.jsonl.gz.*not a gzip file"),
+        ("data", {"data/a.jsonl": line(), "data/b.jsonl.gz": b"no gzip at all" * 20}, "b.jsonl.gz.*Not a gzipped file"),
         ("a.csv.zip", {"a.csv.zip": b"no zip"}, "a.csv.zip cannot be unpacked"),
         ("data", {"data/a.jsonl": line(), "data/b.csv": "Id,Name,Pictures\n"}, "files of several formats"),
         ("a.csv", {"a.csv": "Id,Title,Pictures\n1,a,b\n"}, "'Name', but the catalogue"),
@@ -168,7 +168,7 @@ def test_packed_files_of_every_kind_and_folders_are_read(shop, tmp_path):
         "p/d.jsonl.zip": archive.getvalue(),
     }
     source = open_source(shop("p", files))
-    assert (sum(source.counts.values()), source.has_subfolders) == (5, True)
+    assert (sum(source.counts.values()), source.delivery.has_subfolders) == (5, True)
     ids = {record.parsed.record["Id"] for record in source.read(source.rows.toArrow().to_batches())}
     assert ids == {1, 2, 3, 4, 5}
 
