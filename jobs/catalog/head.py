@@ -31,6 +31,7 @@ from jobs.catalog.mapping import catalog_folder, has_pattern
 from jobs.catalog.parts import has_subfolders, list_local_files
 from jobs.catalog.records import (
     HEAD_BYTES,
+    PACKED_SUFFIXES,
     CatalogFormat,
     CsvRecords,
     ParsedRecord,
@@ -122,6 +123,25 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
     return CatalogHead(
         files, chosen, list(dict.fromkeys(columns)), records, whole, twice, partitions, has_subfolders=are_folders
     )
+
+
+def estimate_records(head: CatalogHead) -> int | None:
+    """Return about how many records the files of a catalogue have; None where their sizes do not tell.
+
+    Parquet says it. In texts all records are taken to be as long as the first ones.
+    """
+    if head.whole and len(head.files) == 1:
+        return len(head.records)
+    lengths = [_measure_record(parsed.record, head.format) for parsed in head.records if parsed.record is not None]
+    if not lengths or any("://" in file or file.lower().endswith(PACKED_SUFFIXES) for file in head.files):
+        return None
+    try:
+        if head.format == "parquet":
+            return sum(int(pq.read_metadata(file).num_rows) for file in head.files)
+        size = sum(Path(file).stat().st_size for file in head.files)
+    except (OSError, pa.ArrowException):
+        return None
+    return max(len(head.records), round(size * len(lengths) / sum(lengths)))
 
 
 def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[str], CatalogFormat]:
@@ -302,3 +322,13 @@ class _Array:
                 if end < len(self._text) or not self._read_more():
                     self._text = self._text[end:]
                     return item
+
+
+def _measure_record(record: dict[str, Any], kind: CatalogFormat) -> int:
+    """Return about how many bytes a record takes in a file of a format."""
+    if kind in ("json", "jsonl"):
+        return len(json.dumps(record, ensure_ascii=False, default=str).encode()) + 1
+    values = sum(len(str(value).encode()) for value in record.values() if value is not None)
+    if kind == "xml":  # <name>value</name>
+        return values + sum(2 * len(name) + 5 for name in record)
+    return values + len(record)  # a delimiter or the line's end after each field

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from jobs.catalog.delivery_judge import PhotoVerdict
-from jobs.catalog.extent import estimate_records
-from jobs.catalog.head import CatalogHead
+from jobs.catalog.head import CatalogHead, estimate_records
 from jobs.catalog.part_reader import PartReader
 from jobs.images.answers import FAILED
 from jobs.images.fetcher import FetchPolicy, fetch_photos
