@@ -89,11 +89,12 @@ def status(
     """Say what is served, by which model, and how fresh it is.
 
     The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
-    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh.
+    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh. The command also fails where the
+    collection holds more or fewer rows than the ledger says.
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
     """
-    from jobs.serving.status import find_staleness, parse_age
+    from jobs.serving.status import find_damage, find_staleness, parse_age
     from jobs.serving.status import read_status as look
     from jobs.settings import Settings
 
@@ -101,12 +102,16 @@ def status(
     settings = Settings().replace(lake=lake, milvus=milvus)
     found = look(settings)
     staleness = None if most is None else find_staleness(found, most, settings.max_kept)
+    damage = find_damage(found)
     if as_json:
-        print_json(found | ({} if most is None else {"fresh": staleness is None}))
+        print_json(found | {"damage": damage} | ({} if most is None else {"fresh": staleness is None}))
     else:
         _print_status(found)
+    if damage:
+        print_error(damage)
     if staleness:
         print_error(f"not fresh by --max-age {max_age}: {staleness}; look at the last run")
+    if damage or staleness:
         raise typer.Exit(1)
 
 
@@ -211,6 +216,7 @@ def _print_status(found: dict[str, Any]) -> None:
         "model": found["model"],
         "checkpoint": found["checkpoint"],
         "products": f"{found['rows']:,}",
+        **({"being written": f"by {found['writer']}"} if found["writer"] else {}),
         "index": found["index"],
         "snapshot": found["snapshot_date"],
         "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",

@@ -92,6 +92,7 @@ def apply_change(
         epoch=change.epoch,
         version=version,
         high_water=high_water,
+        held_rows=change.rows,
         expected_rows=change.written + change.deleted,
         attempt=None,
         history_start=history_start,

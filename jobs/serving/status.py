@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
-from jobs.lake.store import open_lake
+from jobs.lake.store import Lake, open_lake
 from jobs.milvus.client import (
     NoDatabaseError,
     connect_reader,
@@ -16,6 +16,7 @@ from jobs.milvus.client import (
 )
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
+from jobs.state.lease import CLOCK_MARGIN_SHARE, describe_holder, is_lease_free, read_lease_state
 from jobs.state.ledger import read_ledger_head
 from schemas.collection import (
     PROPERTY_CHECKPOINT,
@@ -56,6 +57,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
 
     Returns:
         alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
+        ledger_rows (what the collection is to hold; None where nobody counted), writer (who writes it now, or None);
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
         (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
         not: run_id, date, stage, outcome, finished_at, error), kept_share (of the products delivered, what the last run
@@ -68,7 +70,8 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     except NoDatabaseError:
         served = _describe_nothing(settings.alias)
     held = read_hold(lake)
-    latest = read_ledger_head(lake, served["collection"]).high_water if served["collection"] else None
+    head = read_ledger_head(lake, served["collection"]) if served["collection"] else None
+    latest = head.high_water if head else None
     rows = lake.read_arrow("runs").to_pylist()
     runs = [row for row in rows if row["stage"] == "report"]
     last_run = _find_last_run(runs)
@@ -76,6 +79,8 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
     return {
         **served,
+        "ledger_rows": head.rows if head else None,
+        "writer": _find_writer(lake, settings, served["collection"]) if head else None,
         "snapshot_date": latest,
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
@@ -104,6 +109,29 @@ def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) 
     if status["kept_share"] > max_kept:
         return f"{status['kept_share']:.1%} of the products were kept back, because their photos cannot be reached"
     return None
+
+
+def find_damage(status: dict[str, Any]) -> str | None:
+    """Return what is wrong with the number of rows of the served collection; None where nothing is.
+
+    Args:
+        status: what `read_status` returns. While a run writes, the number says nothing.
+    """
+    held, wanted = status["rows"], status["ledger_rows"]
+    if wanted is None or held == wanted or status["writer"]:
+        return None
+    return (
+        f"{status['collection']} holds {held:,} rows, and the ledger says {wanted:,}: a run was killed while it wrote, "
+        "somebody wrote without our lease, or Milvus was restored from a backup. Run the date again, or `moon repair`, "
+        "which with --dry-run only says what differs"
+    )
+
+
+def _find_writer(lake: Lake, settings: Settings, collection: str) -> str | None:
+    """Return who holds the lease of a collection."""
+    state = read_lease_state(lake, collection)
+    is_free = is_lease_free(state, timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE))
+    return None if is_free else describe_holder(state.holder)
 
 
 def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:

@@ -184,7 +184,7 @@ class UpsertRun:
         canary_details = self._check_canary(baseline, written)
         # 6. Only now the ledger says so.
         if upserts or deleted or reconciled or self._head.high_water != self._context.date:
-            self._commit(rows, upserts + deleted)
+            self._commit(rows, total, upserts + deleted)
         return _make_result(
             self._plan, upserted=upserts, deleted=deleted, reconciled=reconciled, details=canary_details
         )
@@ -259,7 +259,7 @@ class UpsertRun:
         changes = read_changes(self._context, self._plan).where(F.col("op") != HELD)
         return self._reconciler.reconcile_after_crash(self._ledger, changes, self._head), False
 
-    def _commit(self, rows: DataFrame, expected_rows: int) -> None:
+    def _commit(self, rows: DataFrame, held_rows: int, expected_rows: int) -> None:
         """Write what Milvus holds now into the ledger."""
         commit_ledger(
             self._context.lake,
@@ -270,6 +270,7 @@ class UpsertRun:
             epoch=self._epoch,
             version=self._plan.ledger_version,
             high_water=self._choose_high_water(),
+            held_rows=held_rows,
             expected_rows=expected_rows,
             attempt=self._plan.served_attempt,
         )

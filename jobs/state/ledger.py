@@ -1,7 +1,7 @@
 """What the lake says Milvus holds: the ledger `served`, read and written; and the vectors that can be served.
 
 `served` is append-only: of a product's rows the one with the highest epoch is what the collection holds
-(docs/decisions/0006-ledger-and-high-water-date.md). Four numbers are set in the same Delta transactions as the rows and
+(docs/decisions/0006-ledger-and-high-water-date.md). Five numbers are set in the same Delta transactions as the rows and
 read together (`LedgerHead`).
 """
 
@@ -35,12 +35,14 @@ class LedgerHead:
         high_water: latest ISO date that the collection served; None for a collection never served.
         epoch: lease epoch of the last finished writer; rows in Milvus with a higher one are of an unfinished run.
         history_start: first ISO date that `read_ledger` can go back to; None where nothing was compacted.
+        rows: how many products the collection holds; None where a release before 0.3 wrote the ledger last.
     """
 
     version: int
     high_water: str | None
     epoch: int
     history_start: str | None
+    rows: int | None = None
 
 
 def read_ledger_head(lake: Lake, collection: str) -> LedgerHead:
@@ -54,7 +56,8 @@ def read_ledger_head(lake: Lake, collection: str) -> LedgerHead:
         ordinal = read(mark)
         return Date.fromordinal(ordinal).isoformat() if ordinal else None
 
-    return LedgerHead(read("ledger"), read_date("highwater"), read("epoch"), read_date("history"))
+    rows = table.transaction_version(f"held:{collection}")
+    return LedgerHead(read("ledger"), read_date("highwater"), read("epoch"), read_date("history"), rows)
 
 
 def make_date_mark(name: str, collection: str, date: str) -> dict[str, int]:
@@ -78,6 +81,7 @@ def commit_ledger(
     epoch: int,
     version: int,
     high_water: str,
+    held_rows: int,
     expected_rows: int,
     attempt: str | None,
     history_start: str | None = None,
@@ -92,6 +96,7 @@ def commit_ledger(
         epoch: of the writer's lease.
         version: of the ledger that the writer started from; the commit fails if another writer was first.
         high_water: ISO date that the collection serves now.
+        held_rows: products that the collection holds now.
         expected_rows: upserts and deletes that Milvus was sent.
         attempt: names the work, for `Lake.commit`; None where the ledger's version alone guards it.
         history_start: first ISO date that the ledger can go back to; None leaves it as it is.
@@ -127,6 +132,7 @@ def commit_ledger(
             **make_date_mark("highwater", collection, high_water),
             **(make_date_mark("history", collection, history_start) if history_start else {}),
             f"epoch:{collection}": epoch,
+            f"held:{collection}": held_rows,
         },
     )
 

@@ -8,10 +8,12 @@ import pytest
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.status import AgeError, find_staleness, parse_age, read_status
+from jobs.serving.status import AgeError, find_damage, find_staleness, parse_age, read_status
+from jobs.state.lease import hold_lease
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
-from tests.jobs.serving_shop import commit_rows
+from tests.jobs.serving_shop import ServingShop, commit_rows, make_items
+from tests.jobs.stage_calls import upsert
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -84,3 +86,21 @@ def test_what_is_served_and_since_when(milvus: str, make_settings) -> None:
     assert find_staleness(found, parse_age("20h"), 0.0) is None
     assert "old" in (find_staleness(found, parse_age("19h"), 0.0) or "")
     assert "kept back" in (find_staleness(found | {"kept_share": 0.02}, parse_age("20h"), 0.01) or "")
+
+
+def test_rows_that_went_behind_our_back_are_noticed_unless_a_run_writes(lite_shop: ServingShop) -> None:
+    context = lite_shop.prepare_run("2026-01-04", make_items(3))
+    upsert(context)
+    with connect(context.settings) as client:
+        client.create_alias(lite_shop.model.collection, context.settings.alias)
+    found = read_status(context.settings)
+    assert (found["rows"], found["ledger_rows"], found["writer"]) == (3, 3, None)
+    assert find_damage(found) is None
+    with connect(context.settings) as client:
+        client.delete(lite_shop.model.collection, filter='product_id == "p001"')
+    damage = find_damage(read_status(context.settings))
+    assert "holds 2 rows, and the ledger says 3" in (damage or "") and "moon repair" in (damage or "")
+    with hold_lease(context.lake, lite_shop.model.collection, context.settings):
+        found = read_status(context.settings)
+    assert found["writer"] and find_damage(found) is None
+    assert find_damage({**found, "writer": None, "ledger_rows": None}) is None, "an earlier release counted nothing"
