@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_EXPRESSION_CHARACTERS = 2000
+MAX_DEPTH = 100
+"""Levels of ``not``, ``and`` and ``or`` inside each other; Spark's analyser fails at some hundreds."""
+
+MAX_INTEGER = 2**63 - 1
+"""The largest whole number that Spark and Milvus compare with."""
 
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -167,12 +172,15 @@ class _Reader:
     names: list[str]
     fields: Mapping[str, type] | None
 
-    def read(self, node: ast.expr) -> Condition:
+    def read(self, node: ast.expr, depth: int = 0) -> Condition:
+        if depth > MAX_DEPTH:
+            raise ConditionError(f"the expression is nested more than {MAX_DEPTH} levels deep")
         match node:
             case ast.BoolOp():
-                return Junction(tuple(map(self.read, node.values)), isinstance(node.op, ast.And))
+                conditions = tuple(self.read(value, depth + 1) for value in node.values)
+                return Junction(conditions, isinstance(node.op, ast.And))
             case ast.UnaryOp(op=ast.Not()):
-                return Negation(self.read(node.operand))
+                return Negation(self.read(node.operand, depth + 1))
             case ast.Compare():
                 sides = [node.left, *node.comparators]
                 found = tuple(map(self._read_comparison, sides[:-1], node.ops, sides[1:]))
@@ -223,6 +231,8 @@ class _Reader:
         if type(value) not in ((str, int, float) if kind is None else (kind,)) or (is_negative and type(value) is str):
             wanted = {str: "text in quotes", int: "whole number"}.get(kind or object, "text in quotes or number")
             raise ConditionError(f"{self._show(node)} is no {wanted}")
+        if isinstance(value, int) and value > MAX_INTEGER:
+            raise ConditionError(f"{self._show(node)} is larger than {MAX_INTEGER:,}")
         return -value if is_negative else value  # type: ignore[operator, return-value]
 
     def _show(self, node: ast.expr) -> str:
