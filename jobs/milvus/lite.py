@@ -83,6 +83,8 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
     from milvus_lite import DataDirLockedError  # noqa: PLC0415  (a second to import)
     from milvus_lite.adapter.grpc.server import start_server_in_thread  # noqa: PLC0415
 
+    # Every error that its handlers log with a traceback reaches the client as well.
+    logging.getLogger("milvus_lite.adapter").setLevel(logging.CRITICAL)
     start, logged = time.monotonic(), 0.0
     while True:
         try:
