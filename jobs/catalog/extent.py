@@ -1,4 +1,4 @@
-"""How many records a delivery has, by its sizes: only footers of Parquet files are read."""
+"""Estimates the number of records in a delivery from file sizes; only the footers of Parquet files are read."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from jobs.catalog.records import PACKED_SUFFIXES, CatalogFormat
 
 
 def estimate_records(head: CatalogHead) -> int | None:
-    """Return about how many records the files of a catalogue have; None where their sizes do not tell.
+    """Return the approximate number of records in the files of a catalogue; None if sizes do not allow an estimate.
 
-    Parquet says it. In texts all records are taken to be as long as the first ones.
+    Parquet footers have the number. For text formats all records are assumed to be as long as the first ones.
     """
     if head.whole and len(head.files) == 1:
         return len(head.records)
@@ -31,7 +31,7 @@ def estimate_records(head: CatalogHead) -> int | None:
 
 
 def _measure_record(record: dict[str, Any], kind: CatalogFormat) -> int:
-    """Return about how many bytes a record takes in a file of a format."""
+    """Return the approximate size of a record in a file of a format, in bytes."""
     if kind in ("json", "jsonl"):
         return len(json.dumps(record, ensure_ascii=False, default=str).encode()) + 1
     values = sum(len(str(value).encode()) for value in record.values() if value is not None)
