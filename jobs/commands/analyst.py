@@ -1,4 +1,4 @@
-"""``moon backfill`` and ``moon compare``: what analysts ask of past snapshots."""
+"""``moon backfill`` and ``moon compare``: commands of analysts for past snapshots."""
 
 import sys
 from dataclasses import dataclass
@@ -55,14 +55,14 @@ def backfill(
     reason: options.OverrideReasonOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Run missed nights in their order, or re-embed past snapshots with another model.
+    """Run missed dates in order, or re-embed past snapshots with another model.
 
-    Without --model every date of the range that has no finished night gets one, the oldest first. A date older than
-    what is served makes its vectors, replaces no newer row and deletes nothing; it serves only products whose rows
-    every later night refused.
+    Without --model every date of the range without a finished run is run, the oldest first. For a date older than the
+    served one, vectors are computed, newer rows are not replaced and nothing is deleted. Such a date serves only
+    products whose rows every later run refused.
 
-    With --model the snapshots of the range become vectors of that checkpoint, in the lake only; dates that the lake
-    does not hold are pulled where a catalogue is named. --where takes some of the products: fields are product_id,
+    With --model the snapshots of the range are encoded with that checkpoint, in the lake only. Dates that the lake
+    lacks are pulled if a catalogue is named. --where selects some of the products: fields are product_id,
     title, description, category (the whole path), category_1 to category_3, brand and images (how many). --scratch
     also puts each product's latest row of the range into a collection of its own, which `moon search --collection`
     takes; it expires after this many days, and `moon maintain` drops it then.

@@ -1,4 +1,4 @@
-"""``moon migrate``: an upgrade's one step on the data."""
+"""``moon migrate``: upgrades lake and collection to the schema versions of this release."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``moon nightly``, its groups ``prepare``, ``infer``, ``serve``, and every stage on its own."""
+"""``moon nightly``, its groups ``prepare``, ``infer`` and ``serve``, and one command for every stage."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def nightly(
     reason: options.OverrideReasonOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Run one whole night in one process."""
+    """Run all stages of one nightly run in one process."""
     from jobs.settings import Settings
     from jobs.stages.runner import NIGHTLY_STAGES, STAGE_GROUPS
 

@@ -60,10 +60,10 @@ def restore(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
+    """Reset the served collection to an earlier date, and hold nightly runs until `moon release`.
 
-    Nothing is encoded. Nights stop with a message, by whomever they are started; `moon status` shows the hold.
-    Correct the catalogue, release, then run the night of the poisoned date again.
+    For a date whose bad data was served. Nothing is encoded. Every nightly run stops with a message while the hold
+    lasts; `moon status` shows it. Correct the catalogue, release, then run the date with the bad data again.
 
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
@@ -122,11 +122,11 @@ def rollback(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Give readers the model back that they had before, caught up with the nights that have passed since.
+    """Move readers back to the previous model, after its collection has caught up with later runs.
 
-    Products that came or changed since are encoded with that model, so the catalogue's images must be within reach
-    (--catalog, or MOON_ALLOWED_ROOTS). Readers have the newer model until the last step, which moves the alias. Nights
-    continue with the model that is back. --dry-run says how far it is behind.
+    Products that are new or changed since then are encoded with that model, so the catalogue's images must be readable
+    (--catalog, or MOON_ALLOWED_ROOTS). Readers use the newer model until the last step, which moves the alias. Later
+    nightly runs use the previous model. --dry-run shows how far its collection is behind.
 
     [dim]moon rollback --dry-run[/]
     [dim]moon rollback --reason "worse for shoes"[/]

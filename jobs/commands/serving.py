@@ -1,4 +1,4 @@
-"""``moon search``, ``status``, ``export`` and ``maintain``: what services, people and operators ask of the result."""
+"""``moon search``, ``status``, ``export`` and ``maintain``: commands on the served collection and the lake."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -86,12 +86,12 @@ def status(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say what is served, by which model, and how fresh it is.
+    """Show the served collection, its model, and the age of its data.
 
-    The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
-    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh.
+    The age is the time since a run last served or confirmed the latest snapshot date. The state is not fresh either if
+    a larger share than MOON_MAX_KEPT was kept back because photos could not be reached.
 
-    [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
+    [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
     """
     from jobs.serving.status import find_staleness, parse_age
     from jobs.serving.status import read_status as look
