@@ -208,7 +208,7 @@ def _read_value(element: Element) -> Any:
 
 
 def _local_name(tag: str) -> str:
-    """Return an element's name without its namespace or prefix."""
+    """Return an element's name without its namespace."""
     return tag.rpartition("}")[2]
 
 
