@@ -144,10 +144,10 @@ def parse_snapshot_date(given: str | None, settings: "Settings") -> str:
 def collect_overrides(
     deletes: float | None, refusals: float | None, shift: float | None, reason: str
 ) -> dict[str, Any]:
-    """Return the breakers that are lifted, and why, as `jobs.state.run_context.RunContext` takes them.
+    """Return the lifted breakers and the reason, as fields of `jobs.state.run_context.RunContext`.
 
     Args:
-        deletes, refusals, shift: share up to which each is lifted; None where the setting counts.
+        deletes, refusals, shift: share up to which each is lifted; None if the setting applies.
         reason: as given.
 
     Raises:
@@ -160,7 +160,7 @@ def collect_overrides(
 
 
 def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, object]:
-    """Return what ``--json`` prints for a night."""
+    """Return the ``--json`` document of a nightly run."""
     last = outcome.results.get("report") or outcome.results["plan"]
     return {
         "run_id": last.details["run_id"],

@@ -33,7 +33,7 @@ def repair(
 ) -> None:
     """Compare the served collection with the ledger and repair rows that were deleted, changed or added.
 
-    Rows come back from the lake; nothing is encoded. Nightly runs wait until it ends.
+    Rows are restored from the lake; nothing is encoded. Nightly runs wait until it ends.
 
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
@@ -159,10 +159,10 @@ def retire(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Drop the collection of a model that readers have left, and its pinned alias; free Milvus of it.
+    """Drop the collection of a model that is no longer served, and its pinned alias.
 
     The served collection, and one that any other alias names, is refused. The vectors stay in the lake: `moon rollout`
-    of the same checkpoint brings the collection back and encodes only what came since.
+    of the same checkpoint rebuilds the collection and encodes only products that are new since then.
 
     [dim]moon retire --model 3f9a1c --reason "a month without complaints" --dry-run[/]
     """

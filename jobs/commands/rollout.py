@@ -114,7 +114,7 @@ def _rollout(
 
 
 def _confirm_switch(rollout_plan: "Rollout", *, is_silent: bool) -> bool:
-    """Ask in a terminal; elsewhere nobody has approved."""
+    """Return whether the user approves in the terminal; False without a terminal."""
     if is_silent or not sys.stdin.isatty():
         return False
     return typer.confirm(f"Shall {rollout_plan.model.uri} serve the readers of {rollout_plan.context.settings.alias}?")

@@ -177,14 +177,14 @@ def maintain(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Keep the lake small and quick; best run every week; nightly runs may work at the same time.
+    """Apply retention, compact tables and delete old files; run it weekly, also during a nightly run.
 
     [dim]moon maintain --dry-run[/]
 
-    Forgets dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts
-    the ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old.
-    What is served, and what repairing it needs, always stays. Milvus is asked only where a backfill ever made a scratch
-    collection: those whose time is over are dropped.
+    Drops dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts the
+    ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old. Served
+    products, and the data needed to repair them, are always kept. Milvus is used only if a backfill has created a
+    scratch collection before: expired ones are dropped.
     """
     from jobs.operations.maintain import maintain_lake
     from jobs.settings import Settings
