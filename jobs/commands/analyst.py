@@ -57,9 +57,9 @@ def backfill(
 ) -> None:
     """Run missed dates in order, or re-embed past snapshots with another model.
 
-    Without --model every date of the range without a finished run is run, the oldest first. For a date older than the
-    served one, vectors are computed, newer rows are not replaced and nothing is deleted. Such a date serves only
-    products whose rows every later run refused.
+    Without --model every date of the range without a finished run is run, the oldest first. A date older than the
+    served one gets its vectors, replaces no newer row and deletes nothing. It serves only products whose rows every
+    later run refused.
 
     With --model the snapshots of the range are encoded with that checkpoint, in the lake only. Dates that the lake
     lacks are pulled if a catalogue is named. --where selects some of the products: fields are product_id,

@@ -50,7 +50,7 @@ def rollout(
     compares the neighbours of both and writes a page to the lake. Readers are not affected until somebody approves: in
     the terminal, by --approve later, or by --yes at once. The switch catches up with runs that finished since.
 
-    If it is interrupted, run the same command again: finished vectors are kept. `moon rollback` moves the alias back.
+    Interrupted, it continues when it is run again: finished vectors are kept. `moon rollback` moves the alias back.
 
     [dim]moon rollout --model models/next --reason "better on shoes"[/]
     [dim]moon rollout --model models/next --reason "better on shoes" --approve[/]
