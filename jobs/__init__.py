@@ -1,1 +1,1 @@
-"""The stages of the night and the verbs of the `moon` command."""
+"""The stages of the nightly run and the commands of `moon`."""

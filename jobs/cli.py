@@ -1,7 +1,7 @@
 """The `moon` command: nightly product embeddings, stage by stage or as a whole.
 
-Commands live in `jobs.commands`, one module a theme; heavy imports happen inside them, so that ``moon --help`` is
-instant.
+Commands are in `jobs.commands`, one module per topic. Heavy imports are inside the commands, so that ``moon --help``
+starts fast.
 """
 
 import logging
@@ -44,7 +44,7 @@ def log_to_stderr() -> None:
 
 
 def main() -> None:
-    """Run the command line; an expected failure ends with its message and exit status."""
+    """Run the command line; an expected failure prints its message and exits with its status."""
     log_to_stderr()
     try:
         app()
@@ -59,8 +59,8 @@ def main() -> None:
 
 
 def describe_settings_error(error: Exception) -> str | None:
-    """Return what is wrong with the settings, by their names and without their values; None for other errors."""
-    pydantic = sys.modules.get("pydantic")  # whoever read settings has imported it; `moon --help` has not
+    """Return the problems of settings by name, without their values; None for other errors."""
+    pydantic = sys.modules.get("pydantic")  # imported if settings were read; not by `moon --help`
     if pydantic is None or not isinstance(error, pydantic.ValidationError) or error.title != "Settings":
         return None
     faults = (f"MOON_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())

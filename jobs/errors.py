@@ -1,4 +1,4 @@
-"""Errors that are for the person at the command line: the message says what happened and what to do about it."""
+"""Errors for the user of the command line; their messages say what happened and what to do."""
 
 EXIT_FAULT = 1
 """A machine, a store or the code failed: retry."""
@@ -17,9 +17,9 @@ class MoonError(RuntimeError):
 
 
 class NightStoppedError(MoonError):
-    """A gate, a breaker or a refused input stopped the run. Nothing was served that should not be.
+    """A gate, a breaker or a refused input stopped the run, before bad data was served.
 
-    Its exit status tells a scheduler that a retry changes nothing.
+    Its exit status tells a scheduler not to retry.
     """
 
     exit_status = EXIT_INPUT
@@ -32,22 +32,22 @@ class PhotosUnreachableError(MoonError):
 
 
 class UsageError(MoonError):
-    """Options that do not go together; nothing was started."""
+    """Options that cannot be combined; nothing was started."""
 
     exit_status = EXIT_USAGE
 
 
 class StoppedError(MoonError):
-    """The process was asked to end (SIGTERM) and did so at a clean point: the same command continues.
+    """The process received SIGTERM and stopped in a consistent state; the same command continues.
 
-    Its exit status is that of a temporary failure (EX_TEMPFAIL), for which a retry is right.
+    Its exit status is that of a temporary failure (EX_TEMPFAIL), which can be retried.
     """
 
     exit_status = EXIT_TEMPORARY
 
 
 class SchemaVersionError(MoonError):
-    """A table on disk was written by another version of the schemas: a retry changes nothing."""
+    """A table on disk was written by another version of the schemas; a retry does not help."""
 
     exit_status = EXIT_USAGE
 
@@ -57,8 +57,8 @@ class OutdatedLakeError(SchemaVersionError):
 
 
 class JavaMissingError(MoonError):
-    """No Java that Spark can run on."""
+    """There is no Java that Spark can run on."""
 
 
 class FenceError(MoonError):
-    """A fenced commit found that another writer had moved the fence."""
+    """A fenced commit failed because another writer had changed the counter."""

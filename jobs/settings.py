@@ -1,7 +1,7 @@
-"""Every setting of the jobs, read here and nowhere else: ``MOON_*`` variables, a ``.env`` file, then defaults.
+"""Reads every setting of the jobs, from ``MOON_*`` variables, a ``.env`` file or defaults, in this order.
 
-Command-line options override a setting through `Settings.replace`. Importing this module stays light: the DAG files
-import it too.
+Command-line options override a setting through `Settings.replace`. This module has no heavy imports, because the DAG
+files import it too.
 """
 
 import sys
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     retention_days: int = Field(30, ge=1, description="days of snapshots, products, quarantine and plans kept")
 
     def replace(self, **options: Any) -> "Settings":
-        """Return these settings with every option that is not None in the place of its setting."""
+        """Return these settings, with a setting replaced by its option if that is not None."""
         given = {name: value for name, value in options.items() if value is not None}
         return type(self).model_validate({**self.model_dump(), **given})
 
@@ -152,7 +152,7 @@ class Settings(BaseSettings):
         return "://" not in self.milvus
 
     def compute_snapshot_date(self, moment: datetime) -> str:
-        """Return the ISO snapshot date of a run that starts at a moment: the shop's local day minus the offset."""
+        """Return the ISO snapshot date of a run that starts at a given time: the shop's local date minus the offset."""
         day = moment.astimezone(ZoneInfo(self.timezone)).date() - timedelta(days=self.snapshot_offset_days)
         return day.isoformat()
 

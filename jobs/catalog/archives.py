@@ -1,7 +1,7 @@
 """Reads packed catalogue files as streams: gzip, bzip2, Zstandard and the members of a ZIP archive.
 
-Spark's readers unpack gzip and bzip2 themselves; `moon check-source` and the tasks that read the other two use this
-module. What is unpacked is bounded, and names inside an archive are never paths.
+Spark's readers unpack gzip and bzip2 themselves. `moon check-source`, and the tasks that read the other two formats,
+use this module. The unpacked size is bounded, and names inside an archive are never used as paths.
 """
 
 import bz2
@@ -32,7 +32,7 @@ _ERRORS = (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, pa.A
 
 
 class _BoundedStream(io.RawIOBase):
-    """A stream that ends with an error where an archive is broken or unpacks to too much."""
+    """A stream that raises an error if an archive is broken or its unpacked size is over the limit."""
 
     def __init__(self, name: str, stream: IO[bytes], limit: int) -> None:
         self._name = name
@@ -55,12 +55,12 @@ class _BoundedStream(io.RawIOBase):
 
 
 def open_members(name: str, file: IO[bytes], limit: int = MAX_UNPACKED_BYTES) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yield the name and the unpacked stream of each data file in a file; of a plain file only itself.
+    """Yield name and unpacked stream of each data file in a file; a plain file yields only itself.
 
     Args:
-        name: of the file; its suffix says how it is packed.
-        file: its bytes, seekable.
-        limit: bytes that all of it may unpack to.
+        name: name of the file; its suffix gives the compression.
+        file: seekable stream of its bytes.
+        limit: maximum number of unpacked bytes in total.
 
     Raises:
         UnreadableFileError: the archive is broken, encrypted, holds no data, or unpacks to too much; also from the
@@ -104,7 +104,7 @@ def iter_values(stream: IO[bytes], kind: CatalogFormat, encoding: str | None) ->
 
 
 def iter_lines(stream: IO[bytes], encoding: str | None) -> Iterator[bytes]:
-    """Return the lines of a file as UTF-8 bytes with their line feeds; what cannot be decoded becomes U+FFFD."""
+    """Return the lines of a file as UTF-8 bytes with their line feeds; undecodable bytes become U+FFFD."""
     if encoding is None:
         return iter(stream)
     return (line.encode() for line in _decode(stream, encoding))
@@ -132,11 +132,11 @@ def take_bytes(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
 
 
 def check_array_sizes(sizes: Mapping[str, int], limit: int = MAX_ARRAY_BYTES) -> None:
-    """Stop for a JSON array that one task cannot parse.
+    """Check that every JSON array is small enough for one task to parse.
 
     Args:
-        sizes: bytes of each file by its name.
-        limit: maximum of them.
+        sizes: size of each file in bytes, by name.
+        limit: maximum size of a file in bytes.
 
     Raises:
         UnreadableFileError: a file is larger.
@@ -160,8 +160,8 @@ def choose_data_files(
     """Return the names of a delivery's data files, sorted, and their format.
 
     Args:
-        catalog: how the delivery is named in messages.
-        found: (path or URI, bytes) by name, of every file (`jobs.catalog.parts.list_local_files`).
+        catalog: name of the delivery in messages.
+        found: (path or URI, size in bytes) of every file by name (`jobs.catalog.parts.list_local_files`).
         kind: the mapping's format.
 
     Raises:
@@ -173,10 +173,10 @@ def choose_data_files(
 
 
 def find_archives(files: Mapping[str, tuple[str, int]]) -> dict[str, CatalogFormat]:
-    """Return the format of local ZIP archives whose own name does not tell it, by name.
+    """Return the format, by name, of local ZIP archives whose own name does not give it.
 
     Args:
-        files: (path, bytes) by name; a URI is left out.
+        files: (path, size in bytes) by name; URIs are skipped.
 
     Raises:
         UnreadableFileError: an archive is broken, or does not hold catalogue files of one format alone.
@@ -200,10 +200,10 @@ def detect_format(
     """Return the format of a delivery's data files; JSON Lines in a ``.json`` file count as JSON.
 
     Args:
-        path: how the delivery is named in messages.
-        names: of its data files.
-        kind: the mapping's format; it decides unless it is "auto".
-        archives: what `find_archives` returned.
+        path: name of the delivery in messages.
+        names: names of its data files.
+        kind: the mapping's format, which is returned unless it is "auto".
+        archives: result of `find_archives`.
 
     Raises:
         UnreadableFileError: they are of several formats.

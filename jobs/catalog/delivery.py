@@ -1,6 +1,6 @@
-"""The files of a delivery: which ones a run reads, in which format, and whether all of them were read.
+"""Lists the files of a delivery that a run reads, with their format, and checks that all of them were read.
 
-`{date}` is filled in already. The rules for names are in `jobs.catalog.parts`.
+`{date}` is already replaced in the names. The rules for names are in `jobs.catalog.parts`.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Delivery:
     """The files of a delivery.
 
     Attributes:
-        path: how it is named in messages.
+        path: name of the delivery in messages.
         files: paths or URIs of the data files, sorted by name.
-        kind: their format.
-        partitions: names of the columns that ``name=value`` folders are.
-        has_subfolders: whether files lie in folders that are no partitions.
+        kind: format of the files.
+        partitions: names of the columns that come from ``name=value`` folders.
+        has_subfolders: whether files are in folders that are not partitions.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Delivery:
 
 
 def list_delivery(spark: "SparkSession", path: str, mapping: SourceMapping) -> Delivery:
-    """Return the data files of the catalogue and their format, which their names tell or the mapping.
+    """Return the data files of the catalogue and their format, taken from their names or the mapping.
 
     Raises:
         UnreadableFileError: there is no such file, or a part of the delivery would not be read.
@@ -56,7 +56,7 @@ def list_delivery(spark: "SparkSession", path: str, mapping: SourceMapping) -> D
     files = [found[name][0] for name in names]
     folders = dict.fromkeys(part for name in names for part in PurePosixPath(name).parts[:-1] if "=" in part)
     partitions = list(dict.fromkeys(folder.split("=", 1)[0] for folder in folders))
-    # A .json file is an array, a wrapped array or JSON Lines; only its beginning tells.
+    # A .json file is an array, a wrapped array or JSON Lines: its first bytes must be read.
     if mapping.format == "auto" and kind == "json" and not _is_array(spark, files, mapping):
         kind = "jsonl"
     if kind == "json":
@@ -71,12 +71,12 @@ def _is_array(spark: "SparkSession", files: list[str], mapping: SourceMapping) -
 
 
 def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[CatalogBlock, int]") -> None:
-    """Stop for a packed file that unpacks to nothing; of plain files the size has told.
+    """Check that no packed file unpacks to nothing; the sizes of plain files were checked before.
 
     Args:
-        delivery: the files.
-        rows: their lines (`jobs.catalog.formats.scan_blocks`).
-        counts: records by block; a file with records needs no further look.
+        delivery: the files of the delivery.
+        rows: lines of the files (`jobs.catalog.formats.scan_blocks`).
+        counts: records by block; a file with records is not checked further.
 
     Raises:
         UnreadableFileError: a file has no line.
@@ -90,5 +90,5 @@ def check_packed_files(delivery: Delivery, rows: "DataFrame", counts: "Mapping[C
 
 
 def to_spark_path(path: str) -> str:
-    """Return a path as Hadoop takes it: s3a for S3."""
+    """Return a path in Hadoop's form: s3a for S3."""
     return path.replace("s3://", "s3a://", 1)

@@ -1,7 +1,7 @@
-"""Judges the rows of a delivery as a night does: dates apart, rows merged into products, rules, ids, photos, the gate.
+"""Applies the checks of a nightly run to the rows of a delivery, date by date: merging, rules, ids, photos, the gate.
 
-Rows come one by one in any order and are counted as they come; only a mapping that merges or leaves out rows needs all
-of them at the end (`schemas.merging`).
+Rows arrive one by one in any order and are counted at once. Only a mapping that merges or leaves out rows needs all of
+them at the end (`schemas.merging`).
 """
 
 from collections import Counter
@@ -27,11 +27,11 @@ NO_DAY = ""
 
 @dataclass(frozen=True)
 class PhotoVerdict:
-    """What is known of a good product's photos that the model would see.
+    """Verdict on the photos of a good product that the model would see.
 
     Attributes:
-        images: How many these are.
-        unreached: Of them, those that are missing or cannot be reached.
+        images: Number of these photos.
+        unreached: Number of those that are missing or cannot be reached.
         is_lost: Whether none of them can be used.
     """
 
@@ -41,12 +41,12 @@ class PhotoVerdict:
 
 
 JudgePhotos = Callable[[MappedRow, bool], PhotoVerdict]
-"""Looks at the photos of a product; told whether the row rules refuse it."""
+"""Checks the photos of a product; the second argument is whether the row rules refuse it."""
 
 
 @dataclass
 class SnapshotTally:
-    """The rows of one date.
+    """Counts and verdicts of the rows of one date.
 
     Attributes:
         finder: Refusals by the row rules.
@@ -54,11 +54,11 @@ class SnapshotTally:
         judged: Products that the row rules judged.
         merged: Rows that are part of another row's product.
         left_out: Rows of the products that `where` leaves out.
-        images, unreached: Of good products, the photos that the model would see, and those that are not reached.
-        lost: Number of the row and of the photos of each product of which no photo can be used.
-        waiting: Rows that are merged when all are there.
-        folders: Folder of every product id, where a delivery has several.
-        stops: What stops a night besides the gate and the breakers.
+        images, unreached: Photos of good products that the model would see, and those of them that are unreachable.
+        lost: Row number and number of photos of each product without a usable photo.
+        waiting: Rows that are merged after the last row has arrived.
+        folders: Folder of every product id, if a delivery has several folders.
+        stops: Reasons, besides the gate and the breakers, for which a run would stop.
     """
 
     finder: RefusalFinder
@@ -86,7 +86,7 @@ class SnapshotTally:
                 self.lost[number] = len(row.images)
 
     def note_folder(self, product_id: str | None, folder: str) -> None:
-        """Remember where an id occurs; one in two folders stops a night."""
+        """Record the folder of an id; an id in two folders stops a run."""
         if product_id is not None and not self.stops:
             other = self.folders.setdefault(product_id, folder)
             if other != folder:
@@ -98,15 +98,15 @@ class SnapshotTally:
 
 @dataclass(frozen=True)
 class SnapshotResult:
-    """What a night would make of one date's rows.
+    """Predicted result of a run on one date's rows.
 
     Attributes:
         day: The date, or `NO_DAY`.
-        judged: Products that were judged.
-        refusals: Those that would be refused, photos that are known to be unusable included.
-        merged, left_out: Rows, as in `SnapshotTally`.
-        stops: Why a night would stop, besides the gate and the breakers.
-        forecast: Of the gate and the breakers.
+        judged: Number of products that were judged.
+        refusals: Products that would be refused, including those refused for unusable photos.
+        merged, left_out: Numbers of rows, as in `SnapshotTally`.
+        stops: Reasons, besides the gate and the breakers, for which a run would stop.
+        forecast: Prediction for the gate and the breakers.
     """
 
     day: str
@@ -119,20 +119,20 @@ class SnapshotResult:
 
 
 class DeliveryJudge:
-    """Takes the records of a delivery in any order.
+    """Judges the records of a delivery, in any order, and predicts the result of a run on each date.
 
     Args:
-        mapping: Which column is what.
+        mapping: Source mapping: roles of the columns.
         image_base: Canonical URI that relative image paths start from.
         roots: Canonical URIs of the folders that images may come from.
         settings: Limits and thresholds.
-        judge_photos: Looks at the photos of each product.
-        max_shown: Products to keep for the reader.
+        judge_photos: Checks the photos of each product.
+        max_shown: Number of products to keep for display.
 
     Attributes:
-        rules: How rows become products; None where each row is one.
-        dates: Records by what the snapshot column holds, empty ones included.
-        readable_ids, decimal_ids: Rows that can be read, and those of them whose id ends in ``.0``.
+        rules: Merge rules; None if each row is a product.
+        dates: Number of records by value of the snapshot column, including empty values.
+        readable_ids, decimal_ids: Number of readable rows, and of those whose id ends in ``.0``.
         first_id: Id of the first of them.
     """
 
@@ -168,9 +168,9 @@ class DeliveryJudge:
         """Judge a record.
 
         Args:
-            number: Its place in reading order.
+            number: Position in reading order.
             parsed: The record.
-            folder: Folder of its file, where the folders of the delivery are no partitions.
+            folder: Folder of its file, if the folders of the delivery are not partitions.
         """
         row = map_parsed_record(parsed, self._mapping, self._image_base)
         if row is None:  # never without a date
@@ -180,7 +180,7 @@ class DeliveryJudge:
             self.first_id = row.product_id if not self.readable_ids else self.first_id
             self.readable_ids += 1
             self.decimal_ids += str(row.product_id).endswith(".0")
-        if day == NO_DAY and self._mapping.snapshot is not None:  # it is a row of whatever date a night has
+        if day == NO_DAY and self._mapping.snapshot is not None:  # it belongs to the date of any run
             self._undated.append((number, row, folder or ""))
         else:
             self._add_row(day, number, row, folder)
@@ -188,10 +188,10 @@ class DeliveryJudge:
             self._show(number, row)
 
     def finish(self, renumber: Callable[[int], int]) -> list[SnapshotResult]:
-        """Return what a night would make of each date, the latest one first; a text that is no date comes last.
+        """Return the predicted result for each date, the latest first; values that are not dates come last.
 
         Args:
-            renumber: Turns the numbers that were given to `add` into `source_row`.
+            renumber: Converts the numbers passed to `add` into `source_row`.
         """
         for number, row, folder in self._undated:
             for day in list(self._tallies) or [NO_DAY]:

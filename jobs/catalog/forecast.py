@@ -1,5 +1,6 @@
-"""What the gate and the breakers of a night would say of a delivery, from counts: of a first night, and of a second one
-with the same delivery. No Spark, no lake: the arithmetic is in `validation`, which the stages use as well.
+"""Predicts the gate and the breakers for a delivery, for a first run and for a second run with the same delivery.
+
+It uses counts only, without Spark or a lake. The arithmetic is in `validation`, which the stages use too.
 """
 
 from collections.abc import Mapping
@@ -13,16 +14,16 @@ from validation.rules import RowLimits
 
 @dataclass(frozen=True)
 class DeliveryCounts:
-    """What was counted of one date's rows.
+    """Counts and metrics of one date's rows.
 
     Attributes:
-        judged: Products that the row rules judged: rows, or what rows were merged into.
-        refused: Of them, those that a row rule or a repeated id refuses.
-        lost: Of the others, those of which no photo can be used.
-        images: Photos of good products that the model would see.
-        unreached: Of them, those that are missing or cannot be reached.
-        first_shares: Metrics of the snapshot on a first night (`validation.shares.SnapshotCounter`).
-        second_shares: The same on a night after the same snapshot.
+        judged: Number of products that the row rules judged: rows or merged rows.
+        refused: Number of those that a row rule or a repeated id refuses.
+        lost: Number of the others that have no usable photo.
+        images: Number of photos of good products that the model would see.
+        unreached: Number of those that are missing or cannot be reached.
+        first_shares: Metrics of the snapshot on a first run (`validation.shares.SnapshotCounter`).
+        second_shares: Metrics on a run after one with the same snapshot.
     """
 
     judged: int
@@ -36,13 +37,13 @@ class DeliveryCounts:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Why nights would stop, a sentence without a full stop for each reason.
+    """Reasons for which runs would stop, each a sentence without a full stop.
 
     Attributes:
-        stops: Of the first night of a collection.
-        second_stops: Of a second night with the same delivery, if the first one does not stop.
-        least_accepted: Share of refused rows (0 to 1) that the last run of a served collection must have had for this
-            delivery to pass; 0.0 where it passes after any.
+        stops: Reasons for the first run of a collection.
+        second_stops: Reasons for a second run with the same delivery, if the first one does not stop.
+        least_accepted: Minimum share of refused rows (0 to 1) in the last run of a served collection for which this
+            delivery passes; 0.0 if it passes after any run.
     """
 
     stops: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Forecast:
 
 
 def read_gate_limits(settings: Settings) -> GateLimits:
-    """Return the numbers in the gate's rules."""
+    """Return the limits of the gate's rules."""
     return GateLimits(
         row_ratio=settings.min_row_ratio,
         null_share=settings.max_null_share,
@@ -62,12 +63,12 @@ def read_gate_limits(settings: Settings) -> GateLimits:
 
 
 def read_row_limits(settings: Settings, roots: tuple[str, ...]) -> RowLimits:
-    """Return the numbers in the row rules; `roots`: canonical URIs of the folders that images may come from."""
+    """Return the limits of the row rules; `roots`: canonical URIs of the folders that images may come from."""
     return RowLimits(settings.max_title, settings.max_description, settings.max_images, roots)
 
 
 def forecast_nights(counts: DeliveryCounts, settings: Settings) -> Forecast:
-    """Return why a first night and a second one with the same delivery would stop."""
+    """Return the reasons for which a first run and a second one with the same delivery would stop."""
     stops = _find_stops(counts, settings, is_second=False)
     refusals = _make_breaker(counts, settings, accepted_share=None)
     return Forecast(
@@ -102,7 +103,7 @@ def _make_breaker(counts: DeliveryCounts, settings: Settings, *, accepted_share:
 
 
 def _describe(breaker: Breaker, what: str) -> str:
-    """Return a tripped breaker in words."""
+    """Return a sentence that describes a tripped breaker."""
     return (
         f"{breaker.count:,} of {breaker.total:,} {what} ({breaker.share:.1%}); the limit is {breaker.max_share:.1%} "
         f"and more than {breaker.tolerated_rows:,}"

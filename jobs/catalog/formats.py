@@ -1,8 +1,8 @@
-"""Catalogue formats for Spark: the DataFrame of each format's files, and the raw records that a task reads from it.
+"""Reads catalogue formats with Spark: a DataFrame of the files' lines, and readers that parse records in the tasks.
 
 A format has two parts: a DataFrame whose first two columns are a row's file and block, and a reader that runs inside
-the tasks. A block is read by one task, from its first row to its last. So file, block and a count give every record its
-place in reading order, whatever the number of tasks.
+the tasks. One task reads a block from its first row to its last. File, block and a count therefore give the position of
+every record in reading order, whatever the number of tasks.
 """
 
 import io
@@ -40,7 +40,7 @@ _FILE, _BLOCK = "moon_file", "moon_block"
 
 
 class RawRecord(NamedTuple):
-    """One record as the source has it, or what is wrong with it, with its block."""
+    """One raw record or its error, with its block."""
 
     block: CatalogBlock
     parsed: ParsedRecord
@@ -52,12 +52,12 @@ RecordReader = Callable[[Iterable[pa.RecordBatch]], Iterator[RawRecord]]
 def scan_blocks(
     spark: "SparkSession", files: list[str], kind: CatalogFormat, encoding: str | None = None
 ) -> "DataFrame":
-    """Return a DataFrame of file, block and a line or document, in file order within each block.
+    """Return a DataFrame of file, block and line (or document), in file order within each block.
 
     Args:
         spark: Spark session.
         files: Paths or URIs.
-        kind: Catalogue format, which is not Parquet (`jobs.catalog.parquet_parts`).
+        kind: Catalogue format other than Parquet (`jobs.catalog.parquet_parts`).
         encoding: Encoding of the files; None is UTF-8.
     """
     from pyspark.sql import functions as F  # noqa: PLC0415
@@ -69,7 +69,7 @@ def scan_blocks(
     frames = []
     paths = list(map(escape_glob, files))
     encoding = encoding if kind != "xml" else None  # each XML file declares its own
-    # Spark's readers neither unpack ZIP and Zstandard nor decode anything but UTF-8: there a task takes a whole file.
+    # Spark's readers cannot unpack ZIP and Zstandard, or decode other encodings than UTF-8: one task reads such a file.
     whole = [file for file in paths if encoding is not None or file.lower().endswith((".zip", ".zst"))]
     if streamed := [file for file in paths if file not in whole]:
         lines = spark.read.text(streamed, wholetext=kind == "json", lineSep="\n" if kind in ONE_TASK_FORMATS else None)
@@ -79,7 +79,7 @@ def scan_blocks(
         unpack = partial(unpack_files, kind=kind, encoding=encoding)
         frames.append(contents.mapInArrow(unpack, f"{_FILE} string, {_BLOCK} long, value binary"))
     rows = frames[0] if len(frames) == 1 else frames[0].unionByName(frames[1])
-    # Compared as bytes: a line that is not UTF-8 is no blank one.
+    # Compared as bytes, because a line that is not UTF-8 is not blank.
     return rows.where(F.col("value").cast("string").rlike(r"[^\s\uFEFF]")) if kind == "jsonl" else rows
 
 
@@ -97,13 +97,13 @@ def unpack_files(
 
 
 def unpack_file(path: str, file: IO[bytes], kind: CatalogFormat, encoding: str | None) -> Iterator[pa.RecordBatch]:
-    """Yield file, block and value of each line of one file, which may be packed, as `scan_blocks` has them.
+    """Yield file, block and value of each line of one file, which may be packed, like `scan_blocks`.
 
     Args:
-        path: Its path or URI.
-        file: Its bytes, seekable.
-        kind: Catalogue format, which is not Parquet.
-        encoding: Of the file; None is UTF-8.
+        path: Path or URI of the file.
+        file: Seekable stream of its bytes.
+        kind: Catalogue format other than Parquet.
+        encoding: Encoding of the file; None is UTF-8.
 
     Raises:
         UnreadableFileError: An archive is broken.
@@ -121,11 +121,11 @@ def unpack_file(path: str, file: IO[bytes], kind: CatalogFormat, encoding: str |
 def place_parquet_batches(
     path: str, batches: Iterable[pa.RecordBatch], mapped: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield batches of one Parquet file as `read_parquet_files` takes them.
+    """Yield batches of one Parquet file in the form that `read_parquet_files` reads.
 
     Args:
         path: Path or URI of the file.
-        batches: Its rows, with mapped columns only.
+        batches: Rows of the file, with mapped columns only.
         mapped: The names behind the numbers of the columns.
     """
     for batch in batches:
@@ -135,7 +135,7 @@ def place_parquet_batches(
 
 
 def make_place_columns() -> "tuple[Column, Column]":
-    """Return the columns that give a row's file and block."""
+    """Return the Spark columns of a row's file and block."""
     from pyspark.sql import functions as F  # noqa: PLC0415
 
     return F.col("_metadata.file_path").alias(_FILE), F.col("_metadata.file_block_start").alias(_BLOCK)
@@ -160,7 +160,7 @@ def count_rows_by_block(rows: "DataFrame") -> dict[CatalogBlock, int]:
 
 
 def read_parquet_files(batches: Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[RawRecord]:
-    """Yield one record a row; values are Python objects (dates, decimals, lists, maps as lists of pairs).
+    """Yield one record per row; values are Python objects (dates, decimals, lists, maps as lists of pairs).
 
     Args:
         batches: Batches of `jobs.catalog.parquet_parts.scan_parquet_files`.
@@ -174,7 +174,7 @@ def read_parquet_files(batches: Iterable[pa.RecordBatch], columns: Sequence[str]
 
 
 def read_json_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
-    """Yield one record a line."""
+    """Yield one record per line."""
     for block, line in _values(batches):
         yield RawRecord(block, parse_json_line(line))
 
@@ -183,7 +183,7 @@ def read_json_arrays(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
     """Yield the records of whole files.
 
     Raises:
-        UnreadableFileError: A file is no JSON array.
+        UnreadableFileError: A file is not a JSON array.
     """
     for block, document in _values(batches):
         try:
@@ -201,7 +201,7 @@ def read_csv(
 
     Args:
         batches: Batches of `scan_blocks`.
-        delimiter: Of the mapping; None: the heading tells.
+        delimiter: Delimiter of the mapping; None: detect it from the heading.
         mapped: Columns that the mapping uses.
 
     Raises:
@@ -223,7 +223,7 @@ def read_xml(batches: Iterable[pa.RecordBatch]) -> Iterator[RawRecord]:
     """Yield the records of XML files given line by line, in order.
 
     Raises:
-        UnreadableFileError: A file is no XML, is cut off, has a document type declaration, or holds no records.
+        UnreadableFileError: A file is not XML, is truncated, has a document type declaration, or holds no records.
     """
     for block, lines in groupby(_values(batches), key=lambda value: value[0]):
         try:
@@ -249,5 +249,5 @@ def _blocks(batch: pa.RecordBatch) -> Iterator[CatalogBlock]:
 
 
 def quote_name(name: str) -> str:
-    """Return a column's name as Spark's SQL takes it, whatever characters it has."""
+    """Return a column's name quoted for Spark SQL."""
     return "`" + name.replace("`", "``") + "`"

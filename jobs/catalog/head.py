@@ -1,6 +1,6 @@
-"""The head of a catalogue: its columns and first records, without Spark and without reading the rest.
+"""Reads the head of a catalogue, its columns and first records, without Spark and without reading the rest.
 
-It uses the parsers of the stage pull (`jobs.catalog.records`): what it shows is what a run would read.
+It uses the parsers of the stage pull (`jobs.catalog.records`), so it shows the records that a run would read.
 """
 
 import codecs
@@ -57,17 +57,17 @@ MAX_OBJECT_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class CatalogHead:
-    """The first records of a catalogue.
+    """The files, columns and first records of a catalogue.
 
     Attributes:
         files: All files of the catalogue, sorted; the records are those of the first.
-        format: Their format.
-        columns: Names in the order of the source; of JSON, those that occur in the records.
-        records: The first records, or what is wrong with each.
+        format: Format of the files.
+        columns: Names in the order of the source; for JSON, those that occur in the records.
+        records: The first records, or their errors.
         whole: Whether `records` are all records of the first file.
         duplicate_columns: Names that the heading has more than once.
-        partitions: Of each file, the columns that its ``name=value`` folders are (Parquet).
-        has_subfolders: Whether files lie in folders that are no partitions.
+        partitions: For each file, the columns from its ``name=value`` folders (Parquet).
+        has_subfolders: Whether files are in folders that are not partitions.
     """
 
     files: list[str]
@@ -84,9 +84,9 @@ def read_head(catalog: str, limit: int = 100, mapping: SourceMapping | None = No
     """Return the first records of a catalogue.
 
     Args:
-        catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
+        catalog: File, folder, glob or URI; ``{date}`` stands for the latest date found.
         limit: Maximum number of records.
-        mapping: Tells format, delimiter and encoding; None: the files tell.
+        mapping: Source of format, delimiter and encoding; None: detect them from the files.
 
     Raises:
         MoonError: There is no such file, it cannot be read in its format, or a part of the catalogue would not be read.
@@ -156,7 +156,7 @@ def list_catalog_files(catalog: str, kind: SourceFormat = "auto") -> tuple[list[
 
 
 def _list_files(catalog: str, kind: SourceFormat) -> tuple[list[str], CatalogFormat, bool]:
-    """Return files and format as `list_catalog_files`, and whether files lie in folders that are no partitions."""
+    """Return the result of `list_catalog_files`, and whether files are in folders that are not partitions."""
     if "://" in catalog and not catalog.startswith("file://"):
         if is_web(catalog) or (guess_catalog_format(catalog) and not has_pattern(catalog)):
             known = guess_catalog_format(catalog) is not None
@@ -247,13 +247,13 @@ def iter_json(pieces: Iterator[bytes]) -> Iterator[ParsedRecord]:
     """Yield the records of a JSON document, an array or an object that wraps one, given in chunks of any size.
 
     Raises:
-        ValueError: The document is broken as a whole; also after some of its records, where the damage is behind them.
+        ValueError: The document is broken; raised after the records that come before the damage.
     """
     first = next((chunk for chunk in pieces if not is_blank(chunk)), b"")
     if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
         yield from _Array(chain([first], pieces))
         return
-    # An object that wraps the array: only its end tells which of its values it is.
+    # An object that wraps the array must be read to its end to know which of its values is the array.
     yield from parse_json_array(b"".join(chain([first], take_bytes(pieces, MAX_ARRAY_BYTES))))
 
 
@@ -263,7 +263,7 @@ def _take_head(columns: list[str], records: Iterator[ParsedRecord], limit: int) 
 
 
 class _Array:
-    """The elements of a JSON array one by one, without reading further than needed."""
+    """Iterates over the elements of a JSON array, without reading further than needed."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -274,7 +274,7 @@ class _Array:
         """Yield the elements.
 
         Raises:
-            ValueError: The text is no JSON array.
+            ValueError: The text is not a JSON array.
         """
         self._expect("[")
         if self._peek() == "]":
@@ -292,7 +292,7 @@ class _Array:
         return bool(chunk)
 
     def _peek(self) -> str:
-        """Return the next character that is no white space; an empty text at the end of the file."""
+        """Return the next character that is not white space; an empty text at the end of the file."""
         while not self._text.lstrip() and self._read_more():
             pass
         self._text = self._text.lstrip()
@@ -314,7 +314,7 @@ class _Array:
             except RecursionError as error:
                 raise ValueError("not a JSON array: nested too deeply") from error
             except ValueError as error:
-                # Either the item is broken or its end has not been read: only the end of the file or the limit tells.
+                # The item is broken or incomplete: this is known only at the end of the file or at the limit.
                 if len(self._text) > MAX_OBJECT_BYTES or not self._read_more():
                     raise ValueError(f"not a JSON array: {error}, in {self._text[:40]!r}") from error
             else:

@@ -1,4 +1,4 @@
-"""Suggest where a catalogue's images may come from, besides the folder that their paths start from."""
+"""Suggests allowed roots for a catalogue's images, besides the folder that their paths start from."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ PRIVATE_REMARK = "# a private address: photos are fetched from your own network"
 
 
 def suggest_image_roots(mapping: SourceMapping, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
-    """Return the lines of `images.roots`: hosts of the records' photos, and folders outside the base with some.
+    """Return the lines of `images.roots`: hosts of the records' photos, and folders outside the base with photos.
 
     Args:
         mapping: The suggested mapping.
@@ -43,7 +43,7 @@ def suggest_image_roots(mapping: SourceMapping, records: Sequence[SampleRecord],
 
 
 def _read_host(uri: str) -> str | None:
-    """Return scheme and host of a web address; None where it holds a user, who has no place in a file."""
+    """Return scheme and host of a web address; None if it has a user name, which must not be written to a file."""
     scheme, host, _ = split_site(uri)
     return f"{scheme}://{host}/" if host and "@" not in host else None
 
@@ -54,13 +54,13 @@ def _is_private(root: str) -> bool:
     try:
         site = parse_site(root)
     except ValueError:
-        return False  # nothing that can be read as a host
+        return False  # not a valid host
     is_local = site.host == "localhost" or site.host.endswith(".localhost")
     return is_local or (site.is_address and not is_public(site.host))
 
 
 def _list_folders(base: str | None, uris: Iterable[str]) -> list[str]:
-    """Return the folders outside the base that hold images of the records; none that holds the base."""
+    """Return the folders outside the base that hold images of the records, without parents of the base."""
     if base is None:
         return []
     outside = dict.fromkeys(uri for uri in uris if not is_under(uri, (f"file://{base}",)))
@@ -69,7 +69,7 @@ def _list_folders(base: str | None, uris: Iterable[str]) -> list[str]:
     for path in islice(paths, MAX_CHECKED_FILES):
         if path.lower().endswith(IMAGE_SUFFIXES) and Path(path).is_file():
             shared = os.path.commonpath([base, path])
-            # Photos of one place are in one folder next to the base: ../photos, whatever is below it.
+            # Photos are grouped by the folder next to the base: ../photos, with all its subfolders.
             top = os.path.relpath(path, shared).partition("/")[0]
             places.setdefault(f"{shared}/{top}", []).append(str(Path(path).parent))
     folders = (os.path.commonpath(found) for found in places.values())

@@ -1,6 +1,6 @@
-"""The mapping of a catalogue: where its file is looked for, and a record as the row that it maps to.
+"""Finds the mapping file of a catalogue, and maps raw records to rows of `snapshots`.
 
-No Spark: pull and check-source use the same functions, so that what one shows is what the other reads.
+It needs no Spark. The stage pull and check-source use the same functions, so they read the same rows.
 """
 
 import re
@@ -15,7 +15,7 @@ _GLOB = re.compile(r"[*?\[\]{}]")
 
 
 def catalog_folder(path: str) -> str:
-    """Return the folder of a catalogue: of a file its folder, of a glob the part before it."""
+    """Return the folder of a catalogue: the folder of a file, or the part of a glob before its first wildcard."""
     scheme, parts = path.split("://", 1) if "://" in path else ("", path)
     names = PurePosixPath(parts).parts
     globs = [index for index, name in enumerate(names) if _GLOB.search(name)]
@@ -32,7 +32,7 @@ def has_pattern(path: str) -> bool:
 
 
 def list_mapping_files(folder: Path) -> list[Path]:
-    """Return where the mapping of a catalogue in a folder is looked for, the first choice first."""
+    """Return the paths at which the mapping of a catalogue is searched, the first choice first."""
     return [folder / "mapping.toml", folder.parent / "mapping.toml"]
 
 
@@ -42,11 +42,11 @@ def map_parsed_record(
     """Return a record as a row of `snapshots`, or None for a record of another date.
 
     Args:
-        parsed: The record; one that cannot be read becomes a row with an error, as one without a date does.
-        mapping: Which column is what.
+        parsed: The record; an unreadable record, or one without a date, becomes a row with an error.
+        mapping: Source mapping: roles of the columns.
         image_base: Canonical URI that relative image paths start from.
         day: The snapshot date; None takes the records of all dates.
-        timezone: Of the shop, for moments that carry a zone.
+        timezone: Time zone of the shop, for timestamps that have a zone.
     """
     record = parsed.record
     if record is None:

@@ -1,6 +1,6 @@
-"""What of a product does not reach the model: images and text beyond the budgets of a checkpoint.
+"""Counts products whose images or texts exceed the limits of a checkpoint, so that the model truncates them.
 
-Only the checkpoint's configuration and tokenizer are read; no weights, and neither torch nor transformers.
+Only the checkpoint's configuration and tokenizer are read. Weights, torch and transformers are not loaded.
 """
 
 import json
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 
 
 class CutCounter:
-    """Counts products of which a model does not read all images or all of a text.
+    """Counts products with more images or a longer text than a model reads.
 
     Args:
-        checkpoint: Folder of the model; None is the shipped one. One that is incomplete counts nothing.
+        checkpoint: Folder of the model; None is the shipped one. With an incomplete checkpoint nothing is counted.
 
     Attributes:
-        max_images: Images of a product that the model sees; None where it is not known.
+        max_images: Maximum number of images per product that the model sees; None if it is not known.
     """
 
     def __init__(self, checkpoint: str | None) -> None:
@@ -50,7 +50,7 @@ class CutCounter:
             self._config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             self.max_images = self._config.get("max_images")
             self._tokenise = _load_token_counter(folder, self._config)
-        except Exception:  # tokenizers raises plain Exception; a check says no less without this remark
+        except Exception:  # tokenizers raises plain Exception; this remark is optional
             log.debug("no budgets of %s", checkpoint, exc_info=True)
 
     def add(self, row: MappedRow) -> None:
@@ -69,7 +69,7 @@ class CutCounter:
             self._examples.setdefault(name, row.product_id or "")
 
     def describe(self) -> list[str]:
-        """Return a sentence for each part of which some products have more than the model reads."""
+        """Return a sentence for each part that the model truncates for some products."""
         limits = {"images": f"{self.max_images} images"}
         limits |= {name: f"{self._config.get(f'max_{kind}_tokens')} tokens of {name}" for name, kind in BUDGETS.items()}
         return [
@@ -81,7 +81,7 @@ class CutCounter:
 
 
 def describe_cuts(rows: Iterable[MappedRow], checkpoint: str | None) -> list[str]:
-    """Return what `CutCounter` says of products as mapped."""
+    """Return the sentences of `CutCounter` for mapped products."""
     counter = CutCounter(checkpoint)
     for row in rows:
         counter.add(row)
@@ -89,7 +89,7 @@ def describe_cuts(rows: Iterable[MappedRow], checkpoint: str | None) -> list[str
 
 
 def _load_token_counter(folder: Path, config: dict[str, Any]) -> Callable[[str], int]:
-    """Return a function that counts a text's tokens as the model's processor makes them."""
+    """Return a function that counts the tokens of a text like the model's processor."""
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
     tokenizer.encode_special_tokens = True  # as the processor
     file = folder / PROCESSOR_FILE
@@ -101,7 +101,7 @@ def _load_token_counter(folder: Path, config: dict[str, Any]) -> Callable[[str],
 
 
 def _make_product(row: MappedRow) -> Product:
-    """Return a row as the processor gets it: in canonical form, without HTML."""
+    """Return a row in the form that the processor reads: canonical, without HTML."""
     product = canonicalise_product(
         title=row.title,
         description=row.description,

@@ -1,7 +1,7 @@
-"""Reads the Parquet files of a delivery, whoever wrote them: only mapped columns, each file by its own schema.
+"""Reads the Parquet files of a delivery from any writer: only mapped columns, each file by its own schema.
 
-Spark takes the schema of one file for all and reads nulls where another has none of its columns, and it refuses a whole
-file for a type of a column that nobody needs. So the driver reads every footer first.
+Spark uses the schema of one file for all files and reads nulls for columns that another file lacks. It also refuses a
+whole file for the type of a column that is not needed. Therefore the driver reads every footer first.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,12 +28,12 @@ SESSION_SETTINGS = {
 
 @dataclass(frozen=True)
 class ParquetFooter:
-    """What one file's footer says.
+    """Column names and types from one file's footer.
 
     Attributes:
         names: all columns, in order.
         types: Spark's type of each mapped column, as JSON.
-        nanoseconds: mapped columns that are moments in nanoseconds; whether they are in UTC.
+        nanoseconds: mapped columns that are timestamps in nanoseconds; whether they are in UTC.
     """
 
     names: list[str]
@@ -42,20 +42,20 @@ class ParquetFooter:
 
     @property
     def layout(self) -> str:
-        """What files must share to be read together."""
+        """The properties that files must share to be read together."""
         return f"{sorted(self.types.items())} {sorted(self.nanoseconds.items())}"
 
 
 def read_footers(session: "SparkSession", files: Sequence[str], mapped: Iterable[str]) -> dict[str, ParquetFooter]:
-    """Return the footer of every file, its path as key.
+    """Return the footer of every file, by path.
 
     Args:
-        session: as `open_parquet_session` returns it.
+        session: session from `open_parquet_session`.
         files: paths or URIs.
         mapped: columns whose types are needed.
 
     Raises:
-        UnreadableFileError: a file is no Parquet, is cut off, or a mapped column has a type that Spark cannot read.
+        UnreadableFileError: a file is not Parquet or is truncated, or Spark cannot read the type of a mapped column.
     """
     wanted = set(mapped)
     return {file: _read_footer(session, file, wanted) for file in files}
@@ -76,16 +76,16 @@ def scan_parquet_files(
     partitions: Sequence[str],
     mapped: Sequence[str],
 ) -> "DataFrame":
-    """Return the mapped columns of Parquet files after the two columns that give a row's place.
+    """Return a DataFrame of file, block and the mapped columns of Parquet files.
 
-    They are called ``c`` and their number in `mapped`: Spark's tasks do not take every name that a column may have.
+    The columns are named ``c`` and their number in `mapped`, because Spark's tasks do not accept every column name.
 
     Args:
-        session: as `open_parquet_session` returns it.
-        footers: of the files (`read_footers`).
+        session: session from `open_parquet_session`.
+        footers: footers of the files (`read_footers`).
         base: folder below which ``name=value`` folders are columns.
         partitions: names of these columns.
-        mapped: columns to read; those that no file has are left out.
+        mapped: columns to read; columns that no file has are left out.
 
     Raises:
         UnreadableFileError: a file lacks a mapped column that another file has, or types cannot be read together.
@@ -112,14 +112,14 @@ def scan_parquet_files(
 
 
 def check_footers(footers: Mapping[str, ParquetFooter], needed: Sequence[str]) -> None:
-    """Stop for a file that lacks a column which another one has.
+    """Check that no file lacks a column that another file has.
 
     Args:
-        footers: by file.
-        needed: mapped columns that some file has.
+        footers: footers by file.
+        needed: mapped columns that at least one file has.
 
     Raises:
-        UnreadableFileError: with the file and the columns.
+        UnreadableFileError: a file lacks columns; the message names the file and the columns.
     """
     for file, footer in footers.items():
         if lacking := [name for name in needed if name not in footer.names]:
@@ -133,7 +133,7 @@ def find_mixed_types(footers: Mapping[str, ParquetFooter], needed: Sequence[str]
     """Return the columns that have several types, all of which can be read as text.
 
     Args:
-        footers: by file.
+        footers: footers by file.
         needed: columns that all files have.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Reads the records of every part of a delivery without Spark, up to a number of rows that all parts share.
+"""Reads the records of every part of a delivery without Spark, up to a total number of rows.
 
-The records come from the readers of the stage pull (`jobs.catalog.formats`), so what is counted here is what a night
-reads. Each part is opened; a part that is broken keeps its problem, and the others are still read.
+The records come from the readers of the stage pull (`jobs.catalog.formats`), so the counts equal those of a run. Every
+part is opened. The problem of a broken part is recorded, and the others are still read.
 """
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -39,19 +39,19 @@ _STRIDE = 1 << 40
 """More rows than a part has: part and row make one number, in reading order before all parts are read."""
 
 ReadingProgress = Callable[[int, int], None]
-"""Told how many rows are read, and in how many parts reading has begun."""
+"""Callback with the number of rows read, and the number of parts in which reading has started."""
 
 
 @dataclass
 class CatalogPart:
-    """A file of a delivery as far as it was read.
+    """A file of a delivery, and how far it was read.
 
     Attributes:
         file: Path or URI.
-        rows: Records that were read.
-        is_whole: Whether these are all.
-        problem: Why a night would stop at the file; None where nothing is wrong.
-        columns: Names that its records have, by block (the members of an archive are blocks).
+        rows: Number of records read.
+        is_whole: Whether all records were read.
+        problem: Reason why a run would stop at the file; None if there is no problem.
+        columns: Names of its records' columns, by block (the members of an archive are blocks).
     """
 
     file: str
@@ -61,25 +61,25 @@ class CatalogPart:
     columns: dict[CatalogBlock, dict[str, None]] = field(default_factory=dict)
 
     def list_columns(self) -> list[str]:
-        """Return the names that its records have."""
+        """Return the column names of its records."""
         return list(dict.fromkeys(name for names in self.columns.values() for name in names))
 
 
 class PartReader:
-    """Reads all parts of a delivery; iterating gives (number, record).
+    """Reads all parts of a delivery; iterating yields (number, record).
 
-    The numbers ascend in the order in which a night reads the rows, but do not come in this order; `renumber` makes
-    `source_row` of them when all is read.
+    The numbers define the order in which a run reads the rows, but are not yielded in this order. `renumber` converts
+    them to `source_row` after all parts are read.
 
     Args:
-        head: Beginning of the delivery, with its files.
-        mapping: Which column is what.
-        max_rows: Rows to read of all parts together. Parts with fewer rows than their even share leave the rest to the
-            others. Of each part at least one row is read.
-        show_progress: Called now and then.
+        head: First records of the delivery, with its files.
+        mapping: Source mapping: roles of the columns.
+        max_rows: Number of rows to read from all parts together, in equal shares. Parts with fewer rows leave the rest
+            of their share to the others. At least one row of each part is read.
+        show_progress: Callback that is called from time to time.
 
     Attributes:
-        parts: The files, in the order of the night.
+        parts: The files, in the reading order of a run.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class PartReader:
 
     @property
     def rows(self) -> int:
-        """Records that were read, of all parts."""
+        """Number of records read from all parts."""
         return sum(part.rows for part in self.parts)
 
     @property
@@ -106,7 +106,7 @@ class PartReader:
         return all(part.is_whole for part in self.parts)
 
     def __iter__(self) -> Iterator[tuple[int, ParsedRecord]]:
-        """Yield every record with its number, each part's in order."""
+        """Yield every record with its number, in order within each part."""
         if self._head.format == "parquet":
             self._read_footers()
         left = self._max_rows
@@ -134,12 +134,12 @@ class PartReader:
         return number // _STRIDE
 
     def renumber(self, number: int) -> int:
-        """Return the `source_row` of a number: all rows that were read, counted from 0 in the night's order."""
+        """Return the `source_row` of a number: its position among all rows read, from 0, in a run's order."""
         index, row = divmod(number, _STRIDE)
         return sum(part.rows for part in self.parts[:index]) + row
 
     def locate(self, source_row: int) -> tuple[CatalogPart, int]:
-        """Return the part of a row and its place there, counted from 0."""
+        """Return the part of a row and its position in it, from 0."""
         for part in self.parts:
             if source_row < part.rows:
                 return part, source_row
@@ -147,22 +147,22 @@ class PartReader:
         raise IndexError(source_row)
 
     def survey(self) -> Survey:
-        """Return the columns of what was read, as a night judges them."""
+        """Return the columns of the records read, in the form that a run checks."""
         counts: dict[CatalogBlock, int] = {}
         columns = [list(names) for part in self.parts for names in part.columns.values()]
         kind = self._head.format
         return Survey(counts, unite_columns(kind, columns), is_complete=is_complete(kind), is_whole=self.is_whole)
 
     def _finish(self, index: int, records: Generator[tuple[int, ParsedRecord]]) -> None:
-        """Close an interrupted part after a look at whether it ends here."""
+        """Close an interrupted part, after checking whether it has further records."""
         part = self.parts[index]
         rows = part.rows
         if next(records, None) is not None:
-            part.rows = rows  # the record was only looked at
+            part.rows = rows  # the record was read only for this check
         records.close()
 
     def _iter_part(self, index: int) -> Generator[tuple[int, ParsedRecord]]:
-        """Yield the records of a part with their numbers; what is wrong with the file becomes its problem."""
+        """Yield the records of a part with their numbers; an error of the file is recorded as its problem."""
         part = self.parts[index]
         self._show_progress(self.rows, index + 1)
         try:
@@ -186,7 +186,7 @@ class PartReader:
             UnreadableFileError: The file is broken as a whole, or unpacks to nothing.
         """
         name, kind, mapping = self.parts[index].file, self._head.format, self._mapping
-        if kind == "json":  # as a stream: a task of a night parses it in one piece
+        if kind == "json":  # as a stream; a task of a run parses it in one piece
             for _, stream in open_members(name, file):
                 try:
                     yield from (RawRecord((name, 0), one) for one in iter_json(iter_chunks(stream, mapping.encoding)))
@@ -207,7 +207,7 @@ class PartReader:
             raise make_empty_error(name)
 
     def _read_footers(self) -> None:
-        """Take the columns of Parquet files from their footers; what stops a night there becomes a file's problem."""
+        """Read the columns of Parquet files from their footers; an error that stops a run becomes a file's problem."""
         footers: dict[str, ParquetFooter] = {}
         for part, partitions in zip(self.parts, self._head.partitions, strict=True):
             try:
@@ -236,7 +236,7 @@ class PartReader:
 
 
 def describe_type(kind: pa.DataType) -> str:
-    """Return an Arrow type in the words of Spark as far as files must agree in it: lists, maps and structs."""
+    """Return Spark's name of an Arrow type, as far as files must agree in it: lists, maps and structs."""
     if pa.types.is_map(kind):
         return f"MAP<{describe_type(kind.key_type)}, {describe_type(kind.item_type)}>"
     if pa.types.is_struct(kind):
@@ -249,7 +249,7 @@ def describe_type(kind: pa.DataType) -> str:
 def _iter_table(
     file: IO[bytes], mapped: Sequence[str], partitions: Mapping[str, str | None]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the mapped columns of a Parquet file, those that its folders are included."""
+    """Yield the mapped columns of a Parquet file, including those from its folder names."""
     table = pq.ParquetFile(file)
     names = [name for name in table.schema_arrow.names if name in mapped and name not in partitions]
     for batch in table.iter_batches(PARQUET_BATCH_ROWS, columns=names):
@@ -260,7 +260,7 @@ def _iter_table(
 
 
 def _round_moments(column: pa.Array) -> pa.Array:
-    """Return a column whose moments have microseconds, as Spark reads them."""
+    """Return a column with timestamps in microseconds, as Spark reads them."""
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
         return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column

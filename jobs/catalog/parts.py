@@ -1,7 +1,6 @@
-"""The parts of a delivery: which files are data, which are known not to be, and which would be lost without a word.
+"""Sorts the files of a delivery into data files and known other files, and stops the run for unknown ones.
 
-A file that is neither read nor known to be no data stops the run, with its name and the reason: a part of a catalogue
-that is not read looks like products that were deleted.
+The error names the file and the reason. A part of a catalogue that is not read would look like deleted products.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,7 +20,7 @@ IGNORED_SUFFIXES = (
 
 
 class UnreadableFileError(ValueError):
-    """A file is broken as a whole, or a part of a delivery would not be read: no record of it can be trusted."""
+    """A file is broken as a whole, or a part of a delivery would not be read."""
 
 
 def list_local_files(path: Path) -> dict[str, tuple[str, int]]:
@@ -36,10 +35,10 @@ def select_data_files(catalog: str, files: Mapping[str, int], kind: str, archive
     """Return the data files of a delivery, sorted.
 
     Args:
-        catalog: how the delivery is named in messages.
-        files: size by path relative to the catalogue's folder (its name, for a single file), hidden ones included.
-        kind: the mapping's format; with another one than "auto" files without a known suffix are data, if none has one.
-        archives: files whose format their members tell (`jobs.catalog.archives.find_member_format`).
+        catalog: name of the delivery in messages.
+        files: size by path relative to the catalogue's folder (its name, for a single file), including hidden files.
+        kind: the mapping's format. If it is not "auto" and no file has a known suffix, all files are data.
+        archives: files whose format comes from their members (`jobs.catalog.archives.find_member_format`).
 
     Raises:
         UnreadableFileError: there are none, or a part of the delivery would not be read.
@@ -72,7 +71,7 @@ def is_ignored(name: str) -> bool:
 
 
 def has_subfolders(names: list[str]) -> bool:
-    """Return whether files lie in folders that are no partitions (``name=value``).
+    """Return whether files are in folders that are not partitions (``name=value``).
 
     Raises:
         UnreadableFileError: some folders are partitions and some are not.
@@ -88,7 +87,7 @@ def has_subfolders(names: list[str]) -> bool:
 
 
 def _explain_loss(name: str, size: int, chosen: list[str]) -> str | None:
-    """Return why a file would not be read; None where it is."""
+    """Return the reason why a file would not be read; None if it is read."""
     parts = PurePosixPath(name).parts
     hidden = next((part for part in parts if part[0] in "_." and "=" not in part), None)
     if name not in chosen:

@@ -1,4 +1,4 @@
-"""Layouts of shop platforms, recognised by their columns: each gives a complete mapping that needs no editing.
+"""Returns complete mappings for exports of known shop platforms, which are recognised by their columns.
 
 A preset names only columns that the catalogue has. Columns are compared without case and punctuation, and without the
 prefix ``g:`` of Google's feeds, since platforms and spreadsheets write them differently.
@@ -21,10 +21,10 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True)
 class PresetMapping:
-    """A mapping in two parts, each lines of TOML.
+    """A mapping in two parts, each a list of TOML lines.
 
     Attributes:
-        lines: The keys before the first table, a comment that names the platform first.
+        lines: The keys before the first table, after a comment that names the platform.
         images: The keys of the table images; empty without images.
     """
 
@@ -46,14 +46,14 @@ class _Export:
         return all(name in self.columns for name in names)
 
     def select(self, *names: str) -> list[str]:
-        """Return the columns of these names that there are."""
+        """Return the columns with these names that the catalogue has."""
         return [self.columns[name] for name in names if name in self.columns]
 
     def list_texts(self, column: str) -> list[str]:
         return [as_text(value) or "" for value in list_values(column, self.records)]
 
     def choose_fuller(self, *names: str) -> str | None:
-        """Return the first column that holds at least half as many values as the fullest; None if there is none."""
+        """Return the first column with at least half as many values as the fullest one; None if there is none."""
         counts = {column: len(list_values(column, self.records)) for column in self.select(*names)}
         most = max(counts.values(), default=0)
         return next((column for column, count in counts.items() if count * 2 >= most), None)
@@ -88,12 +88,12 @@ def _map_shopify(export: _Export) -> PresetMapping:
         *_name_texts(export, None, "title", export.choose_fuller("body_html")),
     ]
     category = export.choose_fuller("product_category", "standardized_product_type", "type", "custom_product_type")
-    # Only Shopify's own taxonomy is a path; a type is the merchant's word, whatever it holds.
+    # Only Shopify's own taxonomy is a path; a product type is free text of the merchant.
     is_path = category in export.select("product_category", "standardized_product_type")
     lines += _name_category(category, ">" if is_path else None)
     named = {"brand": "vendor", "type": "type"}
     options = [(f"option{n}_name", f"option{n}_value") for n in range(1, 10)]
-    # What Shopify writes for a product without variants, as the only value of the option Title.
+    # For a product without variants Shopify writes this as the only value of the option Title.
     lines += _name_attributes(export, named, options, ignore=["Default Title"])
     lines.append(f"product = {{ key = {quote_toml(export.columns['handle'])} }}")
     lines += _name_condition(export, {"published": "true", "status": "active"})
@@ -147,7 +147,7 @@ def _is_magento(export: _Export) -> bool:
 
 
 def _map_magento(export: _Export) -> PresetMapping:
-    # The rows of a store view repeat a product's SKU with that view's own texts: the first rows are the shop's.
+    # The rows of a store view repeat a product's SKU with the view's own texts: the first row is the default one.
     has_views = export.has("store_view_code")
     lines = ["# Recognised: Magento's product export (Adobe Commerce)."]
     lines += _name_texts(
@@ -157,7 +157,7 @@ def _map_magento(export: _Export) -> PresetMapping:
     for column in export.select("additional_attributes"):
         texts = export.list_texts(column)
         parsed = [parse_attributes(text, "pairs", pair=",", key="=", multi="|") for text in texts]
-        # A value with a comma in it cannot be told from the next attribute, and would refuse its row.
+        # A comma in a value cannot be distinguished from the next attribute, so the row would be refused.
         if all(error is None for _, error in parsed):
             how = 'format = "pairs", pair_separator = ",", key_separator = "=", value_separator = "|"'
             lines.append(f"attributes = {{ column = {quote_toml(column)}, {how} }}")
@@ -174,7 +174,7 @@ def _name_magento_images(export: _Export) -> list[str]:
     first = next((text for column in columns[:1] for text in export.list_texts(column)), "")
     if not first.startswith("/") or first.startswith("//"):
         return _name_images(export, columns, ",")
-    # Paths below the shop's media folder: /m/b/mb01.jpg would count from the root of the disk.
+    # Paths are below the shop's media folder: /m/b/mb01.jpg would otherwise start at the root of the disk.
     lines = [
         f"template = {quote_toml(f'.{{{columns[0]}}}')}  # the paths begin with / but mean the shop's media folder"
     ]
@@ -202,7 +202,7 @@ def _map_merchant(export: _Export) -> PresetMapping:
     lines += _name_category(category, ">", "|" if has_lists else None)
     lines += _name_attributes(export, {name: name for name in MERCHANT_ATTRIBUTES}, [])
     photos = export.select("image_link", "additional_image_link")
-    # An address with a comma would be cut by the separator of the others: the main photo is worth more than they are.
+    # The separator of additional photos would split an address with a comma: the main photo has priority.
     if any("," in text for value in list_values(photos[0], export.records) if isinstance(text := value, str)):
         photos = photos[:1]
     is_single = len(photos) == 1 and not any(isinstance(v, list) for v in list_values(photos[0], export.records))
@@ -240,11 +240,11 @@ def _name_attributes(
 
 
 def _name_condition(export: _Export, wanted: dict[str, str]) -> list[str]:
-    """Return the line of a condition: each column that there is has its value, in the spelling of the records."""
+    """Return the line of a condition: each existing column has its value, in the spelling of the records."""
     parts = []
     for name, value in wanted.items():
         for column in export.select(name):
-            # A spreadsheet turns true to TRUE, and a condition compares texts exactly.
+            # A spreadsheet changes true to TRUE, and a condition compares texts exactly.
             found = sorted({text for text in export.list_texts(column) if text.strip().lower() == value}) or [value]
             texts = [f"'{text}'" for text in found]
             condition = f"== {texts[0]}" if len(texts) == 1 else f"in [{', '.join(texts)}]"

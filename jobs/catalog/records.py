@@ -1,8 +1,8 @@
-"""Raw records from the bytes of a catalogue file, without Spark.
+"""Parses raw records from the bytes of a catalogue file, without Spark.
 
-`moon pull` and `moon check-source` use the same parsers.
-A record that cannot be read becomes an error in words, then a refused row. It never disappears and never ends the file.
-Why CSV has a parser of its own: docs/decisions/0016-own-csv-reader.md.
+`moon pull` and `moon check-source` use the same parsers. A record that cannot be read becomes an error message, and
+later a refused row. It is never dropped, and the rest of the file is still read.
+Reason for the own CSV parser: docs/decisions/0016-own-csv-reader.md.
 """
 
 import csv
@@ -50,12 +50,12 @@ _JSON_NEXT = re.compile(r"\s*[,}]")
 
 
 class ParsedRecord(NamedTuple):
-    """One raw record: its fields by the source's names, or what is wrong with it.
+    """One raw record: its fields by the source's names, or its error.
 
     Attributes:
         record: fields by name; None for a record that cannot be read.
-        error: what is wrong with it.
-        salvaged: fields of a record with an error that lie before the damage.
+        error: error message of a record that cannot be read.
+        salvaged: fields before the damage, for a record with an error.
     """
 
     record: dict[str, Any] | None
@@ -64,7 +64,7 @@ class ParsedRecord(NamedTuple):
 
 
 def guess_catalog_format(name: str) -> CatalogFormat | None:
-    """Return the format that a file's suffix stands for; a ``json`` file may be JSON Lines (`is_json_document`)."""
+    """Return the format of a file by its suffix; a ``json`` file may be JSON Lines (`is_json_document`)."""
     lowered = name.lower()
     if suffix := next((suffix for suffix in PACKED_SUFFIXES if lowered.endswith(suffix)), None):
         lowered = lowered.removesuffix(suffix)
@@ -72,7 +72,7 @@ def guess_catalog_format(name: str) -> CatalogFormat | None:
 
 
 def is_json_document(head: bytes, id_column: str | None = None) -> bool:
-    """Return whether a ``.json`` file is one document: an array, or an object that wraps one; else it is JSON Lines.
+    """Return whether a ``.json`` file is one document (an array, or an object that wraps one), not JSON Lines.
 
     Args:
         head: the first line, up to `HEAD_BYTES` of it.
@@ -97,7 +97,7 @@ def _find_wrapped(value: dict[str, Any]) -> list[list[Any]]:
 
 
 def is_blank(line: bytes) -> bool:
-    """Return whether a line has nothing but white space or a byte order mark: it is no record."""
+    """Return whether a line has only white space or a byte order mark and is therefore not a record."""
     return not line.removeprefix(_BOM.encode()).strip()
 
 
@@ -132,7 +132,7 @@ def salvage_json_fields(text: str) -> dict[str, Any]:
 def parse_json_array(document: bytes) -> list[ParsedRecord]:
     """Return the records of a JSON file that is an array of objects, or wraps one.
 
-    An element that is no object becomes an error.
+    An element that is not an object becomes an error.
 
     Raises:
         ValueError: The document as a whole is broken; the message says where.
@@ -152,24 +152,24 @@ def parse_json_array(document: bytes) -> list[ParsedRecord]:
 
 
 class _RecordError(ValueError):
-    """What is wrong with one record; errors of where the lines come from are others, and end the file."""
+    """An error of one record; errors of the line source are of other classes and end the file."""
 
 
 class CsvRecords:
-    """The records of one CSV file: quotes doubled inside quotes, line ends LF or CRLF, UTF-8 with or without a BOM.
+    """Iterates over the records of one CSV file.
 
-    The delimiter is the one that Excel's first line ``sep=;`` names, else the one of comma, semicolon, tab and bar that
-    splits the heading into most columns. A record that cannot
-    be read (a stray quote, a wrong number of fields, bytes that are not UTF-8) yields an error and costs its own first
-    line only: the other lines that an open quote took in are read again as lines of their own.
+    Quotes are doubled inside quotes, line ends are LF or CRLF, and the text is UTF-8 with or without a BOM. The
+    delimiter is the one in Excel's first line ``sep=;``, else the one of comma, semicolon, tab and bar that splits the
+    heading into most columns. A record that cannot be read (a stray quote, a wrong number of fields, bytes that are not
+    UTF-8) yields an error and consumes only its first line. Further lines inside an open quote are read again.
 
     Args:
         lines: The file's lines without their line feeds.
-        delimiter: What separates the fields; None: the heading tells.
+        delimiter: Delimiter of the fields; None: detect it from the heading.
 
     Attributes:
-        columns: The headings as the file has them, in order; empty when the file is.
-        delimiter: What separates the fields.
+        columns: The headings of the file, in order; empty if the file is empty.
+        delimiter: Delimiter of the fields.
 
     Raises:
         ValueError: The heading cannot be read.
@@ -204,7 +204,7 @@ class CsvRecords:
             self._returned.extendleft(reversed(self._record_lines))
         if not candidates:
             raise ValueError(f"the first line (the column names) cannot be read: {problem}")
-        # Then read it for good with the delimiter that gave most columns.
+        # Then read it with the delimiter that gave most columns.
         self.delimiter = max(candidates, key=lambda delimiter: len(candidates[delimiter]))
         return self._read_fields() or []
 
@@ -212,7 +212,7 @@ class CsvRecords:
         try:
             fields = self._read_fields()
         except (_RecordError, csv.Error) as error:
-            # The first line is lost; those after it may be good records that a stray quote took in.
+            # The first line is lost; the lines after it may be good records inside a stray quote.
             self._returned.extendleft(reversed(self._record_lines[1:]))
             return ParsedRecord(None, f"not a CSV record: {error}", self._salvage_first_field())
         if fields is None:
@@ -222,11 +222,11 @@ class CsvRecords:
             return ParsedRecord(None, problem, self._salvage_first_field())
         record: dict[str, Any] = {}
         for column, value in zip(self.columns, fields, strict=True):
-            record.setdefault(column, value)  # of a repeated heading the first: whoever maps it refuses the file
+            record.setdefault(column, value)  # first of repeated headings; mapping one is an error
         return ParsedRecord(record, None)
 
     def _salvage_first_field(self) -> dict[str, Any]:
-        """Return the first field of a broken record: no stray quote or delimiter can come before it."""
+        """Return the first field of a broken record, which no stray quote or delimiter can precede."""
         line = self._record_lines[0].decode(errors="replace").removeprefix(_BOM)
         mark = re.escape(self.delimiter)
         found = re.match(rf'(?:"((?:[^"]|"")*)"|([^"{mark}]*)){mark}', line)
@@ -238,9 +238,9 @@ class CsvRecords:
         """Return the next record's fields; None at the end of the file. Blank lines are skipped."""
         while True:
             self._record_lines = []
-            # A reader of its own for each record: it takes as many lines as the record has, and no state is left.
+            # A new reader for each record: it reads the record's lines and keeps no state.
             fields = next(csv.reader(self._take_lines(), delimiter=self.delimiter, strict=True), None)
-            # A blank line gives no fields; at the end of the file no line was taken.
+            # A blank line has no fields; at the end of the file no line was read.
             if not self._record_lines or not is_blank(self._record_lines[0]):
                 return fields
 
@@ -264,7 +264,7 @@ def _decode(data: bytes) -> str:
 
 
 def make_record(item: Any) -> ParsedRecord:
-    """Return a decoded JSON value as a record; a value that is no object becomes an error."""
+    """Return a decoded JSON value as a record; a value that is not an object becomes an error."""
     if isinstance(item, dict):
         return ParsedRecord(item, None)
     return ParsedRecord(None, f"holds {_name_kind(item)} where a JSON object is expected")

@@ -1,4 +1,4 @@
-"""The first records of a catalogue as `suggest_mapping` and `presets` look at them, and their answers as TOML."""
+"""Reads sample values and writes TOML values, for `suggest_mapping` and `presets`."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +26,6 @@ def quote_list(texts: Sequence[str]) -> str:
 
 
 def find_image_base(link: str, folder: Path) -> Path:
-    """Return the folder that a relative image path starts from: the catalogue's, or one of two above that has it."""
+    """Return the base folder of a relative image path: the catalogue's folder, or one of the two above it."""
     places = (folder, *folder.absolute().parents[:2])
     return next((place for place in places if (place / link).is_file()), folder)

@@ -1,7 +1,7 @@
-"""The catalogue of a run for Spark: its path, format, mapping and record counts, and where its images may come from.
+"""Opens the catalogue of a run for Spark: its path, format, mapping, record counts and allowed image roots.
 
-``{date}`` in the catalogue's name is the snapshot date. A fault of the source as a whole stops the run here, before a
-row is written. A fault of one record is an error of that record only.
+``{date}`` in the catalogue's name is the snapshot date. An error of the source as a whole stops the run here, before a
+row is written. An error of one record affects that record only.
 """
 
 import json
@@ -50,13 +50,13 @@ _SUMMARY = "file string, block long, records long, columns string, problem strin
 
 @dataclass(frozen=True)
 class CatalogSource:
-    """A catalogue that can be read.
+    """A catalogue that is ready to be read by tasks.
 
     Attributes:
-        rows: What Spark gives the tasks (`jobs.catalog.formats.scan_blocks`).
-        read: Turns a task's batches into raw records.
-        counts: Records of every block; their sum is the number of records delivered.
-        mapping: Which column is what.
+        rows: Input rows of the tasks (`jobs.catalog.formats.scan_blocks`).
+        read: Converts a task's batches into raw records.
+        counts: Number of records in every block; the sum is the number of records delivered.
+        mapping: Source mapping: roles of the columns.
         image_base: Canonical URI that relative image paths start from.
         delivery: The files.
     """
@@ -79,7 +79,7 @@ class CatalogSource:
 
 
 def resolve_catalog_path(context: RunContext) -> str:
-    """Return the catalogue of the run's date: an absolute path or a URI, perhaps with a glob.
+    """Return the catalogue's location for the run's date: an absolute path or a URI, possibly with a glob.
 
     Raises:
         NightStoppedError: No catalogue is set.
@@ -88,14 +88,14 @@ def resolve_catalog_path(context: RunContext) -> str:
     if not catalog:
         raise NightStoppedError("no catalogue: name it with --catalog PATH or MOON_CATALOG")
     path = catalog.replace("{date}", context.date).removeprefix(FILE_SCHEME)
-    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100  (Path would fold a glob's //)
+    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100  (Path would merge a glob's //)
 
 
 def load_mapping(context: RunContext) -> SourceMapping:
     """Return the mapping of the settings, else ``mapping.toml`` in the catalogue's folder or the one above.
 
     Raises:
-        NightStoppedError: There is none, or it cannot be used.
+        NightStoppedError: There is no mapping, or it cannot be used.
     """
     catalog = resolve_catalog_path(context)
     named = context.settings.mapping
@@ -113,7 +113,7 @@ def load_mapping(context: RunContext) -> SourceMapping:
 
 
 def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
-    """Return the canonical URIs of the folders that images may come from: of the settings, else of the mapping.
+    """Return the canonical URIs of the folders that images may come from, by the settings, else by the mapping.
 
     Raises:
         NightStoppedError: Neither roots nor a catalogue are set, or there is no driver for a root's store.
@@ -158,7 +158,7 @@ def open_source(context: RunContext) -> CatalogSource:
 
 
 def _scan(spark: "SparkSession", delivery: Delivery, mapping: SourceMapping) -> "tuple[DataFrame, Survey]":
-    """Return the rows of a delivery, and what one pass over all of it found."""
+    """Return the rows of a delivery and the survey from one pass over all files."""
     if delivery.kind != "parquet":
         rows = scan_blocks(spark, delivery.files, delivery.kind, mapping.encoding)
         survey = _survey(rows, delivery.kind, mapping)
@@ -182,7 +182,7 @@ def _survey(rows: "DataFrame", kind: CatalogFormat, mapping: SourceMapping) -> S
     Raises:
         UnreadableFileError: A file is broken as a whole.
     """
-    # Tasks parse the records and return one summary a block. JSON Lines are parsed in a sample only.
+    # Tasks parse the records and return one summary per block. JSON Lines are parsed in a sample only.
     sampled = rows.limit(SAMPLED_RECORDS) if kind == "jsonl" else rows
     summaries = sampled.mapInArrow(partial(summarise_blocks, read=get_record_reader(kind, mapping)), _SUMMARY).collect()
     problem = next((row.problem for row in summaries if row.problem), None)
@@ -235,7 +235,7 @@ def _make_summary(file: str, block: int, records: int, columns: list[str], probl
 
 
 def _check_columns(path: str, mapping: SourceMapping, survey: Survey) -> None:
-    """Stop for a mapped column that the source lacks; in a sample only id and title must occur."""
+    """Check that the source has the mapped columns; in a sample only id and title must occur."""
     missing, needed = survey.find_missing(mapping)
     if needed:
         words = [f"{name!r}" + (f" (did you mean {near!r}?)" if near else "") for name, near in needed.items()]
@@ -249,9 +249,9 @@ def _check_columns(path: str, mapping: SourceMapping, survey: Survey) -> None:
 
 
 def _check_store(root: str) -> None:
-    """Stop for a root whose kind of store has no driver installed, before a task fails on it."""
+    """Check that the driver for each root's object store is installed, before a task fails on it."""
     if is_web(root):
-        return  # the stage fetch has a client of its own
+        return  # the stage fetch has its own client
     try:
         fsspec.get_filesystem_class(urlsplit(root).scheme)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Suggest a source mapping from the names and values of a catalogue's columns.
+"""Suggests a source mapping from the names and values of a catalogue's columns.
 
-Layouts of known platforms (`jobs.catalog.presets`) come first; all others are guessed here, column by column.
+Layouts of known platforms (`jobs.catalog.presets`) are tried first; all others are guessed here, column by column.
 """
 
 import re
@@ -46,7 +46,7 @@ MAX_LISTED_FILES = 2_000
 
 
 class NoMappingError(ValueError):
-    """No column looks like the id, or none like the title; the message says what to write."""
+    """No column looks like the id, or none like the title; the message explains what to write."""
 
 
 def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], folder: Path | None) -> str:
@@ -71,7 +71,7 @@ def suggest_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fol
 
 
 def _join_checked(lines: Sequence[str]) -> str:
-    """Return the lines as a text that is a mapping."""
+    """Return the lines as the text of a mapping file."""
     text = "\n".join(lines) + "\n"
     SourceMapping.parse(text, "the suggested mapping")
     return text
@@ -96,7 +96,7 @@ def _guess_mapping(columns: Sequence[str], records: Sequence[SampleRecord], fold
     description = _take(free, DESCRIPTION_NAMES, lambda c: _holds_for_most(c, records, _is_prose))
     if description is not None:
         lines.append(f"description = {quote_toml(description)}")
-    _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))  # the date is no attribute
+    _take(free, SNAPSHOT_NAMES, lambda c: _holds_for_most(c, records, _is_day))  # the date is not an attribute
     images = _suggest_images(free, columns, records, folder)
     lines += _suggest_category(free, records)
     lines += _suggest_attributes(free, records)
@@ -118,7 +118,7 @@ def _take(free: list[str], names: Sequence[str], fits: Callable[[str], bool]) ->
 
 
 def _rank(column: str, names: Sequence[str]) -> int:
-    """Return the rank of a name: its place in the list, a later one when the name only contains a known name."""
+    """Return the rank of a name: its position in the list, or a later one if it only contains a known name."""
     name = normalise_column_name(column)
     if name in names:
         return names.index(name)
@@ -151,7 +151,7 @@ def _suggest_category(free: list[str], records: Sequence[SampleRecord]) -> list[
 
 
 def _find_separator(column: str, records: Sequence[SampleRecord]) -> str | None:
-    """Return the separator of the levels of a path: one that most of the text values have."""
+    """Return the separator of the levels of a category path, which most of the text values contain."""
     values = [value for value in list_values(column, records) if isinstance(value, str)]
     for separator in PATH_SEPARATORS[:4]:
         if values and sum(separator in value for value in values) > len(values) / 2:
@@ -205,7 +205,7 @@ def _suggest_images(
 
 
 def _describe_image_column(column: str, records: Sequence[SampleRecord], folder: Path | None) -> list[str]:
-    """Return the lines for a column of image addresses; relative paths are looked for on the disk."""
+    """Return the lines for a column of image addresses; relative paths are searched on the disk."""
     separator = next((s for s in ("|", ";", ",", " ") if _has_joined_links(column, records, s)), None)
     lines = [f"column = {quote_toml(column)}"] + ([f"separator = {quote_toml(separator)}"] if separator else [])
     values = list_values(column, records)

@@ -1,4 +1,4 @@
-"""Which columns a delivery has, and which a night must have: what stops a run for a mapped column that is not there."""
+"""Finds the columns of a delivery, and the mapped columns whose absence stops a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class Survey:
     """The result of one pass over a catalogue.
 
     Attributes:
-        counts: Records of every block: a file's URI and the byte offset in it.
-        columns: The source's columns; None where no record could be read.
-        is_complete: Whether no record can have a column that is not listed, today or another day.
-        is_whole: Whether all records were looked at.
+        counts: Number of records by block: a file's URI and the byte offset in it.
+        columns: The source's columns; None if no record could be read.
+        is_complete: Whether no record of any date can have further columns.
+        is_whole: Whether all records were read.
     """
 
     counts: Mapping[tuple[str, int], int]
@@ -26,8 +26,8 @@ class Survey:
     def find_missing(self, mapping: SourceMapping) -> tuple[dict[str, str | None], dict[str, str | None]]:
         """Return the mapped columns that the source lacks, and those of them that stop a run.
 
-        Each has its most similar column or None. Where later records may have more columns only id and title must
-        occur.
+        Each is returned with its most similar column or None. If later records may have more columns, only id and title
+        must occur.
         """
         missing = {} if self.columns is None else mapping.find_missing_columns(self.columns)
         required = missing if self.is_complete else (mapping.id, mapping.title)
@@ -35,16 +35,16 @@ class Survey:
 
 
 def is_complete(kind: CatalogFormat) -> bool:
-    """Return whether the columns of all records are all that there can be.
+    """Return whether the columns found are all columns that records can have.
 
-    A later line of JSON Lines may have more than those in the sample, and an XML element that no product has today may
-    be there tomorrow.
+    A later line of JSON Lines may have more columns than the sample, and a later delivery in XML may have more
+    elements.
     """
     return kind not in ("jsonl", "xml")
 
 
 def unite_columns(kind: CatalogFormat, blocks: Iterable[Sequence[str]]) -> list[str] | None:
-    """Return the columns that the records of a delivery have; None where no record could be read.
+    """Return the columns that the records of a delivery have; None if no record could be read.
 
     Args:
         kind: Format. Every record of CSV has all columns of its file, so a column that one of several files lacks is

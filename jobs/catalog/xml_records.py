@@ -1,8 +1,8 @@
-"""Records from the bytes of an XML catalogue, without Spark: RSS, Atom, and plain feeds of products.
+"""Parses records from the bytes of an XML catalogue without Spark: RSS, Atom, and plain product feeds.
 
-The file is parsed as a stream, and an element is dropped once it is read, so the memory is that of one record. A
-document type declaration is refused: no feed needs one, and entities and references to other files come with it. The
-parser is Python's own, in defusedxml's hands: it refuses declarations before anything in them is expanded.
+The file is parsed as a stream, and an element is dropped once it is read, so memory use is that of one record. A
+document type declaration is refused, because feeds do not need one and it can define entities and references to other
+files. The parser is Python's own, used through defusedxml, which refuses declarations before they are expanded.
 """
 
 from collections import Counter
@@ -38,7 +38,7 @@ class XmlError(ValueError):
 
 
 class _Event(NamedTuple):
-    """The start or the end of an element, with the names of the elements that it is in, itself included."""
+    """The start or the end of an element, with the names of its parent elements and its own."""
 
     is_start: bool
     element: Element
@@ -49,14 +49,14 @@ class _Event(NamedTuple):
 def parse_xml(chunks: Iterable[bytes]) -> Iterator[ParsedRecord]:
     """Yield the records of an XML file: a column is an element's local name.
 
-    A repeated element becomes a list, an element with elements inside becomes a map, an element of another namespace
-    than the one whose name it shares keeps its own in its name.
+    A repeated element becomes a list, and an element with child elements becomes a map. If elements of two namespaces
+    share a local name, one keeps its namespace in its column name.
 
     Args:
-        chunks: The file's bytes, in pieces of any size. The XML declaration says in which encoding.
+        chunks: The file's bytes, in pieces of any size. The XML declaration gives the encoding.
 
     Raises:
-        XmlError: The file is no XML or is cut off, has a document type declaration, or no element is a record.
+        XmlError: The file is not XML or is truncated, has a document type declaration, or no element is a record.
     """
     source = _Source(chunks)
     sample = source.peek(XML_SAMPLE_BYTES)
@@ -74,12 +74,12 @@ def parse_xml(chunks: Iterable[bytes]) -> Iterator[ParsedRecord]:
 def find_record_path(sample: bytes, *, is_whole: bool) -> ElementPath:
     """Return the names of the elements from the root to the record's element.
 
-    Of the elements that hold others or have several attributes, an outermost one that is named like a record, else any;
-    of these the one with most siblings of its name.
+    Candidates are elements with child elements or several attributes. Outermost ones that are named like a record are
+    preferred. Among these, the one with most siblings of its name is chosen.
 
     Args:
-        sample: The beginning of the file.
-        is_whole: Whether it is all of it: damage then counts.
+        sample: The first bytes of the file.
+        is_whole: Whether the sample is the whole file, in which case damage is an error.
 
     Raises:
         XmlError: There is no such element, or the file cannot be read.
@@ -193,7 +193,7 @@ def _read_record(element: Element) -> dict[str, Any]:
 
 
 def _read_value(element: Element) -> Any:
-    """Return an element's text, or a map of what is in it."""
+    """Return an element's text, or a map of its children."""
     if len(element) == 0:
         text = element.text or ""
         if _local_name(element.tag) in NAMED_VALUE_NAMES and (name := element.get("name")):
@@ -208,12 +208,12 @@ def _read_value(element: Element) -> Any:
 
 
 def _local_name(tag: str) -> str:
-    """Return an element's name without its namespace, or the prefix that stands for it."""
+    """Return an element's name without its namespace."""
     return tag.rpartition("}")[2]
 
 
 class _Source:
-    """The pieces of a file as the file object that the parser reads."""
+    """File object over the pieces of a file, for the parser."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)

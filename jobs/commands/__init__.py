@@ -1,1 +1,1 @@
-"""The commands of `moon`, a module a theme; each has ``register(app)``."""
+"""The commands of `moon`, one module per topic; each has ``register(app)``."""

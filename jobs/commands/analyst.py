@@ -1,4 +1,4 @@
-"""``moon backfill`` and ``moon compare``: what analysts ask of past snapshots."""
+"""``moon backfill`` and ``moon compare``: commands of analysts for past snapshots."""
 
 import sys
 from dataclasses import dataclass
@@ -55,20 +55,21 @@ def backfill(
     reason: options.OverrideReasonOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Run missed nights in their order, or re-embed past snapshots with another model.
+    """Run missed dates in order, or re-embed past snapshots with another model.
 
-    Without --model every date of the range that has no finished night gets one, the oldest first. A date older than
-    what is served makes its vectors, replaces no newer row and deletes nothing; it serves only products whose rows
-    every later night refused.
+    Without --model every date of the range without a finished run is run, the oldest first. A date older than the
+    served one gets its vectors, replaces no newer row and deletes nothing. It serves only products whose rows every
+    later run refused.
 
-    With --model the snapshots of the range become vectors of that checkpoint, in the lake only; dates that the lake
-    does not hold are pulled where a catalogue is named. --where takes some of the products: fields are product_id,
+    With --model the snapshots of the range are encoded with that checkpoint, in the lake only. Dates that the lake
+    lacks are pulled if a catalogue is named. --where selects some of the products: fields are product_id,
     title, description, category (the whole path), category_1 to category_3, brand and images (how many). --scratch
-    also puts each product's latest row of the range into a collection of its own, which `moon search --collection`
-    takes; it expires after this many days, and `moon maintain` drops it then.
+    also writes each product's latest row of the range to a separate collection for `moon search --collection`. It
+    expires after this number of days; `moon maintain` drops it then.
 
-    --dry-run pulls and validates what is missing, but encodes and serves nothing. Interrupted, say the same again: what
-    is finished is skipped. Work of more than MOON_BACKFILL_ASK_HOURS, or of unknown length, is asked about first.
+    --dry-run pulls and validates missing snapshots, but encodes and serves nothing. If it is interrupted, run the same
+    command again: finished work is skipped. Work of more than MOON_BACKFILL_ASK_HOURS, or of unknown length, must be
+    confirmed first.
 
     [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --dry-run[/]
     [dim]moon backfill --from 2026-11-01 --to 2026-11-07 --model models/moon-3b --where 'category_1 == "Shoes"'[/]
@@ -148,7 +149,7 @@ def print_comparison(found: dict[str, Any], console: Console) -> None:
 
 @dataclass(frozen=True)
 class _BackfillOptions:
-    """What `moon backfill` was asked for, besides the range; the fields are its options."""
+    """Options of `moon backfill` besides the range."""
 
     model: str | None
     where: str
@@ -157,10 +158,10 @@ class _BackfillOptions:
     yes: bool
 
     def check(self, *, lifts_breaker: bool) -> None:
-        """Refuse options that do not go together.
+        """Check that the options can be combined.
 
         Raises:
-            UsageError: they do not; the message says why.
+            UsageError: they cannot; the message has the reason.
         """
         if self.where and not self.model:
             raise UsageError(
@@ -204,10 +205,10 @@ def _backfill(
 
 
 def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -> None:
-    """Ask before long work; where nobody can answer, stop and say how to continue.
+    """Ask for confirmation of long work; without a terminal, stop with a message that says how to continue.
 
     Raises:
-        NightStoppedError: nobody is there to ask.
+        NightStoppedError: there is no terminal to ask.
         typer.Abort: the answer was no.
     """
     if plan.seconds is not None and plan.seconds <= hours * 3600:

@@ -1,4 +1,4 @@
-"""``moon evaluate``: how good a model is, compared with baselines."""
+"""``moon evaluate``: measures the quality of a model and compares it with baselines."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``moon images``: the image store, as far as a person has to do with it."""
+"""``moon images``: commands for the image store."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``moon migrate``: an upgrade's one step on the data."""
+"""``moon migrate``: upgrades lake and collection to the schema versions of this release."""
 
 from typing import Annotated
 
@@ -26,12 +26,12 @@ def migrate(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Bring a lake of an earlier release to this one; run it once after an upgrade, before the next nightly run.
+    """Upgrade the lake of an earlier release to this one; run it once after an upgrade, before the next nightly run.
 
-    Tables are changed by commits and nothing is encoded. Killed, run it again: it continues. It also copies the served
-    model into the lake, so that later changes of its folder stop no run; if that folder holds something else already,
-    name folders with the served files by --model and --detector. Where this release has other fields in Milvus, a new
-    collection is filled from the lake and readers are moved to it; the old one stays until `moon retire`.
+    Tables are changed by commits and nothing is encoded. If it is killed, run it again: it continues. It also copies
+    the served model into the lake, so that later changes of its folder do not stop runs. If that folder has another
+    model already, name folders with the served files by --model and --detector. If this release has other fields in
+    Milvus, a new collection is filled from the lake and readers are moved to it; the old one stays until `moon retire`.
 
     [dim]moon migrate --dry-run[/]
     [dim]moon migrate --lake /data/moon/lake[/]

@@ -1,4 +1,4 @@
-"""``moon nightly``, its groups ``prepare``, ``infer``, ``serve``, and every stage on its own."""
+"""``moon nightly``, its groups ``prepare``, ``infer`` and ``serve``, and one command for every stage."""
 
 import logging
 import re
@@ -67,7 +67,7 @@ def nightly(
     reason: options.OverrideReasonOption = "",
     as_json: options.JsonOption = False,
 ) -> None:
-    """Run one whole night in one process."""
+    """Run all stages of one nightly run in one process."""
     from jobs.settings import Settings
     from jobs.stages.runner import NIGHTLY_STAGES, STAGE_GROUPS
 
@@ -147,10 +147,10 @@ def parse_snapshot_date(given: str | None, settings: "Settings") -> str:
 def collect_overrides(
     deletes: float | None, refusals: float | None, shift: float | None, reason: str
 ) -> dict[str, Any]:
-    """Return the breakers that are lifted, and why, as `jobs.state.run_context.RunContext` takes them.
+    """Return the lifted breakers and the reason, as fields of `jobs.state.run_context.RunContext`.
 
     Args:
-        deletes, refusals, shift: share up to which each is lifted; None where the setting counts.
+        deletes, refusals, shift: share up to which each is lifted; None if the setting applies.
         reason: as given.
 
     Raises:
@@ -163,7 +163,7 @@ def collect_overrides(
 
 
 def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, object]:
-    """Return what ``--json`` prints for a night."""
+    """Return the ``--json`` document of a nightly run."""
     last = outcome.results.get("report") or outcome.results["plan"]
     return {
         "run_id": last.details["run_id"],

@@ -33,7 +33,7 @@ def repair(
 ) -> None:
     """Compare the served collection with the ledger and repair rows that were deleted, changed or added.
 
-    Rows come back from the lake; nothing is encoded. Nightly runs wait until it ends.
+    Rows are restored from the lake; nothing is encoded. Nightly runs wait until it ends.
 
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
@@ -60,10 +60,10 @@ def restore(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Undo a poisoned night: serve what an earlier date served, and hold the nights until `moon release`.
+    """Reset the served collection to an earlier date, and hold nightly runs until `moon release`.
 
-    Nothing is encoded. Nights stop with a message, by whomever they are started; `moon status` shows the hold.
-    Correct the catalogue, release, then run the night of the poisoned date again.
+    For a date whose bad data was served. Nothing is encoded. Every nightly run stops with a message while the hold
+    lasts; `moon status` shows it. Correct the catalogue, release, then run the date with the bad data again.
 
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles" --dry-run[/]
     [dim]moon restore --date 2026-11-21 --reason "prices in the titles"[/]
@@ -122,11 +122,11 @@ def rollback(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Give readers the model back that they had before, caught up with the nights that have passed since.
+    """Move readers back to the previous model, after its collection has caught up with later runs.
 
-    Products that came or changed since are encoded with that model, so the catalogue's images must be within reach
-    (--catalog, or MOON_ALLOWED_ROOTS). Readers have the newer model until the last step, which moves the alias. Nights
-    continue with the model that is back. --dry-run says how far it is behind.
+    Products that are new or changed since then are encoded with that model, so the catalogue's images must be readable
+    (--catalog, or MOON_ALLOWED_ROOTS). Readers use the newer model until the last step, which moves the alias. Later
+    nightly runs use the previous model. --dry-run shows how far its collection is behind.
 
     [dim]moon rollback --dry-run[/]
     [dim]moon rollback --reason "worse for shoes"[/]
@@ -159,10 +159,10 @@ def retire(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Drop the collection of a model that readers have left, and its pinned alias; free Milvus of it.
+    """Drop the collection of a model that is no longer served, and its pinned alias.
 
     The served collection, and one that any other alias names, is refused. The vectors stay in the lake: `moon rollout`
-    of the same checkpoint brings the collection back and encodes only what came since.
+    of the same checkpoint rebuilds the collection and encodes only products that are new since then.
 
     [dim]moon retire --model 3f9a1c --reason "a month without complaints" --dry-run[/]
     """

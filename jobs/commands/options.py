@@ -1,4 +1,4 @@
-"""Options that several commands share, worded once."""
+"""Command-line options that several commands share."""
 
 from typing import Annotated, Any
 

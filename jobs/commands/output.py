@@ -1,4 +1,4 @@
-"""How commands print: text from data, paths and users is shown as it is, never read as markup or emoji codes."""
+"""Prints the output of commands; text from data, paths and users is not interpreted as markup or emoji codes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``moon rollout``: another model for the readers."""
+"""``moon rollout``: moves readers to another model."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,13 +44,13 @@ def rollout(
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Give the readers another model: re-embed while nights continue, compare, ask, move the alias.
+    """Move readers to another model: re-embed while nightly runs continue, compare, ask, move the alias.
 
-    Fills the new model's collection with what is served, while the old one serves and nights continue; then compares
-    the neighbours of both and writes a page into the lake. Readers see nothing of it until somebody approves: here in
-    a terminal, by --approve later, or by --yes at once. The switch catches up with the nights that passed.
+    Fills the new model's collection with the served products, while the old one serves and nightly runs continue. Then
+    compares the neighbours of both and writes a page to the lake. Readers are not affected until somebody approves: in
+    the terminal, by --approve later, or by --yes at once. The switch catches up with runs that finished since.
 
-    Interrupted, say the same again: vectors that are made stay made. `moon rollback` moves the alias back.
+    Interrupted, it continues when it is run again: finished vectors are kept. `moon rollback` moves the alias back.
 
     [dim]moon rollout --model models/next --reason "better on shoes"[/]
     [dim]moon rollout --model models/next --reason "better on shoes" --approve[/]
@@ -114,7 +114,7 @@ def _rollout(
 
 
 def _confirm_switch(rollout_plan: "Rollout", *, is_silent: bool) -> bool:
-    """Ask in a terminal; elsewhere nobody has approved."""
+    """Return whether the user approves in the terminal; False without a terminal."""
     if is_silent or not sys.stdin.isatty():
         return False
     return typer.confirm(f"Shall {rollout_plan.model.uri} serve the readers of {rollout_plan.context.settings.alias}?")

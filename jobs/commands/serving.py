@@ -1,4 +1,4 @@
-"""``moon search``, ``status``, ``export`` and ``maintain``: what services, people and operators ask of the result."""
+"""``moon search``, ``status``, ``export`` and ``maintain``: commands on the served collection and the lake."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -86,13 +86,13 @@ def status(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say what is served, by which model, and how fresh it is.
+    """Show the served collection, its model, and the age of its data.
 
     The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
     MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh. The command also fails where the
     collection holds more or fewer rows than the ledger says.
 
-    [dim]moon status --json --max-age 26h   # for a monitor: fails when a night was missed[/]
+    [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
     """
     from jobs.serving.status import find_damage, find_staleness, parse_age
     from jobs.serving.status import read_status as look
@@ -182,14 +182,14 @@ def maintain(
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Keep the lake small and quick; best run every week; nightly runs may work at the same time.
+    """Apply retention, compact tables and delete old files; run it weekly, also during a nightly run.
 
     [dim]moon maintain --dry-run[/]
 
-    Forgets dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts
-    the ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old.
-    What is served, and what repairing it needs, always stays. Milvus is asked only where a backfill ever made a scratch
-    collection: those whose time is over are dropped.
+    Drops dates past retention (MOON_RETENTION_DAYS before the latest snapshot) and superseded vectors, compacts the
+    ledger, regions and runs, writes checkpoints, and deletes files of killed runs once they are two days old. Served
+    products, and the data needed to repair them, are always kept. Milvus is used only if a backfill has created a
+    scratch collection before: expired ones are dropped.
     """
     from jobs.operations.maintain import maintain_lake
     from jobs.settings import Settings

@@ -1,4 +1,4 @@
-"""What commands that work with Spark open: the lake and the session of their settings."""
+"""Opens the lake and the Spark session for commands that use Spark."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

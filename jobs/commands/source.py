@@ -1,4 +1,4 @@
-"""``moon demo-catalog`` and ``moon check-source``: catalogues to begin with, and to check before a night."""
+"""``moon demo-catalog`` and ``moon check-source``: write a demo catalogue, and check a catalogue before a run."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -32,9 +32,9 @@ def check_catalog(
     ] = 100_000,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show how a catalogue would be read, suggest a mapping when there is none, and say what a night would do.
+    """Show how a catalogue would be read, suggest a mapping if there is none, and predict the nightly run.
 
-    Reads all files and a few image headers; writes nothing but --out. Exit status 1: a night would stop.
+    Reads all files and a few image headers; writes only --out. Exit status 1: a nightly run would stop.
 
     [dim]moon check-source --catalog shop/products.csv --out shop/mapping.toml[/]
     """

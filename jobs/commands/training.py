@@ -1,4 +1,4 @@
-"""``moon make-pairs`` and ``moon train``: from purchases to a model; ``moon training-shop``: purchases to try it on."""
+"""``moon make-pairs``, ``moon train`` and ``moon training-shop``: training pairs, training, and a demo purchase log."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,7 @@ def make_pairs(
     """Turn a purchase log into training pairs: query, purchased product, hard negatives of its category.
 
     The log has the columns product_id, time, and query (text) or query_image (path or URI) or both. The products are
-    those of a night that `moon prepare` has validated; core regions come from the lake or are found now.
+    those of a date that `moon prepare` has validated; core regions come from the lake or are detected now.
 
     [dim]moon make-pairs --purchases shop/purchases.jsonl --date 2026-11-22 --catalog shop/catalog.jsonl --out pairs[/]
     """

@@ -1,1 +1,1 @@
-"""Reading product images from any store."""
+"""Reads product images from files, object stores and web hosts, and keeps the image store."""

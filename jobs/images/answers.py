@@ -1,4 +1,4 @@
-"""What a web host's answer means for a photo: requests, results, and failures with their reasons.
+"""Request and result types for photos by URL, and the classification of hosts' failures by reason.
 
 Source: docs/decisions/0043-photos-by-url.md.
 """
@@ -18,19 +18,19 @@ from validation.reasons import Reason
 FETCHED, NOT_MODIFIED, FAILED = "fetched", "not_modified", "failed"
 
 MAX_RETRY_AFTER = 20.0
-"""Seconds that a host's Retry-After is waited for; a host that wants more is asked on another night."""
+"""Maximum Retry-After in seconds that is waited for; with a longer one the photo is requested in another run."""
 
 _GONE_STATUSES = (404, 410)
 
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """A photo to ask for.
+    """A photo to request.
 
     Attributes:
         uri: Canonical address.
         etag, last_modified: Validators of its last answer.
-        is_known: Whether a photo of this address is kept: another one replaces it only if it can be decoded.
+        is_known: Whether a photo of this address is stored: a new one replaces it only if it can be decoded.
     """
 
     uri: str
@@ -41,14 +41,14 @@ class FetchRequest:
 
 @dataclass(frozen=True)
 class FetchResult:
-    """What a host answered.
+    """Result of a request to a host.
 
     Attributes:
-        request: What was asked.
+        request: The request.
         outcome: fetched (data is set), not_modified or failed.
-        reason, cause, detail: Of a failure: reason code, a short cause such as ``503`` or ``timeout``, a sentence.
-        etag, last_modified: Validators for the next time.
-        is_asked: False where the host was given up before this photo's turn.
+        reason, cause, detail: For a failure: reason code, a short cause such as ``503`` or ``timeout``, a sentence.
+        etag, last_modified: Validators for the next request.
+        is_asked: False if requests to the host were stopped before this photo's turn.
     """
 
     request: FetchRequest
@@ -71,8 +71,8 @@ class FetchError(Exception):
     """One photo's failure inside the fetcher.
 
     Attributes:
-        result: What becomes of the request.
-        wait: Seconds after which a retry is right; None: it is not.
+        result: Result of the request.
+        wait: Seconds after which it may be retried; None: no retry.
     """
 
     def __init__(self, result: FetchResult, wait: float | None = None) -> None:
@@ -87,7 +87,7 @@ def fail(request: FetchRequest, reason: str, cause: str, detail: str) -> FetchRe
 
 
 def explain_status(request: FetchRequest, response: aiohttp.ClientResponse) -> FetchError:
-    """Return the failure that a status means; only 404 and 410 say that there is no such photo."""
+    """Return the failure of an HTTP status; only 404 and 410 mean that there is no such photo."""
     status = response.status
     reason = Reason.IMAGE_MISSING if status in _GONE_STATUSES else Reason.IMAGE_UNREACHABLE
     failure = fail(request, reason, str(status), f"{status} {response.reason or ''}".rstrip())
@@ -98,7 +98,7 @@ def explain_status(request: FetchRequest, response: aiohttp.ClientResponse) -> F
 
 
 def explain_error(request: FetchRequest, error: Exception) -> FetchError:
-    """Return the failure that an exception of the client means; a connection that broke off is tried again."""
+    """Return the failure of a client's exception; a broken connection is retried."""
     forbidden = error.__cause__ if isinstance(error.__cause__, ForbiddenAddressError) else None
     if forbidden is not None:
         return FetchError(fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(forbidden)))
@@ -111,12 +111,12 @@ def explain_error(request: FetchRequest, error: Exception) -> FetchError:
 
 
 def choose_wait(asked: float, attempt: int) -> float:
-    """Return the seconds before the next attempt: what the host asks for, and at least 0.5, 1 and 2."""
+    """Return the seconds before the next attempt: the host's Retry-After, and at least 0.5, 1 and 2."""
     return max(asked, 0.5 * float(2 ** (attempt - 1)))
 
 
 def _parse_retry_after(text: str | None) -> float:
-    """Return the seconds of a Retry-After header, given as a number or as a date; 0 where it says nothing."""
+    """Return the seconds of a Retry-After header, given as a number or as a date; 0 if it is missing or invalid."""
     if not text:
         return 0.0
     if text.strip().isdigit():

@@ -1,7 +1,7 @@
-"""What one fetch task does: ask the hosts that it owns for photos, pack the new ones, write a row for every answer.
+"""The Spark task of stage fetch: requests photos from its hosts, packs new ones, writes a row for every answer.
 
-A task stops taking addresses when its time is over, so that the driver commits what there is, shows progress and
-sends the rest out again.
+A task stops taking addresses after a time limit, so that the driver can commit the results, show progress and send the
+remaining addresses to new tasks.
 """
 
 import asyncio
@@ -28,18 +28,18 @@ BATCH_PHOTOS = 128
 BATCH_BYTES = 16 << 20
 
 GONE_NIGHTS = 3
-"""Nights on which a host must say that there is no such photo before it counts as gone."""
+"""Number of dates on which a host must report that a photo does not exist before it counts as gone."""
 
 
 @dataclass(frozen=True)
 class FetchJob:
-    """What a fetch task needs; picklable, so Spark ships it.
+    """Parameters of a fetch task; picklable, so that Spark can send them to workers.
 
     Attributes:
         storage: the lake's root.
-        policy: how hosts are asked.
+        policy: rules for requests to hosts.
         date: ISO snapshot date.
-        seconds: how long the task takes new addresses.
+        seconds: time limit for taking new addresses, in seconds.
         side: longer side to which photos are reduced; 0 keeps them as delivered.
     """
 
@@ -51,14 +51,14 @@ class FetchJob:
 
 
 def run_fetch_task(batches: Iterable[pa.RecordBatch], job: FetchJob) -> Iterator[pa.RecordBatch]:
-    """Fetch one Spark partition (columns of `jobs.images.versions.select_due`)."""
+    """Fetch one Spark partition (columns of `jobs.images.versions.select_due`); yield the written files."""
     sinks = TableSinks(job.storage, {IMAGES.name: {"date": job.date}, STORED_IMAGES.name: {}})
     packs = PackWriter(job.storage, job.side)
     rows = (row for batch in batches for row in batch.to_pylist())
     asyncio.run(_fetch_rows(rows, job, sinks, packs))
     packs.close()
     for _ in rows:
-        pass  # Spark's reader must be read to its end; the driver sends these addresses out again
+        pass  # Spark's input must be read to its end; the driver sends these addresses to new tasks
     yield sinks.close()
 
 
@@ -105,9 +105,9 @@ def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None)
     """Return the row of `images` for an answer.
 
     Args:
-        row: of `jobs.images.versions.select_due`, with what was known before.
-        result: what the host answered.
-        sha256: of a fetched body.
+        row: row of `jobs.images.versions.select_due`, with the previous state.
+        result: result of the request.
+        sha256: SHA-256 of a fetched body.
     """
     answer: dict[str, object] = {
         "uri": row["uri"],

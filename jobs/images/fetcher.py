@@ -1,8 +1,8 @@
-"""Asks web hosts for photos: one asynchronous client, polite to hosts, bounded in time and bytes.
+"""Fetches photos from web hosts with one asynchronous client, with limits per host, in time and in bytes.
 
-Whatever a host or the client raises costs one photo and never the run: every request ends in a `FetchResult`.
-Addresses travel exactly as the catalogue writes them. Redirects are followed here, hop by hop, because each one must
-be under an allowed root. Source: docs/decisions/0043-photos-by-url.md.
+Every request ends in a `FetchResult`: an error of a host or of the client affects one photo and never the run.
+Addresses are sent exactly as in the catalogue. Redirects are followed here, hop by hop, because each target must be
+under an allowed root. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 import asyncio
@@ -42,20 +42,20 @@ ATTEMPTS = 4
 HEADERS = {"User-Agent": "moon-nightly (product photos)", "Accept": "image/*,*/*;q=0.5"}
 
 _NOT_MODIFIED = 304
-_LEGAL = "!#$%&'()*+,/:;=?@~-._"  # what a path or query may hold as it is; the rest is percent-encoded
+_LEGAL = "!#$%&'()*+,/:;=?@~-._"  # characters allowed in a path or query; the rest is percent-encoded
 
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """How hosts are asked; the settings have the defaults.
+    """Rules and limits for requests to hosts; the settings have the defaults.
 
     Attributes:
-        rules: What may be connected to.
-        connections: Requests to one host at a time.
-        connect_seconds, read_seconds, total_seconds: Limits of one request.
-        give_up_after: Failures in a row after which a host is given up for the run.
-        use_proxy: Whether the proxy variables of the environment count.
-        max_bytes: A larger body is refused.
+        rules: Hosts that connections are allowed to.
+        connections: Maximum number of parallel requests to one host.
+        connect_seconds, read_seconds, total_seconds: Time limits of one request.
+        give_up_after: Number of consecutive failures after which requests to a host stop for the run.
+        use_proxy: Whether the proxy variables of the environment are used.
+        max_bytes: Maximum size of a body.
     """
 
     rules: HostRules
@@ -69,7 +69,7 @@ class FetchPolicy:
 
 
 def make_policy(settings: Settings, roots: tuple[str, ...]) -> FetchPolicy:
-    """Return how the settings want hosts to be asked."""
+    """Return the rules for requests to hosts, from the settings."""
     proxies = [urlsplit(proxy).hostname or "" for proxy in getproxies().values()] if settings.use_proxy else []
     return FetchPolicy(
         rules=HostRules.build(roots, [*settings.private_hosts, *proxies]),
@@ -84,7 +84,7 @@ def make_policy(settings: Settings, roots: tuple[str, ...]) -> FetchPolicy:
 
 @dataclass
 class _Host:
-    """A host's state in a run: its free connections and its failures in a row."""
+    """A host's state in a run: its free connections and its number of consecutive failures."""
 
     slots: asyncio.Semaphore
     failures: int = 0
@@ -92,11 +92,11 @@ class _Host:
 
 @dataclass
 class Fetcher:
-    """A client for one run; an asynchronous context manager.
+    """HTTP client for the photos of one run; an asynchronous context manager.
 
     Attributes:
-        policy: How hosts are asked.
-        window: Requests that may wait for their turn, which bounds the memory.
+        policy: Rules for requests to hosts.
+        window: Maximum number of waiting requests, which bounds the memory.
     """
 
     policy: FetchPolicy
@@ -131,10 +131,10 @@ class Fetcher:
         """Yield the result of every request, in the order in which hosts answer.
 
         Args:
-            requests: Taken lazily; hosts should be mixed, because at most `window` requests wait at a time.
+            requests: Read lazily; hosts should be mixed, because at most `window` requests wait at a time.
         """
         source = iter(requests)
-        # Bodies that wait are as few as those on their way: some are 64 MiB large.
+        # The number of waiting bodies is bounded like that of open requests: a body may have 64 MiB.
         results: asyncio.Queue[FetchResult | None] = asyncio.Queue(self.policy.connections)
 
         async def work() -> None:
@@ -156,14 +156,14 @@ class Fetcher:
             running.cancel()
 
     async def fetch(self, request: FetchRequest) -> FetchResult:
-        """Ask for one photo, with retries; never raises for what a host or the client does."""
+        """Return the result of one request, with retries; errors of a host or the client are not raised."""
         host = self._hosts.setdefault(get_host(request.uri), _Host(asyncio.Semaphore(self.policy.connections)))
         if self._is_given_up(host):
             return self._give_up(request, host)
         try:
             result = await self._fetch_with_retries(request, host)
         except FetchError as error:
-            # A host that is reached and says "there is no such photo" works.
+            # A host that answers "there is no such photo" is working.
             host.failures = host.failures + 1 if error.result.reason == Reason.IMAGE_UNREACHABLE else 0
             return error.result
         host.failures = 0
@@ -195,7 +195,7 @@ class Fetcher:
         )
 
     async def _fetch_in_turn(self, request: FetchRequest, host: _Host) -> FetchResult:
-        """Make one attempt when the host has a free connection; a wait before a retry takes none."""
+        """Make one attempt when the host has a free connection; a wait before a retry uses none."""
         async with host.slots:
             if self._is_given_up(host):
                 raise FetchError(self._give_up(request, host))
@@ -207,7 +207,7 @@ class Fetcher:
                 raise FetchError(fail(request, Reason.IMAGE_FORBIDDEN, "forbidden", str(error))) from error
             except TimeoutError as error:
                 raise FetchError(fail(request, Reason.IMAGE_UNREACHABLE, "timeout", "no answer in time")) from error
-            except Exception as error:  # aiohttp raises classes of its own, and any parser may raise anything
+            except Exception as error:  # aiohttp has its own classes, and its parsers raise others
                 raise explain_error(request, error) from error
 
     async def _follow(self, request: FetchRequest) -> FetchResult:
@@ -239,7 +239,7 @@ class Fetcher:
                 detail = f"more than {self.policy.max_bytes:,} bytes"
                 raise FetchError(fail(request, Reason.IMAGE_TOO_LARGE, "too large", detail))
         data = b"".join(parts)
-        # A body that ends with its connection may have been cut, and a damaged photo must not replace a good one.
+        # A body that ends with its connection may be truncated, and a damaged photo must not replace a good one.
         is_whole = (
             response.content_length is not None or "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         )
@@ -264,27 +264,27 @@ def _make_validators(request: FetchRequest) -> dict[str, str]:
 
 
 def _make_request_url(url: str) -> URL:
-    """Return an address whose path and query travel exactly as written, but for what no request line can hold."""
+    """Return an address with its path and query as written, except characters that a request line cannot hold."""
     site = parse_site(url)
     target = split_site(url)[2].partition("#")[0]
     target = target if target.startswith("/") else f"/{target}"
-    # All of it as the path: an empty query would lose its question mark.
+    # Path and query are passed as the path, because an empty query would lose its question mark.
     path = quote(target, safe=_LEGAL)
     return URL.build(scheme=site.scheme, host=_encode_host(site.host), port=site.port, path=path, encoded=True)
 
 
 @lru_cache(4096)
 def _encode_host(host: str) -> str:
-    """Return a host as it travels: an international name in its ASCII form."""
+    """Return a host's name for the request; an international name in its ASCII form."""
     return URL.build(scheme="http", host=host).raw_host or ""
 
 
 def fetch_photos(uris: Iterable[str], policy: FetchPolicy) -> dict[str, FetchResult]:
-    """Return the answers for a few photos by URL, to look at them; a run fetches in tasks.
+    """Return the results for a few photos by URL, for checks; a run fetches in tasks.
 
     Args:
         uris: Canonical addresses.
-        policy: How hosts are asked.
+        policy: Rules for requests to hosts.
     """
 
     async def run() -> dict[str, FetchResult]:

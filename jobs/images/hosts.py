@@ -1,7 +1,7 @@
-"""Which hosts photos may be fetched from: public addresses, and private ones that a root or a setting names.
+"""Checks the hosts of photos: public addresses are allowed, private ones only if a root or a setting names them.
 
-Every name is resolved here, and the connection goes to the address that was checked: a name that answers with another
-address a moment later changes nothing. Source: docs/decisions/0043-photos-by-url.md.
+Every name is resolved here, and the connection uses the address that was checked, so a later change of the name's
+address has no effect. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 import ipaddress
@@ -25,7 +25,7 @@ class ForbiddenAddressError(OSError):
 
 @dataclass(frozen=True)
 class HostRules:
-    """What may be connected to.
+    """Rules for the hosts that connections are allowed to.
 
     Attributes:
         roots: Canonical URIs of the folders that images may come from.
@@ -45,7 +45,7 @@ class HostRules:
         """Refuse a URL outside the roots, with a user name, or with a private address in place of a host's name.
 
         Raises:
-            ForbiddenAddressError: With the reason; the query is masked.
+            ForbiddenAddressError: The message has the reason; the query is masked.
         """
         try:
             site = parse_site(url)
@@ -62,7 +62,7 @@ class HostRules:
         """Refuse a private address unless its host may have one.
 
         Raises:
-            ForbiddenAddressError: With the remedy.
+            ForbiddenAddressError: The message has the setting that allows it.
         """
         if host.lower() not in self.private_hosts and not is_public(address):
             raise ForbiddenAddressError(
@@ -75,7 +75,7 @@ class CheckedResolver(AbstractResolver):
     """Resolves names like the system and refuses those with an address that the rules forbid.
 
     Args:
-        rules: Of the run.
+        rules: Rules of the run.
     """
 
     def __init__(self, rules: HostRules) -> None:
@@ -96,7 +96,7 @@ class CheckedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Do nothing: there is nothing open."""
+        """Do nothing: the resolver holds no resources."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Site:
     """The part of a web address before its path.
 
     Attributes:
-        scheme, host, port: in lower case; the port is None where the scheme's own counts.
+        scheme, host, port: in lower case; the port is None for the scheme's default.
         has_user: whether a user name or password is part of it.
         is_address: whether the host is an IP address.
     """
@@ -126,7 +126,7 @@ def parse_site(url: str) -> Site:
     return _parse_site(scheme, host)
 
 
-@lru_cache(4096)  # a night has millions of addresses and few sites
+@lru_cache(4096)  # a run has millions of addresses and few sites
 def _parse_site(scheme: str, netloc: str) -> Site:
     parts = urlsplit(f"{scheme}://{netloc}")
     host = (parts.hostname or "").lower()
@@ -135,7 +135,7 @@ def _parse_site(scheme: str, netloc: str) -> Site:
 
 
 def get_host(uri: str) -> str:
-    """Return the host of a web address in lower case; an empty text where it has none."""
+    """Return the host of a web address in lower case; an empty text if it has none."""
     try:
         return parse_site(uri).host
     except ValueError:
@@ -143,7 +143,7 @@ def get_host(uri: str) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is a public one; an IPv4 address inside an IPv6 address is looked at as well."""
+    """Return whether an IP address is public; an IPv4 address inside an IPv6 address is checked too."""
     parsed = _parse_address(address)
     if parsed is None:
         return False

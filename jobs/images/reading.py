@@ -1,7 +1,7 @@
-"""Bytes and versions of product images that are read in place: files, and objects of a store.
+"""Reads bytes and versions of product images in place: files, and objects of a store.
 
-A URI must be under an allowed root, first by its spelling (`schemas.uri`), then, for files, by its path after symbolic
-links are followed. A forbidden image is neither opened nor asked for its size.
+A URI must be under an allowed root, first by its text (`schemas.uri`) and, for files, also by its path after symbolic
+links are followed. A forbidden image is neither opened nor examined.
 """
 
 import errno
@@ -60,9 +60,9 @@ def read_image(uri: str, allowed_roots: tuple[str, ...], max_bytes: int = MAX_IM
 
 
 def read_image_version(uri: str, allowed_roots: tuple[str, ...], *, by_content: bool = False) -> str | None:
-    """Return a text that changes whenever the image's bytes do; None for a missing, unreadable or forbidden image.
+    """Return a text that changes whenever the image's bytes change; None for a missing, unreadable or forbidden image.
 
-    It is the store's entity tag, else size and modification time in nanoseconds: no byte of the image is read. With
+    It is the store's entity tag, else size and modification time in nanoseconds, so the image is not read. With
     `by_content`, or if the store has neither, it is the SHA-256 of the bytes.
     """
     try:
@@ -98,7 +98,7 @@ def _resolve_roots(roots: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _read_file(path: str, allowed_roots: tuple[str, ...], max_bytes: int) -> bytes:
-    """Return the bytes of a regular file; opening does not wait, because a pipe would block."""
+    """Return the bytes of a regular file; it is opened without blocking, because a pipe would block."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(_resolve_path(path, allowed_roots), flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -1,4 +1,4 @@
-"""The image store: photos of web hosts in the lake, packed into files of bounded size and found by their SHA-256.
+"""Stores photos of web hosts in the lake, in pack files of bounded size, and reads them by their SHA-256.
 
 A task writes packs and describes their content as rows of `stored_images`; the driver commits the rows. A pack whose
 rows were never committed is swept by `moon maintain`.
@@ -28,7 +28,7 @@ JPEG_QUALITY = 90
 
 
 class StoredPart(TypedDict):
-    """Where a photo's bytes are, as tasks get it from `stored_images`."""
+    """Location of a photo's bytes in a pack, from `stored_images`."""
 
     pack: str
     offset: int
@@ -37,7 +37,7 @@ class StoredPart(TypedDict):
 
 
 class PackWriter:
-    """Appends photos to packs of one task; each photo once.
+    """Appends photos to the packs of one task, each photo once.
 
     Args:
         storage: the lake's root.
@@ -53,10 +53,10 @@ class PackWriter:
         self._known: set[str] = set()
 
     def add(self, sha256: str, data: bytes) -> dict[str, object] | None:
-        """Append a photo's bytes; return its row of `stored_images`, or None where this task has stored it before.
+        """Append a photo's bytes; return its row of `stored_images`, or None if this task has stored it before.
 
         Args:
-            sha256: of the bytes as delivered, 64 hex digits.
+            sha256: SHA-256 of the bytes as delivered, 64 hex digits.
             data: the bytes as delivered.
         """
         if sha256 in self._known:
@@ -95,7 +95,7 @@ class PackWriter:
 
 
 class ImageReader:
-    """Reads images of a task: photos by URL from the store, all others where they are; thread-safe.
+    """Reads the images of a task: photos by URL from the image store, all others in place; thread-safe.
 
     Args:
         storage: the lake's root.
@@ -113,10 +113,10 @@ class ImageReader:
 
         Args:
             uri: canonical URI.
-            stored: where the store has it; None reads the URI itself.
+            stored: location in the image store; None reads the URI itself.
 
         Raises:
-            BadImageError: as `jobs.images.reading.read_image`; image_unreachable where the store has lost the photo.
+            BadImageError: as in `jobs.images.reading.read_image`; image_unreachable if the store has lost the photo.
         """
         if stored is None:
             return read_image(uri, self._roots)

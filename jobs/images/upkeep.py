@@ -1,7 +1,7 @@
-"""Keeps the image store small, and removes photos from it: packs are written anew without them.
+"""Removes photos from the image store by rewriting their packs without them.
 
-Kept is what a retained date or a served product names, once. Of the rest the newest stay, up to a bound. Used by
-`moon maintain` and `moon images delete`.
+One copy of each photo that a retained date or a served product names is kept. Of the others the newest are kept, up to
+a size limit. Used by `moon maintain` and `moon images delete`.
 """
 
 import logging
@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RemovedImages:
-    """What a removal took from the store.
+    """Photos and packs that were removed from the store.
 
     Attributes:
-        images, size: photos and their bytes.
-        packs: pack files that nothing refers to any more.
+        images, size: number of photos and their bytes.
+        packs: pack files that are no longer referenced.
     """
 
     images: int
@@ -44,8 +44,8 @@ def find_surplus(spark: "SparkSession", lake: Lake, max_bytes: int) -> set[str]:
     """Return the SHA-256 of photos that no retained date names, oldest first beyond a number of bytes.
 
     Args:
-        spark, lake: where the tables are.
-        max_bytes: what all such photos together may have.
+        spark, lake: session, and the lake that holds the tables.
+        max_bytes: maximum size of all such photos together, in bytes.
     """
     stored = lake.read(spark, STORED_IMAGES.name)
     rest = stored.join(_list_named(spark, lake), "image_sha256", "left_anti")
@@ -59,7 +59,7 @@ def find_surplus(spark: "SparkSession", lake: Lake, max_bytes: int) -> set[str]:
 
 
 def find_product_photos(spark: "SparkSession", lake: Lake, product_id: str) -> tuple[set[str], int]:
-    """Return the SHA-256 of a product's stored photos on all retained dates, and how many other products show them."""
+    """Return the SHA-256 of a product's stored photos on all retained dates, and the number of other products' uses."""
     shown = _explode_versions(lake.read(spark, PRODUCTS.name))
     own = shown.where(F.col("product_id") == product_id).select("image_sha256").distinct()
     others = shown.join(own, "image_sha256", "left_semi").where(F.col("product_id") != product_id)
@@ -67,14 +67,14 @@ def find_product_photos(spark: "SparkSession", lake: Lake, product_id: str) -> t
 
 
 def remove_images(lake: Lake, surplus: set[str]) -> RemovedImages:
-    """Take photos out of the store: the packs that hold some are written anew without them, in one commit.
+    """Remove photos from the store, by rewriting the packs that hold them in one commit.
 
     Args:
-        lake: whose store.
-        surplus: SHA-256 of the photos that go.
+        lake: lake of the store.
+        surplus: SHA-256 of the photos to remove.
 
     Returns:
-        What went; its pack files are still there (`delete_packs`), because a running task may read them.
+        The removed photos and packs. The pack files still exist (`delete_packs`), because a running task may read them.
     """
     files = lake.list_paths(STORED_IMAGES.name)
     rows = lake.read_arrow(STORED_IMAGES.name)
@@ -95,9 +95,9 @@ def remove_images(lake: Lake, surplus: set[str]) -> RemovedImages:
 
 
 def drop_second_copies(lake: Lake, *, dry_run: bool = False) -> int:
-    """Forget the copies of photos that several tasks stored, but the first of each; return how many.
+    """Remove the rows of duplicate copies of photos, except the first of each; return the number of rows removed.
 
-    Their bytes stay in the packs until nothing refers to these any more.
+    The bytes stay in the packs until the packs are no longer referenced.
     """
     files = lake.list_paths(STORED_IMAGES.name)
     order = [(name, "ascending") for name in ("image_sha256", "stored_at", "pack", "offset")]
@@ -116,14 +116,14 @@ def drop_second_copies(lake: Lake, *, dry_run: bool = False) -> int:
 
 
 def delete_packs(lake: Lake, packs: tuple[str, ...]) -> None:
-    """Delete pack files that nothing refers to."""
+    """Delete pack files that are no longer referenced."""
     filesystem, root = lake.storage.open()
     for pack in packs:
         filesystem.delete_file(f"{root}/{PACKS_FOLDER}/{pack}")
 
 
 def _move_photo(row: dict[str, Any], reader: ImageReader, packs: PackWriter) -> list[dict[str, object]]:
-    """Return the row of a photo that a new pack holds; none where it is there already, or was damaged and is lost."""
+    """Return the row of a photo in a new pack; none if it is there already, or is damaged and therefore lost."""
     part = StoredPart(pack=row["pack"], offset=row["offset"], size=row["size"], checksum=row["checksum"])
     try:
         moved = packs.add(row["image_sha256"], reader.read(row["image_sha256"], part))

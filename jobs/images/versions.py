@@ -1,7 +1,7 @@
-"""Which version of a photo by URL a date uses, and which photos a run has to ask for.
+"""Selects the version of each photo by URL that a date uses, and the photos that a run must request.
 
-`images` holds the answers of hosts, `image_versions` what each date made of them. Plain DataFrames in, plain
-DataFrames out; the stage fetch commits. Source: docs/decisions/0043-photos-by-url.md.
+The table `images` holds the answers of hosts, `image_versions` the versions of each date. The functions take and return
+DataFrames; the stage fetch commits the results. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ OUTCOMES = ("fetched", "not_modified", STORED, REFUSED, UNREACHABLE)
 """Values of ``image_versions.outcome``; every wanted photo has exactly one."""
 
 RETRY_NIGHTS = (1, 2, 4, 7)
-"""Nights after which a photo is asked for again that failed on one, two, three, or more nights in a row."""
+"""Days after which a photo is requested again that failed on one, two, three, or more consecutive dates."""
 
 _STORED_TYPE = "struct<pack string, offset bigint, size bigint, checksum bigint>"
 _FAILURE_TYPE = "struct<reason string, detail string>"
@@ -40,35 +40,35 @@ def is_web_image(uri: Column) -> Column:
 
 
 def select_wanted(products: DataFrame) -> DataFrame:
-    """Return uri and given_version (null where the catalogue has none) of the photos by URL, each address once."""
+    """Return uri and given_version (null if the catalogue has none) of the photos by URL, each address once."""
     images = products.select(F.explode("images").alias("image")).select("image.uri", "image.version")
-    # Products that were fetched before have our versions, not the catalogue's.
+    # Products that were fetched before have versions of the stage fetch, not of the catalogue.
     given = F.when(~F.col("version").startswith(SHA256_PREFIX), F.col("version"))
     return images.where(is_web_image(F.col("uri"))).groupBy("uri").agg(F.max(given).alias("given_version"))
 
 
 def find_latest(images: DataFrame, date: str) -> DataFrame:
-    """Return of every address in `images` the row that counts on a date: of the date itself, else the latest."""
+    """Return the row of every address in `images` that applies to a date: that of the date, else the latest."""
     known = F.max_by(F.struct(*_KNOWN), F.struct(F.col("date") == date, F.col("asked_at")))
     return images.groupBy("uri").agg(known.alias("known")).select("uri", "known.*")
 
 
 def select_due(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: str, recheck_nights: int) -> DataFrame:
-    """Return the photos that a run of a date asks for.
+    """Return the photos that a run of a date requests.
 
-    These are photos that no date has a version of, those that failed and whose time has come, those for which the
-    catalogue has another version, and of the rest a share that rotates: the ones asked for longest ago.
+    These are photos without a version, failed photos that are due for a retry, photos for which the catalogue has
+    another version, and a rotating share of the rest: those requested longest ago.
 
     Args:
         wanted: `select_wanted` of the date.
         images: table `images`; answers of this very date other than failures are final.
         stored: table `stored_images`: a photo that the store has lost is fetched again.
         date: ISO snapshot date.
-        recheck_nights: nights within which every known photo is asked for once.
+        recheck_nights: number of days within which every known photo is requested once.
 
     Returns:
-        uri, given_version, host, etag, last_modified, image_sha256, failed_nights, missing_nights; the last five as
-        known from other dates, validators only where the photo is in the store.
+        uri, given_version, host, etag, last_modified, image_sha256, failed_nights, missing_nights; the last five come
+        from other dates, and validators are set only if the photo is in the store.
     """
     done = images.where((F.col("date") == date) & (F.col("outcome") != FAILED)).select("uri").distinct()
     earlier = find_latest(images.where(F.col("date") != date), date)
@@ -84,14 +84,14 @@ def select_due(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: st
     is_replaced = ~has_failed & (F.col("given_version") != F.col("known_version"))
     is_due = _is_true(is_new | is_late | is_replaced)
     rests = rows.where(~is_due & ~_is_true(has_failed) & F.col("given_version").isNull() & (nights > 0))
-    # What an earlier attempt of this date has asked for counts.
+    # Answers to an earlier attempt of this date count.
     share = max(1, wanted.count() // recheck_nights) - done.count()
     chosen = rests.orderBy("date", F.xxhash64("uri")).limit(max(0, share))
     return _select_requests(rows.where(is_due).unionByName(chosen))
 
 
 def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFrame:
-    """Return the photos of a settled date that have to be asked for again because they failed, as `select_due` does."""
+    """Return the failed photos of a fetched date that must be requested again, with the columns of `select_due`."""
     failed = versions.where(F.col("outcome").isin(REFUSED, UNREACHABLE)).select("uri", "given_version")
     known = find_latest(images.where(F.col("date") != date), date).drop("given_version")
     return _select_requests(failed.join(known, "uri", "left").withColumn("is_held", F.lit(False)))
@@ -113,7 +113,7 @@ def settle_versions(wanted: DataFrame, images: DataFrame, date: str) -> DataFram
 
 
 def apply_versions(products: DataFrame, versions: DataFrame) -> DataFrame:
-    """Return products whose photos by URL have the versions of a date, without those that are gone; all else stays."""
+    """Return products with the date's versions of their photos by URL, and without photos that are gone."""
     place = products.select("product_id", F.posexplode("images").alias("place", "image"))
     shown = place.select("product_id", "place", "image.uri", "image.version")
     settled = versions.select("uri", "reason", F.concat(F.lit(SHA256_PREFIX), "image_sha256").alias("settled"))
@@ -128,10 +128,10 @@ def apply_versions(products: DataFrame, versions: DataFrame) -> DataFrame:
 
 
 def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFrame) -> DataFrame:
-    """Return images with what tasks need to read them: photos by URL come from the store.
+    """Return images with their locations for reading; photos by URL are read from the image store.
 
     Args:
-        spark, lake: where the tables are.
+        spark, lake: session, and the lake that holds the tables.
         date: ISO snapshot date.
         images: uri and version, with any other columns.
 
@@ -166,5 +166,5 @@ def _select_requests(rows: DataFrame) -> DataFrame:
 
 
 def _is_true(condition: Column | str) -> Column:
-    """Return a condition with false in the place of null."""
+    """Return a condition with null replaced by false."""
     return F.coalesce(F.col(condition) if isinstance(condition, str) else condition, F.lit(False))

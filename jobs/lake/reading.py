@@ -1,9 +1,8 @@
-"""The lake's files as a DataFrame: through Spark's own reader where it can, else through pyarrow in the tasks.
+"""Reads the lake's files as a DataFrame: with Spark's own reader if possible, else with pyarrow in the tasks.
 
-Spark reads a folder itself. An object store it reads through a Hadoop connector (``hadoop-aws`` for S3) that the
-package pyspark does not bring; without it the tasks open the files as they write them, with the lake's own options.
-That is whole rows through Python: correct, and slower than a connector that skips columns (docs/cluster.md, "Object
-store").
+Spark reads a folder itself. For an object store it needs a Hadoop connector (``hadoop-aws`` for S3), which is not part
+of the package pyspark. Without it the tasks read the files through pyarrow, with the lake's own options. Whole rows
+then pass through Python, which is slower than a connector that skips columns (docs/cluster.md, "Object store").
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,10 +34,10 @@ def read_lake_files(
     Args:
         spark: the session.
         storage: the lake's root.
-        uris: the files, as `Storage.uri` gives them; none is no rows.
-        schema: columns to return, those of the folders' names included.
+        uris: URIs of the files, from `Storage.uri`; without files there are no rows.
+        schema: columns to return, including those from folder names.
         base: URI of the table's folder, below which folders are named ``column=value``.
-        partition_by: the columns (strings) that only those names tell.
+        partition_by: the (string) columns that come only from those names.
     """
     from pyspark.sql.pandas.types import from_arrow_schema  # noqa: PLC0415  (spares readers without Spark)
 
@@ -94,7 +93,7 @@ def open_dataset(
 def _read(
     batches: Iterator[pa.RecordBatch], storage: Storage, schema: pa.Schema, base: str, partition_by: tuple[str, ...]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the files that a task is given (column ``name``)."""
+    """Yield the rows of a task's files (column ``name``)."""
     for batch in batches:
         names = batch.column("name").to_pylist()
         if names:

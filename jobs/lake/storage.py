@@ -1,4 +1,4 @@
-"""The root of a lake: one root, a folder or an object store, seen through pyarrow's file systems."""
+"""Access to the root of a lake, a folder or an object store, through pyarrow's file systems."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ SCRATCH_FOLDER = "_scratch"
 
 @dataclass(frozen=True)
 class Storage:
-    """A root and how to reach it; picklable, so Spark tasks carry it.
+    """The root of a lake with its access options; picklable, so that Spark can send it to workers.
 
     Attributes:
         root: a folder path, or ``s3://bucket/prefix``.
@@ -42,7 +42,7 @@ class Storage:
         return uri.replace("s3://", "s3a://", 1) if uri.startswith("s3://") else uri
 
     def decode(self, uris: list[str]) -> list[str]:
-        """Return URIs as deltalake lists them with a folder's path as it is; it percent-encodes what is in there."""
+        """Return URIs listed by deltalake with a folder's path unquoted, because deltalake percent-encodes it."""
         return [unquote(uri) for uri in uris] if self.is_local else uris
 
     def open(self) -> tuple[fs.FileSystem, str]:
@@ -68,5 +68,5 @@ class Storage:
 
 
 def escape_glob(path: str) -> str:
-    """Return a path with the characters of a glob escaped, as Spark's readers take it."""
+    """Return a path with glob characters escaped, for Spark's readers."""
     return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in path)

@@ -1,4 +1,4 @@
-"""The lake's tables: how Spark reads them and the one way a change becomes visible, `Lake.commit`.
+"""Reads the lake's tables with Spark and commits changes to them; `Lake.commit` is the only way to make one visible.
 
 deltalake (delta-rs) writes the Delta log; the data files are written by Spark tasks (`jobs.lake.writing`). Delta alone
 does not stop two stale writers (docs/decisions/0001-exactly-once-commits.md): overwrites of a still empty partition and
@@ -41,10 +41,10 @@ CommitMode = Literal["append", "overwrite"]
 
 
 def is_commit_conflict(error: BaseException) -> bool:
-    """Return whether a commit failed because another one came first: open the table again and repeat it.
+    """Return whether a commit failed because of a concurrent commit; then open the table again and repeat it.
 
     CommitFailedError is deltalake's type for that (1.6.6, with its own retries switched off). Its other causes, table
-    features that deltalake cannot write, do not occur in tables of ours.
+    features that deltalake cannot write, do not occur in this project's tables.
     """
     return isinstance(error, CommitFailedError)
 
@@ -108,7 +108,7 @@ class Lake:
                 raise_if_key_not_exists=False,
                 storage_options=options,
             )
-        except CommitFailedError:  # a concurrent process created it after we looked
+        except CommitFailedError:  # a concurrent process has just created it
             return DeltaTable(uri, storage_options=options)
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
@@ -134,13 +134,13 @@ class Lake:
     def write(
         self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: BatchTransform | None = None
     ) -> list[AddedFile]:
-        """Let the tasks of a DataFrame write their rows as files of one partition; nothing is visible yet.
+        """Write the rows of a DataFrame as files of one partition and return the files; nothing is visible yet.
 
         Args:
-            rows: the table's columns, or, with a transform, whatever that takes.
+            rows: the table's columns, or the input columns of the transform.
             name: the table.
             partition: a value for every partition column.
-            transform: turns a task's batches into batches with the table's columns, in the same task.
+            transform: converts a task's batches into batches with the table's columns, in the same task.
         """
         task = partial(write_batches, storage=self.storage, table=name, partition=dict(partition), transform=transform)
         selected = rows if transform else rows.select(*TABLES[name].columns.names)
@@ -148,7 +148,7 @@ class Lake:
         return [AddedFile.from_json(row.file) for row in described]
 
     def read_written(self, spark: "SparkSession", name: str, files: Sequence[AddedFile]) -> "DataFrame":
-        """Return the rows of files that `write` left and nobody has committed, without the partition columns."""
+        """Return the rows of files from `write` that are not committed, without the partition columns."""
         uris = [self.storage.uri(name, file.path) for file in files]
         return read_lake_files(spark, self.storage, uris, TABLES[name].columns, self.storage.uri(name))
 
@@ -168,11 +168,11 @@ class Lake:
         )
 
     def read_transaction_version(self, name: str, app_id: str) -> int:
-        """Return how often an application transaction was committed to a table (0: never)."""
+        """Return the version of an application transaction in a table (0: never committed)."""
         return self.open(name).transaction_version(app_id) or 0
 
     def read_partition_version(self, name: str, partition: Mapping[str, str]) -> int:
-        """Return how often a partition of a table was committed to (0: never)."""
+        """Return the number of commits to a partition of a table (0: none)."""
         return self.read_transaction_version(name, make_scope(name, partition))
 
     def is_committed(self, name: str, attempt: str) -> bool:
@@ -196,19 +196,19 @@ class Lake:
 
         Args:
             name: the table.
-            files: what the tasks described; nothing else is committed.
-            attempt: names the work (stage and run): if it is committed already, nothing happens. None for what its
-                counter alone fences: a lease's renewals would fill the log with names.
+            files: files described by the tasks; nothing else is committed.
+            attempt: name of the work (stage and run): if it is committed already, nothing happens. None if only the
+                counter fences the commit: names of lease renewals would fill the log.
             partition: the partition all files belong to; the scope that serialises writers.
             mode: overwrite removes the partition's earlier files in the same transaction.
             remove: paths (relative to the table) to remove in the same transaction; for compaction.
-            counter: an application transaction that must have exactly this version before the commit and has one
-                higher after it; the fence of leases and ledgers.
+            counter: an application transaction that must have this version before the commit and has the next one
+                after it; fences leases and ledgers.
             marks: further numbers to set in the same transaction (read by `transaction_version`), such as a
                 collection's high-water date.
 
         Returns:
-            Whether this call committed; False where the attempt was there already.
+            Whether this call committed; False if the attempt was committed before.
 
         Raises:
             FenceError: the counter has another version: another writer was first.
@@ -255,7 +255,7 @@ class Lake:
 
 
 class UncheckedLake(Lake):
-    """A lake whose tables may have the schema of an earlier release: for `jobs.operations.migrate` alone."""
+    """A lake whose tables may have the schema of an earlier release; only for `jobs.operations.migrate`."""
 
     def _check_schema_version(self, delta: DeltaTable, uri: str) -> None:
         """Accept any version."""

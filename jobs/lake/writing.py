@@ -1,7 +1,7 @@
-"""The task's side of a write: Parquet files with fresh names, described for the driver that commits them.
+"""Writes Parquet files with unique names in Spark tasks, and describes them for the driver, which commits them.
 
-A task never commits and never lists. What it returns is the whole of what it wrote: path, size, rows, minimum and
-maximum of the table's key. Files of killed attempts are described by nobody and swept by `moon maintain`.
+A task never commits and never lists files. It returns a description of every file that it wrote: path, size, rows,
+minimum and maximum of the table's key. Files of killed attempts have no description; `moon maintain` deletes them.
 """
 
 import json
@@ -43,12 +43,12 @@ class AddedFile:
     maximum: str | int | None
 
     def to_json(self) -> str:
-        """Return one line that `from_json` reads back."""
+        """Return the description as one line for `from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "AddedFile":
-        """Read what `to_json` wrote."""
+        """Return the description from a line of `to_json`."""
         return cls(**json.loads(text))
 
     def build_statistics(self) -> str:
@@ -108,7 +108,7 @@ class FileSink:
             self.write(pa.Table.from_pylist(rows, schema=self._table.columns))
 
     def close(self) -> list[AddedFile]:
-        """Finish the last file and return the description of all."""
+        """Finish the last file and return the descriptions of all files."""
         self._flush()
         self._finish()
         return self.files
@@ -120,7 +120,7 @@ class FileSink:
         if self._writer is None:
             self._path = "/".join(part for part in (self._relative, f"part-{uuid.uuid4()}.parquet") if part)
             target = f"{self._base}/{self._path}"
-            if self._is_local:  # a store has no folders, only empty objects that look like them
+            if self._is_local:  # an object store has no folders
                 self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
             self._writer = pq.ParquetWriter(
                 target, self._table.columns, filesystem=self._filesystem, compression="zstd"
@@ -150,14 +150,14 @@ class FileSink:
 
 
 class TableSinks:
-    """The files that one task writes, a sink for each of its tables.
+    """The sinks of one task, one for each table that it writes.
 
     Args:
         storage: the lake's root.
         partitions: for each table a value for every partition column.
 
     Attributes:
-        counts: what the task counts for the driver, by name.
+        counts: the task's counts for the driver, by name.
     """
 
     def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:

@@ -1,6 +1,6 @@
-"""The door to Milvus: a client of Milvus Lite or of a server, and the few calls that need care on both.
+"""Connects to Milvus Lite or a Milvus server, and wraps the calls that need workarounds on both.
 
-What the care is for (measured with pymilvus 3.0.2 on Milvus Lite 3.2.2 and the 2.3.5 server):
+Reasons for the workarounds (measured with pymilvus 3.0.2 on Milvus Lite 3.2.2 and the 2.3.5 server):
 
 * pymilvus pastes ids into expressions unescaped: ``get(ids=)``, ``delete(ids=)`` and its query iterator fail or match
   the wrong row for ids with quotes or backslashes. Every expression here is built by `build_ids_filter`.
@@ -47,8 +47,8 @@ class NoDatabaseError(MoonError):
 def connect(settings: Settings) -> Iterator["MilvusClient"]:
     """Yield a client of the Milvus of the settings for a writer: its calls are made again while Milvus restarts.
 
-    A Milvus Lite path belongs to one process at a time: it is opened here and really closed at the end, so that
-    others may have it while this process lives on.
+    Only one process at a time can open a Milvus Lite path. It is opened here and fully closed at the end, so that other
+    processes can open it while this process continues.
 
     Args:
         settings: URI or path, token, timeout, and how long calls are made again.
@@ -118,13 +118,13 @@ def _client(uri: str, settings: Settings, retry_seconds: float) -> Iterator["Mil
 
 
 def strip_credentials(uri: str) -> str:
-    """Return the URI as it may be shown: without user and password."""
+    """Return the URI without user and password, for display."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1]))
 
 
 def detect_backend(client: "MilvusClient") -> Backend:
-    """Return what answers: Milvus Lite (embedded, or its own small server) or a real server."""
+    """Return the kind of backend: Milvus Lite (embedded, or its own small server) or a real server."""
     return "lite" if "milvus_lite" in client.get_server_version() else "server"
 
 
@@ -142,12 +142,12 @@ def read_collection_properties(client: "MilvusClient", collection: str) -> dict[
 
 
 def build_ids_filter(ids: Iterable[str]) -> str:
-    """Return the filter that matches exactly these ids, whatever characters are in them."""
+    """Return a filter expression that matches exactly these ids, which may contain any characters."""
     return f"{ID_FIELD} in {json.dumps(list(ids), ensure_ascii=False)}"
 
 
 def count_rows(client: "MilvusClient", collection: str, expression: str = "") -> int:
-    """Return how many rows match, at Strong consistency: everything acknowledged counts."""
+    """Return the number of matching rows at Strong consistency: all acknowledged rows are counted."""
     rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG_CONSISTENCY)
     return int(rows[0]["count(*)"])
 
@@ -164,7 +164,7 @@ def fetch_rows(client: "MilvusClient", collection: str, ids: Iterable[str], fiel
 
 
 def vector_page_size(dimension: int) -> int:
-    """Return how many rows a page of `scan_rows` has when it brings the vectors along."""
+    """Return the number of rows per page of `scan_rows` when vectors are read too."""
     return max(1, min(PAGE_ROWS, PAGE_BYTES // (4 * dimension)))
 
 
@@ -173,14 +173,14 @@ def scan_rows(
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield all matching rows, a page at a time, in order of their ids, at Strong consistency.
 
-    Meant for a collection that nobody else writes (under the lease): a row upserted between two pages may be
+    Use it under the lease, so that no other process writes the collection: a row upserted between two pages may be
     missed.
 
     Args:
-        client, collection: where.
-        fields: fields wanted besides the id.
+        client, collection: Milvus client and name of the collection.
+        fields: fields to return besides the id.
         expression: a Milvus filter; empty for all rows.
-        page_rows: rows of a page, at most 16,384.
+        page_rows: number of rows per page, at most 16,384.
     """
     ordered = {"iterator": "True"} if detect_backend(client) == "lite" else {}  # servers order limited queries by id
     last: str | None = None

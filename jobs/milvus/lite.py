@@ -1,7 +1,7 @@
-"""Milvus Lite in this process: opened once however many ask, given back for good when the last one leaves.
+"""Opens Milvus Lite in this process, shares it between users, and closes it when the last user leaves.
 
-A Milvus Lite path is locked by the process that has it open. pymilvus opens it by itself for a ``.db`` URI, but keeps
-it until the process ends and hides why it failed; a nightly run that lives for hours would lock out every search.
+A Milvus Lite path is locked by the process that has it open. pymilvus opens it itself for a ``.db`` URI, but keeps it
+open until the process ends and hides the cause of a failure. A nightly run of several hours would block every search.
 """
 
 import logging
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # a traceback for every call that Milvus Lite lacks
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # which builds of itself it does not find
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # lists the builds of itself that it does not find
 
 LITE_POLL_SECONDS = 0.5
 LITE_LOG_SECONDS = 15.0
@@ -39,7 +39,7 @@ class LitePathError(MoonError):
 
 @dataclass
 class _Server:
-    """A running Milvus Lite: its gRPC server, its database, its port, and how many use it."""
+    """A running Milvus Lite: its gRPC server, database, port and number of users."""
 
     server: "grpc.Server"
     database: "MilvusLite"
@@ -56,11 +56,11 @@ def run_lite_server(path: str, wait_seconds: float) -> Iterator[str]:
     """Yield the loopback URI of a Milvus Lite serving a path; the path is free again afterwards.
 
     Args:
-        path: the database's folder; made if it is not there.
-        wait_seconds: how long to wait while another process has it open.
+        path: the database's folder; created if it does not exist.
+        wait_seconds: waiting time while another process has it open.
 
     Raises:
-        LiteBusyError: it was still open elsewhere after that time.
+        LiteBusyError: another process still had it open after that time.
         LitePathError: something else is at the path, or its parent cannot be written.
     """
     folder = Path(path).expanduser().resolve()
@@ -109,7 +109,7 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
 
 
 def _find_holder(folder: Path) -> str:
-    """Return who has the path open, as far as this machine tells."""
+    """Return a description of the process that has the path open, if it is on this machine."""
     inode = (folder / "LOCK").stat().st_ino
     try:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]

@@ -1,1 +1,1 @@
-"""What people start besides the nightly run: backfills, rollouts, repairs, maintenance, checks of a catalogue."""
+"""Operations besides the nightly run: backfills, rollouts, repairs, maintenance and catalogue checks."""

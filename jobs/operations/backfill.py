@@ -1,9 +1,9 @@
-"""backfill: missed nights in their order, or past snapshots re-embedded by another model.
+"""backfill: runs missed dates in order, or re-embeds past snapshots with another model.
 
-A missed night is a normal night of its date; that an older date neither replaces a newer row nor deletes is the plan's
-own rule (`jobs.stages.plan`, the high-water date; `jobs.stages.late_arrivals`). With a model named, past snapshots
-become vectors of that model and nothing is served (`jobs.operations.reembed`); a scratch collection may show them for
-some days (`jobs.operations.scratch`).
+A missed date gets a normal nightly run. The plan ensures that an older date neither replaces a newer row nor deletes
+(`jobs.stages.plan`, the high-water date; `jobs.stages.late_arrivals`). If a model is named, past snapshots are encoded
+with that model and nothing is served (`jobs.operations.reembed`). A scratch collection can make these vectors
+searchable for some days (`jobs.operations.scratch`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,12 +37,12 @@ MAX_DAYS = 3700
 
 @dataclass(frozen=True)
 class BackfillDay:
-    """One date of the range.
+    """State and expected work of one date of the range.
 
     Attributes:
         state: due; finished (nothing is left to do); no snapshot (re-embedding only: the lake has none of this date).
-        products, images: to encode that no earlier day of the range encodes.
-        seconds: expected of detect and encode; None where this model was never measured.
+        products, images: numbers to encode, without those that an earlier date of the range encodes.
+        seconds: expected time of detect and encode; None if this model was never measured.
     """
 
     date: str
@@ -54,12 +54,12 @@ class BackfillDay:
 
 @dataclass(frozen=True)
 class BackfillPlan:
-    """What a backfill will do.
+    """Dates, model and expected time of a backfill.
 
     Attributes:
-        model: of the vectors.
+        model: the model that encodes.
         days: every date of the range, in order.
-        gpus: that encode at once; 0 on a machine without.
+        gpus: number of GPUs that encode in parallel; 0 on a machine without one.
     """
 
     model: ModelChoice
@@ -68,17 +68,17 @@ class BackfillPlan:
 
     @property
     def due_dates(self) -> list[str]:
-        """The dates that are worked on, in order."""
+        """The dates that will be processed, in order."""
         return [day.date for day in self.days if day.state == DAY_DUE]
 
     @property
     def seconds(self) -> float | None:
-        """Expected seconds of all days; None where that is not known."""
+        """Expected seconds of all dates; None if that is not known."""
         known = [day.seconds for day in self.days if day.seconds is not None]
         return sum(known) if len(known) == len(self.days) else None
 
     def document(self) -> dict[str, Any]:
-        """Return the outlook as plain values; GPU-hours are the expected hours times the GPUs."""
+        """Return the plan as plain values for JSON; GPU-hours are the expected hours times the number of GPUs."""
         hours = None if self.seconds is None else self.seconds * self.gpus / 3600
         return {
             "model": self.model.model_version,
@@ -108,17 +108,17 @@ def list_dates(first: str, last: str) -> list[str]:
 def plan_backfill(
     context: RunContext, dates: Sequence[str], model_folder: str | None = None, expression: str = ""
 ) -> BackfillPlan:
-    """Return what is to do, after bringing the snapshots that are missing into the lake (pull, validate).
+    """Return the plan of a backfill, after loading missing snapshots into the lake (pull, validate).
 
     Args:
-        context: a night of any date: the means.
+        context: lake, session and settings; its date is not used.
         dates: the range, in order.
-        model_folder: re-embed with this checkpoint; None: run missed nights with the served model.
-        expression: see `jobs.operations.row_filter`; with a model only.
+        model_folder: re-embed with this checkpoint; None: run missed dates with the served model.
+        expression: row filter, see `jobs.operations.row_filter`; only with a model.
 
     Raises:
         NightStoppedError: a catalogue is missing or stopped at the gate, or there is nothing to re-embed.
-        WhereError: the expression is not understood.
+        RowFilterError: the expression cannot be parsed.
     """
     if expression:
         parse_filter(expression)  # before any work
@@ -153,14 +153,14 @@ def plan_backfill(
 def run_backfill(
     context: RunContext, plan: BackfillPlan, model_folder: str | None = None, expression: str = ""
 ) -> Iterator[tuple[str, RunOutcome]]:
-    """Work through the days that are due, in order; yield each date with what was done.
+    """Process the dates that are due, in order; yield each date with a summary of its run.
 
     Args:
-        context, model_folder, expression: as given to `plan_backfill`.
-        plan: what that returned.
+        context, model_folder, expression: as passed to `plan_backfill`.
+        plan: the plan that `plan_backfill` returned.
 
     Raises:
-        MoonError: a night stopped, as raised by its stage; the days before it are finished and stay so.
+        MoonError: a run stopped, as raised by its stage; the dates before it stay finished.
     """
     for date in plan.due_dates:
         context = replace(context, date=date)
@@ -168,9 +168,9 @@ def run_backfill(
 
 
 def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
-    """Return the dates whose night ended with a successful report, by the model and collection that serve now.
+    """Return the dates whose run ended with a successful report, for the model and collection that are served now.
 
-    A date later than what is served was undone by `moon restore`: its night is due again.
+    A date later than the high-water date was undone by `moon restore`: its run is due again.
     """
     rows = context.lake.read_arrow("runs").to_pylist()
     reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
@@ -185,12 +185,12 @@ def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
 
 
 def count_gpus(spark: "SparkSession") -> int:
-    """Return how many GPUs encode at once: those the cluster gives, else the first of this machine, if any."""
+    """Return the number of GPUs that encode in parallel: those of the cluster, else one if this machine has any."""
     configuration = spark.sparkContext.getConf()
     each = int(configuration.get("spark.executor.resource.gpu.amount", "0") or 0)
     if each:
         return each * int(configuration.get("spark.executor.instances", "1") or 1)
-    import torch  # noqa: PLC0415  (seconds; only asked where no cluster says)
+    import torch  # noqa: PLC0415  (takes seconds; needed only without a cluster)
 
     return int(torch.cuda.is_available())
 
@@ -203,12 +203,12 @@ def _model(context: RunContext, folder: str | None) -> ModelChoice:
 
 
 def _list_kept_dates(context: RunContext) -> set[str]:
-    """Return the dates whose products the lake holds; retention forgets old ones."""
+    """Return the dates whose products are in the lake; retention drops old ones."""
     return {partition["date"] for partition in context.lake.open("products").partitions()}
 
 
 def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional: bool) -> None:
-    """Pull, validate and fetch the dates that the lake does not hold; where that is optional they stay absent."""
+    """Pull, validate and fetch the dates that the lake lacks; if optional, a date without a catalogue is skipped."""
     held = _list_kept_dates(context)
     missing = [date for date in dates if date not in held]
     if is_optional or not missing:
@@ -228,7 +228,7 @@ def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional
 def _count_work(
     context: RunContext, dates: Sequence[str], model: ModelChoice, expression: str
 ) -> dict[str, tuple[int, int]]:
-    """Return products and images to encode of each date; content that several dates share counts for the first."""
+    """Return the products and images to encode per date; content that several dates share counts for the first."""
     products = context.lake.read(context.spark, "products").where(F.col("date").isin(list(dates)))
     shown = F.least(F.size("images"), F.lit(model.max_images))
     first = (

@@ -1,8 +1,8 @@
-"""Products that readers see although the served date does not deliver them, brought into a collection that follows.
+"""Copies products that are served from an earlier date into a collection that catches up with the served one.
 
-A product whose row was refused keeps what an earlier night served (docs/decisions/0009-catch-up-rules.md). A
-collection that is filled from the served date's products alone would lack it; here its last good row is found in the
-lake, whatever its date, and brought over by the same stages as everything else.
+A product whose row was refused keeps the row that an earlier run served (docs/decisions/0009-catch-up-rules.md). A
+collection that is filled only from the products of the served date would lack it. This module finds the product's last
+good row in the lake, whatever its date, and writes it through the same stages as all other rows.
 """
 
 from dataclasses import replace
@@ -21,19 +21,18 @@ from schemas.tables import CONTENT_KEY
 
 
 def carry_over_products(context: RunContext, model: ModelChoice, served: str) -> int:
-    """Bring over what a served collection holds, the served date does not deliver, and the model's own collection
-    lacks.
+    """Copy served products that the served date does not deliver into the model's collection; return their number.
 
-        The collection's high-water date falls back to the dates of those rows: catch it up afterwards
-        (`jobs.operations.catch_up`). Done already, it changes nothing; interrupted, it continues.
+    This lowers the collection's high-water date to the dates of those rows: catch it up afterwards
+    (`jobs.operations.catch_up`). A second call changes nothing; an interrupted call continues when it is repeated.
 
-        Args:
-            context: the date that is served.
-            model: of the collection that follows.
-            served: the collection that is followed.
+    Args:
+        context: the date that is served.
+        model: the model of the collection that catches up.
+        served: the served collection.
 
-        Returns:
-            How many products were lacking.
+    Returns:
+        The number of products that the model's collection lacked.
     """
     lacking = _find_missing(context, model, served)
     dates = {row.date: row["count"] for row in lacking.groupBy("date").count().collect()}
@@ -46,7 +45,7 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
 
 
 def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
-    """Return product_id, content_hash and the latest date that delivered it, in the group that is served if one did."""
+    """Return product_id, content_hash and the latest date that delivered it, preferring rows of the served group."""
     lake, spark = context.lake, context.spark
     key = [*CONTENT_KEY, GROUP_FIELD] if has_groups(served) and has_groups(model.collection) else CONTENT_KEY
     products = lake.read(spark, "products").withColumn(GROUP_FIELD, get_group())
@@ -59,7 +58,7 @@ def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataF
 
 
 def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str, wanted: DataFrame) -> Plan:
-    """Freeze one date's part of the work, or find it frozen."""
+    """Return the frozen plan of the products that are copied from one date."""
     lake, spark = context.lake, context.spark
     own_version = read_ledger_head(lake, model.collection).version
     served_version = read_ledger_head(lake, served).version

@@ -1,12 +1,12 @@
-"""Catches a collection that is not served up with the one that is: for a rollout, and before a rollback.
+"""Brings a collection that is not served to the state of the served one, for a rollout or before a rollback.
 
-The served collection's high-water date says what readers see. The other collection gets the products of that date from
-the lake: compared with its own ledger, encoded by its own model where a vector is missing, upserted, verified. The work
-is an out-of-band plan; interrupted, it continues, and when a nightly run passes in between it is repeated for the new
-date (`CatchUp`).
+The served collection's high-water date is the date that readers see. The other collection gets the products of that
+date from the lake. They are compared with its own ledger, encoded with its own model if a vector is missing, upserted
+and verified. The work is an out-of-band plan and continues after an interruption. If a nightly run finishes in between,
+it is repeated for the new date (`CatchUp`).
 
-No breaker guards it: the run that served the date has passed them. The collection may also be ahead of what is served,
-when the served one was restored: then it goes back with it (docs/decisions/0009-catch-up-rules.md).
+No breaker applies, because the run that served the date has passed them. If the served collection was restored, the
+other one may have a later date; then it is set back too (docs/decisions/0009-catch-up-rules.md).
 """
 
 from collections.abc import Callable
@@ -34,10 +34,10 @@ MAX_ROUNDS = 20
 
 
 def read_served_date(lake: Lake, collection: str) -> str:
-    """Return the date that a collection serves.
+    """Return the high-water date of a collection: the snapshot date that it serves.
 
     Raises:
-        NightStoppedError: it never served one.
+        NightStoppedError: it never served a date.
     """
     date = read_ledger_head(lake, collection).high_water
     if date is None:
@@ -49,11 +49,11 @@ def read_served_date(lake: Lake, collection: str) -> str:
 
 
 def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
-    """Freeze what a collection lacks of the products of a date, or find it frozen; nothing is encoded or served.
+    """Return the frozen plan of the products of a date that a collection lacks; nothing is encoded or served.
 
     Args:
         context: the date that is served.
-        model: of the collection (`ModelChoice.collection`).
+        model: the model of the collection (`ModelChoice.collection`).
 
     Raises:
         NightStoppedError: the lake does not hold the date's products.
@@ -61,23 +61,23 @@ def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
     draft = draft_plan(context, model, is_catch_up=True)
     attempt = f"catch-up/{draft.run_id}"
     plan = freeze_comparison(context, draft, attempt, model.max_images)
-    commit_plan_header(context.lake, plan, attempt)  # a reconciliation later asks which deletes were planned
+    commit_plan_header(context.lake, plan, attempt)  # a later reconciliation reads the planned deletes
     return plan
 
 
 def estimate_work(context: RunContext, plan: Plan) -> WorkEstimate:
-    """Return the encoding that a plan costs, with its time where this model was measured."""
+    """Return the number of products and images that a plan encodes, and the time if this model was measured."""
     return estimate_run(context.lake, plan.model_version, plan.counts.to_encode, plan.counts.images)
 
 
 def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
-    """Make a collection hold the products of one date: encode what has no vector, upsert, verify, note in the ledger.
+    """Bring a collection to the products of one date: encode missing vectors, upsert, verify, write the ledger.
 
-    Done already, it changes nothing. Recorded in `runs` stage by stage, under the plan's own run id.
+    A second call changes nothing. Each stage is recorded in `runs` under the plan's own run id.
 
     Args:
-        context: the date that is served, and the means.
-        model: whose collection is brought there; made if it is missing.
+        context: the date that is served, lake, session and settings.
+        model: the model of the collection, which is created if it is missing.
 
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
@@ -90,12 +90,12 @@ def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:
 
 @dataclass(frozen=True)
 class CatchUp:
-    """Brings a collection to what another serves and keeps it there while something is done with both.
+    """Brings one collection to the state of the served one, and keeps both in step during an operation.
 
     Attributes:
-        context: lake, session and settings; its date does not matter.
-        model: the model of the collection that follows.
-        served: the collection that is followed; its nightly runs continue.
+        context: lake, session and settings; its date is not used.
+        model: the model of the collection that catches up.
+        served: the served collection; its nightly runs continue.
     """
 
     context: RunContext
@@ -103,21 +103,21 @@ class CatchUp:
     served: str
 
     def run(self) -> RunOutcome:
-        """Catch up with the date that is served now, and with what its nights kept from earlier dates."""
+        """Catch up with the served date, including rows that the served collection kept from earlier dates."""
         context = replace(self.context, date=read_served_date(self.context.lake, self.served))
         carry_over_products(context, self.model, self.served)
         return catch_up_collection(context, self.model)
 
     def run_while_locked(self, client: "MilvusClient", act: "Callable[[MilvusClient], None]") -> None:
-        """Catch up, then act while no nightly run can come between: the lease of the served collection is held.
+        """Catch up, then call `act` under the lease of the served collection, which keeps nightly runs out.
 
         Args:
-            client: handed to the act.
-            act: short; typically moves the alias (`jobs.serving.alias.move_alias`).
+            client: Milvus client that is passed to `act`.
+            act: a short operation; typically moves the alias (`jobs.serving.alias.move_alias`).
 
         Raises:
-            NightStoppedError: nights passed faster than the collection could follow.
-            LeaseBusyError: a night kept the served collection for longer than we wait.
+            NightStoppedError: nightly runs finished faster than the collection could catch up.
+            LeaseBusyError: a nightly run held the lease for longer than the waiting time.
         """
         act_while_locked(self.context, self.served, self.model.collection, self.run, lambda: act(client))
 
@@ -125,18 +125,18 @@ class CatchUp:
 def act_while_locked(
     context: RunContext, served: str, follower: str, catch_up: Callable[[], object], act: Callable[[], object]
 ) -> None:
-    """Catch a collection up, then act while no nightly run can come between: the served one's lease is held.
+    """Catch a collection up, then call `act` under the lease of the served collection, which keeps nightly runs out.
 
     Args:
         context: lake and settings.
-        served: the collection that is followed.
-        follower: the collection that follows.
-        catch_up: brings it to what is served now; repeated when a nightly run passed in between.
-        act: short; typically moves the alias.
+        served: the served collection.
+        follower: the collection that catches up.
+        catch_up: brings the follower to the served date; repeated if a nightly run finished in between.
+        act: a short operation; typically moves the alias.
 
     Raises:
-        NightStoppedError: nights passed faster than the collection could follow.
-        LeaseBusyError: a night kept the served collection for longer than we wait.
+        NightStoppedError: nightly runs finished faster than the collection could catch up.
+        LeaseBusyError: a nightly run held the lease for longer than the waiting time.
     """
     for _ in range(MAX_ROUNDS):
         before = read_ledger_head(context.lake, served).version

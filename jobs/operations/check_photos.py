@@ -1,4 +1,4 @@
-"""The photos that check-source looks at: the headers of the first products' ones, of others whether files are there."""
+"""Checks photos for check-source: image headers for the first products, file existence for the others."""
 
 import io
 from collections import Counter
@@ -23,9 +23,9 @@ from validation.reasons import UNREACHED, Reason
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """Width and height (pixels) and format of an image, or `problem`: its reason code and what is wrong.
+    """Width and height (pixels) and format of an image, or `problem`: a reason code with a description.
 
-    A photo by URL that was not asked for has none of them. `size` is the number of bytes of one that was.
+    A photo by URL that was not requested has none of these. `size` is the number of bytes of one that was.
     """
 
     uri: str
@@ -37,22 +37,22 @@ class ImageHeader:
 
 
 class PhotoCheck:
-    """Looks at the photos of products, one product after the other; of the first ones it opens them.
+    """Checks the photos of products, one product after the other; opens those of the first products.
 
     Args:
         roots: Canonical URIs of the folders that images may come from.
-        policy: How hosts are asked.
-        max_opened: Products whose photos are opened. Of others only the local files that are missing or may not be read
-            are; photos of stores and by URL are neither opened nor asked for.
+        policy: Rules for requests to hosts.
+        max_opened: Number of products whose photos are opened. For others only local files that are missing or
+            unreadable are found; photos in object stores and by URL are neither opened nor requested.
         max_images: Photos of a product that the model sees; None: all.
 
     Attributes:
-        headers: What was opened, by URI.
-        total: Photos of all products.
-        inside: Of them, those under the roots that are read in place.
-        by_url: Addresses of photos under the roots that a night fetches.
-        problems: Of the photos in `inside`, how many have which reason code.
-        examples: Reason code and what is wrong with the first one, by reason code.
+        headers: Headers of the opened photos, by URI.
+        total: Number of photos of all products.
+        inside: Photos under the roots that are read in place.
+        by_url: Addresses of photos under the roots that a nightly run fetches.
+        problems: Number of photos in `inside` with a problem, by reason code.
+        examples: Reason code and description of the first problem, by reason code.
         unopened: Photos that were not opened and may turn out to be unusable.
     """
 
@@ -71,7 +71,7 @@ class PhotoCheck:
         self._products = 0
 
     def judge(self, row: MappedRow, is_refused: bool) -> PhotoVerdict:
-        """Return what is known of a product's photos that the model would see; a refused row's are only counted."""
+        """Return the verdict on a product's photos that the model would see; a refused row's are only counted."""
         self._products += 1
         problems = [self._find_problem(image.uri) for image in row.images]
         self.total += len(problems)
@@ -83,11 +83,11 @@ class PhotoCheck:
         return PhotoVerdict(len(found), unreached, is_lost=len(reasons) == len(found) > 0)
 
     def ask_hosts(self, uris: Sequence[str]) -> None:
-        """Open those of some photos that are not opened yet: those by URL, and those outside the roots."""
+        """Open the given photos that are not opened yet: photos by URL, and photos outside the roots."""
         self.headers |= read_image_headers([uri for uri in uris if uri not in self.headers], self._roots, self._policy)
 
     def _find_problem(self, uri: str) -> str | None:
-        """Return the reason code of a photo that is read in place and what is wrong with it; None for a good one."""
+        """Return reason code and description of the problem of a photo that is read in place; None for a good one."""
         if not is_under(uri, self._roots):
             return None
         if is_web(uri):
@@ -108,12 +108,12 @@ class PhotoCheck:
 
 
 def read_image_headers(uris: Sequence[str], roots: tuple[str, ...], policy: FetchPolicy) -> dict[str, ImageHeader]:
-    """Return what the headers of some images say; no pixels are decoded.
+    """Return the parsed headers of images by URI; no pixels are decoded.
 
     Args:
         uris: Canonical URIs.
         roots: Canonical URIs of the folders that images may come from.
-        policy: How hosts are asked. A photo by URL that its rules forbid is not opened and is no problem.
+        policy: Rules for requests to hosts. A photo by URL that they forbid is not opened and is not a problem.
     """
     by_url = {uri for uri in uris if is_web(uri) and is_under(uri, roots)}
     headers = {uri: read_image_header(uri, roots) for uri in dict.fromkeys(uris) if uri not in by_url}
@@ -130,7 +130,7 @@ def read_image_headers(uris: Sequence[str], roots: tuple[str, ...], policy: Fetc
 
 
 def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
-    """Return what the header of an image that is read in place says."""
+    """Return the parsed header of an image that is read in place."""
     try:
         return _parse_header(uri, read_image(uri, roots))
     except BadImageError as error:
@@ -138,13 +138,13 @@ def read_image_header(uri: str, roots: tuple[str, ...]) -> ImageHeader:
 
 
 def describe_first_fetch(head: CatalogHead, reader: PartReader, photos: int, photo_bytes: float | None) -> str:
-    """Return what the first fetch of all photos by URL of a delivery is expected to need, as a sentence.
+    """Return a sentence with the expected size and time of the first fetch of a delivery's photos by URL.
 
     Args:
         head: The first records of the delivery.
-        reader: The records that were read.
-        photos: Addresses that these records name.
-        photo_bytes: Size of a photo; None where no host was asked.
+        reader: The reader of the delivery, after reading.
+        photos: Number of addresses in the records that were read.
+        photo_bytes: Mean size of a photo in bytes; None if no host was asked.
     """
     records = reader.rows if reader.is_whole else estimate_records(head)
     if records is None:

@@ -1,7 +1,7 @@
-"""The result of `moon check-source` as tables for a reader, or as one JSON document for a program.
+"""Formats the result of `moon check-source` as tables for the terminal or as one JSON document.
 
-Text from data and paths is printed as it is: every such text is a `rich.text.Text`, in which markup and emoji codes
-mean nothing.
+Text from data and paths is printed verbatim: it is wrapped in `rich.text.Text`, which does not interpret markup or
+emoji codes.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ def print_check(check: CheckResult, console: Console) -> None:
     """Print the mapping, the first rows, the findings and whether a run can use the catalogue."""
     if check.mapping_text is not None:
         console.print(Text.assemble(("Suggested mapping", "bold"), " (save it with --out FILE; an editor corrects it)"))
-        # What is there to copy is neither wrapped nor cut at the width of the window.
+        # Text to be copied is neither wrapped nor truncated at the width of the terminal.
         console.print(Syntax("", "toml", background_color="default").highlight(check.mapping_text), soft_wrap=True)
     elif check.mapping_file is not None:
         console.print(Text.assemble(("Mapping", "bold"), f" {check.mapping_file}"), soft_wrap=True)
@@ -39,11 +39,11 @@ def print_check(check: CheckResult, console: Console) -> None:
 
 
 def predict_night(check: CheckResult) -> str:
-    """Return what a night with this mapping would do with the delivery, and how sure that is."""
+    """Return a prediction of a run on this delivery with this mapping, and how certain it is."""
     if not check.is_usable:
         error = next(finding.text for finding in check.findings if finding.level == "error")
         text = f"A night would stop: {error}"
-        # Of what was counted it matters whether all was.
+        # A count is exact only if all rows were counted.
         is_counted = check.night is not None and error in check.night.forecast.stops
         return f"{text}. {_describe_extent(check, check.reader)}" if is_counted and check.reader else text
     start = "A night can use this catalogue"
@@ -85,7 +85,7 @@ def _predict_second_night(check: CheckResult) -> str:
 
 
 def _count_reasons(check: CheckResult) -> list[tuple[str, int]]:
-    """Return how many products a night would refuse for each reason, the most frequent first."""
+    """Return the number of products that a run would refuse, by reason, the most frequent first."""
     refusals = check.night.refusals if check.night else ()
     return Counter(str(refusal.reason) for refusal in refusals).most_common()
 
@@ -113,7 +113,7 @@ def _build_forecast(check: CheckResult) -> dict[str, Any] | None:
 
 
 def build_check_document(check: CheckResult) -> dict[str, Any]:
-    """Return everything as plain data for ``--json``."""
+    """Return the whole result as plain data for ``--json``."""
     head = check.head
     return {
         "ok": check.is_usable,

@@ -1,7 +1,7 @@
-"""``moon check-source``: how a night would read a delivery, what it would refuse and why, and what would stop it.
+"""check-source: predicts how a nightly run would read a delivery, which rows it would refuse, and what would stop it.
 
-Reads every file of the delivery, up to a number of rows, and the headers of a few images; no Spark, no lake, nothing is
-written.
+Reads every file of the delivery, up to a number of rows, and the headers of a few images. It needs neither Spark nor a
+lake, and writes nothing.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ LEVELS: tuple[FindingLevel, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """A remark for the analyst; an "error" means that a run cannot use the catalogue as it is."""
+    """A remark for the analyst; level "error" means that a run cannot use the catalogue as it is."""
 
     level: FindingLevel
     text: str
@@ -48,20 +48,20 @@ class Finding:
 
 @dataclass
 class CheckResult:
-    """Everything that was found.
+    """Result of checking a delivery: mapping, sample rows, refusals and findings.
 
     Attributes:
         catalog: The catalogue as it was named.
-        head: The beginning of the catalogue; None when it could not be read.
+        head: The first records of the catalogue; None when it could not be read.
         mapping_text: The suggested mapping (TOML); None when a mapping was named or found.
         mapping_file: The mapping that was used; None when it is the suggested one.
         reader: The files of the delivery as far as they were read; None when they were not.
         rows: The first rows as mapped, with their images.
-        refusals: All rows that a night would refuse, of those that were read, of all dates.
+        refusals: All rows read, of all dates, that a run would refuse.
         findings: Errors first, then warnings, then notes.
-        judged: Products of the rows that were read, of all dates: those that a night serves or refuses.
-        night: What a night would make of the date that it would take; None where no row could be judged.
-        unopened: Photos that were not opened, so that only a night finds out whether they can be used.
+        judged: Number of products in the rows read, of all dates, whether a run would serve or refuse them.
+        night: Predicted run of the date that would be taken; None if no row could be judged.
+        unopened: Number of photos that were not opened; only a run finds out whether they can be used.
     """
 
     catalog: str
@@ -82,7 +82,7 @@ class CheckResult:
         return all(finding.level != "error" for finding in self.findings)
 
     def add_finding(self, level: FindingLevel, text: str) -> None:
-        """Add a finding before those of lesser levels."""
+        """Insert a finding before those of lower levels."""
         self.findings.append(Finding(level, text))
         self.findings.sort(key=lambda finding: LEVELS.index(finding.level))
 
@@ -95,16 +95,16 @@ def check_source(
     read_rows: int = MAX_READ_ROWS,
     show_progress: ReadingProgress | None = None,
 ) -> CheckResult:
-    """Return how a delivery would be read, which of its rows a night would refuse, and what would stop it.
+    """Return how a delivery would be read, which of its rows a run would refuse, and what would stop the run.
 
     Args:
-        catalog: File, folder, glob or URI; ``{date}`` is the latest date that there is.
+        catalog: File, folder, glob or URI; ``{date}`` stands for the latest date found.
         settings: Mapping file (None: mapping.toml in the catalogue's folder or the one above, else a suggestion),
             allowed roots of images (empty: the mapping's image base and roots), limits of the row rules, thresholds of
             the gate and the breakers.
-        max_rows: Rows to show with the pixel sizes of their images.
-        read_rows: Rows to read of all files together (`jobs.catalog.part_reader`).
-        show_progress: Called while the files are read.
+        max_rows: Number of rows to show with the pixel sizes of their images.
+        read_rows: Number of rows to read from all files together (`jobs.catalog.part_reader`).
+        show_progress: Callback that is called while the files are read.
     """
     check = CheckResult(catalog)
     try:
@@ -121,7 +121,7 @@ def check_source(
         return check
     if _check_heading(check, check.head, mapping):
         roots = tuple(folder_uri(root) for root in settings.allowed_roots) or mapping.resolve_image_roots(folder)
-        # The addresses of a mapping that nobody has read yet are not asked where they are private.
+        # A suggested mapping was not reviewed yet: its addresses are not requested if they are private.
         policy = make_policy(settings, roots if mapping_file is not None else ())
         policy = replace(policy, rules=replace(policy.rules, roots=roots))
         cuts = CutCounter(settings.model)
@@ -148,7 +148,7 @@ def check_source(
 
 
 def _judge_parts(check: CheckResult, head: CatalogHead, reader: PartReader, judge: DeliveryJudge) -> None:
-    """Read and judge all rows; keep what a night would make of them."""
+    """Read and judge all rows; store the predicted run in `check`."""
     folders = [PurePosixPath(file).parent.as_posix() if head.has_subfolders else None for file in head.files]
     for number, parsed in reader:
         judge.add(number, parsed, folders[reader.get_part(number)])
@@ -163,7 +163,7 @@ def _judge_parts(check: CheckResult, head: CatalogHead, reader: PartReader, judg
 
 
 def _find_mapping(catalog: str, mapping_file: str | None) -> Path | None:
-    """Return the mapping that was named, else the one that a run would find."""
+    """Return the path of the mapping that was named, else of the one that a run would find."""
     if mapping_file is not None:
         return Path(mapping_file)
     if "://" in catalog:
@@ -181,7 +181,7 @@ def _suggest(head: CatalogHead, folder: str) -> str:
 
 
 def _check_heading(check: CheckResult, head: CatalogHead, mapping: SourceMapping) -> bool:
-    """Report what is wrong with the columns of the first file; return whether rows can be mapped in spite of it."""
+    """Report problems with the columns of the first file; return whether rows can still be mapped."""
     if repeated := [name for name in head.duplicate_columns if name in mapping.list_columns()]:
         names = ", ".join(repeated)
         check.add_finding("error", f"the heading names {names} more than once; rename one of them")
@@ -202,7 +202,7 @@ def _check_heading(check: CheckResult, head: CatalogHead, mapping: SourceMapping
 
 
 def _report_parts(check: CheckResult, head: CatalogHead, reader: PartReader, mapping: SourceMapping) -> None:
-    """Report what was read, and the files and columns at which a night would stop."""
+    """Report the extent of reading, and the files and columns at which a run would stop."""
     for part in [part for part in reader.parts if part.problem][:MAX_NAMED]:
         check.add_finding("error", f"{part.problem}")
     survey = reader.survey()
@@ -230,7 +230,7 @@ def _report_parts(check: CheckResult, head: CatalogHead, reader: PartReader, map
 
 
 def _report_snapshots(check: CheckResult, judge: DeliveryJudge, mapping: SourceMapping) -> None:
-    """Report the dates, how rows became products, and what the gate and the breakers of a night say."""
+    """Report the dates, how rows became products, and the results of the gate and the breakers."""
     _report_dates(check, judge, mapping)
     night = check.night
     if night is None:
@@ -254,7 +254,7 @@ def _report_snapshots(check: CheckResult, judge: DeliveryJudge, mapping: SourceM
 
 
 def _describe_refusals(night: SnapshotResult) -> str:
-    """Return what the refusal breaker says, which lets pass what the run that was served last had."""
+    """Return the prediction of the refusal breaker, which accepts the share of the run that was served last."""
     count = sum(refusal.reason != Reason.NO_READABLE_IMAGE for refusal in night.refusals)
     return (
         f"{count:,} of {night.judged:,} products ({count / night.judged:.1%}) would be refused: the first run of a "
@@ -295,7 +295,7 @@ def _report_refusals(check: CheckResult) -> None:
 
 
 def _locate(check: CheckResult, refusal: Refusal) -> str:
-    """Return where a refused row is, in words."""
+    """Return a description of where a refused row is."""
     if check.reader is None or len(check.reader.parts) == 1:
         return f"{refusal.source_row} (counted from 0)"
     part, row = check.reader.locate(refusal.source_row)
@@ -316,7 +316,7 @@ def _report_photos(check: CheckResult, photos: PhotoCheck, mapping: SourceMappin
 
 
 def _report_web_photos(check: CheckResult, uris: set[str]) -> None:
-    """Report how the hosts answered for the photos by URL of the rows to show, and what all photos will need."""
+    """Report the hosts' answers for the photos by URL of the shown rows, and the expected cost of all photos."""
     if not uris:
         return
     shown = {header.uri: header for _, headers in check.rows for header in headers if header.uri in uris}

@@ -1,7 +1,7 @@
-"""compare: how differently two models see one date: neighbours by exact search on a sample, side by side.
+"""compare: measures how far two models agree on one date, by the nearest neighbours of a sample of products.
 
-Both models' vectors of the date's products are read from the lake, so neither has to be served; where one lacks them,
-``moon backfill --model`` makes them.
+Neighbours are found by exact search. The vectors of both models are read from the lake, so neither has to be served.
+Missing vectors are created with ``moon backfill --model``.
 """
 
 import re
@@ -46,7 +46,7 @@ class SharedSample:
     Attributes:
         ids, titles, categories: of N products; a category is the whole path, "" where the catalogue has none.
         vectors: of each model, float32 [N, D] (D may differ), of length 1.
-        shared, unshared: products with vectors of both models, and of one model alone (per model).
+        shared, unshared: numbers of products with vectors of both models, and of one model alone (per model).
     """
 
     ids: list[str]
@@ -63,19 +63,20 @@ def compare_models(
     """Return how far the neighbours of two models agree.
 
     Args:
-        spark, lake: where the vectors are.
-        models: two model versions, in full.
-        date: snapshot date whose products count.
-        k: neighbours of each product.
-        sample_size: most products of the sample; with both models' vectors they must fit into the driver's memory.
-        seed: of the sample; the same seed is the same sample.
+        spark, lake: session, and the lake that holds the vectors.
+        models: two full model versions.
+        date: snapshot date whose products are compared.
+        k: number of neighbours per product.
+        sample_size: maximum number of products; the vectors of both models must fit into the driver's memory.
+        seed: seed of the sample; the same seed draws the same sample.
 
     Returns:
-        overlap: mean share of the k neighbours that both models name (1: the same), with its 10th percentile; first:
-        share of products whose nearest neighbour is the same; same_category: of each model, share of neighbours that
-        have the product's own category (None without categories; the category is among what the models read);
-        changed: the products that differ most, with both lists
-        of neighbours; besides the numbers of products.
+        A dictionary with the numbers of products, and:
+        overlap: mean share of the k neighbours that both models name (1: identical), with its 10th percentile.
+        first: share of products whose nearest neighbour is the same.
+        same_category: per model, the share of neighbours that have the product's own category; None without
+        categories. The category is part of the models' input.
+        changed: the products that differ most, with both lists of neighbours.
 
     Raises:
         CompareError: fewer than two products have vectors of both models.
@@ -110,7 +111,7 @@ def compare_models(
 def draw_comparison_sample(
     spark: "SparkSession", lake: Lake, models: tuple[str, str], date: str, size: int, seed: int
 ) -> SharedSample:
-    """Read the sample; products are drawn by a hash of their id and the seed, whatever order the files have."""
+    """Return the sample; products are drawn by a hash of their id and the seed, so file order does not matter."""
     products = lake.read(spark, "products", {"date": date}).select(
         *CONTENT_KEY, "title", F.concat_ws(CATEGORY_SEPARATOR, "category").alias("category")
     )
@@ -138,13 +139,17 @@ def draw_comparison_sample(
 
 
 def find_neighbours(vectors: VectorMatrix, queries: int, k: int) -> NDArray[np.int64]:
-    """Return the k nearest of the first rows by inner product, nearest first, [queries, k]; never the row itself."""
+    """Return the k nearest neighbours of the first `queries` rows by inner product, without the row itself.
+
+    Returns:
+        Row numbers, nearest first, [queries, k].
+    """
     found = []
     for start in range(0, queries, QUERY_CHUNK):
         rows = np.arange(start, min(start + QUERY_CHUNK, queries))
         scores = vectors[rows] @ vectors.T
         scores[np.arange(len(rows)), rows] = -np.inf
-        # Stable, so that equal products (the same photo and text) keep one order under both models.
+        # A stable sort keeps equal products (the same photo and text) in one order under both models.
         found.append(np.argsort(-scores, axis=1, kind="stable")[:, :k])
     return np.concatenate(found)
 
@@ -158,8 +163,8 @@ def share_same_category(categories: list[str], found: NDArray[np.int64]) -> floa
     """Return the mean share of neighbours with the product's own category; products without one are left out.
 
     Args:
-        categories: of all products of the sample.
-        found: neighbours of the first of them, [queries, k].
+        categories: categories of all products of the sample.
+        found: neighbours of the first products of the sample, [queries, k].
     """
     names = np.array(categories)
     labelled = np.flatnonzero(names[: len(found)] != "")
@@ -172,7 +177,7 @@ def resolve_model_version(lake: Lake, settings: Settings, named: str) -> str:
     """Return the full version of a model named by its checkpoint's folder or by the first digits of its version.
 
     Raises:
-        CompareError: no model of this lake is meant, or several are.
+        CompareError: no model of this lake matches, or several do.
     """
     if Path(named).is_dir():
         return describe_checkpoint(named, settings.detector).model_version
@@ -187,7 +192,7 @@ def resolve_model_version(lake: Lake, settings: Settings, named: str) -> str:
 
 
 def _read_vectors(spark: "SparkSession", lake: Lake, version: str, name: str) -> DataFrame:
-    """One vector a product: a whole one goes before a partial one, then the latest."""
+    """Return one vector per product: a complete one before a partial one, then the latest."""
     vectors = lake.read(spark, "vectors", {"model_version": version})
     rank = F.struct(~F.col("partial"), "date")
     return vectors.groupBy(*CONTENT_KEY).agg(F.max_by("vector", rank).alias(name))

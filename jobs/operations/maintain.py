@@ -1,7 +1,7 @@
-"""maintain: keeps the lake small and quick: retention, compaction, checkpoints, and files that nobody refers to.
+"""maintain: applies retention, compacts and checkpoints the lake's tables, and deletes unreferenced files.
 
-Safe while a nightly run works: every change is a commit that conflicts where it must, files are swept only when they
-are older than any stage could need, and two runs of maintain exclude each other by a lease.
+It is safe during a nightly run. Every change is a Delta commit that fails on a conflict. Files are deleted only when
+they are older than any running stage could need. A lease keeps two maintain runs from running together.
 """
 
 import logging
@@ -49,12 +49,12 @@ MAINTENANCE_LEASE = "maintenance"
 
 @dataclass(frozen=True)
 class MaintenanceAction:
-    """Something done, or to be done in a dry run.
+    """An action that was taken, or would be taken in a dry run.
 
     Attributes:
-        table: of the lake, its folder for spilled files, or "Milvus".
-        what: in words.
-        files, rows: how many of each it concerns.
+        table: a table of the lake, its folder of temporary files, or "Milvus".
+        what: description of the action.
+        files, rows: number of files and rows that it concerns.
     """
 
     table: str
@@ -76,19 +76,19 @@ def maintain_lake(
     safe_age: timedelta = SAFE_AGE,
     max_files: int = MAX_PARTITION_FILES,
 ) -> list[MaintenanceAction]:
-    """Do what is due and return what was done.
+    """Run the maintenance that is due and return the actions taken.
 
     Args:
         spark, lake: the lake, and the session that rewrites its files.
-        settings: days of retention, lease, Milvus.
-        dry_run: only say what is due.
-        safe_age: how long unreferenced files are left alone.
-        max_files: files of a partition before it is compacted.
+        settings: retention in days, lease and Milvus connection.
+        dry_run: only report what is due.
+        safe_age: minimum age of unreferenced files before they are deleted.
+        max_files: number of files in a partition above which it is compacted.
 
     Raises:
         LeaseBusyError: another maintain is running.
-        LiteBusyError, MilvusUnreachableError: Milvus may hold scratch collections, and cannot be had; all that concerns
-            the lake is done.
+        LiteBusyError, MilvusUnreachableError: Milvus may hold scratch collections and does not answer; the lake's own
+            maintenance is complete.
     """
     if dry_run:
         return _run_due_actions(spark, lake, settings, safe_age, max_files, dry_run=True)
@@ -145,7 +145,7 @@ def _shrink_store(
 def _compact(
     spark: "SparkSession", lake: Lake, table: str, max_files: int, first_kept: str, dry_run: bool
 ) -> list[MaintenanceAction]:
-    """Merge the files of partitions that have many; the ledger keeps what every retained date served."""
+    """Merge the files of partitions that have many; the ledger keeps the history of every retained date."""
     actions = []
     for partition in lake.open(table).partitions():
         paths = lake.list_paths(table, partition)
@@ -165,10 +165,10 @@ def _compact(
 
 
 def _merge_rows(spark: "SparkSession", lake: Lake, table: str, paths: list[str], first_kept: str) -> "DataFrame":
-    """Return the rows of some files of a partition; of the ledger without the history before a date.
+    """Return the rows of some files of a partition; for the ledger, without the history before a date.
 
-    Exactly those files are read, because exactly those are removed: a run may append another at the same time. What a
-    new file of the ledger says has a higher epoch, so folding the others does no harm.
+    Only these files are read, because only these are removed: a run may append another file at the same time. Rows in a
+    new file of the ledger have a higher epoch, so compacting the other files is safe.
     """
     uris = [lake.storage.uri(table, path) for path in paths]
     rows = read_lake_files(spark, lake.storage, uris, TABLES[table].columns, lake.storage.uri(table))
@@ -176,7 +176,7 @@ def _merge_rows(spark: "SparkSession", lake: Lake, table: str, paths: list[str],
 
 
 def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:
-    """Delete files that no commit refers to, write a checkpoint, drop log entries that it replaces."""
+    """Delete unreferenced files, write a checkpoint and drop the log entries that it replaces; return the actions."""
     delta = lake.open(table)
     swept = delta.vacuum(
         retention_hours=int(safe_age.total_seconds() // 3600),
@@ -192,7 +192,7 @@ def _sweep(lake: Lake, table: str, safe_age: timedelta, dry_run: bool) -> list[M
 
 
 def _drop_expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> list[MaintenanceAction]:
-    """Drop the scratch collections of backfills whose time is over."""
+    """Drop expired scratch collections of backfills; return the actions."""
     if not has_scratch(lake):
         return []
     with connect(settings) as client:
@@ -203,7 +203,7 @@ def _drop_expired_collections(lake: Lake, settings: Settings, dry_run: bool) -> 
 
 
 def _sweep_scratch(lake: Lake, safe_age: timedelta, dry_run: bool) -> list[MaintenanceAction]:
-    """Delete what killed runs spilled."""
+    """Delete temporary files of killed runs; return the actions."""
     old = _list_old_files(lake, SCRATCH_FOLDER, safe_age)
     if not dry_run:
         filesystem, _ = lake.storage.open()

@@ -1,8 +1,8 @@
-"""Moves a lake from the schema version of an earlier release to this one's, table by table.
+"""migrate: upgrades the tables of a lake from the schema version of an earlier release to the current one.
 
-Every step is a commit that a second call finds done, and a table's version is raised last: killed at any point and run
-again, the migration continues (docs/decisions/0012-schema-version-and-migrate.md). No row is lost: the rows of a table
-are counted before and after it is rewritten.
+Every step is one commit, which a second call skips. A table's version is raised last. A killed migration therefore
+continues when it is run again (docs/decisions/0012-schema-version-and-migrate.md). The rows of a table are counted
+before and after it is rewritten, so that no row is lost.
 """
 
 import logging
@@ -49,12 +49,12 @@ MIGRATION_LEASE = "migration"
 
 @dataclass(frozen=True)
 class TableMigration:
-    """A table that was moved to a schema version, or is to be in a dry run.
+    """A table that was moved to a schema version, or would be moved in a dry run.
 
     Attributes:
         table: its name.
         version: the schema version it has afterwards.
-        rows: rows that were rewritten; 0 where only the version was raised.
+        rows: number of rows that were rewritten; 0 if only the version was raised.
     """
 
     table: str
@@ -67,21 +67,21 @@ class TableMigration:
 
 
 class MigrationError(MoonError):
-    """The lake cannot be migrated, or does not hold what it held; the message says what to do."""
+    """The lake cannot be migrated, or rows are missing after a step; the message says what to do."""
 
     exit_status = EXIT_INPUT
 
 
 def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigration]:
-    """Move every table of the lake to `LAKE_SCHEMA_VERSION`; a lake of that version is left alone.
+    """Move every table of the lake to `LAKE_SCHEMA_VERSION`; return the tables that were moved.
 
     Args:
-        settings: the lake.
-        dry_run: only say which tables are of an earlier version.
+        settings: settings that name the lake.
+        dry_run: only report which tables have an earlier version.
 
     Raises:
         MigrationError: a table is of a later version, or rows would be lost.
-        LeaseBusyError: a run still writes, or another migration runs.
+        LeaseBusyError: a run is still writing, or another migration is running.
     """
     lake = _open_lake(settings)
     options = dict(lake.storage.options) or None
@@ -90,7 +90,7 @@ def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigr
     if later := {name: version for name, version in versions.items() if version > LAKE_SCHEMA_VERSION}:
         raise MigrationError(f"tables of a later release: {later}; this code writes {LAKE_SCHEMA_VERSION}. Upgrade it")
     outdated = [name for name, version in versions.items() if version < LAKE_SCHEMA_VERSION]
-    outdated.sort(key=lambda name: name != LEASES.name)  # leases first: from then on the earlier release starts nothing
+    outdated.sort(key=lambda name: name != LEASES.name)  # leases first: then the earlier release starts no run
     if dry_run or not outdated:
         return [TableMigration(name, LAKE_SCHEMA_VERSION, 0) for name in outdated]
     _check_no_writer(lake, settings)
@@ -99,10 +99,10 @@ def migrate_lake(settings: Settings, *, dry_run: bool = False) -> list[TableMigr
 
 
 def _check_no_writer(lake: UncheckedLake, settings: Settings) -> None:
-    """Refuse while a run holds the lease of a collection; the migration would stop it half-way.
+    """Check that no run holds the lease of a collection; the migration would stop it half-way.
 
     Raises:
-        LeaseBusyError: one does.
+        LeaseBusyError: a run holds a lease.
     """
     margin = timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE)
     for partition in lake.open(LEASES.name).partitions():
@@ -120,11 +120,11 @@ def _open_lake(settings: Settings) -> UncheckedLake:
 
 
 def _migrate_table(lake: UncheckedLake, name: str) -> Iterator[TableMigration]:
-    """Move one table through every version between its own and this release's."""
+    """Move one table through every version between its own and the current one; yield each step."""
     for version in range(read_schema_version(lake.open(name)), LAKE_SCHEMA_VERSION):
         rows = 0
         if rewrite := MIGRATIONS.get((name, version)):
-            _set_version(lake, name, f"{version}-{version + 1}")  # killed now: neither release works with the table
+            _set_version(lake, name, f"{version}-{version + 1}")  # killed here: neither release opens the table
             rows = rewrite(lake)
         _set_version(lake, name, str(version + 1))
         log.info("%s: schema version %d, %d rows rewritten", name, version + 1, rows)
@@ -141,24 +141,24 @@ def _set_version(lake: UncheckedLake, name: str, version: str) -> None:
 
 
 def _split_date(row: dict[str, object]) -> dict[str, object]:
-    """Return a row of version 1 with its purpose: ``<date>.<model, 8 digits>`` was an out-of-band plan's date."""
+    """Return a version 1 row with its purpose, which an out-of-band plan had in its date: ``<date>.<model[:8]>``."""
     date, _, model = str(row["date"]).partition(".")
     return {**row, "date": date, "purpose": f"out-of-band-{model}" if model else NIGHTLY}
 
 
 @retry_conflicts
 def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]], dict[str, object]]) -> int:
-    """Rewrite a table's rows in one commit, with the schema and partitions of this release; return how many.
+    """Rewrite a table in one commit with the schema and partitions of this release; return the number of rows.
 
-    The commit keeps the application transactions of all earlier ones (attempts, scopes, ledgers), and carries one of
-    its own, so that a second call finds it done. It succeeds on the version alone that the rows were read from.
+    The commit keeps the application transactions of all earlier commits (attempts, scopes, ledgers). It adds its own,
+    by which a second call finds it done. It succeeds only on the table version that the rows were read from.
 
     Args:
-        lake, name: the table.
-        change: turns a row as it was into a row of this release.
+        lake, name: the lake and the name of the table.
+        change: converts a row of the old schema into a row of this release.
 
     Raises:
-        MigrationError: fewer rows were read than the table has; it is as it was.
+        MigrationError: fewer rows were read than the table has; the table is unchanged.
     """
     target, table = TABLES[name], lake.open(name)
     attempt = f"attempt:migrate/{name}/{read_schema_version(table) + 1}"
@@ -175,7 +175,7 @@ def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]
             changed = pa.RecordBatch.from_pylist([change(row) for row in batch.to_pylist()], schema=target.schema)
             rows += changed.num_rows
             yield changed
-        if rows != before:  # an exception here keeps the commit from being made
+        if rows != before:  # an exception here prevents the commit
             raise MigrationError(f"{base} has {before:,} rows by its log, {rows:,} were read. Nothing was changed")
 
     write_deltalake(
@@ -197,7 +197,7 @@ def _rewrite(lake: UncheckedLake, name: str, change: Callable[[dict[str, object]
 
 @retry_conflicts
 def _add_columns(lake: UncheckedLake, name: str) -> int:
-    """Add the columns of this release that a table lacks, null in its rows; return 0: no row is rewritten."""
+    """Add the columns that a table lacks, with null values; return 0, because no row is rewritten."""
     table = lake.open(name)
     known = {field.name for field in table.schema().fields}
     wanted = DeltaSchema.from_arrow(TABLES[name].schema).fields
@@ -223,15 +223,15 @@ MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
 
 
 def keep_served_model(settings: Settings) -> str | None:
-    """Copy the served model into the lake, and those that a rollback leads to; name the copies in their collections.
+    """Copy the served model and possible rollback targets into the lake; return what an operator has to do, if any.
 
-    Models that the lake keeps are not copied again.
+    The collections then name the copies. Models that the lake has already are not copied again.
 
     Args:
-        settings: lake and Milvus; a checkpoint and a detector named there are tried first.
+        settings: lake and Milvus; a checkpoint and a detector named in them are tried first.
 
     Returns:
-        None where nothing is served or every copy is complete; else what a person has to do.
+        None if nothing is served or every copy is complete; else an instruction for the operator.
     """
     lake = _open_lake(settings)
     if settings.is_lite and not Path(settings.milvus).exists():
@@ -248,7 +248,7 @@ def keep_served_model(settings: Settings) -> str | None:
 def _keep_model(
     client: "MilvusClient", lake: UncheckedLake, settings: Settings, collection: str, served: str | None
 ) -> str:
-    """Copy the model of one collection into the lake; return what a person has to do where its files are missing."""
+    """Copy the model of one collection into the lake; return what an operator has to do if its files are missing."""
     properties = read_collection_properties(client, collection)
     version, registered = properties.get(PROPERTY_MODEL, ""), properties.get(PROPERTY_CHECKPOINT, "")
     if not version:
@@ -271,5 +271,5 @@ def _keep_model(
 
 
 def _list_places(folder: str, settings: Settings) -> list[tuple[str, str | None]]:
-    """Return a checkpoint's folder with the detectors that may belong to it: the configured one, its neighbour."""
+    """Return pairs of checkpoint folder and possible detector: the configured one, or one in the next folder."""
     return [(folder, settings.detector), (folder, str(Path(folder).parent / "detector"))]

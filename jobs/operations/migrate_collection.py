@@ -1,8 +1,8 @@
-"""Moves readers to a collection of this release's schema version, filled from the lake: nothing is encoded.
+"""Moves readers to a collection of the current schema version, filled from the lake without encoding.
 
 A collection belongs to one model version and one schema version (docs/decisions/0013-collection-names.md). The new
-collection gets exactly what the ledger of the served one says, is verified, and follows it until the alias has moved;
-nightly runs may pass in between. The old collection stays until `moon retire`.
+collection gets exactly the rows in the ledger of the served one and is verified. It is kept up to date until the alias
+has moved; nightly runs may finish in between. The old collection stays until `moon retire`.
 """
 
 from dataclasses import asdict, dataclass
@@ -41,12 +41,12 @@ MIGRATE_VERB = "migrate"
 
 @dataclass(frozen=True)
 class CollectionMigration:
-    """The served collection that was replaced, or is to be in a dry run.
+    """A served collection and its replacement.
 
     Attributes:
-        before, after: names of the collections.
-        model_version: of both.
-        dimension: of their vectors.
+        before, after: names of the old and the new collection.
+        model_version: model version of both.
+        dimension: dimension of their vectors.
     """
 
     before: str
@@ -60,10 +60,10 @@ class CollectionMigration:
 
 
 def plan_collection(settings: Settings) -> CollectionMigration | None:
-    """Return what replaces the served collection; None where nothing is served or its schema version is this code's.
+    """Return the replacement of the served collection; None if nothing is served or its schema version is current.
 
     Raises:
-        SchemaVersionError: a later release made the collection.
+        SchemaVersionError: a later release created the collection.
         LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     if settings.is_lite and not Path(settings.milvus).exists():
@@ -82,15 +82,17 @@ def plan_collection(settings: Settings) -> CollectionMigration | None:
 
 
 def migrate_collection(context: RunContext, plan: CollectionMigration) -> None:
-    """Fill the new collection and move the alias and the model's pinned alias to it; killed, run it again.
+    """Fill the new collection, then move the alias and the model's pinned alias to it.
+
+    A call that was killed continues when it is repeated.
 
     Args:
-        context: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date is not used.
         plan: from `plan_collection`.
 
     Raises:
-        NightStoppedError: the lake lacks what is served, or Milvus does not hold what it must.
-        LeaseBusyError: a nightly run kept the served collection for longer than we wait.
+        NightStoppedError: the lake lacks rows that are served, or Milvus does not hold the rows that were written.
+        LeaseBusyError: a nightly run held the lease for longer than the waiting time.
     """
     settings, reason = context.settings, f"collection schema version {COLLECTION_SCHEMA_VERSION}"
     with connect(settings) as client:
@@ -99,7 +101,7 @@ def migrate_collection(context: RunContext, plan: CollectionMigration) -> None:
 
 
 def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
-    """Bring the new collection and its ledger to what the ledger of the old one says now."""
+    """Bring the new collection and its ledger to the current state of the old collection's ledger."""
     lake, spark, name = context.lake, context.spark, plan.after
     date = read_served_date(lake, plan.before)
     with (
@@ -120,7 +122,7 @@ def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
 
 
 def _read_wanted(context: RunContext, plan: CollectionMigration, date: str) -> DataFrame:
-    """Return the ledger of the old collection; without groups, with those of the latest rows up to the served date."""
+    """Return the old collection's ledger; groups that it lacks come from the latest rows up to the served date."""
     ledger = read_ledger(context.spark, context.lake, plan.before)
     if has_groups(plan.before):
         return ledger

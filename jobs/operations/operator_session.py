@@ -1,6 +1,7 @@
-"""What an operator's work on the served collection needs: its lease, a mender, and a line in the history.
+"""Gives an operator command exclusive access to the served collection: write lease, reconciler and run record.
 
-Shared by `jobs.operations.repair` and `jobs.operations.restore`. Other writers of the collection wait until it ends.
+Used by `jobs.operations.repair` and `jobs.operations.restore`. Other writers of the collection wait until the session
+ends.
 """
 
 import time
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OperatorSession:
-    """The served collection, ours for a while.
+    """The served collection, locked for one operator command.
 
     Attributes:
-        client, collection: where.
-        lease: the right to write it.
-        reconciler: writes it.
-        ledger_version: version of its ledger, which nobody else writes during the session.
+        client, collection: Milvus client and name of the collection.
+        lease: write lease on the collection.
+        reconciler: writes rows to the collection.
+        ledger_version: version of its ledger, which no other process writes during the session.
     """
 
     client: "MilvusClient"
@@ -44,19 +45,19 @@ class OperatorSession:
     ledger_version: int
 
     def flush(self) -> None:
-        """Make what was written searchable at full speed."""
+        """Flush the written rows, so that searches use the index for them."""
         flush_collection(self.client, self.collection)
 
 
 @contextmanager
 def operator_session(context: RunContext) -> Iterator[OperatorSession]:
-    """Hold the lease of the collection behind the alias.
+    """Yield a session that holds the write lease of the collection behind the alias.
 
     Raises:
-        NothingPublishedError: the alias names nothing of ours.
-        NightStoppedError: this lake does not know the collection.
-        SchemaVersionError: a later release made the collection.
-        LeaseBusyError: a night kept it for longer than we wait.
+        NothingPublishedError: the alias names no collection of this project.
+        NightStoppedError: the collection has no ledger in this lake.
+        SchemaVersionError: a later release created the collection.
+        LeaseBusyError: a nightly run held the lease for longer than the waiting time.
     """
     with connect(context.settings) as client:
         served = read_served_collection(client, context.settings.alias)
@@ -81,12 +82,14 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
 def record_operation(
     lake: Lake, stage: str, date: str, counts: Mapping[str, int], details: Mapping[str, str], started: float
 ) -> None:
-    """Append an operator's action to `runs`, with who did it.
+    """Append an operator's action to `runs`, with the user's name.
 
     Args:
-        lake, stage, date: where, what, and the snapshot date that it concerns.
-        counts, details: as of a stage.
-        started: `time.monotonic` of its beginning.
+        lake: lake that holds `runs`.
+        stage: name of the action.
+        date: snapshot date that it concerns.
+        counts, details: counts and details, as in a stage's result.
+        started: `time.monotonic` at the start of the action, in seconds.
     """
     seconds = time.monotonic() - started
     row = make_run_row(stage, counts, {**details, "by": current_operator()}, seconds=seconds)

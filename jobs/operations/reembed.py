@@ -1,7 +1,7 @@
-"""Re-embeds a past snapshot: its products become vectors of a model that need not be the served one.
+"""Re-embeds a past snapshot: encodes its products with a model that need not be the served one.
 
-Nothing is served and no nightly plan is touched: the work is an out-of-band `Plan`, which detect and encode process
-like any other.
+Nothing is served and no nightly plan is changed. The work is an out-of-band `Plan`, which the stages detect and encode
+process like any other plan.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from schemas.tables import CONTENT_KEY
 
 @dataclass(frozen=True)
 class SnapshotPart:
-    """One of several parts of a snapshot, cut by a hash of the product's id."""
+    """One of several parts of a snapshot, split by a hash of the product id."""
 
     number: int
     of: int
@@ -37,15 +37,15 @@ WHOLE_SNAPSHOT = SnapshotPart(0, 1)
 def reembed(
     context: RunContext, model: ModelChoice, expression: str = "", part: SnapshotPart = WHOLE_SNAPSHOT
 ) -> RunOutcome:
-    """Make the vectors of one snapshot date that the model does not have yet.
+    """Encode the products of one snapshot date that have no vector of the model yet.
 
-    Interrupted, it continues: what is to be done is frozen first, and each stage ends with one commit.
+    The plan is frozen first and each stage ends with one commit, so an interrupted call continues when it is repeated.
 
     Args:
         context: a date whose products are validated.
-        model: whose vectors are made.
-        expression: see `jobs.operations.row_filter`; empty takes every product.
-        part: of the snapshot.
+        model: the model that encodes.
+        expression: row filter, see `jobs.operations.row_filter`; empty takes every product.
+        part: the part of the snapshot to encode.
     """
     register_model(context.lake, model)
     return run_stages(context, ("detect", "encode"), freeze_reembedding(context, model, expression, part))
@@ -54,11 +54,11 @@ def reembed(
 def reembed_in_parts(
     context: RunContext, model: ModelChoice, products_per_part: int
 ) -> Iterator[tuple[SnapshotPart, RunOutcome]]:
-    """Make the vectors of a whole snapshot part by part, so that a killed run has lost one part at most.
+    """Encode a whole snapshot part by part, so that a killed run loses one part at most.
 
     Args:
         context, model: as for `reembed`.
-        products_per_part: approximate number of products of a part; parts that are done are found committed.
+        products_per_part: approximate number of products of a part; parts that are committed already are skipped.
     """
     delivered = context.lake.count("products", context.partition)
     parts = max(1, -(-delivered // products_per_part))
@@ -71,7 +71,7 @@ def reembed_in_parts(
 def freeze_reembedding(
     context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart = WHOLE_SNAPSHOT
 ) -> Plan:
-    """Freeze which products are encoded, or find it frozen: one snapshot, model, expression and part are one work."""
+    """Return the frozen plan of the products to encode; one per snapshot, model, expression and part."""
     purpose = make_out_of_band_purpose(model.model_version)
     inputs = _describe_inputs(context, model, expression, part)
     plan = make_plan(context.date, model, inputs, ledger_version=0, serve=False, purpose=purpose)
@@ -86,7 +86,7 @@ def freeze_reembedding(
 def is_reembedded(
     context: RunContext, model: ModelChoice, expression: str, part: SnapshotPart = WHOLE_SNAPSHOT
 ) -> bool:
-    """Return whether this very work was brought to its end; products that were refused have no vector even so."""
+    """Return whether this plan was completed; products that were refused have no vector all the same."""
     run_id = make_run_id(context.date, _describe_inputs(context, model, expression, part))
     return context.lake.is_committed("vectors", f"encode/{run_id}")
 
@@ -102,6 +102,6 @@ def _describe_inputs(context: RunContext, model: ModelChoice, expression: str, p
 def select_without_vector(
     context: RunContext, products: DataFrame, model: ModelChoice, expression: str = ""
 ) -> DataFrame:
-    """Return the products that an expression takes and that have no whole vector of the model."""
+    """Return the products that match an expression and have no complete vector of the model."""
     vectors = context.lake.read(context.spark, "vectors", {"model_version": model.model_version})
     return filter_products(products, expression).join(vectors.where(~F.col("partial")), CONTENT_KEY, "left_anti")

@@ -1,7 +1,7 @@
-"""Compares the served collection with the ledger and brings back what differs.
+"""repair: compares the served collection with its ledger and rewrites the rows that differ.
 
-For rows that were deleted, changed or added behind our back, and after a restore of Milvus's own storage. The rows come
-back from `vectors` and `products`; nothing is encoded, and the ledger stays as it is.
+For rows that were deleted, changed or added by another program, and after Milvus's own storage was restored from a
+backup. Rows are rebuilt from the tables `vectors` and `products`. Nothing is encoded, and the ledger is not changed.
 """
 
 import time
@@ -20,12 +20,12 @@ _STAGE = "repair"
 
 @dataclass(frozen=True)
 class RepairResult:
-    """What differed, and was brought back unless it was a dry run.
+    """Rows that differed from the ledger; they were rewritten unless it was a dry run.
 
     Attributes:
-        collection: the served one.
-        rows: what the ledger says it holds.
-        found: rows that differed, by kind.
+        collection: the served collection.
+        rows: number of rows by the ledger.
+        found: number of rows that differed, by kind of difference.
         dry_run: nothing was changed.
     """
 
@@ -42,16 +42,17 @@ class RepairResult:
 
 
 def repair_collection(context: RunContext, *, deep: bool = False, dry_run: bool = False) -> RepairResult:
-    """Compare every row of the served collection with the ledger and bring back what differs.
+    """Compare every row of the served collection with the ledger and rewrite the rows that differ.
 
     Args:
-        context: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date is not used.
         deep: compare all fields and vectors too; reads the whole collection.
-        dry_run: only look.
+        dry_run: only report differences.
 
     Raises:
-        NightStoppedError: the lake lacks what must be brought back, or the collection still differs afterwards.
-        NothingPublishedError, LeaseBusyError: there is nothing to repair, or a night writes it.
+        NightStoppedError: the lake lacks rows that must be rewritten, or the collection still differs afterwards.
+        NothingPublishedError: nothing is served, so there is nothing to repair.
+        LeaseBusyError: a nightly run is writing the collection.
     """
     began = time.monotonic()
     with operator_session(context) as bench:

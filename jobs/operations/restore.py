@@ -1,10 +1,11 @@
-"""restore: brings the served collection and its ledger back to what an earlier date served, and holds the nights.
+"""restore: resets the served collection and its ledger to an earlier date, and holds nightly runs.
 
-For a poisoned night: one that passed the gate and the breakers and should not have been served. It is the one way back
-under a collection's high-water date (docs/decisions/0008-hold-and-restore.md). Rows that differ from that date's are
-written under a new epoch, with the snapshot dates they had; what came since is deleted. Nothing is encoded.
+For a date whose bad data passed the gate and the breakers and was served. No other operation lowers the high-water date
+of the served collection (docs/decisions/0008-hold-and-restore.md). Rows that differ from those of the earlier date are
+written under a new epoch, with their original snapshot dates. Rows that were added later are deleted. Nothing is
+encoded.
 
-The hold comes first, so that a restore that was killed is not undone by the next night. Run again, it continues.
+The hold is set first, so that the next nightly run cannot undo a restore that was killed. Run again, it continues.
 """
 
 import time
@@ -24,14 +25,15 @@ _STAGE = "restore"
 
 @dataclass(frozen=True)
 class RestoreResult:
-    """What was brought back, or would be.
+    """Rows that a restore changed, or would change in a dry run.
 
     Attributes:
-        collection: the served one.
-        date: whose state it has now.
-        before: the date that was served until then.
-        rows: in all.
-        brought_back, deleted: rows of another content or missing, and rows that came since.
+        collection: the served collection.
+        date: snapshot date that the collection was reset to.
+        before: high-water date before the restore.
+        rows: rows of the collection after the restore.
+        brought_back: rows that were missing or had other content, and were written.
+        deleted: rows that were added after `date`.
         dry_run: nothing was changed and nothing is held.
     """
 
@@ -49,16 +51,17 @@ class RestoreResult:
 
 
 def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult:
-    """Serve what the night's date served, and hold the nights until `moon release`.
+    """Reset the served collection to the date of the context, and hold nightly runs until `moon release`.
 
     Args:
-        context: the date to go back to, the reason, and the means.
-        dry_run: only count.
+        context: the date to go back to, the reason, lake, session and settings.
+        dry_run: only count the rows.
 
     Raises:
-        NightStoppedError: the collection never served that date, serves it already, or the ledger does not tell of it
-            any more; or the lake lacks what must be brought back.
-        NothingPublishedError, LeaseBusyError: there is nothing to restore, or a night writes it.
+        NightStoppedError: the collection never served that date, serves it already, or the ledger has no history of it
+            any more; or the lake lacks rows that must be written.
+        NothingPublishedError: nothing is served, so there is nothing to restore.
+        LeaseBusyError: a nightly run is writing the collection.
     """
     started = time.monotonic()
     with operator_session(context) as session:

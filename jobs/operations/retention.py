@@ -1,6 +1,6 @@
-"""What the lake may forget: whole dates past retention, and vectors that nothing can ask for any more.
+"""Finds the data that the lake may drop: whole dates past retention, and vectors that nothing can use any more.
 
-Ages are counted from the latest snapshot date, not from today: a lake that rests loses nothing.
+Ages are counted from the latest snapshot date, not from today, so a lake without new snapshots loses nothing.
 """
 
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ SUPERSEDED_SHARE = 0.2
 
 @dataclass(frozen=True)
 class ForgottenPartition:
-    """A partition that retention drops or thins.
+    """A partition that retention drops or reduces.
 
     Attributes:
-        table, partition: which.
-        rows: how many rows go.
-        kept: what stays, without partition columns; None drops the partition.
+        table, partition: name of the table and values of the partition columns.
+        rows: number of rows that are removed.
+        kept: rows that stay, without partition columns; None drops the partition.
     """
 
     table: str
@@ -43,16 +43,16 @@ class ForgottenPartition:
 
 
 def find_first_kept_date(lake: Lake, days: int) -> str:
-    """Return the first date that is kept; empty for a lake without snapshots."""
+    """Return the first ISO date that is kept; empty for a lake without snapshots."""
     dates = [partition["date"] for partition in lake.open("snapshots").partitions()]
     return (Date.fromisoformat(max(dates)) - timedelta(days=days)).isoformat() if dates else ""
 
 
 def find_expired_partitions(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
-    """Return the partitions of `DATED_TABLES` before a date.
+    """Return the partitions of `DATED_TABLES` before a date that may be dropped.
 
-    Products stay as long as a collection serves one whose row no later date holds (its rows have been refused since):
-    reconciling a collection needs them.
+    A date's products stay while a collection serves one of them that no later date holds because its later rows were
+    refused. Reconciling the collection needs them.
     """
     needed = _list_served_dates(spark, lake, first_kept)
     found = []
@@ -65,9 +65,9 @@ def find_expired_partitions(spark: "SparkSession", lake: Lake, first_kept: str) 
 
 
 def find_superseded_answers(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
-    """Return the partitions of `images` before a date that hold answers to which a later one was given.
+    """Return the partitions of `images` before a date that hold superseded answers.
 
-    Of an address only the latest answer counts; of one that no retained date names, none.
+    Only the latest answer for an address is needed, and none for an address that no retained date names.
     """
     images = lake.read(spark, "images")
     latest = images.groupBy("uri").agg(F.max("asked_at").alias("asked_at"))
@@ -84,7 +84,7 @@ def find_superseded_answers(spark: "SparkSession", lake: Lake, first_kept: str) 
 
 
 def _list_served_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
-    """Return the old dates that hold the last row of a product which some collection serves."""
+    """Return the old dates that hold the last row of a product that a collection serves."""
     products = lake.read(spark, "products").select(*CONTENT_KEY, "date")
     if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
         return set()
@@ -97,12 +97,12 @@ def _list_served_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> se
 
 
 def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str, model: str = "") -> DataFrame:
-    """Return product_id and content_hash of everything that collections serve, or may be restored to.
+    """Return product_id and content_hash of all products that collections serve or may be restored to.
 
     Args:
-        spark, lake: where ledgers are read.
-        first_kept: ISO date.
-        model: model version whose collections count, whatever their schema version; empty: all collections.
+        spark, lake: session, and the lake that holds the ledgers.
+        first_kept: first ISO date that retention keeps.
+        model: model version whose collections are read, of any schema version; empty: all collections.
     """
     held = spark.createDataFrame([], "product_id string, content_hash string")
     for partition in lake.open("served").partitions():
@@ -113,7 +113,7 @@ def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str, model: s
 
 
 def find_superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) -> list[ForgottenPartition]:
-    """Return old partitions of vectors, thinned: each product's latest stays, and what is served or may be restored."""
+    """Return old partitions of vectors, reduced to each product's latest and those served or restorable."""
     found = []
     for model in sorted({partition["model_version"] for partition in lake.open("vectors").partitions()}):
         judged = _classify_vectors(spark, lake, model, first_kept)
@@ -128,7 +128,7 @@ def find_superseded_vectors(spark: "SparkSession", lake: Lake, first_kept: str) 
 
 
 def _classify_vectors(spark: "SparkSession", lake: Lake, model: str, first_kept: str) -> DataFrame:
-    """Return product_id, content_hash, date and keep of every vector of a model."""
+    """Return product_id, content_hash, date and keep (bool) of every vector of a model."""
     vectors = lake.read(spark, "vectors", {"model_version": model}).select(*CONTENT_KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
     served = _load_held_keys(spark, lake, first_kept, model).withColumn("served", F.lit(True))

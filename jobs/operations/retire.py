@@ -1,7 +1,7 @@
-"""retire: ends the life of a collection that readers have left; its vectors stay in the lake.
+"""retire: drops a collection that is no longer served; its vectors stay in the lake.
 
-Nothing does so by itself: until it is retired, `moon rollback` goes back to it at once. A rollout of the same
-checkpoint brings a retired collection back from the lake, and encodes only what came since.
+No collection is retired automatically. Until it is retired, `moon rollback` can return to it at once. A rollout of the
+same checkpoint rebuilds a retired collection from the lake, and encodes only the products that are new since then.
 """
 
 import time
@@ -26,13 +26,13 @@ RETIRE_VERB = "retire"
 
 @dataclass(frozen=True)
 class RetireResult:
-    """What was dropped, or would be.
+    """A collection that was dropped, or would be dropped in a dry run.
 
     Attributes:
-        collection: its name; several of one model, of different schema versions, with commas.
-        model_version: of its vectors.
-        date: the last snapshot date that it held; None where it never served.
-        rows: how many products.
+        collection: its name; several names (one model, different schema versions) are separated by commas.
+        model_version: model version of its vectors.
+        date: the last snapshot date that it held; None if it never served.
+        rows: number of products that it held.
     """
 
     collection: str
@@ -46,16 +46,16 @@ class RetireResult:
 
 
 def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) -> RetireResult:
-    """Drop a model's collections that readers have left, of any schema version, and the pinned alias on them.
+    """Drop a model's collections that are not served, of any schema version, and their pinned alias.
 
     Args:
-        context: lake, settings and the reason, which is kept in the lake's history; its date does not matter.
+        context: lake, settings and the reason, which is kept in the lake's history; its date is not used.
         name: first digits of the model version, or one collection.
-        dry_run: only look.
+        dry_run: only report what would be dropped.
 
     Raises:
-        NightStoppedError: there is no such collection, or an alias of somebody's names it.
-        LeaseBusyError: a rollout or a rollback works on it.
+        NightStoppedError: there is no such collection, or another alias names it.
+        LeaseBusyError: a rollout or a rollback is writing it.
     """
     began = time.monotonic()
     with connect(context.settings) as client:
@@ -78,7 +78,7 @@ def retire_collection(context: RunContext, name: str, *, dry_run: bool = False) 
 
 
 def _drop(context: RunContext, client: "MilvusClient", target: str, version: str, dry_run: bool) -> RetireResult:
-    """Drop one collection under its lease, or only look; return what it held."""
+    """Drop one collection under its lease, unless it is a dry run; return what it held."""
     with hold_lease(context.lake, target, context.settings):
         pinned = _check_unserved(client, target, pinned_alias(context.settings.alias, version))
         client.load_collection(target)
@@ -92,7 +92,7 @@ def _drop(context: RunContext, client: "MilvusClient", target: str, version: str
 
 
 def _check_unserved(client: "MilvusClient", collection: str, pinned: str) -> list[str]:
-    """Return the pinned alias if it names the collection; refuse if another one does, of whatever service."""
+    """Return the pinned alias if it names the collection; refuse if any other alias does, of any service."""
     aliases = list(client.list_aliases(collection)["aliases"])
     if others := sorted(set(aliases) - {pinned}):
         raise NightStoppedError(

@@ -1,8 +1,8 @@
-"""rollback: gives readers the model back that they had before, caught up with the nights that have passed since.
+"""rollback: moves readers back to the previous model, after its collection has caught up with later nightly runs.
 
-The collection of the earlier model is still there (nothing drops it by itself); it holds what was served when the
-alias moved on. It is brought to what is served now by its own model, and then the alias moves while no night can come
-between.
+The collection of the earlier model still exists, because nothing drops it automatically. It holds the products of the
+date on which the alias moved away. First the products of the served date are encoded with the earlier model and
+upserted. Then the alias moves while the write lease keeps nightly runs out.
 """
 
 from dataclasses import dataclass, replace
@@ -39,15 +39,15 @@ ROLLBACK_VERB = "rollback"
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """From which collection back to which.
+    """Source and target collection of a rollback, and the work it needs.
 
     Attributes:
         served: collection behind the alias.
         to: model and collection that readers get back.
-        date: the date that is served.
-        to_date: the date that the other collection holds; None where it never served.
-        behind: how many of its rows differ from what that date needs.
-        work: the encoding that it costs.
+        date: high-water date of the served collection.
+        to_date: high-water date of the target collection; None if it never served.
+        behind: number of rows of the target that differ from the products of `date`.
+        work: estimate of the encoding.
     """
 
     served: str
@@ -73,21 +73,21 @@ class RollbackPlan:
 
 
 def plan_rollback(context: RunContext, to: str = "") -> RollbackPlan:
-    """Look where a rollback leads and how far that collection is behind; nothing is encoded or moved.
+    """Return the target of a rollback and the work it needs; nothing is encoded or moved.
 
     Args:
-        context: lake, session and settings; its date does not matter.
-        to: a collection, or first digits of its model version; empty: the one that the alias named before.
+        context: lake, session and settings; its date is not used.
+        to: a collection, or the first digits of its model version; empty: the one that the alias named before.
 
     Raises:
-        NightStoppedError: there is no such collection, or its checkpoint is not where it was.
+        NightStoppedError: there is no such collection, or its checkpoint was not found.
     """
     with connect(context.settings) as client:
         served = read_served_collection(client, context.settings.alias).collection
         target = _resolve_target(context, client, served, to)
         version = read_model_version(client, target)
         if read_schema_version(read_collection_properties(client, target)) < COLLECTION_SCHEMA_VERSION:
-            target = collection_name(version)  # made by the catch-up, from the vectors in the lake
+            target = collection_name(version)  # the catch-up creates it from the vectors in the lake
     own = context.settings.model_copy(update={"model": None})
     model = read_registered_model(context.lake, own, version, target)
     there = replace(context, date=read_served_date(context.lake, served))
@@ -104,10 +104,10 @@ def plan_rollback(context: RunContext, to: str = "") -> RollbackPlan:
 
 
 def run_rollback(context: RunContext, plan: RollbackPlan) -> AliasMove:
-    """Catch the collection up and move the alias; done already, it changes nothing.
+    """Catch the collection up and move the alias; a second call changes nothing.
 
     Args:
-        context: the means, and the reason, which is kept in the history of moves.
+        context: lake, session, settings, and the reason, which is kept in the history of alias moves.
         plan: from `plan_rollback`.
 
     Raises:

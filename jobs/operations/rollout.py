@@ -1,9 +1,9 @@
-"""rollout: another model for the readers, in two steps with a person between them.
+"""rollout: moves readers to another model in two steps, with an approval between them.
 
-`prepare_rollout` fills the new model's collection while nightly runs continue to serve the old one, and compares
-both. A person reads the comparison. `switch_rollout` catches up with the nights that passed and moves the alias while
-no night can come between. Either step, killed at any point and run again, continues where it was; done already, it
-changes nothing.
+`prepare_rollout` fills the new model's collection while nightly runs continue to serve the old one, and compares both.
+A person reads the comparison. `switch_rollout` catches up with the runs that finished since, and moves the alias under
+the write lease, which keeps nightly runs out. Each step can be killed and repeated: it continues, and changes nothing
+once it is complete.
 """
 
 import logging
@@ -44,28 +44,28 @@ PRODUCTS_PER_PART = 100_000
 
 
 MAX_NIGHT_DURATION = timedelta(hours=12)
-"""A plan that is older and was never served (a failed night, a dry run) is no reason to wait."""
+"""A plan that is older than this and was never served (a failed run, a dry run) is not waited for."""
 
 NIGHT_POLL_SECONDS = 5.0
 
 
 class NothingPreparedError(MoonError):
-    """A switch was approved that nobody prepared."""
+    """A switch was approved for a rollout that was not prepared."""
 
 
 class NightUnderwayError(MoonError):
-    """A night of the old model is between its plan and its upsert; after the switch it could not be published."""
+    """A nightly run of the old model is between plan and upsert; after the switch it could not be published."""
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """From which collection to which model.
+    """The served collection and the model that replaces it.
 
     Attributes:
-        context: lake, session and settings; its date does not matter.
+        context: lake, session and settings; its date is not used.
         served, served_model: collection behind the alias and its model version.
-        model: the new one, with the collection that it gets.
-        reason: why; for the record.
+        model: the new model and its collection.
+        reason: reason of the rollout, recorded in the history.
     """
 
     context: RunContext
@@ -76,25 +76,25 @@ class Rollout:
 
     @property
     def catch_up(self) -> CatchUp:
-        """The new collection, following the served one."""
+        """The catch-up of the new collection with the served one."""
         return CatchUp(self.context, self.model, self.served)
 
     @property
     def is_done(self) -> bool:
-        """Whether the readers have this model already."""
+        """Whether readers have this model already."""
         return self.served_model == self.model.model_version
 
 
 @dataclass(frozen=True)
 class RolloutPreview:
-    """What a person decides by.
+    """Row counts and model comparison that the decision about a rollout is based on.
 
     Attributes:
-        date: snapshot date that both collections were compared on.
+        date: snapshot date on which both collections were compared.
         rows: products that the old collection serves ("served"), that the new one has ("ready"), and that readers would
             lose ("missing": the new model could not encode them).
         comparison: see `jobs.operations.compare.compare_models`; empty where the catalogue is too small for one.
-        page: URI of the page for people.
+        page: URI of the HTML page with the comparison.
     """
 
     date: str
@@ -104,15 +104,15 @@ class RolloutPreview:
 
 
 def begin_rollout(context: RunContext, folder: str, reason: str = "") -> Rollout:
-    """Look what is served and which model is to come.
+    """Return the rollout from the served collection to a new model; nothing is changed.
 
     Args:
-        context: the means; its settings name the alias, not the new model.
-        folder: the new checkpoint.
-        reason: why.
+        context: lake, session and settings; the settings name the alias, not the new model.
+        folder: folder of the new checkpoint.
+        reason: reason of the rollout, recorded in the history.
 
     Raises:
-        NightStoppedError: nothing is served yet, or there is no checkpoint at that place.
+        NightStoppedError: nothing is served yet, or the folder has no checkpoint.
     """
     with connect(context.settings) as client:
         served = read_alias_target(client, context.settings.alias)
@@ -129,11 +129,11 @@ def begin_rollout(context: RunContext, folder: str, reason: str = "") -> Rollout
 
 
 def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed: int = 0) -> RolloutPreview:
-    """Fill the new collection up to the date that is served now, compare both, write the page; readers see nothing.
+    """Fill the new collection up to the served date, compare both models and write the page; readers are unaffected.
 
     Args:
-        rollout: not done yet (`Rollout.is_done`).
-        sample, k, seed: of the comparison (`jobs.operations.compare.compare_models`).
+        rollout: a rollout that is not done yet (`Rollout.is_done`).
+        sample, k, seed: sample size, neighbours per product and random seed, as for `compare_models`.
 
     Raises:
         MoonError: as raised by the stages detect, encode and upsert.
@@ -146,7 +146,7 @@ def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed
         for part, outcome in reembed_in_parts(context, rollout.model, PRODUCTS_PER_PART):
             log.info("part %d of %d: %s", part.number + 1, part.of, dict(outcome.results["encode"].counts))
         follower.run()
-        if read_ledger_head(lake, rollout.served).version == before:  # no nightly run has passed since
+        if read_ledger_head(lake, rollout.served).version == before:  # no nightly run has finished since
             break
     models = (rollout.served_model, rollout.model.model_version)
     comparison: dict[str, Any] = {}
@@ -161,13 +161,13 @@ def prepare_rollout(rollout: Rollout, *, sample: int = 10_000, k: int = 10, seed
 
 
 def switch_rollout(rollout: Rollout) -> AliasMove | None:
-    """Catch up and move the alias, if this very rollout was prepared; None where readers have the model already.
+    """Catch up and move the alias, if this rollout was prepared; None if readers have the model already.
 
     Raises:
-        NothingPreparedError: it was not, or not from what is served now.
-        NightUnderwayError: a night that was planned is not served yet, though we waited.
-        NightStoppedError: readers would lose too many products, or nights follow one another too closely.
-        LeaseBusyError: a night kept the served collection for longer than we wait.
+        NothingPreparedError: it was not prepared, or the served collection has changed since.
+        NightUnderwayError: a nightly run that was planned is still not served after the waiting time.
+        NightStoppedError: readers would lose too many products, or nightly runs follow one another too closely.
+        LeaseBusyError: a nightly run held the lease for longer than the waiting time.
     """
     if rollout.is_done:
         return None
@@ -193,7 +193,7 @@ def switch_rollout(rollout: Rollout) -> AliasMove | None:
 
 
 def count_held(rollout: Rollout) -> dict[str, int]:
-    """Count what both collections hold by their ledgers: served, ready and missing (`RolloutPreview.rows`)."""
+    """Return the row counts of both collections by their ledgers: served, ready, missing (`RolloutPreview.rows`)."""
     spark, lake = rollout.context.spark, rollout.context.lake
     served, ready = (read_ledger(spark, lake, name) for name in (rollout.served, rollout.model.collection))
     missing = served.join(ready.select(F.col(ID_FIELD)), ID_FIELD, "left_anti")
@@ -201,7 +201,7 @@ def count_held(rollout: Rollout) -> dict[str, int]:
 
 
 def _wait_for_night(rollout: Rollout) -> None:
-    """Wait for a nightly run that is underway; Milvus Lite is not held while waiting."""
+    """Wait until a nightly run that has started is served; Milvus Lite is not held open while waiting."""
     deadline = time.monotonic() + rollout.context.settings.wait_seconds
     while time.monotonic() < deadline:
         try:
@@ -214,10 +214,10 @@ def _wait_for_night(rollout: Rollout) -> None:
 
 
 def _check_no_night(rollout: Rollout) -> None:
-    """Look for a plan that was made from the served collection's ledger as it is, and that changes something.
+    """Check that no plan with changes was made from the current ledger of the served collection.
 
     Raises:
-        NightUnderwayError: there is one.
+        NightUnderwayError: there is such a plan.
     """
     lake, since = rollout.context.lake, datetime.now(UTC) - MAX_NIGHT_DURATION
     version = read_ledger_head(lake, rollout.served).version

@@ -1,7 +1,7 @@
-"""``--where``: the products that a re-embedding takes, as an expression over an allow-list of fields.
+"""Parses ``--where``, the filter of a re-embedding, into a Spark condition over an allow-list of fields.
 
-Fields and spelling are those of a Milvus filter (``moon search --filter``); `schemas.conditions` reads the text. The
-result is a Spark Column built of literals: no text of the user reaches Spark's SQL.
+Fields and syntax are those of a Milvus filter (``moon search --filter``); `schemas.conditions` parses the text. The
+result is a Spark Column built from literals, so no user text reaches Spark SQL.
 """
 
 import operator
@@ -48,7 +48,7 @@ _FIELD_TYPES = {**dict.fromkeys(TEXT_FIELDS, str), **dict.fromkeys(NUMBER_FIELDS
 
 
 class RowFilterError(MoonError):
-    """The text is no expression that is understood; the message lists fields and an example."""
+    """The text is not a valid filter expression; the message lists the fields and an example."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -58,7 +58,7 @@ class RowFilterError(MoonError):
 
 
 def filter_products(products: DataFrame, text: str) -> DataFrame:
-    """Return the rows of `products` that an expression takes; an empty one takes all.
+    """Return the rows of `products` that match an expression; an empty expression matches all.
 
     Raises:
         RowFilterError: The text is no such expression.

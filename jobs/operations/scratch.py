@@ -1,8 +1,8 @@
-"""Scratch collections: what a backfill with another model embedded, to be searched for some days and then forgotten.
+"""Scratch collections: temporary collections that make the vectors of a backfill with another model searchable.
 
-Of every product in the range the collection holds the row of its latest date. It has no ledger, no alias, and no night
-writes it. A server lets its rows expire by itself (``collection.ttl.seconds``); the collection is dropped by `moon
-maintain` and by the next backfill that makes one.
+The collection holds one row per product of the range, that of its latest date. It has no ledger and no alias, and
+nightly runs do not write it. A Milvus server expires its rows (``collection.ttl.seconds``). The collection itself is
+dropped by `moon maintain` and by the next backfill that creates a scratch collection.
 """
 
 import hashlib
@@ -65,18 +65,18 @@ def scratch_name(model: ModelChoice, dates: Sequence[str], expression: str = "")
 def fill_scratch(
     context: RunContext, model: ModelChoice, dates: Sequence[str], expression: str, days: int
 ) -> ScratchCollection:
-    """Make the scratch collection of a range anew, after dropping those that have expired.
+    """Create the scratch collection of a range, replacing an earlier one, after dropping expired collections.
 
     Args:
-        context: lake, session and settings; its date does not matter.
-        model: whose vectors the range was embedded with (`jobs.operations.reembed`).
+        context: lake, session and settings; its date is not used.
+        model: the model that the range was embedded with (`jobs.operations.reembed`).
         dates: the range, in order.
-        expression: see `jobs.operations.row_filter`; empty takes every product.
-        days: until it may be dropped.
+        expression: row filter, see `jobs.operations.row_filter`; empty takes every product.
+        days: number of days after which the collection may be dropped.
 
     Raises:
         NightStoppedError: too many rows for Milvus Lite, broken vectors, or Milvus does not hold what was written.
-        LeaseBusyError: the same backfill runs somewhere else.
+        LeaseBusyError: the same backfill is running in another process.
     """
     name = scratch_name(model, dates, expression)
     with connect(context.settings) as client:
@@ -97,12 +97,12 @@ def fill_scratch(
 def drop_expired_scratch(
     client: "MilvusClient", lake: "Lake", settings: "Settings", *, dry_run: bool = False
 ) -> list[ScratchCollection]:
-    """Drop the scratch collections whose time is over; one that is being filled again stays.
+    """Drop expired scratch collections, except one that is being filled again; return those dropped.
 
     Args:
-        client: where.
-        lake, settings: of the lease.
-        dry_run: only look.
+        client: Milvus client.
+        lake, settings: lake and settings for the lease that guards each drop.
+        dry_run: only report what would be dropped.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     dropped = []
@@ -124,14 +124,14 @@ def drop_expired_scratch(
 
 
 def has_scratch(lake: "Lake") -> bool:
-    """Return whether any scratch collection was ever made from this lake; if not, nobody has to ask Milvus."""
+    """Return whether a scratch collection was ever created from this lake; if not, Milvus need not be queried."""
     return any(is_scratch(partition["collection"]) for partition in lake.open("leases").partitions())
 
 
 def _build_latest_rows(
     context: RunContext, model: ModelChoice, dates: Sequence[str], expression: str, epoch: int
 ) -> DataFrame:
-    """Return whole rows (`jobs.serving.rows.join_rows`) of each product's latest date; without vector, none."""
+    """Return complete rows (`jobs.serving.rows.join_rows`) of each product's latest date that has a vector."""
     products = context.lake.read(context.spark, "products").where(F.col("date").isin(list(dates)))
     taken = filter_products(products, expression)
     latest = taken.groupBy(ID_FIELD).agg(F.max("date").alias("snapshot_date"))

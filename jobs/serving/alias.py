@@ -1,11 +1,11 @@
-"""Aliases: the one place that creates and moves them, and the history of the moves.
+"""Creates and moves Milvus aliases, and keeps the history of the moves; no other module changes aliases.
 
-Readers query one alias (`Settings.alias`); besides, every model version has a pinned alias that names its newest
-collection (`schemas.collection.pinned_alias`). `publish` creates both once; only rollout, rollback and the migration to
+Readers query one alias (`Settings.alias`). In addition, every model version has a pinned alias that names its newest
+collection (`schemas.collection.pinned_alias`). `publish` creates both once. Only rollout, rollback and the migration to
 another collection schema move the readers' alias (docs/decisions/0013-collection-names.md).
 
-A move is noted in `runs` (stage ``alias``) before and after it is made: who, when, why, from where to where. Clients
-cache what an alias names, so a move is verified by a client of its own.
+A move is recorded in `runs` (stage ``alias``) before and after it is made, with user, time, reason and both
+collections. Clients cache the target of an alias, so a move is verified with a new client.
 """
 
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ STAGE = "alias"
 
 @dataclass(frozen=True)
 class AliasMove:
-    """A move of an alias.
+    """A move of an alias from one collection to another.
 
     Attributes:
-        alias: which.
-        before, after: collections it named and names.
-        model_version: of the collection after.
-        verb: what moved it: "rollout", "rollback" or "migrate".
-        reason: why.
+        alias: name of the alias.
+        before, after: collections that it named before and after.
+        model_version: model version of the collection `after`.
+        verb: command that moved it: "rollout", "rollback" or "migrate".
+        reason: reason of the move.
     """
 
     alias: str
@@ -48,9 +48,9 @@ class AliasMove:
 
 
 def create_alias(client: "MilvusClient", alias: str, collection: str) -> bool:
-    """Create an alias unless there is one of that name; return whether this call did.
+    """Create an alias unless there is one of that name; return whether this call created it.
 
-    A concurrent duplicate run that was first leaves nothing to do. An alias that exists is left where it points.
+    An existing alias, for example one created by a concurrent duplicate run, is not moved.
     """
     if read_alias_target(client, alias) is not None:
         return False
@@ -68,20 +68,20 @@ def create_alias(client: "MilvusClient", alias: str, collection: str) -> bool:
 def move_alias(
     client: "MilvusClient", settings: Settings, lake: Lake, collection: str, *, verb: str, reason: str
 ) -> AliasMove:
-    """Make the readers' alias name another collection, whose model gets its pinned alias; verify with a fresh client.
+    """Move the readers' alias to another collection, set its pinned alias, and verify with a new client.
 
-    Where the alias names that collection already, nothing is moved or noted. The caller has brought the collection up
-    to date (`jobs.operations.catch_up`) and holds the lease of the one that is served, so that no night comes between.
+    If the alias names that collection already, nothing is moved or recorded. The caller has brought the collection up
+    to date (`jobs.operations.catch_up`) and holds the lease of the served one, which keeps nightly runs out.
 
     Args:
-        client: of the Milvus of the settings.
-        settings: the alias.
-        lake: keeps the history of moves.
-        collection: the collection.
-        verb, reason: what moves it and why; for the history.
+        client: Milvus client, connected by the settings.
+        settings: settings with the alias.
+        lake: lake with the history of moves.
+        collection: new target of the alias.
+        verb, reason: command and reason, for the history.
 
     Raises:
-        NightStoppedError: the collection is not one of ours, or a fresh client sees the alias elsewhere.
+        NightStoppedError: the collection does not belong to this project, or a new client sees another target.
     """
     before = read_alias_target(client, settings.alias)
     version = read_model_version(client, collection)
@@ -89,7 +89,7 @@ def move_alias(
     pinned = pinned_alias(settings.alias, version)
     if before != collection:
         _note(lake, move, "started")
-        client.load_collection(collection)  # readers find it ready
+        client.load_collection(collection)  # ready before readers query it
         create_alias(client, settings.alias, collection)
         _alter(client, settings.alias, collection)
     create_alias(client, pinned, collection)
@@ -107,7 +107,7 @@ def read_model_version(client: "MilvusClient", collection: str) -> str:
     """Return the model version of a collection.
 
     Raises:
-        NightStoppedError: there is no such collection, or it is not one of ours.
+        NightStoppedError: there is no such collection, or it does not belong to this project.
     """
     if not client.has_collection(collection):
         raise NightStoppedError(
@@ -127,14 +127,14 @@ def list_model_collections(client: "MilvusClient", collection: str) -> list[str]
 
 
 def find_previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> str | None:
-    """Return the collection of the model that an alias served before the present one, as far as it still exists.
+    """Return the collection of the model that an alias served before the current one; None if it does not exist.
 
-    Moves are a stack of models: back from B to A forgets B, so that two rollbacks in a row never end where they began.
+    Moves form a stack of models: a rollback from B to A removes B, so that two rollbacks in a row do not return to B.
     Collections of one model with several schema versions are one entry.
     """
     stack: list[str] = []
     names = [name for move in read_alias_moves(lake, alias) for name in (move.before, move.after)]
-    for name in [*names, read_alias_target(client, alias)]:  # where the alias really is, whatever the last move came to
+    for name in [*names, read_alias_target(client, alias)]:  # the actual target, whatever the outcome of the last move
         if name:
             model = strip_schema_suffix(name)
             stack = [*(stack[: stack.index(model)] if model in stack else stack), model]
@@ -143,16 +143,16 @@ def find_previous_collection(lake: Lake, client: "MilvusClient", alias: str) -> 
 
 
 def find_unserved_collection(client: "MilvusClient", served: str | None, name: str, *, option: str) -> str:
-    """Return the collection of that name, or the newest unserved one of the model version that begins like it.
+    """Return the collection of a name, or the newest unserved one of a model version that starts with it.
 
     Args:
-        client: of the Milvus.
-        served: the collection that is not wanted.
-        name: as given.
-        option: of the command line that it was given with, for the message.
+        client: Milvus client.
+        served: the served collection, which is not accepted.
+        name: name of a collection, or the first digits of a model version.
+        option: command line option of the name, for the message.
 
     Raises:
-        NightStoppedError: there is none, there are several models, or it is the one that is served.
+        NightStoppedError: no collection or several models match, or the served collection does.
     """
     known: list[str] = sorted(client.list_collections())
     digits = {one: strip_schema_suffix(one).removeprefix("moon_") for one in known}
@@ -167,7 +167,7 @@ def find_unserved_collection(client: "MilvusClient", served: str | None, name: s
 
 
 def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
-    """Return the moves of an alias, the oldest first; one that was made is there twice (begun and done)."""
+    """Return the moves of an alias, the oldest first; a completed move is listed twice (started and done)."""
     rows = [row for row in lake.read_arrow("runs").to_pylist() if row["stage"] == STAGE]
     found = [dict(row["details"]) for row in sorted(rows, key=lambda row: row["finished_at"])]
     names = AliasMove.__dataclass_fields__

@@ -1,9 +1,9 @@
-"""Canary queries: after the rows are verified, the searches that readers make are tried on the live collection.
+"""Canary queries: test searches on the live collection, after the written rows are verified.
 
-Two questions. Does a row that was just written find itself? If not, the index is broken. And do products that this
-night did not touch still have the neighbours they had an hour ago? A night whose new vectors crowd everything out (a
-broken detector, black photos) passes every other check: its vectors are unit vectors, and they are what was sent. Its
-share of lost neighbours, the *shift*, is a breaker like that of the deletes.
+The first test searches for rows that were just written: each must find itself, otherwise the index is broken. The
+second compares the neighbours of products that the run did not change with those before the run. New vectors that
+displace all others (a broken detector, black photos) pass every other check, because they are unit vectors and were
+stored as sent. The share of lost neighbours, the *shift*, has a breaker like that of the deletes.
 """
 
 from collections.abc import Sequence
@@ -40,11 +40,11 @@ SearchHits = list[tuple[str, float]]
 
 @dataclass(frozen=True)
 class CanaryBaseline:
-    """Products that a run leaves alone, and their neighbours before it.
+    """Products that a run does not change, with their neighbours before the run.
 
     Attributes:
-        ids, vectors: theirs; [N, D].
-        neighbours: ids, N sets.
+        ids, vectors: product ids (N) and vectors [N, D].
+        neighbours: N sets of product ids.
     """
 
     ids: list[str]
@@ -53,7 +53,7 @@ class CanaryBaseline:
 
 
 def sample_unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
-    """Choose products that a run does not touch; the same ones for the same rows."""
+    """Return ids of products that a run does not change; the same ids for the same rows."""
     rows = (
         ledger.join(touched, ID_FIELD, "left_anti")
         .select(ID_FIELD)
@@ -65,7 +65,7 @@ def sample_unchanged_ids(ledger: DataFrame, touched: DataFrame) -> list[str]:
 
 
 def record_neighbours(client: "MilvusClient", collection: str, ids: Sequence[str]) -> CanaryBaseline | None:
-    """Ask for the neighbours of some products; None where they are too few to tell."""
+    """Return the current neighbours of products; None if there are too few products for a comparison."""
     rows = fetch_rows(client, collection, ids, [VECTOR_FIELD]) if len(ids) >= MIN_QUERIES else []
     if len(rows) < MIN_QUERIES:
         return None
@@ -74,12 +74,12 @@ def record_neighbours(client: "MilvusClient", collection: str, ids: Sequence[str
 
 
 def measure_neighbour_churn(client: "MilvusClient", collection: str, canary: CanaryBaseline, epoch: int) -> float:
-    """Return the share of neighbours that were lost, of those that this run did not touch; 0 is no change.
+    """Return the share of lost neighbours, counting only neighbours that this run did not change; 0 is no change.
 
     Args:
-        client, collection: where.
-        canary: from before the run.
-        epoch: of the run: rows that carry it were written by it.
+        client, collection: Milvus client and name of the collection.
+        canary: neighbours before the run.
+        epoch: epoch of the run, which its rows carry.
     """
     before = sorted(set().union(*canary.neighbours))
     left = {row[ID_FIELD] for row in fetch_rows(client, collection, before, ["epoch"]) if row["epoch"] != epoch}
@@ -93,10 +93,10 @@ def measure_neighbour_churn(client: "MilvusClient", collection: str, canary: Can
 
 
 def check_self_retrieval(client: "MilvusClient", collection: str, sample: Sequence[dict[str, Any]]) -> None:
-    """Check that rows which were just written find themselves first.
+    """Check that a search for a row just written returns that row first.
 
     Raises:
-        NightStoppedError: too many do not.
+        NightStoppedError: too many rows do not find themselves.
     """
     rows = list(sample)[:CANARY_QUERIES]
     if not rows:
@@ -115,13 +115,13 @@ def check_self_retrieval(client: "MilvusClient", collection: str, sample: Sequen
 def _search_neighbours(
     client: "MilvusClient", collection: str, ids: Sequence[str], vectors: NDArray[np.float32]
 ) -> list[set[str]]:
-    """Return the K nearest of each product, itself left out."""
+    """Return the K nearest neighbours of each product, without the product itself."""
     found = _search(client, collection, vectors, CANARY_NEIGHBOURS + 1)
     return [{name for name, _ in hits} - {own} for own, hits in zip(ids, found, strict=True)]
 
 
 def _is_found_first(name: str, hits: SearchHits) -> bool:
-    """Return whether a row comes first, alone or with others of the same vector (there may be more than K)."""
+    """Return whether a row is first, alone or tied with rows of the same vector (there may be more than K)."""
     best = hits[0][1] if hits else 0.0
     return best >= 1 - SCORE_TIE or dict(hits).get(name, -1.0) >= best - SCORE_TIE
 

@@ -1,4 +1,4 @@
-"""Makes a model version's collection, opens it, and verifies what it holds."""
+"""Creates and loads the collection of a model version, and verifies its rows."""
 
 import logging
 from collections.abc import Mapping
@@ -50,17 +50,17 @@ def read_dimension(lake: Lake, model_version: str) -> int:
 
 
 def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan", dimension: int, rows: int) -> None:
-    """Make the plan's collection, its index and its loaded state, whichever of them is missing.
+    """Create the plan's collection and its index if they are missing, and load the collection.
 
     Args:
-        client: where.
-        context: settings (the index wanted) and lake (which knows the model).
+        client: Milvus client.
+        context: settings (index type) and lake (registered models).
         plan: model version and name of the collection.
-        dimension: of its vectors.
-        rows: how many it will hold, for the choice of the index.
+        dimension: dimension of its vectors.
+        rows: expected number of rows, for the choice of the index.
 
     Raises:
-        NightStoppedError: the index is one that the backend lacks, or a collection of that name is not this model's.
+        NightStoppedError: the backend does not support the index, or the collection belongs to another model.
     """
     name = plan.collection
     index = _choose_index(client, context.settings, rows)
@@ -79,17 +79,17 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
 def recreate_collection(
     client: "MilvusClient", settings: Settings, model: ModelChoice, rows: int, properties: Mapping[str, str]
 ) -> None:
-    """Make a collection of a model anew, with its index, and load it; one of that name is dropped.
+    """Create a model's collection with its index and load it; an existing one of that name is dropped.
 
     Args:
-        client: where.
-        settings: the index wanted.
-        model: whose vectors it will hold, and its name.
-        rows: how many, for the choice of the index.
-        properties: of this collection besides the usual ones.
+        client: Milvus client.
+        settings: settings with the index type.
+        model: model of the vectors, and name of the collection.
+        rows: expected number of rows, for the choice of the index.
+        properties: properties of this collection besides the usual ones.
 
     Raises:
-        NightStoppedError: the index is one that the backend lacks.
+        NightStoppedError: the backend does not support the index.
     """
     name, index = model.collection, _choose_index(client, settings, rows)
     if client.has_collection(name):
@@ -107,14 +107,14 @@ def _choose_index(client: "MilvusClient", settings: Settings, rows: int) -> Inde
 
 
 def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: str, rows: int) -> None:
-    """Make the collection of this code's schema version that is to replace one of an earlier version, and load it.
+    """Create and load the collection of the current schema version that replaces one of an earlier version.
 
     Args:
-        client: Milvus.
-        settings: the index wanted.
-        old: the earlier collection; the new one has its properties.
-        new: the new one's name.
-        rows: how many it will hold, for the choice of the index.
+        client: Milvus client.
+        settings: settings with the index type.
+        old: name of the earlier collection, whose properties are copied.
+        new: name of the new collection.
+        rows: expected number of rows, for the choice of the index.
     """
     properties, index = read_collection_properties(client, old), _choose_index(client, settings, rows)
     if not client.has_collection(new):
@@ -162,10 +162,10 @@ def _check_identity(found: dict[str, str], model_version: str, dimension: int, n
 
 
 def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> None:
-    """Check that a collection of this many rows may be written.
+    """Check that the backend can hold a collection of this many rows.
 
     Raises:
-        NightStoppedError: they are too many for Milvus Lite.
+        NightStoppedError: there are too many rows for Milvus Lite.
     """
     most = settings.lite_max_rows
     if rows > most and detect_backend(client) == "lite":
@@ -177,23 +177,23 @@ def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> Non
 
 
 def open_collection(client: "MilvusClient", name: str) -> None:
-    """Load the collection, so that it can be read; Milvus Lite forgets that with every process."""
+    """Load the collection, so that it can be read; Milvus Lite needs this in every process."""
     client.load_collection(name)
 
 
 def flush_collection(client: "MilvusClient", name: str) -> None:
-    """Make what was acknowledged searchable at full speed, and safe in Milvus Lite's files."""
+    """Flush acknowledged rows, so that searches use the index, and Milvus Lite's files contain them."""
     client.flush(name)
 
 
 def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
-    """Return whether a collection lacks rows of the last run in the ledger, though their number may be right.
+    """Return whether a collection lacks rows of the last run in the ledger, even if the number of rows is right.
 
-    That happens when runs went to another Milvus in between, or when this one was restored from a backup.
+    This happens when a run wrote to another Milvus in between, or when this Milvus was restored from a backup.
 
     Args:
-        client, name: what to look at.
-        ledger: what it should hold (`jobs.state.ledger.read_ledger`).
+        client, name: Milvus client and name of the collection.
+        ledger: rows that it should hold (`jobs.state.ledger.read_ledger`).
     """
     newest = ledger.groupBy("epoch").count().orderBy("epoch", ascending=False).limit(1).collect()
     return any(count_rows(client, name, f"epoch == {row['epoch']}") != row["count"] for row in newest)
@@ -202,16 +202,16 @@ def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
 def verify_collection(
     client: "MilvusClient", name: str, *, rows: int, epoch: int, epoch_rows: int, written: "WriteResult"
 ) -> None:
-    """Compare the collection with what it must hold now.
+    """Check that the collection holds the expected rows.
 
     Args:
-        client, name: what to look at.
-        rows: rows in all.
-        epoch, epoch_rows: how many rows carry this run's epoch.
-        written: tells a few rows, which are read back and compared.
+        client, name: Milvus client and name of the collection.
+        rows: expected number of rows.
+        epoch, epoch_rows: this run's epoch and the expected number of rows with it.
+        written: result of the writer, whose sample of rows is read back and compared.
 
     Raises:
-        NightStoppedError: it holds something else. The ledger is not written then, and the next run reconciles it.
+        NightStoppedError: it holds other rows. The ledger is not written then, and the next run reconciles them.
     """
     found = {"rows": count_rows(client, name), "of_epoch": count_rows(client, name, f"epoch == {epoch}")}
     if found != {"rows": rows, "of_epoch": epoch_rows}:
@@ -232,7 +232,7 @@ def verify_collection(
 def _find_differing(
     client: "MilvusClient", name: str, sample: list[dict[str, Any]], epoch: int
 ) -> list[dict[str, Any]]:
-    """Return the rows of a sample that the collection does not hold exactly so."""
+    """Return the rows of a sample that differ from those in the collection."""
     if not sample:
         return []
     rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])

@@ -1,4 +1,4 @@
-"""export: everything that is served, as one Parquet file: ids, hashes, dates and vectors."""
+"""export: writes the served collection to one Parquet file with ids, hashes, dates and vectors."""
 
 import uuid
 from collections.abc import Callable
@@ -34,18 +34,18 @@ class ExportError(MoonError):
 def export_collection(
     settings: Settings, out: Path, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> int:
-    """Write what the alias serves into a Parquet file.
+    """Write the collection behind the alias to a Parquet file; return the number of rows.
 
     Columns: `EXPORT_COLUMNS` and vector (float32, fixed size); the file's metadata carries the collection's name and
     properties. The file appears only when it is complete.
 
     Args:
         settings: Milvus and alias.
-        out: the file; replaced if it is there.
-        progress: called with rows written so far and rows in all.
+        out: path of the file; an existing file is replaced.
+        progress: called with the number of rows written so far and the total.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
 
     Raises:
         NothingPublishedError: nothing is published.

@@ -1,7 +1,7 @@
-"""Brings a collection and its ledger to another ledger's state, from the lake: nothing is encoded.
+"""Brings a collection and its ledger to another ledger state, with rows from the lake and without encoding.
 
-`moon restore` goes to what an earlier date served; `moon migrate` fills a collection of another schema version with
-what the served one holds.
+`moon restore` sets the state of an earlier date. `moon migrate` fills a collection of another schema version with the
+rows of the served one.
 """
 
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from schemas.collection import GROUP_FIELD, ID_FIELD
 
 @dataclass(frozen=True)
 class LedgerChange:
-    """What is written and deleted.
+    """Rows to write and to delete for a change of the ledger state.
 
     Attributes:
-        target: every row that is to be held (`jobs.state.ledger.LEDGER_COLUMNS`), with the epoch it has or will have.
-        rows_to_write: those of the target that change.
-        ids_to_delete: product_id of rows that go.
+        target: all rows after the change (`jobs.state.ledger.LEDGER_COLUMNS`), with their epoch after it.
+        rows_to_write: rows of the target that are written.
+        ids_to_delete: product_id of rows to delete.
         epoch: lease epoch of the rows that are written.
-        rows, written, deleted: numbers of rows: in all, to write, to delete.
+        rows, written, deleted: numbers of rows: total, to write, to delete.
     """
 
     target: DataFrame
@@ -39,12 +39,12 @@ class LedgerChange:
 
 
 def compare_ledgers(now: DataFrame, wanted: DataFrame, epoch: int) -> LedgerChange:
-    """Return what differs between two states of a ledger.
+    """Return the difference between two states of a ledger.
 
     Args:
-        now: what the collection's ledger says.
-        wanted: what it is to say (`jobs.state.ledger.read_ledger`).
-        epoch: of the lease on the collection; the rows that are written get it, with the snapshot dates they have.
+        now: current rows of the collection's ledger.
+        wanted: rows after the change (`jobs.state.ledger.read_ledger`).
+        epoch: epoch of the lease on the collection, for rows that are written; they keep their snapshot dates.
     """
     same = [ID_FIELD, "content_hash", "snapshot_date", GROUP_FIELD]
     kept = now.join(wanted.select(*same), same, "left_semi")
@@ -64,18 +64,18 @@ def apply_change(
     high_water: str,
     history_start: str | None = None,
 ) -> int:
-    """Write the rows to Milvus, verify the collection, then commit its ledger; return how many rows Milvus lacked.
+    """Write the rows to Milvus, verify the collection, then commit its ledger; return the number of rows Milvus lacked.
 
     Args:
         reconciler: writes the collection, under its lease.
         change: from `compare_ledgers`.
-        version: of the ledger that the change was computed from.
-        date: ISO date that deletes carry.
+        version: version of the ledger that the change was computed from.
+        date: ISO date of the deletes.
         high_water: ISO date that the collection serves afterwards.
-        history_start: first ISO date that its ledger can go back to; None leaves it as it is.
+        history_start: first ISO date that its ledger can go back to; None leaves it unchanged.
 
     Raises:
-        NightStoppedError: the lake lacks what must be written, or Milvus does not hold what it must.
+        NightStoppedError: the lake lacks rows that must be written, or Milvus does not hold the expected rows.
     """
     client, name = reconciler.client, reconciler.writer.collection
     reconciled = reconciler.reconcile(change.target)

@@ -1,4 +1,4 @@
-"""quarantine: which rows and images a date refused, and why."""
+"""quarantine: lists the rows and images that a date refused, with the reasons."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def read_quarantine(settings: Settings, date: str | None = None, reason: str | N
     """Return the refused rows and images of a date with `COLUMNS`, in the order of the catalogue.
 
     Args:
-        settings: where the lake is.
+        settings: settings that name the lake.
         date: ISO date of the snapshot; None is the latest that was validated.
         reason: a reason code; None is all of them.
 
@@ -40,7 +40,7 @@ def read_quarantine(settings: Settings, date: str | None = None, reason: str | N
 
 
 def write_quarantine(rows: pa.Table, path: Path) -> None:
-    """Write refused rows into a CSV or Parquet file, by the suffix.
+    """Write refused rows to a CSV or Parquet file, chosen by the suffix.
 
     Raises:
         UsageError: the file has another suffix.

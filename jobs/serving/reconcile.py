@@ -1,12 +1,12 @@
-"""Brings a collection back to what the ledger says, after a writer died or rows were changed from outside.
+"""Makes a collection match its ledger again, after a writer died or another program changed rows.
 
-Three ways to find what differs. After an unfinished run (a lease was taken since the ledger was last written): rows
-with an epoch newer than the ledger's, and products that a plan of that ledger would have deleted; cheap however large
-the collection is. Otherwise every row's id, hash and epoch is compared with what should be there; a deep look compares
-every field and the vector as well, and reads them all for it.
+Differences are found in three ways. After an unfinished run (a lease was taken since the ledger was last written), only
+rows with an epoch newer than the ledger's are checked, and products that a plan of that ledger would have deleted. The
+cost does not depend on the size of the collection. Otherwise id, hash and epoch of every row are compared. A deep
+comparison also reads and compares every field and the vector.
 
-Reconciling writes rows exactly as the ledger has them, epoch and snapshot date included. It needs no commit of its
-own and may itself be interrupted.
+Reconciling writes rows exactly as the ledger has them, including epoch and snapshot date. It needs no commit and can be
+interrupted and repeated.
 """
 
 import logging
@@ -54,10 +54,10 @@ ROW_MISSING, ROW_CHANGED, ROW_SURPLUS = "missing", "changed", "surplus"
 
 @dataclass(frozen=True)
 class ReconcileResult:
-    """What differed, and was brought back unless it was a dry run.
+    """Rows that differed from the ledger; they were corrected unless it was a dry run.
 
     Attributes:
-        missing, changed, surplus: rows that were lacking, other than they should be, or not to be there.
+        missing, changed, surplus: numbers of rows that were missing, had other content, or were not in the ledger.
         sample: a few of the rows written (`WriteResult.sample`).
     """
 
@@ -68,23 +68,23 @@ class ReconcileResult:
 
     @property
     def written(self) -> int:
-        """How many rows had to be written."""
+        """Number of rows that had to be written."""
         return self.missing + self.changed
 
     @property
     def rows(self) -> int:
-        """How many rows differed."""
+        """Number of rows that differed."""
         return self.missing + self.changed + self.surplus
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Compares a collection with the ledger and writes what differs.
+    """Compares a collection with its ledger and corrects the rows that differ.
 
     Attributes:
-        spark, lake: where the lake's state is read.
-        client, writer: where the collection is written, under a lease.
-        model_version, dimension: of the collection.
+        spark, lake: session and lake from which rows are read.
+        client, writer: Milvus client, and the writer of the collection, which checks the lease.
+        model_version, dimension: model version and vector dimension of the collection.
     """
 
     spark: SparkSession
@@ -95,15 +95,15 @@ class Reconciler:
     dimension: int
 
     def reconcile_after_crash(self, ledger: DataFrame, ours: DataFrame, head: LedgerHead) -> int:
-        """Bring back what runs that never wrote the ledger have touched, except what this run writes anyway.
+        """Undo the changes of runs that did not write the ledger, except for rows that this run writes anyway.
 
         Args:
-            ledger: what the collection should hold (`jobs.state.ledger.read_ledger`).
-            ours: product_id that this run upserts or deletes.
-            head: of the ledger that those runs and this one started from.
+            ledger: rows that the collection should hold (`jobs.state.ledger.read_ledger`).
+            ours: product_id of rows that this run upserts or deletes.
+            head: numbers of the ledger that those runs and this one started from.
 
         Returns:
-            How many rows were written or deleted.
+            The number of rows written or deleted.
         """
         name = self.writer.collection
         newer = f"epoch > {head.epoch}"
@@ -114,7 +114,7 @@ class Reconciler:
             return self._bring_back(wanted=ledger.join(touched, ID_FIELD, "left_semi"), surplus=surplus).rows
 
     def reconcile(self, target: DataFrame, *, deep: bool = False, dry_run: bool = False) -> ReconcileResult:
-        """Make the collection hold exactly the target, comparing every row.
+        """Compare every row with the target and correct the differences; return what differed.
 
         Args:
             target: product_id, content_hash, group_id, snapshot_date, epoch.
@@ -133,7 +133,7 @@ class Reconciler:
             return replace(result, sample=sample)
 
     def _read_collection(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
-        """Yield what the collection holds, page by page (`SCANNED_ROW`)."""
+        """Yield the rows of the collection, page by page (`SCANNED_ROW`)."""
         if not deep:
             yield from scan_rows(self.client, self.writer.collection, ["content_hash", "epoch"])
             return
@@ -158,7 +158,7 @@ class Reconciler:
         return both.withColumn("kind", kind.when(~same, ROW_CHANGED)).where("kind is not null").select(ID_FIELD, "kind")
 
     def _read_planned_deletes(self, ledger_version: int) -> DataFrame:
-        """Return product_id of every delete that was ever planned from this state of the ledger."""
+        """Return product_id of every delete that was planned from this version of the ledger."""
         name = self.writer.collection
         plans = [plan for plan in read_plans(self.lake) if plan.collection == name]
         runs = {plan.run_id for plan in plans if plan.ledger_version == ledger_version}
@@ -169,7 +169,7 @@ class Reconciler:
         return ids
 
     def _bring_back(self, wanted: DataFrame, surplus: DataFrame) -> WriteResult:
-        """Write and delete; return the rows touched, with a sample of those written."""
+        """Write missing rows and delete surplus ones; return their number, with a sample of those written."""
         rows = self._rows(wanted)
         found = check_serving_rows(rows, self.dimension)
         lacking = (
@@ -188,7 +188,7 @@ class Reconciler:
         return WriteResult(written.rows + deleted, written.sample)
 
     def _rows(self, wanted: DataFrame) -> DataFrame:
-        """Return whole rows for what the ledger says, from whichever night's products still tell of them."""
+        """Return complete rows for rows of the ledger, built from the products of any date that still has them."""
         key = wanted.select(*CONTENT_KEY)
         columns = ["title", "category", "attributes"]
         products = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
@@ -204,8 +204,7 @@ class Reconciler:
 
 @contextmanager
 def spill_rows(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, Any]]]) -> Iterator[DataFrame]:
-    """Yield rows that the driver receives page by page as a DataFrame, kept in a file of the lake for the "
-    "length of a block."""
+    """Yield rows that the driver receives page by page as a DataFrame, over a temporary file in the lake."""
     filesystem, root = lake.storage.open()
     name = f"{SCRATCH_FOLDER}/{uuid.uuid4()}.parquet"
     filesystem.create_dir(f"{root}/{SCRATCH_FOLDER}", recursive=True)

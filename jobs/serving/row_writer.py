@@ -1,7 +1,7 @@
-"""Sends rows to Milvus and deletes rows from it: in requests of bounded size, the lease checked before each.
+"""Upserts and deletes rows in Milvus, in requests of bounded size, and checks the lease before each request.
 
-A server is written by Spark's tasks in parallel, each with its own connection. Milvus Lite belongs to the driver's
-process and is written by it alone, from batches that Spark hands over one after the other.
+Spark tasks write to a Milvus server in parallel, each with its own connection. Milvus Lite runs in the driver's
+process, so only the driver writes to it, from batches that Spark sends one after the other.
 """
 
 import logging
@@ -57,11 +57,11 @@ where one that fails would have the others killed."""
 
 @dataclass
 class WriteResult:
-    """What was sent.
+    """Number and sample of the rows that were sent.
 
     Attributes:
-        rows: how many.
-        sample: a few of them (id, content_hash, vector), to be read back.
+        rows: number of rows.
+        sample: a few of the rows (id, content_hash, vector), to be read back.
     """
 
     rows: int = 0
@@ -70,12 +70,12 @@ class WriteResult:
 
 @dataclass(frozen=True)
 class RowWriter:
-    """How to write one collection; picklable, so that Spark tasks carry it.
+    """Writes one collection; picklable, so that Spark can send it to workers.
 
     Attributes:
-        settings: where Milvus is, and the size of a request.
+        settings: Milvus connection and size of a request.
         guard: checks the lease.
-        collection: its name.
+        collection: name of the collection.
     """
 
     settings: Settings
@@ -88,7 +88,7 @@ class RowWriter:
         return select_scalar_fields(parse_schema_version(self.collection))
 
     def write(self, client: "MilvusClient", rows: DataFrame) -> WriteResult:
-        """Upsert all rows (`jobs.serving.rows`) and return when every one is acknowledged.
+        """Upsert all rows (`jobs.serving.rows`) and return their number after the last acknowledgement.
 
         Raises:
             LeaseLostError: another writer took over; it reconciles what was sent.
@@ -124,7 +124,7 @@ class RowWriter:
         return written
 
     def delete(self, client: "MilvusClient", ids: DataFrame) -> int:
-        """Delete the rows of all ``product_id`` and return how many ids there were."""
+        """Delete the rows of all ``product_id`` and return the number of ids."""
         deleted, request = 0, list[str]()
         for row in ids.select(ID_FIELD).toLocalIterator():
             request.append(row[ID_FIELD])
@@ -141,7 +141,7 @@ class RowWriter:
 
 
 def split_requests(rows: Iterable[Entity], max_bytes: int) -> Iterator[list[Entity]]:
-    """Yield the rows in lists whose size stays below a number of bytes; a larger row goes alone."""
+    """Yield lists of rows of at most `max_bytes` together; a larger row is a list of its own."""
     request, size = list[Entity](), 0
     for row in rows:
         grown = size + estimate_entity_bytes(row)
@@ -155,7 +155,7 @@ def split_requests(rows: Iterable[Entity], max_bytes: int) -> Iterator[list[Enti
 
 
 def iter_local_batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
-    """Bring a DataFrame's batches to the driver one after the other, as Arrow throughout."""
+    """Yield a DataFrame's Arrow batches on the driver, one after the other."""
     for row in rows.mapInArrow(_pack_entities, "batch binary").toLocalIterator():
         with pa.ipc.open_stream(row.batch) as stream:
             yield from stream

@@ -1,7 +1,7 @@
 """Builds the rows of a collection from products and vectors, and checks that they may be served.
 
-A row of a collection is a product of the lake with its vector; rows are built as DataFrames and turned into Milvus's
-entities by the task that sends them (`iter_entities`).
+A row of a collection is a product of the lake with its vector. Rows are built as DataFrames, and the task that sends
+them converts them to Milvus entities (`iter_entities`).
 """
 
 import hashlib
@@ -41,13 +41,13 @@ Entity = dict[str, Any]
 
 
 def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
-    """Return one whole row for every product that the plan brings into the collection.
+    """Return one complete row for every product that the plan upserts.
 
-    Products that encode refused or kept have no row: they stay in Milvus as they are.
+    Products that encode refused or kept have no row: they stay unchanged in Milvus.
 
     Args:
-        context, plan: what to serve.
-        epoch: of the lease that the rows are written under.
+        context, plan: run context and the plan to serve.
+        epoch: epoch of the lease that the rows are written under.
 
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger. A collection of
@@ -68,13 +68,13 @@ def read_changes(context: RunContext, plan: Plan) -> DataFrame:
 
 
 def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_version: str) -> DataFrame:
-    """Join what is wanted with what it says and looks like.
+    """Return the wanted rows joined with their product fields and vectors.
 
     Args:
-        wanted: product_id, content_hash, snapshot_date, epoch; group_id where the ledger says it.
-        products: rows of the table `products`, one a (product_id, content_hash).
-        vectors: product_id, content_hash, vector, partial, one row a (product_id, content_hash).
-        model_version: whose vectors they are.
+        wanted: product_id, content_hash, snapshot_date, epoch; group_id if it comes from the ledger.
+        products: rows of the table `products`, one per (product_id, content_hash).
+        vectors: product_id, content_hash, vector, partial, one row per (product_id, content_hash).
+        model_version: model version of the vectors.
     """
     told = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
     rows = wanted.join(products.select(*CONTENT_KEY, *told), CONTENT_KEY).join(
@@ -92,26 +92,26 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
 
 
 def brand_column() -> Column:
-    """The attribute of that name, however it is capitalised."""
+    """Return the attribute "brand", compared without case."""
     pairs = F.map_entries("attributes")
     return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]
 
 
 def check_serving_rows(rows: DataFrame, dimension: int) -> int:
-    """Check every row before the first is sent.
+    """Check every row before the first is sent; return the number of rows.
 
     Args:
-        rows: as `join_rows` returns them.
-        dimension: of the collection's vectors.
+        rows: rows from `join_rows`.
+        dimension: dimension of the collection's vectors.
 
     Returns:
-        How many rows there are.
+        The number of rows.
 
     Raises:
-        NightStoppedError: a vector holds NaN, is of another length than 1 or another dimension, or a product has two
-            rows. Milvus Lite would take all of it.
+        NightStoppedError: a vector has NaN, a length other than 1 or another dimension, or a product has two rows.
+            Milvus Lite would accept all of these.
     """
-    # NaN compares as larger than any number in Spark: it fails the test of the length.
+    # In Spark NaN is larger than any number, so it fails the test of the length.
     squares = F.aggregate(VECTOR_FIELD, F.lit(0.0), lambda total, x: total + x.cast("double") * x.cast("double"))
     is_bad = (F.size(VECTOR_FIELD) != dimension) | (F.abs(F.sqrt(squares) - 1.0) > UNIT_NORM_TOLERANCE)
     found = rows.agg(
@@ -135,24 +135,24 @@ def check_serving_rows(rows: DataFrame, dimension: int) -> int:
 
 
 def select_to_serve(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the products of the plan that must have a row: all upserts that encode neither refused nor kept."""
+    """Return the products that the plan must serve: all upserts that encode neither refused nor kept."""
     quarantine = context.lake.read(context.spark, "quarantine", {"date": context.date, "purpose": plan.purpose})
     refused = quarantine.where(F.col("image_index").isNull() & (F.col("stage") != "validate")).select("source_row")
     return read_changes(context, plan).where(F.col("op").isin(*SERVED_OPS)).join(refused, "source_row", "left_anti")
 
 
 def has_changes(context: RunContext, plan: Plan) -> bool:
-    """Return whether the plan changes Milvus at all; it does not where encode refused all that is new."""
+    """Return whether the plan changes Milvus; it does not if encode refused all new products."""
     if plan.counts.deleted:
         return True
     return plan.counts.to_upsert > 0 and not select_to_serve(context, plan).isEmpty()
 
 
 def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> Iterator[Entity]:
-    """Yield the rows as Milvus takes them; texts that are too long for their field are cut.
+    """Yield the rows as Milvus entities; texts that are too long for their field are truncated.
 
     Args:
-        batch: rows as `join_rows` returns them.
+        batch: rows from `join_rows`.
         fields: fields of the collection (`schemas.collection.select_scalar_fields`).
     """
     vectors = stack_vectors(batch[VECTOR_FIELD])
@@ -168,7 +168,7 @@ def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> It
 
 
 def compute_entity_digest(entity: Mapping[str, Any]) -> str:
-    """Return a digest of all that an entity holds, 64 hex digits; the same whether it is sent or was read back."""
+    """Return a digest of an entity, 64 hex digits, which is the same before sending and after reading back."""
     digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
     for name in (name for name in SCALAR_FIELDS if name in entity):
         digest.update(f"{name}={entity[name]}\0".encode())
@@ -176,7 +176,7 @@ def compute_entity_digest(entity: Mapping[str, Any]) -> str:
 
 
 def compute_row_digests(rows: DataFrame, fields: tuple[str, ...]) -> DataFrame:
-    """Return product_id and digest of rows as `join_rows` returns them, over the fields of a collection."""
+    """Return product_id and digest of rows from `join_rows`, over the fields of a collection."""
     return rows.mapInArrow(partial(_digest_task, fields=fields), f"{ID_FIELD} string, digest string")
 
 
@@ -199,6 +199,6 @@ def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 
 
 def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:
-    """Return about how many bytes an entity takes in a request."""
+    """Return the approximate size of an entity in a request, in bytes."""
     texts = (entity[name] for name in MAX_TEXT_BYTES if name in entity)
     return int(entity[VECTOR_FIELD].nbytes) + sum(len(text.encode()) + 8 for text in texts) + 16

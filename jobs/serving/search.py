@@ -1,7 +1,7 @@
-"""search: the nearest products to a text, a photo or both, through the alias that readers use.
+"""search: finds the products nearest to a text, a photo or both, through the alias that readers use.
 
-The query is encoded by the very model whose vectors the collection holds (`MoonEncoder.for_collection`); an encoder of
-another version is refused.
+The query is encoded with the model of the collection's vectors (`MoonEncoder.for_collection`); an encoder of another
+version is refused.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD)
 
 
 class QueryEncoder(Protocol):
-    """What `moon_model.encoder.MoonEncoder` does for queries."""
+    """Interface of `moon_model.encoder.MoonEncoder` for queries."""
 
     model_version: str
 
@@ -50,15 +50,15 @@ class QueryEncoder(Protocol):
 
 
 class NothingPublishedError(MoonError):
-    """The alias names no collection, or one that is not ours."""
+    """The alias names no collection, or one that does not belong to this project."""
 
 
 class CollectionEncoderError(MoonError):
-    """The encoder is another model than the one whose vectors the collection holds."""
+    """The encoder's model version differs from that of the collection."""
 
 
 class QueryError(MoonError):
-    """The query itself cannot be used."""
+    """The query is not valid."""
 
 
 def search_products(
@@ -73,19 +73,21 @@ def search_products(
     """Return the products nearest to a text, a photo, or a photo together with a text.
 
     Args:
-        settings: Milvus, alias, and the checkpoint and detector if they lie elsewhere than the collection says.
-        text: what is looked for, in words.
+        settings: Milvus, alias, and checkpoint and detector if they are not where the collection's properties say.
+        text: query text.
         image: path of a photo.
-        k: how many products.
+        k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
-        encoder: loaded already; None loads the one that the collection names.
+        encoder: an encoder that is loaded already; None loads the one that the collection names.
 
     Returns:
         Dicts of product_id, score (cosine, 1 is identical) and `HIT_FIELDS`, best first.
 
     Raises:
-        NothingPublishedError, WrongEncoderError, QueryError: see there.
-        NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus cannot be had.
+        NothingPublishedError: the alias names no collection of this project.
+        CollectionEncoderError: the encoder's model version differs from that of the collection.
+        QueryError: the query is not valid.
+        NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     _check_query(text, image, k)
     with connect_reader(settings) as client:
@@ -104,7 +106,7 @@ def read_served_collection(client: "MilvusClient", alias: str) -> contract.Serve
     """Return the collection and model behind an alias.
 
     Raises:
-        NothingPublishedError: there is none.
+        NothingPublishedError: the alias names no collection of this project.
     """
     try:
         return contract.read_served_model(client, alias)
@@ -132,7 +134,7 @@ def search_nearest(
     """Return the rows of a collection nearest to one vector, best first.
 
     Raises:
-        QueryError: Milvus does not understand the filter.
+        QueryError: Milvus cannot parse the filter.
     """
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
@@ -162,7 +164,7 @@ def search_nearest(
 
 
 def _read_hit(hit: Any, shown: Sequence[str]) -> dict[str, Any]:
-    """A server names the key ``id``, Milvus Lite names it as its field."""
+    """Return the fields of a hit; a server names the key ``id``, Milvus Lite names it like its field."""
     entity = hit["entity"]
     found = {ID_FIELD: hit.get("id", hit.get(ID_FIELD)), "score": round(float(hit["distance"]), 6)}
     return found | {name: entity[name] for name in shown}

@@ -1,4 +1,4 @@
-"""status: what is served, by which model, and how fresh it is."""
+"""status: reports the served collection, its model, and the age of its data."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -33,14 +33,14 @@ AGE_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class AgeError(MoonError):
-    """An age that cannot be read."""
+    """The text is not a valid age."""
 
 
 def parse_age(text: str) -> timedelta:
-    """Read an age such as ``26h``, ``90m`` or ``2d``.
+    """Return the duration of an age such as ``26h``, ``90m`` or ``2d``.
 
     Raises:
-        AgeError: it is none.
+        AgeError: the text is not a valid age.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
     if not found:
@@ -49,11 +49,11 @@ def parse_age(text: str) -> timedelta:
 
 
 def read_status(settings: Settings, now: datetime | None = None) -> dict[str, Any]:
-    """Return what is served and how fresh it is.
+    """Return the served collection, its model, and the age of its data.
 
     Args:
         settings: lake, Milvus and alias.
-        now: the moment to measure the age from; default: this one.
+        now: time from which the age is measured; default: the current time.
 
     Returns:
         alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
@@ -61,7 +61,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
         (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
         not: run_id, date, stage, outcome, finished_at, error), kept_share (of the products delivered, what the last run
-        kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and where lake and Milvus lie.
+        kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and the locations of lake and Milvus.
     """
     lake = open_lake(settings)
     try:
@@ -94,12 +94,12 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
 
 
 def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) -> str | None:
-    """Return why the served state is not fresh; None where it is.
+    """Return the reason why the served state is stale; None if it is fresh.
 
     Args:
-        status: what `read_status` returns.
-        max_age: time since a run brought, or confirmed, the latest date.
-        max_kept: share of products that the last run may have kept back because their photos could not be reached.
+        status: result of `read_status`.
+        max_age: maximum time since a run served or confirmed the latest date.
+        max_kept: maximum share of products that the last run kept back because their photos could not be reached.
     """
     seconds = status["age_seconds"]
     if seconds is None:
@@ -154,13 +154,13 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
 
 
 def _describe_nothing(alias: str) -> dict[str, Any]:
-    """Return what `_read_served` does where the alias names no collection."""
+    """Return the result of `_read_served` if the alias names no collection."""
     names = ("collection", "model", "dimension", "checkpoint", "index")
     return {"alias": alias, **dict.fromkeys(names), "rows": 0, "aliases": []}
 
 
 def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:
-    """Return whether a record is of a run that brought, or confirmed, the latest served date."""
+    """Return whether a record is of a run that served or confirmed the latest date."""
     collection = dict(row["details"]).get("collection") or ""
     of_collection = strip_schema_suffix(collection) == strip_schema_suffix(served["collection"] or "")
     return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest

@@ -7,11 +7,11 @@ if TYPE_CHECKING:
 
 
 def list_files(spark: "SparkSession", path: str) -> dict[str, tuple[str, int]]:
-    """Return every file that a path or glob names, with all below its folders.
+    """Return every file that a path or glob matches, including all files below matching folders.
 
     Args:
         spark: session, whose Hadoop configuration knows the stores.
-        path: as Spark's readers take it (`jobs.catalog.source`).
+        path: path in the form of Spark's readers (`jobs.catalog.source`).
 
     Returns:
         (full path or URI, size in bytes) by the path relative to the folder; of what a glob finds, to its parent.
@@ -22,7 +22,7 @@ def list_files(spark: "SparkSession", path: str) -> dict[str, tuple[str, int]]:
     system = root.getFileSystem(spark._jsc.hadoopConfiguration())
     found: dict[str, tuple[str, int]] = {}
     for status in system.globStatus(root) or ():
-        # Of a folder that is named itself, paths are relative to it; of one that a glob found, to the glob's folder.
+        # Paths are relative to a folder that is named itself, or to the glob's folder for one that a glob matched.
         start = status.getPath() if status.isDirectory() and root.getName() == status.getPath().getName() else None
         base = (start or status.getPath().getParent()).toUri().getPath().rstrip("/") + "/"
         entries = system.listFiles(status.getPath(), True)

@@ -1,9 +1,8 @@
-"""The GPUs of a Spark cluster: how many tasks of a GPU stage run at once, and how such a stage asks for one each.
+"""Returns the number of parallel tasks of a GPU stage in a Spark cluster, and the resource profile of such a stage.
 
-A cluster says with ``spark.executor.resource.gpu.amount`` that its executors have GPUs. Tasks of ordinary stages then
-run on every core as ever; detect and encode ask for a whole GPU a task by a resource profile of their own, so that one
-task owns each GPU and reads ahead in threads. Which device that is, the task finds out itself
-(`jobs.stages.worker_models.task_device`).
+The setting ``spark.executor.resource.gpu.amount`` means that executors have GPUs. Tasks of ordinary stages still run on
+every core. Detect and encode request one whole GPU per task by their own resource profile, so that one task owns each
+GPU and prefetches in threads. The task itself determines its device (`jobs.stages.worker_models.task_device`).
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ EXECUTOR_GPUS_KEY = "spark.executor.resource.gpu.amount"
 
 
 def count_executor_gpus(spark: "SparkSession") -> int:
-    """Return how many GPUs an executor has; 0 in local mode, where a stage that asks for one hangs for ever."""
+    """Return the number of GPUs per executor; 0 in local mode, where a stage that requests a GPU would never start."""
     context = spark.sparkContext
     if str(context.master).startswith("local"):
         return 0
@@ -25,9 +24,9 @@ def count_executor_gpus(spark: "SparkSession") -> int:
 
 
 def build_gpu_profile(spark: "SparkSession") -> "ResourceProfile | None":
-    """Return the resources of a GPU stage, one GPU a task; None where Spark hands out no GPUs.
+    """Return the resource profile of a GPU stage, one GPU per task; None if Spark does not manage GPUs.
 
-    It names nothing of executors, so the executors that are there serve it, with and without dynamic allocation.
+    It has no executor resources, so existing executors can run it, with and without dynamic allocation.
     """
     from pyspark.resource import ResourceProfileBuilder, TaskResourceRequests  # noqa: PLC0415
 
@@ -37,7 +36,7 @@ def build_gpu_profile(spark: "SparkSession") -> "ResourceProfile | None":
 
 
 def count_task_slots(spark: "SparkSession") -> int:
-    """Return how many tasks of a GPU stage run at once: one a GPU of the cluster, one a core where there are none."""
+    """Return the number of parallel tasks of a GPU stage: one per GPU of the cluster, or one per core without GPUs."""
     gpus = count_executor_gpus(spark)
     if not gpus:
         return spark.sparkContext.defaultParallelism

@@ -1,7 +1,6 @@
-"""Progress of the stages on stderr: a live bar in a terminal, a line now and then in a log.
+"""Shows the progress of the stages on stderr: a live bar in a terminal, occasional lines in a log.
 
-Spark tells how many tasks of the running jobs are done; that is the unit shown. Standard output stays free for
-``--json``.
+The unit is the number of completed tasks of the running Spark jobs. Standard output is reserved for ``--json``.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Row counts of several DataFrames in one Spark job: numbers for the record, never the rows themselves."""
+"""Counts the rows of several DataFrames in one Spark job."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 def count_frames(frames: Mapping[str, DataFrame]) -> dict[str, int]:
     """Return the number of rows of each DataFrame, by its name.
 
-    One job instead of one each: on a small night the jobs' own overhead is most of what counting costs.
+    One job is used instead of one per DataFrame, because for a small catalogue the overhead per job dominates.
     """
     named = [frame.select(F.lit(name).alias("name")) for name, frame in frames.items()]
     union = reduce(lambda left, right: left.unionByName(right), named)

@@ -1,6 +1,6 @@
-"""The Spark session of a job: one place for its configuration.
+"""Creates the Spark session of a job; the only place for its configuration.
 
-Started by spark-submit (a DAG task), the submit's own master and resources are used; started by ``moon nightly``, the
+Under spark-submit (a DAG task) the master and resources of the submit command are used. Under ``moon nightly`` the
 session is local. Python workers run one torch thread each and keep freed activation buffers up to a size
 (docs/decisions/0020-worker-memory.md: returning all of them to the kernel costs a third of the rate).
 """
@@ -37,7 +37,7 @@ the heap that no later block fits into; those of 8 MiB and more go back to the k
 
 
 def _use_java() -> None:
-    """Point Spark at the Java that ``make setup`` found or brought: it is checked, what JAVA_HOME names is not."""
+    """Set Spark's Java to the one that ``make setup`` found or installed, which was checked, unlike JAVA_HOME."""
     own = REPOSITORY / ".java"
     if (own / "bin" / "java").exists():
         os.environ["JAVA_HOME"] = str(own)
@@ -95,13 +95,13 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
         configuration[f"spark.executorEnv.{CHECKPOINTS_VARIABLE}"] = checkpoints
     is_local = Storage(settings.lake).is_local
     if not is_local:
-        # Spark cannot know the size of what tasks read themselves (`jobs.lake.reading`) and would think it small enough
-        # to send to everyone; it decides once it has seen the rows.
+        # Spark does not know the size of data that tasks read themselves (`jobs.lake.reading`) and would broadcast it
+        # as small; adaptive execution decides after the rows are read.
         configuration |= {
             "spark.sql.autoBroadcastJoinThreshold": "-1",
             "spark.sql.adaptive.autoBroadcastJoinThreshold": "10MB",
         }
-    if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit: this process decides
+    if "SPARK_ENV_LOADED" not in os.environ:  # not under spark-submit: this process configures the master
         configuration |= {
             "spark.master": settings.spark_master,
             "spark.driver.memory": settings.spark_memory,
@@ -109,7 +109,7 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "8",
-            # A local night is dozens of small Spark jobs: they end before the JVM's second compiler pays off.
+            # A local run has dozens of small Spark jobs, which end before the JVM's second compiler pays off.
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         }
         if is_local:

@@ -1,4 +1,4 @@
-"""Which exception ended a Spark task: the only place that reads how Spark reports an error of a Python worker."""
+"""Finds the exception that ended a Spark task; the only place that parses Spark's report of a Python worker error."""
 
 from pyspark.errors import PythonException
 

@@ -1,7 +1,7 @@
-"""Breakers: a run that would delete or refuse an unlikely share of the catalogue stops before anything is served.
+"""Breakers: stop a run that would delete or refuse an unlikely share of the catalogue, before anything is served.
 
-A partly delivered snapshot looks like mass deletion, a broken export like mass refusal. A breaker does not apply to the
-first run of a collection. The only way past it is a named override with a reason, which the plan records
+An incomplete snapshot looks like mass deletion, and a broken export like mass refusal. A breaker does not apply to the
+first run of a collection. It is lifted only by a named override with a reason, which the plan records
 (docs/decisions/0011-gate-breakers-canary.md). The arithmetic is in `validation.breakers`.
 """
 
@@ -22,11 +22,11 @@ def check_breakers(
 
     Args:
         context: Limits (settings) and overrides.
-        deleted: Products of the ledger that the delivery lacks, deletes that are held included.
-        served: Products in the ledger; 0 makes it a first run, which passes with a warning.
-        refused: Rows that validation refused.
-        delivered: Rows of the snapshot that were judged; rows that are one product count once.
-        accepted_share: Share of refused rows in the run that was served last: as much again, and a little more, passes.
+        deleted: Number of products in the ledger that the delivery lacks, including held deletes.
+        served: Number of products in the ledger; 0 means a first run, which passes with a warning.
+        refused: Number of rows that validation refused.
+        delivered: Number of rows of the snapshot that were judged; rows of one product count once.
+        accepted_share: Share of refused rows in the run that was served last; this share and a little more passes.
 
     Returns:
         The override in force, for the plan's record; empty without one.
@@ -55,11 +55,11 @@ def check_photos(context: RunContext, *, unreached: int, images: int) -> None:
 
     Args:
         context: Limit (settings).
-        unreached: Photos that are missing or unreachable.
-        images: Photos of the whole catalogue that reach the model.
+        unreached: Number of photos that are missing or unreachable.
+        images: Number of photos of the whole catalogue that reach the model.
 
     Raises:
-        PhotosUnreachableError: The breaker tripped; a retry is right.
+        PhotosUnreachableError: The breaker tripped; the run can be retried.
     """
     settings = context.settings
     breaker = Breaker(unreached, images, settings.max_unreachable, settings.breaker_floor)
@@ -75,14 +75,14 @@ def check_photos(context: RunContext, *, unreached: int, images: int) -> None:
 def check_refused_photos(
     context: RunContext, *, reasons: Mapping[str, int], example: str, images: int, last_share: float | None
 ) -> None:
-    """Stop a run in which hosts gave too many photos that cannot be used; before the first served run only warn.
+    """Stop a run in which hosts returned too many unusable photos; before the first served run only warn.
 
     Args:
         context: Limit (settings) and override.
-        reasons: Photos that are refused and of which no version is known, by reason code.
-        example: What is wrong with one of them.
-        images: Photos by URL that the date's products name.
-        last_share: Share of such photos on the date that was served last: as much again, and a little more, passes.
+        reasons: Number of refused photos without a known version, by reason code.
+        example: Description of the problem of one of them.
+        images: Number of photos by URL that the date's products name.
+        last_share: Share of such photos on the date that was served last; this share and a little more passes.
             None: nothing was served yet.
 
     Raises:
@@ -95,7 +95,7 @@ def check_refused_photos(
 
 
 def check_refused_products(context: RunContext, *, refused: int, delivered: int, served: int) -> None:
-    """Stop a run of which too many products have no usable photo; on a collection's first run only warn.
+    """Stop a run in which too many products have no usable photo; on a collection's first run only warn.
 
     Raises:
         NightStoppedError: The breaker tripped.
@@ -121,7 +121,7 @@ def _name_quarantine(context: RunContext) -> str:
 
 
 def _check_refusals(breaker: Breaker, action: str, reasons: str, *, is_first: bool) -> None:
-    """Stop the run when the breaker has tripped; on a collection's first run, which serves nothing yet, only warn."""
+    """Stop the run if the breaker has tripped; on a collection's first run, which serves nothing yet, only warn."""
     if not is_first:
         _check(breaker, action, "--allow-refusals", reasons)
     elif breaker.is_tripped:
@@ -145,7 +145,7 @@ def check_neighbour_churn(context: RunContext, churn: float) -> str:
 
     Args:
         context: Limit (settings) and override.
-        churn: Share of their neighbours that products lost which the run did not change (`jobs.serving.canary`).
+        churn: Share of neighbours lost by products that the run did not change (`jobs.serving.canary`).
 
     Returns:
         The override in force, for the run's record; empty without one.

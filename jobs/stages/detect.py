@@ -1,7 +1,7 @@
-"""Stage detect: finds the core region of every image that the plan's encoding needs and that has none yet.
+"""Stage detect: finds the core regions of images that the plan encodes and that have no region yet.
 
-A region belongs to an image (URI and version) and a detector, not to a night: a product whose title changed costs no
-detection.
+A region belongs to an image (URI and version) and a detector, not to a date. A product whose title changed therefore
+needs no detection.
 """
 
 from functools import partial
@@ -28,10 +28,10 @@ IMAGES_PER_TASK = 512
 
 
 def detect(context: RunContext, plan: Plan) -> StageResult:
-    """Find and commit the missing regions of the plan's images.
+    """Find and commit the missing regions of the plan's images; return their counts.
 
-    Commits refused images (`quarantine`) first and `regions` last: they are the mark. What an earlier run of the date
-    refused of products that this plan leaves alone stays there.
+    Commits refused images (`quarantine`) first and `regions` last, because that commit marks the stage as done. Images
+    that an earlier run of the date refused stay in `quarantine` if this plan does not encode their products.
 
     Raises:
         NightStoppedError: there is no plan for the date, or the model's files changed since.
@@ -58,10 +58,10 @@ def detect(context: RunContext, plan: Plan) -> StageResult:
 
 
 def check_unreached(context: RunContext, plan: Plan, refused: list[AddedFile]) -> None:
-    """Let the breaker judge the photos that a stage could not reach, of all that the catalogue shows the model.
+    """Apply the breaker to the photos that a stage could not reach, as a share of all photos for the model.
 
     Raises:
-        PhotosUnreachableError: they are too many.
+        PhotosUnreachableError: the share is too large.
     """
     if sum(file.rows for file in refused) <= context.settings.breaker_floor:
         return
@@ -72,7 +72,7 @@ def check_unreached(context: RunContext, plan: Plan, refused: list[AddedFile]) -
 
 
 def select_products_to_encode(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the products whose vectors the plan asks for, with the columns of `products`."""
+    """Return the products that the plan encodes, with the columns of `products`."""
     changes = context.lake.read(context.spark, "changes", plan.partition).where(F.col("op").isin(*ENCODED_OPS))
     products = context.lake.read(context.spark, "products", context.partition)
     return products.join(changes, CONTENT_KEY, "left_semi")
@@ -83,7 +83,7 @@ def select_images_to_encode(context: RunContext, plan: Plan, max_images: int) ->
 
     Returns:
         product_id, source_row, image_index (0-based, < max_images), uri, version, and key, stored and failure as
-        `jobs.images.versions.locate_images` has them; a row for each place where an image is shown.
+        `jobs.images.versions.locate_images` returns them; one row for each use of an image.
     """
     shown = F.posexplode(F.slice("images", 1, max_images)).alias("image_index", "image")
     images = select_products_to_encode(context, plan).select("product_id", "source_row", shown)
@@ -96,7 +96,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
     key = ["key", "version"]
     regions = context.lake.read(context.spark, "regions", partitions["regions"])
     known = regions.select(F.col("uri").alias("key"), "version")
-    # An image of unknown version (null) equals none: it may have other bytes today.
+    # An image of unknown version (null) matches no region: its bytes may have changed.
     missing = select_images_to_encode(context, plan, model.max_images).join(known, key, "left_anti")
     tasks = choose_task_count(plan.counts.images, IMAGES_PER_TASK, count_task_slots(context.spark))
     job = DetectJob(
@@ -106,16 +106,16 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         detector=model.detector,
         detector_version=plan.detector_version,
     )
-    # Sorted, so that all places that show one image meet in one task, next to each other.
+    # Sorted, so that all uses of one image are adjacent rows of one task.
     rows = repartition_by_key(missing, tasks, key, [*key, "source_row", "image_index"])
     return run_tasks(rows, partial(run_detect_task, job=job)).files
 
 
 def _rewrite_refused(context: RunContext, plan: Plan, partition: dict[str, str]) -> list[AddedFile]:
-    """Write once more what earlier plans of the date refused of products that this one has no reason to encode.
+    """Write again the refusals by earlier plans of the date for products that this plan does not encode.
 
-    A date that is run again after it was served plans only what is left to do; the images that its products lack are
-    as bad as before. Products keep their rows' reasons, with their place in the date's snapshot.
+    A date that is run again after it was served plans only the remaining work, and its bad images are still bad.
+    The refusals keep their reasons, with the product's current row number in the date's snapshot.
     """
     if not context.lake.count("quarantine", partition):
         return []

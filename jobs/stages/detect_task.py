@@ -1,6 +1,6 @@
-"""What one detect task does: read and decode photos, find their core regions, write both tables.
+"""The Spark task of stage detect: reads and decodes photos, finds their core regions, writes both tables.
 
-An image that cannot be read becomes a quarantine row for every product that shows it, and nothing else.
+An image that cannot be read only adds a quarantine row for every product that uses it.
 """
 
 import hashlib
@@ -24,14 +24,14 @@ from moon_model.images import MIN_PHOTO_SIDE, BadImageError, decode_image
 
 @dataclass(frozen=True)
 class DetectJob:
-    """What a detection task needs; picklable, so Spark ships it.
+    """Parameters of a detection task; picklable, so that Spark can send them to workers.
 
     Attributes:
         storage: the lake's root.
-        partitions: of the tables that the task writes.
+        partitions: partitions of the tables that the task writes.
         roots: canonical URIs of the folders that images may come from.
         detector: folder of the detector; None is the one in the repository.
-        detector_version: what the plan expects there.
+        detector_version: version that the plan expects in that folder.
     """
 
     storage: Storage
@@ -43,12 +43,12 @@ class DetectJob:
 
 @dataclass(frozen=True)
 class TaskImage:
-    """One image of the night and every place where the catalogue shows it.
+    """One image of the run and all its uses in the catalogue.
 
     Attributes:
-        key, version: what identifies it; the columns uri and version of `regions`.
-        uses: source_row, product_id, image_index and uri of each place.
-        stored: where the image store has it; None: it is read in place.
+        key, version: identity of the image; the columns uri and version of `regions`.
+        uses: source_row, product_id, image_index and uri of each use.
+        stored: location in the image store; None: it is read in place.
         failure: reason and detail of a photo by URL that could not be fetched.
     """
 
@@ -59,7 +59,7 @@ class TaskImage:
     failure: dict[str, str] | None = None
 
     def make_refused_rows(self, error: BadImageError) -> list[dict[str, object]]:
-        """Return its rows of `quarantine`."""
+        """Return the image's rows of `quarantine`, one per use."""
         reason = {"reason": error.reason, "detail": error.detail}
         rows: list[dict[str, object]] = []
         for source_row, product_id, image_index, uri in self.uses:
@@ -103,7 +103,7 @@ def run_detect_task(batches: RecordBatches, job: DetectJob) -> RecordBatches:
 
 
 def _group_images(batches: RecordBatches) -> Iterator[TaskImage]:
-    """Gather neighbouring rows of one image."""
+    """Yield one `TaskImage` per group of adjacent rows of the same image."""
     rows = (row for batch in batches for row in batch.to_pylist())
     for (key, version), group in groupby(rows, key=itemgetter("key", "version")):
         uses = list(group)
@@ -112,7 +112,7 @@ def _group_images(batches: RecordBatches) -> Iterator[TaskImage]:
 
 
 def _load(photo: TaskImage, reader: ImageReader, min_side: int) -> tuple[TaskImage, str, Image | BadImageError]:
-    """Read and decode; a bad image is a value here, because it must spoil only itself."""
+    """Read and decode an image; an error is returned, not raised, so that the other images continue."""
     try:
         if photo.failure is not None:
             raise BadImageError(photo.failure["reason"], photo.failure["detail"])

@@ -1,7 +1,7 @@
-"""Stage encode: the plan's new and changed products become vectors.
+"""Stage encode: computes the vectors of the plan's new and changed products.
 
-The driver joins text and image references; pixels are read by the workers (`jobs.stages.encode_task`) and vectors are
-written by them, so neither passes through Spark.
+The driver joins text and image references. Workers read the pixels and write the vectors (`jobs.stages.encode_task`),
+so neither passes through Spark.
 """
 
 from collections import Counter
@@ -37,13 +37,13 @@ PRODUCTS_PER_TASK = 128
 
 
 def encode(context: RunContext, plan: Plan) -> StageResult:
-    """Make and commit the vectors of the plan.
+    """Compute and commit the vectors of the plan; return their counts.
 
-    Commits refusals (`quarantine`) first and `vectors` last: they are the mark.
+    Commits refusals (`quarantine`) first and `vectors` last, because that commit marks the stage as done.
 
     Raises:
         NightStoppedError: there is no plan for the date, the model's files changed since, or too many products have no
-            photo that can be used.
+            usable photo.
         PhotosUnreachableError: too many photos are missing or cannot be reached.
     """
     details = {"run_id": plan.run_id, "model": plan.model_version}
@@ -68,14 +68,14 @@ def encode(context: RunContext, plan: Plan) -> StageResult:
 
 
 def _describe_unread(counts: Counter[str]) -> dict[str, str]:
-    """Return how many products the tasks encoded, and of how many the model reads some part not to its end."""
+    """Return the number of encoded products, and the numbers of those with a part that the model truncates."""
     if not counts[ENCODED]:
         return {}
     return {UNREAD_OF: str(counts[ENCODED]), **{f"{UNREAD}{part}": str(counts[part]) for part in UNREAD_PARTS}}
 
 
 def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int, int]:
-    """Return how many products are kept and how many are refused by new rows of `quarantine`."""
+    """Return the numbers of products that are kept and that are refused by new rows of `quarantine`."""
     if not refused:
         return 0, 0
     rows = context.lake.read_written(context.spark, "quarantine", refused).where(F.col("image_index").isNull())
@@ -85,7 +85,7 @@ def _count_unencoded(context: RunContext, refused: list[AddedFile]) -> tuple[int
 
 
 def _check_lost(context: RunContext, plan: Plan, lost: int) -> None:
-    """Let the breaker judge the products that no photo can be used of; a rollout has its own breaker."""
+    """Apply the breaker to products without a usable photo; a rollout has its own breaker."""
     if lost > context.settings.breaker_floor and not plan.is_out_of_band:
         served = read_ledger(context.spark, context.lake, plan.collection).count()
         others = plan.counts.merged + plan.counts.left_out  # rows that are no product of their own
@@ -94,12 +94,12 @@ def _check_lost(context: RunContext, plan: Plan, lost: int) -> None:
 
 
 def select_rows_to_encode(context: RunContext, plan: Plan, max_images: int) -> DataFrame:
-    """Return what the tasks need of each product.
+    """Return the input rows of the encode tasks, one per product.
 
     Returns:
-        The columns of `products` and ``regions``: image_index, image_sha256, box, score, source and stored (where
-        the image store has it, or null) of each image that the model will see. An image without a region failed in
-        detect; one with two was found by two nights at once.
+        The columns of `products` and ``regions``: image_index, image_sha256, box, score, source and stored (location
+        in the image store, or null) of each image that the model will see. An image without a region failed in
+        detect; an image with two regions was processed by two concurrent runs.
     """
     images = select_images_to_encode(context, plan, max_images)
     regions = context.lake.read(context.spark, "regions", {"detector_version": plan.detector_version})

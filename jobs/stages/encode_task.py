@@ -1,8 +1,8 @@
-"""What one encode task does: read photos, prepare the model's input, run the model, write vectors.
+"""The Spark task of stage encode: reads photos, prepares the model's input, runs the model, writes vectors.
 
-Products stream through in chunks of bounded size; inside a chunk products of similar length share a batch. A bad
-image costs its product that image only (the vector is marked partial); a product without any readable image is
-refused and keeps its last good vector.
+Products are processed in chunks of bounded size; inside a chunk products of similar length share a batch. A product
+with a bad image is encoded without that image, and its vector is marked partial. A product without any readable image
+is refused and keeps its last good vector.
 """
 
 import json
@@ -48,17 +48,17 @@ class BrokenVectorError(RuntimeError):
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """What an encoding task needs; picklable, so Spark ships it.
+    """Parameters of an encoding task; picklable, so that Spark can send them to workers.
 
     Attributes:
         storage: the lake's root.
-        partitions: of the tables that the task writes.
+        partitions: partitions of the tables that the task writes.
         roots: canonical URIs of the folders that images may come from.
         model: folder of the checkpoint.
-        model_version: what the plan expects there.
+        model_version: version that the plan expects in that folder.
         detector: folder of the detector; None is the one in the repository.
-        max_images: images of a product that reach the model.
-        batch_tokens: padded tokens of one forward pass; None: the encoder knows its device.
+        max_images: maximum number of images per product that reach the model.
+        batch_tokens: maximum number of padded tokens in one forward pass; None: the encoder's default for its device.
     """
 
     storage: Storage
@@ -73,11 +73,11 @@ class EncodeJob:
 
 @dataclass(frozen=True)
 class EncodeItem:
-    """A product on its way through a task.
+    """A product with its prepared model input.
 
     Attributes:
         row: its row of `jobs.stages.encode.select_rows_to_encode`.
-        prepared: the model's input; None when no image of it can be used.
+        prepared: the model's input; None when none of its images can be used.
         refused: rows of `quarantine`. Images that failed in detect are not recorded again.
         is_partial: whether an image is missing from the input.
     """
@@ -89,10 +89,10 @@ class EncodeItem:
 
 
 def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
-    """Encode one Spark partition (columns of `jobs.stages.encode.select_rows_to_encode`).
+    """Encode one Spark partition (columns of `select_rows_to_encode`); yield descriptions of the written files.
 
     Raises:
-        ModelChangedError: this worker has another model than the plan.
+        ModelChangedError: this worker's model differs from the plan's.
         BrokenVectorError: the model returned NaN or infinity.
     """
     device = task_device()
@@ -118,9 +118,9 @@ def prepare_item(row: EncodeRow, encoder: "MoonEncoder", reader: ImageReader, ma
 
     Args:
         row: a row of `jobs.stages.encode.select_rows_to_encode`.
-        encoder: prepares and later encodes.
+        encoder: encoder that prepares the input.
         reader: reads images.
-        max_images: images further back are not looked at.
+        max_images: maximum number of images; further images are ignored.
     """
     regions = _read_regions(row)
     stored = {entry["image_index"]: entry["stored"] for entry in row["regions"] or ()}
@@ -128,7 +128,7 @@ def prepare_item(row: EncodeRow, encoder: "MoonEncoder", reader: ImageReader, ma
     refused: list[EncodeRow] = []
     for index, image in enumerate(row["images"][:max_images]):
         if index not in regions:
-            continue  # detect could not use it and has said so
+            continue  # detect could not use it and has recorded that
         try:
             photos[index] = reader.read(image["uri"], stored[index])
         except BadImageError as error:
@@ -151,7 +151,7 @@ def prepare_item(row: EncodeRow, encoder: "MoonEncoder", reader: ImageReader, ma
 
 
 def _read_regions(row: EncodeRow) -> dict[int, "Region"]:
-    """Return the region of each image by its index; of two any one will do, but always the same."""
+    """Return the region of each image by its index; if there are two, always the same one."""
     from moon_model.detection.region import Region  # noqa: PLC0415
 
     found = sorted(row["regions"] or (), key=itemgetter("image_sha256"))
@@ -178,7 +178,7 @@ def _encode_items(encoder: "MoonEncoder", items: Sequence[EncodeItem], batch_tok
 
 
 def _list_unread_parts(item: EncodeItem, max_images: int) -> list[str]:
-    """Return those of `UNREAD_PARTS` of which the model reads only a part."""
+    """Return the entries of `UNREAD_PARTS` that the model truncates."""
     cut = list(item.prepared.cut_texts) if item.prepared else []
     return [*cut, "images"] if len(item.row["images"]) > max_images else cut
 
@@ -189,7 +189,7 @@ def _make_image_refusal(row: EncodeRow, index: int, reason: str, detail: str) ->
 
 
 def _make_product_refusal(row: EncodeRow) -> EncodeRow:
-    """Return the row of `quarantine` for a product with no image left; the images' own rows give the causes."""
+    """Return the row of `quarantine` for a product without a usable image; the images' own rows give the causes."""
     names = ("product_id", "title", "description", "category", "attributes", "images")
     delivered = {name: dict(row[name]) if name == "attributes" else row[name] for name in names}
     return {

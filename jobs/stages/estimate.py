@@ -1,4 +1,4 @@
-"""Estimates how long a run's fetching and encoding take, from what earlier runs measured."""
+"""Estimates the time that fetching and encoding take, from measurements of earlier runs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,11 +30,11 @@ _Run = tuple[dict[str, Any], dict[str, int], dict[str, str]]
 
 @dataclass(frozen=True)
 class WorkEstimate:
-    """A run's encoding work, and its time where earlier runs measured it.
+    """Encoding work of a run, and its expected time if earlier runs were measured.
 
     Attributes:
-        products, images: to encode.
-        seconds: of detect and encode together; None before the first measured night.
+        products, images: numbers to encode.
+        seconds: expected time of detect and encode together; None before the first measured run.
     """
 
     products: int
@@ -52,13 +52,13 @@ class WorkEstimate:
 
 @dataclass(frozen=True)
 class FetchEstimate:
-    """Photos by URL to ask for, with their expected size and time.
+    """Number of photos by URL to request, with their expected size and time.
 
     Attributes:
-        photos: to ask for.
-        bodies: of these, the ones whose bytes will come; hosts say of most others that they have not changed.
-        photo_bytes: expected size of one; None: nobody has measured it.
-        photos_a_second: of all hosts together; None: nobody has measured it.
+        photos: number of photos to request.
+        bodies: number of responses expected to have a body; hosts report most other photos as unchanged.
+        photo_bytes: expected size of one photo in bytes; None: not measured yet.
+        photos_a_second: rate over all hosts; None: not measured yet.
     """
 
     photos: int
@@ -68,12 +68,12 @@ class FetchEstimate:
 
     @property
     def size(self) -> float:
-        """Expected bytes that come from the hosts."""
+        """Expected number of bytes that hosts send."""
         return self.bodies * (self.photo_bytes or ASSUMED_PHOTO_BYTES)
 
     @property
     def seconds(self) -> float:
-        """Expected time of fetching."""
+        """Expected time of fetching, in seconds."""
         return self.photos / (self.photos_a_second or ASSUMED_PHOTOS_A_SECOND)
 
     def __str__(self) -> str:
@@ -90,10 +90,10 @@ def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> 
     """Return a run's encoding work with its expected time.
 
     Args:
-        lake: holds the records of earlier runs.
+        lake: lake with the records of earlier runs.
         model_version: the run's model; runs of other models are not counted.
-        products: new and changed products.
-        images: theirs, as far as they reach the model.
+        products: number of new and changed products.
+        images: number of their images that reach the model.
     """
     rates = measure_seconds_per_unit(lake, model_version)
     if rates.keys() != STAGE_UNITS.keys():
@@ -102,10 +102,9 @@ def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> 
 
 
 def measure_seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:
-    """Return measured seconds an image (detect) and a product (encode); a stage never measured is absent.
+    """Return measured seconds per image (detect) and per product (encode); a stage never measured is absent.
 
-    Detection is measured by whatever model it was for: a new model mostly comes with the detector that is there, and
-    finds its regions made.
+    Detection time is taken from runs of any model, because a new model mostly uses the same detector and its regions.
     """
     runs = _read_runs(lake)
     found = {
@@ -116,13 +115,13 @@ def measure_seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]
 
 
 def measure_photos_a_second(lake: Lake) -> float | None:
-    """Return the measured rate at which hosts answered for photos by URL; None where none has."""
+    """Return the measured number of photos by URL per second that hosts answered; None if not measured."""
     seconds_a_photo = _measure_rate(_read_runs(lake), "fetch", ANSWERED)
     return 1 / seconds_a_photo if seconds_a_photo else None
 
 
 def _read_runs(lake: Lake) -> list[_Run]:
-    """Return the successful executions of stages, the latest first."""
+    """Return the successful stage executions, the latest first."""
     rows = sorted(lake.read_arrow(RUNS.name).to_pylist(), key=lambda row: row["finished_at"], reverse=True)
     return [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
 
@@ -130,7 +129,7 @@ def _read_runs(lake: Lake) -> list[_Run]:
 def _measure_rate(
     runs: list[_Run], stage: str, unit: str, counts_for: Callable[[dict[str, str]], bool] = lambda _: True
 ) -> float | None:
-    """Return the seconds a unit of the latest runs of a stage that worked and whose details pass; None without one."""
+    """Return seconds per unit over the latest runs of a stage with work and matching details; None without one."""
     worked = [
         (counts[unit], row["seconds"])
         for row, counts, details in runs

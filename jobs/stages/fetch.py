@@ -1,8 +1,8 @@
-"""Stage fetch: settles the version of every photo by URL of the date, and brings new photos into the image store.
+"""Stage fetch: determines the version of every photo by URL of the date, and downloads new photos to the image store.
 
-Answers of hosts are committed as they come, so that a kill costs a minute. When all photos are asked for, the versions
-are frozen and the products of the date get them, with their content hashes: a date that is fetched asks the network
-nothing when it is run again. Source: docs/decisions/0043-photos-by-url.md.
+Answers of hosts are committed as they arrive, so a killed run loses about a minute of work. After the last answer the
+versions are frozen, and the products of the date get the versions and new content hashes. A date that is fetched sends
+no requests when it is run again. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 import logging
@@ -50,15 +50,15 @@ log = logging.getLogger(__name__)
 
 
 def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
-    """Fetch the date's photos by URL as far as they are due, freeze their versions and give them to its products.
+    """Fetch the date's photos by URL that are due, freeze their versions and write them to its products.
 
     Returns:
-        counts: wanted photos, what became of them, and for how many hosts had an answer in this execution; details:
-        failures by cause, and what was expected before the first photo was asked for.
+        counts: wanted photos, their outcomes, and the number of answers in this execution; details: failures by cause,
+        and the estimate made before the first request.
 
     Raises:
         NightStoppedError: nothing was validated for the date, or too many photos without a known version are refused.
-        PhotosUnreachableError: too many photos that no version is known of are missing or cannot be reached.
+        PhotosUnreachableError: too many photos without a known version are missing or cannot be reached.
     """
     roots = list_allowed_roots(context)
     if not any(map(is_web, roots)):
@@ -89,19 +89,19 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
 
 
 def is_fetched(context: RunContext) -> bool:
-    """Return whether the products of the date have the versions that a fetch settled."""
+    """Return whether the products of the date have the photo versions of a completed fetch."""
     marked = context.lake.read_transaction_version(PRODUCTS.name, _mark_name(context))
     return 0 < marked == context.lake.read_partition_version(PRODUCTS.name, context.partition)
 
 
 def check_fetched(context: RunContext) -> None:
-    """Stop a run whose photos by URL nobody has fetched.
+    """Check that the date's photos by URL were fetched.
 
     Raises:
-        NightStoppedError: with the command to run.
+        NightStoppedError: they were not; the message names the command to run.
     """
     settings = context.settings
-    # Without a catalogue nobody says where photos may come from: an operation on dates that were fetched.
+    # Without a catalogue the image roots are unknown: this is an operation on dates that were fetched before.
     has_roots = bool(settings.catalog or settings.allowed_roots)
     if has_roots and not is_fetched(context) and any(map(is_web, list_allowed_roots(context))):
         raise NightStoppedError(
@@ -114,7 +114,7 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
     """Send the due addresses to the tasks in waves until each has an answer; commit every wave.
 
     Returns:
-        The number of answers but failures, and what was expected of size and time.
+        The number of answers without failures, and the estimate of size and time.
     """
     lake, spark = context.lake, context.spark
     due = due.persist()
@@ -134,15 +134,15 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
         while done < total:
             asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
             left = due.join(asked.select("uri"), "uri", "left_anti")
-            # A host belongs to one task, which holds its limits; inside a task hosts are mixed.
+            # Each host belongs to one task, which applies its limits; one task serves several hosts.
             rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
             files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False).files
-            # Bytes first: a row of `images` never names a photo that the store does not have.
+            # Bytes first, so that a row of `images` never names a photo that the store lacks.
             lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
             answers = files.get(IMAGES.name, [])
             lake.commit(IMAGES.name, answers, attempt=None, partition=context.partition)
             if not answers:
-                break  # a concurrent run of the date has asked for the rest
+                break  # a concurrent run of the date has requested the rest
             done += sum(file.rows for file in answers)
             rate = done / (time.monotonic() - began)
             left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
@@ -154,7 +154,7 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
 
 
 def _estimate_fetch(context: RunContext, due: "DataFrame") -> FetchEstimate:
-    """Return what is expected of the due photos: a body comes for each of which no validator is known."""
+    """Return the estimate for the due photos; a body is expected for each photo without a known validator."""
     lake = context.lake
     has_validator = F.coalesce("etag", "last_modified").isNotNull()
     [row] = due.agg(F.count("*").alias("photos"), F.count_if(~has_validator).alias("bodies")).collect()
@@ -165,7 +165,7 @@ def _estimate_fetch(context: RunContext, due: "DataFrame") -> FetchEstimate:
 
 
 def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
-    """Commit the versions of the date after the breakers have looked at the photos without any.
+    """Commit the photo versions of the date after checking the breakers for photos without a version.
 
     Raises:
         PhotosUnreachableError: too many of them are missing or cannot be reached.
@@ -184,7 +184,7 @@ def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
 
 
 def _check_lacking(context: RunContext, versions: "DataFrame", images: int) -> None:
-    """Let the breakers judge the photos without a version: those that were not reached, and those that are refused."""
+    """Apply the breakers to photos without a version: unreachable ones and refused ones."""
     lacking = versions.where(F.col("image_sha256").isNull())
     counted = lacking.groupBy("reason").agg(F.count("*").alias("photos"), F.min("detail").alias("example")).collect()
     unreached = sum(row.photos for row in counted if row.reason in UNREACHED)
@@ -198,7 +198,7 @@ def _check_lacking(context: RunContext, versions: "DataFrame", images: int) -> N
 
 
 def _read_last_share(context: RunContext) -> float | None:
-    """Return the share of refused photos without a version on the date that was served last; None: nothing was."""
+    """Return the share of refused photos without a version on the date served last; None if nothing was served."""
     last = find_last_served_plan(context.lake)
     if last is None:
         return None
@@ -209,7 +209,7 @@ def _read_last_share(context: RunContext) -> float | None:
 
 
 def _update_products(context: RunContext) -> None:
-    """Give the products of the date the settled versions and their content hashes, and mark them as fetched."""
+    """Write the frozen versions and new content hashes to the products of the date, and mark them as fetched."""
     lake, spark = context.lake, context.spark
     version = lake.read_partition_version(PRODUCTS.name, context.partition)
     products = lake.read(spark, PRODUCTS.name, context.partition).select(*PRODUCTS.columns.names)
@@ -228,7 +228,7 @@ def _update_products(context: RunContext) -> None:
 
 
 def hash_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield rows of `products`, which are canonical, with the content hash of their values."""
+    """Yield canonical rows of `products` with the content hash of their values."""
     for batch in batches:
         rows: list[dict[str, Any]] = batch.to_pylist()
         hashed = [{**row, "content_hash": _compute_hash(row)} for row in rows]
@@ -252,11 +252,11 @@ def _mark_name(context: RunContext) -> str:
 
 
 def _count_outcomes(context: RunContext, wanted: int | None = None) -> dict[str, int]:
-    """Return how many photos were wanted and what became of them.
+    """Return the number of wanted photos and of each outcome.
 
     Args:
-        context: of the run.
-        wanted: addresses that the products of the date name; None where the date was settled before.
+        context: run context.
+        wanted: number of addresses that the products of the date name; None if the versions were frozen before.
 
     Raises:
         NightStoppedError: the numbers do not add up.
@@ -274,7 +274,7 @@ def _count_outcomes(context: RunContext, wanted: int | None = None) -> dict[str,
 
 
 def _count_causes(context: RunContext) -> dict[str, str]:
-    """Return the numbers of failures by cause: 404, 403, 503, timeout …"""
+    """Return the number of failures by cause: 404, 403, 503, timeout …"""
     versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, context.partition)
     failed = versions.where(F.col("reason").isNotNull()).groupBy("cause").count().orderBy(F.desc("count")).collect()
     words = ", ".join(f"{row.cause or 'not asked'}: {row['count']:,}" for row in failed)

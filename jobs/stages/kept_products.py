@@ -1,7 +1,7 @@
-"""Keeps complete vectors of products whose photos cannot be reached: a bad image host takes nothing from a collection.
+"""Keeps complete vectors of products whose photos cannot be reached, so that a failing image host removes nothing.
 
-A product with a complete vector whose encoding would now lack a photo is kept: it stays as it is served, is counted
-as a fate of its own and is tried again on the next date. Source: docs/decisions/0040-kept-products.md.
+A product with a complete vector whose encoding would now lack a photo is kept. It stays as it is served, is counted
+as "kept" and is tried again on the next date. Source: docs/decisions/0040-kept-products.md.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -21,17 +21,17 @@ TEXT_COLUMNS = ("title", "description", "category", "attributes")
 
 
 def count_unreached_images(context: RunContext, files: list[AddedFile]) -> int:
-    """Return how many images the rows of new quarantine files call unreachable or missing."""
+    """Return the number of images that new quarantine files record as unreachable or missing."""
     rows = context.lake.read_written(context.spark, QUARANTINE.name, files)
     return rows.where(F.col("reason").isin(*UNREACHED)).count() if files else 0
 
 
 def keep_products(context: RunContext, plan: Plan, files: dict[str, list[AddedFile]]) -> dict[str, list[AddedFile]]:
-    """Return the files of an encoding after products that must be kept got a row that says so, in place of a refusal.
+    """Return the files of an encoding, in which products to be kept have a "kept" row instead of a refusal.
 
     Args:
-        context: of the run.
-        plan: the nightly plan; one that serves nothing keeps nothing.
+        context: run context.
+        plan: the nightly plan; a plan that serves nothing keeps nothing.
         files: files of `quarantine` and `vectors` that the tasks wrote; not committed yet.
     """
     detect_partition = context.quarantine_partition("detect")
@@ -66,8 +66,8 @@ def _select_kept(context: RunContext, plan: Plan, unreached: DataFrame) -> DataF
     """Return product_id, source_row, cause and images (count) of the plan's products that stay as they are.
 
     Args:
-        context, plan: of the run.
-        unreached: rows of `quarantine` about photos that are not found or cannot be reached.
+        context, plan: run context and its plan.
+        unreached: rows of `quarantine` about photos that are missing or cannot be reached.
     """
     changes = read_changes(context, plan).where(F.col("op").isin(*ENCODED_OPS))
     products = context.lake.read(context.spark, "products", context.partition)
@@ -88,8 +88,8 @@ def _select_kept(context: RunContext, plan: Plan, unreached: DataFrame) -> DataF
     judged = candidates.join(known, ["product_id", "held_hash"], "left").join(counts, "product_id", "left")
     is_same_text = F.coalesce(F.col("text") == F.col("held_text"), F.lit(False))
     earlier = F.coalesce(F.col("nights"), F.lit(0))
-    # The same text: for good where a host fails, and until the photo is not found for the third time. Another text: for
-    # some nights, because the new text should be served at last.
+    # With the same text the product is kept while the host fails, or until the photo is not found for the third time.
+    # With a new text it is kept for a few dates only, because the new text should be served eventually.
     lasts = F.when(F.col("is_unreachable"), True).otherwise(earlier < GONE_NIGHTS - 1)
     return judged.where(F.when(is_same_text, lasts).otherwise(earlier < keeps)).select(
         "product_id", "source_row", "cause", "photos"
@@ -101,7 +101,7 @@ def _digest_text() -> Column:
 
 
 def _read_served_texts(context: RunContext, candidates: DataFrame) -> DataFrame:
-    """Return product_id, held_hash and held_text (digest) of what is served now."""
+    """Return product_id, held_hash and held_text (digest) of the products that are served now."""
     dates = [row.snapshot_date for row in candidates.select("snapshot_date").distinct().collect()]
     products = context.lake.read(context.spark, "products").where(F.col("date").isin(*dates))
     return products.select(
@@ -110,7 +110,7 @@ def _read_served_texts(context: RunContext, candidates: DataFrame) -> DataFrame:
 
 
 def _read_kept_dates(context: RunContext, plan: Plan) -> DataFrame:
-    """Return product_id and nights: on how many dates in a row, back from this one, a product was kept."""
+    """Return product_id and nights: the number of consecutive dates before this one on which it was kept."""
     most = max(GONE_NIGHTS - 1, context.settings.kept_nights)
     dates = [earlier.date for earlier in list_earlier_plans(context.lake, plan.date)[:most]]
     rows = context.lake.read(context.spark, QUARANTINE.name).where(
@@ -125,7 +125,7 @@ def _read_kept_dates(context: RunContext, plan: Plan) -> DataFrame:
 
 
 def _make_rows(kept: DataFrame) -> DataFrame:
-    """Return the rows of `quarantine` that say which products were kept and why."""
+    """Return the rows of `quarantine` that record the kept products and the causes."""
     detail = F.format_string(
         "%d photos cannot be reached, such as: %s; the vector served before stays", "photos", "cause"
     )

@@ -1,9 +1,9 @@
-"""What the run of an older date serves: products that no later date delivered or replaced.
+"""Selects the products that a run of an older date serves: those that no later date delivered or replaced.
 
-A product whose row is refused keeps what an earlier date served (docs/decisions/0010-late-dates.md). Where that earlier
-date is run afterwards (a missed run, or Airflow's ``--run-backwards``), its row comes now: the collection holds nothing
-newer of the product, and every later date in the lake refused it. So the end state does not depend on the order of the
-dates. Nothing newer is replaced and nothing is deleted.
+A product whose row is refused keeps the row of an earlier date (docs/decisions/0010-late-dates.md). If that earlier
+date is run later (a missed run, or Airflow's ``--run-backwards``), its row is served then, provided that the collection
+has no newer row of the product and every later date in the lake refused it. The final state therefore does not depend
+on the order of the dates. Newer rows are not replaced and nothing is deleted.
 """
 
 from dataclasses import replace
@@ -19,11 +19,11 @@ from schemas.collection import ID_FIELD
 
 
 def select_late_changes(context: RunContext, plan: Plan) -> DataFrame:
-    """Return what an older date serves, as rows of `changes`; none, as a rule.
+    """Return the rows of `changes` that an older date serves; usually there are none.
 
     Args:
-        context: the older date.
-        plan: of that night, which serves nothing by itself; its vectors are made.
+        context: run context of the older date.
+        plan: plan of that date, whose vectors are computed and which serves nothing by itself.
     """
     kept = select_to_serve(context, plan).join(_find_refused_since(context, plan.collection), ID_FIELD, "left_semi")
     held = read_ledger(context.spark, context.lake, plan.collection).where(F.col("snapshot_date") >= context.date)
@@ -31,7 +31,7 @@ def select_late_changes(context: RunContext, plan: Plan) -> DataFrame:
 
 
 def freeze_late_plan(context: RunContext, plan: Plan) -> Plan:
-    """Freeze what an older date serves; the lease of the collection is held, so that it stays right."""
+    """Return the frozen plan of the rows that an older date serves; call it while holding the collection's lease."""
     version = read_ledger_head(context.lake, plan.collection).version
     run_id = make_run_id(context.date, f"late/{plan.run_id}/{version}")
     late = replace(plan, run_id=run_id, ledger_version=version, serve=True)
@@ -39,7 +39,7 @@ def freeze_late_plan(context: RunContext, plan: Plan) -> Plan:
 
 
 def _find_refused_since(context: RunContext, collection: str) -> DataFrame:
-    """Return product_id of what every later date refused, up to the one that is served."""
+    """Return product_id of products that every later date, up to the served one, refused."""
     served = read_ledger_head(context.lake, collection).high_water or ""
     dates = {partition["date"] for partition in context.lake.open("products").partitions()}
     later = [date for date in dates if context.date < date <= served]

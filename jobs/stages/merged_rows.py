@@ -1,6 +1,6 @@
-"""The rows of a snapshot as products, in Spark: one shuffle by product id, and one more for parents.
+"""Merges the rows of a snapshot into products in Spark: one shuffle by product id, and one more for parents.
 
-What is merged into what is `schemas.merging`, which `moon check-source` uses as well. Snapshots stay as delivered.
+The merge rules are in `schemas.merging`, which `moon check-source` uses too. The table `snapshots` is not changed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ whether ``where`` leaves it out."""
 
 
 def read_merge_rules(context: RunContext) -> MergeRules | None:
-    """Return what the run's mapping says of rows and products; None where each row is a product.
+    """Return the merge rules of the run's mapping; None if each row is a product.
 
     Raises:
         NightStoppedError: A catalogue is set, and its mapping is missing or cannot be used.
@@ -53,7 +53,7 @@ def read_merge_rules(context: RunContext) -> MergeRules | None:
 
 
 def merge_rows(snapshot: "DataFrame", rules: MergeRules) -> "DataFrame":
-    """Return the products of a snapshot with the columns of `MERGED_SCHEMA`, those that are left out included.
+    """Return the products of a snapshot with the columns of `MERGED_SCHEMA`, including those that are left out.
 
     Args:
         snapshot: rows of `snapshots` of one date.
@@ -65,14 +65,14 @@ def merge_rows(snapshot: "DataFrame", rules: MergeRules) -> "DataFrame":
     if rules.parent_column:
         rows = _join_parents(rows, rules)
     if rules.has_key:
-        # Rows without an id are nobody's continuation: they are spread, not sent to one task.
+        # Rows without an id are not merged: they are distributed over the tasks instead of sent to one.
         key = F.xxhash64(F.coalesce("product_id", F.col("source_row").cast("string")))
         rows = rows.repartition(key).sortWithinPartitions("product_id", "source_row")
     return rows.mapInArrow(partial(merge_batches, rules=rules), from_arrow_schema(MERGED_SCHEMA))
 
 
 def select_roles(merged: "DataFrame") -> "DataFrame":
-    """Return the rows of `row_roles`: every row that is no product of its own.
+    """Return the rows of `row_roles`: every row that is not a product of its own.
 
     Args:
         merged: from `merge_rows`.
@@ -88,7 +88,7 @@ def select_roles(merged: "DataFrame") -> "DataFrame":
 
 
 def count_roles(context: RunContext) -> dict[str, int]:
-    """Return how many rows of the run's date are merged into another row's product, and how many are left out."""
+    """Return the numbers of rows of the run's date that are merged into another product and that are left out."""
     counts = {MERGED: 0, LEFT_OUT: 0}
     if context.lake.count(ROW_ROLES.name, context.partition):
         roles = context.lake.read(context.spark, ROW_ROLES.name, context.partition)
@@ -97,11 +97,11 @@ def count_roles(context: RunContext) -> dict[str, int]:
 
 
 def merge_batches(batches: Iterable[pa.RecordBatch], rules: MergeRules) -> Iterator[pa.RecordBatch]:
-    """Yield batches of `MERGED_SCHEMA`.
+    """Yield merged products as batches of `MERGED_SCHEMA`.
 
     Args:
-        batches: rows of `snapshots`, each perhaps with its ``parent``; with `MergeRules.has_key` all rows of a product
-            id one after the other, by ascending number.
+        batches: rows of `snapshots`, optionally with the column ``parent``; with `MergeRules.has_key` the rows of a
+            product id must be adjacent and in ascending order of their number.
         rules: from `read_merge_rules`.
     """
     rows = (_read_row(record, rules) for batch in batches for record in batch.to_pylist())
@@ -116,7 +116,7 @@ def merge_batches(batches: Iterable[pa.RecordBatch], rules: MergeRules) -> Itera
 
 
 def _join_parents(rows: "DataFrame", rules: MergeRules) -> "DataFrame":
-    """Return the rows with the row of their parent as the column ``parent``, null where there is none."""
+    """Return the rows with the row of their parent as the column ``parent``, null if there is none."""
     value = F.col("source_values")
     named = value[rules.parent_column]
     by_id = F.concat(F.lit(ID_REFERENCE), value[rules.parent_id])
@@ -127,7 +127,7 @@ def _join_parents(rows: "DataFrame", rules: MergeRules) -> "DataFrame":
         .groupBy("reference")
         .agg(F.min_by("row", "row.source_row").alias("parent"))
     )
-    # Most rows have no parent: a value of their own spreads them over the tasks of the join.
+    # Most rows have no parent: a unique join key distributes them over the tasks of the join.
     nobody = F.concat(F.lit("\0"), F.col("source_row").cast("string"))
     return rows.withColumn("reference", F.coalesce(named, nobody)).join(parents, "reference", "left").drop("reference")
 

@@ -1,9 +1,9 @@
-"""Stage plan: what the run of a date must do, frozen before anything is done.
+"""Stage plan: freezes the list of changes that a run makes, before any change is made.
 
-The products of the date are compared with the ledger of the collection (`jobs.state.changes`); breakers stop an
+The products of the date are compared with the ledger of the collection (`jobs.state.changes`). Breakers stop an
 unlikely plan (`jobs.stages.breakers`), and the work is estimated (`jobs.stages.estimate`). The later stages work on
-the frozen
-plan: a rerun or a concurrent duplicate run computes the same run id from the same inputs and finds the plan committed.
+the frozen plan. A rerun or a concurrent duplicate run computes the same run id from the same inputs and finds the plan
+committed.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ from schemas.tables import LEFT_OUT, MERGED, ROW_ROLES
 
 
 def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
-    """Freeze the plan of the date, or find it frozen.
+    """Freeze the plan of the date, unless it is frozen already, and return its counts.
 
     Commits the rows (`changes`) first and the header (`plans`) last: the header marks the plan as frozen.
 
@@ -60,11 +60,11 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
     if not context.lake.is_committed("plans", attempt):
         register_model(context.lake, model)
         store_model(context.lake.storage, model.model_version, model.uri, model.detector)
-        # Rows that an attempt without the override committed, before a breaker stopped it, have held deletes.
+        # An attempt without the override may have committed rows with held deletes before a breaker stopped it.
         rows_attempt = attempt if context.allow_deletes is None else f"{attempt}/released"
         frozen = freeze_comparison(context, draft, rows_attempt, model.max_images)
         counts = frozen.counts
-        # Few deletes and refusals pass every breaker: only more are worth the job that counts the ledger.
+        # A few deletes and refusals pass every breaker: the ledger is counted only if there are more.
         absent = counts.deleted + counts.held
         is_large = max(absent, counts.quarantined) > context.settings.breaker_floor
         served = read_ledger(context.spark, context.lake, draft.collection).count() if is_large else 0
@@ -83,13 +83,13 @@ def plan(context: RunContext, _plan: Plan | None = None) -> StageResult:
 def draft_plan(
     context: RunContext, model: ModelChoice, *, is_catch_up: bool = False, releases_held: bool = False
 ) -> Plan:
-    """Return a plan's header without its counts; all of it but the time follows from committed state.
+    """Return a plan's header without its counts; all fields except the time are derived from committed state.
 
     Args:
-        context: its date, whose products are validated.
-        model: whose collection is to hold them.
-        is_catch_up: the plan brings a collection to what another one serves, whatever date it held before.
-        releases_held: the plan follows one of the same state whose held deletes it does.
+        context: run context of a date whose products are validated.
+        model: model and collection of the plan.
+        is_catch_up: whether the plan brings a collection to the state of another one, whatever its own date.
+        releases_held: whether the plan executes the deletes that a previous plan of the same state held.
 
     Raises:
         NightStoppedError: nothing was validated for the date.
@@ -111,7 +111,7 @@ def draft_plan(
 
 
 def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images: int) -> Plan:
-    """Freeze the rows in which the products of the date differ from the ledger; return the plan with its counts."""
+    """Freeze the differences between the date's products and the ledger; return the plan with its counts."""
     lake, spark = context.lake, context.spark
     products = lake.read(spark, "products", context.partition)
     ledger = read_ledger(spark, lake, draft.collection)
@@ -147,7 +147,7 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
 
 
 def _has_held(lake: Lake, draft: Plan) -> bool:
-    """Return whether the plan was frozen before, with deletes that are held."""
+    """Return whether the plan was frozen before with held deletes."""
     return any(plan.run_id == draft.run_id and plan.counts.held for plan in read_plans(lake, draft.date))
 
 
@@ -158,9 +158,10 @@ def _find_accepted_share(lake: Lake) -> float | None:
 
 
 def _make_current(lake: Lake, draft: Plan) -> Plan:
-    """Return the frozen plan of a run id after making sure that it is its date's current one.
+    """Return the frozen plan of a run id, after making it the current plan of its date.
 
-    It is not where the alias went to another model and back on one date: then its header is written once more.
+    It is not the current one if the alias moved to another model and back on one date. Its header is then written
+    again.
     """
     latest = require_plan(lake, draft.date)
     if latest.run_id == draft.run_id:

@@ -1,4 +1,4 @@
-"""Stage publish: creates the aliases that readers query once, afterwards checks that they name the collection.
+"""Stage publish: creates the aliases that readers query, or checks that they name the plan's collection.
 
 Only `moon rollout` and `moon rollback` move the alias (docs/decisions/0013-collection-names.md).
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def publish(context: RunContext, plan: Plan) -> StageResult:
-    """Make the readers' alias and the model's pinned alias name the plan's collection.
+    """Create or check the readers' alias and the model's pinned alias for the plan's collection.
 
     Raises:
         NightStoppedError: an alias points elsewhere, or the collection is gone.

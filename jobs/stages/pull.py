@@ -1,8 +1,8 @@
-"""The stage pull: the catalogue of a date, as delivered, becomes the date's partition of `snapshots`.
+"""Stage pull: writes the delivered catalogue of a date to the date's partition of `snapshots`.
 
-Idempotent: the tasks write the rows, the driver compares their digest with the committed rows' and commits only a
-difference. Images get their URI and version here; photos by URL get theirs in the stage fetch. No image is read unless
-the setting `image_version` is "sha256".
+The stage is idempotent: the tasks write the rows, and the driver commits them only if their digest differs from that of
+the committed rows. Images get their URI and version here; photos by URL get theirs in the stage fetch. No image is read
+unless the setting `image_version` is "sha256".
 """
 
 import hashlib
@@ -44,22 +44,22 @@ STAT_THREADS = 16
 
 
 class CatalogChangedError(RuntimeError):
-    """The catalogue was changed between the counting and the reading of its records."""
+    """The catalogue was changed between counting and reading its records."""
 
 
 @dataclass(frozen=True)
 class SnapshotTask:
-    """Turns a task's share of the catalogue into rows of `snapshots`; picklable.
+    """Converts a task's share of the catalogue into rows of `snapshots`; picklable.
 
     Attributes:
-        read: Turns the batches that Spark gives into raw records.
-        counts: Records of every block, as the driver counted them.
+        read: Converts the batches from Spark into raw records.
+        counts: Number of records in every block, as counted by the driver.
         offsets: `source_row` of the first record of every block.
-        mapping: Which column is what.
+        mapping: The source mapping: roles of the columns.
         image_base: Canonical URI that relative image paths start from.
         roots: Canonical URIs of the folders that images may come from.
         day: The snapshot date.
-        timezone: Of the shop.
+        timezone: Time zone of the shop.
         by_content: Whether an image's version is the digest of its bytes.
     """
 
@@ -86,7 +86,7 @@ class SnapshotTask:
         """Yield (source_row, row) for every record of the day, and for every record without a date.
 
         Raises:
-            CatalogChangedError: A block has other records than when they were counted.
+            CatalogChangedError: The number of records in a block has changed since it was counted.
         """
         seen: Counter[CatalogBlock] = Counter()
         for block, parsed in self.read(batches):
@@ -104,7 +104,7 @@ class SnapshotTask:
 
     def _add_image_version(self, image: ImageRef) -> ImageRef:
         if is_web(image.uri) or (image.version and not self.by_content):
-            return image  # the stage fetch settles the version of a photo by URL
+            return image  # the stage fetch sets the version of a photo by URL
         return ImageRef(image.uri, read_image_version(image.uri, self.roots, by_content=self.by_content))
 
 
@@ -112,7 +112,7 @@ def pull(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Commit the snapshot of the run's date to the lake.
 
     Returns:
-        counts: delivered rows; details: whether the snapshot is new, changed or the same as the committed one.
+        counts: delivered rows; details: whether the snapshot is new, changed or equal to the committed one.
 
     Raises:
         NightStoppedError: The catalogue or its mapping cannot be used, or has no rows of this date.
@@ -157,7 +157,7 @@ def _write(context: RunContext, source: CatalogSource) -> list[AddedFile]:
 
 
 def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Sequence[AddedFile]) -> None:
-    """Stop for a product id in two subfolders: these are deliveries of several dates side by side, not parts of one.
+    """Check that no product id is in two subfolders, which would be deliveries of several dates, not parts of one.
 
     Raises:
         NightStoppedError: an id occurs in two folders; nothing was committed.
@@ -185,7 +185,7 @@ def _check_ids_of_folders(context: RunContext, source: CatalogSource, files: Seq
 
 
 def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:
-    """Commit the written files unless the lake has the same rows already; return what the snapshot is."""
+    """Commit the written files unless the lake has the same rows; return whether they are new, changed or the same."""
     lake = context.lake
     table = SNAPSHOTS.name
     version = lake.read_partition_version(table, context.partition)
@@ -200,8 +200,8 @@ def _commit(context: RunContext, files: Sequence[AddedFile]) -> str:
 
 
 def compute_rows_digest(rows: "DataFrame") -> str:
-    """Return 16 hex digits that differ when any row of a snapshot does, whatever the order of the rows."""
-    # One JSON text a row: hashing the columns one by one would not tell (null, "a") from ("a", null).
+    """Return a digest of a snapshot's rows, 16 hex digits, which does not depend on the order of the rows."""
+    # One JSON text per row: hashing column by column would not distinguish (null, "a") from ("a", null).
     row = F.xxhash64(F.to_json(F.struct(*SNAPSHOTS.columns.names))).cast("decimal(38,0)")
     total = rows.agg(F.count(F.lit(1)).alias("rows"), F.sum(row).alias("sum")).head()
     return hashlib.sha256(f"{total.rows} {total.sum}".encode()).hexdigest()[:16]  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
-"""report: checks that no row was lost, and says what the night did: the run's record and a page for people.
+"""Stage report: checks that no row was lost, and writes a summary of the run as a record and an HTML page.
 
-The record is this stage's row in `runs`, which the runner writes from the result; the page is written under
+The record is this stage's row in `runs`, which the runner writes from the result. The page is written to
 ``_reports/<date>/`` in the lake.
 """
 
@@ -34,11 +34,11 @@ MODEL_LIMITS = {
 
 @dataclass(frozen=True)
 class UnreadReport:
-    """What did not reach the model.
+    """Numbers of encoded products with parts that the model truncated.
 
     Attributes:
-        encoded: products that the run encoded.
-        parts: of how many of them a part exceeds what the model reads: (part, products, key of the limit).
+        encoded: number of products that the run encoded.
+        parts: for each part that exceeds the model's limit: (part, number of products, key of the limit).
     """
 
     encoded: int
@@ -47,7 +47,7 @@ class UnreadReport:
 
 @dataclass(frozen=True)
 class ReasonRow:
-    """One line of the table of reasons: how often, and the first and the last row it concerns."""
+    """One line of the table of reasons: its count, and the first and the last row concerned."""
 
     reason: str
     description: str
@@ -58,7 +58,7 @@ class ReasonRow:
 
 
 def report(context: RunContext, plan: Plan) -> StageResult:
-    """Check conservation and write the page.
+    """Check the row accounting, write the page and return the counts of the run.
 
     Returns:
         counts: delivered, unchanged, reused, encoded, kept, quarantined, left_out, merged, deleted, held, stale,
@@ -84,7 +84,7 @@ def report(context: RunContext, plan: Plan) -> StageResult:
 
 
 def _describe_held(plan: Plan) -> str:
-    """Say how many deletes wait and why."""
+    """Return a sentence with the number of held deletes and the cause."""
     unreadable = plan.counts.unreadable
     cause = (
         f"{unreadable:,} delivered rows have no readable product id"
@@ -106,7 +106,7 @@ def _check_served(context: RunContext, plan: Plan) -> None:
 
 
 def render_report(context: RunContext, plan: Plan, counts: dict[str, int], details: dict[str, str]) -> str:
-    """Return the page: one HTML document that needs nothing else."""
+    """Return the page as one self-contained HTML document."""
     stages = read_stage_rows(context, plan)
     return render_page(
         "report.html.j2",
@@ -125,7 +125,7 @@ def render_report(context: RunContext, plan: Plan, counts: dict[str, int], detai
 
 
 def read_reason_rows(context: RunContext) -> list[ReasonRow]:
-    """Return why rows and images were refused in the run, the most frequent first."""
+    """Return the reasons for which rows and images were refused in the run, the most frequent first."""
     rows = context.lake.read(context.spark, "quarantine", context.refused)
     is_row = F.col("image_index").isNull()
     name = F.concat(F.lit("row "), "source_row", F.lit(" "), F.coalesce("product_id", F.lit("")))
@@ -148,9 +148,9 @@ def read_reason_rows(context: RunContext) -> list[ReasonRow]:
 
 
 def read_unread(context: RunContext, plan: Plan) -> UnreadReport | None:
-    """Return what the stage encode of this run recorded of parts that the model did not read; None: nothing."""
+    """Return the record of truncated parts that this run's stage encode wrote; None if there is none."""
     rows = context.lake.read_arrow("runs", context.partition).to_pylist()
-    # A repetition that found the vectors committed recorded nothing.
+    # A rerun that found the vectors committed recorded nothing.
     ours = [row for row in rows if row["run_id"] == plan.run_id and UNREAD_OF in dict(row["details"])]
     if not ours:
         return None
@@ -166,7 +166,7 @@ def _name_refusal(reason: str, is_row: bool) -> str:
 
 
 def read_stage_rows(context: RunContext, plan: Plan) -> list[dict[str, Any]]:
-    """Return what `runs` knows of this run's stages, each as it succeeded last, in the order they ran."""
+    """Return this run's rows of `runs`: the last success of each stage, in the order of execution."""
     rows = context.lake.read_arrow("runs", context.partition).to_pylist()
     ours = [row for row in rows if row["run_id"] == plan.run_id and row["outcome"] == "success"]
     latest = {row["stage"]: row for row in sorted(ours, key=lambda row: row["finished_at"]) if row["stage"] != "report"}
@@ -177,7 +177,7 @@ def read_stage_rows(context: RunContext, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _list_links(stages: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the pages that stages left in the lake, as seen from this one."""
+    """Return links to the pages that stages wrote to the lake, relative to this page."""
     found = {row["stage"]: row["details"].get("data_docs") for row in stages}
     return {
         f"{stage}: data docs": "../../" + "/".join(PurePosixPath(page).parts[-3:])

@@ -1,8 +1,8 @@
-"""Accounts for every delivered row: what became of it is known (docs/decisions/0034-row-accounting.md).
+"""Determines the outcome of every delivered row and checks that no row is lost (docs/decisions/0034-row-accounting.md).
 
-delivered = unchanged + reused + encoded + kept + quarantined + left_out, checked row by row against what the lake and
-the ledger hold, not against what the stages say they did. A row that is merged into another one has the fate of their
-product.
+delivered = unchanged + reused + encoded + kept + quarantined + left_out. This is checked row by row against the data in
+the lake and the ledger, not against the counts that stages report. A row that is merged into another one has the
+outcome of their product.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -29,15 +29,15 @@ SERVED_KEY = [*CONTENT_KEY, GROUP_FIELD]
 
 
 def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
-    """Count what became of the delivered rows.
+    """Return the number of delivered rows by outcome.
 
     Returns:
-        delivered, unchanged, reused, encoded, kept, quarantined, left_out: rows. merged: those of them that have the
-        fate of another row's product. stale: products in Milvus as an earlier night served them, the row of this date
-        having been refused, or their delete held. partial: products encoded without one of their images.
+        delivered, unchanged, reused, encoded, kept, quarantined, left_out: numbers of rows. merged: rows among them
+        that have the outcome of another row's product. stale: products that Milvus holds from an earlier date, because
+        the row of this date was refused or their delete is held. partial: products encoded without one of their images.
 
     Raises:
-        NightStoppedError: a row is lost, invented or in two places; the message shows some.
+        NightStoppedError: a row is lost, unexpected or has two outcomes; the message shows examples.
     """
     fates = trace_row_fates(context, plan)
     counted = fates.groupBy("fate").agg(F.count("*").alias("rows"), F.count_if("partial").alias("partial"))
@@ -59,7 +59,7 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
 
 
 def trace_row_fates(context: RunContext, plan: Plan) -> DataFrame:
-    """Return source_row, product_id, fate and partial of every row that was delivered or turned up later."""
+    """Return source_row, product_id, fate and partial of every row that was delivered or found in a later table."""
     lake, spark = context.lake, context.spark
     delivered = lake.read(spark, "snapshots", context.partition).select("source_row", F.lit(True).alias("delivered"))
     if not lake.count(ROW_ROLES.name, context.partition):
@@ -83,7 +83,7 @@ def _trace_judged_rows(context: RunContext, plan: Plan, delivered: DataFrame) ->
     """Return the columns of `trace_row_fates` for rows that are products or refused.
 
     Args:
-        context, plan: Of the run.
+        context, plan: Run context and its plan.
         delivered: source_row and delivered = True of the rows that the row rules judged.
     """
     lake, spark = context.lake, context.spark
@@ -122,23 +122,23 @@ def _fate_column() -> Column:
 
 
 def _read_refused(context: RunContext) -> DataFrame:
-    """Return source_row, the stages that refused it, and whether its product was kept instead."""
+    """Return source_row, the stages that refused the row, and whether its product was kept instead."""
     rows = context.lake.read(context.spark, "quarantine", context.refused).where(F.col("image_index").isNull())
     is_kept = F.bool_or(F.col("reason") == Reason.PRODUCT_KEPT)
     return rows.groupBy("source_row").agg(F.collect_set("stage").alias("refused_by"), is_kept.alias("is_kept"))
 
 
 def _read_products(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the products of the date; the group is that of the collection, empty where it has no such field."""
+    """Return the products of the date with their group, which is empty if the collection has no group field."""
     group = get_group() if has_groups(plan.collection) else F.lit("")
     return context.lake.read(context.spark, "products", context.partition).withColumn(GROUP_FIELD, group)
 
 
 def _read_served(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the columns of `SERVED_KEY` and served = True of what the ledger holds.
+    """Return the columns of `SERVED_KEY` and served = True of the rows in the ledger.
 
-    A plan that serves nothing, and a ledger that later nights have written, cannot be held against this night: then
-    every product counts as served.
+    A plan that serves nothing, or a ledger that later runs have written, cannot be compared with this run. Then every
+    product counts as served.
     """
     if not _can_compare(context, plan):
         return _read_products(context, plan).select(*SERVED_KEY, F.lit(True).alias("served"))
@@ -154,7 +154,7 @@ def _can_compare(context: RunContext, plan: Plan) -> bool:
 
 
 def count_stale(context: RunContext, plan: Plan) -> int:
-    """Return how many products Milvus holds as an earlier date served them because this date's row was refused."""
+    """Return the number of products that Milvus holds from an earlier date because this date's row was refused."""
     if not _can_compare(context, plan):
         return 0
     ledger = read_ledger(context.spark, context.lake, plan.collection)
@@ -167,7 +167,7 @@ def count_stale(context: RunContext, plan: Plan) -> int:
 
 
 def _describe_violation(context: RunContext, plan: Plan, fates: DataFrame, wrong: dict[str, int]) -> str:
-    """Say what is wrong with which rows."""
+    """Return a message that names the wrong counts and example rows."""
     examples = fates.where(~F.col("fate").isin(*FATES)).orderBy("source_row").limit(VIOLATION_EXAMPLES).collect()
     numbers = ", ".join(f"{count:,} {name}" for name, count in wrong.items()) or "rows in two places"
     shown = "; ".join(f"row {row.source_row} ({row.product_id}) {row.fate}" for row in examples)

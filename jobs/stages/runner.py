@@ -1,6 +1,6 @@
-"""Runs stages in order and records what they did in `runs`.
+"""Runs stages in order and records their results in `runs`.
 
-The groups are what one DAG task submits: starting a JVM and Spark takes longer than most stages.
+One DAG task submits one group of stages, because starting a JVM and Spark takes longer than most stages.
 """
 
 import logging
@@ -56,11 +56,11 @@ OUT_OF_BAND_STAGES = ("detect", "encode", "upsert")
 
 @dataclass
 class RunOutcome:
-    """What a run of several stages did.
+    """Results of a run of several stages.
 
     Attributes:
-        results: of each stage.
-        seconds: of each stage.
+        results: result by stage.
+        seconds: time by stage.
     """
 
     results: dict[str, StageResult] = field(default_factory=dict)
@@ -68,12 +68,12 @@ class RunOutcome:
 
 
 def run_stage(context: RunContext, stage: str, plan: Plan | None = None) -> StageResult:
-    """Run one stage, without a record in `runs`.
+    """Run one stage and return its result, without a record in `runs`.
 
     Args:
         context: date, lake, session and settings.
         stage: a name of `STAGES`.
-        plan: what to work on; None: the date's own current plan.
+        plan: plan to work on; None: the date's own current plan.
 
     Raises:
         MoonError: a gate, breaker or refused input, as raised by the stage; or there is no plan yet.
@@ -82,7 +82,7 @@ def run_stage(context: RunContext, stage: str, plan: Plan | None = None) -> Stag
 
 
 def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = None) -> RunOutcome:
-    """Run stages one after the other; a failing stage is recorded and ends the run.
+    """Run stages one after the other and return their results; a failing stage is recorded and ends the run.
 
     Args:
         context: date, lake, session and settings.

@@ -1,8 +1,7 @@
-"""What detect and encode share: tasks that read ahead, write several tables and describe their files to the driver.
+"""Runs Spark tasks that prefetch inputs, write several tables and return file descriptions; for detect and encode.
 
-A task is a function of Arrow batches (`mapInArrow`). It holds one sink a table and yields nothing but the
-descriptions of its files, so neither pixels nor vectors ever travel back through Spark; the driver commits exactly
-the files that it describes.
+A task is a function over Arrow batches (`mapInArrow`). It has one sink per table and yields only the descriptions of
+its files, so neither pixels nor vectors pass back through Spark. The driver commits exactly the files described.
 """
 
 from collections import Counter, deque
@@ -29,11 +28,11 @@ TASKS_PER_SLOT = 16
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """What all tasks of a stage gave.
+    """Files and counts of all tasks of a stage.
 
     Attributes:
-        files: what they wrote, by table.
-        counts: sums of what they counted, by name.
+        files: files that the tasks wrote, by table.
+        counts: sums of the tasks' counts, by name.
     """
 
     files: dict[str, list[AddedFile]] = field(default_factory=dict)
@@ -41,12 +40,12 @@ class TaskOutput:
 
 
 def run_tasks(frame: DataFrame, task: Callable[[RecordBatches], RecordBatches], *, on_gpu: bool = True) -> TaskOutput:
-    """Run a task over every partition of a DataFrame; return the files it wrote and what it counted.
+    """Run a task over every partition of a DataFrame; return the written files and the counts.
 
     Args:
-        frame: what the tasks get.
-        task: yields the description of its files (`jobs.lake.writing.TableSinks`).
-        on_gpu: whether each task is given a GPU where the cluster has some.
+        frame: input rows of the tasks.
+        task: yields the descriptions of its files (`jobs.lake.writing.TableSinks`).
+        on_gpu: whether each task gets a GPU if the cluster has GPUs.
     """
     output = TaskOutput()
     profile = build_gpu_profile(frame.sparkSession) if on_gpu else None
@@ -58,28 +57,27 @@ def run_tasks(frame: DataFrame, task: Callable[[RecordBatches], RecordBatches], 
 
 
 def choose_task_count(items: int, items_per_task: int, slots: int) -> int:
-    """Return how many tasks to cut the work into: a multiple of the slots, so that none idles while another works.
+    """Return the number of tasks for the work: a multiple of the slots, so that no slot is idle at the end.
 
     Args:
-        items: rows of work, at most.
-        items_per_task: rows that make a task worth its overhead, which still shows progress.
-        slots: tasks that run at once (`jobs.spark.gpus.count_task_slots`).
+        items: upper bound of the number of rows.
+        items_per_task: rows per task: enough to outweigh its overhead, few enough to show progress.
+        slots: number of parallel tasks (`jobs.spark.gpus.count_task_slots`).
     """
     tasks = min(-(-items // items_per_task), TASKS_PER_SLOT * slots)
     return max(1, -(-tasks // slots)) * slots
 
 
 def repartition_by_key(frame: DataFrame, tasks: int, key: Sequence[str], sort_columns: Sequence[str]) -> DataFrame:
-    """Return the rows in exactly this many partitions, rows of one key together, and sorted in each.
+    """Return the rows in exactly `tasks` sorted partitions, with rows of one key in the same partition.
 
-    By key and sorted, so that a rerun or a concurrent duplicate run forms the same batches and gets the same vectors
-    to the last bit. By a hash of the key: a repartition by the very columns and number of a join below it is
-    optimised away, and adaptive execution then reads that join's output in as many partitions as it likes, which left
-    all but one GPU idle.
+    Partitioning by key and sorting make a rerun or a concurrent duplicate run form the same batches and get
+    bit-identical vectors. A hash of the key is used because Spark removes a repartition by the same columns and number
+    as a join below it. Adaptive execution then chose the number of partitions itself, which left all but one GPU idle.
 
     Args:
         frame: any rows.
-        tasks: from `choose_task_count`.
+        tasks: number of partitions, from `choose_task_count`.
         key: columns whose equal values stay together.
         sort_columns: columns to sort by.
     """
@@ -87,16 +85,16 @@ def repartition_by_key(frame: DataFrame, tasks: int, key: Sequence[str], sort_co
 
 
 def prefetch_map(items: Iterable[_T], function: Callable[[_T], _R], threads: int, window: int) -> Iterator[_R]:
-    """Apply ``function`` to items in threads that run ahead of the consumer; results come in order.
+    """Yield ``function(item)`` for every item in order, computed by threads ahead of the consumer.
 
     Args:
-        items: taken lazily, one by one, in the caller's thread.
-        function: thread-safe; what it raises is raised here in its turn.
-        threads: 0 works in the caller's thread, one item at a time.
-        window: results that may wait, which bounds the memory.
+        items: read lazily, one by one, in the caller's thread.
+        function: thread-safe function; its exceptions are raised here, in the order of the items.
+        threads: number of threads; 0 computes in the caller's thread, one item at a time.
+        window: maximum number of pending results, which bounds the memory.
 
     Returns:
-        ``work(item)`` for every item.
+        An iterator of results in the order of the items.
     """
     if threads == 0:
         yield from map(function, items)
@@ -115,7 +113,7 @@ def prefetch_map(items: Iterable[_T], function: Callable[[_T], _R], threads: int
 
 
 def split_chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Cut a stream into lists of ``size`` items; the last may be shorter."""
+    """Yield lists of ``size`` consecutive items; the last may be shorter."""
     stream = iter(items)
     while chunk := list(islice(stream, size)):
         yield chunk

@@ -1,9 +1,8 @@
 """Stage upsert: brings the live collection to the state of the plan, verifies it, and only then writes the ledger.
 
-Under the lease: reconcile what an unfinished run left, upsert, delete, flush, verify (counts, rows read back,
-searches),
-commit `served`. Killed at any point and run again, the end is the same: rows carry the lease's epoch, and until the
-ledger is committed they count as unfinished.
+Under the lease it reconciles rows of an unfinished run, upserts, deletes, flushes, verifies (counts, rows read back,
+searches) and commits `served`. A killed run that is repeated reaches the same state: rows carry the lease's epoch, and
+count as unfinished until the ledger is committed.
 """
 
 from collections.abc import Mapping
@@ -53,11 +52,11 @@ def upsert(context: RunContext, plan: Plan) -> StageResult:
     """Bring the plan's collection to the plan's state.
 
     Raises:
-        NightStoppedError: a plan overtaken by another run, vectors that are missing or broken, too many rows for Milvus
-            Lite, or a collection that does not hold what it must.
+        NightStoppedError: another run has changed the ledger since the plan, vectors are missing or broken, there are
+            too many rows for Milvus Lite, or the collection does not hold the expected rows.
         RunsHeldError: runs are held after a restore.
         LeaseBusyError, LeaseLostError: another writer has the collection.
-        StoppedError: SIGTERM came; the lease is given back.
+        StoppedError: SIGTERM was received; the lease is released.
         LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     if not plan.serve:
@@ -97,7 +96,7 @@ def _is_done(context: RunContext, plan: Plan) -> bool:
 
 
 def _is_settled(context: RunContext, plan: Plan, client: "MilvusClient") -> bool:
-    """Return whether Milvus already is what the plan wants: no changes, same date, nothing left unfinished."""
+    """Return whether Milvus is in the plan's state already: no changes, same date, no unfinished run."""
     lake, name = context.lake, plan.collection
     if not client.has_collection(name):
         return False
@@ -126,11 +125,11 @@ def _make_result(
 
 
 class UpsertRun:
-    """One upsert under the lease; nobody else writes the collection or its ledger until it ends.
+    """One upsert under the lease; no other process writes the collection or its ledger until it ends.
 
     Args:
         context: date, lake, session and settings.
-        plan: what is to be served.
+        plan: plan to serve.
         client: Milvus client.
         lease: write lease on the plan's collection.
     """
@@ -150,7 +149,7 @@ class UpsertRun:
         self._deletes = read_changes(context, plan).where(F.col("op") == DELETED).select(ID_FIELD)
 
     def run(self) -> StageResult:
-        """Bring the collection to the plan's state and return what was done."""
+        """Bring the collection to the plan's state and return the counts."""
         self._check_plan_is_current()
         if not self._plan.counts.to_upsert:
             return self._serve(self._context.spark.createDataFrame([], LEDGER_COLUMNS))
@@ -161,16 +160,16 @@ class UpsertRun:
             rows.unpersist()
 
     def _serve(self, rows: DataFrame) -> StageResult:
-        """Serve the rows, which are checked, sent and written to the ledger from one computation."""
+        """Serve the rows, which are computed once and then checked, sent and written to the ledger."""
         name = self._plan.collection
-        # 1. Check the rows, and that they are as many as the plan wants and Milvus has room for.
+        # 1. Check the rows, their number against the plan, and the capacity of Milvus.
         upserts = check_serving_rows(rows, self._dimension) if "vector" in rows.columns else 0
         target = self._build_target(rows)
         total = self._check_counts(upserts, target)
-        # 2. Open the collection and bring back what an unfinished run changed.
+        # 2. Open the collection and reconcile the changes of an unfinished run.
         ensure_collection(self._client, self._context, self._plan, self._dimension, total)
         reconciled, is_wrong = self._reconcile_unfinished()
-        # 3. Remember the neighbours of untouched products, then write.
+        # 3. Record the neighbours of unchanged products, then write.
         baseline = self._find_baseline(rows, upserts)
         written = self._writer.write(self._client, rows) if upserts else WriteResult()
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts.deleted else 0
@@ -179,10 +178,10 @@ class UpsertRun:
         if is_wrong or count_rows(self._client, name) != total:
             reconciled += self._reconciler.reconcile(target).rows
             flush_collection(self._client, name)
-        # 5. Verify counts, rows read back and searches; a tripped breaker takes the rows back.
+        # 5. Verify counts, rows read back and searches; a tripped breaker undoes the upsert.
         verify_collection(self._client, name, rows=total, epoch=self._epoch, epoch_rows=upserts, written=written)
         canary_details = self._check_canary(baseline, written)
-        # 6. Only now the ledger says so.
+        # 6. Write the ledger last.
         if upserts or deleted or reconciled or self._head.high_water != self._context.date:
             self._commit(rows, total, upserts + deleted)
         return _make_result(
@@ -190,7 +189,7 @@ class UpsertRun:
         )
 
     def _find_baseline(self, rows: DataFrame, upserts: int) -> CanaryBaseline | None:
-        """Return the neighbours of products that this run leaves alone, where there are enough of them."""
+        """Return the neighbours of products that this run does not change; None if there are too few."""
         counts = self._plan.counts
         if not (upserts or counts.deleted) or counts.unchanged < MIN_QUERIES:
             return None
@@ -198,7 +197,7 @@ class UpsertRun:
         return record_neighbours(self._client, self._plan.collection, sample_unchanged_ids(self._ledger, touched))
 
     def _check_canary(self, baseline: CanaryBaseline | None, written: WriteResult) -> dict[str, str]:
-        """Search for some rows; return details for the record. Where the breaker trips, the rows are taken back."""
+        """Run the canary queries and return details for the record; if the breaker trips, the upsert is undone."""
         name = self._plan.collection
         check_self_retrieval(self._client, name, written.sample)
         if baseline is None:
@@ -213,16 +212,16 @@ class UpsertRun:
         return {"shift": f"{churn:.3f}", **({"override": override} if override else {})}
 
     def _build_target(self, rows: DataFrame) -> DataFrame:
-        """Return the ledger after this run: as it is now, without what this run touches, and this run's rows."""
+        """Return the ledger after this run: the current ledger without the rows this run changes, plus its rows."""
         touched = rows.select(ID_FIELD).unionByName(self._deletes)
         columns = self._ledger.columns
         return self._ledger.join(touched, ID_FIELD, "left_anti").unionByName(rows.select(*columns))
 
     def _check_counts(self, upserts: int, target: DataFrame) -> int:
-        """Return how many rows the collection is to hold, if the plan's vectors are all there and Milvus has room.
+        """Return the number of rows after this run, after checking the plan's vectors and the capacity of Milvus.
 
         Raises:
-            NightStoppedError: vectors are missing, or Milvus has no room.
+            NightStoppedError: vectors are missing, or there are too many rows for Milvus.
         """
         counts = count_frames({"wanted": select_to_serve(self._context, self._plan), "total": target})
         if counts["wanted"] != upserts:
@@ -234,13 +233,13 @@ class UpsertRun:
         return counts["total"]
 
     def _choose_high_water(self) -> str:
-        """Return the date that the collection serves afterwards: a nightly run never takes it back."""
+        """Return the high-water date after this run, which a nightly run never lowers."""
         if self._head.high_water is None or self._plan.is_out_of_band:
             return self._context.date
         return max(self._context.date, self._head.high_water)
 
     def _check_plan_is_current(self) -> None:
-        """Refuse a plan that was made from an older ledger."""
+        """Check that the plan was made from the current ledger."""
         if self._head.version != self._plan.ledger_version:
             raise NightStoppedError(
                 f"the plan {self._plan.run_id} was made before another run changed {self._plan.collection} (ledger "
@@ -249,10 +248,10 @@ class UpsertRun:
             )
 
     def _reconcile_unfinished(self) -> tuple[int, bool]:
-        """Bring back what runs changed that took the lease after the ledger was last written; mostly there are none.
+        """Undo the changes of runs that took the lease but did not write the ledger; mostly there are none.
 
         Returns:
-            How many rows were brought back, and whether the collection must be compared row by row in the end.
+            The number of rows rewritten, and whether the collection must be compared row by row at the end.
         """
         if self._epoch - 1 <= self._head.epoch:
             return 0, is_behind(self._client, self._plan.collection, self._ledger)

@@ -1,8 +1,8 @@
-"""The stage validate: the gate first, then every row of a snapshot becomes a product or a row of `quarantine`.
+"""Stage validate: checks the gate, then sorts every row of a snapshot into `products` or `quarantine`.
 
-Where the mapping says so, rows are merged into products and left out before that (`jobs.stages.merged_rows`). The rules
-are in `validation`. A date is validated once for each state of its snapshot and of the limits. Both tables
-are marked with that state in the commit that writes them; `products` is committed last.
+If the mapping defines it, rows are first merged into products or left out (`jobs.stages.merged_rows`). The rules are in
+`validation`. A date is validated once for each state of its snapshot and of the limits. Both tables are marked with
+that state in the commit that writes them; `products` is committed last.
 """
 
 import hashlib
@@ -45,8 +45,8 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
     """Test the snapshot of the run's date, then commit its refused rows and its products.
 
     Returns:
-        counts: delivered, valid, quarantined, merged and left out rows; details: the gate's result and the URI of its
-        page.
+        counts: delivered, valid, quarantined, merged and left-out rows; details: the result of the gate and the URI of
+        its page.
 
     Raises:
         NightStoppedError: There is no snapshot, its mapping leaves out every row, it did not pass the gate, or none of
@@ -83,7 +83,7 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
 def _classify_merged(
     context: RunContext, merged: "DataFrame", rules: MergeRules, limits: RowLimits, state: int, marked: bool
 ) -> dict[str, str]:
-    """Commit what `merge_rows` gave: its products are judged, its other rows are `row_roles`.
+    """Commit the result of `merge_rows`: its products are judged, its other rows go to `row_roles`.
 
     Raises:
         NightStoppedError: The condition of the mapping leaves out every row, or as for `_classify`.
@@ -111,13 +111,13 @@ def _classify(
     """Pass the gate and commit the refused rows, the rows that are merged or left out, and the products.
 
     Args:
-        context: Of the run.
+        context: Run context.
         snapshot: Rows to judge: of `snapshots`, or the products that they were merged into.
-        limits: The numbers in the row rules.
+        limits: The limits of the row rules.
         state: From `_compute_state`.
-        marked: Whether the tables are marked with it although rows are missing: retention removed them, so the mark
-            does not count and all are written again.
-        write_roles: Writes the files of `row_roles`; None where rows are not merged.
+        marked: Whether the tables are marked with the state although rows are missing. Retention removed them then, so
+            the mark is ignored and all rows are written again.
+        write_roles: Writes the files of `row_roles`; None if rows are not merged.
 
     Raises:
         NightStoppedError: A metric of the snapshot is outside its limits.
@@ -125,7 +125,7 @@ def _classify(
     details = _pass_gate(context, snapshot, limits, is_merged=write_roles is not None)
     classified = classify_rows(snapshot, limits)
     _refresh_table(context, QUARANTINE.name, state, marked, lambda: _write_refused(context, classified))
-    # Rows of an earlier mapping go when this one merges none.
+    # Rows of an earlier mapping are removed if this one merges none.
     if write_roles is not None or context.lake.count(ROW_ROLES.name, context.partition):
         _refresh_table(context, ROW_ROLES.name, state, marked, write_roles or list)
     _refresh_table(context, PRODUCTS.name, state, marked, lambda: _write_products(context, classified))
@@ -190,7 +190,7 @@ def _mark_name(context: RunContext) -> str:
 
 
 def _compute_state(context: RunContext, limits: RowLimits, rules: MergeRules | None) -> int:
-    """Return a number that differs when anything does that the result depends on."""
+    """Return a number that changes when an input of the validation changes."""
     snapshot = context.lake.read_partition_version(SNAPSHOTS.name, context.partition)
     text = f"{snapshot} {limits.compute_digest()} {CANONICALISATION_VERSION}"
     text += f" {rules.as_text()}" if rules is not None else ""
@@ -198,7 +198,7 @@ def _compute_state(context: RunContext, limits: RowLimits, rules: MergeRules | N
 
 
 def _read_state(context: RunContext, state: int, rules: MergeRules | None) -> tuple[bool, bool]:
-    """Return whether the tables are marked with this state, and whether their rows add up to the snapshot's."""
+    """Return whether the tables are marked with this state, and whether their row counts add up to the snapshot's."""
     tables = (QUARANTINE.name, PRODUCTS.name, *([ROW_ROLES.name] if rules is not None else []))
     marked = all(context.lake.read_transaction_version(table, _mark_name(context)) == state for table in tables)
     counts = _count_rows(context)
@@ -240,11 +240,11 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *,
     """Test the metrics of the snapshot against the gate's limits; return the result and the URI of its page.
 
     Args:
-        context: Of the run.
+        context: Run context.
         snapshot: Rows to judge.
-        limits: The numbers in the row rules.
-        is_merged: Whether these are products of several rows; an earlier date whose rows were judged one by one is then
-            compared by the number of its delivered rows.
+        limits: The limits of the row rules.
+        is_merged: Whether these are merged products. An earlier date whose rows were judged one by one is then compared
+            by the number of its delivered rows.
 
     Raises:
         NightStoppedError: A metric is outside its limits.

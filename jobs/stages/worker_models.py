@@ -1,6 +1,6 @@
-"""Models inside Spark's Python workers: loaded once a process, on the device that the task was given.
+"""Loads models in Spark's Python workers once per process, on the device assigned to the task.
 
-A worker process outlives its tasks (``spark.python.worker.reuse``), and so do the caches here.
+Worker processes are reused by later tasks (``spark.python.worker.reuse``), and so are the caches here.
 """
 
 import functools
@@ -25,7 +25,7 @@ REMOTE_LOADER_THREADS = 4
 
 
 class ModelChangedError(RuntimeError):
-    """A worker's files are another model than the driver's plan names."""
+    """The model files on a worker differ from the model that the plan names."""
 
 
 @functools.cache
@@ -33,10 +33,10 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
     """Return this process's encoder.
 
     Args:
-        uri: folder of the checkpoint, as `worker_path` gave it.
+        uri: folder of the checkpoint, from `worker_path`.
         detector: folder of the detector; None is the one in the repository.
-        model_version: what the plan expects there.
-        device: as from `task_device`.
+        model_version: version that the plan expects in that folder.
+        device: device from `task_device`.
 
     Raises:
         ModelChangedError: the folder holds another model.
@@ -52,7 +52,7 @@ def load_encoder(uri: str, detector: str | None, model_version: str, device: str
 
 @functools.cache
 def load_detector(path: str | None, device: str) -> "ProductDetector":
-    """Return this process's detector; on a GPU device where ONNX Runtime can use it, else on the CPU."""
+    """Return this process's detector, on the GPU if ONNX Runtime can use it, else on the CPU."""
     import onnxruntime  # noqa: PLC0415
 
     from moon_model.detection.detector import CPU_PROVIDER, CUDA_PROVIDER, ProductDetector  # noqa: PLC0415
@@ -73,18 +73,18 @@ def load_checked_detector(path: str | None, version: str, device: str) -> "Produ
 
 
 def worker_path(folder: str) -> str:
-    """Return a model's folder as tasks need it: relative to the repository if it is inside.
+    """Return a model's folder in the form that tasks use: relative to the repository if it is inside it.
 
-    A worker on another machine may have its copy of the code, checkpoints included, anywhere (`scripts/pack_jobs.py`).
+    On another machine the copy of the code and its checkpoints may be in any folder (`scripts/pack_jobs.py`).
     """
     path = Path(folder)
     return str(path.relative_to(REPOSITORY)) if path.is_relative_to(REPOSITORY) else folder
 
 
 def task_device() -> str:
-    """Return the device of this task: the GPU that Spark gave it, else the first that is visible, else ``cpu``.
+    """Return the device of this task: the GPU that Spark assigned, else the first that is visible, else ``cpu``.
 
-    Where torch cannot use the GPU that Spark gave, the task runs on the CPU and says so in the executor's log.
+    If torch cannot use the assigned GPU, the task runs on the CPU and logs that in the executor's log.
     """
     import torch  # noqa: PLC0415
     from pyspark import TaskContext  # noqa: PLC0415
@@ -108,12 +108,12 @@ def task_device() -> str:
 
 
 def loader_threads(device: str, roots: tuple[str, ...]) -> int:
-    """Return how many threads prepare inputs ahead of the model; 0: none.
+    """Return the number of threads that prepare inputs ahead of the model; 0: none.
 
-    On a CPU the model itself keeps the core busy, so threads only help while images travel.
+    On a CPU the model itself uses the core, so threads only help while images are transferred.
 
     Args:
-        device: as from `task_device`.
+        device: device from `task_device`.
         roots: canonical URIs of the folders that images come from.
     """
     if device != "cpu":

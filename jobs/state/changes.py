@@ -1,7 +1,6 @@
 """Compares the products of a date with the ledger of a collection (docs/decisions/0033-content-identity.md).
 
-Plain DataFrames in, plain DataFrames out; where they come from and what is committed is the business of
-`jobs.stages.plan`.
+The functions take and return DataFrames. `jobs.stages.plan` reads the inputs and commits the result.
 """
 
 from pyspark.sql import DataFrame
@@ -29,24 +28,24 @@ def compare_with_ledger(
     with_deletes: bool,
     with_groups: bool,
 ) -> DataFrame:
-    """Return every product in which the date differs from the ledger.
+    """Return every product whose state on the date differs from the ledger.
 
-    A partial product counts as changed however equal its hash: its bad image is tried again, once a night, so that
-    a night run a second time finds nothing to do. A product of another group is written again; its content is as it
-    was, so the lake has its vector (`REUSE`).
+    A partial product counts as changed even with an equal hash, so that its bad image is tried again. This happens
+    once per date, so that a rerun of the date finds no changes. A product whose group changed is written again; its
+    content is unchanged, so its vector is in the lake (`REUSE`).
 
     Args:
         products: valid rows of the date; product_id, content_hash, source_row, group_id.
-        ledger: what Milvus holds; product_id, content_hash, partial, snapshot_date (of the night that wrote it),
-            group_id.
+        ledger: rows that Milvus holds; product_id, content_hash, partial, snapshot_date (of the run that wrote the
+            row), group_id.
         refused: product_id of rows that the date refused: their deletes are held.
-        vectors: product_id, content_hash of whole vectors of the plan's model; these need no encoding.
+        vectors: product_id, content_hash of complete vectors of the plan's model; these need no encoding.
         date: ISO snapshot date.
-        with_deletes: whether absence deletes (not when an older date is filled in).
-        with_groups: whether the collection has the field of the group (`schemas.collection.has_groups`).
+        with_deletes: whether absent products are deleted (False when an older date is filled in).
+        with_groups: whether the collection has a group field (`schemas.collection.has_groups`).
 
     Returns:
-        product_id, op, content_hash and source_row (both null where op is deleted), one row a product.
+        product_id, op, content_hash and source_row (both null if op is deleted), one row per product.
     """
     retry = F.col("partial") & (F.col("snapshot_date") < date)
     held = ledger.select(
@@ -71,7 +70,7 @@ def compare_with_ledger(
 
 
 def select_stale(products: DataFrame, ledger: DataFrame, refused: DataFrame) -> DataFrame:
-    """Return product_id of what stays as it is in Milvus because the date's row for it was refused."""
+    """Return product_id of products that stay unchanged in Milvus because their row of the date was refused."""
     ids = ledger.select("product_id").join(refused.select("product_id"), "product_id", "left_semi")
     return ids.join(products.select("product_id"), "product_id", "left_anti")
 

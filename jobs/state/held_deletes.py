@@ -1,7 +1,7 @@
-"""Holds deletes that a bad delivery would cause: products whose row may only be unreadable stay as they are.
+"""Holds deletes that a bad delivery would cause: a product whose row may be present but unreadable is not deleted.
 
-A date with rows whose product id cannot be read deletes nothing. What it held stays held until enough complete
-deliveries in a row lack the product (setting ``held_delete_nights``), or until a run with --allow-deletes.
+A date with rows whose product id cannot be read deletes nothing. Its deletes stay held until enough consecutive
+complete deliveries lack the product (setting ``held_delete_nights``), or until a run with --allow-deletes.
 Source: docs/decisions/0039-held-deletes.md.
 """
 
@@ -19,11 +19,11 @@ from validation.spark_rules import is_invisible
 
 
 def select_unreadable(refused: DataFrame, ledger: DataFrame) -> DataFrame:
-    """Return the refused rows that may be of any product: id absent, destroyed, or salvaged and not a served one.
+    """Return refused rows that may belong to any product: the id is absent, damaged, or salvaged and not served.
 
     Args:
         refused: rows of `quarantine` that stage validate refused.
-        ledger: what Milvus holds (`jobs.state.ledger.read_ledger`).
+        ledger: rows that Milvus holds (`jobs.state.ledger.read_ledger`).
     """
     served = ledger.select("product_id", F.lit(True).alias("is_served"))
     product_id = F.col("product_id")
@@ -33,10 +33,10 @@ def select_unreadable(refused: DataFrame, ledger: DataFrame) -> DataFrame:
 
 
 def hold_deletes(context: RunContext, draft: Plan, changes: DataFrame, unreadable: DataFrame | None) -> DataFrame:
-    """Return the changes of a date with those deletes marked as held that must wait.
+    """Return the changes of a date, with the deletes that must wait marked as held.
 
     Args:
-        context: of the run; --allow-deletes releases every delete.
+        context: run context; --allow-deletes releases every delete.
         draft: the plan's header.
         changes: rows of `jobs.state.changes.compare_with_ledger`.
         unreadable: rows of the date whose product id cannot be read (`select_unreadable`); None for none.
@@ -54,10 +54,10 @@ def hold_deletes(context: RunContext, draft: Plan, changes: DataFrame, unreadabl
 
 
 def _select_waiting(context: RunContext, draft: Plan, nights: int) -> DataFrame | None:
-    """Return product_id of deletes that the date before held and that this date does not release; None for none.
+    """Return product_id of deletes that the previous date held and this date does not release; None for none.
 
-    This date is a complete delivery. It releases what was held on each of the dates back to the one that makes
-    `nights` complete ones; 0 releases nothing.
+    This date is a complete delivery. It releases a delete that was held on every date back to the one that completes
+    `nights` complete deliveries; 0 releases nothing.
     """
     earlier = list_earlier_plans(context.lake, draft.date)
     if not earlier or not earlier[0].counts.held:

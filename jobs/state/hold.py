@@ -1,8 +1,8 @@
-"""The hold: nights wait after a restore until a person says that the catalogue is good again.
+"""The hold: blocks nightly runs after a restore until an operator confirms that the catalogue is good again.
 
-It is in the lake (table `holds`), because a run started from any machine must find it. `plan` stops
-at it, and so does `upsert` under its lease, for a night that was planned before. What runs besides
-(rollback, rollout, re-embedding) is not held: it brings nothing that is not served.
+It is stored in the lake (table `holds`), so that runs on any machine find it. The stage `plan` stops at a hold, and so
+does `upsert` under its lease, for a run that was planned before. Rollback, rollout and re-embedding are not held,
+because they serve no new products.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from jobs.lake.writing import FileSink
 
 
 class RunsHeldError(NightStoppedError):
-    """Nights are held after a restore."""
+    """Nightly runs are held after a restore."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Why nights wait.
+    """A hold on nightly runs.
 
     Attributes:
         restored: ISO date whose state is served.
-        reason, by, since: why, who and when.
+        reason, by, since: reason, operator and time of the hold.
     """
 
     restored: str
@@ -37,14 +37,14 @@ class Hold:
 
 
 def hold_runs(lake: Lake, restored: str, reason: str, by: str) -> Hold:
-    """Hold all nights of a lake from now on."""
+    """Hold all nightly runs of a lake and return the hold."""
     held = Hold(restored, reason, by, datetime.now(UTC))
     _write(lake, {"held": True, **vars(held)})
     return held
 
 
 def release_hold(lake: Lake, by: str) -> Hold | None:
-    """End the hold; return it, None where there was none."""
+    """End the hold and return it; None if there was none."""
     held = read_hold(lake)
     if held is not None:
         _write(lake, {"held": False, **vars(held), "by": by, "since": datetime.now(UTC)})
@@ -60,10 +60,10 @@ def read_hold(lake: Lake) -> Hold | None:
 
 
 def check_not_held(lake: Lake) -> None:
-    """Let a night pass or stop it.
+    """Check that nightly runs are not held.
 
     Raises:
-        NightHeldError: nights are held.
+        RunsHeldError: they are held.
     """
     held = read_hold(lake)
     if held is not None:

@@ -1,12 +1,12 @@
 """The write lease: one writer per collection (docs/decisions/0007-lease-and-epoch.md).
 
-A lease is a row of `leases`, taken, renewed and released by commits that are fenced by one counter: of two writers
-that want it at the same time one finds the counter moved. Taking it raises the *epoch*, which every row written under
-it carries, so that rows of a writer that died or stalled are distinguished from those of its successor.
+A lease is a row of `leases`. It is taken, renewed and released by commits that are fenced by a counter: if two writers
+want it at the same time, the commit of one fails because the counter has changed. Taking it raises the *epoch*, which
+every row written under it carries. Rows of a writer that died or stalled can thus be told from those of its successor.
 
-A lease ends by its release, by its expiry, or when its holder is found dead on this host. Clocks of several hosts may
-differ by `CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, a successor waits
-that much longer.
+A lease ends by release, by expiry, or when its holder is found dead on this host. Clocks of several hosts may differ by
+`CLOCK_MARGIN_SHARE` of the lease's length: a holder stops that much before the expiry, and a successor waits that much
+longer.
 """
 
 import logging
@@ -43,23 +43,23 @@ LEASE_LOG_SECONDS = 15.0
 
 
 class LeaseLostError(MoonError):
-    """Another writer has taken the collection over, or the lease could not be renewed in time."""
+    """Another writer has taken the lease of the collection, or the lease could not be renewed in time."""
 
 
 class LeaseBusyError(MoonError):
-    """Another writer has held the collection for longer than we wait."""
+    """Another writer has held the lease of the collection for longer than the waiting time."""
 
 
 @dataclass(frozen=True)
 class LeaseState:
-    """The last lease of a collection as the lake tells it.
+    """The last lease of a collection, as recorded in the lake.
 
     Attributes:
-        counter: how many commits its leases have had; the fence.
-        epoch: of the last taking; 0 where there was none.
-        holder: ``host:pid:start:uuid``; empty where there was none.
-        expires_at: when it ends unless renewed.
-        released: whether its holder gave it back.
+        counter: number of commits of its leases; used for fencing.
+        epoch: epoch of the last lease; 0 if there was none.
+        holder: ``host:pid:start:uuid``; empty if there was none.
+        expires_at: time at which it ends unless it is renewed.
+        released: whether its holder released it.
     """
 
     counter: int
@@ -71,7 +71,7 @@ class LeaseState:
 
 @dataclass(frozen=True)
 class LeaseGuard:
-    """What a writing task carries to check before every batch that the lease is still held."""
+    """Check that writing tasks make before every batch: whether the lease is still held; picklable."""
 
     storage: Storage
     collection: str
@@ -80,15 +80,15 @@ class LeaseGuard:
 
     @property
     def stop(self) -> StopMark:
-        """The wish that this holder should end."""
+        """The stop mark of this holder."""
         return StopMark(self.storage, self.holder)
 
     def check(self) -> None:
-        """Return if the lease is still held.
+        """Check that the lease is still held.
 
         Raises:
-            LeaseLostError: it has passed to another writer or ran out.
-            StoppedError: its holder was asked to end.
+            LeaseLostError: another writer has it, or it has expired.
+            StoppedError: its holder was asked to stop.
         """
         self.stop.check(self.collection)
         state = read_lease_state(Lake(self.storage), self.collection)
@@ -106,11 +106,11 @@ class LeaseGuard:
 
 
 class Lease:
-    """A lease that is held; renewed by a thread of its own until it is released.
+    """A lease that is held, and renewed by a background thread until it is released.
 
     Attributes:
-        epoch: what every row written under this lease carries.
-        guard: the check for tasks.
+        epoch: epoch of every row written under this lease.
+        guard: the check for writing tasks.
     """
 
     def __init__(self, lake: Lake, collection: str, seconds: float) -> None:
@@ -127,7 +127,7 @@ class Lease:
         """Take the lease, waiting while another writer has it.
 
         Raises:
-            LeaseBusyError: another writer still has it after that time.
+            LeaseBusyError: another writer still has it after `wait_seconds`.
         """
         start, logged = time.monotonic(), -LEASE_LOG_SECONDS
         while not self._try_acquire():
@@ -147,7 +147,7 @@ class Lease:
 
     def _try_acquire(self) -> bool:
         state = read_lease_state(self._lake, self._collection)
-        if state.holder == self._holder:  # our commit landed although it reported a failure
+        if state.holder == self._holder:  # our commit succeeded although it reported a failure
             self._counter, self.epoch = state.counter, state.epoch
             return True
         if not is_lease_free(state, self.guard.margin):
@@ -160,7 +160,7 @@ class Lease:
         return True
 
     def renew(self) -> None:
-        """Put the expiry off.
+        """Extend the lease by its length from now.
 
         Raises:
             LeaseLostError: another writer has taken it.
@@ -174,7 +174,7 @@ class Lease:
             self._counter = state.counter
 
     def release(self) -> None:
-        """Give the lease back; nothing happens if it is another's by now."""
+        """Release the lease; no effect if another writer has taken it."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -199,21 +199,21 @@ class Lease:
             except LeaseLostError as error:
                 log.error("%s", error)
                 return
-            except Exception:  # whatever the store did: the next renewal may do, the guard knows the expiry
+            except Exception:  # any store error: the next renewal may succeed, and the guard checks the expiry
                 log.warning("the lease on %s was not renewed", self._collection, exc_info=True)
 
 
 @contextmanager
 def hold_lease(lake: Lake, collection: str, settings: Settings) -> Iterator[Lease]:
-    """Take the lease on a collection for the length of a block.
+    """Yield the lease on a collection, and release it at the end of the block.
 
     Args:
-        lake: where leases are kept.
-        collection: what is to be written.
-        settings: length of a lease, and how long to wait for another writer's.
+        lake: lake with the table `leases`.
+        collection: collection to be written.
+        settings: length of a lease, and waiting time for another writer's lease.
 
     Raises:
-        LeaseBusyError: another writer kept it for longer than that.
+        LeaseBusyError: another writer held it for longer than the waiting time.
     """
     lease = Lease(lake, collection, settings.lease_seconds)
     lease.take(settings.wait_seconds)
@@ -237,32 +237,32 @@ def read_lease_state(lake: Lake, collection: str) -> LeaseState:
 
 
 def is_lease_free(state: LeaseState, margin: timedelta) -> bool:
-    """Return whether a lease may be taken: released, run out, or its holder dead on this host."""
+    """Return whether a lease may be taken: it is released or expired, or its holder is dead on this host."""
     return state.released or datetime.now(UTC) > state.expires_at + margin or is_local_holder_dead(state.holder)
 
 
 def make_holder_id() -> str:
-    """Return a name for this process that no other process, here or elsewhere, ever has."""
+    """Return a name for this process that is unique over all hosts and times."""
     return f"{_host()}:{os.getpid()}:{_read_start_time(os.getpid())}:{uuid.uuid4()}"
 
 
 def is_local_holder_dead(holder: str) -> bool:
-    """Return whether the holder was a process of this host that is gone; False for other hosts.
+    """Return whether the holder was a process of this host that has ended; False for other hosts.
 
-    A process of the same id that started at another time is not the holder.
+    A process with the same id but another start time is not the holder.
     """
     host, pid, start, _ = holder.rsplit(":", 3)
     return host == _host() and _read_start_time(int(pid)) != start
 
 
 def describe_holder(holder: str) -> str:
-    """Return a holder as people read it."""
+    """Return a readable description of a holder."""
     host, pid, *_ = holder.rsplit(":", 3)
     return f"process {pid} on {host.split('/')[0]}"
 
 
 def _host() -> str:
-    """Return this host's name and process namespace: in another container the same process id is another's."""
+    """Return this host's name and process namespace; the same process id in another container is another process."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}/{namespace.stat().st_ino if namespace.exists() else ''}"
 

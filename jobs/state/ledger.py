@@ -1,4 +1,4 @@
-"""What the lake says Milvus holds: the ledger `served`, read and written; and the vectors that can be served.
+"""Reads and writes the ledger `served`, the lake's record of the rows in Milvus, and reads vectors for serving.
 
 `served` is append-only: of a product's rows the one with the highest epoch is what the collection holds
 (docs/decisions/0006-ledger-and-high-water-date.md). Five numbers are set in the same Delta transactions as the rows and
@@ -28,10 +28,10 @@ _LEDGER_NAMES = [column.split()[0] for column in LEDGER_COLUMNS.split(", ")]
 
 @dataclass(frozen=True)
 class LedgerHead:
-    """The numbers of a collection's ledger, as they are now.
+    """The current numbers of a collection's ledger.
 
     Attributes:
-        version: how often the ledger was written; 0 for a collection never served.
+        version: number of writes to the ledger; 0 for a collection never served.
         high_water: latest ISO date that the collection served; None for a collection never served.
         epoch: lease epoch of the last finished writer; rows in Milvus with a higher one are of an unfinished run.
         history_start: first ISO date that `read_ledger` can go back to; None where nothing was compacted.
@@ -65,7 +65,7 @@ def make_date_mark(name: str, collection: str, date: str) -> dict[str, int]:
 
     Args:
         name: "highwater" or "history".
-        collection: whose ledger.
+        collection: collection of the ledger.
         date: ISO date; stored as its proleptic ordinal.
     """
     return {f"{name}:{collection}": Date.fromisoformat(date).toordinal()}
@@ -86,15 +86,15 @@ def commit_ledger(
     attempt: str | None,
     history_start: str | None = None,
 ) -> None:
-    """Write what Milvus holds now into a collection's ledger.
+    """Commit the upserts and deletes of a writer to a collection's ledger.
 
     Args:
-        lake, collection: whose ledger.
-        upserts: the columns of `LEDGER_COLUMNS`, a row for each row that was written.
+        lake, collection: lake and collection of the ledger.
+        upserts: the columns of `LEDGER_COLUMNS`, one row for each row that was written.
         deleted_ids: product_id of the rows that were deleted.
-        date: ISO date that the deletes carry.
-        epoch: of the writer's lease.
-        version: of the ledger that the writer started from; the commit fails if another writer was first.
+        date: ISO date of the deletes.
+        epoch: epoch of the writer's lease.
+        version: ledger version that the writer started from; the commit fails if another writer was first.
         high_water: ISO date that the collection serves now.
         held_rows: products that the collection holds now.
         expected_rows: upserts and deletes that Milvus was sent.
@@ -102,7 +102,7 @@ def commit_ledger(
         history_start: first ISO date that the ledger can go back to; None leaves it as it is.
 
     Raises:
-        NightStoppedError: the rows are not as many as expected.
+        NightStoppedError: the number of rows differs from `expected_rows`.
         FenceError: another writer wrote the ledger.
     """
     deletes = deleted_ids.select(
@@ -138,15 +138,15 @@ def commit_ledger(
 
 
 def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | None = None) -> DataFrame:
-    """Return what a collection holds, one row a product.
+    """Return the rows that a collection holds, one per product.
 
     Args:
-        spark, lake, collection: whose ledger.
-        date: an ISO date: what was held after that date's night, instead of now. What a restore wrote carries the dates
-            of the rows that it brought back, so it tells the same of that date and nothing of later ones.
+        spark, lake, collection: session, lake and collection of the ledger.
+        date: ISO date; return the state after that date's run instead of the current one. Rows that a restore wrote
+            have their original dates, so they do not change the state of the restored date.
 
     Returns:
-        product_id, content_hash, partial, snapshot_date (ISO, of the night that wrote it), epoch and group_id.
+        product_id, content_hash, partial, snapshot_date (ISO, of the run that wrote the row), epoch and group_id.
     """
     rows = lake.read(spark, "served", {"collection": collection})
     if date is not None:
@@ -158,22 +158,22 @@ def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | No
 
 
 def get_group() -> Column:
-    """Return the group of a row of `products` or `served`: where there is none, the product itself."""
+    """Return the group of a row of `products` or `served`; without a group, the product id."""
     return F.coalesce("group_id", "product_id")
 
 
 def keys_held_since(spark: SparkSession, lake: Lake, collection: str, first_kept: str) -> DataFrame:
-    """Return product_id and content_hash of all that was held at the end of some date from ``first_kept`` on."""
+    """Return product_id and content_hash of all rows held at the end of any date from ``first_kept`` on."""
     rows = compact_history(lake.read(spark, "served", {"collection": collection}), first_kept)
     return rows.where(F.col("op") != DELETE).select("product_id", "content_hash").distinct()
 
 
 def compact_history(rows: DataFrame, first_kept: str) -> DataFrame:
-    """Return a ledger's rows with the history up to a date folded into what was held at that date's end.
+    """Return a ledger's rows with the history up to a date replaced by the state at the end of that date.
 
     Args:
-        rows: of `served`, all of one collection.
-        first_kept: ISO date; what was held at its end, or at any later one's, can still be read.
+        rows: all rows of `served` of one collection.
+        first_kept: ISO date; the states at its end and at the end of any later date can still be read.
     """
     is_old = F.coalesce(F.col("snapshot_date") <= first_kept, F.lit(True))
     old, kept = rows.where(is_old), rows.where(~is_old)
@@ -187,13 +187,13 @@ def compact_history(rows: DataFrame, first_kept: str) -> DataFrame:
 
 
 def read_vectors(spark: SparkSession, lake: Lake, model_version: str, wanted: DataFrame) -> DataFrame:
-    """Return the vectors of one model for some contents, one row a (product_id, content_hash) that has one.
+    """Return the vectors of one model for the wanted contents, one row per (product_id, content_hash) with a vector.
 
-    Of several vectors of the same content a whole one goes before a partial one, then the one made last.
+    If a content has several vectors, a complete one is preferred to a partial one, then the latest.
 
     Args:
-        spark, lake: where to read.
-        model_version: the model that made the vectors.
+        spark, lake: session and lake.
+        model_version: the model that created the vectors.
         wanted: product_id and content_hash, such as a plan's `changes`; other vectors are not shuffled.
 
     Returns:

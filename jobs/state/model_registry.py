@@ -1,8 +1,8 @@
-"""Which model a nightly run uses: the one behind the alias that readers query, because only `moon rollout` changes it.
+"""Chooses the model of a nightly run: the one that the readers' alias serves, which only `moon rollout` changes.
 
-Vectors of different model versions never meet in one collection (docs/decisions/0013-collection-names.md). The first
-run, when there is no alias yet, takes the configured checkpoint or the shipped one. A served model whose folder has
-changed is found in the lake (`jobs.state.model_store`).
+Vectors of different model versions are never in one collection (docs/decisions/0013-collection-names.md). The first
+run, when there is no alias yet, uses the configured checkpoint or the shipped one. If the folder of a served model has
+changed, its copy in the lake is used (`jobs.state.model_store`).
 """
 
 import hashlib
@@ -43,11 +43,11 @@ class ModelChoice:
     """A checkpoint and the collection that holds its vectors.
 
     Attributes:
-        uri: absolute path of the checkpoint's folder, as every worker reaches it.
+        uri: absolute path of the checkpoint's folder, reachable by every worker.
         model_version: 64 hex digits: weights, processing configuration and detector (`moon_model.fingerprint`).
         detector_version: 16 hex digits.
         dimension: D of a vector.
-        max_images: images of a product that reach the model.
+        max_images: maximum number of images per product that reach the model.
         collection: the collection of this version.
         detector: folder of the detector; None: the shipped one.
     """
@@ -62,16 +62,16 @@ class ModelChoice:
 
 
 def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> ModelChoice:
-    """Return the model of a nightly run: the served one, wherever its files are still to be found.
+    """Return the model of a nightly run: the served one, from its folder or from the copy in the lake.
 
     Args:
-        settings: alias, and the checkpoint asked for, if any.
-        client: the Milvus that knows the alias.
-        lake: keeps copies of served models.
+        settings: alias, and the configured checkpoint, if any.
+        client: client of the Milvus that has the alias.
+        lake: lake with copies of served models.
 
     Raises:
-        NightStoppedError: there is no checkpoint, or it is another model than the alias serves.
-        SchemaVersionError: a later release made the served collection.
+        NightStoppedError: there is no checkpoint, or it is not the model that the alias serves.
+        SchemaVersionError: a later release created the served collection.
     """
     collection = read_alias_target(client, settings.alias)
     if collection is None:
@@ -103,7 +103,7 @@ def choose_model(settings: Settings, client: "MilvusClient", lake: Lake) -> Mode
 
 
 def check_schema_version(collection: str, properties: Mapping[str, str]) -> None:
-    """Return if this code works with the schema version of a collection: its own or an earlier one.
+    """Check that this code supports the schema version of a collection: its own or an earlier one.
 
     Raises:
         SchemaVersionError: it is a later version; nothing was changed.
@@ -117,7 +117,7 @@ def check_schema_version(collection: str, properties: Mapping[str, str]) -> None
 
 
 def log_lacking_fields(collection: str, properties: Mapping[str, str]) -> None:
-    """Write a line to the log if a collection of an earlier schema version lacks fields: runs go on without them."""
+    """Log the fields that a collection of an earlier schema version lacks; runs continue without them."""
     known = select_scalar_fields(read_schema_version(properties))
     lacking = [name for name in select_scalar_fields(COLLECTION_SCHEMA_VERSION) if name not in known]
     if lacking:
@@ -131,18 +131,18 @@ def log_lacking_fields(collection: str, properties: Mapping[str, str]) -> None:
 def find_model(
     lake: Lake, model_version: str, registered: str, settings: Settings, collection: str
 ) -> ModelChoice | None:
-    """Return the files of a model version: the named folder if it still holds it, else the lake's copy.
+    """Return the checkpoint of a model version: the named folder if it still has that version, else the lake's copy.
 
     Args:
-        lake: keeps copies of served models.
-        model_version: the version that is wanted.
+        lake: lake with copies of served models.
+        model_version: the wanted version.
         registered: folder that the version was registered with.
-        settings: a checkpoint named there goes before the registered folder. If it is another folder, somebody asks
-            for another model, which the lake's copy does not replace.
+        settings: a configured checkpoint is used before the registered folder. If it is another folder, another model
+            is requested, and the lake's copy is not used instead.
         collection: collection of the version.
 
     Returns:
-        None where neither holds the version.
+        The checkpoint; None if neither place has the version.
     """
     named = settings.model or registered
     candidates: list[tuple[str, str | None]] = [(named, settings.detector)]
@@ -152,7 +152,7 @@ def find_model(
     for folder, detector in candidates:
         try:
             choice = describe_checkpoint(folder, detector, collection)
-        except NightStoppedError:  # the folder is gone, or holds something else
+        except NightStoppedError:  # the folder is missing, or has another model
             continue
         if choice.model_version == model_version:
             if folder != named:
@@ -162,7 +162,7 @@ def find_model(
 
 
 def describe_checkpoint(path: str | None, detector: str | None = None, collection: str | None = None) -> ModelChoice:
-    """Describe a checkpoint by its files, without loading weights.
+    """Return the description of a checkpoint from its files, without loading weights.
 
     Args:
         path: the checkpoint's folder; None is the one in the repository.
@@ -170,7 +170,7 @@ def describe_checkpoint(path: str | None, detector: str | None = None, collectio
         collection: the collection that serves it already; None: named after the version.
 
     Raises:
-        NightStoppedError: there is no checkpoint or no detector at that place.
+        NightStoppedError: there is no checkpoint or no detector in the folder.
     """
     folder = Path(path).resolve() if path else checkpoint_dir(DEFAULT_MODEL)
     if not (folder / "config.json").is_file():
@@ -210,12 +210,12 @@ def register_model(lake: Lake, model: ModelChoice) -> None:
 
 
 def read_registered_model(lake: Lake, settings: Settings, model_version: str, collection: str) -> ModelChoice:
-    """Return the checkpoint of a frozen plan, after checking that its files still are that model.
+    """Return the checkpoint of a frozen plan, after checking that its files are still that model.
 
     Args:
-        lake: knows the folder of the version.
-        settings: a checkpoint or detector folder named there goes before the registered place.
-        model_version, collection: the plan's.
+        lake: lake with the registered folder of the version.
+        settings: a configured checkpoint or detector folder is used before the registered one.
+        model_version, collection: model version and collection of the plan.
 
     Raises:
         NightStoppedError: the files are gone or have changed since the plan.

@@ -1,4 +1,4 @@
-"""Copies of served models in the lake (`_models/<model version>/`), so that a changed folder never stops a shop.
+"""Copies served models into the lake (`_models/<model version>/`), so that runs do not depend on the original folder.
 
 A copy holds the checkpoint and its detector. It is written once, verified, and a file marks it as complete
 (docs/decisions/0014-served-checkpoints-in-lake.md).
@@ -30,8 +30,8 @@ class ModelStoreError(MoonError):
 def store_model(storage: Storage, model_version: str, checkpoint: str, detector: str | None) -> bool:
     """Copy a model into the lake unless it is there; return whether this call copied it.
 
-    Every file appears whole, and the mark comes last: no reader meets half a model, and several processes may copy the
-    same model at once.
+    Files are created atomically and the completion mark is written last. No reader sees an incomplete model, and
+    several processes may copy the same model at once.
 
     Args:
         storage: the lake's root.
@@ -40,7 +40,7 @@ def store_model(storage: Storage, model_version: str, checkpoint: str, detector:
         detector: folder of the detector; None: the shipped one.
 
     Raises:
-        ModelStoreError: what was copied is another version: the files changed while they were copied.
+        ModelStoreError: the copy has another version, because the files changed while they were copied.
     """
     filesystem, root = storage.open()
     folder = f"{root}/{MODELS_FOLDER}/{model_version}"
@@ -65,9 +65,9 @@ def store_model(storage: Storage, model_version: str, checkpoint: str, detector:
 
 
 def find_stored_model(storage: Storage, model_version: str) -> tuple[str, str] | None:
-    """Return the folders of checkpoint and detector of a model that the lake keeps; None where it has no copy.
+    """Return the folders of checkpoint and detector of a model's copy in the lake; None if there is no copy.
 
-    A lake in an object store is copied to this machine first, once.
+    A copy in an object store is downloaded to this machine once.
     """
     filesystem, root = storage.open()
     if not _is_complete(filesystem, f"{root}/{MODELS_FOLDER}/{model_version}"):
@@ -85,7 +85,7 @@ def locate_on_worker(storage: Storage, folder: str) -> str:
 
     Args:
         storage: the lake's root.
-        folder: as the driver found it: anywhere, or ``…/<model version>/checkpoint`` of a copy.
+        folder: folder on the driver: any folder, or ``…/<model version>/checkpoint`` of a copy.
     """
     path = Path(folder)
     if not path.is_absolute() or path.is_dir() or path.name not in {CHECKPOINT, DETECTOR}:
@@ -99,7 +99,7 @@ def _is_complete(filesystem: fs.FileSystem, folder: str) -> bool:
 
 
 def _localise(storage: Storage, model_version: str) -> Path:
-    """Return the folder of a copy on this machine: in place, or in its cache where the lake is an object store."""
+    """Return the folder of a copy on this machine: in the lake, or in a local cache if the lake is an object store."""
     filesystem, root = storage.open()
     folder = f"{root}/{MODELS_FOLDER}/{model_version}"
     if storage.is_local:
@@ -112,7 +112,7 @@ def _localise(storage: Storage, model_version: str) -> Path:
 
 
 def _write(storage: Storage, content: Path | bytes, target: str) -> None:
-    """Write a file that appears whole: in a folder under another name first; an object store does so by itself."""
+    """Write a file atomically: in a folder by renaming a temporary file; an object store is atomic by itself."""
     filesystem, root = storage.open()
     path = target
     if storage.is_local:

@@ -1,4 +1,4 @@
-"""The frozen plan of a run: its header (table `plans`) and its rows (table `changes`), frozen and read here."""
+"""Freezes and reads the plan of a run: its header (table `plans`) and its rows (table `changes`)."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -21,15 +21,16 @@ from schemas.tables import CONTENT_KEY
 
 @dataclass(frozen=True)
 class PlanCounts:
-    """What a plan does, in numbers; of these sums each is exact.
+    """Row and product counts of a plan.
 
-    delivered = valid + quarantined + merged + left_out, valid = new + changed + reuse + unchanged.
+    Two sums hold exactly: delivered = valid + quarantined + merged + left_out, and
+    valid = new + changed + reuse + unchanged.
 
     Attributes:
         delivered, valid, quarantined: rows of the snapshot, those that are products, those that validation refused.
         merged, left_out: rows that are part of another row's product, and those that the mapping leaves out.
         new, changed, reuse, deleted, held: products by fate (`jobs.state.changes.OPS`).
-        unchanged: products that the collection holds as they are.
+        unchanged: products that the collection holds with the same content.
         unreadable: rows whose product id cannot be read; they hold the deletes.
         stale: products that the collection keeps because their row was refused or their delete is held.
         images: images of new and changed products that reach the model.
@@ -52,7 +53,7 @@ class PlanCounts:
 
     @property
     def judged(self) -> int:
-        """Rows that the row rules judged; rows that are one product count once."""
+        """Rows that the row rules judged; rows of one product count once."""
         return self.delivered - self.merged - self.left_out
 
     @property
@@ -81,14 +82,14 @@ class Plan:
 
     Attributes:
         date: ISO date of the snapshot.
-        run_id: the date and 12 hex digits of what the plan was computed from.
+        run_id: the date and 12 hex digits of the digest of the plan's inputs.
         model_version, detector_version: model and detector of the vectors.
         collection: collection that serves them.
         ledger_version: version of the collection's ledger that the plan was compared with.
-        serve: False when the collection serves a later date already: vectors are made, Milvus stays as it is.
-        counts: what the plan does, in numbers.
-        override: breakers lifted for this plan and why; empty by default.
-        planned_at: when the header was written.
+        serve: False if the collection serves a later date already: vectors are computed, Milvus is not changed.
+        counts: row and product counts.
+        override: breakers lifted for this plan, with the reason; empty by default.
+        planned_at: time at which the header was written.
         purpose: `NIGHTLY`, or what `make_out_of_band_purpose` returns for a plan that is not the date's own.
     """
 
@@ -121,7 +122,7 @@ class Plan:
 
 
 def make_out_of_band_purpose(model_version: str) -> str:
-    """Return the purpose of plans that another model's collection or vectors are for."""
+    """Return the purpose of out-of-band plans for a model's collection or vectors."""
     return f"out-of-band-{model_version[:8]}"
 
 
@@ -136,7 +137,7 @@ def make_plan(
         inputs: committed state that the plan is computed from, as text.
         ledger_version: version of the collection's ledger that the plan is compared with.
         serve: whether the collection is brought to the plan's state.
-        purpose: `NIGHTLY`, or that of an out-of-band plan.
+        purpose: `NIGHTLY`, or the purpose of an out-of-band plan.
     """
     return Plan(
         date=date,
@@ -164,15 +165,15 @@ def freeze_plan(
     max_images: int = 0,
     count: Callable[[], Mapping[str, DataFrame]] = dict,
 ) -> Plan:
-    """Commit the rows of a plan, or find them committed, and return the plan with its counts.
+    """Commit the rows of a plan unless they are committed, and return the plan with its counts.
 
     Args:
         context: Spark, lake and date of the plan.
         plan: header without counts.
-        attempt: names the work, for `Lake.commit`.
+        attempt: attempt name for `Lake.commit`.
         build_changes: returns product_id, op, content_hash and source_row; called only if nothing is committed.
-        max_images: images of a product that reach the model; 0 where nothing is encoded.
-        count: returns further frames to count, by the names of `PlanCounts`.
+        max_images: maximum number of images per product that reach the model; 0 if nothing is encoded.
+        count: returns further DataFrames to count, by field name of `PlanCounts`.
     """
     lake, spark = context.lake, context.spark
     if not lake.is_committed("changes", attempt):
@@ -190,7 +191,7 @@ def freeze_plan(
 
 
 def commit_plan_header(lake: Lake, plan: Plan, attempt: str) -> None:
-    """Commit a plan's header: it is now the current plan of its date and purpose."""
+    """Commit a plan's header, which makes it the current plan of its date and purpose."""
     partition = {"date": plan.date}
     sink = FileSink(lake.storage, "plans", partition)
     sink.write_rows([{**vars(plan), "counts": list(plan.counts.as_dict().items())}])
@@ -198,13 +199,13 @@ def commit_plan_header(lake: Lake, plan: Plan, attempt: str) -> None:
 
 
 def read_plans(lake: Lake, date: str | None = None) -> list[Plan]:
-    """Return the headers of all frozen plans, of one date if it is given, whatever their purpose."""
+    """Return the headers of all frozen plans of any purpose, of one date if it is given."""
     rows = lake.read_arrow("plans", {"date": date} if date else None).to_pylist()
     return [_read_row(row) for row in rows]
 
 
 def list_earlier_plans(lake: Lake, date: str) -> list[Plan]:
-    """Return the latest own plan of each earlier date, the latest date first; runs that serve nothing do not count."""
+    """Return the latest nightly plan of each earlier date, the latest date first, without plans that serve nothing."""
     plans = [plan for plan in read_plans(lake) if plan.date < date and plan.serve and not plan.is_out_of_band]
     latest = {plan.date: plan for plan in sorted(plans, key=lambda plan: plan.planned_at)}
     return [latest[day] for day in sorted(latest, reverse=True)]

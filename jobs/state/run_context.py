@@ -1,4 +1,4 @@
-"""What every stage gets (`RunContext`) and returns (`StageResult`)."""
+"""Input and result types of every stage: `RunContext` and `StageResult`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class RunContext:
         lake: tables that the run reads and writes.
         settings: all other settings.
         date: ISO date of the snapshot.
-        allow_deletes, allow_refusals, allow_shift: shares that lift a breaker for this run (None: the setting counts).
-        refetch: whether the stage fetch asks again for the photos that failed on the date.
-        reason: why a breaker is lifted or an operation started; recorded with the run.
+        allow_deletes, allow_refusals, allow_shift: shares that lift a breaker for this run (None: the setting applies).
+        refetch: whether the stage fetch requests photos again that failed on the date.
+        reason: reason for lifting a breaker or starting an operation; recorded with the run.
     """
 
     spark: "SparkSession"
@@ -55,11 +55,11 @@ class RunContext:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage did.
+    """Result of a stage.
 
     Attributes:
         counts: numbers for the run log.
-        details: texts for the run log and for people.
+        details: texts for the run log and for the user.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)

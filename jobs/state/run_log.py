@@ -26,7 +26,7 @@ def make_run_row(
     Args:
         stage: stage, or name of the operator's action.
         counts, details: numbers and texts for the record.
-        seconds: how long it took.
+        seconds: duration in seconds.
         outcome: "success", "failed" or "started".
     """
     return {
@@ -40,7 +40,7 @@ def make_run_row(
 
 
 def record_runs(lake: Lake, date: str, run_id: str, rows: Sequence[RunRow]) -> None:
-    """Append rows to `runs`: a history of executions, so every execution is an attempt of its own."""
+    """Append rows to `runs`; every call is a separate attempt, because the table is a history of executions."""
     partition = {"date": date}
     sink = FileSink(lake.storage, "runs", partition)
     sink.write_rows([{**row, "run_id": run_id} for row in rows])
@@ -48,5 +48,5 @@ def record_runs(lake: Lake, date: str, run_id: str, rows: Sequence[RunRow]) -> N
 
 
 def current_operator() -> str:
-    """Return who runs this process, for the record: ``user@host``."""
+    """Return the user of this process for the record, as ``user@host``."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,8 +1,8 @@
-"""Ending cleanly on SIGTERM: a mark in the lake that every writer of a collection looks for between two batches.
+"""Stops writers cleanly on SIGTERM, by a mark in the lake that every writer checks between two batches.
 
-A scheduler that stops a task sends SIGTERM. The process that holds the lease then sets its mark; its own loop and the
-Spark tasks, wherever they run, find it when they check the lease and end there, so that nothing of theirs is on its way
-when the lease is given back.
+A scheduler that stops a task sends SIGTERM. The process that holds the lease then sets its stop mark. Its own loop and
+the Spark tasks on all machines find the mark when they check the lease, and end. No write is pending when the lease is
+released.
 """
 
 import logging
@@ -25,39 +25,39 @@ RERUN_ADVICE = "Run the same command again: it reconciles what this run left, an
 
 @dataclass(frozen=True)
 class StopMark:
-    """The wish that one holder of a lease should end.
+    """The mark that asks one holder of a lease to stop.
 
     Attributes:
-        storage: of the lake.
-        holder: of the lease; its last part is unique.
+        storage: the lake's storage.
+        holder: holder of the lease; its last part is unique.
     """
 
     storage: Storage
     holder: str
 
     def set(self) -> None:
-        """Ask the holder to end."""
+        """Ask the holder to stop."""
         filesystem, path = self._place()
         filesystem.create_dir(path.rpartition("/")[0], recursive=True)
         with filesystem.open_output_stream(path) as stream:
             stream.write(b"SIGTERM")
 
     def is_set(self) -> bool:
-        """Return whether the holder was asked to end."""
+        """Return whether the holder was asked to stop."""
         filesystem, path = self._place()
         return bool(filesystem.get_file_info(path).type == fs.FileType.File)
 
     def clear(self) -> None:
-        """Take the mark away."""
+        """Remove the mark."""
         filesystem, path = self._place()
         if self.is_set():
             filesystem.delete_file(path)
 
     def check(self, what: str) -> None:
-        """Return unless the holder was asked to end.
+        """Check that the holder was not asked to stop.
 
         Raises:
-            StoppedError: it was; nothing is on its way to Milvus.
+            StoppedError: it was; no request to Milvus is pending.
         """
         if self.is_set():
             raise StoppedError(
@@ -71,14 +71,14 @@ class StopMark:
 
 @contextmanager
 def stop_on_sigterm(mark: StopMark, what: str) -> Iterator[None]:
-    """Turn SIGTERM into a mark for the length of a block; outside of the main thread signals are not ours.
+    """Set the mark on SIGTERM during a block; outside the main thread signals are not handled.
 
     Args:
-        mark: of the lease that is held.
-        what: is written, for the message.
+        mark: stop mark of the lease that is held.
+        what: name of the object that is written, for the message.
 
     Raises:
-        StoppedError: the signal came so late that the block's work was brought to its end; what follows was not begun.
+        StoppedError: the signal arrived when the block's work was complete; the following work was not started.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
