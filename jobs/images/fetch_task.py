@@ -22,6 +22,11 @@ from jobs.lake.writing import TableSinks
 from schemas.tables import IMAGES, STORED_IMAGES
 from validation.reasons import Reason
 
+ANSWERED = "answered"
+"""Name under which a task counts the photos for which hosts had an answer.
+
+Failures do not count: a host that is given up is not asked for the rest of its photos."""
+
 BATCH_PHOTOS = 128
 """Answers that are packed and written together while others are on their way."""
 
@@ -78,6 +83,7 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
             sha256 = result.sha256 if result.outcome == FETCHED else None
             if sha256 is not None and (part := packs.add(sha256, result.data)):
                 stored.append(part)
+            sinks.counts[ANSWERED] += result.outcome != FAILED
             answers.append(make_image_row(waiting.pop(result.request.uri), result, sha256))
         sinks[STORED_IMAGES.name].write_rows(stored)
         sinks[IMAGES.name].write_rows(answers)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.images.fetch_task import ANSWERED
 from jobs.lake.store import Lake
 from schemas.tables import RUNS
 
@@ -13,11 +14,6 @@ little."""
 
 STAGE_UNITS = {"detect": "images", "encode": "products"}
 """What each stage's rate counts: the name in ``runs.counts`` of what it worked on."""
-
-ANSWERED = "answered"
-"""Name in ``runs.counts`` of the photos by URL for which hosts had an answer in an execution of the stage fetch.
-
-Failures do not count: a host that is given up is not asked for the rest of its photos."""
 
 ASSUMED_PHOTO_BYTES = 200 << 10
 ASSUMED_PHOTOS_A_SECOND = 50.0

@@ -7,6 +7,7 @@ no requests when it is run again. Source: docs/decisions/0043-photos-by-url.md.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -17,8 +18,7 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
-from jobs.images.answers import FAILED
-from jobs.images.fetch_task import FetchJob, run_fetch_task
+from jobs.images.fetch_task import ANSWERED, FetchJob, run_fetch_task
 from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
     OUTCOMES,
@@ -30,7 +30,7 @@ from jobs.images.versions import (
 )
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_photos, check_refused_photos
-from jobs.stages.estimate import ANSWERED, FetchEstimate, measure_photos_a_second
+from jobs.stages.estimate import FetchEstimate, measure_photos_a_second
 from jobs.stages.task_io import repartition_by_key, run_tasks
 from jobs.state.plan_record import Plan, find_last_served_plan
 from jobs.state.run_context import RunContext, StageResult
@@ -68,7 +68,7 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         raise NightStoppedError(f"nothing is validated for {context.date}: run `moon validate --date {context.date}`")
     is_settled = is_fetched(context)
     if is_settled and not context.refetch:
-        return StageResult(_count_outcomes(context), {"note": "found committed"})
+        return StageResult(_count_outcomes(context)[0], {"note": "found committed"})
     images = lake.read(spark, IMAGES.name)
     if is_settled:
         versions = lake.read(spark, IMAGE_VERSIONS.name, context.partition)
@@ -81,11 +81,11 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     try:
         answered, estimate = _ask_hosts(context, due, roots)
         _freeze_versions(context, wanted)
-        counts = _count_outcomes(context, wanted.count())
+        counts, failures = _count_outcomes(context, wanted.count())
     finally:
         wanted.unpersist()
     _update_products(context)
-    return StageResult({**counts, ANSWERED: answered}, {**_count_causes(context), "estimate": estimate})
+    return StageResult({**counts, ANSWERED: answered}, {**failures, "estimate": estimate})
 
 
 def is_fetched(context: RunContext) -> bool:
@@ -119,8 +119,8 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
     lake, spark = context.lake, context.spark
     due = due.persist()
     try:
-        estimate = _estimate_fetch(context, due)
-        total, done, began = estimate.photos, 0, time.monotonic()
+        estimate, hosts = _estimate_fetch(context, due)
+        total, done, answered, began = estimate.photos, 0, 0, time.monotonic()
         log.info("%s", estimate)
         job = FetchJob(
             storage=lake.storage,
@@ -129,14 +129,15 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
             seconds=WAVE_SECONDS,
             side=context.settings.image_store_side,
         )
-        tasks = max(1, min(count_task_slots(spark), due.select("host").distinct().count()))
+        tasks = max(1, min(count_task_slots(spark), hosts))
         started = datetime.now(UTC)
         while done < total:
             asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
             left = due.join(asked.select("uri"), "uri", "left_anti")
             # Each host belongs to one task, which applies its limits; one task serves several hosts.
             rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
-            files = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False).files
+            output = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False)
+            files = output.files
             # Bytes first, so that a row of `images` never names a photo that the store lacks.
             lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
             answers = files.get(IMAGES.name, [])
@@ -144,24 +145,28 @@ def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) ->
             if not answers:
                 break  # a concurrent run of the date has requested the rest
             done += sum(file.rows for file in answers)
+            answered += output.counts[ANSWERED]
             rate = done / (time.monotonic() - began)
             left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
             log.info("%d of %d photos asked for, %.0f a second, about %s left", done, total, rate, left_time)
     finally:
         due.unpersist()
-    asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
-    return asked.where(F.col("outcome") != FAILED).count() if done else 0, str(estimate)
+    return answered, str(estimate)
 
 
-def _estimate_fetch(context: RunContext, due: "DataFrame") -> FetchEstimate:
-    """Return the estimate for the due photos; a body is expected for each photo without a known validator."""
+def _estimate_fetch(context: RunContext, due: "DataFrame") -> tuple[FetchEstimate, int]:
+    """Return the estimate for the due photos, and the number of their hosts.
+
+    A body is expected for each photo without a known validator.
+    """
     lake = context.lake
-    has_validator = F.coalesce("etag", "last_modified").isNotNull()
-    [row] = due.agg(F.count("*").alias("photos"), F.count_if(~has_validator).alias("bodies")).collect()
+    is_new = F.coalesce("etag", "last_modified").isNull()
+    counts = {"photos": F.count("*"), "bodies": F.count_if(is_new), "hosts": F.count_distinct("host")}
+    [row] = due.agg(*(count.alias(name) for name, count in counts.items())).collect()
     if not row.photos:
-        return FetchEstimate(0, 0)
+        return FetchEstimate(0, 0), 0
     [stored] = lake.read(context.spark, STORED_IMAGES.name).agg(F.avg("size").alias("size")).collect()
-    return FetchEstimate(row.photos, row.bodies, stored.size, measure_photos_a_second(lake))
+    return FetchEstimate(row.photos, row.bodies, stored.size, measure_photos_a_second(lake)), row.hosts
 
 
 def _freeze_versions(context: RunContext, wanted: "DataFrame") -> None:
@@ -251,8 +256,8 @@ def _mark_name(context: RunContext) -> str:
     return f"fetched:{context.date}"
 
 
-def _count_outcomes(context: RunContext, wanted: int | None = None) -> dict[str, int]:
-    """Return the number of wanted photos and of each outcome.
+def _count_outcomes(context: RunContext, wanted: int | None = None) -> tuple[dict[str, int], dict[str, str]]:
+    """Return the number of wanted photos and of each outcome, and a detail with the failures by cause (404, timeout …).
 
     Args:
         context: run context.
@@ -262,20 +267,18 @@ def _count_outcomes(context: RunContext, wanted: int | None = None) -> dict[str,
         NightStoppedError: the numbers do not add up.
     """
     versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, context.partition)
-    found = {row.outcome: row["count"] for row in versions.groupBy("outcome").count().collect()}
-    counts = {outcome: found.get(outcome, 0) for outcome in OUTCOMES}
+    cause = F.when(F.col("reason").isNotNull(), F.coalesce("cause", F.lit("not asked")))
+    found, causes = Counter[str](), Counter[str]()
+    for row in versions.groupBy("outcome", cause.alias("cause")).count().collect():
+        found[row.outcome] += row["count"]
+        if row.cause:
+            causes[row.cause] += row["count"]
+    counts = {outcome: found[outcome] for outcome in OUTCOMES}
     total = sum(counts.values())
-    if total != sum(found.values()) or total != (total if wanted is None else wanted):
+    if total != found.total() or total != (total if wanted is None else wanted):
         raise NightStoppedError(
-            f"{wanted:,} photos by URL were wanted, but {total:,} are accounted for: {found}. Run "
+            f"{wanted:,} photos by URL were wanted, but {total:,} are accounted for: {dict(found)}. Run "
             f"`moon fetch --refetch --date {context.date}`, and report this"
         )
-    return {"wanted": total, **counts}
-
-
-def _count_causes(context: RunContext) -> dict[str, str]:
-    """Return the number of failures by cause: 404, 403, 503, timeout …"""
-    versions = context.lake.read(context.spark, IMAGE_VERSIONS.name, context.partition)
-    failed = versions.where(F.col("reason").isNotNull()).groupBy("cause").count().orderBy(F.desc("count")).collect()
-    words = ", ".join(f"{row.cause or 'not asked'}: {row['count']:,}" for row in failed)
-    return {"failures": words} if words else {}
+    words = ", ".join(f"{name}: {count:,}" for name, count in causes.most_common())
+    return {"wanted": total, **counts}, {"failures": words} if words else {}
