@@ -110,7 +110,7 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "8",
             # A local run has dozens of small Spark jobs, which end before the JVM's second compiler pays off.
-            # With one compiler the JVM reserves 48 MB for compiled code. When they are full, it interprets what follows.
+            # With one compiler the JVM reserves 48 MB for compiled code; once full, it interprets all that follows.
             "spark.driver.extraJavaOptions": (
                 "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
             ),
