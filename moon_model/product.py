@@ -13,8 +13,15 @@ from moon_model.images import ImageSource
 VALUE_SEPARATOR = ", "
 """Text between the values of an attribute that has several."""
 
-TEXT_FIELDS = ("title", "description", "category", "attributes")
-"""Names of what `format_texts` returns."""
+TEXT_BUDGETS = {
+    "title": "max_title_tokens",
+    "description": "max_description_tokens",
+    "category": "max_category_tokens",
+    "attributes": "max_attribute_tokens",
+}
+"""Names of the texts that `format_texts` returns, and the key of the configuration that limits each one's tokens."""
+
+TEXT_FIELDS = tuple(TEXT_BUDGETS)
 
 
 @dataclass(frozen=True)

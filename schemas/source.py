@@ -95,15 +95,24 @@ def is_of_snapshot(record: Mapping[str, Any], mapping: SourceMapping, day: date,
         day: date of the snapshot.
         timezone: the shop's time zone, to which a timestamp with a zone is converted.
     """
-    if mapping.snapshot is None:
-        return True
-    value = record.get(mapping.snapshot)
-    if isinstance(value, datetime):
-        return (value if value.tzinfo is None else value.astimezone(ZoneInfo(timezone))).date() == day
-    if isinstance(value, date):
-        return value == day
+    return mapping.snapshot is None or read_snapshot_day(record, mapping.snapshot, timezone) == day.isoformat()
+
+
+def read_snapshot_day(record: Mapping[str, Any], column: str, timezone: str) -> str:
+    """Return the day in a record's snapshot column as an ISO date; a text that is no date is cut, not refused.
+
+    Args:
+        record: as in `is_of_snapshot`.
+        column: the snapshot column.
+        timezone: the shop's time zone, to which a timestamp with a zone is converted.
+    """
+    value = record.get(column)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        value = value.astimezone(ZoneInfo(timezone))
     text = (as_text(value) or "").strip()
-    return text.startswith(day.isoformat()) or text == day.strftime("%Y%m%d")
+    if len(text) == 8 and text.isdigit():  # 20261122
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    return text[:10]
 
 
 def _read_kept_columns(record: Mapping[str, Any], columns: tuple[str, ...] | None) -> dict[str, str] | None:

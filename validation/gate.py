@@ -130,7 +130,7 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     """Return which limits the metrics of a snapshot violate, and the page that shows all of them.
 
     Args:
-        metrics: One row with the columns of `validation.metrics.METRIC_MEANINGS`.
+        metrics: One row with the columns of `validation.shares.METRIC_MEANINGS`.
         limits: The numbers in the gate's rules.
         columns: The value that the metric ``columns`` must have.
     """

@@ -13,8 +13,6 @@ from validation.spark_rules import build_faults, is_invisible
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["METRIC_MEANINGS", "compute_snapshot_metrics"]
-
 
 def compute_snapshot_metrics(
     snapshot: "DataFrame",

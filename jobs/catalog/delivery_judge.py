@@ -7,16 +7,14 @@ them at the end (`schemas.merging`).
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from zoneinfo import ZoneInfo
+from datetime import date
 
 from jobs.catalog.forecast import DeliveryCounts, Forecast, forecast_nights, read_row_limits
 from jobs.catalog.mapping import map_parsed_record
 from jobs.catalog.records import ParsedRecord
 from jobs.settings import Settings
 from schemas.merging import MergeRules, NumberedRow, build_merge_rules, merge_snapshot
-from schemas.source import MappedRow, SourceMapping
-from schemas.source_values import as_text
+from schemas.source import MappedRow, SourceMapping, read_snapshot_day
 from validation.reasons import Reason
 from validation.rules import Refusal, RefusalFinder, RowLimits
 from validation.shares import SnapshotCounter
@@ -258,14 +256,10 @@ class DeliveryJudge:
             tally.stops.append(f"the condition where = {rules.where!r} leaves out every row that was read")
 
     def _read_day(self, parsed: ParsedRecord) -> str:
-        """Return the date of a record as the snapshot column has it, without a time (`schemas.source`)."""
+        """Return the date of a record in the snapshot column; count it."""
         if self._mapping.snapshot is None or parsed.record is None:
             return NO_DAY
-        value = parsed.record.get(self._mapping.snapshot)
-        if isinstance(value, datetime) and value.tzinfo is not None:
-            value = value.astimezone(ZoneInfo(self._settings.timezone))
-        text = (as_text(value) or "").strip()[:10]
-        day = f"{text[:4]}-{text[4:6]}-{text[6:]}" if len(text) == 8 and text.isdigit() else text
+        day = read_snapshot_day(parsed.record, self._mapping.snapshot, self._settings.timezone)
         self.dates[day] += 1
         return day
 

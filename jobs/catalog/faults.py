@@ -14,11 +14,9 @@ from pyspark.errors import AnalysisException, SparkRuntimeException
 
 from jobs.catalog.archives import iter_chunks, open_members
 from jobs.catalog.parts import UnreadableFileError
-from jobs.catalog.records import PACKED_SUFFIXES
+from jobs.catalog.records import PACKED_SUFFIXES, guess_catalog_format
 from jobs.errors import MoonError, NightStoppedError
 from jobs.spark.worker_errors import describe_java_error
-
-PARQUET_SUFFIX = ".parquet"
 
 READ_FAILURES = (AnalysisException, SparkRuntimeException, Py4JJavaError)
 """What Spark raises where it cannot read files, or loses the task that does."""
@@ -52,10 +50,10 @@ def explain_read_failure(path: str, files: Sequence[str], error: Exception) -> M
 
 def find_problem(file: str) -> str | None:
     """Return what is wrong with a packed file or a Parquet file; None where nothing is, or the machine cannot tell."""
-    lowered = file.lower()
-    if not lowered.endswith((*PACKED_SUFFIXES, PARQUET_SUFFIX)):
+    is_packed = file.lower().endswith(PACKED_SUFFIXES)
+    if not is_packed and guess_catalog_format(file) != "parquet":
         return None  # any bytes are a text file: its records are judged one by one
-    read: Callable[[str], None] = _read_parquet if lowered.endswith(PARQUET_SUFFIX) else _unpack
+    read: Callable[[str], None] = _unpack if is_packed else _read_parquet
     try:
         read(file)
     except UnreadableFileError as error:

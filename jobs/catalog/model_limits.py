@@ -6,14 +6,14 @@ Only the checkpoint's configuration and tokenizer are read. Weights, torch and t
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from moon_model.fingerprint import CONFIG_FILE, PROCESSOR_FILE, TOKENIZER_FILE, resolve_model_folder
-from moon_model.product import Product, format_texts
+from moon_model.product import TEXT_BUDGETS, Product, format_texts
 from moon_model.tokenization import encode_text, is_lowercased
 from schemas.product import canonicalise_product
 from schemas.source import MappedRow
@@ -22,8 +22,8 @@ COMPACT_MODEL_TYPE = "moon_compact"
 MAX_MEASURED_PRODUCTS = 10_000
 """Products whose text is cut into tokens, which takes about a second in all."""
 
-BUDGETS = {"titles": "title", "descriptions": "description", "categories": "category", "attributes": "attribute"}
-"""Texts in the order of `moon_model.product.format_texts`: their names in messages and in the configuration."""
+BUDGETS = dict(zip(("titles", "descriptions", "categories", "attributes"), TEXT_BUDGETS.values(), strict=True))
+"""Configuration key of each text by its name in messages, in the order of `moon_model.product.format_texts`."""
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class CutCounter:
         self._measured += 1
         over = ["images"] if self.max_images and len(row.images) > self.max_images else []
         for name, text in zip(BUDGETS, format_texts(_make_product(row)), strict=True):
-            budget = self._config.get(f"max_{BUDGETS[name]}_tokens")
+            budget = self._config.get(BUDGETS[name])
             # A token has at least one byte, and the lower case of a letter at most twice as many.
             if budget and 2 * len(text.encode()) >= budget and self._tokenise(text) > budget:
                 over.append(name)
@@ -71,21 +71,13 @@ class CutCounter:
     def describe(self) -> list[str]:
         """Return a sentence for each part that the model truncates for some products."""
         limits = {"images": f"{self.max_images} images"}
-        limits |= {name: f"{self._config.get(f'max_{kind}_tokens')} tokens of {name}" for name, kind in BUDGETS.items()}
+        limits |= {name: f"{self._config.get(key)} tokens of {name}" for name, key in BUDGETS.items()}
         return [
             f"{self._counts[name]:,} of {self._measured:,} products have more than the {limits[name]} that the model "
             f"reads, such as product {self._examples[name]!r}; the rest does not change its vector"
             for name in ("images", *BUDGETS)
             if self._counts[name]
         ]
-
-
-def describe_cuts(rows: Iterable[MappedRow], checkpoint: str | None) -> list[str]:
-    """Return the sentences of `CutCounter` for mapped products."""
-    counter = CutCounter(checkpoint)
-    for row in rows:
-        counter.add(row)
-    return counter.describe()
 
 
 def _load_token_counter(folder: Path, config: dict[str, Any]) -> Callable[[str], int]:

@@ -71,24 +71,24 @@ def call_with_retries(
     """
 
     def prepare(state: RetryCallState) -> None:
+        if check is not None and state.attempt_number > 1:
+            check()
+
+    def warn(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait = state.next_action.sleep if state.next_action else 0.0
         log.warning("Milvus: %s; the call is made again in %.1f s", _describe(error), wait)
-
-    def attempt() -> _T:
-        if check is not None and retrying.statistics["attempt_number"] > 1:
-            check()
-        return function(*arguments, **options)
 
     retrying = Retrying(
         retry=retry_if_exception(is_transient),
         wait=wait_exponential_jitter(multiplier=FIRST_WAIT, max=MAX_WAIT, jitter=FIRST_WAIT),
         stop=stop_after_delay(seconds),
-        before_sleep=prepare,
+        before=prepare,
+        before_sleep=warn,
         reraise=True,
     )
     try:
-        return retrying(attempt)
+        return retrying(function, *arguments, **options)
     except Exception as error:
         if not is_transient(error):
             raise

@@ -207,10 +207,10 @@ def _report_parts(check: CheckResult, head: CatalogHead, reader: PartReader, map
         check.add_finding("error", f"{part.problem}")
     survey = reader.survey()
     missing, needed = survey.find_missing(mapping)
-    told = mapping.find_missing_columns(head.columns) if head.format in SAME_COLUMNS else {}
+    reported = mapping.find_missing_columns(head.columns) if head.format in SAME_COLUMNS else {}
     for name, near in missing.items():
         lacking = [part for part in reader.parts if part.rows and name not in part.list_columns()]
-        if name in told or any(part.problem for part in lacking):
+        if name in reported or any(part.problem for part in lacking):
             continue
         level: FindingLevel = "error" if name in needed and survey.is_whole else "warning"
         where = "which no record has" if len(lacking) == len(reader.parts) else f"which {_name_files(lacking)} lacks"

@@ -8,7 +8,6 @@ before and after it is rewritten, so that no row is lost.
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,14 +23,7 @@ from jobs.lake.store import SCHEMA_PROPERTY, UncheckedLake, read_schema_version,
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties
 from jobs.serving.alias import read_alias_moves
 from jobs.settings import Settings
-from jobs.state.lease import (
-    CLOCK_MARGIN_SHARE,
-    LeaseBusyError,
-    describe_holder,
-    hold_lease,
-    is_lease_free,
-    read_lease_state,
-)
+from jobs.state.lease import LeaseBusyError, describe_holder, find_writer, hold_lease
 from jobs.state.model_store import MODELS_FOLDER, find_stored_model, store_model
 from jobs.state.run_context import NIGHTLY
 from moon_model.model_copy import holds_version
@@ -104,11 +96,10 @@ def _check_no_writer(lake: UncheckedLake, settings: Settings) -> None:
     Raises:
         LeaseBusyError: a run holds a lease.
     """
-    margin = timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE)
     for partition in lake.open(LEASES.name).partitions():
         collection = partition["collection"]
-        state = read_lease_state(lake, collection)
-        if collection != MIGRATION_LEASE and not is_lease_free(state, margin):
+        state = find_writer(lake, collection, settings) if collection != MIGRATION_LEASE else None
+        if state is not None:
             raise LeaseBusyError(
                 f"{describe_holder(state.holder)} is writing {collection}: let it end, then run `moon migrate` again "
                 f"(its lease ends at {state.expires_at:%H:%M:%S} UTC unless renewed). Nothing was changed"

@@ -127,7 +127,7 @@ def _read_wanted(context: RunContext, plan: CollectionMigration, date: str) -> D
     if has_groups(plan.before):
         return ledger
     products = context.lake.read(context.spark, PRODUCTS.name).where(F.col("date") <= date)
-    told = products.withColumn(GROUP_FIELD, get_group()).join(ledger.select(*CONTENT_KEY), CONTENT_KEY, "left_semi")
-    groups = told.groupBy(*CONTENT_KEY).agg(F.max_by(GROUP_FIELD, "date").alias(GROUP_FIELD))
+    known = products.withColumn(GROUP_FIELD, get_group()).join(ledger.select(*CONTENT_KEY), CONTENT_KEY, "left_semi")
+    groups = known.groupBy(*CONTENT_KEY).agg(F.max_by(GROUP_FIELD, "date").alias(GROUP_FIELD))
     filled = ledger.drop(GROUP_FIELD).join(groups, CONTENT_KEY, "left").withColumn(GROUP_FIELD, get_group())
     return filled.select(*ledger.columns)

@@ -13,7 +13,7 @@ from jobs.serving.collection import flush_collection, verify_collection
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import WriteResult
 from jobs.spark.row_counts import count_frames
-from jobs.state.ledger import commit_ledger
+from jobs.state.ledger import LedgerHead, commit_ledger
 from schemas.collection import GROUP_FIELD, ID_FIELD
 
 
@@ -89,12 +89,8 @@ def apply_change(
         change.rows_to_write,
         change.ids_to_delete,
         date=date,
-        epoch=change.epoch,
-        version=version,
-        high_water=high_water,
-        held_rows=change.rows,
+        head=LedgerHead(version, high_water, change.epoch, history_start, change.rows),
         expected_rows=change.written + change.deleted,
         attempt=None,
-        history_start=history_start,
     )
     return reconciled.rows

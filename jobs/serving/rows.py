@@ -76,8 +76,8 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         vectors: product_id, content_hash, vector, partial, one row per (product_id, content_hash).
         model_version: model version of the vectors.
     """
-    told = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
-    rows = wanted.join(products.select(*CONTENT_KEY, *told), CONTENT_KEY).join(
+    fields = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
+    rows = wanted.join(products.select(*CONTENT_KEY, *fields), CONTENT_KEY).join(
         vectors.select(*CONTENT_KEY, VECTOR_FIELD, "partial"), CONTENT_KEY
     )
     levels = {name: F.get("category", F.lit(level)) for level, name in enumerate(CATEGORY_LEVELS)}

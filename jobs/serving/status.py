@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
-from jobs.lake.store import Lake, open_lake
+from jobs.lake.store import open_lake
 from jobs.milvus.client import (
     NoDatabaseError,
     connect_reader,
@@ -16,7 +16,7 @@ from jobs.milvus.client import (
 )
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
-from jobs.state.lease import CLOCK_MARGIN_SHARE, describe_holder, is_lease_free, read_lease_state
+from jobs.state.lease import describe_holder, find_writer
 from jobs.state.ledger import read_ledger_head
 from schemas.collection import (
     PROPERTY_CHECKPOINT,
@@ -72,6 +72,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     held = read_hold(lake)
     head = read_ledger_head(lake, served["collection"]) if served["collection"] else None
     latest = head.high_water if head else None
+    writer = find_writer(lake, served["collection"], settings) if head else None
     rows = lake.read_arrow("runs").to_pylist()
     runs = [row for row in rows if row["stage"] == "report"]
     last_run = _find_last_run(runs)
@@ -80,7 +81,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     return {
         **served,
         "ledger_rows": head.rows if head else None,
-        "writer": _find_writer(lake, settings, served["collection"]) if head else None,
+        "writer": describe_holder(writer.holder) if writer else None,
         "snapshot_date": latest,
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
@@ -125,13 +126,6 @@ def find_damage(status: dict[str, Any]) -> str | None:
         "somebody wrote without our lease, or Milvus was restored from a backup. Run the date again, or `moon repair`, "
         "which with --dry-run only says what differs"
     )
-
-
-def _find_writer(lake: Lake, settings: Settings, collection: str) -> str | None:
-    """Return who holds the lease of a collection."""
-    state = read_lease_state(lake, collection)
-    is_free = is_lease_free(state, timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE))
-    return None if is_free else describe_holder(state.holder)
 
 
 def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:

@@ -18,17 +18,12 @@ from jobs.stages.encode import UNREAD, UNREAD_OF
 from jobs.stages.row_accounting import count_fates
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
+from moon_model.product import TEXT_BUDGETS
 from validation.reasons import Reason
 
 RECORDED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
 
-MODEL_LIMITS = {
-    "title": "max_title_tokens",
-    "description": "max_description_tokens",
-    "category": "max_category_tokens",
-    "attributes": "max_attribute_tokens",
-    "images": "max_images",
-}
+MODEL_LIMITS = {**TEXT_BUDGETS, "images": "max_images"}
 """The key of a checkpoint's configuration that says how much of each part of a product the model reads."""
 
 

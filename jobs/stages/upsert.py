@@ -38,7 +38,7 @@ from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
 from jobs.state.changes import DELETED, HELD
 from jobs.state.hold import check_not_held
 from jobs.state.lease import Lease, hold_lease, read_lease_state
-from jobs.state.ledger import LEDGER_COLUMNS, commit_ledger, read_ledger, read_ledger_head
+from jobs.state.ledger import LEDGER_COLUMNS, LedgerHead, commit_ledger, read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
 from jobs.state.stop_signal import stop_on_sigterm
@@ -266,10 +266,7 @@ class UpsertRun:
             rows.select(*self._ledger.columns),
             self._deletes,
             date=self._context.date,
-            epoch=self._epoch,
-            version=self._plan.ledger_version,
-            high_water=self._choose_high_water(),
-            held_rows=held_rows,
+            head=LedgerHead(self._plan.ledger_version, self._choose_high_water(), self._epoch, None, held_rows),
             expected_rows=expected_rows,
             attempt=self._plan.served_attempt,
         )

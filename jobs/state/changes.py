@@ -48,14 +48,16 @@ def compare_with_ledger(
         product_id, op, content_hash and source_row (both null if op is deleted), one row per product.
     """
     retry = F.col("partial") & (F.col("snapshot_date") < date)
+    group = get_group() if with_groups else F.lit("")
     held = ledger.select(
         "product_id",
         F.col("content_hash").alias("held_hash"),
-        (get_group() if with_groups else F.lit("")).alias("held_group"),
+        group.alias("held_group"),
         retry.alias("retry"),
     )
-    group = (get_group() if with_groups else F.lit("")).alias("group")
-    both = products.select("product_id", "content_hash", "source_row", group).join(held, "product_id", "full_outer")
+    both = products.select("product_id", "content_hash", "source_row", group.alias("group")).join(
+        held, "product_id", "full_outer"
+    )
     delivered, served = F.col("content_hash").isNotNull(), F.col("held_hash").isNotNull()
     differs = (F.col("content_hash") != F.col("held_hash")) | F.col("retry") | (F.col("group") != F.col("held_group"))
     wanted = (

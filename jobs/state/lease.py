@@ -241,6 +241,13 @@ def is_lease_free(state: LeaseState, margin: timedelta) -> bool:
     return state.released or datetime.now(UTC) > state.expires_at + margin or is_local_holder_dead(state.holder)
 
 
+def find_writer(lake: Lake, collection: str, settings: Settings) -> LeaseState | None:
+    """Return the lease of a collection while a writer holds it; None if it is free."""
+    state = read_lease_state(lake, collection)
+    margin = timedelta(seconds=settings.lease_seconds * CLOCK_MARGIN_SHARE)
+    return None if is_lease_free(state, margin) else state
+
+
 def make_holder_id() -> str:
     """Return a name for this process that is unique over all hosts and times."""
     return f"{_host()}:{os.getpid()}:{_read_start_time(os.getpid())}:{uuid.uuid4()}"

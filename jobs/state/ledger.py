@@ -71,6 +71,14 @@ def make_date_mark(name: str, collection: str, date: str) -> dict[str, int]:
     return {f"{name}:{collection}": Date.fromisoformat(date).toordinal()}
 
 
+def _make_marks(collection: str, head: LedgerHead) -> dict[str, int]:
+    """Return the application transactions that `read_ledger_head` reads, without the ledger's version."""
+    marks = {f"epoch:{collection}": head.epoch}
+    for name, date in (("highwater", head.high_water), ("history", head.history_start)):
+        marks |= make_date_mark(name, collection, date) if date else {}
+    return marks | ({f"held:{collection}": head.rows} if head.rows is not None else {})
+
+
 def commit_ledger(
     lake: Lake,
     collection: str,
@@ -78,13 +86,9 @@ def commit_ledger(
     deleted_ids: DataFrame,
     *,
     date: str,
-    epoch: int,
-    version: int,
-    high_water: str,
-    held_rows: int,
+    head: LedgerHead,
     expected_rows: int,
     attempt: str | None,
-    history_start: str | None = None,
 ) -> None:
     """Commit the upserts and deletes of a writer to a collection's ledger.
 
@@ -93,13 +97,10 @@ def commit_ledger(
         upserts: the columns of `LEDGER_COLUMNS`, one row for each row that was written.
         deleted_ids: product_id of the rows that were deleted.
         date: ISO date of the deletes.
-        epoch: epoch of the writer's lease.
-        version: ledger version that the writer started from; the commit fails if another writer was first.
-        high_water: ISO date that the collection serves now.
-        held_rows: products that the collection holds now.
+        head: the numbers afterwards. Its version is the one that the writer started from: the commit fails if another
+            writer was first. Without a history_start that of the ledger stays.
         expected_rows: upserts and deletes that Milvus was sent.
         attempt: names the work, for `Lake.commit`; None where the ledger's version alone guards it.
-        history_start: first ISO date that the ledger can go back to; None leaves it as it is.
 
     Raises:
         NightStoppedError: the number of rows differs from `expected_rows`.
@@ -110,7 +111,7 @@ def commit_ledger(
         F.lit(DELETE).alias("op"),
         F.lit(None).cast("string").alias("content_hash"),
         F.lit(date).alias("snapshot_date"),
-        F.lit(epoch).cast("long").alias("epoch"),
+        F.lit(head.epoch).cast("long").alias("epoch"),
         F.lit(False).alias("partial"),
         F.lit(None).cast("string").alias("group_id"),
     )
@@ -127,13 +128,8 @@ def commit_ledger(
         files,
         attempt=attempt,
         partition={"collection": collection},
-        counter=(f"ledger:{collection}", version),
-        marks={
-            **make_date_mark("highwater", collection, high_water),
-            **(make_date_mark("history", collection, history_start) if history_start else {}),
-            f"epoch:{collection}": epoch,
-            f"held:{collection}": held_rows,
-        },
+        counter=(f"ledger:{collection}", head.version),
+        marks=_make_marks(collection, head),
     )
 
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 
 from validation.gate import GATE_RULES, GateLimits, check_gate, find_gate_failures
-from validation.metrics import METRIC_MEANINGS
+from validation.shares import METRIC_MEANINGS
 
 LIMITS = GateLimits(row_ratio=0.5, null_share=0.2, duplicate_share=0.2, category_coverage=0.5, tolerated_rows=10)
 GOOD = {

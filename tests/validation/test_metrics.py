@@ -2,8 +2,9 @@ import pytest
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from schemas.tables import SNAPSHOTS
-from validation.metrics import METRIC_MEANINGS, compute_snapshot_metrics
+from validation.metrics import compute_snapshot_metrics
 from validation.rules import RowLimits
+from validation.shares import METRIC_MEANINGS
 
 LIMITS = RowLimits(title=20, description=30, images=3, roots=("file:///shop",))
 IMAGE = [{"uri": "file:///shop/a.jpg", "version": None}]

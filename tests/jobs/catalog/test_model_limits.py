@@ -1,13 +1,20 @@
 import json
 from pathlib import Path
 
-from jobs.catalog.model_limits import describe_cuts
+from jobs.catalog.model_limits import CutCounter
 from moon_model import checkpoint_dir
 from moon_model.processing_moon import MoonProcessor
 from moon_model.product import Product
 from moon_model.tokenization import encode_text
 from schemas.product import ImageRef
 from schemas.source import MappedRow
+
+
+def describe_cuts(rows: list[MappedRow], checkpoint: str | None) -> list[str]:
+    counter = CutCounter(checkpoint)
+    for row in rows:
+        counter.add(row)
+    return counter.describe()
 
 
 def test_what_exceeds_the_models_budgets_is_counted_with_an_example(tiny_checkpoint: Path) -> None:

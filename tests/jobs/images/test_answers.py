@@ -1,19 +1,11 @@
 """What the answers of a real host on loopback mean: each failure has a reason, a cause and a number of attempts."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
+from tests.image_host import Answer, ImageHost, draw_photo
 from tests.jobs.images.photo_requests import check_failure, fetch
 
 PHOTO = draw_photo(1)
-
-
-@pytest.fixture
-def host() -> Iterator[ImageHost]:
-    with open_image_host() as running:
-        yield running
 
 
 FAILURES = {

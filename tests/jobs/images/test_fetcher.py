@@ -1,21 +1,14 @@
 """Tests of the web client against a real host on loopback: every response gives a result."""
 
 import gzip
-from collections.abc import Iterator
 
 import pytest
 
 from jobs.images.answers import FETCHED, NOT_MODIFIED
-from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
+from tests.image_host import Answer, ImageHost, draw_photo
 from tests.jobs.images.photo_requests import check_failure, fetch
 
 PHOTO = draw_photo(1)
-
-
-@pytest.fixture
-def host() -> Iterator[ImageHost]:
-    with open_image_host() as running:
-        yield running
 
 
 FAILURES = {

@@ -8,18 +8,9 @@ from PIL import Image
 
 from jobs.images import store
 from jobs.images.store import ImageReader, StoredPart
-from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from moon_model.images import BadImageError
-from tests.jobs.images.photo_store import PHOTOS, fill_store, list_packs, read_store
-
-
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setattr(store, "PACK_BYTES", 1500)  # two photos a pack
-    lake = Lake(Storage(str(tmp_path / "my lake")))
-    fill_store(lake)
-    return lake
+from tests.jobs.images.photo_store import PHOTOS, list_packs, read_store
 
 
 def test_photos_come_back_byte_for_byte_from_packs_of_bounded_size(lake: Lake) -> None:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pytest
-
 from jobs.images import store
 from jobs.images.upkeep import (
     delete_packs,
@@ -16,14 +14,6 @@ from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from tests.jobs.images.photo_store import PHOTOS, fill_store, list_packs, read_store
-
-
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    monkeypatch.setattr(store, "PACK_BYTES", 1500)  # two photos a pack
-    lake = Lake(Storage(str(tmp_path / "my lake")))
-    fill_store(lake)
-    return lake
 
 
 def test_removed_photos_are_gone_and_the_others_stay(lake: Lake) -> None:
