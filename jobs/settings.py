@@ -70,8 +70,13 @@ class Settings(BaseSettings):
     host_failures: int = Field(50, ge=1, description="failures in a row after which a host is given up for the run")
     use_proxy: bool = Field(False, description="fetch photos through the proxy that HTTPS_PROXY and HTTP_PROXY name")
     recheck_nights: int = Field(7, ge=1, description="nights within which every known photo by URL is asked for again")
+    image_store: Literal["urls", "all"] = Field(
+        "urls",
+        description="photos that the lake's image store keeps: urls: those named by URL; all: also those of "
+        "folders and object stores",
+    )
     image_store_side: int = Field(
-        0, ge=0, description="longer side to which photos by URL are reduced before they are stored; 0: as delivered"
+        0, ge=0, description="longer side to which photos are reduced before they are stored; 0: as delivered"
     )
     image_store_gib: float = Field(
         50, ge=0, description="GiB of stored photos that `moon maintain` keeps although no retained date names them"

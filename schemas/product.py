@@ -6,18 +6,22 @@ and the version of the canonicalisation (docs/decisions/0033-content-identity.md
 
 import hashlib
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from schemas.html_text import strip_html
-from schemas.uri import is_web
 
 CANONICALISATION_VERSION = 1
 """Increase it when `canonicalise_product` changes the form of most products: all products are then encoded again."""
 
 SHA256_PREFIX = "sha256:"
 """Start of a version that is the SHA-256 of the image's bytes."""
+
+SHA256_VERSION = f"^{SHA256_PREFIX}[0-9a-f]{{64}}$"
+"""Pattern of such a version, for Python and for Spark."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,17 @@ class CatalogProduct:
     category: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     images: tuple[ImageRef, ...] = ()
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "CatalogProduct":
+        """Return the product of a row of the lake's table `products`."""
+        return cls(
+            title=row["title"],
+            description=row["description"],
+            category=tuple(row["category"]),
+            attributes=dict(row["attributes"]),
+            images=tuple(ImageRef(**image) for image in row["images"]),
+        )
 
 
 def canonicalise_text(text: str | None) -> str:
@@ -69,27 +84,34 @@ def canonicalise_product(
 
 
 def find_image_key(uri: str, version: str | None) -> str:
-    """Return the key that identifies an image together with its version: its URI, or the SHA-256 of a stored photo.
+    """Return the key that identifies an image together with its version: the SHA-256 of its bytes, else its URI.
 
-    The SHA-256 is used for photos of web hosts, so that the same photo under another address is the same image.
+    With the SHA-256 the same photo under another address is the same image. Other versions (size and time, entity tag)
+    are not unique.
     """
-    return version if version is not None and version.startswith(SHA256_PREFIX) and is_web(uri) else uri
+    return version if version is not None and re.match(SHA256_VERSION, version) else uri
 
 
-def compute_content_hash(product: CatalogProduct) -> str:
-    """Return the SHA-256 (64 hex digits) of everything in a product that the model uses."""
+def compute_content_hash(product: CatalogProduct, image_keys: Sequence[tuple[str | None, ...]] | None = None) -> str:
+    """Return the SHA-256 (64 hex digits) of everything in a product that the model uses.
+
+    Args:
+        product: canonical product.
+        image_keys: identities of its images; default: `make_image_key` of each.
+    """
     document: Sequence[object] = (
         CANONICALISATION_VERSION,
         product.title,
         product.description,
         list(product.category),
         sorted(product.attributes.items()),
-        [_make_image_key(image) for image in product.images],
+        [make_image_key(image) for image in product.images] if image_keys is None else list(image_keys),
     )
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _make_image_key(image: ImageRef) -> tuple[str | None, ...]:
+def make_image_key(image: ImageRef) -> tuple[str | None, ...]:
+    """Return what an image contributes to the content hash: the SHA-256 of its bytes alone, or URI and version."""
     key = find_image_key(image.uri, image.version)
     return (key,) if key != image.uri else (image.uri, image.version)

@@ -20,6 +20,7 @@ from jobs.images.store import PackWriter
 from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from schemas.tables import IMAGES, STORED_IMAGES
+from schemas.uri import is_web
 from validation.reasons import Reason
 
 ANSWERED = "answered"
@@ -128,7 +129,8 @@ def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None)
         return {**answer, **validators, **found}
     is_missing = result.reason == Reason.IMAGE_MISSING
     failed, missing = row["failed_nights"] + result.is_asked, row["missing_nights"] + is_missing
-    is_gone = missing >= GONE_NIGHTS
+    # A file that is missing may be on a volume that is not mounted; only a host can say that a photo is gone.
+    is_gone = missing >= GONE_NIGHTS and is_web(row["uri"])
     return {
         **answer,
         "reason": Reason.IMAGE_GONE if is_gone else result.reason,

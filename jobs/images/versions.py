@@ -1,7 +1,8 @@
-"""Selects the version of each photo by URL that a date uses, and the photos that a run must request.
+"""Selects the version of each stored photo that a date uses, and the photos that a run must request or read.
 
 The table `images` holds the answers of hosts, `image_versions` the versions of each date. The functions take and return
-DataFrames; the stage fetch commits the results. Source: docs/decisions/0043-photos-by-url.md.
+DataFrames; the stage fetch commits the results. Sources: docs/decisions/0043-photos-by-url.md,
+0050-store-of-all-photos.md.
 """
 
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from pyspark.sql import functions as F
 
 from jobs.images.answers import FAILED
 from jobs.lake.store import Lake
-from schemas.product import SHA256_PREFIX
+from schemas.product import SHA256_PREFIX, SHA256_VERSION
 from schemas.tables import IMAGE_VERSIONS, STORED_IMAGES
 from schemas.uri import WEB_SCHEMES
 from validation.reasons import UNREACHED, Reason
@@ -39,12 +40,24 @@ def is_web_image(uri: Column) -> Column:
     return F.split_part(uri, F.lit("://"), F.lit(1)).isin(*WEB_SCHEMES)
 
 
-def select_wanted(products: DataFrame) -> DataFrame:
-    """Return uri and given_version (null if the catalogue has none) of the photos by URL, each address once."""
+def is_content_version(version: Column) -> Column:
+    """Return the condition that an image is identified by its bytes (`schemas.product.find_image_key`)."""
+    return version.rlike(SHA256_VERSION)
+
+
+def select_wanted(products: DataFrame, *, with_files: bool = False) -> DataFrame:
+    """Return uri and given_version (null if there is none) of the photos for the image store, each address once.
+
+    Args:
+        products: table `products` of a date.
+        with_files: whether the store also keeps photos of folders and object stores, not only those by URL.
+    """
     images = products.select(F.explode("images").alias("image")).select("image.uri", "image.version")
-    # Products that were fetched before have versions of the stage fetch, not of the catalogue.
-    given = F.when(~F.col("version").startswith(SHA256_PREFIX), F.col("version"))
-    return images.where(is_web_image(F.col("uri"))).groupBy("uri").agg(F.max(given).alias("given_version"))
+    is_web = is_web_image(F.col("uri"))
+    # Photos by URL of products that were fetched before have versions of the stage fetch, not of the catalogue.
+    given = F.when(~is_web | ~is_content_version(F.col("version")), F.col("version"))
+    wanted = images if with_files else images.where(is_web)
+    return wanted.groupBy("uri").agg(F.max(given).alias("given_version"))
 
 
 def find_latest(images: DataFrame, date: str) -> DataFrame:
@@ -90,6 +103,25 @@ def select_due(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: st
     return _select_requests(rows.where(is_due).unionByName(chosen))
 
 
+def select_unstored(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: str) -> DataFrame:
+    """Return the photos of folders and object stores that a run of a date reads into the image store.
+
+    These are photos that were never read, that failed, that the store has lost, and those with another version.
+
+    Args:
+        wanted: `select_wanted` of the date; its photos by URL are left out.
+        images, stored, date: as for `select_due`.
+
+    Returns:
+        The columns of `select_due`; ``host`` is a number that spreads the photos over tasks.
+    """
+    held = stored.select("image_sha256").distinct().withColumn("is_held", F.lit(True))
+    known = find_latest(images, date).withColumnRenamed("given_version", "known_version")
+    rows = wanted.where(~is_web_image(F.col("uri"))).join(known.join(held, "image_sha256", "left"), "uri", "left")
+    is_same = (F.col("outcome") != FAILED) & F.col("is_held") & (F.col("given_version") == F.col("known_version"))
+    return _select_requests(rows.where(~_is_true(is_same)))
+
+
 def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFrame:
     """Return the failed photos of a fetched date that must be requested again, with the columns of `select_due`."""
     failed = versions.where(F.col("outcome").isin(REFUSED, UNREACHABLE)).select("uri", "given_version")
@@ -100,7 +132,8 @@ def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFram
 def settle_versions(wanted: DataFrame, images: DataFrame, date: str) -> DataFrame:
     """Return the rows of `image_versions` for a date, one for each wanted photo.
 
-    A photo that failed keeps its last known SHA-256, unless it is gone.
+    A photo that failed keeps its last known SHA-256, unless it is gone. ``given_version`` of a file is the one that it
+    had when it was read, which is later than the catalogue was read.
     """
     known = find_latest(images, date).withColumnRenamed("given_version", "known_version")
     has_failed = F.coalesce(F.col("outcome") == FAILED, F.lit(True))
@@ -108,16 +141,19 @@ def settle_versions(wanted: DataFrame, images: DataFrame, date: str) -> DataFram
     failure = F.when(reason.isin(*UNREACHED), UNREACHABLE).otherwise(REFUSED)
     success = F.when(F.col("date") == date, F.col("outcome")).otherwise(STORED)
     settled = F.when(has_failed, failure).otherwise(success)
-    rows = wanted.join(known, "uri", "left").withColumn("reason", F.when(has_failed, reason))
+    is_read = ~is_web_image(F.col("uri")) & ~has_failed
+    given = F.when(is_read, F.col("known_version")).otherwise(F.col("given_version"))
+    rows = wanted.join(known, "uri", "left").withColumns({"reason": F.when(has_failed, reason), "given_version": given})
     return rows.withColumn("outcome", settled).select(*IMAGE_VERSIONS.columns.names)
 
 
 def apply_versions(products: DataFrame, versions: DataFrame) -> DataFrame:
-    """Return products with the date's versions of their photos by URL, and without photos that are gone."""
+    """Return products with the date's versions of their stored photos, and without photos that are gone."""
     place = products.select("product_id", F.posexplode("images").alias("place", "image"))
     shown = place.select("product_id", "place", "image.uri", "image.version")
     settled = versions.select("uri", "reason", F.concat(F.lit(SHA256_PREFIX), "image_sha256").alias("settled"))
-    version = F.when(is_web_image(F.col("uri")), F.col("settled")).otherwise(F.col("version"))
+    unknown = F.when(~is_web_image(F.col("uri")), F.col("version"))  # a photo by URL without an answer has none
+    version = F.coalesce("settled", unknown)
     there = shown.join(settled, "uri", "left").where(~F.col("reason").eqNullSafe(F.lit(str(Reason.IMAGE_GONE))))
     image = F.struct("place", "uri", version.alias("version"))
     images = there.groupBy("product_id").agg(F.array_sort(F.collect_list(image)).alias("there"))
@@ -128,7 +164,7 @@ def apply_versions(products: DataFrame, versions: DataFrame) -> DataFrame:
 
 
 def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFrame) -> DataFrame:
-    """Return images with their locations for reading; photos by URL are read from the image store.
+    """Return images with their locations for reading; stored photos are read from the image store.
 
     Args:
         spark, lake: session, and the lake that holds the tables.
@@ -137,12 +173,12 @@ def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFram
 
     Returns:
         The same rows with ``key``, which with its version identifies the image (`schemas.product.find_image_key`),
-        ``stored`` (`jobs.images.store.StoredPart` or null) and ``failure`` (reason and detail of a photo by URL that
-        has no version; else null).
+        ``stored`` (`jobs.images.store.StoredPart` or null) and ``failure`` (reason and detail of a photo for the
+        store that has no version; else null).
     """
     if not lake.count(STORED_IMAGES.name, {}) and not lake.count(IMAGE_VERSIONS.name, {"date": date}):
         nothing = {"stored": F.lit(None).cast(_STORED_TYPE), "failure": F.lit(None).cast(_FAILURE_TYPE)}
-        return images.withColumns({"key": F.col("uri"), **nothing})
+        return images.withColumns({"key": _find_key(), **nothing})
     stored = lake.read(spark, STORED_IMAGES.name)
     parts = stored.groupBy("image_sha256").agg(
         F.first(F.struct("pack", "offset", "size", "checksum"), ignorenulls=True).alias("stored")
@@ -150,9 +186,13 @@ def locate_images(spark: "SparkSession", lake: Lake, date: str, images: DataFram
     parts = parts.select(F.concat(F.lit(SHA256_PREFIX), "image_sha256").alias("key"), "stored")
     versions = lake.read(spark, IMAGE_VERSIONS.name, {"date": date}).where(F.col("image_sha256").isNull())
     failures = versions.select("uri", F.struct("reason", "detail").alias("failure"))
-    is_stored = is_web_image(F.col("uri")) & F.col("version").startswith(SHA256_PREFIX)
-    keyed = images.withColumn("key", F.when(is_stored, F.col("version")).otherwise(F.col("uri")))
+    keyed = images.withColumn("key", _find_key())
     return keyed.join(parts, "key", "left").join(failures, "uri", "left")
+
+
+def _find_key() -> Column:
+    """Return `schemas.product.find_image_key` of the columns uri and version."""
+    return F.when(is_content_version(F.col("version")), F.col("version")).otherwise(F.col("uri"))
 
 
 def _select_requests(rows: DataFrame) -> DataFrame:

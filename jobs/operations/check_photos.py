@@ -14,7 +14,7 @@ from jobs.images.answers import FAILED
 from jobs.images.fetcher import FetchPolicy, fetch_photos
 from jobs.images.hosts import ForbiddenAddressError
 from jobs.images.reading import read_image, read_image_version
-from jobs.stages.estimate import FetchEstimate
+from jobs.stages.estimate import FetchEstimate, format_size
 from moon_model.images import IMAGE_FORMATS, BadImageError
 from schemas.source import MappedRow
 from schemas.uri import FILE_SCHEME, is_under, is_web
@@ -85,6 +85,15 @@ class PhotoCheck:
     def ask_hosts(self, uris: Sequence[str]) -> None:
         """Open the given photos that are not opened yet: photos by URL, and photos outside the roots."""
         self.headers |= read_image_headers([uri for uri in uris if uri not in self.headers], self._roots, self._policy)
+
+    def describe_store(self) -> str:
+        """Return a sentence with the expected size of a store that keeps the photos that are read in place."""
+        sizes = [header.size for uri, header in self.headers.items() if header.size and uri not in self.by_url]
+        if not sizes:
+            return f"the image store will keep {self.inside:,} photos of folders and object stores"
+        each = sum(sizes) / len(sizes)
+        size = format_size(each * self.inside)
+        return f"the image store will keep {self.inside:,} photos of folders and object stores, about {size}"
 
     def _find_problem(self, uri: str) -> str | None:
         """Return reason code and description of the problem of a photo that is read in place; None for a good one."""

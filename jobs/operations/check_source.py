@@ -141,6 +141,8 @@ def check_source(
         _report_parts(check, check.head, check.reader, mapping)
         _report_snapshots(check, judge, mapping)
         _report_photos(check, photos, mapping)
+        if settings.image_store == "all" and photos.inside:
+            check.add_finding("note", photos.describe_store())
         for text in cuts.describe():
             check.add_finding("note", text)
         _report_refusals(check)

@@ -77,7 +77,7 @@ class FetchEstimate:
         if not self.photos:
             return "no photos by URL to ask for"
         known = f", {self.photos - self.bodies:,} of them known," if self.bodies < self.photos else ","
-        size = f"{_format_size(self.size)} ({each / 1024:,.0f} KiB each, {_name_source(self.photo_bytes)})"
+        size = f"{format_size(self.size)} ({each / 1024:,.0f} KiB each, {_name_source(self.photo_bytes)})"
         time = f"{_format_duration(self.seconds)} ({rate:,.0f} a second, {_name_source(self.photos_a_second)})"
         return f"{self.photos:,} photos by URL to ask for{known} about {size}, about {time}"
 
@@ -138,7 +138,8 @@ def _name_source(measured: float | None) -> str:
     return "assumed" if measured is None else "measured"
 
 
-def _format_size(size: float) -> str:
+def format_size(size: float) -> str:
+    """Return a number of bytes as MiB or GiB."""
     return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
 
 

@@ -1,14 +1,15 @@
-"""Stage fetch: determines the version of every photo by URL of the date, and downloads new photos to the image store.
+"""Stage fetch: determines the version of every photo for the image store, and brings new photos into the store.
 
-Answers of hosts are committed as they arrive, so a killed run loses about a minute of work. After the last answer the
-versions are frozen, and the products of the date get the versions and new content hashes. A date that is fetched sends
-no requests when it is run again. Source: docs/decisions/0043-photos-by-url.md.
+These are the photos by URL; with `MOON_IMAGE_STORE=all` also those of folders and object stores. Answers are committed
+as they arrive, so a killed run loses about a minute of work. After the last answer the versions are frozen, and the
+products of the date get the versions and new content hashes. A date that is fetched sends no requests when it is run
+again. Sources: docs/decisions/0043-photos-by-url.md, 0050-store-of-all-photos.md.
 """
 
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,21 +21,24 @@ from jobs.catalog.source import list_allowed_roots
 from jobs.errors import NightStoppedError
 from jobs.images.fetch_task import ANSWERED, FetchJob, run_fetch_task
 from jobs.images.fetcher import make_policy
+from jobs.images.import_task import ImportJob, run_import_task
 from jobs.images.versions import (
     OUTCOMES,
     apply_versions,
+    is_web_image,
     select_due,
     select_failed,
+    select_unstored,
     select_wanted,
     settle_versions,
 )
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_photos, check_refused_photos
 from jobs.stages.estimate import FetchEstimate, measure_photos_a_second
-from jobs.stages.task_io import repartition_by_key, run_tasks
+from jobs.stages.task_io import RecordBatches, repartition_by_key, run_tasks
 from jobs.state.plan_record import Plan, find_last_served_plan
 from jobs.state.run_context import RunContext, StageResult
-from schemas.product import CatalogProduct, ImageRef, compute_content_hash
+from schemas.product import CatalogProduct, compute_content_hash
 from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES
 from schemas.uri import is_web
 from validation.reasons import UNREACHED
@@ -50,18 +54,18 @@ log = logging.getLogger(__name__)
 
 
 def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
-    """Fetch the date's photos by URL that are due, freeze their versions and write them to its products.
+    """Bring the photos that are due into the store, freeze the date's versions and write them to its products.
 
     Returns:
-        counts: wanted photos, their outcomes, and the number of answers in this execution; details: failures by cause,
-        and the estimate made before the first request.
+        counts: wanted photos, their outcomes, and the number of hosts' answers in this execution; details: failures by
+        cause, and the estimate made before the first request.
 
     Raises:
         NightStoppedError: nothing was validated for the date, or too many photos without a known version are refused.
         PhotosUnreachableError: too many photos without a known version are missing or cannot be reached.
     """
     roots = list_allowed_roots(context)
-    if not any(map(is_web, roots)):
+    if not _has_stored_photos(context, roots):
         return StageResult({}, {"note": "no photos by URL"})
     lake, spark = context.lake, context.spark
     if not lake.count(PRODUCTS.name, context.partition):
@@ -70,15 +74,22 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     if is_settled and not context.refetch:
         return StageResult(_count_outcomes(context)[0], {"note": "found committed"})
     images = lake.read(spark, IMAGES.name)
+    with_files, is_by_url = context.settings.image_store == "all", is_web_image(F.col("uri"))
     if is_settled:
         versions = lake.read(spark, IMAGE_VERSIONS.name, context.partition)
         wanted = versions.select("uri", "given_version").persist()
-        due = select_failed(versions, images, context.date)
+        failed = select_failed(versions, images, context.date)
+        unread, due = failed.where(~is_by_url), failed.where(is_by_url)
     else:
-        wanted = select_wanted(lake.read(spark, PRODUCTS.name, context.partition)).persist()
+        products = lake.read(spark, PRODUCTS.name, context.partition)
+        wanted = select_wanted(products, with_files=with_files).persist()
         stored = lake.read(spark, STORED_IMAGES.name)
-        due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
+        unread = select_unstored(wanted, images, stored, context.date)
+        by_url = wanted.where(is_by_url)
+        due = select_due(by_url, images, stored, context.date, context.settings.recheck_nights)
     try:
+        if with_files:
+            _read_files(context, unread, roots)
         answered, estimate = _ask_hosts(context, due, roots)
         _freeze_versions(context, wanted)
         counts, failures = _count_outcomes(context, wanted.count())
@@ -95,7 +106,7 @@ def is_fetched(context: RunContext) -> bool:
 
 
 def check_fetched(context: RunContext) -> None:
-    """Check that the date's photos by URL were fetched.
+    """Check that the date's photos for the image store were fetched.
 
     Raises:
         NightStoppedError: they were not; the message names the command to run.
@@ -103,55 +114,103 @@ def check_fetched(context: RunContext) -> None:
     settings = context.settings
     # Without a catalogue the image roots are unknown: this is an operation on dates that were fetched before.
     has_roots = bool(settings.catalog or settings.allowed_roots)
-    if has_roots and not is_fetched(context) and any(map(is_web, list_allowed_roots(context))):
+    if has_roots and not is_fetched(context) and _has_stored_photos(context, list_allowed_roots(context)):
         raise NightStoppedError(
             f"the photos of {context.date} are not fetched yet: run `moon fetch --date {context.date}`, or "
             f"`moon prepare --date {context.date}` for all steps up to the plan"
         )
 
 
+def _has_stored_photos(context: RunContext, roots: tuple[str, ...]) -> bool:
+    """Return whether the image store keeps photos of this catalogue."""
+    return context.settings.image_store == "all" or any(map(is_web, roots))
+
+
 def _ask_hosts(context: RunContext, due: "DataFrame", roots: tuple[str, ...]) -> tuple[int, str]:
-    """Send the due addresses to the tasks in waves until each has an answer; commit every wave.
+    """Request the due photos by URL from their hosts.
 
     Returns:
         The number of answers without failures, and the estimate of size and time.
     """
-    lake, spark = context.lake, context.spark
     due = due.persist()
     try:
         estimate, hosts = _estimate_fetch(context, due)
-        total, done, answered, began = estimate.photos, 0, 0, time.monotonic()
         log.info("%s", estimate)
         job = FetchJob(
-            storage=lake.storage,
+            storage=context.lake.storage,
             policy=make_policy(context.settings, roots),
             date=context.date,
             seconds=WAVE_SECONDS,
             side=context.settings.image_store_side,
         )
-        tasks = max(1, min(count_task_slots(spark), hosts))
-        started = datetime.now(UTC)
-        while done < total:
-            asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
-            left = due.join(asked.select("uri"), "uri", "left_anti")
-            # Each host belongs to one task, which applies its limits; one task serves several hosts.
-            rows = repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
-            output = run_tasks(rows, partial(run_fetch_task, job=job), on_gpu=False)
-            files = output.files
-            # Bytes first, so that a row of `images` never names a photo that the store lacks.
-            lake.commit(STORED_IMAGES.name, files.get(STORED_IMAGES.name, []), attempt=None, partition={})
-            answers = files.get(IMAGES.name, [])
-            lake.commit(IMAGES.name, answers, attempt=None, partition=context.partition)
-            if not answers:
-                break  # a concurrent run of the date has requested the rest
-            done += sum(file.rows for file in answers)
-            answered += output.counts[ANSWERED]
-            rate = done / (time.monotonic() - began)
-            left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
-            log.info("%d of %d photos asked for, %.0f a second, about %s left", done, total, rate, left_time)
+        tasks = max(1, min(count_task_slots(context.spark), hosts))
+
+        def spread(left: "DataFrame") -> "DataFrame":
+            """Give each host to one task, which applies its limits; one task serves several hosts."""
+            return repartition_by_key(left.withColumn("place", F.xxhash64("uri")), tasks, ["host"], ["place"])
+
+        return _run_waves(context, due, estimate.photos, spread, partial(run_fetch_task, job=job)), str(estimate)
     finally:
         due.unpersist()
-    return answered, str(estimate)
+
+
+def _read_files(context: RunContext, unread: "DataFrame", roots: tuple[str, ...]) -> None:
+    """Read photos of folders and object stores into the store."""
+    unread = unread.persist()
+    try:
+        total = unread.count()
+        if total:
+            log.info("%d photos of folders and object stores to read into the image store", total)
+        settings = context.settings
+        job = ImportJob(context.lake.storage, roots, context.date, WAVE_SECONDS, settings.image_store_side)
+        slots = count_task_slots(context.spark)
+
+        def spread(left: "DataFrame") -> "DataFrame":
+            return repartition_by_key(left, slots, ["uri"], ["uri"])
+
+        _run_waves(context, unread, total, spread, partial(run_import_task, job=job))
+    finally:
+        unread.unpersist()
+
+
+def _run_waves(
+    context: RunContext,
+    due: "DataFrame",
+    total: int,
+    spread: "Callable[[DataFrame], DataFrame]",
+    task: Callable[[RecordBatches], RecordBatches],
+) -> int:
+    """Send the due photos to tasks in waves until each has an answer, and commit every wave.
+
+    Args:
+        context: run context.
+        due: the photos, with the columns of `select_due`.
+        total: their number.
+        spread: partitions the rows of a wave.
+        task: `run_fetch_task` or `run_import_task` with its job.
+
+    Returns:
+        The number of answers without failures.
+    """
+    lake, spark = context.lake, context.spark
+    done, answered, began = 0, 0, time.monotonic()
+    started = datetime.now(UTC)
+    while done < total:
+        asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
+        left = due.join(asked.select("uri"), "uri", "left_anti")
+        output = run_tasks(spread(left), task, on_gpu=False)
+        # Bytes first, so that a row of `images` never names a photo that the store lacks.
+        lake.commit(STORED_IMAGES.name, output.files.get(STORED_IMAGES.name, []), attempt=None, partition={})
+        answers = output.files.get(IMAGES.name, [])
+        lake.commit(IMAGES.name, answers, attempt=None, partition=context.partition)
+        if not answers:
+            break  # a concurrent run of the date has brought the rest
+        done += sum(file.rows for file in answers)
+        answered += output.counts[ANSWERED]
+        rate = done / (time.monotonic() - began)
+        left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
+        log.info("%d of %d photos, %.0f a second, about %s left", done, total, rate, left_time)
+    return answered
 
 
 def _estimate_fetch(context: RunContext, due: "DataFrame") -> tuple[FetchEstimate, int]:
@@ -236,20 +295,8 @@ def hash_products(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]
     """Yield canonical rows of `products` with the content hash of their values."""
     for batch in batches:
         rows: list[dict[str, Any]] = batch.to_pylist()
-        hashed = [{**row, "content_hash": _compute_hash(row)} for row in rows]
+        hashed = [{**row, "content_hash": compute_content_hash(CatalogProduct.from_row(row))} for row in rows]
         yield pa.RecordBatch.from_pylist(hashed, schema=PRODUCTS.columns)
-
-
-def _compute_hash(row: dict[str, Any]) -> str:
-    return compute_content_hash(
-        CatalogProduct(
-            title=row["title"],
-            description=row["description"],
-            category=tuple(row["category"]),
-            attributes=dict(row["attributes"]),
-            images=tuple(ImageRef(**image) for image in row["images"]),
-        )
-    )
 
 
 def _mark_name(context: RunContext) -> str:
@@ -277,7 +324,7 @@ def _count_outcomes(context: RunContext, wanted: int | None = None) -> tuple[dic
     total = sum(counts.values())
     if total != found.total() or total != (total if wanted is None else wanted):
         raise NightStoppedError(
-            f"{wanted:,} photos by URL were wanted, but {total:,} are accounted for: {dict(found)}. Run "
+            f"{wanted:,} photos were wanted, but {total:,} are accounted for: {dict(found)}. Run "
             f"`moon fetch --refetch --date {context.date}`, and report this"
         )
     words = ", ".join(f"{name}: {count:,}" for name, count in causes.most_common())

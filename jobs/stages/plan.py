@@ -13,7 +13,9 @@ from datetime import UTC, datetime
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from jobs.catalog.source import load_mapping
 from jobs.errors import NightStoppedError
+from jobs.images.rekeying import copy_rekeyed_vectors
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
 from jobs.stages.breakers import check_breakers
@@ -117,6 +119,7 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
     ledger = read_ledger(spark, lake, draft.collection)
     quarantine = lake.read(spark, "quarantine", context.quarantine_partition("validate"))
     refused = quarantine.where(F.col("image_index").isNull())
+    _take_over_vectors(context, draft, ledger)
     has_roles = lake.count(ROW_ROLES.name, context.partition) > 0
     has_refused = lake.count("quarantine", context.quarantine_partition("validate")) > 0
     unreadable = select_unreadable(refused, ledger) if has_refused else None
@@ -144,6 +147,25 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
         }
 
     return freeze_plan(context, draft, attempt, compare, max_images=max_images, count=count)
+
+
+def _take_over_vectors(context: RunContext, draft: Plan, ledger: DataFrame) -> None:
+    """Copy vectors to new content hashes of products whose photos are identified by their bytes now."""
+    settings = context.settings
+    if settings.image_store == "all" or settings.image_version == "sha256" or _has_version_column(context):
+        attempt = f"rekey/{draft.run_id}"
+        copy_rekeyed_vectors(
+            context.spark, context.lake, context.date, draft.model_version, ledger=ledger, attempt=attempt
+        )
+
+
+def _has_version_column(context: RunContext) -> bool:
+    """Return whether the catalogue gives versions of photos; they may be the SHA-256 of the bytes."""
+    settings = context.settings
+    if not settings.catalog or settings.allowed_roots:  # with roots of its own an operation needs no mapping
+        return False
+    images = load_mapping(context).images
+    return images is not None and images.version_column is not None
 
 
 def _has_held(lake: Lake, draft: Plan) -> bool:
