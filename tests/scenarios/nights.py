@@ -104,10 +104,17 @@ def served_rows(settings: Settings, collection: str) -> dict[str, Row]:
 
 
 class NightProcess:
-    """``moon nightly`` in a process of its own, with its log watched so that it can be killed in a stage."""
+    """``moon nightly`` in a process of its own, with its log watched so that it can be killed in a stage.
 
-    def __init__(self, settings: Settings, date: str) -> None:
-        command = [sys.executable, "-m", "jobs.cli", "nightly", "--date", date, "--json"]
+    Args:
+        settings: lake, Milvus, catalogue and mapping.
+        date: the ISO date.
+        prelude: Python that the process runs first, such as another value of a constant.
+    """
+
+    def __init__(self, settings: Settings, date: str, prelude: str = "") -> None:
+        program = f"{prelude}\nfrom jobs.cli import main\nmain()"
+        command = [sys.executable, "-c", program, "nightly", "--date", date, "--json"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOON_")}
         environment |= {
             "MOON_LAKE": settings.lake,

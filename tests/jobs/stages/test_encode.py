@@ -125,6 +125,7 @@ def report_first_task(frame, task, *, report):
     return output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [KeyboardInterrupt, PhotosUnreachableError])
 def test_a_run_that_stopped_encodes_only_the_products_after_its_shards(context, planned_night, monkeypatch, error):
     """The vectors of a stopped run are vectors like others: by content, and served only by the run that is repeated."""
