@@ -13,8 +13,8 @@ def start_night() -> Iterator[Callable[..., NightProcess]]:
     """Start ``moon nightly`` in a process of its own: the arguments are those of ``NightProcess``."""
     started: list[NightProcess] = []
 
-    def start(settings: Settings, date: str, prelude: str = "") -> NightProcess:
-        started.append(NightProcess(settings, date, prelude))
+    def start(settings: Settings, date: str, module: str = "jobs.cli") -> NightProcess:
+        started.append(NightProcess(settings, date, module))
         return started[-1]
 
     yield start

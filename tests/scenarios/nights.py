@@ -109,12 +109,11 @@ class NightProcess:
     Args:
         settings: lake, Milvus, catalogue and mapping.
         date: the ISO date.
-        prelude: Python that the process runs first, such as another value of a constant.
+        module: the module that runs the command line, such as one that changes a constant first.
     """
 
-    def __init__(self, settings: Settings, date: str, prelude: str = "") -> None:
-        program = f"{prelude}\nfrom jobs.cli import main\nmain()"
-        command = [sys.executable, "-c", program, "nightly", "--date", date, "--json"]
+    def __init__(self, settings: Settings, date: str, module: str = "jobs.cli") -> None:
+        command = [sys.executable, "-m", module, "nightly", "--date", date, "--json"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOON_")}
         environment |= {
             "MOON_LAKE": settings.lake,

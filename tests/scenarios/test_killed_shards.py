@@ -7,17 +7,16 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from jobs import cli
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.store import open_lake
 from jobs.settings import Settings
+from jobs.stages import encode, task_io
 from jobs.stages.task_io import Task, TaskOutput, run_tasks
 from tests.scenarios.nights import NightProcess, assert_same, run_night, state_of
 
 DAY = "2026-11-20"
-SMALL_SHARDS = """
-from jobs.stages import encode, task_io
-encode.PRODUCTS_PER_TASK, task_io.SHARD_SECONDS = 4, 0.2
-"""
+PRODUCTS_PER_TASK = 2
 
 
 def settings_in(folder: Path, shop: Path) -> Settings:
@@ -39,9 +38,9 @@ def test_killed_after_a_shard_and_run_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shop = tmp_path / "shop"
-    write_demo_catalog(shop, products=80, days=1, seed=11, start=date.fromisoformat(DAY))
+    write_demo_catalog(shop, products=30, days=1, seed=11, start=date.fromisoformat(DAY))
     settings = settings_in(tmp_path / "killed", shop)
-    night = start_night(settings, DAY, SMALL_SHARDS)
+    night = start_night(settings, DAY, __name__)
     night.wait_for("committed the vectors of")
     night.kill()
     lake = open_lake(settings)
@@ -59,7 +58,7 @@ def test_killed_after_a_shard_and_run_again(
         return output
 
     monkeypatch.setattr("jobs.stages.encode.run_tasks", count)
-    monkeypatch.setattr("jobs.stages.encode.PRODUCTS_PER_TASK", 4)
+    monkeypatch.setattr("jobs.stages.encode.PRODUCTS_PER_TASK", PRODUCTS_PER_TASK)
     outcome = run_night(spark, settings, DAY)
     result = outcome.results["encode"]
     assert result.details["resumed"] == str(done)
@@ -72,3 +71,8 @@ def test_killed_after_a_shard_and_run_again(
     assert expected.results["report"].counts == outcome.results["report"].counts
     model = result.details["model"]
     assert_same(state_of(spark, settings, model), state_of(spark, undisturbed, model))
+
+
+if __name__ == "__main__":
+    encode.PRODUCTS_PER_TASK, task_io.SHARD_SECONDS = PRODUCTS_PER_TASK, 0.2
+    cli.main()
