@@ -37,6 +37,8 @@ WORK_FOLDER = Path(__file__).resolve().parent.parent / "var" / "bench"
 REPORTED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "pyarrow", "numpy", "pillow")
 PROCESSES = 2
 TARGET_RATIO, REQUIRED_RATIO = 0.85, 0.75
+NOTES = "\n## What changes brought\n"
+"""Heading of the part of the page that is written by hand and kept when the stage is measured again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     result = measure_encode_stage(options.work.resolve(), options.products, options.rounds, options.memory)
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "encode_stage.json").write_text(json.dumps(result, indent=2) + "\n")
-    text = render_stage_page(result)
-    (options.out / "encode_stage.md").write_text(text)
+    page = options.out / "encode_stage.md"
+    text = render_stage_page(result) + _read_notes(page)
+    page.write_text(text)
     sys.stdout.write(text)
     return 0 if result["ratios"]["stage_warm"] >= REQUIRED_RATIO else 1
 
@@ -124,6 +127,12 @@ def render_stage_page(result: dict[str, Any]) -> str:
         f"`{result['command']}`, {result['started']}.", "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _read_notes(page: Path) -> str:
+    """Return the part of an earlier page that is written by hand."""
+    _, heading, notes = (page.read_text() if page.exists() else "").partition(NOTES)
+    return heading + notes
 
 
 def _measure_stage(folder: Path, products: int) -> dict[str, Any]:

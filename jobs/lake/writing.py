@@ -21,8 +21,8 @@ from schemas.tables import TABLES
 ROWS_PER_FILE = 500_000
 ROWS_PER_GROUP = 20_000
 TASK_OUTPUT_SCHEMA = "table string, file string, counts map<string,bigint>"
-"""Spark's schema of what a task with several tables returns: a table's name and one `AddedFile` as JSON a row; where
-the task counted something, one more row with its counts."""
+"""Spark's schema of what a task with several tables returns: a sink's name, mostly its table's, and one `AddedFile` as
+JSON a row; where the task counted something, one more row with its counts."""
 
 _TASK_OUTPUT = pa.schema([("table", pa.string()), ("file", pa.string()), ("counts", pa.map_(pa.string(), pa.int64()))])
 
@@ -155,22 +155,29 @@ class TableSinks:
     Args:
         storage: the lake's root.
         partitions: for each table a value for every partition column.
+        second: a second sink of a table, as its name → the table: the driver commits the files of both separately.
 
     Attributes:
         counts: the task's counts for the driver, by name.
     """
 
-    def __init__(self, storage: Storage, partitions: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        partitions: Mapping[str, Mapping[str, str]],
+        second: Mapping[str, str] | None = None,
+    ) -> None:
         self.counts: Counter[str] = Counter()
-        self._sinks = {table: FileSink(storage, table, values) for table, values in partitions.items()}
+        tables = {**{table: table for table in partitions}, **(second or {})}
+        self._sinks = {name: FileSink(storage, table, partitions[table]) for name, table in tables.items()}
 
-    def __getitem__(self, table: str) -> FileSink:
-        return self._sinks[table]
+    def __getitem__(self, name: str) -> FileSink:
+        return self._sinks[name]
 
     def close(self) -> pa.RecordBatch:
         """Finish all files and return their descriptions, and the counts, as the batch that the task yields."""
         rows: list[dict[str, object]] = [
-            {"table": table, "file": file.to_json()} for table, sink in self._sinks.items() for file in sink.close()
+            {"table": name, "file": file.to_json()} for name, sink in self._sinks.items() for file in sink.close()
         ]
         if self.counts:
             rows.append({"counts": list(self.counts.items())})

@@ -39,7 +39,7 @@ def reembed(
 ) -> RunOutcome:
     """Encode the products of one snapshot date that have no vector of the model yet.
 
-    The plan is frozen first and each stage ends with one commit, so an interrupted call continues when it is repeated.
+    The plan is frozen first and the stages commit what is done, so an interrupted call continues when it is repeated.
 
     Args:
         context: a date whose products are validated.

@@ -40,7 +40,7 @@ STAGE = "rollout"
 ROLLOUT_PREPARED, ROLLOUT_SWITCHED, ROLLOUT_ALREADY_SERVED = "prepared", "switched", "serves already"
 
 PRODUCTS_PER_PART = 100_000
-"""Products that are encoded before their vectors are committed: what a killed rollout loses at most."""
+"""Products that are planned, detected and encoded together; detected regions are committed once for all of them."""
 
 
 MAX_NIGHT_DURATION = timedelta(hours=12)

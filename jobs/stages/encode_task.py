@@ -2,7 +2,8 @@
 
 Products are processed in chunks of bounded size; inside a chunk products of similar length share a batch. A product
 with a bad image is encoded without that image, and its vector is marked partial. A product without any readable image
-is refused and keeps its last good vector.
+is refused and keeps its last good vector. Complete vectors are final; partial ones have files of their own, because the
+driver judges them when all tasks have ended.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.images.store import ImageReader
 from jobs.lake.storage import Storage
@@ -23,6 +25,7 @@ from jobs.stages.worker_models import load_encoder, loader_threads, task_device
 from jobs.state.model_store import locate_on_worker
 from moon_model.images import BadImageError
 from moon_model.product import TEXT_FIELDS, Product
+from schemas.tables import VECTORS
 from validation.reasons import Reason
 
 if TYPE_CHECKING:
@@ -33,8 +36,14 @@ if TYPE_CHECKING:
 ENCODE_CHUNK_SIZES = {"cpu": 64, "cuda": 256}
 """Products prepared before the encoder sorts them by length and batches them; a view is 150 KB (compact backbone)."""
 
+PARTIAL_VECTORS = "partial_vectors"
+"""Name of the sink of partial vectors, rows of `vectors`."""
+
 ENCODED = "encoded"
 """Name under which a task counts the products that it encoded."""
+
+PARTIAL = "partial_"
+"""Beginning of the names under which a task counts products with a partial vector."""
 
 UNREAD_PARTS = (*TEXT_FIELDS, "images")
 """Names under which a task counts the products of which this part exceeds what the model reads."""
@@ -98,7 +107,7 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
     device = task_device()
     detector = locate_on_worker(job.storage, job.detector) if job.detector else None
     encoder = load_encoder(locate_on_worker(job.storage, job.model), detector, job.model_version, device)
-    sinks = TableSinks(job.storage, job.partitions)
+    sinks = TableSinks(job.storage, job.partitions, {PARTIAL_VECTORS: VECTORS.name})
     rows = (row for batch in batches for row in batch.to_pylist())
     reader = ImageReader(job.storage, job.roots)
     prepare = partial(prepare_item, encoder=encoder, reader=reader, max_images=job.max_images)
@@ -107,9 +116,13 @@ def run_encode_task(batches: RecordBatches, job: EncodeJob) -> RecordBatches:
         for item in chunk:
             sinks["quarantine"].write_rows(item.refused)
         if usable := [item for item in chunk if item.prepared is not None]:
-            sinks["vectors"].write(_encode_items(encoder, usable, job.batch_tokens))
+            vectors = _encode_items(encoder, usable, job.batch_tokens)
+            sinks[VECTORS.name].write(vectors.filter(~pc.field("partial")))
+            sinks[PARTIAL_VECTORS].write(vectors.filter(pc.field("partial")))
             for item in usable:
-                sinks.counts.update([ENCODED, *_list_unread_parts(item, job.max_images)])
+                kind = PARTIAL if item.is_partial else ""
+                names = (ENCODED, *_list_unread_parts(item, job.max_images))
+                sinks.counts.update(f"{kind}{name}" for name in names)
     yield sinks.close()
 
 

@@ -15,6 +15,9 @@ little."""
 STAGE_UNITS = {"detect": "images", "encode": "products"}
 """What each stage's rate counts: the name in ``runs.counts`` of what it worked on."""
 
+RESUMED = "resumed"
+"""Name of the detail with the number of products that earlier executions of the run had encoded; they took no time."""
+
 ASSUMED_PHOTO_BYTES = 200 << 10
 ASSUMED_PHOTOS_A_SECOND = 50.0
 """What is assumed of photos by URL and their hosts before one was fetched. From loopback the stage fetches 112 photos a
@@ -127,11 +130,12 @@ def _measure_rate(
 ) -> float | None:
     """Return seconds per unit over the latest runs of a stage with work and matching details; None without one."""
     worked = [
-        (counts[unit], row["seconds"])
+        (counts[unit] - int(details.get(RESUMED, 0)), row["seconds"])
         for row, counts, details in runs
         if row["stage"] == stage and counts.get(unit) and counts_for(details)
     ][:MAX_RUNS]
-    return sum(seconds for _, seconds in worked) / sum(units for units, _ in worked) if worked else None
+    units = sum(units for units, _ in worked)
+    return sum(seconds for _, seconds in worked) / units if units else None
 
 
 def _name_source(measured: float | None) -> str:

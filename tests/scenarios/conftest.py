@@ -9,12 +9,12 @@ from tests.scenarios.nights import NightProcess
 
 
 @pytest.fixture
-def start_night() -> Iterator[Callable[[Settings, str], NightProcess]]:
-    """Start ``moon nightly`` in a process of its own."""
+def start_night() -> Iterator[Callable[..., NightProcess]]:
+    """Start ``moon nightly`` in a process of its own: the arguments are those of ``NightProcess``."""
     started: list[NightProcess] = []
 
-    def start(settings: Settings, date: str) -> NightProcess:
-        started.append(NightProcess(settings, date))
+    def start(settings: Settings, date: str, module: str = "jobs.cli") -> NightProcess:
+        started.append(NightProcess(settings, date, module))
         return started[-1]
 
     yield start

@@ -104,10 +104,16 @@ def served_rows(settings: Settings, collection: str) -> dict[str, Row]:
 
 
 class NightProcess:
-    """``moon nightly`` in a process of its own, with its log watched so that it can be killed in a stage."""
+    """``moon nightly`` in a process of its own, with its log watched so that it can be killed in a stage.
 
-    def __init__(self, settings: Settings, date: str) -> None:
-        command = [sys.executable, "-m", "jobs.cli", "nightly", "--date", date, "--json"]
+    Args:
+        settings: lake, Milvus, catalogue and mapping.
+        date: the ISO date.
+        module: the module that runs the command line, such as one that changes a constant first.
+    """
+
+    def __init__(self, settings: Settings, date: str, module: str = "jobs.cli") -> None:
+        command = [sys.executable, "-m", module, "nightly", "--date", date, "--json"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MOON_")}
         environment |= {
             "MOON_LAKE": settings.lake,

@@ -79,8 +79,13 @@ def run(job, *rows, size=100):
     (described,) = run_encode_task(iter(table.to_batches(max_chunksize=size)), job)
     found = {"vectors": [], "quarantine": []}
     for line in described.filter(pc.is_valid(described["file"])).to_pylist():
-        path = f"{job.storage.root}/{line['table']}/{AddedFile.from_json(line['file']).path}"
-        found[line["table"]] += pq.ParquetFile(path).read().to_pylist()
+        table = line["table"].removeprefix("partial_")
+        rows = pq.ParquetFile(f"{job.storage.root}/{table}/{AddedFile.from_json(line['file']).path}").read().to_pylist()
+        if table == "vectors":
+            assert {row["partial"] for row in rows} == {line["table"] != table}, (
+                "complete vectors are files of their own"
+            )
+        found[table] += rows
     return {vector["product_id"]: vector for vector in found["vectors"]}, found["quarantine"]
 
 

@@ -23,9 +23,9 @@ def lake(tmp_path):
 
 @pytest.fixture
 def record(lake, seed):
-    def write(stage, seconds, counts, *, outcome="success", model="m", hour=0):
+    def write(stage, seconds, counts, *, outcome="success", model="m", hour=0, **details):
         row = {"run_id": "r", "stage": stage, "outcome": outcome, "seconds": seconds}
-        row |= {"counts": list(counts.items()), "details": [("model", model)]}
+        row |= {"counts": list(counts.items()), "details": [("model", model), *details.items()]}
         seed(lake, "runs", [{**row, "finished_at": START + timedelta(hours=hour)}], {"date": "2026-01-01"})
 
     return write
@@ -39,7 +39,7 @@ def test_before_the_first_measured_night(lake, record):
 
 def test_rates_are_summed_over_runs_that_worked(lake, record):
     record("encode", 30.0, {"products": 100})
-    record("encode", 10.0, {"products": 300})
+    record("encode", 10.0, {"products": 800}, resumed="500")  # the rest was encoded before the run was killed
     record("encode", 5.0, {"encoded": 300})  # found committed: nothing was done
     record("encode", 5.0, {"products": 0})
     record("encode", 900.0, {"products": 1}, outcome="failed")

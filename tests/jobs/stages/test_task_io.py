@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from pyspark.sql import functions as F
 from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from jobs.stages.task_io import (
+    MAX_TASK_ITEMS,
     TASKS_PER_SLOT,
     TaskOutput,
     choose_task_count,
@@ -62,6 +64,31 @@ def test_a_task_without_rows_describes_nothing(spark, tmp_path):
     assert TableSinks(Storage(str(tmp_path)), {"regions": REGIONS}).close().num_rows == 0
 
 
+def wait_for_report(batches, storage, reported):
+    """A task whose second partition ends only after the first one was reported."""
+    while TaskContext.get().partitionId() and not reported.exists():
+        time.sleep(0.05)
+    yield from two_tables(batches, storage)
+
+
+def test_finished_tasks_are_reported_while_others_run(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr("jobs.stages.task_io.SHARD_SECONDS", 0.1)
+    seen, reported = [], tmp_path / "reported"
+
+    def report(output):
+        seen.append(output)
+        if output.files:
+            reported.touch()
+            raise OSError("the lake does not answer")  # logged; the tasks go on
+
+    task = partial(wait_for_report, storage=Storage(str(tmp_path)), reported=reported)
+    output = run_tasks(spark.range(10).repartition(2), task, report=report)
+    assert output.counts == {"odd": 5, "even": 5}
+    first = next(output for output in seen if output.files)
+    assert 0 < first.counts.total() < 10
+    assert {file.path for file in first.files["regions"]} < {file.path for file in output.files["regions"]}
+
+
 def partitions_seen(batches):
     rows = sum(batch.num_rows for batch in batches)
     yield pa.RecordBatch.from_pydict({"partition": [TaskContext.get().partitionId()], "rows": [rows]})
@@ -90,8 +117,8 @@ def test_rows_are_spread_over_all_tasks_whatever_was_joined_before(spark):
 def test_tasks_are_a_multiple_of_the_slots(items, size, slots):
     tasks = choose_task_count(items, size, slots)
     assert tasks % slots == 0
-    assert slots <= tasks <= TASKS_PER_SLOT * slots
-    assert tasks * size >= items or tasks == TASKS_PER_SLOT * slots
+    assert slots <= tasks <= max(TASKS_PER_SLOT * slots, items // MAX_TASK_ITEMS + 1 + slots)
+    assert tasks * size >= items or (TASKS_PER_SLOT * slots <= tasks and tasks * MAX_TASK_ITEMS >= items)
     assert (tasks - slots) * size < max(items, 1)
 
 
