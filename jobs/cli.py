@@ -5,6 +5,7 @@ starts fast.
 """
 
 import logging
+import os
 import sys
 
 import typer
@@ -15,6 +16,7 @@ from jobs.commands import analyst, evaluation, images, migrate, nightly, operate
 from jobs.commands.output import print_error
 from jobs.errors import EXIT_USAGE, MoonError
 from jobs.log_file import LogFile, ShortFormatter, start_log_file
+from jobs.parent_process import IS_SUBMITTED, end_with_parent
 
 app = typer.Typer(
     name="moon",
@@ -50,6 +52,8 @@ def start_logging() -> LogFile:
 def main() -> None:
     """Run the command line; a failure prints one message, without a traceback, and exits with its status."""
     log_file = start_logging()
+    if IS_SUBMITTED in os.environ:
+        end_with_parent()
     try:
         app()
     except MoonError as error:

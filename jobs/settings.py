@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -225,6 +226,11 @@ class Settings(BaseSettings):
     def storage_options(self) -> dict[str, str]:
         """Return the object-store options in clear text, for the libraries that need them."""
         return {name: value.get_secret_value() for name, value in self.lake_storage_options.items()}
+
+
+def has_credentials(uri: str) -> bool:
+    """Return whether a URI names a user or a password, such as ``http://user:password@host:19530``."""
+    return "://" in uri and "@" in urlsplit(uri).netloc
 
 
 def _check_names(variables: Mapping[str, str | None], fields: Collection[str]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import JavaMissingError
 from jobs.log_file import LOG_FILE
+from jobs.parent_process import IS_SUBMITTED
 from jobs.settings import REPOSITORY, Settings
 from moon_model import CHECKPOINTS_VARIABLE
 
@@ -36,9 +37,6 @@ layer above it (the second; a quarter of a megabyte for every number of rows tha
 thousand of them is hundreds of megabytes that no later batch uses, and freed blocks of ever other sizes leave holes in
 the heap that no later block fits into; those of 8 MiB and more go back to the kernel
 (`benchmarks/results/encode_speed.md`)."""
-
-IS_SUBMITTED = "PYSPARK_GATEWAY_PORT"
-"""Variable that spark-submit sets for the driver that it starts."""
 
 
 def _use_java() -> None:

@@ -24,6 +24,7 @@ from jobs.stages.upsert import upsert
 from jobs.stages.validate import validate
 from jobs.state.plan_record import Plan, require_plan
 from jobs.state.run_context import RunContext, StageResult
+from jobs.state.run_lock import hold_run_lock
 from jobs.state.run_log import RunRow, make_run_row, record_runs
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def run_stage(context: RunContext, stage: str, plan: Plan | None = None) -> Stag
     Raises:
         MoonError: a gate, breaker or refused input, as raised by the stage; or there is no plan yet.
     """
-    return STAGES[stage](context, _resolve_plan(context, stage, plan))
+    return _execute(context, stage, _resolve_plan(context, stage, plan))
 
 
 def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = None) -> RunOutcome:
@@ -107,7 +108,7 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
         try:
             with show_stage_progress(context.spark, stage):
                 plan = _resolve_plan(context, stage, plan)
-                result = STAGES[stage](context, plan)
+                result = _execute(context, stage, plan)
         except BaseException as error:
             said = f"{type(error).__name__}: {error}" if isinstance(error, MoonError) else summarise_failure(error)
             details = {"error": said[:MAX_ERROR]}
@@ -127,6 +128,14 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
     if waiting:
         record_runs(context.lake, context.date, "", waiting)
     return outcome
+
+
+def _execute(context: RunContext, stage: str, plan: Plan | None) -> StageResult:
+    """Run a stage; one that uses a GPU waits until no other process of this machine computes the same run."""
+    if plan is None or stage not in STAGE_GROUPS["infer"]:
+        return STAGES[stage](context, plan)
+    with hold_run_lock(context.lake.storage, plan.run_id):
+        return STAGES[stage](context, plan)
 
 
 def _record_failure(context: RunContext, run_id: str, rows: list[RunRow]) -> None:
