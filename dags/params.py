@@ -13,7 +13,7 @@ from airflow.sdk import Param
 
 from dags.failure import TASK_DEFAULTS
 from dags.snapshot_date import MACROS
-from jobs.settings import Settings
+from jobs.settings import Settings, has_credentials
 
 SETTINGS = Settings()
 
@@ -47,7 +47,7 @@ SHARED: dict[str, Any] = {
     "catalog": build_optional_param(
         "string",
         "Catalogue file, folder or URI; {date} is replaced. Empty: the setting MOON_CATALOG.",
-        SETTINGS.catalog,
+        None if has_credentials(SETTINGS.catalog or "") else SETTINGS.catalog,
     ),
     "mapping": build_optional_param(
         "string", "Mapping file (TOML). Empty: mapping.toml next to the catalogue.", SETTINGS.mapping

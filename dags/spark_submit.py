@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from pydantic import SecretStr
 
 from jobs.errors import EXIT_INPUT, EXIT_USAGE
-from jobs.settings import REPOSITORY, Settings
+from jobs.parent_process import end_with_parent
+from jobs.settings import REPOSITORY, Settings, has_credentials
 from jobs.spark.session import build_session_configuration
 
 CONNECTION = "moon_spark"
@@ -58,6 +60,10 @@ class MoonSubmitOperator(SparkSubmitOperator):
         settings = Settings()
         if ensure_connection(settings).startswith("local"):  # Spark runs in the submitting process: configure it here
             self.conf = build_local_configuration(settings) | (self.conf or {})
+        hook: Any = self._get_hook()
+        # A killed task ends its application: else the retry would share its GPU with it.
+        hook.submit = partial(hook.submit, preexec_fn=partial(end_with_parent, os.getpid()))
+        self._hook = hook
         try:
             super().execute(context)
         except AirflowException as error:
@@ -152,11 +158,13 @@ def build_submit_environment(settings: Settings) -> dict[str, str]:
 
 
 def export_settings(settings: Settings) -> dict[str, str]:
-    """Return the settings that were set explicitly as ``MOON_*`` variables, without secrets."""
+    """Return the settings that were set explicitly as ``MOON_*`` variables, without secrets and URIs with passwords."""
     variables = {}
     for name in sorted(settings.model_fields_set):
         value = getattr(settings, name)
         if value is None or isinstance(value, SecretStr) or name == "lake_storage_options":
+            continue
+        if isinstance(value, str) and has_credentials(value):
             continue
         text = json.dumps(value) if isinstance(value, tuple | list | dict) else str(value)
         variables[f"MOON_{name.upper()}"] = text

@@ -5,6 +5,7 @@ starts fast.
 """
 
 import logging
+import os
 import sys
 
 import typer
@@ -14,6 +15,8 @@ from rich.logging import RichHandler
 from jobs.commands import analyst, evaluation, images, migrate, nightly, operate, rollout, serving, source, training
 from jobs.commands.output import print_error
 from jobs.errors import EXIT_USAGE, MoonError
+from jobs.log_file import LogFile, ShortFormatter, start_log_file
+from jobs.parent_process import IS_SUBMITTED, end_with_parent
 
 app = typer.Typer(
     name="moon",
@@ -27,35 +30,47 @@ for module in (nightly, analyst, source, serving, images, operate, migrate, roll
     module.register(app)
 
 
-def log_to_stderr() -> None:
-    """Send logs to stderr: coloured in a terminal, plain lines elsewhere."""
+def start_logging() -> LogFile:
+    """Send logs to stderr, without tracebacks, and to the log file; return the log file.
+
+    On stderr they are coloured in a terminal, and plain lines elsewhere.
+    """
     console = Console(stderr=True)
     handler: logging.Handler = (
         RichHandler(console=console, show_path=False) if sys.stderr.isatty() else logging.StreamHandler()
     )
-    logging.basicConfig(
-        level=logging.INFO,
-        handlers=[handler],
-        format="%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(name)s %(message)s",
-        force=True,
+    handler.setFormatter(
+        ShortFormatter("%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(name)s %(message)s")
     )
+    log_file = start_log_file()
+    logging.basicConfig(level=logging.INFO, handlers=[handler, log_file], force=True)
     for noisy in ("py4j", "pymilvus", "great_expectations", "milvus_lite", "httpx", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    return log_file
 
 
 def main() -> None:
-    """Run the command line; an expected failure prints its message and exits with its status."""
-    log_to_stderr()
+    """Run the command line; a failure prints one message, without a traceback, and exits with its status."""
+    log_file = start_logging()
+    if IS_SUBMITTED in os.environ:
+        end_with_parent()
     try:
         app()
     except MoonError as error:
+        if error.exit_status != EXIT_USAGE:
+            log_file.keep_traceback(str(error), error)
         print_error(str(error))
         sys.exit(error.exit_status)
     except Exception as error:
-        if (message := describe_settings_error(error)) is None:
-            raise
-        print_error(message)
-        sys.exit(EXIT_USAGE)
+        if message := describe_settings_error(error):  # its traceback has the values
+            print_error(message)
+            sys.exit(EXIT_USAGE)
+        from jobs.commands.failures import describe_failure
+
+        message, status = describe_failure(error)
+        log_file.keep_traceback(message, error)
+        print_error(f"{message}. Details: {log_file.path}" if log_file.path else message)
+        sys.exit(status)
 
 
 def describe_settings_error(error: Exception) -> str | None:
@@ -63,7 +78,10 @@ def describe_settings_error(error: Exception) -> str | None:
     pydantic = sys.modules.get("pydantic")  # imported if settings were read; not by `moon --help`
     if pydantic is None or not isinstance(error, pydantic.ValidationError) or error.title != "Settings":
         return None
-    faults = (f"MOON_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors())
+    faults = (
+        f"MOON_{'_'.join(map(str, fault['loc'])).upper()}: {fault.get('ctx', {}).get('error') or fault['msg']}"
+        for fault in error.errors()
+    )
     return f"a setting cannot be used (environment, .env or an option): {'; '.join(faults)}"
 
 

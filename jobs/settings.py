@@ -4,14 +4,21 @@ Command-line options override a setting through `Settings.replace`. This module 
 files import it too.
 """
 
+import difflib
+import json
+import re
 import sys
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from jobs.errors import UsageError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """Folder that holds the packages: a checkout or an unpacked archive, or the environment of an installed wheel."""
@@ -19,6 +26,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 IS_INSTALLED = "site-packages" in REPOSITORY.parts
 HOME = Path.cwd() if IS_INSTALLED else REPOSITORY
 """Where ``.env`` and ``var/`` are by default: the checkout; for an installed wheel the folder a command starts in."""
+
+NEAR_NAME = 0.85
+"""Similarity (difflib) from which on a variable's name is taken for a misspelt setting."""
 
 
 def _check_timezone(name: str) -> str:
@@ -29,17 +39,53 @@ def _check_timezone(name: str) -> str:
     return name
 
 
+def _check_milvus(uri: str) -> str:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", uri) and not re.match(r"(https?|tcp|unix)://", uri):
+        raise ValueError("neither a path nor a URI such as http://host:19530")
+    return uri
+
+
+def _check_memory(size: str) -> str:
+    if not re.fullmatch(r"[0-9]+[kmgtKMGT][bB]?", size):
+        raise ValueError("no size of Java's, such as 2g or 800m")
+    return size
+
+
+def _check_master(master: str) -> str:
+    if not re.fullmatch(r"local(\[[0-9*, ]+\]|-cluster\[[0-9, ]+\])?|yarn|(spark|k8s)://\S+", master):
+        raise ValueError("no Spark master, such as local[2], spark://host:7077, yarn or k8s://https://host:6443")
+    return master
+
+
+def _parse_json(value: object) -> object:
+    """Return the value of JSON text; texts come from variables, other values from code."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError("no JSON") from error
+
+
 class Settings(BaseSettings):
     """Settings of one run; each field is the variable ``MOON_<FIELD>``."""
+
+    in_use: ClassVar["Settings | None"] = None
+    """The settings that a command made last; for the message of a failure that does not know its place."""
 
     model_config = SettingsConfigDict(env_prefix="MOON_", env_file=HOME / ".env", extra="ignore", frozen=True)
 
     lake: str = Field(str(HOME / "var/lake"), description="folder or object-store URI of the lake")
-    lake_storage_options: dict[str, SecretStr] = Field(
+    log: str = Field(
+        str(HOME / "var/log/moon.log"), description="file for the log, tracebacks and Spark's own messages"
+    )
+    lake_storage_options: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_parse_json)] = Field(
         default_factory=dict,
         description="object-store options as JSON, in deltalake's names (AWS_ENDPOINT_URL …)",
     )
-    milvus: str = Field(str(HOME / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server")
+    milvus: Annotated[str, AfterValidator(_check_milvus)] = Field(
+        str(HOME / "var/milvus.db"), description="Milvus Lite path, or http://host:port of a server"
+    )
     milvus_token: SecretStr = Field(SecretStr(""), description="user:password or API key of a Milvus server")
     milvus_timeout: float = Field(60, gt=0, description="seconds one call to Milvus may take")
     milvus_retry_seconds: float = Field(
@@ -54,13 +100,13 @@ class Settings(BaseSettings):
 
     catalog: str | None = Field(None, description="catalogue file or folder")
     mapping: str | None = Field(None, description="mapping file (TOML); default: mapping.toml next to the catalogue")
-    allowed_roots: tuple[str, ...] = Field(
+    allowed_roots: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_json)] = Field(
         (), description="folders or URIs that images may come from; default: the mapping's image base and roots"
     )
     image_version: Literal["auto", "sha256"] = Field(
         "auto", description="auto: catalogue column, else etag, else size and mtime; sha256: read every image"
     )
-    private_hosts: tuple[str, ...] = Field(
+    private_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parse_json)] = Field(
         (), description="hosts of photos that may have private addresses, as JSON; a root that names an address may too"
     )
     host_connections: int = Field(16, ge=1, description="requests for photos to one host at a time")
@@ -94,8 +140,12 @@ class Settings(BaseSettings):
     deadline_hours: float = Field(
         8, ge=0, description="hours after a night was queued at which Airflow says that it is late; 0: never"
     )
-    spark_master: str = Field("local[2]", description="Spark master when a job starts its own session")
-    spark_memory: str = Field("2g", description="driver memory of a session that a job starts itself")
+    spark_master: Annotated[str, AfterValidator(_check_master)] = Field(
+        "local[2]", description="Spark master when a job starts its own session"
+    )
+    spark_memory: Annotated[str, AfterValidator(_check_memory)] = Field(
+        "2g", description="driver memory of a session that a job starts itself"
+    )
     batch_tokens: int | None = Field(
         None, ge=1, description="padded tokens in one forward pass of the encoder; default: by device"
     )
@@ -149,7 +199,24 @@ class Settings(BaseSettings):
     def replace(self, **options: Any) -> "Settings":
         """Return these settings, with a setting replaced by its option if that is not None."""
         given = {name: value for name, value in options.items() if value is not None}
-        return type(self).model_validate({**self.model_dump(), **given})
+        made = type(self).model_validate({**self.model_dump(), **given})
+        type(self).in_use = made
+        return made
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *arguments: Any, **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the usual sources after a check of the names in the environment and ``.env``.
+
+        Raises:
+            UsageError: a variable has nearly the name of a setting.
+        """
+        usual = super().settings_customise_sources(settings_cls, *arguments, **sources)
+        for source in usual:
+            if isinstance(source, EnvSettingsSource):
+                _check_names(source.env_vars, cls.model_fields)
+        return usual
 
     @property
     def is_lite(self) -> bool:
@@ -164,3 +231,20 @@ class Settings(BaseSettings):
     def storage_options(self) -> dict[str, str]:
         """Return the object-store options in clear text, for the libraries that need them."""
         return {name: value.get_secret_value() for name, value in self.lake_storage_options.items()}
+
+
+def has_credentials(uri: str) -> bool:
+    """Return whether a URI names a user or a password, such as ``http://user:password@host:19530``."""
+    return "://" in uri and "@" in urlsplit(uri).netloc
+
+
+def _check_names(variables: Mapping[str, str | None], fields: Collection[str]) -> None:
+    """Refuse a variable that has nearly the name of a setting; a breaker with a misspelt limit would not be limited."""
+    known = [f"MOON_{name.upper()}" for name in fields]
+    for name in sorted(text.upper() for text in variables if text.lower().startswith("moon_")):
+        nearest = difflib.get_close_matches(name, known, 1, NEAR_NAME)
+        if nearest and name not in known:
+            raise UsageError(
+                f"{name} (environment or .env) is no setting: do you mean {nearest[0]}? Nothing was started; correct "
+                "or remove it"
+            )

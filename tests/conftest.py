@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 """Processes of one test connect on loopback; Gloo would resolve the host name, and hang if that fails."""
+
+os.environ["MOON_LOG"] = str(Path(tempfile.gettempdir()) / f"moon-tests-{os.getuid()}.log")
+"""Commands that fail on purpose do not write their tracebacks to the checkout's log file."""
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ A Milvus Lite path is locked by the process that has it open. pymilvus opens it 
 open until the process ends and hides the cause of a failure. A nightly run of several hours would block every search.
 """
 
+import errno
 import logging
 import threading
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from jobs.errors import MoonError
+from jobs.errors import EXIT_USAGE, MoonError
 
 if TYPE_CHECKING:
     import grpc
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 logging.getLogger("grpc._server").setLevel(logging.CRITICAL)  # a traceback for every call that Milvus Lite lacks
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # lists the builds of itself that it does not find
+
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
+"""Numbers of system errors that another path need not avoid."""
 
 LITE_POLL_SECONDS = 0.5
 LITE_LOG_SECONDS = 15.0
@@ -35,6 +39,8 @@ class LiteBusyError(MoonError):
 
 class LitePathError(MoonError):
     """The path cannot be a Milvus Lite database."""
+
+    exit_status = EXIT_USAGE
 
 
 @dataclass
@@ -61,7 +67,8 @@ def run_lite_server(path: str, wait_seconds: float) -> Iterator[str]:
 
     Raises:
         LiteBusyError: another process still had it open after that time.
-        LitePathError: something else is at the path, or its parent cannot be written.
+        LitePathError: something else is at the path.
+        OSError: the disk is full, or cannot be written.
     """
     folder = Path(path).expanduser().resolve()
     with _servers_lock:
@@ -102,6 +109,8 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
                 log.info("waiting for Milvus Lite at %s, open in %s", folder, _find_holder(folder))
             time.sleep(LITE_POLL_SECONDS)
         except OSError as error:
+            if error.errno in DISK_FAULTS:
+                raise
             raise LitePathError(
                 f"{folder} cannot be a Milvus Lite database ({error}): name a folder that does not exist yet, or one "
                 "that Milvus Lite 3 made"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.errors import MoonError
+from jobs.errors import EXIT_USAGE, MoonError
 from jobs.lake.store import open_lake
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.settings import Settings
@@ -57,8 +57,14 @@ class CollectionEncoderError(MoonError):
     """The encoder's model version differs from that of the collection."""
 
 
+SHOWN_FILTER = 200
+"""Characters of a filter in a message."""
+
+
 class QueryError(MoonError):
     """The query is not valid."""
+
+    exit_status = EXIT_USAGE
 
 
 def search_products(
@@ -156,8 +162,9 @@ def search_nearest(
         if not expression:
             raise
         reason = " ".join(error.message.split())
+        given = expression if len(expression) <= SHOWN_FILTER else f"{expression[:SHOWN_FILTER]}…"
         raise QueryError(
-            f"Milvus does not understand the filter {expression!r} ({reason}). Fields: {', '.join(fields)}; for "
+            f"Milvus does not understand the filter {given!r} ({reason}). Fields: {', '.join(fields)}; for "
             'example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
     return [_read_hit(hit, shown) for hit in hits]

@@ -6,13 +6,16 @@ session is local. Python workers run one torch thread each and keep freed activa
 """
 
 import os
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.errors import JavaMissingError
+from jobs.log_file import LOG_FILE
+from jobs.parent_process import IS_SUBMITTED
 from jobs.settings import REPOSITORY, Settings
 from moon_model import CHECKPOINTS_VARIABLE
 
@@ -61,19 +64,51 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYSPARK_DRIVER_PYTHON", sys.executable)
     builder = SparkSession.builder.appName(name)
-    for key, value in build_session_configuration(settings).items():
+    configuration = build_session_configuration(settings)
+    for key, value in configuration.items():
         builder = builder.config(key, value)
     try:
+        _start_java(configuration)
         session = builder.getOrCreate()
     except (PySparkRuntimeError, FileNotFoundError) as error:
         raise JavaMissingError(
-            "Spark could not start Java 17 or newer: run `make setup`, or install Java and set JAVA_HOME"
+            "Spark could not start Java 17 or newer: run `make setup`, or install Java and set JAVA_HOME. What Java "
+            f"said: {LOG_FILE.path or 'above'}"
         ) from error
-    session.sparkContext.setLogLevel("ERROR")
+    _set_log_levels(session)
     try:
         yield session
     finally:
         session.stop()
+
+
+def _start_java(configuration: Mapping[str, str]) -> None:
+    """Start the JVM with its output, and that of its Python workers, in the log file of a `moon` command.
+
+    Under spark-submit the JVM is this process's parent. Where no log file is in use, Spark starts the JVM itself.
+    """
+    from pyspark import SparkConf, SparkContext  # noqa: PLC0415
+    from pyspark.java_gateway import launch_gateway  # noqa: PLC0415
+
+    if IS_SUBMITTED in os.environ or not LOG_FILE.is_used or SparkContext._gateway is not None:
+        return
+    output = LOG_FILE.open() or subprocess.DEVNULL
+    gateway: Any = launch_gateway(  # type: ignore[no-untyped-call]
+        SparkConf(loadDefaults=False).setAll(list(configuration.items())), {"stdout": output, "stderr": output}
+    )
+    SparkContext._ensure_initialized(gateway=gateway)
+
+
+def _set_log_levels(session: "SparkSession") -> None:
+    """Log errors only; those of tasks not at all under spark-submit, because they are tracebacks.
+
+    The driver writes the error that ended a task to the log file, and its last line to the log of the submit.
+    """
+    session.sparkContext.setLogLevel("ERROR")
+    if IS_SUBMITTED in os.environ:
+        log4j: Any = session._jvm.org.apache.logging.log4j  # type: ignore[union-attr]
+        for name in ("executor.Executor", "scheduler.TaskSetManager"):
+            log4j.core.config.Configurator.setLevel(f"org.apache.spark.{name}", log4j.Level.OFF)
 
 
 def build_session_configuration(settings: Settings) -> dict[str, str]:

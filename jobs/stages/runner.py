@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.errors import MoonError
+from jobs.log_file import LOG_FILE
 from jobs.spark.progress import show_stage_progress
+from jobs.spark.worker_errors import summarise_failure
 from jobs.stages.detect import detect
 from jobs.stages.encode import encode
 from jobs.stages.fetch import fetch
@@ -21,6 +24,7 @@ from jobs.stages.upsert import upsert
 from jobs.stages.validate import validate
 from jobs.state.plan_record import Plan, require_plan
 from jobs.state.run_context import RunContext, StageResult
+from jobs.state.run_lock import hold_run_lock
 from jobs.state.run_log import RunRow, make_run_row, record_runs
 
 log = logging.getLogger(__name__)
@@ -47,6 +51,9 @@ STAGE_GROUPS: dict[str, tuple[str, ...]] = {
     "serve": ("upsert", "publish", "report"),
 }
 """The stages in the groups that the DAG submits."""
+
+MAX_ERROR = 2000
+"""Characters of a failure in `runs`."""
 
 NIGHTLY_STAGES = tuple(STAGES)
 
@@ -78,7 +85,7 @@ def run_stage(context: RunContext, stage: str, plan: Plan | None = None) -> Stag
     Raises:
         MoonError: a gate, breaker or refused input, as raised by the stage; or there is no plan yet.
     """
-    return STAGES[stage](context, _resolve_plan(context, stage, plan))
+    return _execute(context, stage, _resolve_plan(context, stage, plan))
 
 
 def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = None) -> RunOutcome:
@@ -97,30 +104,46 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
     run_id = plan.run_id if plan else ""
     for stage in stages:
         started = time.monotonic()
-        result, failure = StageResult(), ""
         log.info("%s %s begins", context.date, stage)
         try:
             with show_stage_progress(context.spark, stage):
                 plan = _resolve_plan(context, stage, plan)
-                result = STAGES[stage](context, plan)
+                result = _execute(context, stage, plan)
         except BaseException as error:
-            failure = f"{type(error).__name__}: {error}"
-            raise
-        finally:
+            said = f"{type(error).__name__}: {error}" if isinstance(error, MoonError) else summarise_failure(error)
+            details = {"error": said[:MAX_ERROR]}
             seconds = time.monotonic() - started
-            details = {**result.details, **({"error": failure[:2000]} if failure else {})}
-            outcome_name = "failed" if failure else "success"
-            waiting.append(make_run_row(stage, result.counts, details, seconds=seconds, outcome=outcome_name))
-            run_id = plan.run_id if plan else result.details.get("run_id", run_id)
-            if run_id or failure:
-                record_runs(context.lake, context.date, run_id, waiting)
-                waiting = []
+            waiting.append(make_run_row(stage, {}, details, seconds=seconds, outcome="failed"))
+            _record_failure(context, plan.run_id if plan else run_id, waiting)
+            raise
+        seconds = time.monotonic() - started
+        waiting.append(make_run_row(stage, result.counts, result.details, seconds=seconds))
+        run_id = plan.run_id if plan else result.details.get("run_id", run_id)
+        if run_id:
+            record_runs(context.lake, context.date, run_id, waiting)
+            waiting = []
         outcome.results[stage] = result
         outcome.seconds[stage] = round(seconds, 3)
         log.info("%s %s done in %.1f s: %s", context.date, stage, seconds, dict(result.counts))
     if waiting:
         record_runs(context.lake, context.date, "", waiting)
     return outcome
+
+
+def _execute(context: RunContext, stage: str, plan: Plan | None) -> StageResult:
+    """Run a stage; one that uses a GPU waits until no other process of this machine computes the same run."""
+    if plan is None or stage not in STAGE_GROUPS["infer"]:
+        return STAGES[stage](context, plan)
+    with hold_run_lock(context.lake.storage, plan.run_id):
+        return STAGES[stage](context, plan)
+
+
+def _record_failure(context: RunContext, run_id: str, rows: list[RunRow]) -> None:
+    """Record a failed run; a lake that cannot be written hides neither the failure nor its exit status."""
+    try:
+        record_runs(context.lake, context.date, run_id, rows)
+    except Exception as error:  # any store error
+        LOG_FILE.keep_traceback(f"the failure of {context.date} could not be recorded in `runs`", error)
 
 
 def _resolve_plan(context: RunContext, stage: str, plan: Plan | None) -> Plan | None:

@@ -1,6 +1,7 @@
 """Tests of the submit task: command line, environment, connection, and retries by exit status."""
 
 import json
+import multiprocessing
 import os
 import stat
 import sys
@@ -8,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -25,6 +27,7 @@ from dags.spark_submit import (
 )
 from jobs.errors import EXIT_FAULT, EXIT_INPUT, EXIT_TEMPORARY, EXIT_USAGE
 from jobs.settings import Settings
+from tests.dags.airflow_services import wait_until
 
 RECORDER = """#!{python}
 import json, os, sys
@@ -120,6 +123,37 @@ def test_secrets_are_not_among_the_variables_that_airflow_shows(monkeypatch):
     monkeypatch.setenv("MOON_LAKE_STORAGE_OPTIONS", '{"AWS_SECRET_ACCESS_KEY": "hunter2"}')
     assert "hunter2" not in json.dumps(export_settings(Settings()))
     assert "hunter2" not in json.dumps(build_submit_environment(Settings()))
+
+
+def test_a_uri_with_a_password_reaches_the_job_and_not_airflows_pages(jobs_environment, monkeypatch, caplog):
+    uri = "http://shop:hunter2@milvus:19530"
+    monkeypatch.setenv("MOON_MILVUS", uri)
+    with DAG("pages", user_defined_macros=MACROS) as dag:
+        task = build_submit_task("prepare", build_options(), timedelta(hours=1))
+    task.render_template_fields({"params": UNSET, "dag_run": RUN}, jinja_env=dag.get_template_env())
+    assert "hunter2" not in json.dumps({name: getattr(task, name) for name in task.template_fields}, default=str)
+    caplog.set_level("DEBUG")
+    run_task()
+    assert json.loads(jobs_environment.read_text())["environment"]["MOON_MILVUS"] == uri, "inherited from the worker"
+    assert "hunter2" not in caplog.text
+    monkeypatch.setenv("MOON_MILVUS", "http://milvus:19530")
+    assert export_settings(Settings())["MOON_MILVUS"] == "http://milvus:19530"
+
+
+def test_a_killed_task_ends_what_it_has_submitted(jobs_environment, tmp_path):
+    """The task is a process of its own, killed while spark-submit runs."""
+    pids = tmp_path / "pid"
+    (tmp_path / "jobs-env/bin/spark-submit").write_text(
+        f"#!{sys.executable}\nimport os, time\nopen({str(pids)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    process = multiprocessing.get_context("fork").Process(target=run_task)
+    process.start()
+    try:
+        submitted = psutil.Process(int(wait_until(lambda: pids.exists() and pids.read_text(), 60, "submit")))
+    finally:
+        process.kill()
+        process.join()
+    wait_until(lambda: not submitted.is_running() or submitted.status() == psutil.STATUS_ZOMBIE, 10, "end")
 
 
 def test_empty_options_and_flags_that_are_off_are_left_out():

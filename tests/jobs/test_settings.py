@@ -1,10 +1,12 @@
 """Tests of settings: read from the environment, overridden by options, secrets hidden."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from jobs.errors import UsageError
 from jobs.settings import Settings
 
 
@@ -50,3 +52,38 @@ def test_the_snapshot_date_is_the_shops(zone: str, offset: int, moment: datetime
 def test_an_unknown_time_zone_is_refused(zone: str) -> None:
     with pytest.raises(ValidationError, match="no time zone"):
         Settings(_env_file=None, timezone=zone)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"spark_memory": "two"}, "no size of Java's"),
+        ({"spark_master": "loca[2]"}, "no Spark master"),
+        ({"milvus": "http:/host:19530"}, "neither a path nor a URI"),
+        ({"milvus": "ftp://host"}, "neither a path nor a URI"),
+        ({"allowed_roots": "/data"}, "no JSON"),
+    ],
+)
+def test_a_value_of_no_use_is_refused_before_anything_starts(options: dict[str, str], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        Settings(_env_file=None, **options)
+
+
+@pytest.mark.parametrize(
+    "master",
+    ["local", "local[*]", "local[2]", "local[2, 3]", "local-cluster[2,1,1024]", "yarn", "spark://a:7077,b:7077"],
+)
+def test_every_master_of_spark_is_accepted(master: str) -> None:
+    assert Settings(_env_file=None, spark_master=master).spark_master == master
+
+
+def test_a_misspelt_name_is_refused_and_a_foreign_one_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MOON_GPU", "1")
+    monkeypatch.setenv("MOON_CHECKPOINTS", "/models")
+    Settings(_env_file=None)
+    (tmp_path / ".env").write_text("MOON_MAX_DELETE=0.2\n")
+    with pytest.raises(UsageError, match="do you mean MOON_MAX_DELETES"):
+        Settings(_env_file=tmp_path / ".env")
+    monkeypatch.setenv("MOON_MAX_DELETE", "0.2")
+    with pytest.raises(UsageError, match="do you mean MOON_MAX_DELETES"):
+        Settings(_env_file=None)

@@ -1,5 +1,6 @@
 """Tests of Milvus Lite: shared within a process, released at the end, and waited for if another process has it."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.milvus.lite import LiteBusyError, LitePathError, run_lite_server
@@ -55,6 +57,14 @@ def test_one_server_for_all_who_ask_in_a_process(tmp_path: Path) -> None:
         pass
 
 
+def test_other_machines_cannot_reach_the_port(tmp_path: Path) -> None:
+    """It has no login; docs/serving.md says so."""
+    with run_lite_server(str(tmp_path / "milvus.db"), 0) as uri:
+        port = int(uri.rpartition(":")[2])
+        sockets = [found.laddr for found in psutil.Process().net_connections() if found.status == psutil.CONN_LISTEN]
+        assert {place.ip for place in sockets if place.port == port} == {"127.0.0.1"}
+
+
 def test_the_path_is_free_when_the_last_user_leaves(tmp_path: Path, holder) -> None:
     path = tmp_path / "milvus.db"
     with run_lite_server(str(path), 0):
@@ -92,6 +102,19 @@ def test_a_file_at_the_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "milvus.db").write_text("made by Milvus Lite 2")
     with pytest.raises(LitePathError, match="cannot be a Milvus Lite database"):
         run_lite_server(str(tmp_path / "milvus.db"), 0).__enter__()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC])
+def test_a_disk_that_cannot_be_written_is_no_wrong_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr("milvus_lite.adapter.grpc.server.start_server_in_thread", refuse)
+    with pytest.raises(OSError, match="refused") as caught:
+        run_lite_server(str(tmp_path / "milvus.db"), 0).__enter__()
+    assert caught.value.errno == number
 
 
 def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:

@@ -87,6 +87,9 @@ def test_filters(served: Settings, encoder: MoonEncoder) -> None:
     assert found('category_1 == "Garden"') == set()
     with pytest.raises(QueryError, match=r"does not understand the filter 'colour = red'.*Fields: product_id, title"):
         found("colour = red")
+    with pytest.raises(QueryError, match="does not understand") as caught:
+        found("(" * 300 + "colour = 1" + ")" * 300)
+    assert len(str(caught.value)) < 1000
 
 
 def test_the_collection_names_its_encoder(served: Settings, tiny_checkpoint: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 from pyspark.errors import PythonException
 
-from jobs.spark.worker_errors import is_worker_error
+from jobs.spark.worker_errors import is_worker_error, summarise_failure
 from jobs.stages.pull import CatalogChangedError
 
 
@@ -47,3 +47,9 @@ def test_the_class_of_the_raised_exception_is_recognised(spark):
 @pytest.mark.parametrize("task", [mention_in_message, raise_other_after_it])
 def test_a_name_in_another_exceptions_message_is_not(spark, task):
     assert not is_worker_error(run_task(spark, task), CatalogChangedError)
+
+
+def test_the_summary_of_a_failed_task_has_no_traceback(spark):
+    assert summarise_failure(run_task(spark, mention_in_message)).startswith("ValueError: jobs.stages.pull")
+    assert summarise_failure(KeyError("id")) == "KeyError: 'id'"
+    assert summarise_failure(OSError("first\n \x1b[31msecond\x1b[0m")) == "OSError: first second"
