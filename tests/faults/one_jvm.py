@@ -55,7 +55,7 @@ class FaultBench:
             for stage in NIGHTLY_STAGES:
                 shutil.copytree(work, self._kept(night, stage))
                 self._faults.arm()
-                self._run(self._shop.make_settings(work), night, [stage])
+                self.run(self._shop.make_settings(work), night, [stage])
                 self.reached[night, stage] = self._faults.list_reached()
                 self.clean[night, stage] = self._read(self._shop.make_settings(work), stage)
 
@@ -88,7 +88,7 @@ class FaultBench:
     def finish(self, settings: Settings, case: Case) -> list[str]:
         """Run what the case repeats, undisturbed, and return what differs from the clean run."""
         self._faults.arm()
-        self._run(settings, case.night, case.again)
+        self.run(settings, case.night, case.again)
         return compare(self._read(settings, case.again[-1]), self.clean[case.night, case.again[-1]])
 
     def _fail(self, settings: Settings, case: Case) -> tuple[str, int]:
@@ -96,7 +96,7 @@ class FaultBench:
         ended, fired, stages = [], 0, case.again[case.again.index(case.stage) :]
         for fault in case.faults:
             self._faults.arm(fault)
-            ended.append(self._attempt(settings, case.night, stages))
+            ended.append(self.attempt(settings, case.night, stages))
             fired += self._faults.count_fired()
             stages = case.again
         return ", ".join(ended), fired
@@ -105,28 +105,30 @@ class FaultBench:
         """Run the case's stage until it hangs, let another run take over, then let the first continue."""
         stalled = settings.replace(lease_seconds=STALLED_LEASE_SECONDS)
         ended: list[str] = []
-        writer = threading.Thread(target=lambda: ended.append(self._attempt(stalled, case.night, [case.stage])))
+        writer = threading.Thread(target=lambda: ended.append(self.attempt(stalled, case.night, [case.stage])))
         with patch("jobs.state.lease.RENEWALS_PER_LEASE", 0.01):  # nobody renews: a stalled process does not either
             self._faults.arm(*case.faults)
             writer.start()
             self._faults.wait_until_fired(ARM_SECONDS)
-            takeover = self._attempt(settings, case.night, case.again)
+            takeover = self.attempt(settings, case.night, case.again)
             self._faults.release()
             writer.join(JOIN_SECONDS)
         if writer.is_alive():
             raise RuntimeError("the run that hung did not end after it was let go")
         return f"takeover {takeover}, stalled {ended[0]}", self._faults.count_fired()
 
-    def _attempt(self, settings: Settings, night: int, stages: Sequence[str]) -> str:
+    def attempt(self, settings: Settings, night: int, stages: Sequence[str]) -> str:
+        """Run stages of a night; return `done`, or the name of the error that ended them."""
         try:
-            self._run(settings, night, stages)
+            self.run(settings, night, stages)
         except Exception as error:
             logging.getLogger(__name__).info("%s", error)
             return type(error).__name__
         return "done"
 
-    def _run(self, settings: Settings, night: int, stages: Sequence[str], **options: Any) -> None:
-        run_stages(RunContext(self._spark, open_lake(settings), settings, DATES[night], **options), stages)
+    def run(self, settings: Settings, night: int, stages: Sequence[str]) -> None:
+        """Run stages of a night."""
+        run_stages(RunContext(self._spark, open_lake(settings), settings, DATES[night]), stages)
 
     def _read(self, settings: Settings, stage: str) -> Found:
         """Return the state after a stage; Milvus is looked at where a stage writes to it."""

@@ -20,6 +20,7 @@ CUT, LOSE, DELAY, DOUBLE, REORDER, HOLD = "cut", "lose", "delay", "double", "reo
 later ones; or only when the relay lets it go, after its writer was told that it failed."""
 
 WRITES = ("Upsert", "Delete", "Flush", "CreateAlias", "AlterAlias", "CreateCollection", "CreateIndex")
+ROWS = ("Upsert", "Delete")
 LONGEST_DELAY_SECONDS = 2.0
 OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -49,6 +50,8 @@ class MilvusRelay(grpc.GenericRpcHandler):
         self.done: list[str] = []
         """What happened, as ``action method``."""
         self._later: list[HeldCall] = []
+        self._hold_at = 0
+        self._sent = 0
 
     def service(self, details: Any) -> Any:
         """Return the handler of any method: requests and answers are bytes."""
@@ -65,9 +68,9 @@ class MilvusRelay(grpc.GenericRpcHandler):
             self._pass_on(call)
         return len(calls)
 
-    def stop_faults(self) -> None:
-        """Pass everything on as it is from now on."""
-        self._shares = {}
+    def hold_write(self, number: int) -> None:
+        """Hold the n-th upsert or delete."""
+        self._hold_at = number
 
     def close(self) -> None:
         self._channel.close()
@@ -75,6 +78,9 @@ class MilvusRelay(grpc.GenericRpcHandler):
     def _handle(self, call: HeldCall, context: Any) -> bytes:
         name = call.method.rpartition("/")[2]
         action = self._draw() if name in WRITES else ""
+        if name in ROWS:
+            self._sent += 1
+            action = HOLD if self._sent == self._hold_at else action
         if action:
             self.done.append(f"{action} {name}")
         if action in (CUT, HOLD):
@@ -89,7 +95,7 @@ class MilvusRelay(grpc.GenericRpcHandler):
                 answer = self._pass_on(call)
             if action == REORDER:
                 self._later.append(call)
-            elif name in ("Upsert", "Delete"):
+            elif name in ROWS:
                 later, self._later = self._later, []
                 for one in later:
                     self._pass_on(one)
