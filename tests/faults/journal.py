@@ -12,6 +12,10 @@ from typing import Any
 from tests.faults.case import Result
 
 
+CODE = ("jobs", "moon_model", "schemas", "validation", "tests/faults")
+"""Folders whose content decides on what a case finds."""
+
+
 class Journal:
     """The results file of one set of cases.
 
@@ -23,19 +27,21 @@ class Journal:
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path, self._name = folder / f"{name}.jsonl", name
-        self._commit = _read_commit()
+        self._commit, self._code = _ask_git("--short", "HEAD"), _ask_git(*(f"HEAD:{name}" for name in CODE))
         self.rows: list[dict[str, Any]] = []
         if self._path.exists():
             self.rows = [json.loads(line) for line in self._path.read_text().splitlines()]
 
     def has(self, name: str) -> bool:
-        """Return whether a case passed before; those that failed are tried again."""
-        return any(row["name"] == name and not row["differences"] for row in self.rows)
+        """Return whether a case passed before with the same committed code; all others are tried again."""
+        return any(
+            row["name"] == name and row.get("code") == self._code and not row["differences"] for row in self.rows
+        )
 
     def add(self, result: Result, left: int) -> None:
         """Append a result and show it, with the number of cases that are left."""
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        row = {**asdict(result), "commit": self._commit, "at": at}
+        row = {**asdict(result), "commit": self._commit, "code": self._code, "at": at}
         self.rows.append(row)
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -62,6 +68,7 @@ class Journal:
         return not bad and len(last) == len(wanted)
 
 
-def _read_commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
+def _ask_git(*arguments: str) -> str:
+    """Return short ids of what git knows by these names; nothing where there is no repository."""
+    answer = subprocess.run(["git", "rev-parse", *arguments], capture_output=True, text=True, check=False)
+    return "-".join(line[:8] for line in answer.stdout.split())
