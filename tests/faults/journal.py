@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.faults.case import Result
 
-
 CODE = ("jobs", "moon_model", "schemas", "validation", "tests/faults")
 """Folders whose content decides on what a case finds."""
 
