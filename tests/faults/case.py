@@ -1,8 +1,9 @@
 """Cases of the fault harness: which faults meet which run, and what became of it."""
 
 import random
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jobs.fault_points import HANG, RAISE
 from jobs.stages.runner import NIGHTLY_STAGES
@@ -73,17 +74,17 @@ def list_single_faults(
         count: how many cases, spread over all; None: all.
     """
     singles = [
-        (night, stage, Fault(point, occurrence, action))
+        Case(night, stage, (Fault(point, occurrence, action),))
         for (night, stage), found in reached.items()
-        for point, occurrence in sorted(found)
+        for point, occurrence in found
         for action in actions
     ]
-    random.Random(0).shuffle(singles)
-    chosen = singles[:count]
-    return [
-        Case(night, stage, (fault,), is_whole=number % WHOLE_NIGHT_EVERY == 0)
-        for number, (night, stage, fault) in enumerate(chosen)
-    ]
+    ordered = sorted(singles, key=_mix)  # the same for every machine, also where one reaches a point more or less
+    return [replace(case, is_whole=_mix(case) % WHOLE_NIGHT_EVERY == 0) for case in ordered[:count]]
+
+
+def _mix(case: Case) -> int:
+    return zlib.crc32(case.name.encode())
 
 
 def draw_combinations(reached: Reached, seed: int, count: int) -> Iterator[Case]:

@@ -48,6 +48,7 @@ class FaultShop:
             "read_seconds": 5.0,
             "milvus_retry_seconds": 5.0,
             "wait_seconds": 60.0,
+            "lease_seconds": 600,  # no renewal on a slow machine, so that every run reaches the same points
             "upsert_batch_bytes": 2000,  # a few rows, so that a run sends several requests
         }
         return Settings(_env_file=None, **{**given, **options})
