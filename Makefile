@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all test-faults lint format bench moon-tiny lock pack wheel clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all test-faults test-soak lint format bench moon-tiny lock pack wheel clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -44,9 +44,14 @@ test-long: ## only what test-all adds to test
 
 test-all: test test-long ## the long sets too
 
-test-faults: ## kill every stage, and hosts that fail in every way at once; before a release
+test-faults: ## every fault in one JVM, by SIGKILL and on bad networks; hours, resumes; results in var/faults/
 	@$(SETUP) dev java
 	$(PYTEST_IN_TWO) -m faults
+	.venv/bin/python -m tests.faults
+
+test-soak: ## 30 nights with churn, faults and a rollout against a fresh build; results in benchmarks/results/
+	@$(SETUP) dev java
+	.venv/bin/python -m tests.faults.soak
 
 lint: ## ruff, the import rules and mypy
 	@$(SETUP) dev

@@ -29,6 +29,7 @@ def test_make_alone_lists_the_targets_of_the_readme():
         "test",
         "test-all",
         "test-faults",
+        "test-soak",
         "lint",
         "format",
         "bench",

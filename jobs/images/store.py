@@ -14,6 +14,7 @@ from typing import TypedDict
 import pyarrow as pa
 from PIL import Image, ImageOps
 
+from jobs import fault_points
 from jobs.images.reading import read_image
 from jobs.lake.storage import Storage
 from moon_model.images import BadImageError, decode_image
@@ -66,7 +67,8 @@ class PackWriter:
         if self._stream is None:
             self._open_pack()
         assert self._stream is not None  # noqa: S101  (_open_pack has set it)
-        self._stream.write(data)
+        with fault_points.surround("write.pack"):
+            self._stream.write(data)
         row = {
             "image_sha256": sha256,
             "pack": self._pack,
@@ -83,7 +85,8 @@ class PackWriter:
     def close(self) -> None:
         """Finish the open pack."""
         if self._stream is not None:
-            self._stream.close()
+            with fault_points.surround("close.pack"):
+                self._stream.close()
         self._stream = None
 
     def _open_pack(self) -> None:

@@ -22,6 +22,7 @@ from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from jobs import fault_points
 from jobs.errors import FenceError, OutdatedLakeError, SchemaVersionError, UsageError
 from jobs.lake.reading import open_dataset, read_lake_files
 from jobs.lake.storage import FORBIDDEN_IN_PATH, Storage
@@ -78,7 +79,8 @@ class Lake:
         try:
             delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
         except TableNotFoundError:
-            delta = self._create(TABLES[name], uri)
+            with fault_points.surround(f"create.{name}"):
+                delta = self._create(TABLES[name], uri)
         self._check_schema_version(delta, uri)
         return delta
 
@@ -156,7 +158,8 @@ class Lake:
         """Delete files that were written and will not be committed."""
         filesystem, root = self.storage.open()
         for file in files:
-            filesystem.delete_file(f"{root}/{name}/{file.path}")
+            with fault_points.surround(f"discard.{name}"):
+                filesystem.delete_file(f"{root}/{name}/{file.path}")
 
     def count(self, name: str, partition: Mapping[str, str]) -> int:
         """Return the committed rows of a partition, by the statistics of its files."""
@@ -229,7 +232,8 @@ class Lake:
         ]
         live = _list_live_files(delta, partition)
         gone = list(live.values()) if mode == "overwrite" else [live[path] for path in remove]
-        self._transact(delta, TABLES[name], files, gone, transactions)
+        with fault_points.surround(f"commit.{name}"):
+            self._transact(delta, TABLES[name], files, gone, transactions)
         return True
 
     def _transact(

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs import fault_points
 from jobs.lake.storage import Storage
 from schemas.tables import TABLES
 
@@ -122,9 +123,10 @@ class FileSink:
             target = f"{self._base}/{self._path}"
             if self._is_local:  # an object store has no folders
                 self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
-            self._writer = pq.ParquetWriter(
-                target, self._table.columns, filesystem=self._filesystem, compression="zstd"
-            )
+            with fault_points.surround(f"open.{self._table.name}"):
+                self._writer = pq.ParquetWriter(
+                    target, self._table.columns, filesystem=self._filesystem, compression="zstd"
+                )
         self._writer.write_table(group)
         self._rows += group.num_rows
         bounds = pc.min_max(group[self._table.key]).as_py()
@@ -134,7 +136,8 @@ class FileSink:
     def _finish(self) -> None:
         if self._writer is None:
             return
-        self._writer.close()
+        with fault_points.surround(f"write.{self._table.name}"):
+            self._writer.close()
         self.files.append(
             AddedFile(
                 path=self._path,

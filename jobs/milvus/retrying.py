@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from jobs import fault_points
 from jobs.errors import MoonError
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ log = logging.getLogger(__name__)
 
 FIRST_WAIT, MAX_WAIT = 0.5, 5.0
 """Seconds between two attempts: the first, doubled each time up to the second."""
+
+WRITES = {
+    *("upsert", "delete", "flush", "load_collection"),
+    *("create_collection", "drop_collection", "create_index"),
+    *("create_alias", "alter_alias", "drop_alias"),
+}
+"""Calls that change something: faults are tried before the request and after its acknowledgement."""
 
 _T = TypeVar("_T")
 
@@ -120,7 +128,14 @@ class _RetryingClient:
         value = getattr(self.inner, name)
         if not callable(value):
             return value
+        if name in WRITES:
+            value = partial(_write, value, name)
         return partial(call_with_retries, value, seconds=self.seconds, check=self._check)
+
+
+def _write(call: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
+    with fault_points.surround(f"milvus.{name}"):
+        return call(*arguments, **options)
 
 
 def _describe(error: BaseException | None) -> str:

@@ -2,6 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from jobs import fault_points
 from jobs.lake.store import Lake
 
 REPORTS_FOLDER = "_reports"
@@ -39,6 +40,6 @@ def write_page(lake: Lake, name: str, page: str) -> str:
     filesystem, root = lake.storage.open()
     path = f"{root}/{name}"
     filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    with filesystem.open_output_stream(path) as stream:
+    with fault_points.surround("write.page"), filesystem.open_output_stream(path) as stream:
         stream.write(page.encode())
     return lake.storage.uri(name)

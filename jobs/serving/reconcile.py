@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from jobs import fault_points
 from jobs.errors import NightStoppedError
 from jobs.lake.reading import read_lake_files
 from jobs.lake.storage import SCRATCH_FOLDER
@@ -208,7 +209,10 @@ def spill_rows(spark: SparkSession, lake: Lake, pages: Iterable[list[dict[str, A
     filesystem, root = lake.storage.open()
     name = f"{SCRATCH_FOLDER}/{uuid.uuid4()}.parquet"
     filesystem.create_dir(f"{root}/{SCRATCH_FOLDER}", recursive=True)
-    with pq.ParquetWriter(f"{root}/{name}", SCANNED_ROW, filesystem=filesystem) as file:
+    with (
+        fault_points.surround("write.scratch"),
+        pq.ParquetWriter(f"{root}/{name}", SCANNED_ROW, filesystem=filesystem) as file,
+    ):
         for page in pages:
             file.write_table(pa.Table.from_pylist(page, schema=SCANNED_ROW))
     try:

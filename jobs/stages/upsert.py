@@ -37,7 +37,7 @@ from jobs.stages.breakers import check_neighbour_churn
 from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
 from jobs.state.changes import DELETED, HELD
 from jobs.state.hold import check_not_held
-from jobs.state.lease import Lease, hold_lease, read_lease_state
+from jobs.state.lease import Lease, find_writer, hold_lease, read_lease_state
 from jobs.state.ledger import LEDGER_COLUMNS, LedgerHead, commit_ledger, read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
@@ -62,7 +62,7 @@ def upsert(context: RunContext, plan: Plan) -> StageResult:
     if not plan.serve:
         return _serve_late(context, plan)
     if _is_done(context, plan):
-        return _make_result(plan, note="found committed")
+        return _undo_late_rows(context, plan)
     with connect(context.settings) as client:
         if _is_settled(context, plan, client):
             return _make_result(plan, note="nothing to change")
@@ -105,9 +105,33 @@ def _is_settled(context: RunContext, plan: Plan, client: "MilvusClient") -> bool
         return False
     if read_lease_state(lake, name).epoch > head.epoch:
         return False
+    return _is_intact(context, name, client)
+
+
+def _is_intact(context: RunContext, name: str, client: "MilvusClient") -> bool:
+    """Return whether a collection has as many rows, and of the last run too, as its ledger says."""
     client.load_collection(name)
-    ledger = read_ledger(context.spark, lake, name)
+    ledger = read_ledger(context.spark, context.lake, name)
     return count_rows(client, name) == ledger.count() and not is_behind(client, name, ledger)
+
+
+def _undo_late_rows(context: RunContext, plan: Plan) -> StageResult:
+    """Return that the plan is served; first undo requests that a stalled writer sent after its successor had ended.
+
+    Such a request passed the check of the lease before the writer stalled. While another run writes, it is left to that
+    run; so is a collection that this Milvus does not have.
+    """
+    name, note = plan.collection, "found committed"
+    with connect(context.settings) as client:
+        if not client.has_collection(name) or _is_intact(context, name, client):
+            return _make_result(plan, note=note)
+        if find_writer(context.lake, name, context.settings):
+            return _make_result(plan, note=note)
+        with (
+            hold_lease(context.lake, name, context.settings) as lease,
+            stop_on_sigterm(lease.guard.stop, name),
+        ):
+            return _make_result(plan, note=note, reconciled=UpsertRun(context, plan, client, lease).reconcile())
 
 
 def _make_result(
@@ -159,6 +183,12 @@ class UpsertRun:
         finally:
             rows.unpersist()
 
+    def reconcile(self) -> int:
+        """Make the collection match its ledger, row by row, and return the number of rows that differed."""
+        rows = self._reconciler.reconcile(self._ledger).rows
+        flush_collection(self._client, self._plan.collection)
+        return rows
+
     def _serve(self, rows: DataFrame) -> StageResult:
         """Serve the rows, which are computed once and then checked, sent and written to the ledger."""
         name = self._plan.collection
@@ -178,7 +208,9 @@ class UpsertRun:
         if is_wrong or count_rows(self._client, name) != total:
             reconciled += self._reconciler.reconcile(target).rows
             flush_collection(self._client, name)
-        # 5. Verify counts, rows read back and searches; a tripped breaker undoes the upsert.
+        # 5. Verify counts, rows read back and searches; a tripped breaker undoes the upsert. A run that stalled and has
+        # lost its lease says so: it is retried, and then undoes what it sent after its successor.
+        self._writer.guard.check()
         verify_collection(self._client, name, rows=total, epoch=self._epoch, epoch_rows=upserts, written=written)
         canary_details = self._check_canary(baseline, written)
         # 6. Write the ledger last.

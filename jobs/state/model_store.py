@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
+from jobs import fault_points
 from jobs.errors import MoonError
 from jobs.lake.storage import SCRATCH_FOLDER, Storage
 from moon_model import checkpoint_dir
@@ -49,7 +50,8 @@ def store_model(storage: Storage, model_version: str, checkpoint: str, detector:
     log.info("copying model %s into %s", model_version[:12], storage.uri(MODELS_FOLDER, model_version))
     for part, source in ((CHECKPOINT, Path(checkpoint)), (DETECTOR, Path(detector or checkpoint_dir("detector")))):
         for file in sorted(path for path in source.iterdir() if path.is_file()):
-            _write(storage, file, f"{folder}/{part}/{file.name}")
+            with fault_points.surround("copy.model"):
+                _write(storage, file, f"{folder}/{part}/{file.name}")
     try:
         local = _localise(storage, model_version)
         is_whole = holds_version(local / CHECKPOINT, local / DETECTOR, model_version)
@@ -60,7 +62,8 @@ def store_model(storage: Storage, model_version: str, checkpoint: str, detector:
             f"the files in {checkpoint} and {detector or 'the shipped detector'} were changed while model "
             f"{model_version[:12]} was copied into the lake: put them back, then run the same command again"
         )
-    _write(storage, b"", f"{folder}/{COMPLETE}")
+    with fault_points.surround("complete.model"):
+        _write(storage, b"", f"{folder}/{COMPLETE}")
     return True
 
 

@@ -193,6 +193,26 @@ def test_a_collection_that_lost_rows_is_made_whole(lite_shop: ServingShop) -> No
 
 
 @pytest.mark.long
+def test_the_same_stage_undoes_what_a_stalled_writer_sent_after_its_successor(lite_shop: ServingShop) -> None:
+    """Its last request arrives when the ledger is written: an old row, and one of a product that is gone."""
+    shop = lite_shop
+    upsert(shop.prepare_run(FIRST, make_items(3)))
+    context = shop.prepare_run(SECOND, [*make_items(1, title="Blue"), *make_items(1, first=1)])
+    with connect(context.settings) as client:
+        client.load_collection(shop.model.collection)
+        fields = client.describe_collection(shop.model.collection)["fields"]
+        late = client.get(shop.model.collection, ids=["p000", "p002"], output_fields=[one["name"] for one in fields])
+    upsert(context)
+    clean = shop.held(context)
+    assert clean.keys() == {"p000", "p001"} and clean["p000"][2] == "Blue"
+    with connect(context.settings) as client:
+        client.upsert(shop.model.collection, [dict(row) for row in late])
+    assert shop.held(context) != clean
+    assert dict(upsert(context).counts) == {"upserted": 0, "deleted": 0, "mended": 2}
+    assert shop.held(context) == clean
+
+
+@pytest.mark.long
 def test_nights_may_go_to_another_milvus_and_back(lite_shop: ServingShop, tmp_path: Path) -> None:
     """As from Milvus Lite to a server: the collection is rebuilt there from the lake, nothing is encoded again."""
     shop = lite_shop
