@@ -123,7 +123,11 @@ class FileSink:
             if self._is_local:  # an object store has no folders
                 self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
             self._writer = pq.ParquetWriter(
-                target, self._table.columns, filesystem=self._filesystem, compression="zstd"
+                target,
+                self._table.columns,
+                filesystem=self._filesystem,
+                compression="zstd",
+                write_page_checksum=True,  # `moon check-lake --deep` compares them
             )
         self._writer.write_table(group)
         self._rows += group.num_rows

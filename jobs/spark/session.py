@@ -8,7 +8,7 @@ session is local. Python workers run one torch thread each and keep freed activa
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,7 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     Raises:
         JavaMissingError: the JVM did not start.
     """
+    from py4j.protocol import Py4JError  # noqa: PLC0415
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415  (Spark is imported only where a job needs it)
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
@@ -73,7 +74,8 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     try:
         yield session
     finally:
-        session.stop()
+        with suppress(Py4JError, OSError):  # its Java process may have ended before it
+            session.stop()
 
 
 def build_session_configuration(settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobs.spark.failures import explain_failures
 from jobs.spark.progress import show_stage_progress
 from jobs.stages.detect import detect
 from jobs.stages.encode import encode
@@ -100,7 +101,7 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
         result, failure = StageResult(), ""
         log.info("%s %s begins", context.date, stage)
         try:
-            with show_stage_progress(context.spark, stage):
+            with show_stage_progress(context.spark, stage), explain_failures(context.lake.storage):
                 plan = _resolve_plan(context, stage, plan)
                 result = STAGES[stage](context, plan)
         except BaseException as error:
