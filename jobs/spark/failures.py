@@ -4,6 +4,7 @@ Spark raises the same classes for a truncated file, a lost worker and an error o
 at, and the Java process, rather than the message.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from jobs.lake.checking import find_lake_damage
 
 if TYPE_CHECKING:
     from jobs.lake.storage import Storage
+
+log = logging.getLogger(__name__)
 
 READ_FAILURES = (PySparkException, Py4JError, pa.ArrowException, OSError, DeltaError)
 """What Spark, pyarrow and deltalake raise where they cannot read a file."""
@@ -59,6 +62,7 @@ def _explain(error: Exception, storage: "Storage") -> MoonError | None:
         )
     if not isinstance(cause, READ_FAILURES):
         return None
+    log.info("a read failed: looking for damaged files in the lake")
     try:
         damage = find_lake_damage(storage)
     except (OSError, DeltaError):

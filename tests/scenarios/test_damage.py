@@ -1,4 +1,4 @@
-"""One file of a lake is damaged: a run names it with its remedy, and after the remedy lake and collection are as before.
+"""A file of a lake is damaged: readers name it with its remedy; after the remedy lake and collection are as before.
 
 The remedies are those of docs/runbook.md, "Damage", for a lake without a backup.
 """
@@ -18,7 +18,7 @@ from jobs.operations.backfill import plan_backfill, run_backfill
 from jobs.serving.forgetting import forget_damage
 from jobs.serving.lake_check import find_all_damage
 from jobs.settings import Settings
-from jobs.stages.runner import run_stages
+from jobs.spark.failures import explain_failures
 from jobs.state.run_context import RunContext
 from schemas.collection import build_collection_schema
 from tests.jobs.lake.test_checking import cut
@@ -63,16 +63,16 @@ def run_again(context: RunContext) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "stages", "remedy"),
+    ("pattern", "remedy"),
     [
-        ("snapshots/*/*.parquet", ("pull",), run_again),
-        ("products/*/*.parquet", ("detect",), run_again),
-        ("products/_delta_log/*.json", ("plan",), run_again),
-        ("vectors/*/*/*.parquet", ("plan",), encode_again),
-        ("changes/*/*.parquet", ("upsert",), run_again),
-        ("plans/_delta_log/*.json", ("detect",), run_again),
-        ("leases/_delta_log/*.json", ("upsert",), run_again),
-        ("runs/*/*.parquet", ("report",), run_again),
+        ("snapshots/*/*.parquet", run_again),
+        ("products/*/*.parquet", run_again),
+        ("products/_delta_log/*.json", run_again),
+        ("vectors/*/*/*.parquet", encode_again),
+        ("changes/*/*.parquet", run_again),
+        ("plans/_delta_log/*.json", run_again),
+        ("leases/_delta_log/*.json", run_again),
+        ("runs/*/*.parquet", run_again),
     ],
 )
 def test_a_damaged_file_is_named_and_its_rows_come_back(
@@ -81,7 +81,6 @@ def test_a_damaged_file_is_named_and_its_rows_come_back(
     served_day: tuple[Path, State, str],
     tmp_path: Path,
     pattern: str,
-    stages: tuple[str, ...],
     remedy: Callable[[RunContext], None],
 ) -> None:
     folder, before, model = served_day
@@ -90,8 +89,8 @@ def test_a_damaged_file_is_named_and_its_rows_come_back(
     assert check(settings) == []
     damaged = max(Path(settings.lake).glob(pattern))
     cut(damaged)
-    with pytest.raises(DamageError, match=damaged.name):
-        run_stages(context, stages)
+    with pytest.raises(DamageError, match=damaged.name), explain_failures(context.lake.storage):
+        context.lake.read(spark, pattern.partition("/")[0]).collect()
     found = list(find_all_damage(context.lake, settings, deep=False, advance=lambda *_: None))
     assert [Path(one.file).name for one in found] == [damaged.name]
     (forgotten,) = forget_damage(context.lake, found)

@@ -65,7 +65,7 @@ def test_an_exchange_is_found_and_repaired(served_shop: ServingShop) -> None:
 
 @pytest.mark.long
 def test_a_ledger_behind_is_not_followed_but_written_again(served_shop: ServingShop) -> None:
-    context, name = served_shop.context(SECOND), served_shop.model.collection
+    context = served_shop.context(SECOND)
     before, ledger = served_shop.held(context), served_shop.read_ledger(context)
     log = max(Path(context.settings.lake, "served", "_delta_log").glob("*.json"))
     log.unlink()  # the table as it was after the first date

@@ -85,7 +85,7 @@ def test_flipped_bytes_are_found_by_a_footer_or_a_checksum(lake: Lake) -> None:
 
 def test_a_table_is_read_from_its_checkpoint(lake: Lake) -> None:
     lake.open("served").create_checkpoint()
-    os.remove(path_of(lake, "_delta_log/*0.json"))
+    path_of(lake, "_delta_log/*0.json").unlink()
     assert look(lake) == []
     cut(path_of(lake, "_delta_log/*.checkpoint.parquet"))
     assert ".checkpoint.parquet is no whole Parquet file" in str(look(lake)[0])

@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import DamageError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.state.ledger_check import check_ledger, find_ledger_problem, find_last_write
+from jobs.state.ledger_check import check_ledger, find_last_write, find_ledger_problem
 from jobs.state.run_log import make_run_row, record_runs
 
 NAME = "moon_c"
