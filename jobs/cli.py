@@ -12,7 +12,19 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from jobs.commands import analyst, evaluation, images, migrate, nightly, operate, rollout, serving, source, training
+from jobs.commands import (
+    analyst,
+    damage,
+    evaluation,
+    images,
+    migrate,
+    nightly,
+    operate,
+    rollout,
+    serving,
+    source,
+    training,
+)
 from jobs.commands.output import print_error
 from jobs.errors import EXIT_USAGE, MoonError
 from jobs.log_file import LogFile, ShortFormatter, start_log_file
@@ -26,8 +38,12 @@ app = typer.Typer(
     help="Nightly multimodal product embeddings (MOON): from a catalogue to a searchable Milvus collection. "
     "Start with [bold]moon check-source[/], then [bold]moon nightly[/]. Every option is also a setting MOON_*.",
 )
-for module in (nightly, analyst, source, serving, images, operate, migrate, rollout, training, evaluation):
+for module in (nightly, analyst, source, serving, images, operate, damage, migrate, rollout, training, evaluation):
     module.register(app)
+
+
+PY4J_MODULES = ("java_gateway", "clientserver")
+"""Modules of py4j that log tracebacks of errors that they raise as well, partly on the root logger."""
 
 
 def start_logging() -> LogFile:
@@ -42,6 +58,7 @@ def start_logging() -> LogFile:
     handler.setFormatter(
         ShortFormatter("%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(name)s %(message)s")
     )
+    handler.addFilter(lambda record: record.module not in PY4J_MODULES)
     log_file = start_log_file()
     logging.basicConfig(level=logging.INFO, handlers=[handler, log_file], force=True)
     for noisy in ("py4j", "pymilvus", "great_expectations", "milvus_lite", "httpx", "PIL"):

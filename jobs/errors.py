@@ -60,5 +60,18 @@ class JavaMissingError(MoonError):
     """There is no Java that Spark can run on."""
 
 
+class JavaDiedError(MoonError):
+    """The Java process of the Spark session ended while it was needed: a retry may pass."""
+
+
+class DamageError(MoonError):
+    """A file of the lake, a file of Milvus Lite or a collection is damaged; a retry meets the same damage.
+
+    The message names the file or object, the consequence and the remedy.
+    """
+
+    exit_status = EXIT_INPUT
+
+
 class FenceError(MoonError):
     """A fenced commit failed because another writer had changed the counter."""

@@ -1,6 +1,6 @@
 """``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire``: actions of an operator."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -8,9 +8,6 @@ from jobs.commands import options
 from jobs.commands.nightly import parse_snapshot_date
 from jobs.commands.output import print_json, print_line
 from jobs.commands.session import open_context
-
-if TYPE_CHECKING:
-    pass
 
 PANEL = "When something went wrong"
 
@@ -28,20 +25,32 @@ def repair(
     deep: Annotated[
         bool, typer.Option("--deep", help="Compare every field and vector, not only id, hash and epoch; reads all.")
     ] = False,
+    rewrite_ledger: Annotated[
+        bool,
+        typer.Option("--rewrite-ledger", help="Write a damaged or outdated ledger again from the collection."),
+    ] = False,
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Compare the served collection with the ledger and repair rows that were deleted, changed or added.
 
-    Rows are restored from the lake; nothing is encoded. Nightly runs wait until it ends.
+    Rows are restored from the lake; nothing is encoded. Nightly runs wait until it ends. A ledger that is behind the
+    last successful run is refused; --rewrite-ledger replaces it by what the collection holds.
 
     [dim]moon repair --dry-run[/]
     [dim]moon repair --deep --json[/]
     """
     from jobs.operations.repair import repair_collection as run_repair
+    from jobs.operations.repair import rewrite_ledger as rewrite
     from jobs.settings import Settings
 
     with open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
+        if rewrite_ledger:
+            again = rewrite(context, dry_run=dry_run)
+            verb = "would be" if dry_run else "is"
+            text = f"the ledger of {again.collection} {verb} written again: {again.rows:,} rows, served {again.date}"
+            print_json(again.as_dict()) if as_json else print_line(text)
+            return
         done = run_repair(context, deep=deep, dry_run=dry_run)
     if as_json:
         print_json(done.as_dict())

@@ -11,18 +11,22 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_context(settings: "Settings", verb: str, date: str = "", **fields: Any) -> "Iterator[RunContext]":
-    """Yield the context of a command; its Spark session ends with the block.
+    """Yield the context of a command; its Spark session ends with the block, and its failures are explained.
 
     Args:
         settings: lake, master and all else.
         verb: name of the Spark application, after "moon".
         date: ISO snapshot date; empty where it does not matter.
         fields: breakers that are lifted and the reason, as `RunContext` takes them.
+
+    Raises:
+        JavaDiedError, DamageError: see `jobs.spark.failures.explain_failures`.
     """
     from jobs.lake.store import open_lake
+    from jobs.spark.failures import explain_failures
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
 
     lake = open_lake(settings)
-    with open_spark_session(settings, f"moon {verb}") as spark:
+    with explain_failures(lake.storage), open_spark_session(settings, f"moon {verb}") as spark:
         yield RunContext(spark, lake, settings, date, **fields)

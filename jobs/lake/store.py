@@ -13,17 +13,19 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from jobs import fault_points
-from jobs.errors import FenceError, OutdatedLakeError, SchemaVersionError, UsageError
+from jobs.errors import DamageError, FenceError, OutdatedLakeError, SchemaVersionError, UsageError
+from jobs.lake.checking import LOG_FOLDER, find_log_damage, find_table_damage
 from jobs.lake.reading import open_dataset, read_lake_files
 from jobs.lake.storage import FORBIDDEN_IN_PATH, Storage
 from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
@@ -74,13 +76,19 @@ class Lake:
 
         Raises:
             SchemaVersionError: the table carries another `LAKE_SCHEMA_VERSION` than this code.
+            DamageError: its log is damaged.
         """
         uri = self.storage.uri(name)
         try:
             delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
+            self._check_last_commit(name, delta)
         except TableNotFoundError:
             with fault_points.surround(f"create.{name}"):
                 delta = self._create(TABLES[name], uri)
+        except DeltaError as error:
+            if found := find_log_damage(self.storage, name):
+                raise DamageError(str(found[0])) from error
+            raise
         self._check_schema_version(delta, uri)
         return delta
 
@@ -95,6 +103,18 @@ class Lake:
             f"{versions}: an earlier release wrote it. When its runs have ended, run `moon migrate --lake "
             f"{self.storage.root}` once; it takes seconds, and nothing is encoded"
         )
+
+    def _check_last_commit(self, name: str, delta: DeltaTable) -> None:
+        """Check that the last commit is not empty, as a crash of the machine can leave it: deltalake skips such a file.
+
+        Raises:
+            DamageError: it is empty.
+        """
+        if not self.storage.is_local:
+            return  # an object store has whole objects only
+        path = Path(self.storage.uri(name), LOG_FOLDER, f"{delta.version():020}.json")
+        if path.exists() and not path.stat().st_size:
+            raise DamageError(str(find_log_damage(self.storage, name)[0]))
 
     def _create(self, table: Table, uri: str) -> DeltaTable:
         if self.storage.is_local:
@@ -113,6 +133,12 @@ class Lake:
         except CommitFailedError:  # a concurrent process has just created it
             return DeltaTable(uri, storage_options=options)
 
+    def exists(self, name: str) -> bool:
+        """Return whether a table is there; unlike `open` it makes none."""
+        return bool(
+            DeltaTable.is_deltatable(self.storage.uri(name), storage_options=dict(self.storage.options) or None)
+        )
+
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return the URIs of a table's live files, of one partition if values are given."""
         uris = self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
@@ -129,9 +155,19 @@ class Lake:
         return read_lake_files(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
 
     def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
-        """Return the committed rows of a small table (plans, runs, leases, models) without Spark."""
+        """Return the committed rows of a small table (plans, runs, leases, models) without Spark.
+
+        Raises:
+            DamageError: a file of the table is damaged.
+        """
         table, paths = TABLES[name], self.list_paths(name, partition)
-        return open_dataset(self.storage, paths, table.schema, self.storage.uri(name), table.partition_by).to_table()
+        rows = open_dataset(self.storage, paths, table.schema, self.storage.uri(name), table.partition_by)
+        try:
+            return rows.to_table()
+        except (OSError, pa.ArrowException) as error:
+            if found := find_table_damage(self.storage, name):
+                raise DamageError(str(found[0])) from error
+            raise
 
     def write(
         self, rows: "DataFrame", name: str, partition: Mapping[str, str], transform: BatchTransform | None = None

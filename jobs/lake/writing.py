@@ -125,7 +125,11 @@ class FileSink:
                 self._filesystem.create_dir(target.rsplit("/", 1)[0], recursive=True)
             with fault_points.surround(f"open.{self._table.name}"):
                 self._writer = pq.ParquetWriter(
-                    target, self._table.columns, filesystem=self._filesystem, compression="zstd"
+                    target,
+                    self._table.columns,
+                    filesystem=self._filesystem,
+                    compression="zstd",
+                    write_page_checksum=True,  # `moon check-lake --deep` compares them
                 )
         self._writer.write_table(group)
         self._rows += group.num_rows

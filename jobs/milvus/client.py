@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from jobs.errors import MoonError
-from jobs.milvus.lite import run_lite_server
+from jobs.errors import DamageError, MoonError
+from jobs.milvus.lite import INDEX_SUFFIX, find_lite_damage, run_lite_server
 from jobs.milvus.retrying import MilvusUnreachableError, call_with_retries, wrap_client
 from jobs.settings import Settings
 from schemas.collection import ID_FIELD, Backend
@@ -34,6 +34,8 @@ PAGE_BYTES = 16 << 20
 
 STRONG_CONSISTENCY = "Strong"
 
+
+LITE_CONSEQUENCE = "the collection cannot be read or written"
 
 READER_WAIT_SECONDS = 30.0
 """How long readers wait for a Milvus Lite path that a run has open."""
@@ -56,6 +58,7 @@ def connect(settings: Settings) -> Iterator["MilvusClient"]:
     Raises:
         LiteBusyError: another process kept the path for longer than `wait_seconds`.
         MilvusUnreachableError: nothing answers, or the token is refused.
+        DamageError: a call failed, and a file of Milvus Lite is damaged.
     """
     seconds = settings.milvus_retry_seconds
     with _open_client(settings, settings.wait_seconds, seconds) as client:
@@ -86,8 +89,30 @@ def _open_client(settings: Settings, wait_seconds: float, retry_seconds: float) 
         with _client(settings.milvus, settings, retry_seconds) as client:
             yield client
         return
-    with run_lite_server(settings.milvus, wait_seconds) as uri, _client(uri, settings, retry_seconds) as client:
-        yield client
+    from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
+
+    try:
+        with run_lite_server(settings.milvus, wait_seconds) as uri, _client(uri, settings, retry_seconds) as client:
+            yield client
+    except MilvusException as error:
+        if damage := next(find_lite_damage(settings.milvus), None):
+            raise DamageError(describe_lite_damage(*damage)) from error
+        raise
+
+
+def describe_lite_damage(file: str, problem: str) -> str:
+    """Return what the damage of a file of Milvus Lite means, and what to do."""
+    return f"{file} {problem}: {LITE_CONSEQUENCE}. Remedy: {find_lite_remedy(file)}"
+
+
+def find_lite_remedy(file: str) -> str:
+    """Return what brings a damaged file of Milvus Lite back."""
+    if file.endswith(INDEX_SUFFIX):
+        return "delete this file; Milvus Lite builds it again"
+    return (
+        "move the database's folder away and run `moon nightly` for the date that was served last (`moon status`): all "
+        "rows come back from the lake, and nothing is encoded"
+    )
 
 
 @contextmanager

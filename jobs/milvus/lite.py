@@ -5,16 +5,20 @@ open until the process ends and hides the cause of a failure. A nightly run of s
 """
 
 import errno
+import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from jobs.errors import EXIT_USAGE, MoonError
 
@@ -31,6 +35,9 @@ DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO}
 
 LITE_POLL_SECONDS = 0.5
 LITE_LOG_SECONDS = 15.0
+
+INDEX_SUFFIX = ".idx"
+"""End of the names of Milvus Lite's index files, which it builds again where they are missing."""
 
 
 class LiteBusyError(MoonError):
@@ -115,6 +122,60 @@ def _open_when_free(folder: Path, wait_seconds: float) -> _Server:
                 f"{folder} cannot be a Milvus Lite database ({error}): name a folder that does not exist yet, or one "
                 "that Milvus Lite 3 made"
             ) from error
+
+
+def find_lite_damage(path: str) -> Iterator[tuple[str, str]]:
+    """Yield the damaged files of a Milvus Lite database, each with what is wrong with it.
+
+    Args:
+        path: the database's folder; a path without one has no damage.
+    """
+    folder = Path(path).expanduser().resolve()
+    for file in sorted(folder.rglob("*.json")):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError:
+            yield str(file), "is truncated or no JSON"
+    for file in sorted(folder.rglob("data_*.parquet")):
+        if problem := _read_parquet(file):
+            yield str(file), problem
+    for manifest in sorted(folder.rglob("manifest.json")):
+        yield from _find_lost_data(manifest)
+    for file in sorted(folder.rglob(f"*{INDEX_SUFFIX}")):
+        if not _can_read_index(file):
+            yield str(file), "is no whole index"
+
+
+def _can_read_index(file: Path) -> bool:
+    if not file.name.endswith(f".flat{INDEX_SUFFIX}"):
+        return bool(file.stat().st_size)  # a FAISS index says nothing of its own length
+    try:
+        with file.open("rb") as stream:
+            np.load(stream)
+    except (OSError, EOFError, ValueError):
+        return False
+    return True
+
+
+def _read_parquet(file: Path) -> str:
+    try:
+        with pq.ParquetFile(file) as table:
+            for _ in table.iter_batches():
+                pass
+    except FileNotFoundError:
+        return ""  # compacted a moment ago
+    except (OSError, pa.ArrowException):
+        return "is no whole Parquet file"
+    return ""
+
+
+def _find_lost_data(manifest: Path) -> Iterator[tuple[str, str]]:
+    """Yield the data files that a collection's manifest names and that are missing."""
+    with suppress(ValueError):
+        for partition, content in json.loads(manifest.read_bytes()).get("partitions", {}).items():
+            for name in content.get("data_files", []) if isinstance(content, dict) else []:
+                if not (file := manifest.parent / "partitions" / partition / name).exists():
+                    yield str(file), "is missing"
 
 
 def _find_holder(folder: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect, read_collection_properties
-from jobs.serving.collection import flush_collection, open_collection, read_dimension
+from jobs.serving.collection import ensure_index, flush_collection, open_collection, read_dimension
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
 from jobs.serving.search import read_served_collection
@@ -50,19 +50,24 @@ class OperatorSession:
 
 
 @contextmanager
-def operator_session(context: RunContext) -> Iterator[OperatorSession]:
+def operator_session(context: RunContext, *, needs_ledger: bool = True) -> Iterator[OperatorSession]:
     """Yield a session that holds the write lease of the collection behind the alias.
+
+    Args:
+        context: lake, session and settings.
+        needs_ledger: whether the collection must have a ledger in this lake.
 
     Raises:
         NothingPublishedError: the alias names no collection of this project.
         NightStoppedError: the collection has no ledger in this lake.
         SchemaVersionError: a later release created the collection.
+        DamageError: the collection has other fields than ours.
         LeaseBusyError: a nightly run held the lease for longer than the waiting time.
     """
     with connect(context.settings) as client:
         served = read_served_collection(client, context.settings.alias)
         name, version = served.collection, served.model_version
-        if not read_ledger_head(context.lake, name).version:
+        if needs_ledger and not read_ledger_head(context.lake, name).version:
             raise NightStoppedError(
                 f"the ledger of this lake knows nothing of {name}, which alias {context.settings.alias} names: "
                 f"name the "
@@ -73,6 +78,7 @@ def operator_session(context: RunContext) -> Iterator[OperatorSession]:
         log_lacking_fields(name, properties)
         dimension = read_dimension(context.lake, version)
         with hold_lease(context.lake, name, context.settings) as lease:
+            ensure_index(client, context.settings, name, read_ledger_head(context.lake, name).rows or 0)
             open_collection(client, name)
             writer = RowWriter(context.settings, lease.guard, name)
             reconciler = Reconciler(context.spark, context.lake, client, writer, version, dimension)

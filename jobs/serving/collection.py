@@ -10,6 +10,7 @@ import numpy as np
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties
+from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.settings import Settings
 from jobs.state.model_registry import ModelChoice, check_schema_version, read_registered_model
 from jobs.state.model_store import MODELS_FOLDER
@@ -61,6 +62,7 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
 
     Raises:
         NightStoppedError: the backend does not support the index, or the collection belongs to another model.
+        DamageError: the collection has other fields.
     """
     name = plan.collection
     index = _choose_index(client, context.settings, rows)
@@ -71,6 +73,7 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     properties = read_collection_properties(client, name)
     check_schema_version(name, properties)
     _check_identity(properties, plan.model_version, dimension, name)
+    check_fields(client, name, dimension)
     if not client.list_indexes(name):
         _build(client, name, index)
     open_collection(client, name)
@@ -177,8 +180,21 @@ def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> Non
 
 
 def open_collection(client: "MilvusClient", name: str) -> None:
-    """Load the collection, so that it can be read; Milvus Lite needs this in every process."""
-    client.load_collection(name)
+    """Load the collection, so that it can be read (`load_collection`)."""
+    load_collection(client, name)
+
+
+def ensure_index(client: "MilvusClient", settings: Settings, name: str, rows: int) -> None:
+    """Build the index of a collection again if somebody dropped it.
+
+    Args:
+        client, name: Milvus client and name of the collection.
+        settings: settings with the index type.
+        rows: expected number of rows, for the choice of the index.
+    """
+    if VECTOR_FIELD not in client.list_indexes(name):
+        log.warning("%s has lost its index, which is built again", name)
+        _build(client, name, _choose_index(client, settings, rows))
 
 
 def flush_collection(client: "MilvusClient", name: str) -> None:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from jobs.errors import MoonError
 from jobs.milvus.client import connect_reader, count_rows, read_collection_properties, scan_rows, vector_page_size
+from jobs.serving.collection_checks import load_collection
 from jobs.serving.search import read_served_collection
 from jobs.settings import Settings
 from schemas.collection import (
@@ -55,7 +56,7 @@ def export_collection(
         raise ExportError(f"there is no folder {out.parent} to export into")
     with connect_reader(settings) as client:
         collection = read_served_collection(client, settings.alias).collection
-        client.load_collection(collection)
+        load_collection(client, collection)
         properties = read_collection_properties(client, collection)
         total, written = count_rows(client, collection), 0
         schema = _build_schema(int(properties[PROPERTY_DIMENSION]), collection, properties)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from jobs.errors import EXIT_USAGE, MoonError
 from jobs.lake.store import open_lake
 from jobs.milvus.client import connect_reader, read_collection_properties
+from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
@@ -104,7 +105,7 @@ def search_products(
         except contract.WrongEncoderError as error:
             raise CollectionEncoderError(str(error)) from error
         query = _encode(encoder, text, image)
-        client.load_collection(served.collection)
+        load_collection(client, served.collection)
         return search_nearest(client, served.collection, query, k, expression)
 
 
@@ -113,13 +114,16 @@ def read_served_collection(client: "MilvusClient", alias: str) -> contract.Serve
 
     Raises:
         NothingPublishedError: the alias names no collection of this project.
+        DamageError: the collection has other fields.
     """
     try:
-        return contract.read_served_model(client, alias)
+        served = contract.read_served_model(client, alias)
     except contract.NothingServedError as error:
         raise NothingPublishedError(
             f"{error}: run `moon nightly` first, or name the right Milvus with --milvus"
         ) from error
+    check_fields(client, served.collection)
+    return served
 
 
 def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:

@@ -14,6 +14,7 @@ from jobs.milvus.client import (
     read_collection_properties,
     strip_credentials,
 )
+from jobs.serving.collection_checks import check_fields, describe_lost_index, load_collection
 from jobs.settings import Settings
 from jobs.state.hold import read_hold
 from jobs.state.lease import describe_holder, find_writer
@@ -113,11 +114,13 @@ def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) 
 
 
 def find_damage(status: dict[str, Any]) -> str | None:
-    """Return what is wrong with the number of rows of the served collection; None where nothing is.
+    """Return what is wrong with index and number of rows of the served collection; None where nothing is.
 
     Args:
         status: what `read_status` returns. While a run writes, the number says nothing.
     """
+    if status["collection"] and not status["index"]:
+        return describe_lost_index(status["collection"])
     held, wanted = status["rows"], status["ledger_rows"]
     if wanted is None or held == wanted or status["writer"]:
         return None
@@ -133,7 +136,8 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
     if collection is None:
         return _describe_nothing(alias)
     properties = read_collection_properties(client, collection)
-    client.load_collection(collection)
+    check_fields(client, collection)
+    load_collection(client, collection)
     index = client.describe_index(collection, VECTOR_FIELD) or {}
     return {
         "alias": alias,

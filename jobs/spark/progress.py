@@ -24,9 +24,14 @@ PROGRESS_LOG_SECONDS = 15.0
 
 
 def count_tasks(spark: "SparkSession") -> tuple[int, int]:
-    """Return (completed, all) tasks of the Spark stages that run at this moment."""
+    """Return (completed, all) tasks of the Spark stages that run at this moment; none where Java has ended."""
+    from py4j.protocol import Py4JError  # noqa: PLC0415  (Spark is imported only where a job needs it)
+
     tracker = spark.sparkContext.statusTracker()
-    stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    try:
+        stages = [tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds()]
+    except (Py4JError, OSError):
+        return 0, 0  # the stage itself fails, and is explained
     known = [stage for stage in stages if stage is not None]
     return sum(stage.numCompletedTasks for stage in known), sum(stage.numTasks for stage in known)
 

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,7 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     Raises:
         JavaMissingError: the JVM did not start.
     """
+    from py4j.protocol import Py4JError  # noqa: PLC0415
     from pyspark.errors import PySparkRuntimeError  # noqa: PLC0415  (Spark is imported only where a job needs it)
     from pyspark.sql import SparkSession  # noqa: PLC0415
 
@@ -79,7 +80,8 @@ def open_spark_session(settings: Settings, name: str) -> Iterator["SparkSession"
     try:
         yield session
     finally:
-        session.stop()
+        with suppress(Py4JError, OSError):  # its Java process may have ended before it
+            session.stop()
 
 
 def _start_java(configuration: Mapping[str, str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.errors import MoonError
 from jobs.log_file import LOG_FILE
+from jobs.spark.failures import explain_failures
 from jobs.spark.progress import show_stage_progress
 from jobs.spark.worker_errors import summarise_failure
 from jobs.stages.detect import detect
@@ -106,7 +107,7 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
         started = time.monotonic()
         log.info("%s %s begins", context.date, stage)
         try:
-            with show_stage_progress(context.spark, stage):
+            with show_stage_progress(context.spark, stage), explain_failures(context.lake.storage):
                 plan = _resolve_plan(context, stage, plan)
                 result = _execute(context, stage, plan)
         except BaseException as error:

@@ -71,7 +71,7 @@ def make_date_mark(name: str, collection: str, date: str) -> dict[str, int]:
     return {f"{name}:{collection}": Date.fromisoformat(date).toordinal()}
 
 
-def _make_marks(collection: str, head: LedgerHead) -> dict[str, int]:
+def make_marks(collection: str, head: LedgerHead) -> dict[str, int]:
     """Return the application transactions that `read_ledger_head` reads, without the ledger's version."""
     marks = {f"epoch:{collection}": head.epoch}
     for name, date in (("highwater", head.high_water), ("history", head.history_start)):
@@ -129,7 +129,7 @@ def commit_ledger(
         attempt=attempt,
         partition={"collection": collection},
         counter=(f"ledger:{collection}", head.version),
-        marks=_make_marks(collection, head),
+        marks=make_marks(collection, head),
     )
 
 

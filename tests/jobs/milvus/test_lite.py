@@ -12,7 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from jobs.milvus.lite import LiteBusyError, LitePathError, run_lite_server
+from jobs.errors import DamageError
+from jobs.milvus.client import connect
+from jobs.milvus.lite import LiteBusyError, LitePathError, find_lite_damage, run_lite_server
+from schemas.collection import VECTOR_FIELD, build_collection_schema, select_scalar_fields
 
 HOLD = """
 import sys
@@ -134,3 +137,26 @@ def test_threads_share_and_the_last_one_closes(tmp_path: Path, holder) -> None:
         thread.join()
     assert len(uris) == 1
     assert lets_go(holder(path))
+
+
+@pytest.mark.parametrize("pattern", ["aliases.json", "manifest.json", "data_*.parquet", "*.flat.idx"])
+def test_truncated_files_are_named_with_the_remedy(make_settings, pattern: str) -> None:
+    settings = make_settings()
+    with connect(settings) as client:
+        client.create_collection("c", schema=build_collection_schema(8, 1))
+        params = client.prepare_index_params()
+        params.add_index(VECTOR_FIELD, index_type="FLAT", metric_type="IP")
+        client.create_index("c", params)
+        client.create_alias("c", "products")
+        client.upsert("c", [{**dict.fromkeys(select_scalar_fields(1), "a"), "epoch": 1, VECTOR_FIELD: [0.5] * 8}])
+        client.flush("c")
+        client.load_collection("c")
+    assert list(find_lite_damage(settings.milvus)) == []
+    for path in Path(settings.milvus).rglob(pattern if pattern != "manifest.json" else "manifest.json*"):
+        path.write_bytes(path.read_bytes()[:-20])
+    (file, _), *_ = find_lite_damage(settings.milvus)
+    assert Path(file).match(pattern)
+    with pytest.raises(DamageError, match="Remedy: ") as refused, connect(settings) as client:
+        client.list_aliases()
+        client.load_collection("c")
+    assert file in str(refused.value)
