@@ -52,8 +52,7 @@ def check(settings: Settings) -> list[str]:
 
 
 def encode_again(context: RunContext) -> None:
-    model = f"{context.settings.lake}/_models/{next(Path(context.settings.lake, '_models').iterdir()).name}"
-    checkpoint = next(path.parent for path in Path(model).rglob("config.json"))
+    (checkpoint,) = Path(context.settings.lake, "_models").glob("*/checkpoint")
     plan = plan_backfill(context, [DAY], str(checkpoint))
     assert list(run_backfill(context, plan, str(checkpoint)))
 

@@ -48,10 +48,12 @@ def test_errors_that_say_what_happened_stay(lake: Lake) -> None:
 KILL_JAVA = """
 import os, signal, sys
 from pyspark import SparkContext
+from jobs.cli import log_to_stderr
 from jobs.commands.session import open_context
 from jobs.errors import MoonError
 from jobs.settings import Settings
 
+log_to_stderr()
 try:
     with open_context(Settings(_env_file=None, lake=sys.argv[1], spark_memory="1g"), "test") as context:
         os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
