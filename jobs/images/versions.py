@@ -90,6 +90,13 @@ def select_due(wanted: DataFrame, images: DataFrame, stored: DataFrame, date: st
     return _select_requests(rows.where(is_due).unionByName(chosen))
 
 
+def select_all(wanted: DataFrame) -> DataFrame:
+    """Return all wanted photos with the columns of `select_due`, for a lake without answers; runs no Spark job."""
+    texts = {name: F.lit(None).cast("string") for name in ("etag", "last_modified", "image_sha256")}
+    counts = {name: F.lit(None).cast("int") for name in ("failed_nights", "missing_nights")}
+    return _select_requests(wanted.withColumns({**texts, **counts, "is_held": F.lit(False)}))
+
+
 def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFrame:
     """Return the failed photos of a fetched date that must be requested again, with the columns of `select_due`."""
     failed = versions.where(F.col("outcome").isin(REFUSED, UNREACHABLE)).select("uri", "given_version")

@@ -23,6 +23,7 @@ from jobs.images.fetcher import make_policy
 from jobs.images.versions import (
     OUTCOMES,
     apply_versions,
+    select_all,
     select_due,
     select_failed,
     select_wanted,
@@ -76,8 +77,11 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
         due = select_failed(versions, images, context.date)
     else:
         wanted = select_wanted(lake.read(spark, PRODUCTS.name, context.partition)).persist()
-        stored = lake.read(spark, STORED_IMAGES.name)
-        due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
+        if lake.count(IMAGES.name, {}):
+            stored = lake.read(spark, STORED_IMAGES.name)
+            due = select_due(wanted, images, stored, context.date, context.settings.recheck_nights)
+        else:
+            due = select_all(wanted)
     try:
         answered, estimate = _ask_hosts(context, due, roots)
         _freeze_versions(context, wanted)
