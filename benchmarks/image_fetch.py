@@ -9,11 +9,12 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,14 +45,21 @@ def main() -> int:
     """Run all measurements and write ``benchmarks/results/image_fetch.json`` and ``.md``."""
     options = _build_parser().parse_args()
     with _run_server() as url:
+        loads = [os.getloadavg()[0]]
         runs = [_measure_round(url, options.photos) for _ in range(options.rounds)]
+        loads.append(os.getloadavg()[0])
         memory = {count: _measure_stage(url, count)["mib"] for count in options.memory}
     result = {
         "photos": options.photos,
         "rounds": options.rounds,
-        "photos_per_second": {name: median(run[name] for run in runs) for name in runs[0]},
+        "photos_per_second": {name: median(run[name]["rate"] for run in runs) for name in runs[0]},
+        "client_cpu_microseconds": {
+            name: median(run[name]["cpu"] for run in runs) for name in runs[0] if "cpu" in runs[0][name]
+        },
+        "load": [round(load, 1) for load in loads],
         "memory_mib": memory,
-        "machine": f"{platform.processor()}, python {platform.python_version()}, aiohttp {aiohttp.__version__}",
+        "machine": f"{os.cpu_count()} CPUs ({platform.machine()}), python {platform.python_version()}, "
+        f"aiohttp {aiohttp.__version__}",
         "command": " ".join(["python -m benchmarks.image_fetch", *sys.argv[1:]]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -61,12 +69,20 @@ def main() -> int:
     return 0
 
 
-def _measure_round(url: str, photos: int) -> dict[str, float]:
+def _measure_round(url: str, photos: int) -> dict[str, dict[str, float]]:
+    """Return photos per second and the client's CPU microseconds per photo, for each way to fetch them."""
     return {
-        "bare client": photos / _time_bare_client(url, photos),
-        "fetch task": photos / _time_task(url, photos),
-        "stage fetch": photos / _measure_stage(url, photos)["seconds"],
+        "bare client": _measure_rate(photos, lambda: _time_bare_client(url, photos)),
+        "fetch task": _measure_rate(photos, lambda: _time_task(url, photos)),
+        # Its CPU is that of other processes: the JVM's and a worker's.
+        "stage fetch": {"rate": photos / _measure_stage(url, photos)["seconds"]},
     }
+
+
+def _measure_rate(photos: int, fetch: Callable[[], float]) -> dict[str, float]:
+    began = time.process_time()
+    seconds = fetch()
+    return {"rate": photos / seconds, "cpu": (time.process_time() - began) / photos * 1e6}
 
 
 def _time_bare_client(url: str, photos: int) -> float:
@@ -129,7 +145,7 @@ def _run_server() -> Iterator[str]:
 
 
 def _serve(ports: "multiprocessing.Queue[int]") -> None:
-    """Answer every path with a photo of about 30 KB that differs from path to path behind its end marker."""
+    """Answer every path with a photo of about 68 KB that differs from path to path behind its end marker."""
     import numpy as np  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
@@ -155,7 +171,7 @@ def _serve(ports: "multiprocessing.Queue[int]") -> None:
 
 
 def _render_page(result: dict[str, Any]) -> str:
-    rates = result["photos_per_second"]
+    rates, cpu = result["photos_per_second"], result["client_cpu_microseconds"]
     bare = rates["bare client"]
     lines = [
         "# Fetching photos from a loopback server",
@@ -163,9 +179,12 @@ def _render_page(result: dict[str, Any]) -> str:
         f"{result['photos']:,} photos, {result['rounds']} rounds in turn, medians; {CONNECTIONS} connections. Wanted "
         "for the task: ≥ 0.70 of the bare client.",
         "",
-        "| what | photos/s | of the bare client |",
-        "|---|---:|---:|",
-        *(f"| {name} | {rate:,.0f} | {rate / bare:.2f} |" for name, rate in rates.items()),
+        "| what | photos/s | of the bare client | client's CPU, µs a photo |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {name} | {rate:,.0f} | {rate / bare:.2f} | {f'{cpu[name]:.0f}' if name in cpu else ''} |"
+            for name, rate in rates.items()
+        ),
         "",
         "| peak MiB | driver | JVM | worker |",
         "|---|---:|---:|---:|",
@@ -174,7 +193,8 @@ def _render_page(result: dict[str, Any]) -> str:
             for count, mib in result["memory_mib"].items()
         ),
         "",
-        f"{result['machine']}. `{result['command']}`, {result['measured_at']}.",
+        f"{result['machine']}; load average {' to '.join(map(str, result['load']))}. `{result['command']}`, "
+        f"{result['measured_at']}.",
         "",
     ]
     return "\n".join(lines)

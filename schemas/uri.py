@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 FILE_SCHEME = "file://"
 WEB_SCHEMES = ("http", "https")
+_WEB_STARTS = tuple(f"{scheme}://" for scheme in WEB_SCHEMES)
 
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -57,19 +58,21 @@ def local_path(uri: str) -> str | None:
 
 def is_under(uri: str, roots: tuple[str, ...]) -> bool:
     """Return whether a canonical URI is inside one of the folders `roots` (canonical URIs)."""
-    return any(uri.startswith(root.rstrip("/") + "/") for root in roots)
+    return uri.startswith(_list_folders(roots))
 
 
 def is_web(uri: str) -> bool:
     """Return whether a canonical URI is a web address (http or https), which the stage fetch requests."""
-    return uri.startswith(tuple(f"{scheme}://" for scheme in WEB_SCHEMES))
+    return uri.startswith(_WEB_STARTS)
 
 
 @lru_cache(1024)  # the client splits one address several times in a row
 def split_site(url: str) -> tuple[str, str, str]:
     """Return the scheme, the host (with user and port) and the rest of a URL, each as written."""
     scheme, _, rest = url.partition("://")
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host = rest.partition("/")[0]
+    if "?" in host or "#" in host:
+        host = re.split(r"[?#]", host, maxsplit=1)[0]
     return scheme, host, rest[len(host) :]
 
 
@@ -79,6 +82,12 @@ def mask_query(uri: str) -> str:
         return uri
     address, mark, _ = uri.partition("?")
     return re.sub(r"(?<=://)[^/]*@", "…@", address) + ("?…" if mark else "")
+
+
+@lru_cache(16)
+def _list_folders(roots: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each root with exactly one slash at its end."""
+    return tuple(root.rstrip("/") + "/" for root in roots)
 
 
 def _join_base(path: str, base_uri: str) -> str:

@@ -3,7 +3,6 @@
 Source: docs/decisions/0043-photos-by-url.md.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,11 +59,6 @@ class FetchResult:
     etag: str | None = None
     last_modified: str | None = None
     is_asked: bool = True
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the body as 64 hex digits."""
-        return hashlib.sha256(self.data).hexdigest()
 
 
 class FetchError(Exception):

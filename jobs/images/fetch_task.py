@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from jobs.images.answers import FAILED, FETCHED, FetchRequest, FetchResult
 from jobs.images.fetcher import Fetcher, FetchPolicy
-from jobs.images.store import PackWriter
+from jobs.images.store import PackWriter, PhotoHashes
 from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from schemas.tables import IMAGES, STORED_IMAGES
@@ -77,27 +77,27 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
             waiting[row["uri"]] = row
             yield FetchRequest(row["uri"], row["etag"], row["last_modified"], is_known=row["image_sha256"] is not None)
 
-    def keep(results: list[FetchResult]) -> None:
-        """Pack new photos and write the answers; hashing and writing release the interpreter."""
+    def keep(results: list[tuple[FetchResult, PhotoHashes | None]]) -> None:
+        """Pack new photos and write the answers."""
         stored, answers = [], []
-        for result in results:
-            sha256 = result.sha256 if result.outcome == FETCHED else None
-            if sha256 is not None and (part := packs.add(sha256, result.data)):
+        for result, hashes in results:
+            if hashes is not None and (part := packs.add(hashes.sha256, result.data, hashes.checksum)):
                 stored.append(part)
             sinks.counts[ANSWERED] += result.outcome != FAILED
-            answers.append(make_image_row(waiting.pop(result.request.uri), result, sha256))
+            answers.append(make_image_row(waiting.pop(result.request.uri), result, hashes and hashes.sha256))
         sinks[STORED_IMAGES.name].write_rows(stored)
         sinks[IMAGES.name].write_rows(answers)
 
     loop = asyncio.get_running_loop()
-    results: list[FetchResult] = []
+    results: list[tuple[FetchResult, PhotoHashes | None]] = []
     size = 0
     kept: asyncio.Future[None] | None = None
     # One thread, one batch at a time, so that packs and sinks need no lock.
     with ThreadPoolExecutor(1, thread_name_prefix="keep") as thread:
         async with Fetcher(job.policy) as fetcher:
             async for result in fetcher.fetch_all(take_requests()):
-                results.append(result)
+                # Hashed here: each hash gives up the interpreter, and the other thread would wait to get it back.
+                results.append((result, PhotoHashes.compute(result.data) if result.outcome == FETCHED else None))
                 size += len(result.data)
                 if len(results) >= BATCH_PHOTOS or size >= BATCH_BYTES:
                     if kept is not None:

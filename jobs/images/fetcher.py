@@ -43,6 +43,7 @@ HEADERS = {"User-Agent": "moon-nightly (product photos)", "Accept": "image/*,*/*
 
 _NOT_MODIFIED = 304
 _LEGAL = "!#$%&'()*+,/:;=?@~-._"  # characters allowed in a path or query; the rest is percent-encoded
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,10 @@ class Fetcher:
 
     async def fetch(self, request: FetchRequest) -> FetchResult:
         """Return the result of one request, with retries; errors of a host or the client are not raised."""
-        host = self._hosts.setdefault(get_host(request.uri), _Host(asyncio.Semaphore(self.policy.connections)))
+        name = get_host(request.uri)
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(asyncio.Semaphore(self.policy.connections))
         if self._is_given_up(host):
             return self._give_up(request, host)
         try:
@@ -211,14 +215,13 @@ class Fetcher:
                 raise explain_error(request, error) from error
 
     async def _follow(self, request: FetchRequest) -> FetchResult:
-        url = request.uri
+        url, headers = request.uri, _make_validators(request)
         for _ in range(MAX_REDIRECTS + 1):
             self.policy.rules.check_url(url)
             assert self._session is not None, "use the fetcher as a context manager"  # noqa: S101
-            headers = _make_validators(request)
             async with self._session.get(_make_request_url(url), headers=headers, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status in (301, 302, 303, 307, 308) and location:
+                location = response.headers.get("Location") if response.status in _REDIRECTS else None
+                if location:
                     url = canonicalise_uri(urljoin(url, location), url)
                     continue
                 return await self._read(request, response)
@@ -259,24 +262,27 @@ def _wait_for_retry(state: RetryCallState) -> float:
 
 
 def _make_validators(request: FetchRequest) -> dict[str, str]:
+    if not request.etag and not request.last_modified:
+        return {}
     pairs = {"If-None-Match": request.etag, "If-Modified-Since": request.last_modified}
     return {name: value for name, value in pairs.items() if value}
 
 
 def _make_request_url(url: str) -> URL:
     """Return an address with its path and query as written, except characters that a request line cannot hold."""
-    site = parse_site(url)
-    target = split_site(url)[2].partition("#")[0]
+    scheme, host, rest = split_site(url)
+    target = rest.partition("#")[0]
     target = target if target.startswith("/") else f"/{target}"
     # Path and query are passed as the path, because an empty query would lose its question mark.
-    path = quote(target, safe=_LEGAL)
-    return URL.build(scheme=site.scheme, host=_encode_host(site.host), port=site.port, path=path, encoded=True)
+    return _build_origin(f"{scheme}://{host}").with_path(quote(target, safe=_LEGAL), encoded=True)
 
 
-@lru_cache(4096)
-def _encode_host(host: str) -> str:
-    """Return a host's name for the request; an international name in its ASCII form."""
-    return URL.build(scheme="http", host=host).raw_host or ""
+@lru_cache(4096)  # a run has millions of addresses and few sites
+def _build_origin(address: str) -> URL:
+    """Return a site's address for the request; an international name in its ASCII form."""
+    site = parse_site(address)
+    host = URL.build(scheme="http", host=site.host).raw_host or ""
+    return URL.build(scheme=site.scheme, host=host, port=site.port, encoded=True)
 
 
 def fetch_photos(uris: Iterable[str], policy: FetchPolicy) -> dict[str, FetchResult]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from jobs.images.answers import FAILED, FETCHED, FetchRequest, FetchResult
 from jobs.images.fetch_task import ANSWERED, make_image_row
 from jobs.images.reading import read_image, read_image_version
-from jobs.images.store import PackWriter
+from jobs.images.store import PackWriter, PhotoHashes
 from jobs.lake.storage import Storage
 from jobs.lake.writing import TableSinks
 from moon_model.images import MIN_PHOTO_SIDE, BadImageError, check_image_start, decode_image
@@ -59,12 +59,14 @@ def run_import_task(batches: Iterable[pa.RecordBatch], job: ImportJob) -> Iterat
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as threads:
         while time.monotonic() < ends and (chunk := list(islice(rows, BATCH_PHOTOS))):
             for row, result in zip(chunk, threads.map(partial(read_photo, roots=job.roots), chunk), strict=True):
-                sha256 = result.sha256 if result.outcome == FETCHED else None
-                if sha256 is not None and (part := packs.add(sha256, result.data)):
+                hashes = PhotoHashes.compute(result.data) if result.outcome == FETCHED else None
+                if hashes and (part := packs.add(hashes.sha256, result.data, hashes.checksum)):
                     sinks[STORED_IMAGES.name].write_rows([part])
-                version = row["given_version"] if sha256 is None else _find_version(row, sha256, job.roots)
+                version = _find_version(row, hashes.sha256, job.roots) if hashes else row["given_version"]
                 sinks.counts[ANSWERED] += result.outcome != FAILED
-                sinks[IMAGES.name].write_rows([make_image_row({**row, "given_version": version}, result, sha256)])
+                sinks[IMAGES.name].write_rows(
+                    [make_image_row({**row, "given_version": version}, result, hashes and hashes.sha256)]
+                )
     packs.close()
     for _ in rows:
         pass  # Spark's input must be read to its end; the driver sends these photos to new tasks

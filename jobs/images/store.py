@@ -4,12 +4,13 @@ A task writes packs and describes their content as rows of `stored_images`; the 
 rows were never committed is swept by `moon maintain`.
 """
 
+import hashlib
 import io
 import uuid
 import zlib
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import pyarrow as pa
 from PIL import Image, ImageOps
@@ -24,6 +25,9 @@ PACKS_FOLDER = "_images"
 PACK_BYTES = 256 << 20
 """A pack is closed when it has this many bytes."""
 
+WRITE_BYTES = 1 << 20
+"""A pack grows by at least this many bytes at a time: one write for each photo takes twice as long."""
+
 OPEN_PACKS = 32
 JPEG_QUALITY = 90
 
@@ -35,6 +39,18 @@ class StoredPart(TypedDict):
     offset: int
     size: int
     checksum: int
+
+
+class PhotoHashes(NamedTuple):
+    """Hashes of a photo's bytes as delivered: SHA-256 as 64 hex digits, and CRC-32."""
+
+    sha256: str
+    checksum: int
+
+    @classmethod
+    def compute(cls, data: bytes) -> "PhotoHashes":
+        """Return the hashes of these bytes."""
+        return cls(hashlib.sha256(data).hexdigest(), zlib.crc32(data))
 
 
 class PackWriter:
@@ -51,30 +67,35 @@ class PackWriter:
         self._stream: pa.NativeFile | None = None
         self._pack = ""
         self._offset = 0
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._known: set[str] = set()
 
-    def add(self, sha256: str, data: bytes) -> dict[str, object] | None:
+    def add(self, sha256: str, data: bytes, checksum: int | None = None) -> dict[str, object] | None:
         """Append a photo's bytes; return its row of `stored_images`, or None if this task has stored it before.
 
         Args:
             sha256: SHA-256 of the bytes as delivered, 64 hex digits.
             data: the bytes as delivered.
+            checksum: their CRC-32, if it is known.
         """
         if sha256 in self._known:
             return None
         self._known.add(sha256)
-        data = shrink_image(data, self._side) if self._side else data
+        if self._side:
+            data, checksum = shrink_image(data, self._side), None
         if self._stream is None:
             self._open_pack()
-        assert self._stream is not None  # noqa: S101  (_open_pack has set it)
-        with fault_points.surround("write.pack"):
-            self._stream.write(data)
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= WRITE_BYTES:
+            self._write()
         row = {
             "image_sha256": sha256,
             "pack": self._pack,
             "offset": self._offset,
             "size": len(data),
-            "checksum": zlib.crc32(data),
+            "checksum": zlib.crc32(data) if checksum is None else checksum,
             "stored_at": datetime.now(UTC),
         }
         self._offset += len(data)
@@ -85,9 +106,16 @@ class PackWriter:
     def close(self) -> None:
         """Finish the open pack."""
         if self._stream is not None:
+            self._write()
             with fault_points.surround("close.pack"):
                 self._stream.close()
         self._stream = None
+
+    def _write(self) -> None:
+        assert self._stream is not None  # noqa: S101  (a waiting photo has its place in the open pack)
+        with fault_points.surround("write.pack"):
+            self._stream.write(b"".join(self._waiting))
+        self._waiting, self._waiting_bytes = [], 0
 
     def _open_pack(self) -> None:
         filesystem, root = self._storage.open()

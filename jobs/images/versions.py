@@ -109,17 +109,24 @@ def select_unstored(wanted: DataFrame, images: DataFrame, stored: DataFrame, dat
     These are photos that were never read, that failed, that the store has lost, and those with another version.
 
     Args:
-        wanted: `select_wanted` of the date; its photos by URL are left out.
+        wanted: `select_wanted` of the date, without photos by URL.
         images, stored, date: as for `select_due`.
 
     Returns:
-        The columns of `select_due`; ``host`` is a number that spreads the photos over tasks.
+        The columns of `select_due`; ``host`` says nothing.
     """
     held = stored.select("image_sha256").distinct().withColumn("is_held", F.lit(True))
     known = find_latest(images, date).withColumnRenamed("given_version", "known_version")
-    rows = wanted.where(~is_web_image(F.col("uri"))).join(known.join(held, "image_sha256", "left"), "uri", "left")
+    rows = wanted.join(known.join(held, "image_sha256", "left"), "uri", "left")
     is_same = (F.col("outcome") != FAILED) & F.col("is_held") & (F.col("given_version") == F.col("known_version"))
     return _select_requests(rows.where(~_is_true(is_same)))
+
+
+def select_all(wanted: DataFrame) -> DataFrame:
+    """Return all wanted photos with the columns of `select_due`, for a lake without answers; runs no Spark job."""
+    texts = {name: F.lit(None).cast("string") for name in ("etag", "last_modified", "image_sha256")}
+    counts = {name: F.lit(None).cast("int") for name in ("failed_nights", "missing_nights")}
+    return _select_requests(wanted.withColumns({**texts, **counts, "is_held": F.lit(False)}))
 
 
 def select_failed(versions: DataFrame, images: DataFrame, date: str) -> DataFrame:

@@ -26,6 +26,7 @@ from jobs.images.versions import (
     OUTCOMES,
     apply_versions,
     is_web_image,
+    select_all,
     select_due,
     select_failed,
     select_unstored,
@@ -83,10 +84,13 @@ def fetch(context: RunContext, _plan: Plan | None = None) -> StageResult:
     else:
         products = lake.read(spark, PRODUCTS.name, context.partition)
         wanted = select_wanted(products, with_files=with_files).persist()
-        stored = lake.read(spark, STORED_IMAGES.name)
-        unread = select_unstored(wanted, images, stored, context.date)
-        by_url = wanted.where(is_by_url)
-        due = select_due(by_url, images, stored, context.date, context.settings.recheck_nights)
+        files, by_url = wanted.where(~is_by_url), wanted.where(is_by_url)
+        if lake.count(IMAGES.name, {}):
+            stored = lake.read(spark, STORED_IMAGES.name)
+            unread = select_unstored(files, images, stored, context.date)
+            due = select_due(by_url, images, stored, context.date, context.settings.recheck_nights)
+        else:
+            unread, due = select_all(files), select_all(by_url)
     try:
         if with_files:
             _read_files(context, unread, roots)
