@@ -59,14 +59,14 @@ def run_import_task(batches: Iterable[pa.RecordBatch], job: ImportJob) -> Iterat
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as threads:
         while time.monotonic() < ends and (chunk := list(islice(rows, BATCH_PHOTOS))):
             for row, result in zip(chunk, threads.map(partial(read_photo, roots=job.roots), chunk), strict=True):
-                hashes = PhotoHashes.compute(result.data) if result.outcome == FETCHED else None
-                if hashes and (part := packs.add(hashes.sha256, result.data, hashes.checksum)):
-                    sinks[STORED_IMAGES.name].write_rows([part])
-                version = _find_version(row, hashes.sha256, job.roots) if hashes else row["given_version"]
+                sha256 = None
+                if result.outcome == FETCHED:
+                    sha256, checksum = PhotoHashes.compute(result.data)
+                    if part := packs.add(sha256, result.data, checksum):
+                        sinks[STORED_IMAGES.name].write_rows([part])
+                    row["given_version"] = _find_version(row, sha256, job.roots)
                 sinks.counts[ANSWERED] += result.outcome != FAILED
-                sinks[IMAGES.name].write_rows(
-                    [make_image_row({**row, "given_version": version}, result, hashes and hashes.sha256)]
-                )
+                sinks[IMAGES.name].write_rows([make_image_row(row, result, sha256)])
     packs.close()
     for _ in rows:
         pass  # Spark's input must be read to its end; the driver sends these photos to new tasks
