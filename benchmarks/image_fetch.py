@@ -196,6 +196,8 @@ def _render_page(result: dict[str, Any]) -> str:
         f"{result['machine']}; load average {' to '.join(map(str, result['load']))}. `{result['command']}`, "
         f"{result['measured_at']}.",
         "",
+        "Where the task's time goes: [image_fetch_profile.md](image_fetch_profile.md).",
+        "",
     ]
     return "\n".join(lines)
 

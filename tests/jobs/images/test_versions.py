@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 
-from jobs.images.versions import apply_versions, select_due, settle_versions
+from jobs.images.versions import apply_versions, select_all, select_due, settle_versions
 from schemas.tables import IMAGE_VERSIONS, IMAGES, PRODUCTS, STORED_IMAGES, Table
 
 DATE = "2026-03-20"
@@ -32,6 +32,14 @@ def list_due(spark: SparkSession, wanted: DataFrame, answers: list[dict[str, Any
     stored = make_frame(spark, STORED_IMAGES, options.pop("stored", held))
     due = select_due(wanted, make_frame(spark, IMAGES, answers), stored, DATE, options.pop("recheck_nights", 1000))
     return {row.uri for row in due.collect()}
+
+
+def test_without_answers_all_photos_are_due(spark: SparkSession) -> None:
+    wanted = make_wanted(spark, "https://h/1", "https://H/2", version="v")
+    none = make_frame(spark, IMAGES, []), make_frame(spark, STORED_IMAGES, [])
+    due = select_due(wanted, *none, DATE, 1000)
+    assert select_all(wanted).dtypes == due.dtypes
+    assert sorted(select_all(wanted).collect()) == sorted(due.collect())
 
 
 def test_a_share_of_the_known_photos_is_asked_for_those_first_that_waited_longest(spark: SparkSession) -> None:
