@@ -83,9 +83,10 @@ class MilvusRelay(grpc.GenericRpcHandler):
             action = HOLD if self._sent == self._hold_at else action
         if action:
             self.done.append(f"{action} {name}")
-        if action in (CUT, HOLD):
-            if action == HOLD:
-                self.held.append(call)
+        if action == HOLD:
+            self.held.append(call)
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the relay ends the writer")  # a code that nobody retries
+        if action == CUT:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the relay lost the request")
         if action == DELAY:
             time.sleep(self._random.uniform(0, LONGEST_DELAY_SECONDS))
