@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -42,9 +42,9 @@ _RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def main() -> int:
-    """Run all measurements and write ``benchmarks/results/image_fetch.json`` and ``.md``."""
+    """Run all measurements and write ``benchmarks/results/image_fetch.json`` and ``.md`` (or another name)."""
     options = _build_parser().parse_args()
-    with _run_server() as url:
+    with nullcontext(options.address) if options.address else _run_server() as url:
         loads = [os.getloadavg()[0]]
         runs = [_measure_round(url, options.photos) for _ in range(options.rounds)]
         loads.append(os.getloadavg()[0])
@@ -63,10 +63,20 @@ def main() -> int:
         "command": " ".join(["python -m benchmarks.image_fetch", *sys.argv[1:]]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    (_RESULTS / "image_fetch.json").write_text(json.dumps(result, indent=1) + "\n")
-    (_RESULTS / "image_fetch.md").write_text(_render_page(result))
+    (_RESULTS / f"{options.name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (_RESULTS / f"{options.name}.md").write_text(_render_page(result))
     print(_render_page(result))
     return 0
+
+
+def make_address(template: str, number: int) -> str:
+    """Return the address of a photo; ``{photo}`` in the template is a number from 1 to 100."""
+    return template.replace("{number}", str(number)).replace("{photo}", str(number % 100 + 1))
+
+
+def find_root(template: str) -> str:
+    """Return the root that allows all addresses of a template."""
+    return "/".join(template.split("/")[:3]) + "/"
 
 
 def _measure_round(url: str, photos: int) -> dict[str, dict[str, float]]:
@@ -92,7 +102,7 @@ def _time_bare_client(url: str, photos: int) -> float:
         slots = asyncio.Semaphore(CONNECTIONS)
 
         async def fetch(number: int) -> None:
-            async with slots, session.get(f"{url}/{number}.jpg") as response:
+            async with slots, session.get(make_address(url, number)) as response:
                 await response.read()
 
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
@@ -108,10 +118,10 @@ def _time_task(url: str, photos: int) -> float:
     none = pa.nulls(photos, pa.string())
     zeros = pa.array([0] * photos, pa.int32())
     names = ["uri", "given_version", "host", "etag", "last_modified", "image_sha256", "failed_nights", "missing_nights"]
-    uris = pa.array([f"{url}/{number}.jpg" for number in range(photos)])
+    uris = pa.array([make_address(url, number) for number in range(photos)])
     batch = pa.RecordBatch.from_arrays([uris, none, none, none, none, none, zeros, zeros], names)
     with tempfile.TemporaryDirectory() as folder:
-        policy = make_policy(Settings(_env_file=None), (url,))
+        policy = make_policy(Settings(_env_file=None), (find_root(url),))
         job = FetchJob(Storage(folder), policy, DATE, 3600.0, 0)
         began = time.monotonic()
         list(run_fetch_task([batch], job))
@@ -123,9 +133,11 @@ def _measure_stage(url: str, photos: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         catalog = Path(folder) / "products.jsonl"
         (Path(folder) / "mapping.toml").write_text('id = "id"\ntitle = "title"\nimages = "photo"\n')
-        rows = ({"id": str(n), "title": f"Product {n}", "photo": f"{url}/{n}.jpg"} for n in range(photos))
+        rows = ({"id": str(n), "title": f"Product {n}", "photo": make_address(url, n)} for n in range(photos))
         catalog.write_text("\n".join(map(json.dumps, rows)))
-        settings = Settings(_env_file=None, lake=f"{folder}/lake", catalog=str(catalog), allowed_roots=(url,))
+        settings = Settings(
+            _env_file=None, lake=f"{folder}/lake", catalog=str(catalog), allowed_roots=(find_root(url),)
+        )
         with open_spark_session(settings, "benchmark") as spark, watch_memory() as peaks:
             outcome = run_stages(RunContext(spark, open_lake(settings), settings, DATE), ("pull", "validate", "fetch"))
         return {"seconds": outcome.seconds["fetch"], "mib": {kind: round(mib) for kind, mib in peaks.mib.items()}}
@@ -138,7 +150,7 @@ def _run_server() -> Iterator[str]:
     process = multiprocessing.Process(target=_serve, args=(ports,), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{ports.get()}"
+        yield f"http://127.0.0.1:{ports.get()}/{{number}}.jpg"
     finally:
         process.terminate()
         process.join()
@@ -208,6 +220,13 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--photos", type=int, default=10_000, help="photos of the speed runs (default: 10,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 10_000], help="photos of the memory runs")
+    parser.add_argument(
+        "--address",
+        metavar="TEMPLATE",
+        help="photos of a server that runs already, such as 'http://127.0.0.1:28541/ok/{photo}.webp?n={number}'; the "
+        "results get the name of --name",
+    )
+    parser.add_argument("--name", default="image_fetch", help="name of the result files (default: image_fetch)")
     return parser
 
 

@@ -6,6 +6,7 @@ under an allowed root. Source: docs/decisions/0043-photos-by-url.md.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -234,6 +235,7 @@ class Fetcher:
             return FetchResult(request, NOT_MODIFIED, etag=kept[0], last_modified=kept[1])
         if response.status != 200:
             raise explain_status(request, response)
+        _acknowledge(response)
         parts, size = [], 0
         async for part in response.content.iter_any():
             parts.append(part)
@@ -254,6 +256,16 @@ class Fetcher:
         except BadImageError as error:
             raise FetchError(fail(request, error.reason, "not an image", error.detail)) from error
         return FetchResult(request, FETCHED, data, etag=etag, last_modified=modified)
+
+
+def _acknowledge(response: aiohttp.ClientResponse) -> None:
+    """Acknowledge the header at once where the body has not come with it.
+
+    A host that sends both in two small writes waits for it (Nagle's algorithm), and Linux delays it by 40 ms.
+    """
+    transport = response.connection.transport if response.connection else None
+    if transport is not None and (connection := transport.get_extra_info("socket")) is not None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 
 def _wait_for_retry(state: RetryCallState) -> float:
