@@ -165,13 +165,16 @@ def search_nearest(
     except MilvusException as error:
         if not expression:
             raise
-        reason = " ".join(error.message.split())
-        given = expression if len(expression) <= SHOWN_FILTER else f"{expression[:SHOWN_FILTER]}…"
+        reason = _shorten(" ".join(error.message.split()))  # Milvus repeats the filter
         raise QueryError(
-            f"Milvus does not understand the filter {given!r} ({reason}). Fields: {', '.join(fields)}; for "
+            f"Milvus does not understand the filter {_shorten(expression)!r} ({reason}). Fields: {', '.join(fields)}; for "
             'example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
     return [_read_hit(hit, shown) for hit in hits]
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= SHOWN_FILTER else f"{text[:SHOWN_FILTER]}…"
 
 
 def _read_hit(hit: Any, shown: Sequence[str]) -> dict[str, Any]:
