@@ -167,8 +167,8 @@ def search_nearest(
             raise
         reason = _shorten(" ".join(error.message.split()))  # Milvus repeats the filter
         raise QueryError(
-            f"Milvus does not understand the filter {_shorten(expression)!r} ({reason}). Fields: {', '.join(fields)}; for "
-            'example: category_1 == "Shoes" and brand in ["A", "B"]'
+            f"Milvus does not understand the filter {_shorten(expression)!r} ({reason}). Fields: {', '.join(fields)}; "
+            'for example: category_1 == "Shoes" and brand in ["A", "B"]'
         ) from error
     return [_read_hit(hit, shown) for hit in hits]
 
