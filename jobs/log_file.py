@@ -101,12 +101,11 @@ def find_log_file() -> Path:
     """Return the path of the log file by the setting; its default where the settings cannot be used."""
     from pydantic import ValidationError  # noqa: PLC0415  (too slow for `moon --help`)
 
-    from jobs.errors import UsageError  # noqa: PLC0415
     from jobs.settings import Settings  # noqa: PLC0415
 
     try:
         return Path(Settings().log).expanduser()
-    except (ValidationError, UsageError):
+    except ValidationError:
         return Path(str(Settings.model_fields["log"].default))
 
 

@@ -6,10 +6,12 @@ files import it too.
 
 import difflib
 import json
+import logging
 import re
 import sys
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -18,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobs.errors import UsageError
+log = logging.getLogger(__name__)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 """Folder that holds the packages: a checkout or an unpacked archive, or the environment of an installed wheel."""
@@ -207,11 +209,7 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *arguments: Any, **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the usual sources after a check of the names in the environment and ``.env``.
-
-        Raises:
-            UsageError: a variable has nearly the name of a setting.
-        """
+        """Return the usual sources after a check of the names in the environment and ``.env``."""
         usual = super().settings_customise_sources(settings_cls, *arguments, **sources)
         for source in usual:
             if isinstance(source, EnvSettingsSource):
@@ -239,12 +237,15 @@ def has_credentials(uri: str) -> bool:
 
 
 def _check_names(variables: Mapping[str, str | None], fields: Collection[str]) -> None:
-    """Refuse a variable that has nearly the name of a setting; a breaker with a misspelt limit would not be limited."""
+    """Warn of variables that have nearly the name of a setting; a breaker with a misspelt limit is not limited."""
     known = [f"MOON_{name.upper()}" for name in fields]
     for name in sorted(text.upper() for text in variables if text.lower().startswith("moon_")):
         nearest = difflib.get_close_matches(name, known, 1, NEAR_NAME)
         if nearest and name not in known:
-            raise UsageError(
-                f"{name} (environment or .env) is no setting: do you mean {nearest[0]}? Nothing was started; correct "
-                "or remove it"
-            )
+            _warn_of_name(name, nearest[0])
+
+
+@cache
+def _warn_of_name(name: str, nearest: str) -> None:
+    """Warn once in a process: settings are made many times."""
+    log.warning("%s (environment or .env) is no setting and has no effect: do you mean %s?", name, nearest)

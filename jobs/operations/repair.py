@@ -128,7 +128,7 @@ def rewrite_ledger(context: RunContext, *, dry_run: bool = False) -> LedgerRewri
         partial = set() if dry_run else _read_partial(context, bench.reconciler.model_version)
         fields = ["content_hash", "epoch", "snapshot_date", *([GROUP_FIELD] if has_groups(bench.collection) else [])]
         for page in scan_rows(bench.client, bench.collection, fields):
-            rows, latest = rows + len(page), max(latest, *(str(row["snapshot_date"]) for row in page))
+            rows, latest = rows + len(page), max([latest, *(str(row["snapshot_date"]) for row in page)])
             kept = [{**row, "op": UPSERT, "partial": (row[ID_FIELD], row["content_hash"]) in partial} for row in page]
             if not dry_run:
                 sink.write_rows(kept)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from jobs.errors import UsageError
-from jobs.settings import Settings
+from jobs.settings import Settings, _warn_of_name
 
 
 def test_environment_then_options(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,13 +76,17 @@ def test_every_master_of_spark_is_accepted(master: str) -> None:
     assert Settings(_env_file=None, spark_master=master).spark_master == master
 
 
-def test_a_misspelt_name_is_refused_and_a_foreign_one_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_misspelt_name_is_warned_of_once_and_a_foreign_one_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _warn_of_name.cache_clear()
     monkeypatch.setenv("MOON_GPU", "1")
     monkeypatch.setenv("MOON_CHECKPOINTS", "/models")
     Settings(_env_file=None)
+    assert not caplog.records
     (tmp_path / ".env").write_text("MOON_MAX_DELETE=0.2\n")
-    with pytest.raises(UsageError, match="do you mean MOON_MAX_DELETES"):
-        Settings(_env_file=tmp_path / ".env")
+    Settings(_env_file=tmp_path / ".env")
     monkeypatch.setenv("MOON_MAX_DELETE", "0.2")
-    with pytest.raises(UsageError, match="do you mean MOON_MAX_DELETES"):
-        Settings(_env_file=None)
+    Settings(_env_file=None)
+    [record] = caplog.records
+    assert "do you mean MOON_MAX_DELETES" in record.getMessage()

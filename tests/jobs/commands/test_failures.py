@@ -128,7 +128,7 @@ def test_the_cause_of_a_failure_counts() -> None:
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
-        ("MOON_MAX_DELETE", "0.2"),
+        ("MOON_SPARK_MEMORY", "lots"),
         ("MOON_LAKE_STORAGE_OPTIONS", "{"),
         ("MOON_LAKE", "/dev/null"),
     ],
