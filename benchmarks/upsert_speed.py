@@ -1,0 +1,187 @@
+"""Speed of the stage upsert on Milvus Lite, as a share of a bare pymilvus loop with the same rows.
+
+Both sides start with an empty database and end when the rows are flushed. The loop has its rows ready as dictionaries
+and sends them in requests of the stage's size; the stage reads them from the lake, checks them, reads some back,
+searches, and writes the ledger. The vectors are drawn.
+
+    python -m benchmarks.upsert_speed                                # 20,000 rows, three rounds in turn
+    python -m benchmarks.upsert_speed --rows 2000 --rounds 1         # a quick look
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from jobs.lake.store import Lake, open_lake
+from jobs.lake.writing import FileSink
+from jobs.milvus.client import connect
+from jobs.serving.row_writer import split_requests
+from jobs.settings import Settings
+from jobs.spark.session import open_spark_session
+from jobs.stages.runner import run_stage
+from jobs.state.model_registry import ModelChoice, describe_checkpoint
+from jobs.state.run_context import RunContext
+from schemas.collection import METRIC, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema, choose_index
+
+_RESULTS = Path(__file__).resolve().parent / "results"
+DATE = "2026-03-01"
+WANTED = 0.85
+
+
+def main() -> int:
+    """Measure, write ``benchmarks/results/upsert_speed.json`` and ``.md``, and return 1 if the stage is too slow."""
+    options = _build_parser().parse_args()
+    model = describe_checkpoint(None, None)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(_env_file=None, lake=f"{folder}/lake", milvus=f"{folder}/stage.db", lite_max_rows=10**6)
+        rows = list(make_rows(model, options.rows))
+        with open_spark_session(settings, "benchmark") as spark:
+            context = RunContext(spark, open_lake(settings), settings, DATE)
+            fill_lake(context.lake, model, rows)
+            runs = [_measure_round(context, model, rows, number) for number in range(options.rounds)]
+    seconds = {name: median(run[name] for run in runs) for name in runs[0]}
+    result = {
+        "rows": options.rows,
+        "rounds": options.rounds,
+        "seconds": seconds,
+        "ratio": median(run["bare loop"] / run["stage upsert"] for run in runs),
+        "load": round(os.getloadavg()[0], 1),
+        "machine": f"{os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}, "
+        f"pymilvus {version('pymilvus')}, Milvus Lite {version('milvus-lite')}",
+        "command": " ".join(["python -m benchmarks.upsert_speed", *sys.argv[1:]]),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    (_RESULTS / "upsert_speed.json").write_text(json.dumps(result, indent=1) + "\n")
+    page = _render_page(result)
+    (_RESULTS / "upsert_speed.md").write_text(page)
+    sys.stdout.write(page)
+    return 0 if result["ratio"] >= WANTED else 1
+
+
+def make_rows(model: ModelChoice, count: int) -> Iterator[dict[str, Any]]:
+    """Yield rows of the collection with drawn unit vectors."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        vector = random.normal(size=model.dimension)
+        levels = ["Home", "Kitchen", f"Mugs {number % 97}"]
+        yield {
+            "product_id": f"product-{number:07}",
+            "group_id": f"product-{number:07}",
+            "title": f"Striped mug number {number}, glazed by hand",
+            "category": "/".join(levels),
+            **{f"category_{level}": name for level, name in enumerate(levels, 1)},
+            "brand": f"Brand {number % 31}",
+            "snapshot_date": DATE,
+            "content_hash": f"{number:064x}",
+            "model_version": model.model_version,
+            "epoch": 1,
+            VECTOR_FIELD: (vector / np.linalg.norm(vector)).astype(np.float32),
+        }
+
+
+def fill_lake(lake: Lake, model: ModelChoice, rows: list[dict[str, Any]]) -> None:
+    """Write the tables that a run has when its vectors are computed, except its plan."""
+    day = {"date": DATE}
+    snapshots, products = FileSink(lake.storage, "snapshots", day), FileSink(lake.storage, "products", day)
+    vectors = FileSink(lake.storage, "vectors", {"model_version": model.model_version, **day})
+    for number, row in enumerate(rows):
+        key = {"product_id": row["product_id"], "content_hash": row["content_hash"]}
+        snapshots.write_rows([{"source_row": number, "product_id": row["product_id"]}])
+        fields = {"title": row["title"], "category": row["category"].split("/"), "images": []}
+        attributes = [("brand", row["brand"])]
+        products.write_rows([{**key, **fields, "source_row": number, "attributes": attributes}])
+        vectors.write_rows([{**key, "vector": row[VECTOR_FIELD], "partial": False}])
+    for name, sink in (("snapshots", snapshots), ("products", products)):
+        lake.commit(name, sink.close(), attempt=f"benchmark/{name}", partition=day)
+    partition = {"model_version": model.model_version, **day}
+    lake.commit("vectors", vectors.close(), attempt="benchmark/vectors", partition=partition)
+
+
+def _measure_round(
+    context: RunContext, model: ModelChoice, rows: list[dict[str, Any]], number: int
+) -> dict[str, float]:
+    """Return the seconds of both sides, each with a database of its own; every other round begins with the stage."""
+    sides = [
+        ("bare loop", lambda: _time_bare_loop(context.settings, model, rows, number)),
+        ("stage upsert", lambda: _time_stage(context, number)),
+    ]
+    return {name: measure() for name, measure in (sides if number % 2 else reversed(sides))}
+
+
+def _time_bare_loop(settings: Settings, model: ModelChoice, rows: list[dict[str, Any]], number: int) -> float:
+    fields = [*SCALAR_FIELDS, VECTOR_FIELD]
+    entities = [{name: row[name] for name in fields} for row in rows]
+    requests = list(split_requests(entities, settings.upsert_batch_bytes))
+    settings = settings.replace(milvus=str(Path(settings.milvus).with_name(f"bare-{number}.db")))
+    with connect(settings) as client:
+        began = time.monotonic()
+        index = choose_index("lite", len(rows), settings.index)
+        parameters = client.prepare_index_params()
+        parameters.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+        client.create_collection(
+            model.collection, schema=build_collection_schema(model.dimension), index_params=parameters
+        )
+        for request in requests:
+            client.upsert(model.collection, request)
+        client.flush(model.collection)
+        return time.monotonic() - began
+
+
+def _time_stage(context: RunContext, number: int) -> float:
+    """Return the seconds of the stage on an empty database, with an empty ledger: each round is an alias of its own."""
+    path = str(Path(context.settings.milvus).with_name(f"stage-{number}.db"))
+    lake = f"{context.settings.lake}-{number}"
+    shutil.copytree(context.settings.lake, lake)
+    settings = context.settings.replace(milvus=path, lake=lake)
+    ours = replace(context, settings=settings, lake=open_lake(settings))
+    run_stage(ours, "plan")
+    began = time.monotonic()
+    result = run_stage(ours, "upsert")
+    seconds = time.monotonic() - began
+    assert result.counts["upserted"] == ours.lake.count("products", ours.partition), result  # noqa: S101
+    return seconds
+
+
+def _render_page(result: dict[str, Any]) -> str:
+    lines = [
+        "# Upsert into Milvus Lite",
+        "",
+        f"{result['rows']:,} rows into an empty database, {result['rounds']} rounds in turn, medians. Wanted: at least "
+        f"{WANTED} of the bare loop.",
+        "",
+        "| what | seconds | rows/s |",
+        "|---|---:|---:|",
+        *(f"| {name} | {value:.1f} | {result['rows'] / value:,.0f} |" for name, value in result["seconds"].items()),
+        "",
+        f"The stage reaches **{result['ratio']:.2f}** of the bare loop.",
+        "",
+        f"{result['machine']}; load average {result['load']}. `{result['command']}`, {result['measured_at']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.prog = "python -m benchmarks.upsert_speed"
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of both sides (default: 20,000)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
