@@ -26,7 +26,7 @@ from jobs.commands import (
     training,
 )
 from jobs.commands.output import print_error
-from jobs.errors import EXIT_USAGE, MoonError
+from jobs.errors import EXIT_INTERRUPTED, EXIT_USAGE, MoonError
 from jobs.log_file import LogFile, ShortFormatter, start_log_file
 from jobs.parent_process import IS_SUBMITTED, end_with_parent
 
@@ -44,6 +44,12 @@ for module in (nightly, analyst, source, serving, images, operate, damage, migra
 
 PY4J_MODULES = ("java_gateway", "clientserver")
 """Modules of py4j that log tracebacks of errors that they raise as well, partly on the root logger."""
+
+
+INTERRUPTED = (
+    "interrupted: what was committed stays, and readers keep what is served. Run the same command again; it continues "
+    "where it was"
+)
 
 
 def start_logging() -> LogFile:
@@ -73,6 +79,10 @@ def main() -> None:
         end_with_parent()
     try:
         app()
+    except SystemExit as error:
+        if error.code == EXIT_INTERRUPTED:
+            print_error(INTERRUPTED)
+        raise
     except MoonError as error:
         if error.exit_status != EXIT_USAGE:
             log_file.keep_traceback(str(error), error)

@@ -8,6 +8,8 @@ EXIT_INPUT = 3
 """A gate, a breaker or the input stopped the run: look at the message; a retry changes nothing."""
 EXIT_TEMPORARY = 75
 """The process was asked to stop, or something is temporarily not available (EX_TEMPFAIL): retry."""
+EXIT_INTERRUPTED = 130
+"""Ctrl-C ended the command (128 + SIGINT, as typer exits); it may be run again."""
 
 
 class MoonError(RuntimeError):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jobs.cli import main
-from jobs.errors import EXIT_USAGE, NightStoppedError
+from jobs.errors import EXIT_INTERRUPTED, EXIT_USAGE, NightStoppedError
 
 VERBS = [
     "nightly",
@@ -92,6 +92,26 @@ def test_a_message_is_never_markup_and_keeps_its_exit_code(
         main()
     assert stopped.value.code == NightStoppedError.exit_status == 3
     assert capsys.readouterr().err == f"moon: {text}\n"
+
+
+def test_ctrl_c_is_one_message_with_the_way_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from typer import Typer
+
+    app = Typer()
+
+    @app.command()
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.cli.app", app)
+    monkeypatch.setattr(sys, "argv", ["moon"])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == EXIT_INTERRUPTED
+    shown = capsys.readouterr().err
+    assert shown.startswith("moon: interrupted") and shown.count("\n") == 1
 
 
 def test_a_setting_that_cannot_be_used_is_named_without_its_value() -> None:
