@@ -85,8 +85,8 @@ def test_a_killed_fetch_continues_where_it_was(make_night, tmp_path: Path, host:
 def test_a_fetch_in_waves_commits_as_it_goes(make_night, tmp_path: Path, host: ImageHost, monkeypatch) -> None:
     night = prepare(make_night(FIRST, **write_shop(tmp_path, host, 300), host_connections=4))
     for answer in host.answers.values():
-        answer.seconds = 0.02
-    monkeypatch.setattr(stage, "WAVE_SECONDS", 0.5)  # a task has taken 256 addresses by then
+        answer.seconds = 0.04
+    monkeypatch.setattr(stage, "WAVE_SECONDS", 0.2)  # a task has taken 256 addresses by then
     assert fetch(night).counts["fetched"] == 300
     assert len(night.lake.files("images")) > 1
 
