@@ -20,10 +20,10 @@ def open_context(settings: "Settings", verb: str, date: str = "", **fields: Any)
         fields: breakers that are lifted and the reason, as `RunContext` takes them.
 
     Raises:
-        JavaDiedError, DamageError: see `jobs.spark.failures.explain_failures`.
+        JavaDiedError, DamageError: see `jobs.spark.failure_causes.explain_failures`.
     """
     from jobs.lake.store import open_lake
-    from jobs.spark.failures import explain_failures
+    from jobs.spark.failure_causes import explain_failures
     from jobs.spark.session import open_spark_session
     from jobs.state.run_context import RunContext
 

@@ -36,6 +36,9 @@ BATCH_BYTES = 16 << 20
 GONE_NIGHTS = 3
 """Number of dates on which a host must report that a photo does not exist before it counts as gone."""
 
+PhotoAnswer = tuple[dict[str, Any], FetchResult, PhotoHashes | None]
+"""A row of `jobs.images.versions.select_due`, its result, and the hashes of a photo that was read."""
+
 
 @dataclass(frozen=True)
 class FetchJob:
@@ -77,19 +80,8 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
             waiting[row["uri"]] = row
             yield FetchRequest(row["uri"], row["etag"], row["last_modified"], is_known=row["image_sha256"] is not None)
 
-    def keep(results: list[tuple[FetchResult, PhotoHashes | None]]) -> None:
-        """Pack new photos and write the answers."""
-        stored, answers = [], []
-        for result, hashes in results:
-            if hashes is not None and (part := packs.add(hashes.sha256, result.data, hashes.checksum)):
-                stored.append(part)
-            sinks.counts[ANSWERED] += result.outcome != FAILED
-            answers.append(make_image_row(waiting.pop(result.request.uri), result, hashes and hashes.sha256))
-        sinks[STORED_IMAGES.name].write_rows(stored)
-        sinks[IMAGES.name].write_rows(answers)
-
     loop = asyncio.get_running_loop()
-    results: list[tuple[FetchResult, PhotoHashes | None]] = []
+    results: list[PhotoAnswer] = []
     size = 0
     kept: asyncio.Future[None] | None = None
     # One thread, one batch at a time, so that packs and sinks need no lock.
@@ -97,15 +89,28 @@ async def _fetch_rows(rows: Iterator[dict[str, Any]], job: FetchJob, sinks: Tabl
         async with Fetcher(job.policy) as fetcher:
             async for result in fetcher.fetch_all(take_requests()):
                 # Hashed here: each hash gives up the interpreter, and the other thread would wait to get it back.
-                results.append((result, PhotoHashes.compute(result.data) if result.outcome == FETCHED else None))
+                hashes = PhotoHashes.compute(result.data) if result.outcome == FETCHED else None
+                results.append((waiting.pop(result.request.uri), result, hashes))
                 size += len(result.data)
                 if len(results) >= BATCH_PHOTOS or size >= BATCH_BYTES:
                     if kept is not None:
                         await kept
-                    kept, results, size = loop.run_in_executor(thread, keep, results), [], 0
+                    kept, results, size = loop.run_in_executor(thread, keep_photos, results, sinks, packs), [], 0
         if kept is not None:
             await kept
-        keep(results)
+        keep_photos(results, sinks, packs)
+
+
+def keep_photos(answers: Iterable[PhotoAnswer], sinks: TableSinks, packs: PackWriter) -> None:
+    """Pack new photos, and write and count the answers."""
+    stored, rows = [], []
+    for row, result, hashes in answers:
+        if hashes is not None and (part := packs.add(hashes.sha256, result.data, hashes.checksum)):
+            stored.append(part)
+        sinks.counts[ANSWERED] += result.outcome != FAILED
+        rows.append(make_image_row(row, result, hashes and hashes.sha256))
+    sinks[STORED_IMAGES.name].write_rows(stored)
+    sinks[IMAGES.name].write_rows(rows)
 
 
 def make_image_row(row: dict[str, Any], result: FetchResult, sha256: str | None) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from jobs.images.answers import FAILED, FETCHED, FetchRequest, FetchResult
-from jobs.images.fetch_task import ANSWERED, make_image_row
+from jobs.images.fetch_task import PhotoAnswer, keep_photos
 from jobs.images.reading import read_image, read_image_version
 from jobs.images.store import PackWriter, PhotoHashes
 from jobs.lake.storage import Storage
@@ -58,23 +58,15 @@ def run_import_task(batches: Iterable[pa.RecordBatch], job: ImportJob) -> Iterat
     ends = time.monotonic() + job.seconds
     with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read") as threads:
         while time.monotonic() < ends and (chunk := list(islice(rows, BATCH_PHOTOS))):
-            for row, result in zip(chunk, threads.map(partial(read_photo, roots=job.roots), chunk), strict=True):
-                sha256 = None
-                if result.outcome == FETCHED:
-                    sha256, checksum = PhotoHashes.compute(result.data)
-                    if part := packs.add(sha256, result.data, checksum):
-                        sinks[STORED_IMAGES.name].write_rows([part])
-                    row["given_version"] = _find_version(row, sha256, job.roots)
-                sinks.counts[ANSWERED] += result.outcome != FAILED
-                sinks[IMAGES.name].write_rows([make_image_row(row, result, sha256)])
+            keep_photos(threads.map(partial(read_photo, roots=job.roots), chunk), sinks, packs)
     packs.close()
     for _ in rows:
         pass  # Spark's input must be read to its end; the driver sends these photos to new tasks
     yield sinks.close()
 
 
-def read_photo(row: dict[str, Any], roots: tuple[str, ...]) -> FetchResult:
-    """Return the bytes of a photo, or its failure; thread-safe.
+def read_photo(row: dict[str, Any], roots: tuple[str, ...]) -> PhotoAnswer:
+    """Return the row with the version that was read, and the photo with its hashes or its failure; thread-safe.
 
     Args:
         row: row of `jobs.images.versions.select_unstored`.
@@ -89,8 +81,10 @@ def read_photo(row: dict[str, Any], roots: tuple[str, ...]) -> FetchResult:
             check_image_start(data[:16])
     except BadImageError as error:
         cause = str(error.reason).removeprefix("image_")
-        return FetchResult(request, FAILED, reason=error.reason, cause=cause, detail=error.detail)
-    return FetchResult(request, FETCHED, data)
+        return row, FetchResult(request, FAILED, reason=error.reason, cause=cause, detail=error.detail), None
+    hashes = PhotoHashes.compute(data)
+    version = _find_version(row, hashes.sha256, roots)
+    return {**row, "given_version": version}, FetchResult(request, FETCHED, data), hashes
 
 
 def _find_version(row: dict[str, Any], sha256: str, roots: tuple[str, ...]) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.images.versions import is_content_version, is_web_image
@@ -55,7 +55,7 @@ def copy_rekeyed_vectors(
     return sum(file.rows for file in files)
 
 
-def _is_rekeyed(image: Any) -> Any:
+def _is_rekeyed(image: Column) -> Column:
     """Return the condition that an image of a folder or an object store is identified by its bytes."""
     return ~is_web_image(image["uri"]) & is_content_version(image["version"])
 

@@ -108,11 +108,22 @@ def drop_second_copies(lake: Lake, *, dry_run: bool = False) -> int:
     is_first = pa.concat_arrays([pa.array([True]), pc.not_equal(names[1:], names[:-1])])
     kept = rows.filter(is_first)
     if len(kept) < len(rows) and not dry_run:
-        sink = FileSink(lake.storage, STORED_IMAGES.name, {})
-        sink.write(kept)
-        # Exactly the files that were read go: a run may add others at the same time.
-        lake.commit(STORED_IMAGES.name, sink.close(), attempt=None, partition={}, remove=files)
+        _replace_rows(lake, files, kept)
     return len(rows) - len(kept)
+
+
+def forget_pack(lake: Lake, pack: str) -> None:
+    """Remove the rows of a lost pack's photos, which are stored again when they are wanted."""
+    files = lake.list_paths(STORED_IMAGES.name)
+    rows = lake.read_arrow(STORED_IMAGES.name)
+    _replace_rows(lake, files, rows.filter(pc.not_equal(rows["pack"], pack)))
+
+
+def _replace_rows(lake: Lake, files: list[str], kept: pa.Table) -> None:
+    """Commit the kept rows in place of exactly the files that were read: a run may add others at the same time."""
+    sink = FileSink(lake.storage, STORED_IMAGES.name, {})
+    sink.write(kept)
+    lake.commit(STORED_IMAGES.name, sink.close(), attempt=None, partition={}, remove=files)
 
 
 def delete_packs(lake: Lake, packs: tuple[str, ...]) -> None:

@@ -83,7 +83,7 @@ def find_table_damage(
         storage: the lake's root.
         table: name of the table.
         deep: read every live file and compare the checksums of its pages.
-        advance: told of every file.
+        advance: called after every file.
 
     Raises:
         OSError: the store does not answer.

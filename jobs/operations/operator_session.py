@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect, read_collection_properties
-from jobs.serving.collection import ensure_index, flush_collection, open_collection, read_dimension
+from jobs.serving.collection import ensure_index, flush_collection, read_dimension
+from jobs.serving.collection_checks import load_collection
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
 from jobs.serving.search import read_served_collection
@@ -79,7 +80,7 @@ def operator_session(context: RunContext, *, needs_ledger: bool = True) -> Itera
         dimension = read_dimension(context.lake, version)
         with hold_lease(context.lake, name, context.settings) as lease:
             ensure_index(client, context.settings, name, read_ledger_head(context.lake, name).rows or 0)
-            open_collection(client, name)
+            load_collection(client, name)
             writer = RowWriter(context.settings, lease.guard, name)
             reconciler = Reconciler(context.spark, context.lake, client, writer, version, dimension)
             yield OperatorSession(client, name, lease, reconciler, read_ledger_head(context.lake, name).version)

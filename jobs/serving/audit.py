@@ -93,7 +93,7 @@ def sum_rows(rows: Iterable[tuple[str, str]]) -> RowSum:
 
 
 def hash_row(product_id: str, content_hash: str) -> int:
-    """Return the 64-bit hash of a row; the id's length keeps id and content hash apart."""
+    """Return the 64-bit hash of a row; the id's length separates id and content hash."""
     text = f"{len(product_id)}:{product_id}{content_hash}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=HASH_BYTES).digest())
 

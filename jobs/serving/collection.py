@@ -76,7 +76,7 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     check_fields(client, name, dimension)
     if not client.list_indexes(name):
         _build(client, name, index)
-    open_collection(client, name)
+    load_collection(client, name)
 
 
 def recreate_collection(
@@ -99,7 +99,7 @@ def recreate_collection(
         client.drop_collection(name)
     _create(client, name, model.dimension, index, {**_build_properties(model), **properties})
     _build(client, name, index)
-    open_collection(client, name)
+    load_collection(client, name)
 
 
 def _choose_index(client: "MilvusClient", settings: Settings, rows: int) -> Index:
@@ -124,7 +124,7 @@ def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: 
         _create(client, new, int(properties[PROPERTY_DIMENSION]), index, properties)
     if not client.list_indexes(new):
         _build(client, new, index)
-    open_collection(client, new)
+    load_collection(client, new)
 
 
 def _create(client: "MilvusClient", name: str, dimension: int, index: Index, properties: Mapping[str, str]) -> None:
@@ -177,11 +177,6 @@ def check_capacity(client: "MilvusClient", settings: Settings, rows: int) -> Non
             "was served: start a Milvus server and run the same again with --milvus http://HOST:19530. The vectors are "
             "in the lake, nothing is encoded twice"
         )
-
-
-def open_collection(client: "MilvusClient", name: str) -> None:
-    """Load the collection, so that it can be read (`load_collection`)."""
-    load_collection(client, name)
 
 
 def ensure_index(client: "MilvusClient", settings: Settings, name: str, rows: int) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-import pyarrow.compute as pc
 from pyarrow import fs
 
 from jobs.images.store import PACKS_FOLDER
+from jobs.images.upkeep import forget_pack
 from jobs.lake.checking import COMMIT_FILE, DATA, LAST_CHECKPOINT, LOG, Damage, find_log_damage
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
@@ -87,7 +87,7 @@ def _forget(lake: Lake, damage: Damage) -> Forgotten:
         path = damage.file.removeprefix(f"{damage.table}/")
         lake.commit(damage.table, [], attempt=None, partition=partition, remove=[path])
         return Forgotten(damage.file, is_done=True, next_step=_prepare_next(lake, damage.table, partition))
-    _forget_pack(lake, damage.file.removeprefix(f"{PACKS_FOLDER}/"))
+    forget_pack(lake, damage.file.removeprefix(f"{PACKS_FOLDER}/"))
     return Forgotten(damage.file, is_done=True, next_step=NEXT_STEPS[STORED_IMAGES.name])
 
 
@@ -151,12 +151,3 @@ def _write_lease(lake: Lake, partition: Mapping[str, str]) -> None:
     row = {"epoch": known + EPOCH_MARGIN, "holder": "", "expires_at": datetime.now(UTC), "released": True}
     sink.write_rows([row])
     lake.commit(LEASES.name, sink.close(), attempt=None, partition=partition, mode="overwrite")
-
-
-def _forget_pack(lake: Lake, pack: str) -> None:
-    """Remove the rows of a pack's photos from `stored_images`."""
-    files = lake.list_paths(STORED_IMAGES.name)
-    rows = lake.read_arrow(STORED_IMAGES.name)
-    sink = FileSink(lake.storage, STORED_IMAGES.name, {})
-    sink.write(rows.filter(pc.not_equal(rows["pack"], pack)))
-    lake.commit(STORED_IMAGES.name, sink.close(), attempt=None, partition={}, remove=files)

@@ -29,7 +29,7 @@ def find_all_damage(lake: Lake, settings: Settings, *, deep: bool, advance: Adva
     Args:
         lake, settings: lake, and the Milvus of the settings.
         deep: read all bytes and compare checksums: of pages in tables, of photos in the image store.
-        advance: told of the progress.
+        advance: called with the progress.
     """
     for table in TABLES:
         yield from find_table_damage(lake.storage, table, deep=deep, advance=advance)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.errors import MoonError
 from jobs.log_file import LOG_FILE
-from jobs.spark.failures import explain_failures
+from jobs.spark.failure_causes import explain_failures
 from jobs.spark.progress import show_stage_progress
 from jobs.spark.worker_errors import summarise_failure
 from jobs.stages.detect import detect

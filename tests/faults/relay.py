@@ -17,7 +17,7 @@ import grpc
 
 CUT, LOSE, DELAY, DOUBLE, REORDER, HOLD = "cut", "lose", "delay", "double", "reorder", "hold"
 """What may happen to a write: it never arrives; its answer never arrives; it arrives late; twice; once more after
-later ones; or only when the relay lets it go, after its writer was told that it failed."""
+later ones; or only when the relay lets it go, after its writer got the answer that it failed."""
 
 WRITES = ("Upsert", "Delete", "Flush", "CreateAlias", "AlterAlias", "CreateCollection", "CreateIndex")
 ROWS = ("Upsert", "Delete")

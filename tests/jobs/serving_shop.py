@@ -4,7 +4,8 @@ All parts are real, except that a product's vector is drawn from its content has
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from operator import itemgetter
@@ -18,6 +19,7 @@ import jobs.serving.collection
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import connect, scan_rows
+from jobs.settings import Settings
 from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
 from jobs.state.ledger import UPSERT, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
@@ -249,6 +251,18 @@ class ServingShop:
         rows = context.lake.read_arrow("served", {"collection": self.model.collection}).to_pylist()
         latest = {row["product_id"]: row for row in sorted(rows, key=itemgetter("epoch"))}
         return {name: row for name, row in latest.items() if row["op"] == UPSERT}
+
+
+def let_commands_use(context: RunContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give commands lake and Milvus of a run through the environment, and the tests' Spark session."""
+    monkeypatch.setenv("MOON_LAKE", context.settings.lake)
+    monkeypatch.setenv("MOON_MILVUS", context.settings.milvus)
+
+    @contextmanager
+    def session(settings: Settings, name: str) -> Iterator[object]:
+        yield context.spark
+
+    monkeypatch.setattr("jobs.spark.session.open_spark_session", session)
 
 
 def build_expected_rows(rows: Iterable[ShopItem], date: str) -> dict[str, tuple[str, str, str, tuple[float, ...]]]:

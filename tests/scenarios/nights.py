@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,18 @@ def assert_same(one: State, other: State) -> None:
         assert mine.keys() == theirs.keys()
         cosines = [float(np.dot(mine[key], theirs[key])) for key in mine]
         assert min(cosines, default=1.0) >= BFLOAT16_COSINE
+
+
+def settings_in(folder: Path, shop: Path) -> Settings:
+    """Return settings with lake and Milvus Lite in a folder, for a demo shop with a folder for each date."""
+    return Settings(
+        _env_file=None,
+        lake=str(folder / "lake"),
+        milvus=str(folder / "milvus.db"),
+        catalog=str(shop / "{date}" / "catalog.jsonl"),
+        mapping=str(shop / "mapping.toml"),
+        max_refusals=0.9,
+    )
 
 
 def run_night(spark: SparkSession, settings: Settings, date: str, **options: Any) -> RunOutcome:

@@ -18,7 +18,7 @@ from jobs.operations.backfill import plan_backfill, run_backfill
 from jobs.serving.forgetting import forget_damage
 from jobs.serving.lake_check import find_all_damage
 from jobs.settings import Settings
-from jobs.spark.failures import explain_failures
+from jobs.spark.failure_causes import explain_failures
 from jobs.state.run_context import RunContext
 from schemas.collection import build_collection_schema
 from tests.jobs.lake.test_checking import cut

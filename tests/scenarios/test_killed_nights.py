@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.settings import Settings
 from jobs.stages.runner import NIGHTLY_STAGES
-from tests.scenarios.nights import NightProcess, State, assert_same, run_night, state_of
+from tests.scenarios.nights import NightProcess, State, assert_same, run_night, settings_in, state_of
 
 DAYS = ("2026-11-20", "2026-11-21")
 
@@ -37,17 +37,6 @@ def clean(spark: SparkSession, shop: Path, first_night: Path, tmp_path_factory: 
     settings = settings_in(copy_of(first_night, tmp_path_factory.mktemp("clean") / "var"), shop)
     outcome = run_night(spark, settings, DAYS[1])
     return state_of(spark, settings, outcome.results["report"].details["model"])
-
-
-def settings_in(folder: Path, shop: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        lake=str(folder / "lake"),
-        milvus=str(folder / "milvus.db"),
-        catalog=str(shop / "{date}" / "catalog.jsonl"),
-        mapping=str(shop / "mapping.toml"),
-        max_refusals=0.9,
-    )
 
 
 def copy_of(first: Path, folder: Path) -> Path:

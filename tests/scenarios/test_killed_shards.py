@@ -10,24 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 from jobs import cli
 from jobs.datasets.demo_catalog import write_demo_catalog
 from jobs.lake.store import open_lake
-from jobs.settings import Settings
 from jobs.stages import encode, task_io
 from jobs.stages.task_io import Task, TaskOutput, run_tasks
-from tests.scenarios.nights import NightProcess, assert_same, run_night, state_of
+from tests.scenarios.nights import NightProcess, assert_same, run_night, settings_in, state_of
 
 DAY = "2026-11-20"
 PRODUCTS_PER_TASK = 2
-
-
-def settings_in(folder: Path, shop: Path) -> Settings:
-    return Settings(
-        _env_file=None,
-        lake=str(folder / "lake"),
-        milvus=str(folder / "milvus.db"),
-        catalog=str(shop / "{date}" / "catalog.jsonl"),
-        mapping=str(shop / "mapping.toml"),
-        max_refusals=0.9,
-    )
 
 
 @pytest.mark.faults

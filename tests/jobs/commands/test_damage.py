@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,11 +10,10 @@ from typer.testing import CliRunner, Result
 from jobs.cli import app
 from jobs.errors import DamageError
 from jobs.milvus.client import connect
-from jobs.settings import Settings
 from jobs.stages.runner import run_stages
 from tests.jobs.lake.test_checking import cut
 from tests.jobs.serving.test_row_writer import entity
-from tests.jobs.serving_shop import ServingShop, make_items, make_vector
+from tests.jobs.serving_shop import ServingShop, let_commands_use, make_items, make_vector
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -31,14 +28,7 @@ def served_shop(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> Serv
     for date, number in ((FIRST, 3), (SECOND, 4)):
         context = lite_shop.prepare_run(date, make_items(number))
         run_stages(context, ["upsert", "publish"])
-    monkeypatch.setenv("MOON_LAKE", context.settings.lake)
-    monkeypatch.setenv("MOON_MILVUS", context.settings.milvus)
-
-    @contextmanager
-    def session(settings: Settings, name: str) -> Iterator[object]:
-        yield context.spark
-
-    monkeypatch.setattr("jobs.spark.session.open_spark_session", session)
+    let_commands_use(context, monkeypatch)
     return lite_shop
 
 

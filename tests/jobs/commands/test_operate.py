@@ -1,8 +1,6 @@
 """Tests of ``moon repair``, ``restore``, ``release``, ``rollback`` and ``retire`` on the command line."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -11,10 +9,9 @@ import jobs.commands.operate
 from jobs.cli import app
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect
-from jobs.settings import Settings
 from jobs.stages.plan import plan
 from jobs.state.hold import RunsHeldError
-from tests.jobs.serving_shop import ServingShop, make_items
+from tests.jobs.serving_shop import ServingShop, let_commands_use, make_items
 from tests.jobs.stage_calls import upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
@@ -32,14 +29,7 @@ def shop(lite_shop: ServingShop, monkeypatch: pytest.MonkeyPatch) -> ServingShop
     upsert(context)
     with connect(context.settings) as client:
         client.create_alias(lite_shop.model.collection, "products")
-    monkeypatch.setenv("MOON_LAKE", context.settings.lake)
-    monkeypatch.setenv("MOON_MILVUS", context.settings.milvus)
-
-    @contextmanager
-    def session(settings: Settings, name: str) -> Iterator[object]:
-        yield context.spark
-
-    monkeypatch.setattr("jobs.spark.session.open_spark_session", session)
+    let_commands_use(context, monkeypatch)
     return lite_shop
 
 

@@ -81,8 +81,8 @@ def test_a_missing_file_keeps_its_photo_however_often_it_is_missing(lake: Lake, 
 def test_a_damaged_photo_does_not_replace_a_stored_one(folder: Path) -> None:
     (folder / "a.jpg").write_bytes(PHOTO[:200])
     roots = (f"file://{folder}",)
-    assert read_photo(make_row(folder / "a.jpg"), roots).outcome == "fetched"  # the stage detect says what it is
-    assert read_photo(make_row(folder / "a.jpg", image_sha256="f" * 64), roots).outcome == "failed"
+    assert read_photo(make_row(folder / "a.jpg"), roots)[1].outcome == "fetched"  # the stage detect says what it is
+    assert read_photo(make_row(folder / "a.jpg", image_sha256="f" * 64), roots)[1].outcome == "failed"
 
 
 def test_a_task_out_of_time_leaves_the_rest_to_others(lake: Lake, folder: Path) -> None:

@@ -26,6 +26,10 @@ READ_FAILURES = (PySparkException, Py4JError, pa.ArrowException, OSError, DeltaE
 """What Spark, pyarrow and deltalake raise where they cannot read a file."""
 
 
+NO_DAMAGE = "no file of the lake is damaged, by logs, sizes and footers"
+"""Note on a failure for which the lake was looked at; it is not looked at again further out."""
+
+
 @contextmanager
 def explain_failures(storage: "Storage") -> Iterator[None]:
     """Raise a failure of the block as what it is by the evidence; any other error, and one without, as it was.
@@ -51,7 +55,7 @@ def is_java_dead() -> bool:
 
 
 def _explain(error: Exception, storage: "Storage") -> MoonError | None:
-    if isinstance(error, DamageError | JavaDiedError):
+    if isinstance(error, DamageError | JavaDiedError) or NO_DAMAGE in getattr(error, "__notes__", ()):
         return None
     cause = error.__cause__ if isinstance(error, MoonError) and error.exit_status == EXIT_FAULT else error
     if isinstance(cause, Py4JNetworkError) or (not isinstance(cause, MoonError) and is_java_dead()):
@@ -67,4 +71,7 @@ def _explain(error: Exception, storage: "Storage") -> MoonError | None:
         damage = find_lake_damage(storage)
     except (OSError, DeltaError):
         return None  # the store itself does not answer
-    return None if damage is None else DamageError(str(damage))
+    if damage is not None:
+        return DamageError(str(damage))
+    error.add_note(NO_DAMAGE)
+    return None

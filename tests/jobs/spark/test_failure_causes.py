@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from jobs.errors import EXIT_FAULT, DamageError, JavaDiedError, MoonError, NightStoppedError
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
-from jobs.spark.failures import explain_failures
+from jobs.spark.failure_causes import explain_failures
 from tests.jobs.lake.test_checking import cut
 
 
@@ -32,10 +33,18 @@ def raise_error(error: Exception, cause: Exception | None = None) -> None:
 )
 def test_a_failed_read_is_explained_by_the_damaged_file(lake: Lake, error: Exception, cause: Exception | None) -> None:
     with pytest.raises(type(error)), explain_failures(lake.storage):
-        raise_error(error, cause)
+        raise_error(copy(error), cause)
     cut(next(Path(lake.storage.uri("served")).rglob("*.parquet")))
     with pytest.raises(DamageError, match="served/collection=c/part-"), explain_failures(lake.storage):
-        raise_error(error, cause)
+        raise_error(copy(error), cause)
+
+
+def test_a_failure_inside_of_two_blocks_is_looked_into_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[Storage] = []
+    monkeypatch.setattr("jobs.spark.failure_causes.find_lake_damage", looks.append)
+    with pytest.raises(OSError, match="x"), explain_failures(lake.storage), explain_failures(lake.storage):
+        raise_error(OSError("x"))
+    assert looks == [lake.storage]
 
 
 def test_errors_that_say_what_happened_stay(lake: Lake) -> None:
@@ -48,12 +57,12 @@ def test_errors_that_say_what_happened_stay(lake: Lake) -> None:
 KILL_JAVA = """
 import os, signal, sys
 from pyspark import SparkContext
-from jobs.cli import log_to_stderr
+from jobs.cli import start_logging
 from jobs.commands.session import open_context
 from jobs.errors import MoonError
 from jobs.settings import Settings
 
-log_to_stderr()
+start_logging()
 try:
     with open_context(Settings(_env_file=None, lake=sys.argv[1], spark_memory="1g"), "test") as context:
         os.kill(SparkContext._gateway.proc.pid, signal.SIGKILL)
