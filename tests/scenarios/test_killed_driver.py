@@ -99,7 +99,8 @@ def test_either_part_of_a_submitted_driver(start: Start, tmp_path: Path, which: 
     wait_for_workers(tmp_path)
     java = psutil.Process(submitted.pid)
     below = java.children(recursive=True)
-    (python,) = (process for process in java.children() if str(tmp_path / "application.py") in process.cmdline())
+    running = [process for process in java.children() if process.status() != psutil.STATUS_ZOMBIE]
+    (python,) = (process for process in running if str(tmp_path / "application.py") in process.cmdline())
     (java if which == "java" else python).kill()
     wait_for_end(below)
 
