@@ -5,10 +5,7 @@
 
 import json
 import os
-import secrets
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,19 +14,11 @@ from typing import Any
 
 import httpx
 import psutil
+from airflow_here import AIRFLOW, SERVICES, START_SECONDS, USER, are_healthy, make_environment, run_services
 
 from tests.dags.postgres import find_free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-AIRFLOW = Path(sys.executable).with_name("airflow")
-SERVICES = {
-    "api-server": ("--host", "127.0.0.1"),
-    "scheduler": ("--skip-serve-logs",),  # a log server listens on all interfaces; the test reads the log files
-    "triggerer": ("--skip-serve-logs",),
-    "dag-processor": (),
-}
-START_SECONDS, STOP_SECONDS = 240, 15
-USER = "tester"
 ENDED = ("success", "failed")
 
 
@@ -125,45 +114,21 @@ def airflow_services(home: Path, base: Mapping[str, str], bundles: Mapping[str, 
         bundles: folders of DAG files by name.
     """
     port = find_free_port()
-    password = secrets.token_urlsafe(12)
-    passwords = home / "passwords.json"
-    passwords.write_text(json.dumps({USER: password}))
     bundle = "airflow.dag_processing.bundles.local.LocalDagBundle"
     listed = [{"name": name, "classpath": bundle, "kwargs": {"path": str(path)}} for name, path in bundles.items()]
-    environment = dict(base) | {
-        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
-        "AIRFLOW__API__PORT": str(port),
-        "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
-        "AIRFLOW__API__WORKERS": "1",
-        "AIRFLOW__API__SECRET_KEY": secrets.token_urlsafe(32),
-        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(32),
+    environment = make_environment(home, port, base) | {
         "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(listed),
-        "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
         "AIRFLOW__WORKERS__SOCKET_CLEANUP_TIMEOUT": "5",  # seconds that the retry of a killed task waits for its job
     }
+    password = json.loads((home / "passwords.json").read_text())[USER]
     airflow = Airflow(home, environment, port, password)
     airflow.run("db", "migrate")
     airflow.run("pools", "import", str(REPOSITORY / "dags" / "pools.json"))
     try:
-        for name, options in SERVICES.items():
-            with (home / f"{name}.log").open("wb") as log:
-                airflow.services[name] = subprocess.Popen(
-                    [AIRFLOW, name, *options], env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True
-                )
-        wait_until(lambda: _are_healthy(airflow), START_SECONDS, "four healthy services", airflow.read_service_logs)
-        yield airflow
+        with run_services(home, environment) as airflow.services:
+            wait_until(lambda: _are_healthy(airflow), START_SECONDS, "four healthy services", airflow.read_service_logs)
+            yield airflow
     finally:
-        for process in airflow.services.values():
-            _signal(process, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        for process in airflow.services.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, deadline - time.monotonic()))
-            _signal(process, signal.SIGKILL)
-            process.wait()
         _kill_leftovers(home)
 
 
@@ -195,13 +160,4 @@ def _are_healthy(airflow: Airflow) -> bool:
     assert not airflow.list_ended_services(), (
         f"{airflow.list_ended_services()} ended at once\n{airflow.read_service_logs()}"
     )
-    try:
-        found = httpx.get(f"{airflow.url}/api/v2/monitor/health", timeout=5)
-    except httpx.TransportError:
-        return False
-    return found.is_success and all(part["status"] == "healthy" for part in found.json().values())
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    return are_healthy(airflow.url)
