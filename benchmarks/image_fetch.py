@@ -1,12 +1,13 @@
 """Measures the speed of fetching images against a bare asynchronous client, with the same photos and loopback server.
 
-The bare client reads the bodies and discards them. The fetch task checks addresses and headers, hashes and packs the
-bodies, and writes a row for every response. The stage adds Spark: it selects the images that are due, commits, and
-adds image versions to the products.
+The bare client reads the bodies and discards them; a second one hashes them and writes them into one file. The fetch
+task checks addresses and headers, hashes and packs the bodies, and writes a row for every response. The stage adds
+Spark: it selects the images that are due, commits, and adds image versions to the products.
 """
 
 import argparse
 import asyncio
+import hashlib
 import json
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 import pyarrow as pa
@@ -83,6 +84,7 @@ def _measure_round(url: str, photos: int) -> dict[str, dict[str, float]]:
     """Return photos per second and the client's CPU microseconds per photo, for each way to fetch them."""
     return {
         "bare client": _measure_rate(photos, lambda: _time_bare_client(url, photos)),
+        "bare client that keeps the photos": _measure_rate(photos, lambda: _time_bare_client(url, photos, keep=True)),
         "fetch task": _measure_rate(photos, lambda: _time_task(url, photos)),
         # Its CPU is that of other processes: the JVM's and a worker's.
         "stage fetch": {"rate": photos / _measure_stage(url, photos)["seconds"]},
@@ -95,22 +97,32 @@ def _measure_rate(photos: int, fetch: Callable[[], float]) -> dict[str, float]:
     return {"rate": photos / seconds, "cpu": (time.process_time() - began) / photos * 1e6}
 
 
-def _time_bare_client(url: str, photos: int) -> float:
-    """Return the seconds that a bare client takes, with as many connections as the stage has."""
+def _time_bare_client(url: str, photos: int, *, keep: bool = False) -> float:
+    """Return the seconds that a bare client takes, with as many connections as the stage has.
 
-    async def fetch_all() -> None:
+    Args:
+        url: template of the addresses.
+        photos: number of photos.
+        keep: whether it computes the SHA-256 of each body and appends the body to one file, as a user's script would.
+    """
+
+    async def fetch_all(target: IO[bytes] | None) -> None:
         slots = asyncio.Semaphore(CONNECTIONS)
 
         async def fetch(number: int) -> None:
             async with slots, session.get(make_address(url, number)) as response:
-                await response.read()
+                body = await response.read()
+            if target is not None:
+                hashlib.sha256(body).hexdigest()
+                target.write(body)
 
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONNECTIONS)) as session:
             await asyncio.gather(*map(fetch, range(photos)))
 
-    began = time.monotonic()
-    asyncio.run(fetch_all())
-    return time.monotonic() - began
+    with tempfile.TemporaryFile() if keep else nullcontext() as target:
+        began = time.monotonic()
+        asyncio.run(fetch_all(target))
+        return time.monotonic() - began
 
 
 def _time_task(url: str, photos: int) -> float:
