@@ -13,6 +13,7 @@ from jobs.serving.row_writer import WriteResult
 from jobs.state.run_context import RunContext
 from schemas.collection import MAX_TEXT_BYTES, PROPERTIES, build_collection_schema
 from tests.jobs.serving_shop import DIMENSION, ServingShop, make_items
+from tests.milvus_rows import TEXT_FIELDS, make_row
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -33,9 +34,7 @@ def client(context: RunContext) -> "Iterator[MilvusClient]":
 
 def rows(epoch: int, *ids: str) -> list[dict]:
     vector = np.eye(1, DIMENSION, dtype=np.float32)[0]
-    return [
-        {**dict.fromkeys(MAX_TEXT_BYTES, "x"), "product_id": name, "epoch": epoch, "vector": vector} for name in ids
-    ]
+    return [make_row("x", product_id=name, epoch=epoch, vector=vector) for name in ids]
 
 
 def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make_settings) -> None:
@@ -45,7 +44,7 @@ def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make
     with connect(make_settings(milvus=milvus)) as client:
         assert read_collection_properties(client, "c") == properties
         described = {field["name"]: field["params"] for field in client.describe_collection("c")["fields"]}
-    assert {name: described[name]["max_length"] for name in MAX_TEXT_BYTES} == dict(MAX_TEXT_BYTES)
+    assert {described[name]["max_length"] - MAX_TEXT_BYTES[name] for name in TEXT_FIELDS} == {0}
     assert described["vector"]["dim"] == 8
 
 
