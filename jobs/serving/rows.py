@@ -144,7 +144,9 @@ def search_text_column() -> Column:
     pairs = F.map_entries("attributes")
     short = F.filter(pairs, lambda pair: F.length(pair["value"]) <= MAX_SEARCHED_VALUE)
     named = F.transform(short, lambda pair: F.concat_ws(" ", pair["key"], pair["value"]))
-    return F.concat_ws("\n", "title", brand_column(), F.element_at("category", -1), F.concat_ws("\n", named), ID_FIELD)
+    return F.concat_ws(
+        "\n", "title", brand_column(), F.try_element_at("category", F.lit(-1)), F.concat_ws("\n", named), ID_FIELD
+    )
 
 
 def check_serving_rows(rows: DataFrame, dimension: int) -> int:

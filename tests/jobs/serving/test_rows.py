@@ -76,7 +76,7 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
     assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
     assert (a.group_id, b.group_id) == ("family", "b")
     assert (a.payload, a.payload_hash, b.payload, b.payload_hash) == ('{"price":2}', "f" * 64, "{}", "")
-    assert (a.search_text, b.search_text) == ("A\nN\nQ\ncolor red\nBrand N\na", "B\n\nb")
+    assert (a.search_text, b.search_text) == ("A\nN\nQ\nBrand N\ncolor red\na", "B\n\nb")
     of_ledger = join_rows(wanted.withColumn("group_id", F.lit("held")), products, vectors, "m")
     assert {row.group_id for row in of_ledger.collect()} == {"held"}, "the ledger goes before the products"
 
