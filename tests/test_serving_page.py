@@ -15,7 +15,6 @@ from PIL import Image
 from jobs.milvus.lite import run_lite_server
 from moon_model.encoder import MoonEncoder
 from schemas.collection import (
-    MAX_TEXT_BYTES,
     METRIC,
     PROPERTIES,
     VECTOR_FIELD,
@@ -23,6 +22,7 @@ from schemas.collection import (
     collection_name,
     pinned_alias,
 )
+from tests.milvus_rows import make_row
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = REPOSITORY / "checkpoints" / "moon-tiny"
@@ -57,7 +57,7 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
     )
     rows = [
         {
-            **dict.fromkeys(MAX_TEXT_BYTES, ""),
+            **make_row(),
             "product_id": key,
             "group_id": "4711" if key == "4712" else key,
             "title": title,

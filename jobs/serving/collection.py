@@ -9,6 +9,7 @@ import numpy as np
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.settings import Settings
@@ -16,21 +17,30 @@ from jobs.state.model_registry import ModelChoice, check_schema_version, read_re
 from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
+    BM25,
     CONSISTENCY,
     ID_FIELD,
     METRIC,
+    PAYLOAD_HASH_FIELD,
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
+    PROPERTY_FEATURES,
     PROPERTY_MODEL,
     PROPERTY_MODEL_COPY,
     PROPERTY_PREPROCESSING,
     PROPERTY_SCHEMA,
+    SPARSE_FIELD,
+    SPARSE_INDEX,
+    SPARSE_METRIC,
     VECTOR_FIELD,
     Index,
     UnsupportedIndexError,
     build_collection_schema,
     choose_index,
+    has_payload,
     parse_schema_version,
+    read_features,
+    select_field_features,
 )
 
 if TYPE_CHECKING:
@@ -69,12 +79,12 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     if not client.has_collection(name):
         model = read_registered_model(context.lake, context.settings, plan.model_version, name)
         copy = {PROPERTY_MODEL_COPY: context.lake.storage.uri(MODELS_FOLDER, plan.model_version)}
-        _create(client, name, dimension, index, {**_build_properties(model), **copy})
+        _create(client, context.settings, name, dimension, index, {**_build_properties(model), **copy})
     properties = read_collection_properties(client, name)
     check_schema_version(name, properties)
     _check_identity(properties, plan.model_version, dimension, name)
     check_fields(client, name, dimension)
-    if not client.list_indexes(name):
+    if VECTOR_FIELD not in client.list_indexes(name):
         _build(client, name, index)
     load_collection(client, name)
 
@@ -97,7 +107,7 @@ def recreate_collection(
     name, index = model.collection, _choose_index(client, settings, rows)
     if client.has_collection(name):
         client.drop_collection(name)
-    _create(client, name, model.dimension, index, {**_build_properties(model), **properties})
+    _create(client, settings, name, model.dimension, index, {**_build_properties(model), **properties})
     _build(client, name, index)
     load_collection(client, name)
 
@@ -121,26 +131,33 @@ def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: 
     """
     properties, index = read_collection_properties(client, old), _choose_index(client, settings, rows)
     if not client.has_collection(new):
-        _create(client, new, int(properties[PROPERTY_DIMENSION]), index, properties)
-    if not client.list_indexes(new):
+        _create(client, settings, new, int(properties[PROPERTY_DIMENSION]), index, properties)
+    if VECTOR_FIELD not in client.list_indexes(new):
         _build(client, new, index)
     load_collection(client, new)
 
 
-def _create(client: "MilvusClient", name: str, dimension: int, index: Index, properties: Mapping[str, str]) -> None:
+def _create(
+    client: "MilvusClient", settings: Settings, name: str, dimension: int, index: Index, properties: Mapping[str, str]
+) -> None:
     version = parse_schema_version(name)
+    features = select_field_features(version, find_tier(client, settings.milvus_tier).features)
     log.info("making collection %s with a %s index", name, index.type)
     client.create_collection(
         name,
-        schema=build_collection_schema(dimension, version),
+        schema=build_collection_schema(dimension, version, features),
         consistency_level=CONSISTENCY,
-        properties={**properties, PROPERTY_SCHEMA: str(version)},
+        properties={**properties, PROPERTY_SCHEMA: str(version), PROPERTY_FEATURES: ",".join(features)},
     )
 
 
 def _build(client: "MilvusClient", name: str, index: Index) -> None:
-    params = client.prepare_index_params()
-    params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+    """Build the indexes that a collection lacks."""
+    params, present = client.prepare_index_params(), client.list_indexes(name)
+    if VECTOR_FIELD not in present:
+        params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+    if BM25 in read_features(read_collection_properties(client, name)) and SPARSE_FIELD not in present:
+        params.add_index(SPARSE_FIELD, index_type=SPARSE_INDEX, metric_type=SPARSE_METRIC)
     client.create_index(name, params)
 
 
@@ -232,6 +249,15 @@ def verify_collection(
             f"lost rows. "
             "Stop that writer and run the night again: it repairs what differs"
         )
+    verify_sample(client, name, written, epoch)
+
+
+def verify_sample(client: "MilvusClient", name: str, written: "WriteResult", epoch: int) -> None:
+    """Read the sample of the rows that were written back and compare.
+
+    Raises:
+        NightStoppedError: a row differs.
+    """
     different = [row[ID_FIELD] for row in _find_differing(client, name, written.sample, epoch)]
     if different:
         raise NightStoppedError(
@@ -246,15 +272,15 @@ def _find_differing(
     """Return the rows of a sample that differ from those in the collection."""
     if not sample:
         return []
-    rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])
+    fields = ["content_hash", "epoch", VECTOR_FIELD, *([PAYLOAD_HASH_FIELD] if has_payload(name) else [])]
+    rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], fields)
     held = {row[ID_FIELD]: row for row in rows}
     return [row for row in sample if not _is_held(row, held.get(row[ID_FIELD]), epoch)]
 
 
 def _is_held(row: dict[str, Any], held: dict[str, Any] | None, epoch: int) -> bool:
-    return (
-        held is not None
-        and held["epoch"] == epoch
-        and held["content_hash"] == row["content_hash"]
-        and np.array_equal(np.float32(held[VECTOR_FIELD]), np.float32(row[VECTOR_FIELD]))
-    )
+    if held is None or held["epoch"] != epoch:
+        return False
+    if VECTOR_FIELD in row and not np.array_equal(np.float32(held[VECTOR_FIELD]), np.float32(row[VECTOR_FIELD])):
+        return False
+    return all(held[key] == row[key] for key in ("content_hash", PAYLOAD_HASH_FIELD) if key in row)

@@ -16,8 +16,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.state.changes import SERVED_OPS
-from jobs.state.ledger import get_group, read_vectors
+from jobs.state.changes import PAYLOAD, SERVED_OPS
+from jobs.state.ledger import get_group, get_payload_hash, read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
 from schemas.collection import (
@@ -26,12 +26,20 @@ from schemas.collection import (
     GROUP_FIELD,
     ID_FIELD,
     INTEGER_FIELDS,
+    JSON_FIELDS,
     MAX_TEXT_BYTES,
+    PAYLOAD_FIELD,
+    PAYLOAD_HASH_FIELD,
     SCALAR_FIELDS,
+    SEARCH_TEXT_FIELD,
     VECTOR_FIELD,
     truncate_to_field,
 )
+from schemas.payload import write_canonical_json
 from schemas.tables import CONTENT_KEY
+
+MAX_SEARCHED_VALUE = 60
+"""Characters of an attribute's value up to which a search by words reads it: names and sizes, no descriptions."""
 
 UNIT_NORM_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
@@ -40,7 +48,11 @@ UNIT_NORM_TOLERANCE = 1e-3
 Entity = dict[str, Any]
 
 
-def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
+UPDATED_FIELDS = (ID_FIELD, "snapshot_date", PAYLOAD_HASH_FIELD, "epoch", PAYLOAD_FIELD)
+"""Fields that a new payload changes."""
+
+
+def select_upsert_rows(context: RunContext, plan: Plan, epoch: int, ops: tuple[str, ...] = SERVED_OPS) -> DataFrame:
     """Return one complete row for every product that the plan upserts.
 
     Products that encode refused or kept have no row: they stay unchanged in Milvus.
@@ -48,18 +60,44 @@ def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame
     Args:
         context, plan: run context and the plan to serve.
         epoch: epoch of the lease that the rows are written under.
+        ops: the plan's changes that are taken.
 
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger. A collection of
         an earlier schema version takes fewer of them (`iter_entities`).
     """
-    changes = select_to_serve(context, plan)
+    changes = select_to_serve(context, plan).where(F.col("op").isin(*ops))
     products = context.lake.read(context.spark, "products", context.partition)
     vectors = read_vectors(context.spark, context.lake, plan.model_version, changes.select(*CONTENT_KEY))
     wanted = changes.select(*CONTENT_KEY).withColumns(
         {"snapshot_date": F.lit(context.date), "epoch": F.lit(epoch).cast("long")}
     )
     return join_rows(wanted, products, vectors, plan.model_version)
+
+
+def select_payload_rows(context: RunContext, plan: Plan, epoch: int, ledger: DataFrame) -> DataFrame:
+    """Return `UPDATED_FIELDS` and the ledger's columns of the products of which only the payload changed.
+
+    Args:
+        context, plan, epoch: as for `select_upsert_rows`.
+        ledger: rows that the collection holds.
+    """
+    changes = read_changes(context, plan).where(F.col("op") == PAYLOAD).select(ID_FIELD)
+    products = context.lake.read(context.spark, "products", context.partition)
+    columns = {
+        "snapshot_date": F.lit(context.date),
+        "epoch": F.lit(epoch).cast("long"),
+        PAYLOAD_FIELD: F.coalesce(PAYLOAD_FIELD, F.lit("{}")),
+        PAYLOAD_HASH_FIELD: get_payload_hash(),
+    }
+    held = ledger.select(*CONTENT_KEY, GROUP_FIELD, "partial")
+    return (
+        products.select(ID_FIELD, PAYLOAD_FIELD, PAYLOAD_HASH_FIELD)
+        .join(changes, ID_FIELD)
+        .join(held, ID_FIELD)
+        .withColumns(columns)
+        .select(*ledger.columns, PAYLOAD_FIELD)
+    )
 
 
 def read_changes(context: RunContext, plan: Plan) -> DataFrame:
@@ -76,7 +114,8 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         vectors: product_id, content_hash, vector, partial, one row per (product_id, content_hash).
         model_version: model version of the vectors.
     """
-    fields = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
+    fields = ["title", "category", "attributes", PAYLOAD_FIELD, PAYLOAD_HASH_FIELD]
+    fields += [] if GROUP_FIELD in wanted.columns else [GROUP_FIELD]
     rows = wanted.join(products.select(*CONTENT_KEY, *fields), CONTENT_KEY).join(
         vectors.select(*CONTENT_KEY, VECTOR_FIELD, "partial"), CONTENT_KEY
     )
@@ -86,6 +125,9 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
         "brand": brand_column(),
         GROUP_FIELD: get_group(),
+        PAYLOAD_FIELD: F.coalesce(PAYLOAD_FIELD, F.lit("{}")),
+        PAYLOAD_HASH_FIELD: get_payload_hash(),
+        SEARCH_TEXT_FIELD: search_text_column(),
         "model_version": F.lit(model_version),
     }
     return rows.withColumns(columns).select(*SCALAR_FIELDS, VECTOR_FIELD, "partial")
@@ -95,6 +137,16 @@ def brand_column() -> Column:
     """Return the attribute "brand", compared without case."""
     pairs = F.map_entries("attributes")
     return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]
+
+
+def search_text_column() -> Column:
+    """Return the text that a search by words reads: title, brand, last category, short attributes and product id."""
+    pairs = F.map_entries("attributes")
+    short = F.filter(pairs, lambda pair: F.length(pair["value"]) <= MAX_SEARCHED_VALUE)
+    named = F.transform(short, lambda pair: F.concat_ws(" ", pair["key"], pair["value"]))
+    return F.concat_ws(
+        "\n", "title", brand_column(), F.try_element_at("category", F.lit(-1)), F.concat_ws("\n", named), ID_FIELD
+    )
 
 
 def check_serving_rows(rows: DataFrame, dimension: int) -> int:
@@ -152,26 +204,30 @@ def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> It
     """Yield the rows as Milvus entities; texts that are too long for their field are truncated.
 
     Args:
-        batch: rows from `join_rows`.
+        batch: rows from `join_rows`, or a part of their columns.
         fields: fields of the collection (`schemas.collection.select_scalar_fields`).
     """
-    vectors = stack_vectors(batch[VECTOR_FIELD])
-    columns = {name: batch[name].to_pylist() for name in fields}
-    texts = {name: values for name, values in columns.items() if name not in INTEGER_FIELDS}
-    integers = {name: values for name, values in columns.items() if name in INTEGER_FIELDS}
-    for row, vector in enumerate(vectors):
-        yield {
-            **{name: truncate_to_field(name, values[row]) for name, values in texts.items()},
-            **{name: values[row] for name, values in integers.items()},
-            VECTOR_FIELD: vector,
-        }
+    columns: dict[str, Any] = {name: _convert_values(name, batch[name].to_pylist()) for name in fields}
+    if VECTOR_FIELD in batch.schema.names:
+        columns[VECTOR_FIELD] = stack_vectors(batch[VECTOR_FIELD])
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
+
+
+def _convert_values(name: str, values: list[Any]) -> list[Any]:
+    """Return the values of a column of `join_rows` as Milvus takes them."""
+    if name in INTEGER_FIELDS or name in JSON_FIELDS:
+        return values  # pymilvus takes JSON as text
+    return [truncate_to_field(name, text) for text in values]
 
 
 def compute_entity_digest(entity: Mapping[str, Any]) -> str:
     """Return a digest of an entity, 64 hex digits, which is the same before sending and after reading back."""
     digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
     for name in (name for name in SCALAR_FIELDS if name in entity):
-        digest.update(f"{name}={entity[name]}\0".encode())
+        value = entity[name]
+        # Milvus returns JSON as values, and gets it as text.
+        digest.update(f"{name}={value if isinstance(value, str | int) else write_canonical_json(value)}\0".encode())
     return digest.hexdigest()
 
 
@@ -200,5 +256,6 @@ def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 
 def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:
     """Return the approximate size of an entity in a request, in bytes."""
-    texts = (entity[name] for name in MAX_TEXT_BYTES if name in entity)
-    return int(entity[VECTOR_FIELD].nbytes) + sum(len(text.encode()) + 8 for text in texts) + 16
+    texts = (entity[name] for name in (*MAX_TEXT_BYTES, *JSON_FIELDS) if name in entity)
+    vector = entity.get(VECTOR_FIELD)
+    return (0 if vector is None else int(vector.nbytes)) + sum(len(text.encode()) + 8 for text in texts) + 16

@@ -5,6 +5,7 @@ version is refused.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from jobs.errors import EXIT_USAGE, MoonError
 from jobs.lake.store import open_lake
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
+from jobs.serving.variants import find_one_per_group
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
@@ -22,6 +25,7 @@ from schemas.collection import (
     GROUP_FIELD,
     ID_FIELD,
     METRIC,
+    PAYLOAD_FIELD,
     VECTOR_FIELD,
     build_search_params,
     read_schema_version,
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 MAX_HITS = 16_384
 """Milvus answers with no more."""
 
-HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD)
+HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD, PAYLOAD_FIELD)
 """Fields of a hit besides product_id and score, as far as the collection's schema version has them."""
 
 
@@ -75,6 +79,7 @@ def search_products(
     image: Path | None = None,
     k: int = 10,
     expression: str = "",
+    all_variants: bool = False,
     encoder: QueryEncoder | None = None,
 ) -> list[dict[str, Any]]:
     """Return the products nearest to a text, a photo, or a photo together with a text.
@@ -85,6 +90,7 @@ def search_products(
         image: path of a photo.
         k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
+        all_variants: whether several products of a group may be hits, not only the best of each.
         encoder: an encoder that is loaded already; None loads the one that the collection names.
 
     Returns:
@@ -106,7 +112,8 @@ def search_products(
             raise CollectionEncoderError(str(error)) from error
         query = _encode(encoder, text, image)
         load_collection(client, served.collection)
-        return search_nearest(client, served.collection, query, k, expression)
+        search = partial(_search, client, served.collection, query, expression)
+        return search(k) if all_variants else find_one_per_group(search, k, find_tier(client, settings.milvus_tier))
 
 
 def read_served_collection(client: "MilvusClient", alias: str) -> contract.ServedModel:
@@ -146,6 +153,12 @@ def search_nearest(
     Raises:
         QueryError: Milvus cannot parse the filter.
     """
+    return _search(client, collection, query, expression, k)
+
+
+def _search(
+    client: "MilvusClient", collection: str, query: NDArray[np.float32], expression: str, k: int, group_by: str = ""
+) -> list[dict[str, Any]]:
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
     fields = select_scalar_fields(read_schema_version(read_collection_properties(client, collection)))
@@ -161,14 +174,16 @@ def search_nearest(
             filter=expression,
             output_fields=shown,
             search_params={"metric_type": METRIC, "params": params},
+            **({"group_by_field": group_by} if group_by else {}),
         )[0]
     except MilvusException as error:
         if not expression:
             raise
+        example = 'payload["price"] < 50' if PAYLOAD_FIELD in fields else 'brand in ["A", "B"]'
         reason = _shorten(" ".join(error.message.split()))  # Milvus repeats the filter
         raise QueryError(
             f"Milvus does not understand the filter {_shorten(expression)!r} ({reason}). Fields: {', '.join(fields)}; "
-            'for example: category_1 == "Shoes" and brand in ["A", "B"]'
+            f'for example: category_1 == "Shoes" and {example}'
         ) from error
     return [_read_hit(hit, shown) for hit in hits]
 
