@@ -1,0 +1,378 @@
+"""A search service in one file: similar products, search by text and photo, health, and a page to try it.
+
+    python examples/service.py --milvus http://127.0.0.1:19530 --pictures 'shop/images/{product_id}.jpg'
+
+It needs ``pip install . pymilvus fastapi uvicorn`` (``milvus-lite`` for a path), and neither Spark nor the lake:
+
+    GET  /search?text=red+mug&filter=brand+==+"Nordlys"&page=0&size=20     products for a text
+    POST /search?text=in+blue        the bytes of a photo as body          for a photo, alone or together with a text
+    GET  /similar?product_id=4711                                          products like one that is served
+    GET  /picture/4711    GET /health    GET /                             a thumbnail, the served state, the page
+
+An answer holds one hit of each group (``variants=true``: all) and is of one model. A mistake is ``{"error": "…"}``
+with a 4xx status. The token of Milvus is read from MOON_MILVUS_TOKEN, and neither logged nor shown.
+"""
+
+import argparse
+import glob
+import io
+import json
+import logging
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, Field
+from pymilvus import MilvusClient, MilvusException
+
+from moon_model.collection_contract import NothingServedError, WrongEncoderError, read_served_model
+from moon_model.encoder import MoonEncoder
+from moon_model.images import BadImageError, check_image_start, decode_image
+from schemas.collection import GROUP_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, build_search_params, pinned_alias
+
+log = logging.getLogger("service")
+
+MAX_HITS = 16_384
+"""Milvus answers with no more hits; pages end there."""
+MAX_TEXT = 1_000
+"""Characters of a text, a filter or a product id."""
+MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS = 10 << 20, 25_000_000
+"""Limits of an uploaded photo: bytes of the file, and pixels by its header, before it is decoded."""
+MAX_ENCODINGS = 2
+"""Queries that are encoded at the same time; more wait, so that many photos cannot use up the memory."""
+RETRY_SECONDS = 30.0
+"""Time after which the encoder of a new model is tried again, if it could not be loaded."""
+THUMBNAIL_SIDE = 320
+HIDDEN = {"content_hash", "model_version", "epoch"}
+"""Fields that an answer does not repeat for each hit."""
+PAGE = Path(__file__).with_suffix(".html")
+STATIC_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+
+class PageQuery(BaseModel):
+    """The parameters of every search."""
+
+    page: int = Field(0, ge=0, lt=MAX_HITS, description="0 is the first")
+    size: int = Field(20, ge=1, le=100)
+    filter: str = Field("", max_length=MAX_TEXT, description="a Milvus filter over the fields of a product")
+    variants: bool = Field(False, description="all variants of a product, not one hit of each group")
+
+
+class TextQuery(PageQuery):
+    """What to look for."""
+
+    text: str = Field("", max_length=MAX_TEXT)
+
+
+class SimilarQuery(PageQuery):
+    """The product whose like is looked for."""
+
+    product_id: str = Field(min_length=1, max_length=MAX_TEXT)
+
+
+class RequestError(Exception):
+    """A request that cannot be answered, with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What a search needs to know of a collection: its name, the fields of an answer, and its index type."""
+
+    name: str
+    fields: list[str]
+    index_type: str
+
+
+class Models:
+    """Gives each request an encoder and the collection that belongs to it, also while the alias moves.
+
+    Args:
+        client: a Milvus client; threads may share it.
+        alias: the alias for readers.
+        checkpoint: folder of the checkpoint on this machine; None: where the collection says.
+    """
+
+    def __init__(self, client: MilvusClient, alias: str, checkpoint: str | None = None) -> None:
+        self.client, self.alias, self.checkpoint = client, alias, checkpoint
+        self._encoder: MoonEncoder | None = None
+        self._loading, self._retry_at = threading.Lock(), 0.0
+
+    def choose(self) -> tuple[MoonEncoder, str]:
+        """Return an encoder and the name of a collection with vectors of its model.
+
+        After the alias has moved to another model, the collection before answers under its pinned alias until the new
+        encoder is loaded. Where that is gone, the request waits for the new encoder.
+        """
+        encoder = self._encoder or self._load(None)
+        while True:
+            try:
+                return encoder, encoder.collection(self.client, self.alias)
+            except WrongEncoderError:
+                pinned = pinned_alias(self.alias, encoder.model_version)
+            try:
+                before = encoder.collection(self.client, pinned)
+            except (NothingServedError, WrongEncoderError):
+                encoder = self._load(encoder)
+            else:
+                if not self._loading.locked() and time.monotonic() > self._retry_at:
+                    threading.Thread(target=self._load_behind, args=(encoder,), daemon=True).start()
+                return encoder, before
+
+    def _load(self, before: MoonEncoder | None) -> MoonEncoder:
+        """Return the encoder of the alias; only one thread loads it, the others wait."""
+        with self._loading:
+            if self._encoder is None or self._encoder is before:
+                self._encoder = MoonEncoder.for_collection(self.client, self.alias, path=self.checkpoint)
+                log.info("queries are encoded with model %s", self._encoder.model_version[:12])
+            return self._encoder
+
+    def _load_behind(self, before: MoonEncoder) -> None:
+        try:
+            self._load(before)
+        except Exception as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            log.error("the encoder of the new model cannot be loaded; the model before answers: %s", error)
+
+
+class Shop:
+    """Answers queries from the served collection.
+
+    Args:
+        client, alias, checkpoint: see ``Models``.
+        pictures: path of a product's picture with ``{product_id}`` in the file's name, which may have wildcards; only
+            files of this folder are shown. Empty: no pictures.
+    """
+
+    def __init__(self, client: MilvusClient, alias: str, checkpoint: str | None = None, pictures: str = "") -> None:
+        self.client, self.alias, self.pictures = client, alias, pictures
+        self.models = Models(client, alias, checkpoint)
+        self._encodings = threading.BoundedSemaphore(MAX_ENCODINGS)
+        self._describe = lru_cache(maxsize=16)(self._read_collection)  # neither fields nor index of a name change
+
+    def search(self, query: TextQuery, photo: bytes = b"") -> dict[str, Any]:
+        """Return a page of the products nearest to a text, a photo, or a photo together with a text."""
+        text = query.text.strip()
+        if not text and not photo:
+            raise RequestError(400, "say what to look for: a text, a photo as the request's body, or both")
+        encoder, name = self.models.choose()
+        with self._encodings:
+            image = read_photo(photo) if photo else None
+            vectors = encoder.encode_queries([text] if text else None, [image] if image else None)
+        return self._answer(name, encoder.model_version, vectors[0], query)
+
+    def find_similar(self, query: SimilarQuery) -> dict[str, Any]:
+        """Return a page of the products most like one that is served, without itself and its variants."""
+        encoder, name = self.models.choose()
+        # json.dumps: an id may contain quotes, and pymilvus inserts ids into expressions as they are.
+        wanted = f"{ID_FIELD} == {json.dumps(query.product_id, ensure_ascii=False)}"
+        group = [GROUP_FIELD] if GROUP_FIELD in self._describe(name).fields else []
+        rows = self.client.query(name, filter=wanted, output_fields=[ID_FIELD, VECTOR_FIELD, *group])
+        if not rows:
+            raise RequestError(404, f"product {query.product_id!r} is not served")
+        own = query.product_id if query.variants else read_group(rows[0])
+        return self._answer(name, encoder.model_version, rows[0][VECTOR_FIELD], query, own)
+
+    def check_health(self) -> dict[str, Any]:
+        """Return what the alias names, and what answers: for seconds after a rollout still the model before."""
+        encoder, name = self.models.choose()
+        rows = self.client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
+        served = read_served_model(self.client, self.alias).collection
+        answer = {"alias": self.alias, "served": served, "collection": name}
+        return answer | {"model_version": encoder.model_version, "rows": rows}
+
+    def make_thumbnail(self, product_id: str) -> bytes | None:
+        """Return a small JPEG of a product's picture; None if there is no file for it, or it is no picture."""
+        if not self.pictures or "/" in product_id or not product_id.isprintable():
+            return None
+        pattern = Path(self.pictures)
+        files = sorted(pattern.parent.glob(pattern.name.replace("{product_id}", glob.escape(product_id))))
+        if not files or not files[-1].resolve().is_relative_to(pattern.parent.resolve()):
+            return None
+        try:
+            image = decode_image(files[-1], max_pixels=MAX_PHOTO_PIXELS, min_side=THUMBNAIL_SIDE)
+        except BadImageError:
+            return None
+        image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        image.save(out := io.BytesIO(), "JPEG", quality=80)
+        return out.getvalue()
+
+    def _answer(self, name: str, version: str, vector: Any, query: PageQuery, own: str = "") -> dict[str, Any]:
+        """Return the page of a query; asks for more hits until there are enough groups, or no more hits."""
+        first = query.page * query.size
+        wanted = first + query.size + 1  # one more tells whether there is another page
+        if wanted > MAX_HITS:
+            raise RequestError(400, f"pages end at {MAX_HITS:,} hits")
+        limit = min(MAX_HITS, 2 * wanted)
+        while True:
+            hits, found = self._find(name, vector, limit, query.filter), {}
+            for hit in hits:
+                found.setdefault(hit[ID_FIELD] if query.variants else read_group(hit), hit)
+            found.pop(own, None)
+            if len(found) >= wanted or len(hits) < limit or limit == MAX_HITS:
+                break
+            limit = min(MAX_HITS, 4 * limit)
+        shown = list(found.values())[first : wanted - 1]
+        answer = {"collection": name, "model_version": version, "page": query.page}
+        return answer | {"more": len(found) >= wanted, "hits": shown}
+
+    def _find(self, name: str, vector: Any, limit: int, expression: str) -> list[dict[str, Any]]:
+        collection = self._describe(name)
+        params = build_search_params(collection.index_type, limit)
+        try:
+            hits = self.client.search(
+                name,
+                data=[vector],
+                anns_field=VECTOR_FIELD,
+                limit=limit,
+                filter=expression,
+                output_fields=collection.fields,
+                search_params={"metric_type": METRIC, "params": params},
+            )[0]
+        except MilvusException as error:
+            if not expression or not self.client.has_collection(name):  # then the filter is not to blame
+                raise
+            reason = " ".join(error.message.split())[:300]
+            names = ", ".join(collection.fields)
+            raise RequestError(400, f"Milvus does not understand the filter ({reason}). Fields: {names}") from error
+        return [{"score": round(hit["distance"], 6)} | dict(hit["entity"]) for hit in hits]
+
+    def _read_collection(self, name: str) -> Collection:
+        fields = [field["name"] for field in self.client.describe_collection(name)["fields"] if field["type"] < 100]
+        index = self.client.describe_index(name, VECTOR_FIELD) or {}
+        self.client.load_collection(name)  # a server keeps it loaded; Milvus Lite forgets
+        return Collection(name, [field for field in fields if field not in HIDDEN], index.get("index_type", ""))
+
+
+def read_group(product: dict[str, Any]) -> str:
+    """Return the group of a product: the id of its parent, else its own."""
+    return product.get(GROUP_FIELD) or product[ID_FIELD]
+
+
+def read_photo(data: bytes) -> Any:
+    """Return the picture of uploaded bytes; the header is checked before a pixel is decoded."""
+    try:
+        check_image_start(data)
+        return decode_image(data, max_pixels=MAX_PHOTO_PIXELS)
+    except BadImageError as error:
+        status = {"image_format": 415, "image_too_large": 413}.get(error.reason, 400)
+        raise RequestError(status, f"the photo cannot be used: {error.detail}") from error
+
+
+async def receive_photo(request: Request) -> bytes:
+    """Return the body of a request; it stays in memory and is refused as soon as it is too large."""
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_PHOTO_BYTES:
+            raise RequestError(413, f"the photo has more than {MAX_PHOTO_BYTES >> 20} MiB")
+    return bytes(data)
+
+
+def create_app(shop: Shop) -> FastAPI:
+    """Return the service."""
+    app = FastAPI(title="MOON search", docs_url=None, redoc_url=None)  # their pages would load scripts from elsewhere
+    body = {"requestBody": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
+
+    @app.get("/search")
+    def search(query: Annotated[TextQuery, Query()]) -> dict[str, Any]:
+        return shop.search(query)
+
+    @app.post("/search", openapi_extra=body)
+    def search_photo(
+        query: Annotated[TextQuery, Query()], photo: Annotated[bytes, Depends(receive_photo)]
+    ) -> dict[str, Any]:
+        return shop.search(query, photo)
+
+    @app.get("/similar")
+    def similar(query: Annotated[SimilarQuery, Query()]) -> dict[str, Any]:
+        return shop.find_similar(query)
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return shop.check_health()
+
+    @app.get("/picture/{product_id:path}")
+    def picture(product_id: str) -> Response:
+        data = shop.make_thumbnail(product_id)
+        if data is None:
+            raise RequestError(404, "there is no picture of this product")
+        return Response(data, media_type="image/jpeg", headers=STATIC_HEADERS | {"Cache-Control": "max-age=3600"})
+
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> HTMLResponse:
+        nonce = secrets.token_urlsafe(16)
+        own = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob:; connect-src 'self'"
+        policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        html = PAGE.read_text("utf-8").replace("NONCE", nonce)
+        return HTMLResponse(html, headers=STATIC_HEADERS | {"Content-Security-Policy": policy})
+
+    add_error_answers(app)
+    return app
+
+
+def add_error_answers(app: FastAPI) -> None:
+    """Answer mistakes and failures with ``{"error": …}``; only the log has what a reader should not see."""
+
+    def add(kind: type[Exception], status: int, describe: Callable[[Any], str]) -> None:
+        def answer(request: Request, error: Exception) -> JSONResponse:
+            if status >= 500:
+                log.error("%s %s: %s", request.method, request.url.path, error)
+            return JSONResponse({"error": describe(error)}, getattr(error, "status", status))
+
+        app.exception_handler(kind)(answer)
+
+    def list_mistakes(error: RequestValidationError) -> str:
+        return "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
+
+    add(RequestError, 400, str)
+    add(RequestValidationError, 422, list_mistakes)
+    add(NothingServedError, 503, lambda _: "nothing is served yet")
+    add(WrongEncoderError, 503, lambda _: "the encoder of the served model is not on this machine")
+    add(MilvusException, 503, lambda _: "Milvus does not answer")
+    add(Exception, 500, lambda _: "the service failed; its log says why")
+
+
+def main() -> None:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = os.environ.get("MOON_MILVUS", str(Path(__file__).resolve().parents[1] / "var/milvus.db"))
+    parser.add_argument("--milvus", default=default, help="server, or path of Milvus Lite (default: MOON_MILVUS)")
+    parser.add_argument("--alias", default=os.environ.get("MOON_ALIAS", "products"), help="alias for readers")
+    parser.add_argument("--model", help="folder of the checkpoint, if it is not where the collection says")
+    parser.add_argument("--pictures", default="", help="path of a picture, as 'shop/images/{product_id}*.jpg'")
+    parser.add_argument("--host", default="127.0.0.1", help="address; others than this machine need a proxy with login")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # each of its errors is raised as well
+    shown = options.milvus.rsplit("@", 1)[-1]
+    if not urlsplit(options.milvus).scheme and not Path(options.milvus).exists():
+        parser.exit(1, f"there is no Milvus Lite database at {shown}: run `moon nightly` first\n")
+    try:
+        client = MilvusClient(options.milvus, token=os.environ.get("MOON_MILVUS_TOKEN", ""), timeout=30)
+        shop = Shop(client, options.alias, options.model, options.pictures)
+        shop.models.choose()
+    except MilvusException:
+        parser.exit(1, f"Milvus at {shown} does not let us in: start it, or end the process that has the path open\n")
+    except (NothingServedError, WrongEncoderError) as error:
+        parser.exit(1, f"{error}\n")
+    uvicorn.run(create_app(shop), host=options.host, port=options.port, access_log=False)
+
+
+if __name__ == "__main__":
+    main()
