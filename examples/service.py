@@ -22,12 +22,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
@@ -44,7 +42,7 @@ from schemas.collection import GROUP_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, buil
 log = logging.getLogger("service")
 
 MAX_HITS = 16_384
-"""Milvus answers with no more hits; pages end there."""
+"""Milvus answers with no more."""
 MAX_TEXT = 1_000
 """Characters of a text, a filter or a product id."""
 MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS = 10 << 20, 25_000_000
@@ -53,17 +51,22 @@ MAX_ENCODINGS = 2
 """Queries that are encoded at the same time; more wait, so that many photos cannot use up the memory."""
 RETRY_SECONDS = 30.0
 """Time after which the encoder of a new model is tried again, if it could not be loaded."""
-THUMBNAIL_SIDE = 320
 HIDDEN = {"content_hash", "model_version", "epoch"}
 """Fields that an answer does not repeat for each hit."""
-PAGE = Path(__file__).with_suffix(".html")
+FAILURES = {
+    NothingServedError: "nothing is served yet",
+    WrongEncoderError: "the encoder of the served model is not on this machine",
+    MilvusException: "Milvus does not answer",
+    Exception: "the service failed; its log says why",
+}
+PAGE, THUMBNAIL_SIDE = Path(__file__).with_suffix(".html"), 320
 STATIC_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 
 class PageQuery(BaseModel):
     """The parameters of every search."""
 
-    page: int = Field(0, ge=0, lt=MAX_HITS, description="0 is the first")
+    page: int = Field(0, ge=0, le=150, description="0 is the first; with 100 hits a page, all that Milvus answers")
     size: int = Field(20, ge=1, le=100)
     filter: str = Field("", max_length=MAX_TEXT, description="a Milvus filter over the fields of a product")
     variants: bool = Field(False, description="all variants of a product, not one hit of each group")
@@ -91,9 +94,8 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Collection:
-    """What a search needs to know of a collection: its name, the fields of an answer, and its index type."""
+    """What a search needs to know of a collection: the fields of an answer, and the type of the index."""
 
-    name: str
     fields: list[str]
     index_type: str
 
@@ -102,8 +104,7 @@ class Models:
     """Gives each request an encoder and the collection that belongs to it, also while the alias moves.
 
     Args:
-        client: a Milvus client; threads may share it.
-        alias: the alias for readers.
+        client, alias: a Milvus client, which threads may share, and the alias for readers.
         checkpoint: folder of the checkpoint on this machine; None: where the collection says.
     """
 
@@ -184,16 +185,15 @@ class Shop:
         rows = self.client.query(name, filter=wanted, output_fields=[ID_FIELD, VECTOR_FIELD, *group])
         if not rows:
             raise RequestError(404, f"product {query.product_id!r} is not served")
-        own = query.product_id if query.variants else read_group(rows[0])
-        return self._answer(name, encoder.model_version, rows[0][VECTOR_FIELD], query, own)
+        return self._answer(name, encoder.model_version, rows[0][VECTOR_FIELD], query, rows[0])
 
     def check_health(self) -> dict[str, Any]:
         """Return what the alias names, and what answers: for seconds after a rollout still the model before."""
         encoder, name = self.models.choose()
         rows = self.client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
         served = read_served_model(self.client, self.alias).collection
-        answer = {"alias": self.alias, "served": served, "collection": name}
-        return answer | {"model_version": encoder.model_version, "rows": rows}
+        state = {"alias": self.alias, "served": served, "rows": rows}
+        return {"collection": name, "model_version": encoder.model_version, **state}
 
     def make_thumbnail(self, product_id: str) -> bytes | None:
         """Return a small JPEG of a product's picture; None if there is no file for it, or it is no picture."""
@@ -211,18 +211,21 @@ class Shop:
         image.save(out := io.BytesIO(), "JPEG", quality=80)
         return out.getvalue()
 
-    def _answer(self, name: str, version: str, vector: Any, query: PageQuery, own: str = "") -> dict[str, Any]:
+    def _answer(self, name: str, version: str, vector: Any, query: PageQuery, own: Any = None) -> dict[str, Any]:
         """Return the page of a query; asks for more hits until there are enough groups, or no more hits."""
+
+        def read_group(hit: dict[str, Any]) -> str:
+            return hit[ID_FIELD] if query.variants else hit.get(GROUP_FIELD) or hit[ID_FIELD]
+
         first = query.page * query.size
         wanted = first + query.size + 1  # one more tells whether there is another page
-        if wanted > MAX_HITS:
-            raise RequestError(400, f"pages end at {MAX_HITS:,} hits")
         limit = min(MAX_HITS, 2 * wanted)
         while True:
             hits, found = self._find(name, vector, limit, query.filter), {}
             for hit in hits:
-                found.setdefault(hit[ID_FIELD] if query.variants else read_group(hit), hit)
-            found.pop(own, None)
+                found.setdefault(read_group(hit), hit)
+            if own:
+                found.pop(read_group(own), None)
             if len(found) >= wanted or len(hits) < limit or limit == MAX_HITS:
                 break
             limit = min(MAX_HITS, 4 * limit)
@@ -232,22 +235,14 @@ class Shop:
 
     def _find(self, name: str, vector: Any, limit: int, expression: str) -> list[dict[str, Any]]:
         collection = self._describe(name)
-        params = build_search_params(collection.index_type, limit)
+        params = {"metric_type": METRIC, "params": build_search_params(collection.index_type, limit)}
+        wanted = {"anns_field": VECTOR_FIELD, "search_params": params, "output_fields": collection.fields}
         try:
-            hits = self.client.search(
-                name,
-                data=[vector],
-                anns_field=VECTOR_FIELD,
-                limit=limit,
-                filter=expression,
-                output_fields=collection.fields,
-                search_params={"metric_type": METRIC, "params": params},
-            )[0]
+            hits = self.client.search(name, [vector], filter=expression, limit=limit, **wanted)[0]
         except MilvusException as error:
             if not expression or not self.client.has_collection(name):  # then the filter is not to blame
                 raise
-            reason = " ".join(error.message.split())[:300]
-            names = ", ".join(collection.fields)
+            reason, names = " ".join(error.message.split())[:300], ", ".join(collection.fields)
             raise RequestError(400, f"Milvus does not understand the filter ({reason}). Fields: {names}") from error
         return [{"score": round(hit["distance"], 6)} | dict(hit["entity"]) for hit in hits]
 
@@ -255,12 +250,7 @@ class Shop:
         fields = [field["name"] for field in self.client.describe_collection(name)["fields"] if field["type"] < 100]
         index = self.client.describe_index(name, VECTOR_FIELD) or {}
         self.client.load_collection(name)  # a server keeps it loaded; Milvus Lite forgets
-        return Collection(name, [field for field in fields if field not in HIDDEN], index.get("index_type", ""))
-
-
-def read_group(product: dict[str, Any]) -> str:
-    """Return the group of a product: the id of its parent, else its own."""
-    return product.get(GROUP_FIELD) or product[ID_FIELD]
+        return Collection([field for field in fields if field not in HIDDEN], index.get("index_type", ""))
 
 
 def read_photo(data: bytes) -> Any:
@@ -289,21 +279,19 @@ def create_app(shop: Shop) -> FastAPI:
     body = {"requestBody": {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}}
 
     @app.get("/search")
-    def search(query: Annotated[TextQuery, Query()]) -> dict[str, Any]:
+    def search(query: Annotated[TextQuery, Query()]) -> dict:
         return shop.search(query)
 
     @app.post("/search", openapi_extra=body)
-    def search_photo(
-        query: Annotated[TextQuery, Query()], photo: Annotated[bytes, Depends(receive_photo)]
-    ) -> dict[str, Any]:
+    def search_photo(query: Annotated[TextQuery, Query()], photo: Annotated[bytes, Depends(receive_photo)]) -> dict:
         return shop.search(query, photo)
 
     @app.get("/similar")
-    def similar(query: Annotated[SimilarQuery, Query()]) -> dict[str, Any]:
+    def similar(query: Annotated[SimilarQuery, Query()]) -> dict:
         return shop.find_similar(query)
 
     @app.get("/health")
-    def health() -> dict[str, Any]:
+    def health() -> dict:
         return shop.check_health()
 
     @app.get("/picture/{product_id:path}")
@@ -316,35 +304,25 @@ def create_app(shop: Shop) -> FastAPI:
     @app.get("/", response_class=HTMLResponse)
     def page() -> HTMLResponse:
         nonce = secrets.token_urlsafe(16)
-        own = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' blob:; connect-src 'self'"
+        own = f"script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src 'self' data:; connect-src 'self'"
         policy = f"default-src 'none'; {own}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
         html = PAGE.read_text("utf-8").replace("NONCE", nonce)
         return HTMLResponse(html, headers=STATIC_HEADERS | {"Content-Security-Policy": policy})
 
-    add_error_answers(app)
+    for kind in (RequestError, RequestValidationError, *FAILURES):
+        app.exception_handler(kind)(answer_error)
     return app
 
 
-def add_error_answers(app: FastAPI) -> None:
-    """Answer mistakes and failures with ``{"error": …}``; only the log has what a reader should not see."""
-
-    def add(kind: type[Exception], status: int, describe: Callable[[Any], str]) -> None:
-        def answer(request: Request, error: Exception) -> JSONResponse:
-            if status >= 500:
-                log.error("%s %s: %s", request.method, request.url.path, error)
-            return JSONResponse({"error": describe(error)}, getattr(error, "status", status))
-
-        app.exception_handler(kind)(answer)
-
-    def list_mistakes(error: RequestValidationError) -> str:
-        return "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())
-
-    add(RequestError, 400, str)
-    add(RequestValidationError, 422, list_mistakes)
-    add(NothingServedError, 503, lambda _: "nothing is served yet")
-    add(WrongEncoderError, 503, lambda _: "the encoder of the served model is not on this machine")
-    add(MilvusException, 503, lambda _: "Milvus does not answer")
-    add(Exception, 500, lambda _: "the service failed; its log says why")
+def answer_error(request: Request, error: Exception) -> JSONResponse:
+    """Answer a mistake or a failure with ``{"error": …}``; only the log has what a reader should not see."""
+    if isinstance(error, RequestError):
+        return JSONResponse({"error": str(error)}, error.status)
+    if isinstance(error, RequestValidationError):
+        return JSONResponse({"error": "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())}, 422)
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    text = next(text for kind, text in FAILURES.items() if isinstance(error, kind))
+    return JSONResponse({"error": text}, 503)
 
 
 def main() -> None:
@@ -358,10 +336,12 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address; others than this machine need a proxy with login")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # each of its errors is raised as well
-    shown = options.milvus.rsplit("@", 1)[-1]
-    if not urlsplit(options.milvus).scheme and not Path(options.milvus).exists():
+    log.setLevel(logging.INFO)
+    is_path = "://" not in options.milvus
+    shown = options.milvus if is_path else options.milvus.rsplit("@", 1)[-1]  # without user and password
+    if is_path and not Path(options.milvus).exists():  # pymilvus would make one
         parser.exit(1, f"there is no Milvus Lite database at {shown}: run `moon nightly` first\n")
     try:
         client = MilvusClient(options.milvus, token=os.environ.get("MOON_MILVUS_TOKEN", ""), timeout=30)
