@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         ge=0,
         description="seconds for which a run makes a call again that fails because Milvus restarts or is cut off",
     )
+    milvus_tier: Literal["lite-3.2", "server-2.3", "server-2.4", "server-2.5", "server-2.6"] | None = Field(
+        None, description="tier of a Milvus server (docs/serving.md); default: server-2.3, the one that tests prove"
+    )
     alias: str = Field("products", description="alias that readers query")
     index: str = Field("auto", description="index of a new collection: auto, FLAT, HNSW, IVF_FLAT or DISKANN (servers)")
     model: str | None = Field(None, description="checkpoint folder; default: the model behind the alias")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-LAKE_SCHEMA_VERSION = 4
+LAKE_SCHEMA_VERSION = 5
 
 IMAGE_TYPE = pa.struct([pa.field("uri", pa.string()), pa.field("version", pa.string())])
 ATTRIBUTES_TYPE = pa.map_(pa.string(), pa.string())
@@ -59,13 +59,17 @@ SNAPSHOTS = Table(
         row_error=pa.string(),
         images=pa.list_(IMAGE_TYPE),
         source_values=ATTRIBUTES_TYPE,
+        payload=pa.string(),
+        payload_errors=ATTRIBUTES_TYPE,
     ),
     partition_by=("date",),
     key="source_row",
 )
 """The catalogue as delivered, mapped to our column names; mapping errors are columns, so that no row is lost.
 
-``source_values`` holds the source columns that decide on merging and on ``where`` (null where rows are not merged)."""
+``source_values`` holds the source columns that decide on merging and on ``where`` (null where rows are not merged).
+``payload`` is canonical JSON of the values that the mapping's ``[payload]`` names (null without ``[payload]``), and
+``payload_errors`` the delivered text of each value that is not of its type, by name (null without one)."""
 
 ROW_ROLES = Table(
     "row_roles",
@@ -91,13 +95,17 @@ PRODUCTS = Table(
         images=pa.list_(IMAGE_TYPE),
         content_hash=pa.string(),
         group_id=pa.string(),
+        payload=pa.string(),
+        payload_hash=pa.string(),
     ),
     partition_by=("date",),
     key="product_id",
 )
 """Valid rows in canonical form (`schemas.product.canonicalise_product`).
 
-``group_id`` is the product id of a variant's parent, else the product's own (null in rows of releases before 0.3)."""
+``group_id`` is the product id of a variant's parent, else the product's own (null in rows of releases before 0.3).
+``payload`` is canonical JSON of values that are served and filtered by but never reach the model, ``payload_hash`` its
+SHA-256; both are null where the mapping has no ``[payload]``."""
 
 QUARANTINE = Table(
     "quarantine",
@@ -146,7 +154,7 @@ CHANGES = Table(
     partition_by=("run_id",),
     key="product_id",
 )
-"""Rows of the frozen plans: op is new, changed, reuse or deleted (content_hash and source_row null when deleted)."""
+"""Rows of the frozen plans: op is new, changed, reuse, payload or deleted (source_row null when deleted)."""
 
 IMAGES = Table(
     "images",
@@ -245,13 +253,15 @@ SERVED = Table(
         epoch=pa.int64(),
         partial=pa.bool_(),
         group_id=pa.string(),
+        payload_hash=pa.string(),
     ),
     partition_by=("collection",),
     key="product_id",
 )
 """The ledger: op is upsert or delete; of a product's rows the one with the highest epoch is what Milvus holds.
 
-``group_id`` is null in deletes and in rows of releases before 0.3, where it stands for the product's own id."""
+``group_id`` is null in deletes and in rows of releases before 0.3, where it stands for the product's own id.
+``payload_hash`` is null or empty where a row has no payload."""
 
 MODELS = Table(
     "models",

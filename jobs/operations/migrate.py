@@ -209,6 +209,10 @@ MIGRATIONS: dict[tuple[str, int], Callable[[UncheckedLake], int]] = {
     (SNAPSHOTS.name, 2): partial(_add_columns, name=SNAPSHOTS.name),
     (PRODUCTS.name, 3): partial(_add_columns, name=PRODUCTS.name),
     (SERVED.name, 3): partial(_add_columns, name=SERVED.name),
+    # `snapshots` gets ``payload`` and ``payload_errors``, `products` and `served` get ``payload_hash``; rows have none.
+    (SNAPSHOTS.name, 4): partial(_add_columns, name=SNAPSHOTS.name),
+    (PRODUCTS.name, 4): partial(_add_columns, name=PRODUCTS.name),
+    (SERVED.name, 4): partial(_add_columns, name=SERVED.name),
 }
 """What changes in a table between a schema version and the next; tables without an entry only get the new number."""
 

@@ -12,7 +12,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.lake.store import Lake
-from jobs.state.ledger import keys_held_since
+from jobs.state.ledger import STORED_KEY, get_payload_hash, keys_held_since
 from schemas.collection import collection_name, strip_schema_suffix
 from schemas.tables import CONTENT_KEY
 
@@ -85,26 +85,26 @@ def find_superseded_answers(spark: "SparkSession", lake: Lake, first_kept: str) 
 
 def _list_served_dates(spark: "SparkSession", lake: Lake, first_kept: str) -> set[str]:
     """Return the old dates that hold the last row of a product that a collection serves."""
-    products = lake.read(spark, "products").select(*CONTENT_KEY, "date")
+    products = lake.read(spark, "products").withColumn("payload_hash", get_payload_hash()).select(*STORED_KEY, "date")
     if not any(partition["date"] < first_kept for partition in lake.open("products").partitions()):
         return set()
     latest = (
-        products.join(_load_held_keys(spark, lake, first_kept), CONTENT_KEY, "left_semi")
-        .groupBy(*CONTENT_KEY)
+        products.join(_load_held_keys(spark, lake, first_kept), STORED_KEY, "left_semi")
+        .groupBy(*STORED_KEY)
         .agg(F.max("date").alias("date"))
     )
     return {row.date for row in latest.where(F.col("date") < first_kept).select("date").distinct().collect()}
 
 
 def _load_held_keys(spark: "SparkSession", lake: Lake, first_kept: str, model: str = "") -> DataFrame:
-    """Return product_id and content_hash of all products that collections serve or may be restored to.
+    """Return the columns of `STORED_KEY` of all products that collections serve or may be restored to.
 
     Args:
         spark, lake: session, and the lake that holds the ledgers.
         first_kept: first ISO date that retention keeps.
         model: model version whose collections are read, of any schema version; empty: all collections.
     """
-    held = spark.createDataFrame([], "product_id string, content_hash string")
+    held = spark.createDataFrame([], "product_id string, content_hash string, payload_hash string")
     for partition in lake.open("served").partitions():
         if model and strip_schema_suffix(partition["collection"]) != collection_name(model, 1):
             continue
@@ -131,7 +131,8 @@ def _classify_vectors(spark: "SparkSession", lake: Lake, model: str, first_kept:
     """Return product_id, content_hash, date and keep (bool) of every vector of a model."""
     vectors = lake.read(spark, "vectors", {"model_version": model}).select(*CONTENT_KEY, "date")
     latest = vectors.groupBy("product_id").agg(F.max("date").alias("latest"))
-    served = _load_held_keys(spark, lake, first_kept, model).withColumn("served", F.lit(True))
+    held = _load_held_keys(spark, lake, first_kept, model)
+    served = held.select(*CONTENT_KEY).distinct().withColumn("served", F.lit(True))
     joined = vectors.join(latest, "product_id").join(served, CONTENT_KEY, "left")
     keep = (F.col("date") >= first_kept) | (F.col("date") == F.col("latest")) | F.col("served").isNotNull()
     return joined.select(*CONTENT_KEY, "date", keep.alias("keep"))

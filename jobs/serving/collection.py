@@ -9,6 +9,7 @@ import numpy as np
 
 from jobs.errors import NightStoppedError
 from jobs.lake.store import Lake
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import count_rows, detect_backend, fetch_rows, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.settings import Settings
@@ -16,21 +17,28 @@ from jobs.state.model_registry import ModelChoice, check_schema_version, read_re
 from jobs.state.model_store import MODELS_FOLDER
 from moon_model.fingerprint import compute_preprocessing_digest
 from schemas.collection import (
+    BM25,
     CONSISTENCY,
     ID_FIELD,
     METRIC,
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
+    PROPERTY_FEATURES,
     PROPERTY_MODEL,
     PROPERTY_MODEL_COPY,
     PROPERTY_PREPROCESSING,
     PROPERTY_SCHEMA,
+    SPARSE_FIELD,
+    SPARSE_INDEX,
+    SPARSE_METRIC,
     VECTOR_FIELD,
     Index,
     UnsupportedIndexError,
     build_collection_schema,
     choose_index,
     parse_schema_version,
+    read_features,
+    select_field_features,
 )
 
 if TYPE_CHECKING:
@@ -69,12 +77,12 @@ def ensure_collection(client: "MilvusClient", context: "RunContext", plan: "Plan
     if not client.has_collection(name):
         model = read_registered_model(context.lake, context.settings, plan.model_version, name)
         copy = {PROPERTY_MODEL_COPY: context.lake.storage.uri(MODELS_FOLDER, plan.model_version)}
-        _create(client, name, dimension, index, {**_build_properties(model), **copy})
+        _create(client, context.settings, name, dimension, index, {**_build_properties(model), **copy})
     properties = read_collection_properties(client, name)
     check_schema_version(name, properties)
     _check_identity(properties, plan.model_version, dimension, name)
     check_fields(client, name, dimension)
-    if not client.list_indexes(name):
+    if VECTOR_FIELD not in client.list_indexes(name):
         _build(client, name, index)
     load_collection(client, name)
 
@@ -97,7 +105,7 @@ def recreate_collection(
     name, index = model.collection, _choose_index(client, settings, rows)
     if client.has_collection(name):
         client.drop_collection(name)
-    _create(client, name, model.dimension, index, {**_build_properties(model), **properties})
+    _create(client, settings, name, model.dimension, index, {**_build_properties(model), **properties})
     _build(client, name, index)
     load_collection(client, name)
 
@@ -121,26 +129,33 @@ def ensure_successor(client: "MilvusClient", settings: Settings, old: str, new: 
     """
     properties, index = read_collection_properties(client, old), _choose_index(client, settings, rows)
     if not client.has_collection(new):
-        _create(client, new, int(properties[PROPERTY_DIMENSION]), index, properties)
-    if not client.list_indexes(new):
+        _create(client, settings, new, int(properties[PROPERTY_DIMENSION]), index, properties)
+    if VECTOR_FIELD not in client.list_indexes(new):
         _build(client, new, index)
     load_collection(client, new)
 
 
-def _create(client: "MilvusClient", name: str, dimension: int, index: Index, properties: Mapping[str, str]) -> None:
+def _create(
+    client: "MilvusClient", settings: Settings, name: str, dimension: int, index: Index, properties: Mapping[str, str]
+) -> None:
     version = parse_schema_version(name)
+    features = select_field_features(version, find_tier(client, settings.milvus_tier).features)
     log.info("making collection %s with a %s index", name, index.type)
     client.create_collection(
         name,
-        schema=build_collection_schema(dimension, version),
+        schema=build_collection_schema(dimension, version, features),
         consistency_level=CONSISTENCY,
-        properties={**properties, PROPERTY_SCHEMA: str(version)},
+        properties={**properties, PROPERTY_SCHEMA: str(version), PROPERTY_FEATURES: ",".join(features)},
     )
 
 
 def _build(client: "MilvusClient", name: str, index: Index) -> None:
-    params = client.prepare_index_params()
-    params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+    """Build the indexes that a collection lacks."""
+    params, present = client.prepare_index_params(), client.list_indexes(name)
+    if VECTOR_FIELD not in present:
+        params.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+    if BM25 in read_features(read_collection_properties(client, name)) and SPARSE_FIELD not in present:
+        params.add_index(SPARSE_FIELD, index_type=SPARSE_INDEX, metric_type=SPARSE_METRIC)
     client.create_index(name, params)
 
 

@@ -9,6 +9,7 @@ from schemas.collection import (
     VECTOR_FIELD,
     build_collection_schema,
     parse_schema_version,
+    read_features,
 )
 
 if TYPE_CHECKING:
@@ -32,10 +33,11 @@ def check_fields(client: "MilvusClient", name: str, dimension: int | None = None
     """
     described = client.describe_collection(name)
     version = parse_schema_version(name)
-    wanted_dimension = dimension or int((described.get("properties") or {}).get(PROPERTY_DIMENSION, 0))
+    properties = described.get("properties") or {}
+    wanted_dimension = dimension or int(properties.get(PROPERTY_DIMENSION, 0))
     if version > COLLECTION_SCHEMA_VERSION or not wanted_dimension:
         return  # of a later release, or not of ours: refused elsewhere
-    wanted = _list_fields(build_collection_schema(wanted_dimension, version).to_dict())
+    wanted = _list_fields(build_collection_schema(wanted_dimension, version, read_features(properties)).to_dict())
     found = _list_fields(described)
     if found == wanted:
         return

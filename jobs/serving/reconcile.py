@@ -30,9 +30,9 @@ from jobs.milvus.client import scan_rows, vector_page_size
 from jobs.serving.row_writer import RowWriter, WriteResult
 from jobs.serving.rows import check_serving_rows, compute_entity_digest, compute_row_digests, join_rows
 from jobs.state.changes import DELETED
-from jobs.state.ledger import LedgerHead, read_vectors
+from jobs.state.ledger import LedgerHead, get_payload_hash, read_vectors
 from jobs.state.plan_record import read_plans
-from schemas.collection import GROUP_FIELD, ID_FIELD, VECTOR_FIELD
+from schemas.collection import GROUP_FIELD, ID_FIELD, PAYLOAD_FIELD, PAYLOAD_HASH_FIELD, VECTOR_FIELD, has_payload
 from schemas.tables import CONTENT_KEY
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ SCANNED_ROW = pa.schema(
     [
         pa.field(ID_FIELD, pa.string()),
         pa.field("content_hash", pa.string()),
+        pa.field(PAYLOAD_HASH_FIELD, pa.string()),
         pa.field("epoch", pa.int64()),
         pa.field("digest", pa.string()),
     ]
@@ -118,8 +119,8 @@ class Reconciler:
         """Compare every row with the target and correct the differences; return what differed.
 
         Args:
-            target: product_id, content_hash, group_id, snapshot_date, epoch.
-            deep: compare all fields and the vector instead of the hash and epoch alone.
+            target: product_id, content_hash, payload_hash, group_id, snapshot_date, epoch.
+            deep: compare all fields and the vector instead of the hashes and epoch alone.
             dry_run: write nothing.
         """
         with spill_rows(self.spark, self.lake, self._read_collection(deep)) as held:
@@ -147,24 +148,30 @@ class Reconciler:
 
     def _read_collection(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of the collection, page by page (`SCANNED_ROW`)."""
+        known = has_payload(self.writer.collection)
+        plain = ["content_hash", *([PAYLOAD_HASH_FIELD] if known else []), "epoch"]
         if not deep:
-            yield from scan_rows(self.client, self.writer.collection, ["content_hash", "epoch"])
+            yield from scan_rows(self.client, self.writer.collection, plain)
             return
-        fields = [*(name for name in self.writer.fields if name != ID_FIELD), VECTOR_FIELD]
+        fields = [*(name for name in self.writer.read_fields(self.client) if name != ID_FIELD), VECTOR_FIELD]
         for page in scan_rows(self.client, self.writer.collection, fields, page_rows=vector_page_size(self.dimension)):
-            plain = [column for column in SCANNED_ROW.names if column != "digest"]
-            yield [{**{key: row[key] for key in plain}, "digest": compute_entity_digest(row)} for row in page]
+            keys = [ID_FIELD, *plain]
+            yield [{**{key: row[key] for key in keys}, "digest": compute_entity_digest(row)} for row in page]
 
     def _classify_rows(self, target: DataFrame, held: DataFrame, deep: bool) -> DataFrame:
         """Return product_id and kind of every row that differs."""
-        wanted = target.select(ID_FIELD, "content_hash", "epoch")
+        wanted = target.select(ID_FIELD, "content_hash", PAYLOAD_HASH_FIELD, "epoch")
         if deep:
-            wanted = wanted.join(compute_row_digests(self._rows(target), self.writer.fields), ID_FIELD, "left")
+            wanted = wanted.join(
+                compute_row_digests(self._rows(target), self.writer.read_fields(self.client)), ID_FIELD, "left"
+            )
         there = held.select(
             ID_FIELD, *(F.col(name).alias(f"held_{name}") for name in SCANNED_ROW.names if name != ID_FIELD)
         )
         both = wanted.join(there, ID_FIELD, "full_outer")
         same = (F.col("content_hash") == F.col("held_content_hash")) & (F.col("epoch") == F.col("held_epoch"))
+        if has_payload(self.writer.collection):
+            same &= F.col(PAYLOAD_HASH_FIELD) == F.col(f"held_{PAYLOAD_HASH_FIELD}")
         if deep:
             same &= F.coalesce(F.col("digest") == F.col("held_digest"), F.lit(True))  # null: no row to compare with
         kind = F.when(F.col("held_epoch").isNull(), ROW_MISSING).when(F.col("epoch").isNull(), ROW_SURPLUS)
@@ -203,9 +210,13 @@ class Reconciler:
     def _rows(self, wanted: DataFrame) -> DataFrame:
         """Return complete rows for rows of the ledger, built from the products of any date that still has them."""
         key = wanted.select(*CONTENT_KEY)
-        columns = ["title", "category", "attributes"]
-        products = self.lake.read(self.spark, "products").join(key, CONTENT_KEY, "left_semi")
-        latest = products.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), "date").alias("row"))
+        columns = ["title", "category", "attributes", PAYLOAD_FIELD, PAYLOAD_HASH_FIELD]
+        products = self.lake.read(self.spark, "products").join(
+            wanted.select(*CONTENT_KEY, F.col(PAYLOAD_HASH_FIELD).alias("wanted_payload")), CONTENT_KEY
+        )
+        # The served payload is that of another date than the latest one where a later date was not served.
+        order = F.struct(get_payload_hash() == F.col("wanted_payload"), "date")
+        latest = products.groupBy(*CONTENT_KEY).agg(F.max_by(F.struct(*columns), order).alias("row"))
         vectors = read_vectors(self.spark, self.lake, self.model_version, key)
         return join_rows(
             wanted.select(*CONTENT_KEY, GROUP_FIELD, "snapshot_date", "epoch"),

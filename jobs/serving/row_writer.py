@@ -15,13 +15,13 @@ from pyspark.errors import PythonException
 from pyspark.sql import DataFrame
 
 from jobs.errors import StoppedError
-from jobs.milvus.client import build_ids_filter, connect, detect_backend
+from jobs.milvus.client import build_ids_filter, connect, detect_backend, read_collection_properties
 from jobs.milvus.retrying import MilvusUnreachableError, guard_retries
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
-from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, select_scalar_fields
+from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, read_features, select_scalar_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -82,10 +82,10 @@ class RowWriter:
     guard: LeaseGuard
     collection: str
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The scalar fields of the collection's schema version."""
-        return select_scalar_fields(parse_schema_version(self.collection))
+    def read_fields(self, client: "MilvusClient") -> tuple[str, ...]:
+        """Return the scalar fields of the collection."""
+        features = read_features(read_collection_properties(client, self.collection))
+        return select_scalar_fields(parse_schema_version(self.collection), features)
 
     def write(self, client: "MilvusClient", rows: DataFrame) -> WriteResult:
         """Upsert all rows (`jobs.serving.rows`) and return their number after the last acknowledgement.
@@ -113,7 +113,8 @@ class RowWriter:
     def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> WriteResult:
         """Upsert the rows of some batches through one connection."""
         written, client = WriteResult(), guard_retries(client, self.guard.check)
-        rows = (entity for batch in batches for entity in iter_entities(batch, self.fields))
+        fields = self.read_fields(client)
+        rows = (entity for batch in batches for entity in iter_entities(batch, fields))
         for request in split_requests(rows, self.settings.upsert_batch_bytes):
             self.guard.check()
             _upsert(client, self.collection, request)

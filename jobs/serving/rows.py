@@ -17,7 +17,7 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.state.changes import SERVED_OPS
-from jobs.state.ledger import get_group, read_vectors
+from jobs.state.ledger import get_group, get_payload_hash, read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
 from schemas.collection import (
@@ -26,12 +26,20 @@ from schemas.collection import (
     GROUP_FIELD,
     ID_FIELD,
     INTEGER_FIELDS,
+    JSON_FIELDS,
     MAX_TEXT_BYTES,
+    PAYLOAD_FIELD,
+    PAYLOAD_HASH_FIELD,
     SCALAR_FIELDS,
+    SEARCH_TEXT_FIELD,
     VECTOR_FIELD,
     truncate_to_field,
 )
+from schemas.payload import write_canonical_json
 from schemas.tables import CONTENT_KEY
+
+MAX_SEARCHED_VALUE = 60
+"""Characters of an attribute's value up to which a search by words reads it: names and sizes, no descriptions."""
 
 UNIT_NORM_TOLERANCE = 1e-3
 """How far a vector's length may be from 1 (bfloat16 weights, float32 sums)."""
@@ -76,7 +84,8 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         vectors: product_id, content_hash, vector, partial, one row per (product_id, content_hash).
         model_version: model version of the vectors.
     """
-    fields = ["title", "category", "attributes", *([] if GROUP_FIELD in wanted.columns else [GROUP_FIELD])]
+    fields = ["title", "category", "attributes", PAYLOAD_FIELD, PAYLOAD_HASH_FIELD]
+    fields += [] if GROUP_FIELD in wanted.columns else [GROUP_FIELD]
     rows = wanted.join(products.select(*CONTENT_KEY, *fields), CONTENT_KEY).join(
         vectors.select(*CONTENT_KEY, VECTOR_FIELD, "partial"), CONTENT_KEY
     )
@@ -86,6 +95,9 @@ def join_rows(wanted: DataFrame, products: DataFrame, vectors: DataFrame, model_
         "category": F.concat_ws(CATEGORY_SEPARATOR, "category"),
         "brand": brand_column(),
         GROUP_FIELD: get_group(),
+        PAYLOAD_FIELD: F.coalesce(PAYLOAD_FIELD, F.lit("{}")),
+        PAYLOAD_HASH_FIELD: get_payload_hash(),
+        SEARCH_TEXT_FIELD: search_text_column(),
         "model_version": F.lit(model_version),
     }
     return rows.withColumns(columns).select(*SCALAR_FIELDS, VECTOR_FIELD, "partial")
@@ -95,6 +107,14 @@ def brand_column() -> Column:
     """Return the attribute "brand", compared without case."""
     pairs = F.map_entries("attributes")
     return F.get(F.filter(pairs, lambda pair: F.lower(pair["key"]) == "brand"), F.lit(0))["value"]
+
+
+def search_text_column() -> Column:
+    """Return the text that a search by words reads: title, brand, last category, short attributes and product id."""
+    pairs = F.map_entries("attributes")
+    short = F.filter(pairs, lambda pair: F.length(pair["value"]) <= MAX_SEARCHED_VALUE)
+    named = F.transform(short, lambda pair: F.concat_ws(" ", pair["key"], pair["value"]))
+    return F.concat_ws("\n", "title", brand_column(), F.element_at("category", -1), F.concat_ws("\n", named), ID_FIELD)
 
 
 def check_serving_rows(rows: DataFrame, dimension: int) -> int:
@@ -156,22 +176,25 @@ def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> It
         fields: fields of the collection (`schemas.collection.select_scalar_fields`).
     """
     vectors = stack_vectors(batch[VECTOR_FIELD])
-    columns = {name: batch[name].to_pylist() for name in fields}
-    texts = {name: values for name, values in columns.items() if name not in INTEGER_FIELDS}
-    integers = {name: values for name, values in columns.items() if name in INTEGER_FIELDS}
+    columns = {name: _convert_values(name, batch[name].to_pylist()) for name in fields}
     for row, vector in enumerate(vectors):
-        yield {
-            **{name: truncate_to_field(name, values[row]) for name, values in texts.items()},
-            **{name: values[row] for name, values in integers.items()},
-            VECTOR_FIELD: vector,
-        }
+        yield {**{name: values[row] for name, values in columns.items()}, VECTOR_FIELD: vector}
+
+
+def _convert_values(name: str, values: list[Any]) -> list[Any]:
+    """Return the values of a column of `join_rows` as Milvus takes them."""
+    if name in INTEGER_FIELDS or name in JSON_FIELDS:
+        return values  # pymilvus takes JSON as text
+    return [truncate_to_field(name, text) for text in values]
 
 
 def compute_entity_digest(entity: Mapping[str, Any]) -> str:
     """Return a digest of an entity, 64 hex digits, which is the same before sending and after reading back."""
     digest = hashlib.sha256(np.asarray(entity[VECTOR_FIELD], np.float32).tobytes())
     for name in (name for name in SCALAR_FIELDS if name in entity):
-        digest.update(f"{name}={entity[name]}\0".encode())
+        value = entity[name]
+        # Milvus returns JSON as values, and gets it as text.
+        digest.update(f"{name}={value if isinstance(value, str | int) else write_canonical_json(value)}\0".encode())
     return digest.hexdigest()
 
 
@@ -200,5 +223,6 @@ def stack_vectors(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float32]:
 
 def estimate_entity_bytes(entity: Mapping[str, Any]) -> int:
     """Return the approximate size of an entity in a request, in bytes."""
-    texts = (entity[name] for name in MAX_TEXT_BYTES if name in entity)
-    return int(entity[VECTOR_FIELD].nbytes) + sum(len(text.encode()) + 8 for text in texts) + 16
+    texts = (entity[name] for name in (*MAX_TEXT_BYTES, *JSON_FIELDS) if name in entity)
+    vector = entity.get(VECTOR_FIELD)
+    return (0 if vector is None else int(vector.nbytes)) + sum(len(text.encode()) + 8 for text in texts) + 16

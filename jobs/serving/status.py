@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.errors import MoonError
 from jobs.lake.store import open_lake
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import (
     NoDatabaseError,
     connect_reader,
@@ -24,6 +25,7 @@ from schemas.collection import (
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
     VECTOR_FIELD,
+    read_features,
     strip_schema_suffix,
 )
 
@@ -57,7 +59,8 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         now: time from which the age is measured; default: the current time.
 
     Returns:
-        alias, collection, model, dimension, checkpoint, index, rows, aliases (None or 0 where nothing is published);
+        alias, collection, model, dimension, checkpoint, index, tier (of Milvus), features (of Milvus that the
+        collection's fields use), rows, aliases (None or 0 where nothing is published);
         ledger_rows (what the collection is to hold; None where nobody counted), writer (who writes it now, or None);
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
         (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
@@ -67,7 +70,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     lake = open_lake(settings)
     try:
         with connect_reader(settings) as client:
-            served = _read_served(client, settings.alias)
+            served = _read_served(client, settings)
     except NoDatabaseError:
         served = _describe_nothing(settings.alias)
     held = read_hold(lake)
@@ -131,7 +134,8 @@ def find_damage(status: dict[str, Any]) -> str | None:
     )
 
 
-def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
+def _read_served(client: "MilvusClient", settings: Settings) -> dict[str, Any]:
+    alias = settings.alias
     collection = read_alias_target(client, alias)
     if collection is None:
         return _describe_nothing(alias)
@@ -146,6 +150,8 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
         "dimension": int(properties.get(PROPERTY_DIMENSION, 0)) or None,
         "checkpoint": properties.get(PROPERTY_CHECKPOINT),
         "index": index.get("index_type"),
+        "tier": find_tier(client, settings.milvus_tier).name,
+        "features": list(read_features(properties)),
         "rows": count_rows(client, collection),
         "aliases": sorted(client.list_aliases(collection)["aliases"]),
     }
@@ -153,8 +159,8 @@ def _read_served(client: "MilvusClient", alias: str) -> dict[str, Any]:
 
 def _describe_nothing(alias: str) -> dict[str, Any]:
     """Return the result of `_read_served` if the alias names no collection."""
-    names = ("collection", "model", "dimension", "checkpoint", "index")
-    return {"alias": alias, **dict.fromkeys(names), "rows": 0, "aliases": []}
+    names = ("collection", "model", "dimension", "checkpoint", "index", "tier")
+    return {"alias": alias, **dict.fromkeys(names), "features": [], "rows": 0, "aliases": []}
 
 
 def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) -> bool:

@@ -19,9 +19,13 @@ UPSERT, DELETE = "upsert", "delete"
 """Values of ``served.op``."""
 
 LEDGER_COLUMNS = (
-    "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long, group_id string"
+    "product_id string, content_hash string, partial boolean, snapshot_date string, epoch long, group_id string, "
+    "payload_hash string"
 )
 """Spark's schema of what `read_ledger` returns."""
+
+STORED_KEY = [*CONTENT_KEY, "payload_hash"]
+"""What identifies a state of a product: a row of `products` that a collection was written from."""
 
 _LEDGER_NAMES = [column.split()[0] for column in LEDGER_COLUMNS.split(", ")]
 
@@ -114,6 +118,7 @@ def commit_ledger(
         F.lit(head.epoch).cast("long").alias("epoch"),
         F.lit(False).alias("partial"),
         F.lit(None).cast("string").alias("group_id"),
+        F.lit(None).cast("string").alias("payload_hash"),
     )
     rows = upserts.withColumn("op", F.lit(UPSERT)).unionByName(deletes)
     files = lake.write(rows, "served", {"collection": collection})
@@ -142,15 +147,17 @@ def read_ledger(spark: SparkSession, lake: Lake, collection: str, date: str | No
             have their original dates, so they do not change the state of the restored date.
 
     Returns:
-        product_id, content_hash, partial, snapshot_date (ISO, of the run that wrote the row), epoch and group_id.
+        product_id, content_hash, partial, snapshot_date (ISO, of the run that wrote the row), epoch, group_id and
+        payload_hash (empty without a payload).
     """
     rows = lake.read(spark, "served", {"collection": collection})
     if date is not None:
         rows = rows.where(F.col("snapshot_date") <= date)
-    state = F.struct("epoch", "op", "content_hash", "partial", "snapshot_date", "group_id")
+    state = F.struct("epoch", "op", "content_hash", "partial", "snapshot_date", "group_id", "payload_hash")
     latest = rows.groupBy("product_id").agg(F.max_by(state, "epoch").alias("state"))
     held = latest.where(F.col("state.op") != DELETE).select("product_id", "state.*")
-    return held.withColumn("group_id", get_group()).select(*_LEDGER_NAMES)
+    columns = {"group_id": get_group(), "payload_hash": get_payload_hash()}
+    return held.withColumns(columns).select(*_LEDGER_NAMES)
 
 
 def get_group() -> Column:
@@ -158,10 +165,16 @@ def get_group() -> Column:
     return F.coalesce("group_id", "product_id")
 
 
+def get_payload_hash() -> Column:
+    """Return the payload's hash of a row of `products` or `served`; empty without a payload."""
+    return F.coalesce("payload_hash", F.lit(""))
+
+
 def keys_held_since(spark: SparkSession, lake: Lake, collection: str, first_kept: str) -> DataFrame:
-    """Return product_id and content_hash of all rows held at the end of any date from ``first_kept`` on."""
+    """Return the columns of `STORED_KEY` of all rows held at the end of any date from ``first_kept`` on."""
     rows = compact_history(lake.read(spark, "served", {"collection": collection}), first_kept)
-    return rows.where(F.col("op") != DELETE).select("product_id", "content_hash").distinct()
+    held = rows.where(F.col("op") != DELETE).withColumn("payload_hash", get_payload_hash())
+    return held.select(*STORED_KEY).distinct()
 
 
 def compact_history(rows: DataFrame, first_kept: str) -> DataFrame:
