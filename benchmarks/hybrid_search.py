@@ -28,7 +28,7 @@ from demo_shop import DemoWorld
 from jobs.lake.store import open_lake
 from jobs.milvus.client import connect_reader, read_alias_target
 from jobs.serving.collection_checks import load_collection
-from jobs.serving.hybrid import RANK_CONSTANT, search_hybrid
+from jobs.serving.hybrid import RANK_CONSTANT, HybridSearch
 from jobs.serving.search import search_nearest
 from jobs.settings import Settings
 from moon_model.encoder import MoonEncoder
@@ -142,7 +142,7 @@ def ask(client: Any, collection: str, way: str, text: str, vector: Any) -> list[
     nearest: Callable[..., Any] = partial(search_nearest, client, collection, vector)
     if way == "milvus":
         return search_by_milvus(client, collection, text, vector)
-    hits = nearest(K) if way == "dense" else search_hybrid(client, collection, text, nearest, K)
+    hits = nearest(K) if way == "dense" else HybridSearch(client, collection, text, nearest)(K)
     return [hit[ID_FIELD] for hit in hits]
 
 
@@ -233,9 +233,9 @@ def write_report(result: dict[str, Any]) -> str:
     """Return the result as Markdown."""
     text = [
         "# Hybrid search", "",
-        f"`python -m benchmarks.hybrid_search` on {result['machine']}, Milvus Lite. In percent: the first hit is wanted /",
-        "share of the first 10 hits that are wanted, of as many as there can be. Gain: of hybrid over vectors alone, in",
-        "points, with its 95% bootstrap interval over the queries.", "",
+        f"`python -m benchmarks.hybrid_search` on {result['machine']}, Milvus Lite. In percent: the first hit is",
+        "wanted, and the share of the first 10 hits that are wanted (of as many as there can be). Gain: of hybrid",
+        "over vectors alone, in points, with its 95% bootstrap interval over the queries.", "",
         "| shop | queries | number | vectors | Milvus RRF | hybrid | gain, first hit | gain, first 10 |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]  # fmt: skip

@@ -22,12 +22,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jobs.lake.store import Lake, open_lake
 from jobs.lake.writing import FileSink
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect
 from jobs.serving.row_writer import split_requests
 from jobs.settings import Settings
@@ -35,7 +36,23 @@ from jobs.spark.session import open_spark_session
 from jobs.stages.runner import run_stage
 from jobs.state.model_registry import ModelChoice, describe_checkpoint
 from jobs.state.run_context import RunContext
-from schemas.collection import METRIC, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema, choose_index
+from schemas.collection import (
+    METRIC,
+    PAYLOAD_FIELD,
+    PAYLOAD_HASH_FIELD,
+    SCALAR_FIELDS,
+    SEARCH_TEXT_FIELD,
+    SPARSE_FIELD,
+    SPARSE_INDEX,
+    SPARSE_METRIC,
+    VECTOR_FIELD,
+    build_collection_schema,
+    choose_index,
+)
+from schemas.payload import compute_payload_hash, write_canonical_json
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 DATE = "2026-03-01"
@@ -78,37 +95,54 @@ def make_rows(model: ModelChoice, count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         vector = random.normal(size=model.dimension)
         levels = ["Home", "Kitchen", f"Mugs {number % 97}"]
+        product_id, brand = f"product-{number:07}", f"Brand {number % 31}"
+        title = f"Striped mug number {number}, glazed by hand"
         yield {
-            "product_id": f"product-{number:07}",
-            "group_id": f"product-{number:07}",
-            "title": f"Striped mug number {number}, glazed by hand",
+            "product_id": product_id,
+            "group_id": product_id,
+            "title": title,
             "category": "/".join(levels),
             **{f"category_{level}": name for level, name in enumerate(levels, 1)},
-            "brand": f"Brand {number % 31}",
+            "brand": brand,
             "snapshot_date": DATE,
             "content_hash": f"{number:064x}",
             "model_version": model.model_version,
             "epoch": 1,
+            **make_payload(number, day=1),
+            SEARCH_TEXT_FIELD: f"{title}\n{brand}\n{levels[-1]}\nbrand {brand}\n{product_id}",
             VECTOR_FIELD: (vector / np.linalg.norm(vector)).astype(np.float32),
         }
+
+
+def make_payload(number: int, *, day: int) -> dict[str, str]:
+    """Return the payload of a product on a day, as JSON text, and its hash."""
+    text = write_canonical_json({"currency": "EUR", "price": number + day / 100, "stock": (number * day) % 50})
+    return {PAYLOAD_FIELD: text, PAYLOAD_HASH_FIELD: compute_payload_hash(text)}
 
 
 def fill_lake(lake: Lake, model: ModelChoice, rows: list[dict[str, Any]]) -> None:
     """Write the tables that a run has when its vectors are computed, except its plan."""
     day = {"date": DATE}
-    snapshots, products = FileSink(lake.storage, "snapshots", day), FileSink(lake.storage, "products", day)
     vectors = FileSink(lake.storage, "vectors", {"model_version": model.model_version, **day})
-    for number, row in enumerate(rows):
+    for row in rows:
         key = {"product_id": row["product_id"], "content_hash": row["content_hash"]}
-        snapshots.write_rows([{"source_row": number, "product_id": row["product_id"]}])
-        fields = {"title": row["title"], "category": row["category"].split("/"), "images": []}
-        attributes = [("brand", row["brand"])]
-        products.write_rows([{**key, **fields, "source_row": number, "attributes": attributes}])
         vectors.write_rows([{**key, "vector": row[VECTOR_FIELD], "partial": False}])
-    for name, sink in (("snapshots", snapshots), ("products", products)):
-        lake.commit(name, sink.close(), attempt=f"benchmark/{name}", partition=day)
+    deliver(lake, rows, DATE)
     partition = {"model_version": model.model_version, **day}
     lake.commit("vectors", vectors.close(), attempt="benchmark/vectors", partition=partition)
+
+
+def deliver(lake: Lake, rows: list[dict[str, Any]], date: str) -> None:
+    """Write the products of a date."""
+    day = {"date": date}
+    snapshots, products = FileSink(lake.storage, "snapshots", day), FileSink(lake.storage, "products", day)
+    for number, row in enumerate(rows):
+        snapshots.write_rows([{"source_row": number, "product_id": row["product_id"]}])
+        kept = {name: row[name] for name in ("product_id", "content_hash", "title", PAYLOAD_FIELD, PAYLOAD_HASH_FIELD)}
+        fields = {"category": row["category"].split("/"), "images": [], "attributes": [("brand", row["brand"])]}
+        products.write_rows([{**kept, **fields, "source_row": number}])
+    for name, sink in (("snapshots", snapshots), ("products", products)):
+        lake.commit(name, sink.close(), attempt=f"benchmark/{name}/{date}", partition=day)
 
 
 def _measure_round(
@@ -129,16 +163,21 @@ def _time_bare_loop(settings: Settings, model: ModelChoice, rows: list[dict[str,
     settings = settings.replace(milvus=str(Path(settings.milvus).with_name(f"bare-{number}.db")))
     with connect(settings) as client:
         began = time.monotonic()
-        index = choose_index("lite", len(rows), settings.index)
-        parameters = client.prepare_index_params()
-        parameters.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
-        client.create_collection(
-            model.collection, schema=build_collection_schema(model.dimension), index_params=parameters
-        )
+        create_collection(client, settings, model, len(rows))
         for request in requests:
             client.upsert(model.collection, request)
         client.flush(model.collection)
         return time.monotonic() - began
+
+
+def create_collection(client: "MilvusClient", settings: Settings, model: ModelChoice, rows: int) -> None:
+    """Create a collection as the stage does."""
+    index = choose_index("lite", rows, settings.index)
+    parameters = client.prepare_index_params()
+    parameters.add_index(VECTOR_FIELD, index_type=index.type, metric_type=METRIC, params=dict(index.build_params))
+    parameters.add_index(SPARSE_FIELD, index_type=SPARSE_INDEX, metric_type=SPARSE_METRIC)
+    schema = build_collection_schema(model.dimension, features=find_tier(client).features)
+    client.create_collection(model.collection, schema=schema, index_params=parameters)
 
 
 def _time_stage(context: RunContext, number: int) -> float:

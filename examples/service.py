@@ -21,25 +21,28 @@ import logging
 import os
 import secrets
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, Field
-from pymilvus import MilvusClient, MilvusException
+from pymilvus import DataType, MilvusClient, MilvusException
 
+from jobs.serving.hybrid import NO_WORDS, HybridSearch
 from moon_model.collection_contract import NothingServedError, WrongEncoderError, read_served_model
-from moon_model.encoder import MoonEncoder
 from moon_model.images import BadImageError, check_image_start, decode_image
-from schemas.collection import GROUP_FIELD, ID_FIELD, METRIC, VECTOR_FIELD, build_search_params, pinned_alias
+from moon_model.served_encoder import ServedEncoder
+from schemas import collection as contract
+from schemas.collection import GROUP_FIELD, ID_FIELD, VECTOR_FIELD
 
 log = logging.getLogger("service")
+Search = Callable[[int], list[dict[str, Any]]]
 
 MAX_HITS = 16_384
 """Milvus answers with no more."""
@@ -49,9 +52,7 @@ MAX_PHOTO_BYTES, MAX_PHOTO_PIXELS = 10 << 20, 25_000_000
 """Limits of an uploaded photo: bytes of the file, and pixels by its header, before it is decoded."""
 MAX_ENCODINGS = 2
 """Queries that are encoded at the same time; more wait, so that many photos cannot use up the memory."""
-RETRY_SECONDS = 30.0
-"""Time after which the encoder of a new model is tried again, if it could not be loaded."""
-HIDDEN = {"content_hash", "model_version", "epoch"}
+HIDDEN = {"content_hash", "payload_hash", "model_version", "epoch", contract.SEARCH_TEXT_FIELD}
 """Fields that an answer does not repeat for each hit."""
 FAILURES = {
     NothingServedError: "nothing is served yet",
@@ -73,9 +74,10 @@ class PageQuery(BaseModel):
 
 
 class TextQuery(PageQuery):
-    """What to look for."""
+    """What to look for; ``hybrid`` puts products first that contain every word of the text."""
 
     text: str = Field("", max_length=MAX_TEXT)
+    mode: Literal["vectors", "hybrid"] = "vectors"
 
 
 class SimilarQuery(PageQuery):
@@ -94,74 +96,25 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Collection:
-    """What a search needs to know of a collection: the fields of an answer, and the type of the index."""
+    """What a search needs to know of a collection: fields of an answer, type of the index, can words be searched."""
 
     fields: list[str]
     index_type: str
-
-
-class Models:
-    """Gives each request an encoder and the collection that belongs to it, also while the alias moves.
-
-    Args:
-        client, alias: a Milvus client, which threads may share, and the alias for readers.
-        checkpoint: folder of the checkpoint on this machine; None: where the collection says.
-    """
-
-    def __init__(self, client: MilvusClient, alias: str, checkpoint: str | None = None) -> None:
-        self.client, self.alias, self.checkpoint = client, alias, checkpoint
-        self._encoder: MoonEncoder | None = None
-        self._loading, self._retry_at = threading.Lock(), 0.0
-
-    def choose(self) -> tuple[MoonEncoder, str]:
-        """Return an encoder and the name of a collection with vectors of its model.
-
-        After the alias has moved to another model, the collection before answers under its pinned alias until the new
-        encoder is loaded. Where that is gone, the request waits for the new encoder.
-        """
-        encoder = self._encoder or self._load(None)
-        while True:
-            try:
-                return encoder, encoder.collection(self.client, self.alias)
-            except WrongEncoderError:
-                pinned = pinned_alias(self.alias, encoder.model_version)
-            try:
-                before = encoder.collection(self.client, pinned)
-            except (NothingServedError, WrongEncoderError):
-                encoder = self._load(encoder)
-            else:
-                if not self._loading.locked() and time.monotonic() > self._retry_at:
-                    threading.Thread(target=self._load_behind, args=(encoder,), daemon=True).start()
-                return encoder, before
-
-    def _load(self, before: MoonEncoder | None) -> MoonEncoder:
-        """Return the encoder of the alias; only one thread loads it, the others wait."""
-        with self._loading:
-            if self._encoder is None or self._encoder is before:
-                self._encoder = MoonEncoder.for_collection(self.client, self.alias, path=self.checkpoint)
-                log.info("queries are encoded with model %s", self._encoder.model_version[:12])
-            return self._encoder
-
-    def _load_behind(self, before: MoonEncoder) -> None:
-        try:
-            self._load(before)
-        except Exception as error:
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            log.error("the encoder of the new model cannot be loaded; the model before answers: %s", error)
+    has_words: bool
 
 
 class Shop:
     """Answers queries from the served collection.
 
     Args:
-        client, alias, checkpoint: see ``Models``.
+        client, alias, checkpoint: see ``moon_model.served_encoder``.
         pictures: path of a product's picture with ``{product_id}`` in the file's name, which may have wildcards; only
             files of this folder are shown. Empty: no pictures.
     """
 
     def __init__(self, client: MilvusClient, alias: str, checkpoint: str | None = None, pictures: str = "") -> None:
         self.client, self.alias, self.pictures = client, alias, pictures
-        self.models = Models(client, alias, checkpoint)
+        self.encoder = ServedEncoder(client, alias, path=checkpoint)
         self._encodings = threading.BoundedSemaphore(MAX_ENCODINGS)
         self._describe = lru_cache(maxsize=16)(self._read_collection)  # neither fields nor index of a name change
 
@@ -170,30 +123,37 @@ class Shop:
         text = query.text.strip()
         if not text and not photo:
             raise RequestError(400, "say what to look for: a text, a photo as the request's body, or both")
-        encoder, name = self.models.choose()
+        encoder, name = self.encoder.choose()
         with self._encodings:
             image = read_photo(photo) if photo else None
             vectors = encoder.encode_queries([text] if text else None, [image] if image else None)
-        return self._answer(name, encoder.model_version, vectors[0], query)
+        nearest, note = partial(self._find, name, vectors[0]), {}
+        find = partial(nearest, expression=query.filter)
+        if query.mode == "hybrid" and text and self._describe(name).has_words:
+            find = HybridSearch(self.client, name, text, nearest, query.filter)
+        elif query.mode == "hybrid" and text:
+            note = {"note": NO_WORDS}
+        return self._answer(name, encoder.model_version, find, query) | note
 
     def find_similar(self, query: SimilarQuery) -> dict[str, Any]:
         """Return a page of the products most like one that is served, without itself and its variants."""
-        encoder, name = self.models.choose()
+        encoder, name = self.encoder.choose()
         # json.dumps: an id may contain quotes, and pymilvus inserts ids into expressions as they are.
         wanted = f"{ID_FIELD} == {json.dumps(query.product_id, ensure_ascii=False)}"
         group = [GROUP_FIELD] if GROUP_FIELD in self._describe(name).fields else []
         rows = self.client.query(name, filter=wanted, output_fields=[ID_FIELD, VECTOR_FIELD, *group])
         if not rows:
             raise RequestError(404, f"product {query.product_id!r} is not served")
-        return self._answer(name, encoder.model_version, rows[0][VECTOR_FIELD], query, rows[0])
+        find = partial(self._find, name, rows[0][VECTOR_FIELD], expression=query.filter)
+        return self._answer(name, encoder.model_version, find, query, rows[0])
 
     def check_health(self) -> dict[str, Any]:
         """Return what the alias names, and what answers: for seconds after a rollout still the model before."""
-        encoder, name = self.models.choose()
+        encoder, name = self.encoder.choose()
         rows = self.client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
         served = read_served_model(self.client, self.alias).collection
-        state = {"alias": self.alias, "served": served, "rows": rows}
-        return {"collection": name, "model_version": encoder.model_version, **state}
+        state = {"collection": name, "model_version": encoder.model_version}
+        return state | {"alias": self.alias, "served": served, "rows": rows}
 
     def make_thumbnail(self, product_id: str) -> bytes | None:
         """Return a small JPEG of a product's picture; None if there is no file for it, or it is no picture."""
@@ -211,7 +171,7 @@ class Shop:
         image.save(out := io.BytesIO(), "JPEG", quality=80)
         return out.getvalue()
 
-    def _answer(self, name: str, version: str, vector: Any, query: PageQuery, own: Any = None) -> dict[str, Any]:
+    def _answer(self, name: str, version: str, find: Search, query: PageQuery, own: Any = None) -> dict[str, Any]:
         """Return the page of a query; asks for more hits until there are enough groups, or no more hits."""
 
         def read_group(hit: dict[str, Any]) -> str:
@@ -221,7 +181,7 @@ class Shop:
         wanted = first + query.size + 1  # one more tells whether there is another page
         limit = min(MAX_HITS, 2 * wanted)
         while True:
-            hits, found = self._find(name, vector, limit, query.filter), {}
+            hits, found = find(limit), {}
             for hit in hits:
                 found.setdefault(read_group(hit), hit)
             if own:
@@ -234,8 +194,9 @@ class Shop:
         return answer | {"more": len(found) >= wanted, "hits": shown}
 
     def _find(self, name: str, vector: Any, limit: int, expression: str) -> list[dict[str, Any]]:
+        """Return the products nearest to a vector, best first."""
         collection = self._describe(name)
-        params = {"metric_type": METRIC, "params": build_search_params(collection.index_type, limit)}
+        params = {"metric_type": contract.METRIC, "params": contract.build_search_params(collection.index_type, limit)}
         wanted = {"anns_field": VECTOR_FIELD, "search_params": params, "output_fields": collection.fields}
         try:
             hits = self.client.search(name, [vector], filter=expression, limit=limit, **wanted)[0]
@@ -247,10 +208,11 @@ class Shop:
         return [{"score": round(hit["distance"], 6)} | dict(hit["entity"]) for hit in hits]
 
     def _read_collection(self, name: str) -> Collection:
-        fields = [field["name"] for field in self.client.describe_collection(name)["fields"] if field["type"] < 100]
+        fields = {field["name"]: field["type"] for field in self.client.describe_collection(name)["fields"]}
         index = self.client.describe_index(name, VECTOR_FIELD) or {}
         self.client.load_collection(name)  # a server keeps it loaded; Milvus Lite forgets
-        return Collection([field for field in fields if field not in HIDDEN], index.get("index_type", ""))
+        shown = [field for field, kind in fields.items() if field not in HIDDEN and kind < DataType.BINARY_VECTOR]
+        return Collection(shown, index.get("index_type", ""), contract.SPARSE_FIELD in fields)
 
 
 def read_photo(data: bytes) -> Any:
@@ -346,7 +308,7 @@ def main() -> None:
     try:
         client = MilvusClient(options.milvus, token=os.environ.get("MOON_MILVUS_TOKEN", ""), timeout=30)
         shop = Shop(client, options.alias, options.model, options.pictures)
-        shop.models.choose()
+        shop.encoder.choose()
     except MilvusException:
         parser.exit(1, f"Milvus at {shown} does not let us in: start it, or end the process that has the path open\n")
     except (NothingServedError, WrongEncoderError) as error:

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import groupby
 
 from schemas.conditions import Condition, evaluate_condition, parse_condition
+from schemas.payload import merge_payloads
 from schemas.product import ImageRef
 from schemas.source import MappedRow
 from schemas.source_mapping import SourceMapping
@@ -33,6 +34,7 @@ class MergeRules:
         parent_key, parent_id: columns whose values identify a parent.
         where: condition that a product has to meet; empty for none.
         ignored: values that mean "no attribute".
+        joined_payload: names of the payload that hold several texts; a product has those of all its rows.
     """
 
     has_key: bool = False
@@ -42,6 +44,7 @@ class MergeRules:
     parent_id: str = ""
     where: str = ""
     ignored: tuple[str, ...] = ()
+    joined_payload: tuple[str, ...] = ()
 
     @cached_property
     def condition(self) -> Condition | None:
@@ -82,6 +85,7 @@ def build_merge_rules(mapping: SourceMapping) -> MergeRules | None:
         parent_id=(parent.id or mapping.id) if parent else "",
         where=mapping.where or "",
         ignored=tuple((attributes.ignore if attributes else None) or ()),
+        joined_payload=tuple(name for name, one in (mapping.payload or {}).items() if one.type == "texts"),
     )
 
 
@@ -142,6 +146,7 @@ def join_parent(row: MappedRow, parent: MappedRow | None, rules: MergeRules) -> 
         category=row.category or parent.category,
         attributes=attributes,
         images=row.images or parent.images,
+        payload=None if row.payload is None else {**(parent.payload or {}), **row.payload},
     )
 
 
@@ -191,6 +196,9 @@ def _merge(rows: Sequence[NumberedRow], rules: MergeRules) -> MappedRow:
         attributes_error=error,
         images=list(images.values()),
         group_id=next((row.group_id for row in members if row.group_id), None),
+        payload=None
+        if first.payload is None
+        else merge_payloads((row.payload or {} for row in members), rules.joined_payload),
     )
 
 

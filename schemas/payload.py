@@ -8,14 +8,17 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, model_validator
 
 from schemas.source_values import as_list, as_text
 
 PayloadType = Literal["number", "integer", "boolean", "text", "texts", "json"]
-PAYLOAD_TYPES: tuple[str, ...] = get_args(PayloadType)
+PayloadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+"""Name of a value: a plain identifier, so that a filter needs no escapes for it."""
 
 MAX_PAYLOAD_BYTES = 60_000
 """Bytes of a product's payload; Milvus refuses JSON of more than 65,536."""
@@ -35,6 +38,22 @@ _AMOUNT = re.compile(
 """A number with a currency before or after it: ``9.99``, ``€ 9,99``, ``9.99 USD``."""
 
 
+class PayloadColumn(BaseModel):
+    """Source of one value of the payload: a column and the type of its values; `separator` cuts a text to ``texts``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    column: Annotated[str, StringConstraints(min_length=1)]
+    type: PayloadType = "text"
+    separator: Annotated[str, StringConstraints(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _check_separator(self) -> Self:
+        if self.separator is not None and self.type != "texts":
+            raise ValueError('separator belongs to type = "texts"')
+        return self
+
+
 class PayloadValueError(ValueError):
     """A value is not of its type."""
 
@@ -49,49 +68,56 @@ def compute_payload_hash(payload: str) -> str:
     return hashlib.sha256(payload.encode()).hexdigest()
 
 
-def convert_payload(
-    values: Mapping[str, tuple[Any, PayloadType, str | None]],
+def read_payload(
+    record: Mapping[str, Any], columns: Mapping[str, PayloadColumn]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the readable values by name, and the text of those that are not of their type.
+    """Return the values of a record by name, and the text of those that are not of their type or too large.
+
+    An absent or empty value is in neither.
 
     Args:
-        values: delivered value, type and separator (of ``texts``) by name. An absent or empty value is in
-            neither result.
+        record: column → value of any type.
+        columns: source of each value, by its name.
     """
     payload: dict[str, Any] = {}
     errors: dict[str, str] = {}
-    for name, (value, kind, separator) in values.items():
+    for name, spec in columns.items():
+        value = record.get(spec.column)
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
         try:
-            converted = _READERS[kind](value) if kind != "texts" else _read_texts(value, separator)
+            converted = _read_texts(value, spec.separator) if spec.type == "texts" else _READERS[spec.type](value)
         except PayloadValueError:
-            errors[name] = (as_text(value) or "")[:MAX_SHOWN]
+            converted, errors[name] = None, (as_text(value) or "")[:MAX_SHOWN]
+        if converted is None:
             continue
-        if converted is not None:
-            payload[name] = converted
+        payload[name] = converted
+        if len(write_canonical_json(payload).encode()) > MAX_PAYLOAD_BYTES:
+            errors[name] = (as_text(payload.pop(name)) or "")[:MAX_SHOWN]
     return payload, errors
 
 
-def merge_payloads(payloads: Iterable[Mapping[str, Any]], joined: frozenset[str]) -> dict[str, Any]:
+def merge_payloads(payloads: Iterable[Mapping[str, Any]], joined: Collection[str]) -> dict[str, Any]:
     """Return the payload of rows of one product: the first value of each name; all texts of those in ``joined``."""
     merged: dict[str, Any] = {}
     for payload in payloads:
         for name, value in payload.items():
             if name in joined and name in merged:
-                merged[name] = list(dict.fromkeys([*merged[name], *value]))
+                grown = {**merged, name: list(dict.fromkeys([*merged[name], *value]))}
             else:
-                merged.setdefault(name, value)
+                grown = {name: value, **merged}
+            if len(write_canonical_json(grown).encode()) <= MAX_PAYLOAD_BYTES:
+                merged = grown
     return merged
 
 
 def _read_number(value: Any) -> float | int | None:
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # an int for Python
         raise PayloadValueError
     if isinstance(value, float) and math.isnan(value):
         return None
     number = _parse_number(value)
-    if not math.isfinite(number):
+    if not math.isfinite(float(number)):
         raise PayloadValueError
     return int(number) if number == int(number) and abs(number) <= MAX_INTEGER else float(number)
 
@@ -103,10 +129,10 @@ def _read_integer(value: Any) -> int | None:
     raise PayloadValueError
 
 
-def _parse_number(value: Any) -> Decimal | float:
+def _parse_number(value: Any) -> Decimal:
     """Return the number in a value; of a text with both separators the last is the decimal one."""
     if isinstance(value, int | float | Decimal):
-        return Decimal(value) if isinstance(value, int) else value
+        return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     found = _AMOUNT.fullmatch(value.strip()) if isinstance(value, str) else None
     if not found:
         raise PayloadValueError

@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from schemas.payload import read_payload, write_canonical_json
 from schemas.product import ImageRef
 from schemas.source_mapping import (
     PLACEHOLDER,
@@ -47,15 +48,19 @@ class MappedRow:
     images: list[ImageRef] = field(default_factory=list)
     source_values: dict[str, str] | None = None
     group_id: str | None = None
+    payload: dict[str, Any] | None = None
+    payload_errors: dict[str, str] | None = None
 
     def to_record(self) -> dict[str, Any]:
         """Return the row's columns of `snapshots` in the form that Arrow accepts: a map as a list of pairs."""
-        values = self.source_values
+        values, errors = self.source_values, self.payload_errors
         return {
             **{name: value for name, value in vars(self).items() if name != "group_id"},
             "attributes": None if self.attributes is None else list(self.attributes.items()),
             "images": [vars(image) for image in self.images],
             "source_values": None if values is None else list(values.items()),
+            "payload": None if self.payload is None else write_canonical_json(self.payload),
+            "payload_errors": list(errors.items()) if errors else None,
         }
 
 
@@ -68,6 +73,7 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
         base_uri: folder that relative image paths start from (`SourceMapping.resolve_image_base`).
     """
     attributes, error = _map_attributes(record, mapping.attributes)
+    payload, payload_errors = read_payload(record, mapping.payload) if mapping.payload else (None, None)
     return MappedRow(
         product_id=as_text(record.get(mapping.id)),
         title=as_text(record.get(mapping.title)),
@@ -77,6 +83,8 @@ def map_record(record: Mapping[str, Any], mapping: SourceMapping, base_uri: str)
         attributes_error=error,
         images=_map_images(record, mapping.images, base_uri),
         source_values=_read_kept_columns(record, mapping.kept_columns),
+        payload=payload,
+        payload_errors=payload_errors,
     )
 
 

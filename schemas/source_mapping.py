@@ -30,6 +30,7 @@ from schemas.mapping_errors import (
     check_root,
     explain_findings,
 )
+from schemas.payload import PayloadColumn, PayloadName
 from schemas.source_values import AttributesFormat
 from schemas.uri import folder_uri
 
@@ -167,6 +168,13 @@ def _expand_short_form(value: Any) -> Any:
     return {"columns": value} if isinstance(value, list) else value
 
 
+def _expand_payload(value: Any) -> Any:
+    """Return the payload with ``{ column = "Colour" }`` for each short form ``"Colour"``."""
+    if not isinstance(value, dict):
+        return value
+    return {name: {"column": one} if isinstance(one, str) else one for name, one in value.items()}
+
+
 class SourceMapping(_StrictModel):
     """Meaning of each column of a catalogue. Column names are exactly those of the source.
 
@@ -179,6 +187,7 @@ class SourceMapping(_StrictModel):
         snapshot: column with the snapshot's date; a run leaves out the rows of other dates.
         product: the column that makes several rows one product.
         parent: the row from which a variant's missing values are filled.
+        payload: values that are served and filtered by but never reach the model.
         where: condition on columns (`schemas.conditions`); a run leaves out products that do not meet it.
     """
 
@@ -195,6 +204,7 @@ class SourceMapping(_StrictModel):
     product: Annotated[ProductMapping | None, BeforeValidator(_expand_product)] = None
     parent: ParentMapping | None = None
     where: Annotated[str, AfterValidator(check_condition)] | None = None
+    payload: Annotated[dict[PayloadName, PayloadColumn] | None, BeforeValidator(_expand_payload)] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -305,6 +315,7 @@ class SourceMapping(_StrictModel):
             names += [self.parent.column, self.parent.key, self.parent.id]
         if condition := self.condition:
             names += list_fields(condition)
+        names += [one.column for one in (self.payload or {}).values()]
         return list(dict.fromkeys(name for name in names if name is not None))
 
     def find_missing_columns(self, available: Iterable[str]) -> dict[str, str | None]:

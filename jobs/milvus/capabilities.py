@@ -55,6 +55,7 @@ class Tier:
 
 
 _SERVER_2_3 = frozenset({JSON})
+# Milvus Lite 3.2.2 groups only some of the nearest rows: it returned 8 of 10 groups where groups are large.
 # 2.3.5 ignores `group_by_field` without an error, and has float16 vectors with wrong distances (decision 15).
 _SERVER_2_4 = _SERVER_2_3 | {GROUP_SEARCH, FLOAT16_VECTORS}
 _SERVER_2_5 = _SERVER_2_4 | {BM25, HYBRID}
@@ -63,7 +64,7 @@ _SERVER_2_6 = _SERVER_2_5 | {PARTIAL_UPDATE, INT8_VECTORS}
 TIERS: Mapping[str, Tier] = {
     tier.name: tier
     for tier in (
-        Tier("lite-3.2", "lite", (3, 2), frozenset({JSON, PARTIAL_UPDATE, GROUP_SEARCH, BM25, HYBRID}), is_proved=True),
+        Tier("lite-3.2", "lite", (3, 2), frozenset({JSON, PARTIAL_UPDATE, BM25, HYBRID}), is_proved=True),
         Tier("server-2.3", "server", (2, 3), _SERVER_2_3, is_proved=True),
         Tier("server-2.4", "server", (2, 4), _SERVER_2_4),
         Tier("server-2.5", "server", (2, 5), _SERVER_2_5),

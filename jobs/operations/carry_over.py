@@ -12,11 +12,11 @@ from pyspark.sql import functions as F
 
 from jobs.stages.runner import OUT_OF_BAND_STAGES, run_stages
 from jobs.state.changes import compare_with_ledger
-from jobs.state.ledger import get_group, read_ledger, read_ledger_head
+from jobs.state.ledger import get_group, get_payload_hash, read_ledger, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import Plan, freeze_plan, make_out_of_band_purpose, make_plan
 from jobs.state.run_context import RunContext
-from schemas.collection import GROUP_FIELD, has_groups
+from schemas.collection import GROUP_FIELD, PAYLOAD_HASH_FIELD, has_groups, has_payload
 from schemas.tables import CONTENT_KEY
 
 
@@ -45,15 +45,21 @@ def carry_over_products(context: RunContext, model: ModelChoice, served: str) ->
 
 
 def _find_missing(context: RunContext, model: ModelChoice, served: str) -> DataFrame:
-    """Return product_id, content_hash and the latest date that delivered it, preferring rows of the served group."""
+    """Return product_id, content_hash and the latest date that delivered it, if possible as it is served."""
     lake, spark = context.lake, context.spark
-    key = [*CONTENT_KEY, GROUP_FIELD] if has_groups(served) and has_groups(model.collection) else CONTENT_KEY
-    products = lake.read(spark, "products").withColumn(GROUP_FIELD, get_group())
+    both = (served, model.collection)
+    key = [*CONTENT_KEY, *([GROUP_FIELD] if all(map(has_groups, both)) else [])]
+    key += [PAYLOAD_HASH_FIELD] if all(map(has_payload, both)) else []
+    columns = {GROUP_FIELD: get_group(), PAYLOAD_HASH_FIELD: get_payload_hash()}
+    products = lake.read(spark, "products").withColumns(columns)
     delivered = lake.read(spark, "products", context.partition).select("product_id")
     held = read_ledger(spark, lake, served).join(delivered, "product_id", "left_anti")
     lacking = held.join(read_ledger(spark, lake, model.collection), key, "left_anti")
-    wanted = lacking.select(*CONTENT_KEY, F.col(GROUP_FIELD).alias("wanted"))
-    best = F.max_by("date", F.struct(F.col(GROUP_FIELD) == F.col("wanted"), "date"))
+    wanted = lacking.select(
+        *CONTENT_KEY, F.col(GROUP_FIELD).alias("wanted"), F.col(PAYLOAD_HASH_FIELD).alias("wanted_payload")
+    )
+    is_served = (F.col(GROUP_FIELD) == F.col("wanted"), F.col(PAYLOAD_HASH_FIELD) == F.col("wanted_payload"))
+    best = F.max_by("date", F.struct(*is_served, "date"))
     return products.join(wanted, CONTENT_KEY).groupBy(*CONTENT_KEY).agg(best.alias("date"))
 
 
@@ -71,9 +77,15 @@ def _freeze_carry_over_plan(context: RunContext, model: ModelChoice, served: str
         ledger = read_ledger(spark, lake, model.collection)
         whole = lake.read(spark, "vectors", {"model_version": model.model_version}).where(~F.col("partial"))
         no_refusals = spark.createDataFrame([], "product_id string")
-        with_groups = has_groups(model.collection)
         return compare_with_ledger(
-            products, ledger, no_refusals, whole, date=context.date, with_deletes=False, with_groups=with_groups
+            products,
+            ledger,
+            no_refusals,
+            whole,
+            date=context.date,
+            with_deletes=False,
+            with_groups=has_groups(model.collection),
+            with_payload=has_payload(model.collection),
         )
 
     return freeze_plan(context, plan, f"carry-over/{plan.run_id}", compare, max_images=model.max_images)

@@ -67,7 +67,7 @@ def plan_catch_up(context: RunContext, model: ModelChoice) -> Plan:
 
 def estimate_work(context: RunContext, plan: Plan) -> WorkEstimate:
     """Return the number of products and images that a plan encodes, and the time if this model was measured."""
-    return estimate_run(context.lake, plan.model_version, plan.counts.to_encode, plan.counts.images)
+    return estimate_run(context.lake, plan.model_version, plan.counts)
 
 
 def catch_up_collection(context: RunContext, model: ModelChoice) -> RunOutcome:

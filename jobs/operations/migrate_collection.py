@@ -21,17 +21,19 @@ from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter
 from jobs.settings import Settings
 from jobs.state.lease import hold_lease
-from jobs.state.ledger import get_group, read_ledger, read_ledger_head
+from jobs.state.ledger import get_group, get_payload_hash, read_ledger, read_ledger_head
 from jobs.state.model_registry import check_schema_version
 from jobs.state.run_context import RunContext
 from jobs.state.stop_signal import stop_on_sigterm
 from schemas.collection import (
     COLLECTION_SCHEMA_VERSION,
     GROUP_FIELD,
+    PAYLOAD_HASH_FIELD,
     PROPERTY_DIMENSION,
     PROPERTY_MODEL,
     collection_name,
     has_groups,
+    has_payload,
     read_schema_version,
 )
 from schemas.tables import CONTENT_KEY, PRODUCTS
@@ -122,12 +124,15 @@ def follow_ledger(context: RunContext, plan: CollectionMigration) -> None:
 
 
 def _read_wanted(context: RunContext, plan: CollectionMigration, date: str) -> DataFrame:
-    """Return the old collection's ledger; groups that it lacks come from the latest rows up to the served date."""
+    """Return the old collection's ledger; what it does not serve comes from the latest rows up to the served date."""
     ledger = read_ledger(context.spark, context.lake, plan.before)
-    if has_groups(plan.before):
+    lacking = [] if has_groups(plan.before) else [GROUP_FIELD]
+    lacking += [] if has_payload(plan.before) else [PAYLOAD_HASH_FIELD]
+    if not lacking:
         return ledger
     products = context.lake.read(context.spark, PRODUCTS.name).where(F.col("date") <= date)
-    known = products.withColumn(GROUP_FIELD, get_group()).join(ledger.select(*CONTENT_KEY), CONTENT_KEY, "left_semi")
-    groups = known.groupBy(*CONTENT_KEY).agg(F.max_by(GROUP_FIELD, "date").alias(GROUP_FIELD))
-    filled = ledger.drop(GROUP_FIELD).join(groups, CONTENT_KEY, "left").withColumn(GROUP_FIELD, get_group())
-    return filled.select(*ledger.columns)
+    known = products.join(ledger.select(*CONTENT_KEY), CONTENT_KEY, "left_semi").groupBy(*CONTENT_KEY)
+    latest = known.agg(F.max_by(F.struct(*lacking), "date").alias("row")).select(*CONTENT_KEY, "row.*")
+    filled = ledger.drop(*lacking).join(latest, CONTENT_KEY, "left")
+    columns = {GROUP_FIELD: get_group(), PAYLOAD_HASH_FIELD: get_payload_hash()}
+    return filled.withColumns(columns).select(*ledger.columns)

@@ -20,7 +20,7 @@ from jobs.serving.reconcile import ReconcileResult
 from jobs.state.ledger import UPSERT, LedgerHead, make_marks, read_ledger, read_ledger_head
 from jobs.state.ledger_check import LEDGER_REMEDY, check_ledger, find_last_write, find_ledger_problem
 from jobs.state.run_context import RunContext
-from schemas.collection import GROUP_FIELD, ID_FIELD, has_groups
+from schemas.collection import GROUP_FIELD, ID_FIELD, PAYLOAD_HASH_FIELD, has_groups, has_payload
 from schemas.tables import CONTENT_KEY
 
 _STAGE, _LEDGER_STAGE = "repair", "rewrite-ledger"
@@ -127,6 +127,7 @@ def rewrite_ledger(context: RunContext, *, dry_run: bool = False) -> LedgerRewri
         sink, rows, latest = FileSink(context.lake.storage, "served", {"collection": bench.collection}), 0, ""
         partial = set() if dry_run else _read_partial(context, bench.reconciler.model_version)
         fields = ["content_hash", "epoch", "snapshot_date", *([GROUP_FIELD] if has_groups(bench.collection) else [])]
+        fields += [PAYLOAD_HASH_FIELD] if has_payload(bench.collection) else []
         for page in scan_rows(bench.client, bench.collection, fields):
             rows, latest = rows + len(page), max([latest, *(str(row["snapshot_date"]) for row in page)])
             kept = [{**row, "op": UPSERT, "partial": (row[ID_FIELD], row["content_hash"]) in partial} for row in page]

@@ -1,8 +1,8 @@
 """audit: compares what a collection holds with its ledger, by a sum that does not depend on the order of the rows.
 
 The number of rows alone does not see one row deleted and a foreign one added. Each side is read once and nothing is
-written or joined: a row adds a 64-bit hash of its product id and content hash, modulo 2**64. Where the sums differ,
-the rows are compared, to name some.
+written or joined: a row adds a 64-bit hash of its product id, content and payload hash, modulo 2**64. Where the sums
+differ, the rows are compared, to name some.
 """
 
 import hashlib
@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from jobs.milvus.client import scan_rows
 from jobs.serving.reconcile import Reconciler
-from schemas.collection import ID_FIELD
+from schemas.collection import ID_FIELD, PAYLOAD_HASH_FIELD, has_payload
 
 HASH_BYTES = 8
 MODULUS = 1 << (8 * HASH_BYTES)
@@ -74,9 +75,10 @@ def audit_collection(reconciler: Reconciler, ledger: DataFrame, number: int) -> 
         number: most examples of each kind of difference.
     """
     name = reconciler.writer.collection
-    pages = scan_rows(reconciler.client, name, ["content_hash"])
-    held = sum_rows((row[ID_FIELD], row["content_hash"]) for page in pages for row in page)
-    sums = ledger.select(ID_FIELD, "content_hash").mapInArrow(_sum_task, _SUM_SCHEMA).collect()
+    hashes = ["content_hash", *([PAYLOAD_HASH_FIELD] if has_payload(name) else [])]
+    pages = scan_rows(reconciler.client, name, hashes)
+    held = sum_rows((row[ID_FIELD], "".join(row[one] for one in hashes)) for page in pages for row in page)
+    sums = ledger.select(ID_FIELD, F.concat(*hashes)).mapInArrow(_sum_task, _SUM_SCHEMA).collect()
     wanted = sum((RowSum(row.rows, int(row.total)) for row in sums), RowSum())
     if held == wanted:
         return AuditResult(name, held, wanted)
@@ -84,7 +86,7 @@ def audit_collection(reconciler: Reconciler, ledger: DataFrame, number: int) -> 
 
 
 def sum_rows(rows: Iterable[tuple[str, str]]) -> RowSum:
-    """Return the sum of rows, given as product id and content hash."""
+    """Return the sum of rows, given as product id and hashes (of content and payload, one after the other)."""
     number = total = 0
     for product_id, content_hash in rows:
         number += 1

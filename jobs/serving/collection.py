@@ -21,6 +21,7 @@ from schemas.collection import (
     CONSISTENCY,
     ID_FIELD,
     METRIC,
+    PAYLOAD_HASH_FIELD,
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
     PROPERTY_FEATURES,
@@ -36,6 +37,7 @@ from schemas.collection import (
     UnsupportedIndexError,
     build_collection_schema,
     choose_index,
+    has_payload,
     parse_schema_version,
     read_features,
     select_field_features,
@@ -247,6 +249,15 @@ def verify_collection(
             f"lost rows. "
             "Stop that writer and run the night again: it repairs what differs"
         )
+    verify_sample(client, name, written, epoch)
+
+
+def verify_sample(client: "MilvusClient", name: str, written: "WriteResult", epoch: int) -> None:
+    """Read the sample of the rows that were written back and compare.
+
+    Raises:
+        NightStoppedError: a row differs.
+    """
     different = [row[ID_FIELD] for row in _find_differing(client, name, written.sample, epoch)]
     if different:
         raise NightStoppedError(
@@ -261,15 +272,15 @@ def _find_differing(
     """Return the rows of a sample that differ from those in the collection."""
     if not sample:
         return []
-    rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], ["content_hash", "epoch", VECTOR_FIELD])
+    fields = ["content_hash", "epoch", VECTOR_FIELD, *([PAYLOAD_HASH_FIELD] if has_payload(name) else [])]
+    rows = fetch_rows(client, name, [row[ID_FIELD] for row in sample], fields)
     held = {row[ID_FIELD]: row for row in rows}
     return [row for row in sample if not _is_held(row, held.get(row[ID_FIELD]), epoch)]
 
 
 def _is_held(row: dict[str, Any], held: dict[str, Any] | None, epoch: int) -> bool:
-    return (
-        held is not None
-        and held["epoch"] == epoch
-        and held["content_hash"] == row["content_hash"]
-        and np.array_equal(np.float32(held[VECTOR_FIELD]), np.float32(row[VECTOR_FIELD]))
-    )
+    if held is None or held["epoch"] != epoch:
+        return False
+    if VECTOR_FIELD in row and not np.array_equal(np.float32(held[VECTOR_FIELD]), np.float32(row[VECTOR_FIELD])):
+        return False
+    return all(held[key] == row[key] for key in ("content_hash", PAYLOAD_HASH_FIELD) if key in row)

@@ -8,6 +8,7 @@ number, a name or "Volt9 400 ml" is found by its words, and a query in other wor
 import json
 import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.collection import BM25, ID_FIELD, SEARCH_TEXT_FIELD, SPARSE_FIELD, SPARSE_METRIC
@@ -35,34 +36,36 @@ def can_search_words(features: Collection[str]) -> bool:
     return BM25 in features
 
 
-def search_hybrid(
-    client: "MilvusClient",
-    collection: str,
-    text: str,
-    nearest: Callable[[int, str], list[Hit]],
-    k: int,
-    expression: str = "",
-) -> list[Hit]:
-    """Return the hits of a query by meaning and by words, best first.
+@dataclass(frozen=True)
+class HybridSearch:
+    """A search of one query by meaning and by words.
 
-    Args:
+    Attributes:
         client, collection: Milvus client, and a collection that can be searched by words.
         text: words of the query.
         nearest: returns the nearest products, best first, for a number of hits and a filter.
-        k: number of hits.
         expression: a Milvus filter.
-
-    Returns:
-        What ``nearest`` returns of each product; its score stays the cosine, which is not the order.
     """
-    by_meaning = nearest(max(k, MERGED_HITS), expression)
-    by_words = find_by_words(client, collection, text, expression)
-    hits = {hit[ID_FIELD]: hit for hit in by_meaning}
-    if absent := [name for name in by_words if name not in hits]:
-        others = nearest(len(absent), f"{ID_FIELD} in {json.dumps(absent, ensure_ascii=False)}")
-        hits |= {hit[ID_FIELD]: hit for hit in others}
-    merged = merge_ranks(by_words, [hit[ID_FIELD] for hit in by_meaning])
-    return [hits[name] for name in merged if name in hits][:k]
+
+    client: "MilvusClient"
+    collection: str
+    text: str
+    nearest: Callable[[int, str], list[Hit]]
+    expression: str = ""
+
+    def __call__(self, k: int, group_by: str = "") -> list[Hit]:
+        """Return ``k`` hits, best first, as ``nearest`` returns them: their score stays the cosine, not the order.
+
+        ``group_by`` has no effect: Milvus cannot group a merged list (`jobs.serving.variants` does it then).
+        """
+        by_meaning = self.nearest(max(k, MERGED_HITS), self.expression)
+        by_words = find_by_words(self.client, self.collection, self.text, self.expression)
+        hits = {hit[ID_FIELD]: hit for hit in by_meaning}
+        if absent := [name for name in by_words if name not in hits]:
+            others = self.nearest(len(absent), f"{ID_FIELD} in {json.dumps(absent, ensure_ascii=False)}")
+            hits |= {hit[ID_FIELD]: hit for hit in others}
+        merged = merge_ranks(by_words, [hit[ID_FIELD] for hit in by_meaning])
+        return [hits[name] for name in merged if name in hits][:k]
 
 
 def merge_ranks(by_words: list[str], by_meaning: list[str]) -> list[str]:

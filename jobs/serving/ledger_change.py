@@ -14,7 +14,7 @@ from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import WriteResult
 from jobs.spark.row_counts import count_frames
 from jobs.state.ledger import LedgerHead, commit_ledger
-from schemas.collection import GROUP_FIELD, ID_FIELD
+from schemas.collection import GROUP_FIELD, ID_FIELD, PAYLOAD_HASH_FIELD
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def compare_ledgers(now: DataFrame, wanted: DataFrame, epoch: int) -> LedgerChan
         wanted: rows after the change (`jobs.state.ledger.read_ledger`).
         epoch: epoch of the lease on the collection, for rows that are written; they keep their snapshot dates.
     """
-    same = [ID_FIELD, "content_hash", "snapshot_date", GROUP_FIELD]
+    same = [ID_FIELD, "content_hash", "snapshot_date", GROUP_FIELD, PAYLOAD_HASH_FIELD]
     kept = now.join(wanted.select(*same), same, "left_semi")
     changed = wanted.join(now.select(*same), same, "left_anti").withColumn("epoch", F.lit(epoch).cast("long"))
     target = kept.unionByName(changed)

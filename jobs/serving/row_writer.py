@@ -21,12 +21,21 @@ from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
-from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, read_features, select_scalar_fields
+from schemas.collection import (
+    ID_FIELD,
+    PAYLOAD_HASH_FIELD,
+    VECTOR_FIELD,
+    parse_schema_version,
+    read_features,
+    select_scalar_fields,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 log = logging.getLogger(__name__)
+
+SAMPLED_FIELDS = ("content_hash", PAYLOAD_HASH_FIELD, VECTOR_FIELD)
 
 SAMPLES_PER_TASK = 8
 """Rows of every task that are read back afterwards."""
@@ -44,6 +53,7 @@ WRITTEN_SCHEMA = pa.schema(
                     [
                         pa.field(ID_FIELD, pa.string()),
                         pa.field("content_hash", pa.string()),
+                        pa.field(PAYLOAD_HASH_FIELD, pa.string()),
                         pa.field(VECTOR_FIELD, pa.list_(pa.float32())),
                     ]
                 )
@@ -61,7 +71,7 @@ class WriteResult:
 
     Attributes:
         rows: number of rows.
-        sample: a few of the rows (id, content_hash, vector), to be read back.
+        sample: a few of the rows (id, and `SAMPLED_FIELDS` as far as they were sent), to be read back.
     """
 
     rows: int = 0
@@ -87,8 +97,13 @@ class RowWriter:
         features = read_features(read_collection_properties(client, self.collection))
         return select_scalar_fields(parse_schema_version(self.collection), features)
 
-    def write(self, client: "MilvusClient", rows: DataFrame) -> WriteResult:
+    def write(self, client: "MilvusClient", rows: DataFrame, fields: tuple[str, ...] = ()) -> WriteResult:
         """Upsert all rows (`jobs.serving.rows`) and return their number after the last acknowledgement.
+
+        Args:
+            client: Milvus client.
+            rows: rows to write.
+            fields: fields to write, where the rows' others stay as they are (`PARTIAL_UPDATE` only); empty for all.
 
         Raises:
             LeaseLostError: another writer took over; it reconciles what was sent.
@@ -96,9 +111,11 @@ class RowWriter:
             MilvusUnreachableError: Milvus did not come back in time.
         """
         if detect_backend(client) == "lite":
-            return self.send(client, iter_local_batches(rows))
+            return self.send(client, iter_local_batches(rows), fields)
         try:
-            answers = rows.mapInArrow(partial(_write_task, writer=self), _spark_type(WRITTEN_SCHEMA)).collect()
+            answers = rows.mapInArrow(
+                partial(_write_task, writer=self, fields=fields), _spark_type(WRITTEN_SCHEMA)
+            ).collect()
         except Exception as error:
             self.guard.check()  # a lost lease ends the tasks: say so, not how Spark saw it
             if isinstance(error, PythonException) and is_worker_error(error, MilvusUnreachableError):
@@ -107,20 +124,25 @@ class RowWriter:
         stopped = next((answer.stopped for answer in answers if answer.stopped), None)
         if stopped:
             raise StoppedError(stopped)
-        sample = [row.asDict() for answer in answers for row in answer.sample]
+        samples = [row.asDict() for answer in answers for row in answer.sample]
+        sample = [{name: value for name, value in row.items() if value is not None} for row in samples]
         return WriteResult(sum(answer.rows for answer in answers), sample)
 
-    def send(self, client: "MilvusClient", batches: Iterable[pa.RecordBatch]) -> WriteResult:
-        """Upsert the rows of some batches through one connection."""
+    def send(
+        self, client: "MilvusClient", batches: Iterable[pa.RecordBatch], fields: tuple[str, ...] = ()
+    ) -> WriteResult:
+        """Upsert the rows of some batches through one connection; `fields` as for `write`."""
         written, client = WriteResult(), guard_retries(client, self.guard.check)
-        fields = self.read_fields(client)
-        rows = (entity for batch in batches for entity in iter_entities(batch, fields))
+        options = {"partial_update": True} if fields else {}
+        names = fields or self.read_fields(client)
+        rows = (entity for batch in batches for entity in iter_entities(batch, names))
         for request in split_requests(rows, self.settings.upsert_batch_bytes):
             self.guard.check()
-            _upsert(client, self.collection, request)
+            _upsert(client, self.collection, request, **options)
             written.rows += len(request)
             if len(written.sample) < SAMPLES_PER_TASK:
-                written.sample.append({name: request[0][name] for name in (ID_FIELD, "content_hash", VECTOR_FIELD)})
+                names_of_sample = [name for name in (ID_FIELD, *SAMPLED_FIELDS) if name in request[0]]
+                written.sample.append({name: request[0][name] for name in names_of_sample})
             log.info("%s: %d rows sent", self.collection, written.rows)
         return written
 
@@ -170,11 +192,13 @@ def _pack_entities(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
         yield pa.RecordBatch.from_pydict({"batch": [sink.getvalue().to_pybytes()]})
 
 
-def _write_task(batches: Iterable[pa.RecordBatch], writer: RowWriter) -> Iterator[pa.RecordBatch]:
+def _write_task(
+    batches: Iterable[pa.RecordBatch], writer: RowWriter, fields: tuple[str, ...]
+) -> Iterator[pa.RecordBatch]:
     written, stopped = WriteResult(), None
     with connect(writer.settings) as client:
         try:
-            written = writer.send(client, batches)
+            written = writer.send(client, batches, fields)
         except StoppedError as error:
             stopped = str(error)
     answer = {"rows": written.rows, "sample": written.sample, "stopped": stopped}
@@ -187,5 +211,5 @@ def _spark_type(schema: pa.Schema) -> Any:
     return from_arrow_schema(schema)
 
 
-def _upsert(client: "MilvusClient", collection: str, rows: list[Entity]) -> None:
-    client.upsert(collection, rows)
+def _upsert(client: "MilvusClient", collection: str, rows: list[Entity], **options: bool) -> None:
+    client.upsert(collection, rows, **options)

@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
-from jobs.state.changes import SERVED_OPS
+from jobs.state.changes import PAYLOAD, SERVED_OPS
 from jobs.state.ledger import get_group, get_payload_hash, read_vectors
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -48,7 +48,11 @@ UNIT_NORM_TOLERANCE = 1e-3
 Entity = dict[str, Any]
 
 
-def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame:
+UPDATED_FIELDS = (ID_FIELD, "snapshot_date", PAYLOAD_HASH_FIELD, "epoch", PAYLOAD_FIELD)
+"""Fields that a new payload changes."""
+
+
+def select_upsert_rows(context: RunContext, plan: Plan, epoch: int, ops: tuple[str, ...] = SERVED_OPS) -> DataFrame:
     """Return one complete row for every product that the plan upserts.
 
     Products that encode refused or kept have no row: they stay unchanged in Milvus.
@@ -56,18 +60,44 @@ def select_upsert_rows(context: RunContext, plan: Plan, epoch: int) -> DataFrame
     Args:
         context, plan: run context and the plan to serve.
         epoch: epoch of the lease that the rows are written under.
+        ops: the plan's changes that are taken.
 
     Returns:
         The columns of `schemas.collection.SCALAR_FIELDS`, the vector, and ``partial`` for the ledger. A collection of
         an earlier schema version takes fewer of them (`iter_entities`).
     """
-    changes = select_to_serve(context, plan)
+    changes = select_to_serve(context, plan).where(F.col("op").isin(*ops))
     products = context.lake.read(context.spark, "products", context.partition)
     vectors = read_vectors(context.spark, context.lake, plan.model_version, changes.select(*CONTENT_KEY))
     wanted = changes.select(*CONTENT_KEY).withColumns(
         {"snapshot_date": F.lit(context.date), "epoch": F.lit(epoch).cast("long")}
     )
     return join_rows(wanted, products, vectors, plan.model_version)
+
+
+def select_payload_rows(context: RunContext, plan: Plan, epoch: int, ledger: DataFrame) -> DataFrame:
+    """Return `UPDATED_FIELDS` and the ledger's columns of the products of which only the payload changed.
+
+    Args:
+        context, plan, epoch: as for `select_upsert_rows`.
+        ledger: rows that the collection holds.
+    """
+    changes = read_changes(context, plan).where(F.col("op") == PAYLOAD).select(ID_FIELD)
+    products = context.lake.read(context.spark, "products", context.partition)
+    columns = {
+        "snapshot_date": F.lit(context.date),
+        "epoch": F.lit(epoch).cast("long"),
+        PAYLOAD_FIELD: F.coalesce(PAYLOAD_FIELD, F.lit("{}")),
+        PAYLOAD_HASH_FIELD: get_payload_hash(),
+    }
+    held = ledger.select(*CONTENT_KEY, GROUP_FIELD, "partial")
+    return (
+        products.select(ID_FIELD, PAYLOAD_FIELD, PAYLOAD_HASH_FIELD)
+        .join(changes, ID_FIELD)
+        .join(held, ID_FIELD)
+        .withColumns(columns)
+        .select(*ledger.columns, PAYLOAD_FIELD)
+    )
 
 
 def read_changes(context: RunContext, plan: Plan) -> DataFrame:
@@ -114,7 +144,9 @@ def search_text_column() -> Column:
     pairs = F.map_entries("attributes")
     short = F.filter(pairs, lambda pair: F.length(pair["value"]) <= MAX_SEARCHED_VALUE)
     named = F.transform(short, lambda pair: F.concat_ws(" ", pair["key"], pair["value"]))
-    return F.concat_ws("\n", "title", brand_column(), F.element_at("category", -1), F.concat_ws("\n", named), ID_FIELD)
+    return F.concat_ws(
+        "\n", "title", brand_column(), F.try_element_at("category", F.lit(-1)), F.concat_ws("\n", named), ID_FIELD
+    )
 
 
 def check_serving_rows(rows: DataFrame, dimension: int) -> int:
@@ -172,13 +204,14 @@ def iter_entities(batch: pa.RecordBatch | pa.Table, fields: Iterable[str]) -> It
     """Yield the rows as Milvus entities; texts that are too long for their field are truncated.
 
     Args:
-        batch: rows from `join_rows`.
+        batch: rows from `join_rows`, or a part of their columns.
         fields: fields of the collection (`schemas.collection.select_scalar_fields`).
     """
-    vectors = stack_vectors(batch[VECTOR_FIELD])
-    columns = {name: _convert_values(name, batch[name].to_pylist()) for name in fields}
-    for row, vector in enumerate(vectors):
-        yield {**{name: values[row] for name, values in columns.items()}, VECTOR_FIELD: vector}
+    columns: dict[str, Any] = {name: _convert_values(name, batch[name].to_pylist()) for name in fields}
+    if VECTOR_FIELD in batch.schema.names:
+        columns[VECTOR_FIELD] = stack_vectors(batch[VECTOR_FIELD])
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))
 
 
 def _convert_values(name: str, values: list[Any]) -> list[Any]:

@@ -4,7 +4,9 @@ The query is encoded with the model of the collection's vectors (`MoonEncoder.fo
 version is refused.
 """
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,8 +15,11 @@ from numpy.typing import NDArray
 
 from jobs.errors import EXIT_USAGE, MoonError
 from jobs.lake.store import open_lake
+from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
+from jobs.serving.hybrid import NO_WORDS, HybridSearch, can_search_words
+from jobs.serving.variants import Search, find_one_per_group
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
@@ -22,8 +27,10 @@ from schemas.collection import (
     GROUP_FIELD,
     ID_FIELD,
     METRIC,
+    PAYLOAD_FIELD,
     VECTOR_FIELD,
     build_search_params,
+    read_features,
     read_schema_version,
     select_scalar_fields,
 )
@@ -31,10 +38,12 @@ from schemas.collection import (
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
+log = logging.getLogger(__name__)
+
 MAX_HITS = 16_384
 """Milvus answers with no more."""
 
-HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD)
+HIT_FIELDS = ("title", "category", "brand", "snapshot_date", GROUP_FIELD, PAYLOAD_FIELD)
 """Fields of a hit besides product_id and score, as far as the collection's schema version has them."""
 
 
@@ -75,6 +84,8 @@ def search_products(
     image: Path | None = None,
     k: int = 10,
     expression: str = "",
+    all_variants: bool = False,
+    hybrid: bool = False,
     encoder: QueryEncoder | None = None,
 ) -> list[dict[str, Any]]:
     """Return the products nearest to a text, a photo, or a photo together with a text.
@@ -85,10 +96,13 @@ def search_products(
         image: path of a photo.
         k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
+        all_variants: whether several products of a group may be hits, not only the best of each.
+        hybrid: whether products that contain every word of the text are merged in (`jobs.serving.hybrid`).
         encoder: an encoder that is loaded already; None loads the one that the collection names.
 
     Returns:
-        Dicts of product_id, score (cosine, 1 is identical) and `HIT_FIELDS`, best first.
+        Dicts of product_id, score (cosine, 1 is identical; not the order of a hybrid search) and `HIT_FIELDS`, best
+        first.
 
     Raises:
         NothingPublishedError: the alias names no collection of this project.
@@ -97,6 +111,8 @@ def search_products(
         NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     _check_query(text, image, k)
+    if hybrid and not (text and text.strip()):
+        raise QueryError("--hybrid needs words to look for, also beside a photo")
     with connect_reader(settings) as client:
         served = read_served_collection(client, settings.alias)
         try:
@@ -106,7 +122,14 @@ def search_products(
             raise CollectionEncoderError(str(error)) from error
         query = _encode(encoder, text, image)
         load_collection(client, served.collection)
-        return search_nearest(client, served.collection, query, k, expression)
+        search: Search = partial(_search, client, served.collection, query, expression)
+        if hybrid and can_search_words(read_features(read_collection_properties(client, served.collection))):
+            nearest = partial(search_nearest, client, served.collection, query)
+            search = HybridSearch(client, served.collection, text or "", nearest, expression)
+        elif hybrid:
+            log.warning(NO_WORDS)
+        tier = find_tier(client, None if hybrid else settings.milvus_tier)  # Milvus cannot group a merged list
+        return search(k) if all_variants else find_one_per_group(search, k, tier)
 
 
 def read_served_collection(client: "MilvusClient", alias: str) -> contract.ServedModel:
@@ -146,6 +169,12 @@ def search_nearest(
     Raises:
         QueryError: Milvus cannot parse the filter.
     """
+    return _search(client, collection, query, expression, k)
+
+
+def _search(
+    client: "MilvusClient", collection: str, query: NDArray[np.float32], expression: str, k: int, group_by: str = ""
+) -> list[dict[str, Any]]:
     from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
 
     fields = select_scalar_fields(read_schema_version(read_collection_properties(client, collection)))
@@ -161,14 +190,16 @@ def search_nearest(
             filter=expression,
             output_fields=shown,
             search_params={"metric_type": METRIC, "params": params},
+            **({"group_by_field": group_by} if group_by else {}),
         )[0]
     except MilvusException as error:
         if not expression:
             raise
+        example = 'payload["price"] < 50' if PAYLOAD_FIELD in fields else 'brand in ["A", "B"]'
         reason = _shorten(" ".join(error.message.split()))  # Milvus repeats the filter
         raise QueryError(
             f"Milvus does not understand the filter {_shorten(expression)!r} ({reason}). Fields: {', '.join(fields)}; "
-            'for example: category_1 == "Shoes" and brand in ["A", "B"]'
+            f'for example: category_1 == "Shoes" and {example}'
         ) from error
     return [_read_hit(hit, shown) for hit in hits]
 

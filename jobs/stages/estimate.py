@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.images.fetch_task import ANSWERED
 from jobs.lake.store import Lake
+from jobs.state.plan_record import PlanCounts
 from schemas.tables import RUNS
 
 MAX_RUNS = 10
@@ -34,13 +35,19 @@ class WorkEstimate:
     Attributes:
         products, images: numbers to encode.
         seconds: expected time of detect and encode together; None before the first measured run.
+        payloads: products of which only the payload is written.
     """
 
     products: int
     images: int
     seconds: float | None
+    payloads: int = 0
 
     def __str__(self) -> str:
+        updates = f"; {self.payloads:,} products get new payload values, without the model" if self.payloads else ""
+        return self._describe_encoding() + updates
+
+    def _describe_encoding(self) -> str:
         work = f"{self.products:,} products with {self.images:,} images to encode"
         if not self.products:
             return "nothing to encode"
@@ -85,19 +92,19 @@ class FetchEstimate:
         return f"{self.photos:,} photos by URL to ask for{known} about {size}, about {time}"
 
 
-def estimate_run(lake: Lake, model_version: str, products: int, images: int) -> WorkEstimate:
+def estimate_run(lake: Lake, model_version: str, counts: PlanCounts) -> WorkEstimate:
     """Return a run's encoding work with its expected time.
 
     Args:
         lake: lake with the records of earlier runs.
         model_version: the run's model; runs of other models are not counted.
-        products: number of new and changed products.
-        images: number of their images that reach the model.
+        counts: counts of the run's plan.
     """
     rates = measure_seconds_per_unit(lake, model_version)
-    if rates.keys() != STAGE_UNITS.keys():
-        return WorkEstimate(products, images, None)
-    return WorkEstimate(products, images, rates["detect"] * images + rates["encode"] * products)
+    products, images = counts.to_encode, counts.images
+    is_measured = rates.keys() == STAGE_UNITS.keys()
+    seconds = rates["detect"] * images + rates["encode"] * products if is_measured else None
+    return WorkEstimate(products, images, seconds, counts.payload)
 
 
 def measure_seconds_per_unit(lake: Lake, model_version: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 The merge rules are in `schemas.merging`, which `moon check-source` uses too. The table `snapshots` is not changed.
 """
 
+import json
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import groupby
@@ -149,6 +150,8 @@ def _make_row(record: dict[str, Any]) -> MappedRow:
         row_error=record["row_error"],
         images=[ImageRef(**image) for image in record["images"] or ()],
         source_values=None if record["source_values"] is None else dict(record["source_values"]),
+        payload=None if record["payload"] is None else json.loads(record["payload"]),
+        payload_errors=None if record["payload_errors"] is None else dict(record["payload_errors"]),
     )
 
 

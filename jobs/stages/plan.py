@@ -38,7 +38,7 @@ from jobs.state.plan_record import (
     require_plan,
 )
 from jobs.state.run_context import RunContext, StageResult
-from schemas.collection import has_groups
+from schemas.collection import has_groups, has_payload
 from schemas.tables import LEFT_OUT, MERGED, ROW_ROLES
 
 
@@ -127,9 +127,15 @@ def freeze_comparison(context: RunContext, draft: Plan, attempt: str, max_images
     def compare() -> DataFrame:
         vectors = lake.read(spark, "vectors", {"model_version": draft.model_version})
         whole = vectors.where(~F.col("partial"))
-        with_groups = has_groups(draft.collection)
         changes = compare_with_ledger(
-            products, ledger, refused, whole, date=context.date, with_deletes=draft.serve, with_groups=with_groups
+            products,
+            ledger,
+            refused,
+            whole,
+            date=context.date,
+            with_deletes=draft.serve,
+            with_groups=has_groups(draft.collection),
+            with_payload=has_payload(draft.collection),
         )
         return hold_deletes(context, draft, changes, unreadable)
 
@@ -195,7 +201,7 @@ def _make_current(lake: Lake, draft: Plan) -> Plan:
 
 
 def _make_result(lake: Lake, plan: Plan) -> StageResult:
-    work = estimate_run(lake, plan.model_version, plan.counts.to_encode, plan.counts.images)
+    work = estimate_run(lake, plan.model_version, plan.counts)
     details = {
         "run_id": plan.run_id,
         "model": plan.model_version,

@@ -1,8 +1,8 @@
 """Determines the outcome of every delivered row and checks that no row is lost (docs/decisions/0034-row-accounting.md).
 
-delivered = unchanged + reused + encoded + kept + quarantined + left_out. This is checked row by row against the data in
-the lake and the ledger, not against the counts that stages report. A row that is merged into another one has the
-outcome of their product.
+delivered = unchanged + reused + payload + encoded + kept + quarantined + left_out. This is checked row by row against
+the data in the lake and the ledger, not against the counts that stages report. A row that is merged into another one
+has the outcome of their product.
 """
 
 from pyspark.sql import Column, DataFrame
@@ -10,21 +10,21 @@ from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
 from jobs.stages.merged_rows import count_roles
-from jobs.state.changes import ENCODED_OPS, REUSE, SERVED_OPS
-from jobs.state.ledger import get_group, read_ledger, read_ledger_head
+from jobs.state.changes import ENCODED_OPS, PAYLOAD, REUSE, SERVED_OPS
+from jobs.state.ledger import get_group, get_payload_hash, read_ledger, read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
-from schemas.collection import GROUP_FIELD, has_groups
+from schemas.collection import GROUP_FIELD, PAYLOAD_HASH_FIELD, has_groups, has_payload
 from schemas.tables import CONTENT_KEY, LEFT_OUT, MERGED, ROW_ROLES
 from validation.reasons import Reason
 
 UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED = "unchanged", "reused", "encoded", "kept", "quarantined"
-FATES = (UNCHANGED, REUSED, ENCODED, KEPT, QUARANTINED, LEFT_OUT)
+FATES = (UNCHANGED, REUSED, PAYLOAD, ENCODED, KEPT, QUARANTINED, LEFT_OUT)
 LOST, UNEXPECTED, COUNTED_TWICE, NOT_SERVED = "lost", "invented", "accounted for twice", "not served"
 
 VIOLATION_EXAMPLES = 5
 
-SERVED_KEY = [*CONTENT_KEY, GROUP_FIELD]
+SERVED_KEY = [*CONTENT_KEY, GROUP_FIELD, PAYLOAD_HASH_FIELD]
 """In what a served product and a delivered one are the same."""
 
 
@@ -32,9 +32,10 @@ def count_fates(context: RunContext, plan: Plan) -> dict[str, int]:
     """Return the number of delivered rows by outcome.
 
     Returns:
-        delivered, unchanged, reused, encoded, kept, quarantined, left_out: numbers of rows. merged: rows among them
-        that have the outcome of another row's product. stale: products that Milvus holds from an earlier date, because
-        the row of this date was refused or their delete is held. partial: products encoded without one of their images.
+        delivered, unchanged, reused, payload, encoded, kept, quarantined, left_out: numbers of rows; of payload only
+        the payload was written. merged: rows among them that have the outcome of another row's product. stale: products
+        that Milvus holds from an earlier date, because the row of this date was refused or their delete is held.
+        partial: products encoded without one of their images.
 
     Raises:
         NightStoppedError: a row is lost, unexpected or has two outcomes; the message shows examples.
@@ -116,6 +117,7 @@ def _fate_column() -> Column:
         .when(~served, NOT_SERVED)
         .when(F.col("op").isNull(), UNCHANGED)
         .when(F.col("op") == REUSE, REUSED)
+        .when(F.col("op") == PAYLOAD, PAYLOAD)
         .when(F.col("op").isin(*ENCODED_OPS), ENCODED)
         .otherwise(LOST)
     )
@@ -129,9 +131,17 @@ def _read_refused(context: RunContext) -> DataFrame:
 
 
 def _read_products(context: RunContext, plan: Plan) -> DataFrame:
-    """Return the products of the date with their group, which is empty if the collection has no group field."""
-    group = get_group() if has_groups(plan.collection) else F.lit("")
-    return context.lake.read(context.spark, "products", context.partition).withColumn(GROUP_FIELD, group)
+    """Return the products of the date with group and payload hash as the collection serves them."""
+    return _blank_unserved(plan, context.lake.read(context.spark, "products", context.partition))
+
+
+def _blank_unserved(plan: Plan, rows: DataFrame) -> DataFrame:
+    """Return rows of `products` or of a ledger; group and payload hash are empty if the collection lacks the field."""
+    columns = {
+        GROUP_FIELD: get_group() if has_groups(plan.collection) else F.lit(""),
+        PAYLOAD_HASH_FIELD: get_payload_hash() if has_payload(plan.collection) else F.lit(""),
+    }
+    return rows.withColumns(columns)
 
 
 def _read_served(context: RunContext, plan: Plan) -> DataFrame:
@@ -142,9 +152,7 @@ def _read_served(context: RunContext, plan: Plan) -> DataFrame:
     """
     if not _can_compare(context, plan):
         return _read_products(context, plan).select(*SERVED_KEY, F.lit(True).alias("served"))
-    ledger = read_ledger(context.spark, context.lake, plan.collection)
-    if not has_groups(plan.collection):
-        ledger = ledger.withColumn(GROUP_FIELD, F.lit(""))
+    ledger = _blank_unserved(plan, read_ledger(context.spark, context.lake, plan.collection))
     return ledger.select(*SERVED_KEY, F.lit(True).alias("served"))
 
 

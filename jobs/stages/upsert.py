@@ -5,6 +5,7 @@ searches) and commits `served`. A killed run that is repeated reaches the same s
 count as unfinished until the ledger is committed.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from jobs.errors import NightStoppedError
+from jobs.milvus.capabilities import PARTIAL_UPDATE, find_tier
 from jobs.milvus.client import connect, count_rows
 from jobs.serving.canary import (
     MIN_QUERIES,
@@ -28,14 +30,23 @@ from jobs.serving.collection import (
     is_behind,
     read_dimension,
     verify_collection,
+    verify_sample,
 )
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter, WriteResult
-from jobs.serving.rows import check_serving_rows, has_changes, read_changes, select_to_serve, select_upsert_rows
+from jobs.serving.rows import (
+    UPDATED_FIELDS,
+    check_serving_rows,
+    has_changes,
+    read_changes,
+    select_payload_rows,
+    select_to_serve,
+    select_upsert_rows,
+)
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_neighbour_churn
 from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
-from jobs.state.changes import DELETED, HELD
+from jobs.state.changes import DELETED, HELD, PAYLOAD, SERVED_OPS
 from jobs.state.hold import check_not_held
 from jobs.state.lease import Lease, find_writer, hold_lease, read_lease_state
 from jobs.state.ledger import LEDGER_COLUMNS, LedgerHead, commit_ledger, read_ledger, read_ledger_head
@@ -46,6 +57,8 @@ from schemas.collection import ID_FIELD
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+
+log = logging.getLogger(__name__)
 
 
 def upsert(context: RunContext, plan: Plan) -> StageResult:
@@ -175,13 +188,22 @@ class UpsertRun:
     def run(self) -> StageResult:
         """Bring the collection to the plan's state and return the counts."""
         self._check_plan_is_current()
-        if not self._plan.counts.to_upsert:
-            return self._serve(self._context.spark.createDataFrame([], LEDGER_COLUMNS))
-        rows = select_upsert_rows(self._context, self._plan, self._epoch).persist()
+        counts, none = self._plan.counts, self._context.spark.createDataFrame([], LEDGER_COLUMNS)
+        tier = find_tier(self._client, self._context.settings.milvus_tier)
+        updates = counts.payload if tier.has(PARTIAL_UPDATE) else 0
+        ops = SERVED_OPS if not updates else tuple(op for op in SERVED_OPS if op != PAYLOAD)
+        rows = self._select_rows(ops).persist() if counts.to_upsert > updates else none
+        changed = none
+        if updates:
+            changed = select_payload_rows(self._context, self._plan, self._epoch, self._ledger).persist()
         try:
-            return self._serve(rows)
+            return self._serve(rows, changed, updates)
         finally:
             rows.unpersist()
+            changed.unpersist()
+
+    def _select_rows(self, ops: tuple[str, ...]) -> DataFrame:
+        return select_upsert_rows(self._context, self._plan, self._epoch, ops)
 
     def reconcile(self) -> int:
         """Make the collection match its ledger, row by row, and return the number of rows that differed."""
@@ -189,19 +211,28 @@ class UpsertRun:
         flush_collection(self._client, self._plan.collection)
         return rows
 
-    def _serve(self, rows: DataFrame) -> StageResult:
-        """Serve the rows, which are computed once and then checked, sent and written to the ledger."""
+    def _serve(self, rows: DataFrame, changed: DataFrame, updates: int) -> StageResult:
+        """Serve the rows, which are computed once and then checked, sent and written to the ledger.
+
+        Args:
+            rows: whole rows, or an empty frame of the ledger's columns.
+            changed: rows whose payload is updated in place (`select_payload_rows`).
+            updates: number of rows in `changed`.
+        """
         name = self._plan.collection
         # 1. Check the rows, their number against the plan, and the capacity of Milvus.
         upserts = check_serving_rows(rows, self._dimension) if "vector" in rows.columns else 0
-        target = self._build_target(rows)
-        total = self._check_counts(upserts, target)
+        written_rows = rows.select(*self._ledger.columns).unionByName(changed.select(*self._ledger.columns))
+        target = self._build_target(written_rows)
+        total = self._check_counts(upserts + updates, target)
         # 2. Open the collection and reconcile the changes of an unfinished run.
         ensure_collection(self._client, self._context, self._plan, self._dimension, total)
         reconciled, is_wrong = self._reconcile_unfinished()
         # 3. Record the neighbours of unchanged products, then write.
-        baseline = self._find_baseline(rows, upserts)
+        baseline = self._find_baseline(written_rows, upserts)
         written = self._writer.write(self._client, rows) if upserts else WriteResult()
+        updated = self._update_payloads(changed) if updates else WriteResult()
+        upserts += updates
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts.deleted else 0
         flush_collection(self._client, name)
         # 4. If the number of rows is wrong after all, compare every row with the target.
@@ -212,13 +243,26 @@ class UpsertRun:
         # lost its lease says so: it is retried, and then undoes what it sent after its successor.
         self._writer.guard.check()
         verify_collection(self._client, name, rows=total, epoch=self._epoch, epoch_rows=upserts, written=written)
+        verify_sample(self._client, name, updated, self._epoch)
         canary_details = self._check_canary(baseline, written)
         # 6. Write the ledger last.
         if upserts or deleted or reconciled or self._head.high_water != self._context.date:
-            self._commit(rows, total, upserts + deleted)
+            self._commit(written_rows, total, upserts + deleted)
         return _make_result(
             self._plan, upserted=upserts, deleted=deleted, reconciled=reconciled, details=canary_details
         )
+
+    def _update_payloads(self, changed: DataFrame) -> WriteResult:
+        """Write new payloads in place; whole rows, with the lake's vectors, if the collection lacks one of them."""
+        from pymilvus import MilvusException  # noqa: PLC0415  (a second to import)
+
+        try:
+            return self._writer.write(self._client, changed, UPDATED_FIELDS)
+        except MilvusException as error:
+            log.warning(
+                "%s lacks rows whose payload changed (%s): whole rows are written", self._plan.collection, error
+            )
+            return self._writer.write(self._client, self._select_rows((PAYLOAD,)))
 
     def _find_baseline(self, rows: DataFrame, upserts: int) -> CanaryBaseline | None:
         """Return the neighbours of products that this run does not change; None if there are too few."""
@@ -246,8 +290,7 @@ class UpsertRun:
     def _build_target(self, rows: DataFrame) -> DataFrame:
         """Return the ledger after this run: the current ledger without the rows this run changes, plus its rows."""
         touched = rows.select(ID_FIELD).unionByName(self._deletes)
-        columns = self._ledger.columns
-        return self._ledger.join(touched, ID_FIELD, "left_anti").unionByName(rows.select(*columns))
+        return self._ledger.join(touched, ID_FIELD, "left_anti").unionByName(rows)
 
     def _check_counts(self, upserts: int, target: DataFrame) -> int:
         """Return the number of rows after this run, after checking the plan's vectors and the capacity of Milvus.
@@ -295,7 +338,7 @@ class UpsertRun:
         commit_ledger(
             self._context.lake,
             self._plan.collection,
-            rows.select(*self._ledger.columns),
+            rows,
             self._deletes,
             date=self._context.date,
             head=LedgerHead(self._plan.ledger_version, self._choose_high_water(), self._epoch, None, held_rows),

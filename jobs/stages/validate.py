@@ -24,8 +24,9 @@ from jobs.pages.page import DATA_DOCS_FOLDER, write_page
 from jobs.stages.merged_rows import count_roles, merge_rows, read_merge_rules, select_roles
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
-from schemas.collection import GROUP_FIELD
+from schemas.collection import GROUP_FIELD, PAYLOAD_FIELD, PAYLOAD_HASH_FIELD
 from schemas.merging import MergeRules
+from schemas.payload import compute_payload_hash
 from schemas.product import CANONICALISATION_VERSION, ImageRef, canonicalise_product, compute_content_hash
 from schemas.tables import PRODUCTS, QUARANTINE, ROW_ROLES, SNAPSHOTS
 from validation.gate import check_gate
@@ -156,12 +157,14 @@ def _make_product(row: dict[str, Any]) -> dict[str, object]:
         "images": row["images"],
         "content_hash": compute_content_hash(product),
         GROUP_FIELD: row[GROUP_FIELD] or row["product_id"],
+        PAYLOAD_FIELD: row[PAYLOAD_FIELD],
+        PAYLOAD_HASH_FIELD: compute_payload_hash(row[PAYLOAD_FIELD]) if row[PAYLOAD_FIELD] else None,
     }
 
 
 def _write_products(context: RunContext, classified: "DataFrame") -> list[AddedFile]:
     group = F.col(GROUP_FIELD) if GROUP_FIELD in classified.columns else F.lit(None).cast("string").alias(GROUP_FIELD)
-    good = classified.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS, group)
+    good = classified.filter(F.col("reason").isNull()).select("source_row", *DELIVERED_COLUMNS, PAYLOAD_FIELD, group)
     return context.lake.write(good, PRODUCTS.name, context.partition, transform=canonicalise_products)
 
 

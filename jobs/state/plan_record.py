@@ -24,12 +24,12 @@ class PlanCounts:
     """Row and product counts of a plan.
 
     Two sums hold exactly: delivered = valid + quarantined + merged + left_out, and
-    valid = new + changed + reuse + unchanged.
+    valid = new + changed + reuse + payload + unchanged.
 
     Attributes:
         delivered, valid, quarantined: rows of the snapshot, those that are products, those that validation refused.
         merged, left_out: rows that are part of another row's product, and those that the mapping leaves out.
-        new, changed, reuse, deleted, held: products by fate (`jobs.state.changes.OPS`).
+        new, changed, reuse, payload, deleted, held: products by fate (`jobs.state.changes.OPS`).
         unchanged: products that the collection holds with the same content.
         unreadable: rows whose product id cannot be read; they hold the deletes.
         stale: products that the collection keeps because their row was refused or their delete is held.
@@ -50,6 +50,7 @@ class PlanCounts:
     images: int = 0
     merged: int = 0
     left_out: int = 0
+    payload: int = 0
 
     @property
     def judged(self) -> int:
@@ -64,7 +65,7 @@ class PlanCounts:
     @property
     def to_upsert(self) -> int:
         """Products that get a row in the collection."""
-        return self.new + self.changed + self.reuse
+        return self.new + self.changed + self.reuse + self.payload
 
     @property
     def differing(self) -> int:

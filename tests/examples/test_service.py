@@ -1,120 +1,33 @@
 """The search service, by HTTP, on a real collection of vectors that a real (tiny) model made."""
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from pymilvus import MilvusClient
+from PIL import Image
 
-from examples.service import MAX_PHOTO_BYTES, Models, Shop, create_app, main
-from jobs.milvus.lite import run_lite_server
+from examples.service import MAX_PHOTO_BYTES, Shop, create_app, main
 from moon_model.encoder import MoonEncoder
-from schemas.collection import (
-    PROPERTY_CHECKPOINT,
-    PROPERTY_MODEL,
-    PROPERTY_SCHEMA,
-    VECTOR_FIELD,
-    build_collection_schema,
-    collection_name,
-    pinned_alias,
-    select_scalar_fields,
-)
-
-TITLES = {
-    "mug": "blue mug", "boot": "red hiking boot", "boot-42": "red hiking boot 42", "boot-43": "red hiking boot 43",
-    'odd "id"/ü😀': "<script>alert(1)</script>", "lamp": "brass lamp",
-    **{f"s{number:02}": f"running shoe {number}" for number in range(14)},
-}  # fmt: skip
-GROUPS = {"boot-42": "boot", "boot-43": "boot"}
-
+from schemas.collection import SPARSE_FIELD
+from tests.two_models import GROUPS, TITLES, TwoModels, serve_two_models
 
 SERVER = pytest.param("server", marks=[pytest.mark.milvus_server, pytest.mark.long])
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two checkpoints of one model with two ways of processing: two model versions."""
-    import shutil
-
-    from tests.jobs.tiny_model import write_tiny_checkpoint
-
-    folder = tmp_path_factory.mktemp("checkpoints")
-    write_tiny_checkpoint(folder / "old")
-    shutil.copytree(folder / "old", folder / "new")
-    processing = folder / "new" / "processor_config.json"
-    processing.write_text(processing.read_text().replace('"lowercase": true', '"lowercase": false'))
-    return folder / "old", folder / "new"
-
-
-@pytest.fixture(scope="module")
-def encoders(checkpoints: tuple[Path, Path]) -> list[MoonEncoder]:
-    return [MoonEncoder.from_pretrained(folder, threads=1) for folder in checkpoints]
-
-
 @pytest.fixture(scope="module", params=["lite", SERVER])
-def served(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    checkpoints: tuple[Path, Path],
-    encoders: list[MoonEncoder],
-) -> Iterator[SimpleNamespace]:
-    """Collections of both models; the alias names the first."""
-    folder = tmp_path_factory.mktemp("service")
-    with ExitStack() as stack:
-        if request.param == "lite":
-            uri = stack.enter_context(run_lite_server(str(folder / "milvus.db"), 0))
-        else:
-            uri = request.getfixturevalue("milvus_server")
-        client = MilvusClient(uri, dedicated=True)
-        names = [fill(client, one, where) for one, where in zip(encoders, checkpoints, strict=True)]
-        client.create_alias(names[0], "products")
-        yield SimpleNamespace(client=client, uri=uri, names=names, folder=folder)
-        for alias in client.list_aliases()["aliases"]:
-            client.drop_alias(alias)
-        for name in client.list_collections():
-            client.drop_collection(name)
-        client.close()
-
-
-def fill(client: MilvusClient, encoder: MoonEncoder, checkpoint: Path) -> str:
-    name = collection_name(encoder.model_version)
-    params = client.prepare_index_params()
-    params.add_index(VECTOR_FIELD, index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
-    properties = {PROPERTY_MODEL: encoder.model_version, PROPERTY_CHECKPOINT: str(checkpoint), PROPERTY_SCHEMA: "2"}
-    schema = build_collection_schema(encoder.dim, 2)
-    client.create_collection(
-        name, schema=schema, index_params=params, properties=properties, consistency_level="Strong"
-    )
-    vectors = encoder.encode_queries(texts=list(TITLES.values()))
-    rows = [
-        {
-            **dict.fromkeys(select_scalar_fields(2), ""),
-            "product_id": key,
-            "title": title,
-            "brand": 'A "b" ü' if "mug" in title else "Nordlys",
-            "group_id": GROUPS.get(key, key),
-            "snapshot_date": "2026-11-20",
-            "model_version": encoder.model_version,
-            "epoch": 1,
-            VECTOR_FIELD: vector,
-        }
-        for (key, title), vector in zip(TITLES.items(), vectors, strict=True)
-    ]
-    client.upsert(name, rows)
-    client.flush(name)
-    client.load_collection(name)
-    client.create_alias(name, pinned_alias("products", encoder.model_version))
-    return name
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoModels]:
+    uri = "" if request.param == "lite" else request.getfixturevalue("milvus_server")
+    with serve_two_models(tmp_path_factory.mktemp("service"), uri) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
-def shop(served: SimpleNamespace) -> Shop:
+def shop(served: TwoModels) -> Shop:
     (served.folder / "pictures").mkdir()
     return Shop(served.client, "products", pictures=str(served.folder / "pictures" / "{product_id}-*.jpg"))
 
@@ -126,10 +39,6 @@ def http(shop: Shop) -> TestClient:
 
 @pytest.fixture(scope="module")
 def photo() -> Callable[..., bytes]:
-    import io
-
-    from PIL import Image
-
     def draw(kind: str = "JPEG", size: tuple[int, int] = (96, 96)) -> bytes:
         Image.new("RGB", size, (180, 20, 30)).save(out := io.BytesIO(), kind)
         return out.getvalue()
@@ -148,20 +57,20 @@ def refusal(answer: Any, status: int) -> str:
     return answer.json()["error"]
 
 
-def test_text_photo_and_both(http: TestClient, encoders: list[MoonEncoder], photo) -> None:
+def test_text_photo_and_both(http: TestClient, served: TwoModels, photo) -> None:
     answer = http.get("/search", params={"text": "red hiking boot", "size": 3})
     assert ids(answer)[0] == "boot" and len(ids(answer)) == 3
     best = answer.json()["hits"][0]
     assert best["score"] == pytest.approx(1, abs=1e-3) and best["title"] == "red hiking boot"
     assert best.keys().isdisjoint({"vector", "content_hash", "model_version", "epoch"})
-    assert answer.json()["model_version"] == encoders[0].model_version
+    assert answer.json()["model_version"] == served.encoders[0].model_version
 
     by_photo = http.post("/search", content=photo("PNG"))
     both = http.post("/search", params={"text": "brass lamp"}, content=photo("PNG"))
     scores = [[hit["score"] for hit in one.json()["hits"]] for one in (by_photo, both, answer)]
     assert len(ids(by_photo)) > 10 and scores[0] != scores[1]
-    (expected,) = encoders[0].encode_queries(texts=["brass lamp"], images=[photo("PNG")])
-    (lamp,) = encoders[0].encode_queries(texts=["brass lamp"])
+    (expected,) = served.encoders[0].encode_queries(texts=["brass lamp"], images=[photo("PNG")])
+    (lamp,) = served.encoders[0].encode_queries(texts=["brass lamp"])
     found = {hit["product_id"]: hit["score"] for hit in both.json()["hits"]}
     assert found["lamp"] == pytest.approx(float(expected @ lamp), abs=2e-3)
 
@@ -192,7 +101,23 @@ def test_filters(http: TestClient) -> None:
     assert found('brand == "A \\"b\\" ü"') == ["mug"]
     assert found('product_id in ["lamp", "none"]') == ["lamp"]
     assert found('brand == "other"') == []
+    assert found('payload["price"] == 10') == ["lamp"]
     assert "group_id" in refusal(http.get("/search", params={"text": "mug", "filter": "colour = 3"}), 400)
+
+
+def test_words_and_meaning_together(http: TestClient, served: TwoModels) -> None:
+    query = {"text": "Nordlys 42", "size": 100, "mode": "hybrid"}
+    answer = http.get("/search", params=query)
+    if answer.json().get("note"):  # the server has no search by words
+        assert "by meaning alone" in answer.json()["note"]
+        assert ids(answer) == ids(http.get("/search", params=query | {"mode": "vectors"}))
+        return
+    assert SPARSE_FIELD in {field["name"] for field in served.client.describe_collection(served.names[0])["fields"]}
+    assert ids(answer)[0] == "boot-42" and len(ids(answer)) == len(TITLES) - len(GROUPS)
+    pages = [http.get("/search", params=query | {"size": 5, "page": page}) for page in range(5)]
+    assert [hit for page in pages for hit in ids(page)] == ids(answer)
+    assert ids(http.get("/search", params=query | {"filter": 'product_id != "boot-42"'}))[0] != "boot-42"
+    assert "search_text" not in answer.json()["hits"][0]
 
 
 def test_what_cannot_be_asked(http: TestClient, photo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +133,7 @@ def test_what_cannot_be_asked(http: TestClient, photo, monkeypatch: pytest.Monke
     assert "36,000,000 pixels" in refusal(http.post("/search", content=photo("PNG", (6000, 6000))), 413)
 
 
-def test_pictures_come_from_one_folder(http: TestClient, served: SimpleNamespace, photo) -> None:
+def test_pictures_come_from_one_folder(http: TestClient, served: TwoModels, photo) -> None:
     folder = served.folder / "pictures"
     (folder / "mug-1.jpg").write_bytes(photo(size=(900, 600)))
     (folder / "bad-1.jpg").write_text("no picture")
@@ -231,10 +156,10 @@ def test_the_page_loads_nothing_from_elsewhere(http: TestClient) -> None:
     assert http.get("/").headers["content-security-policy"] != policy
 
 
-def test_health(http: TestClient, served: SimpleNamespace, encoders: list[MoonEncoder]) -> None:
+def test_health(http: TestClient, served: TwoModels) -> None:
     assert http.get("/health").json() == {
         "alias": "products", "served": served.names[0], "collection": served.names[0],
-        "model_version": encoders[0].model_version, "rows": len(TITLES),
+        "model_version": served.encoders[0].model_version, "rows": len(TITLES),
     }  # fmt: skip
     nothing = TestClient(create_app(Shop(served.client, "absent")))
     assert refusal(nothing.get("/health"), 503) == "nothing is served yet"
@@ -242,11 +167,9 @@ def test_health(http: TestClient, served: SimpleNamespace, encoders: list[MoonEn
     assert "encoder" in refusal(gone.get("/search?text=mug"), 503)
 
 
-def test_eight_threads_read_while_the_alias_moves(
-    served: SimpleNamespace, encoders: list[MoonEncoder], http: TestClient
-) -> None:
+def test_eight_threads_read_while_the_alias_moves(served: TwoModels, http: TestClient) -> None:
     """Each answer has rows of one collection, scored by the model of that collection."""
-    own = [{hit["product_id"]: hit["score"] for hit in expected(encoder)} for encoder in encoders]
+    own = [{hit["product_id"]: hit["score"] for hit in expected(encoder)} for encoder in served.encoders]
     by_name = dict(zip(served.names, own, strict=True))
     assert own[0] != own[1]
     stop, wrong, seen = threading.Event(), [], []
@@ -288,39 +211,6 @@ def wait_until(look: Callable[[], object], seconds: float = 60) -> None:
     while not look():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-
-
-def test_a_request_waits_for_the_encoder_where_the_model_before_is_gone(
-    served: SimpleNamespace, encoders: list[MoonEncoder]
-) -> None:
-    models = Models(served.client, "products")
-    assert models.choose()[1] == served.names[0]
-    pinned = pinned_alias("products", encoders[0].model_version)
-    served.client.alter_alias(served.names[1], "products")
-    served.client.drop_alias(pinned)
-    try:
-        encoder, name = models.choose()
-        assert (encoder.model_version, name) == (encoders[1].model_version, served.names[1])
-    finally:
-        served.client.create_alias(served.names[0], pinned)
-        served.client.alter_alias(served.names[0], "products")
-
-
-def test_the_model_before_answers_while_the_new_one_cannot_be_loaded(
-    served: SimpleNamespace,
-    encoders: list[MoonEncoder],
-    checkpoints: tuple[Path, Path],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    models = Models(served.client, "products", str(checkpoints[0]))
-    models.choose()
-    served.client.alter_alias(served.names[1], "products")
-    try:
-        assert models.choose()[1] == served.names[0]
-        wait_until(lambda: "cannot be loaded" in caplog.text)
-        assert models.choose()[1] == served.names[0]
-    finally:
-        served.client.alter_alias(served.names[0], "products")
 
 
 def test_the_command_says_what_is_missing(

@@ -135,3 +135,41 @@ def lite_shop(make_night: "Callable[..., RunContext]", monkeypatch: pytest.Monke
     from tests.jobs.serving_shop import ServingShop
 
     return ServingShop(make_night, monkeypatch)
+
+
+class Killed(BaseException):
+    """Simulates SIGKILL: no clean-up code runs after it."""
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> "Callable[..., None]":
+    """Run upsert and kill it at the n-th call of a function; its lease is not released."""
+    import jobs.state.lease
+    from jobs.state.lease import Lease
+    from tests.jobs.stage_calls import upsert
+
+    dead: set[str] = set()
+    monkeypatch.setattr(jobs.state.lease, "is_local_holder_dead", lambda holder: holder in dead)
+
+    def die(lease: "Lease") -> None:
+        lease._stop.set()
+        dead.add(lease.guard.holder)
+
+    def run(context: "RunContext", owner: object, name: str, call: int = 1) -> None:
+        calls = 0
+        original = getattr(owner, name)
+
+        def counted(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == call:
+                raise Killed
+            return original(*args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, counted)
+            patch.setattr(Lease, "release", die)
+            with pytest.raises(Killed):
+                upsert(context)
+
+    return run

@@ -20,12 +20,13 @@ from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
 from jobs.milvus.client import connect, scan_rows
 from jobs.settings import Settings
-from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, REUSE
+from jobs.state.changes import CHANGED, DELETED, ENCODED_OPS, NEW, OPS, PAYLOAD, REUSE
 from jobs.state.ledger import UPSERT, read_ledger_head
 from jobs.state.model_registry import ModelChoice, register_model
 from jobs.state.plan_record import Plan, PlanCounts, commit_plan_header, require_plan
 from jobs.state.run_context import RunContext
-from schemas.collection import collection_name, has_groups
+from schemas.collection import collection_name, has_groups, has_payload
+from schemas.payload import compute_payload_hash, write_canonical_json
 from schemas.product import canonicalise_product, compute_content_hash
 
 DIMENSION = 16
@@ -41,6 +42,15 @@ class ShopItem:
     category: tuple[str, ...] = ("Kitchen", "Mugs")
     attributes: Mapping[str, str] = field(default_factory=lambda: {"Brand": "Nordlys", "colour": "red"})
     group_id: str | None = None
+    payload: Mapping[str, Any] | None = None
+
+    @property
+    def payload_json(self) -> str | None:
+        return None if self.payload is None else write_canonical_json(self.payload)
+
+    @property
+    def payload_hash(self) -> str | None:
+        return None if self.payload_json is None else compute_payload_hash(self.payload_json)
 
     @property
     def content_hash(self) -> str:
@@ -133,6 +143,8 @@ class ServingShop:
                 "attributes": list(item.attributes.items()),
                 "content_hash": item.content_hash,
                 "group_id": item.group_id,
+                "payload": item.payload_json,
+                "payload_hash": item.payload_hash,
             }
             for row, item in enumerate(rows)
         ]
@@ -152,13 +164,18 @@ class ServingShop:
         if context.lake.is_committed("plans", f"plan/{draft.run_id}"):
             return
         held, made, groups = self.read_ledger(context), self._vectors(context), self.read_groups(context)
+        payloads = self.read_payload_hashes(context)
         changes = []
         for row, item in enumerate(rows):
             served = held.get(item.id)
             is_same_group = not has_groups(self.model.collection) or groups.get(item.id) == (item.group_id or item.id)
+            is_same_payload = payloads.get(item.id, "") == (item.payload_hash or "")
             if served and served[0] == item.content_hash and not served[2] and is_same_group:
-                continue
-            op = REUSE if (item.id, item.content_hash) in made else CHANGED if served else NEW
+                if is_same_payload or not has_payload(self.model.collection):
+                    continue
+                op = PAYLOAD
+            else:
+                op = REUSE if (item.id, item.content_hash) in made else CHANGED if served else NEW
             changes.append({"product_id": item.id, "op": op, "content_hash": item.content_hash, "source_row": row})
         gone = held.keys() - {item.id for item in rows} - refused if draft.serve else set()
         changes += [{"product_id": name, "op": DELETED} for name in sorted(gone)]
@@ -246,6 +263,17 @@ class ServingShop:
     def read_groups(self, context: RunContext) -> dict[str, str]:
         """Return the groups that the ledger says, by product id."""
         return {name: row["group_id"] or name for name, row in self._read_latest(context).items()}
+
+    def read_payload_hashes(self, context: RunContext) -> dict[str, str]:
+        """Return the hashes of the payloads that the ledger says, by product id."""
+        return {name: row["payload_hash"] or "" for name, row in self._read_latest(context).items()}
+
+    def read_payloads(self, context: RunContext) -> dict[str, tuple[dict[str, Any], str]]:
+        """Return what Milvus holds: id → (payload, its hash)."""
+        with connect(context.settings) as client:
+            client.load_collection(self.model.collection)
+            pages = list(scan_rows(client, self.model.collection, ["payload", "payload_hash"], page_rows=100))
+        return {row["product_id"]: (row["payload"], row["payload_hash"]) for page in pages for row in page}
 
     def _read_latest(self, context: RunContext) -> dict[str, dict[str, Any]]:
         rows = context.lake.read_arrow("served", {"collection": self.model.collection}).to_pylist()

@@ -134,7 +134,7 @@ def test_the_old_model_goes_on_after_its_folder_has_another(settings: Settings, 
 
     vectors = lake.open("vectors").version()
     plan = plan_collection(third)
-    assert plan is not None and plan.after == f"{collection}_s2"
+    assert plan is not None and plan.after == f"{collection}_s3"
     migrate_collection(RunContext(spark, lake, third, "2026-03-03"), plan)
     assert lake.open("vectors").version() == vectors, "nothing is encoded"
     with connect(third) as client:
@@ -177,10 +177,10 @@ def test_rollout_and_rollback_after_the_upgrade(settings: Settings, golden: Path
 
     migrated = json.loads(moon("migrate", "--json"))
     assert migrated["warning"] is None
-    assert migrated["collection"]["after"] == f"{EXPECTED['status']['collection']}_s2"
+    assert migrated["collection"]["after"] == f"{EXPECTED['status']['collection']}_s3"
     put_other_model(golden / "checkpoints" / "moon-tiny")
     other = json.loads(moon("rollout", "--model", str(golden / "checkpoints" / "moon-tiny"), "--yes", "--json"))
-    assert (other["state"], other["after"]) == ("switched", f"{EXPECTED['other_collection']}_s2")
+    assert (other["state"], other["after"]) == ("switched", f"{EXPECTED['other_collection']}_s3")
     back = json.loads(moon("rollback", "--reason", "test", "--json"))
-    assert back["to"] == f"{EXPECTED['status']['collection']}_s2"
+    assert back["to"] == f"{EXPECTED['status']['collection']}_s3"
     assert json.loads(moon("status", "--json"))["model"] == EXPECTED["status"]["model"]

@@ -26,7 +26,7 @@ VERSION = "0123456789abcdef" * 4
 
 
 def test_names_follow_from_the_model_version() -> None:
-    assert collection_name(VERSION) == "moon_0123456789ab_s2"
+    assert collection_name(VERSION) == "moon_0123456789ab_s3"
     assert pinned_alias("products", VERSION) == "products_01234567"
 
 
@@ -34,12 +34,14 @@ def test_schema_uses_only_what_every_backend_has() -> None:
     schema = build_collection_schema(576)
     assert [field.name for field in schema.fields if field.is_primary] == ["product_id"]
     assert not schema.auto_id and not schema.enable_dynamic_field
-    assert {field.name for field in schema.fields} == {*SCALAR_FIELDS, "vector"}
+    assert {field.name for field in schema.fields} == {*SCALAR_FIELDS, "vector"} - {"search_text"}
     assert {field.name for field in build_collection_schema(4, 1).fields} == {
         "product_id", "title", "category", "category_1", "category_2", "category_3", "brand", "snapshot_date",
         "content_hash", "model_version", "epoch", "vector",
     }, "as in releases 0.1 and 0.2"  # fmt: skip
-    assert {field.dtype for field in schema.fields} == {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
+    assert {field.dtype for field in schema.fields} == {
+        DataType.VARCHAR, DataType.INT64, DataType.JSON, DataType.FLOAT_VECTOR,
+    }  # fmt: skip
     assert not any(field.nullable or field.is_partition_key for field in schema.fields)
 
 

@@ -19,7 +19,8 @@ from jobs.milvus.client import (
     scan_rows,
     strip_credentials,
 )
-from schemas.collection import MAX_TEXT_BYTES, build_collection_schema
+from schemas.collection import build_collection_schema
+from tests.milvus_rows import make_row
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -38,8 +39,7 @@ def client(milvus: str, make_settings) -> "Iterator[MilvusClient]":
 
 def rows(ids: list[str], epoch: int = 1) -> list[dict]:
     vector = np.array([1, 0, 0, 0], np.float32)
-    texts = dict.fromkeys(MAX_TEXT_BYTES, "x")
-    return [{**texts, "product_id": name, "epoch": epoch, "vector": vector} for name in ids]
+    return [make_row("x", product_id=name, epoch=epoch, vector=vector) for name in ids]
 
 
 def test_what_answers(client: "MilvusClient", milvus: str) -> None:

@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from jobs.errors import NightStoppedError
-from jobs.milvus.client import connect, read_collection_properties
+from jobs.milvus.client import connect, detect_backend, read_collection_properties
 from jobs.serving.collection import ensure_collection, flush_collection, read_dimension, verify_collection
 from jobs.serving.row_writer import WriteResult
 from jobs.state.run_context import RunContext
-from schemas.collection import MAX_TEXT_BYTES, PROPERTIES, build_collection_schema
+from schemas.collection import (
+    MAX_TEXT_BYTES,
+    PROPERTIES,
+    SEARCH_TEXT_FIELD,
+    build_collection_schema,
+    read_features,
+)
 from tests.jobs.serving_shop import DIMENSION, ServingShop, make_items
+from tests.milvus_rows import TEXT_FIELDS, make_row
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -33,9 +40,7 @@ def client(context: RunContext) -> "Iterator[MilvusClient]":
 
 def rows(epoch: int, *ids: str) -> list[dict]:
     vector = np.eye(1, DIMENSION, dtype=np.float32)[0]
-    return [
-        {**dict.fromkeys(MAX_TEXT_BYTES, "x"), "product_id": name, "epoch": epoch, "vector": vector} for name in ids
-    ]
+    return [make_row("x", product_id=name, epoch=epoch, vector=vector) for name in ids]
 
 
 def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make_settings) -> None:
@@ -45,7 +50,7 @@ def test_fields_and_properties_survive_on_both_kinds_of_milvus(milvus: str, make
     with connect(make_settings(milvus=milvus)) as client:
         assert read_collection_properties(client, "c") == properties
         described = {field["name"]: field["params"] for field in client.describe_collection("c")["fields"]}
-    assert {name: described[name]["max_length"] for name in MAX_TEXT_BYTES} == dict(MAX_TEXT_BYTES)
+    assert {described[name]["max_length"] - MAX_TEXT_BYTES[name] for name in TEXT_FIELDS} == {0}
     assert described["vector"]["dim"] == 8
 
 
@@ -87,7 +92,10 @@ def test_an_index_that_the_backend_lacks_is_refused(lite_shop: ServingShop) -> N
 def test_what_is_held_is_compared_row_by_row(shop: ServingShop, context: RunContext, client: "MilvusClient") -> None:
     plan = shop.plan(context)
     ensure_collection(client, context, plan, DIMENSION, 10)
-    client.upsert(plan.collection, [*rows(1, "old"), *rows(2, "a", "b")])
+    held = [*rows(1, "old"), *rows(2, "a", "b")]
+    features = read_features(read_collection_properties(client, plan.collection))
+    assert features == (("bm25", "json") if detect_backend(client) == "lite" else ("json",))
+    client.upsert(plan.collection, [row | ({SEARCH_TEXT_FIELD: "x"} if "bm25" in features else {}) for row in held])
     flush_collection(client, plan.collection)
     sample = [{name: row[name] for name in ("product_id", "content_hash", "vector")} for row in rows(2, "a", "b")]
 

@@ -84,6 +84,6 @@ def test_spilled_rows_are_a_frame_and_leave_nothing(spark, make_night) -> None:
         [{"product_id": "b", "content_hash": None, "epoch": 2}],
     ]
     with spill_rows(spark, context.lake, pages) as frame:
-        assert {tuple(row) for row in frame.collect()} == {("a", "h", 1, None), ("b", None, 2, None)}
+        assert {tuple(row) for row in frame.collect()} == {("a", "h", None, 1, None), ("b", None, None, 2, None)}
     with spill_rows(spark, context.lake, []) as frame:
         assert frame.count() == 0

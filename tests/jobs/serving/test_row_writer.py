@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from jobs.milvus.client import connect, count_rows
 from jobs.serving.row_writer import WRITTEN_SCHEMA, RowWriter, iter_local_batches, split_requests
 from jobs.serving.rows import estimate_entity_bytes
-from schemas.collection import MAX_TEXT_BYTES, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema
+from schemas.collection import SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema
+from tests.milvus_rows import TEXT_FIELDS, make_row
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-TEXTS = st.fixed_dictionaries({name: st.text(max_size=40) for name in MAX_TEXT_BYTES})
+TEXTS = st.fixed_dictionaries({name: st.text(max_size=40) for name in TEXT_FIELDS})
 
 
 def entity(name: str, **texts: str) -> dict[str, Any]:
     vector = np.array([0, 1, 0, 0], np.float32)
-    return {**dict.fromkeys(MAX_TEXT_BYTES, ""), **texts, "product_id": name, "epoch": 1, VECTOR_FIELD: vector}
+    return {**make_row(**texts), "product_id": name, "payload": "{}", VECTOR_FIELD: vector}
 
 
 def batch(*names: str) -> pa.RecordBatch:

@@ -32,7 +32,7 @@ def test_vectors_come_out_as_they_went_in(rows: int, dimension: int, data: st.Da
 
 @given(st.fixed_dictionaries({name: st.none() | st.text('a"\\é😀', max_size=300) for name in MAX_TEXT_BYTES}))
 def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
-    row = {**texts, "epoch": 7, VECTOR_FIELD: [0.6, 0.8], "partial": True}
+    row = {**texts, "payload": '{"price":9.5}', "epoch": 7, VECTOR_FIELD: [0.6, 0.8], "partial": True}
     types = {"epoch": pa.int64(), VECTOR_FIELD: pa.list_(pa.float32()), "partial": pa.bool_()}
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in row])
     batch = pa.RecordBatch.from_pylist([row], schema=schema)
@@ -43,7 +43,7 @@ def test_an_entity_fits_its_fields(texts: dict[str, str | None]) -> None:
     assert entity["epoch"] == 7 and entity[VECTOR_FIELD].tolist() == np.float32([0.6, 0.8]).tolist()
     assert estimate_entity_bytes(entity) >= 8 + sum(len(entity[name].encode()) for name in MAX_TEXT_BYTES)
     (earlier,) = iter_entities(batch, select_scalar_fields(1))
-    assert earlier.keys() == entity.keys() - {"group_id"}
+    assert earlier.keys() == entity.keys() - {"group_id", "payload", "payload_hash", "search_text"}
     assert estimate_entity_bytes(earlier) <= estimate_entity_bytes(entity)
     assert compute_entity_digest(earlier) != compute_entity_digest(entity), "a field that is lacking differs"
 
@@ -56,11 +56,11 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
     told = "product_id string, content_hash string, title string, category array<string>, "
     products = spark.createDataFrame(
         [
-            ("a", "h1", "A", ["X", "Y", "Z", "Q"], {"color": "red", "Brand": "N"}, "family"),
-            ("b", "h2", "B", [], {}, None),
-            ("b", "old", "Old", [], {}, None),
+            ("a", "h1", "A", ["X", "Y", "Z", "Q"], {"color": "red", "Brand": "N"}, "family", '{"price":2}', "f" * 64),
+            ("b", "h2", "B", [], {"care": "x" * 61}, None, None, None),
+            ("b", "old", "Old", [], {}, None, None, None),
         ],
-        told + "attributes map<string,string>, group_id string",
+        told + "attributes map<string,string>, group_id string, payload string, payload_hash string",
     )
     vectors = spark.createDataFrame(
         [("a", "h1", [1.0, 0.0], True), ("b", "h2", [0.0, 1.0], False)],
@@ -75,6 +75,8 @@ def test_a_row_is_a_product_with_its_vector(spark) -> None:
     assert (a.snapshot_date, a.epoch, a.model_version, a.partial) == ("2026-01-02", 3, "m", True)
     assert (b.title, b.category, b.category_1, b.brand, b.epoch) == ("B", "", None, None, 2)
     assert (a.group_id, b.group_id) == ("family", "b")
+    assert (a.payload, a.payload_hash, b.payload, b.payload_hash) == ('{"price":2}', "f" * 64, "{}", "")
+    assert (a.search_text, b.search_text) == ("A\nN\nQ\nBrand N\ncolor red\na", "B\n\nb")
     of_ledger = join_rows(wanted.withColumn("group_id", F.lit("held")), products, vectors, "m")
     assert {row.group_id for row in of_ledger.collect()} == {"held"}, "the ledger goes before the products"
 

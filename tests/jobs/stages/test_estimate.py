@@ -12,6 +12,7 @@ from jobs.stages.estimate import (
     measure_photos_a_second,
     measure_seconds_per_unit,
 )
+from jobs.state.plan_record import PlanCounts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,9 +33,9 @@ def record(lake, seed):
 
 
 def test_before_the_first_measured_night(lake, record):
-    assert estimate_run(lake, "m", 3, 5) == WorkEstimate(3, 5, None)
+    assert estimate_run(lake, "m", PlanCounts(new=3, images=5)) == WorkEstimate(3, 5, None)
     record("encode", 10.0, {"products": 100})
-    assert estimate_run(lake, "m", 3, 5).seconds is None  # detection was not measured yet
+    assert estimate_run(lake, "m", PlanCounts(new=3, images=5)).seconds is None  # detection was not measured yet
 
 
 def test_rates_are_summed_over_runs_that_worked(lake, record):
@@ -46,7 +47,7 @@ def test_rates_are_summed_over_runs_that_worked(lake, record):
     record("encode", 900.0, {"products": 1}, model="another")
     record("detect", 20.0, {"images": 1000})
     assert measure_seconds_per_unit(lake, "m") == pytest.approx({"encode": 0.1, "detect": 0.02})
-    assert estimate_run(lake, "m", 50, 100).seconds == pytest.approx(7.0)
+    assert estimate_run(lake, "m", PlanCounts(new=50, images=100)).seconds == pytest.approx(7.0)
 
 
 def test_detection_counts_for_every_model(lake, record):
@@ -66,6 +67,7 @@ def test_only_the_latest_runs_count(lake, record):
     ("given", "words"),
     [
         (WorkEstimate(0, 0, 3.0), "nothing to encode"),
+        (WorkEstimate(0, 0, 3.0, 7000), "nothing to encode; 7,000 products get new payload values"),
         (WorkEstimate(1200, 2400, None), "1,200 products with 2,400 images to encode; no earlier night was measured"),
         (WorkEstimate(10, 20, 71.4), "about 71 s by earlier nights"),
         (WorkEstimate(10, 20, 600.0), "about 10 min"),

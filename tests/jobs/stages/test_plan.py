@@ -126,6 +126,7 @@ def test_every_kind_of_change_is_counted_and_conserved(world, seed):
     assert counts == {
         "delivered": 11, "valid": 7, "quarantined": 4, "new": 2, "changed": 2, "reuse": 1, "deleted": 2,
         "held": 0, "unchanged": 2, "unreadable": 0, "stale": 2, "images": 4, "merged": 0, "left_out": 0,
+        "payload": 0,
     }  # fmt: skip
     assert counts["valid"] == counts["new"] + counts["changed"] + counts["reuse"] + counts["unchanged"]
     assert counts["delivered"] == counts["valid"] + counts["quarantined"]

@@ -9,7 +9,6 @@ import pytest
 
 import jobs.serving.row_writer
 import jobs.stages.upsert
-import jobs.state.lease
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, fetch_rows
 from jobs.serving.row_writer import RowWriter
@@ -23,40 +22,6 @@ from tests.loopback_proxy import open_loopback_proxy
 
 FIRST, SECOND, THIRD, FOURTH = "2026-01-02", "2026-01-03", "2026-01-04", "2026-01-05"
 STRANGE = [ShopItem(name) for name in ('a"b', "c'd", "e\\f", "grün 😀", "{x}", "%_", "né" * 85)]
-
-
-class Killed(BaseException):
-    """Simulates SIGKILL: no clean-up code runs after it."""
-
-
-@pytest.fixture
-def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run upsert and kill it at the n-th call of a function; its lease is not released."""
-    dead: set[str] = set()
-    monkeypatch.setattr(jobs.state.lease, "is_local_holder_dead", lambda holder: holder in dead)
-
-    def die(lease: Lease) -> None:
-        lease._stop.set()
-        dead.add(lease.guard.holder)
-
-    def run(context: RunContext, owner: object, name: str, call: int = 1) -> None:
-        calls = 0
-        original = getattr(owner, name)
-
-        def counted(*args: object, **kwargs: object) -> object:
-            nonlocal calls
-            calls += 1
-            if calls == call:
-                raise Killed
-            return original(*args, **kwargs)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, counted)
-            patch.setattr(Lease, "release", die)
-            with pytest.raises(Killed):
-                upsert(context)
-
-    return run
 
 
 def test_three_nights(shop: ServingShop) -> None:

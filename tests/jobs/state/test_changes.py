@@ -8,19 +8,22 @@ from hypothesis import strategies as st
 
 from jobs.state.changes import compare_with_ledger, select_stale
 
-PRODUCTS = "product_id string, content_hash string, group_id string, source_row bigint"
-LEDGER = "product_id string, content_hash string, partial boolean, snapshot_date string, group_id string"
+PRODUCTS = "product_id string, content_hash string, group_id string, payload_hash string, source_row bigint"
+LEDGER = (
+    "product_id string, content_hash string, partial boolean, snapshot_date string, group_id string, "
+    "payload_hash string"
+)
 YESTERDAY, TONIGHT = "2026-01-01", "2026-01-02"
 KEYS = "product_id string, content_hash string"
 
 
-def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=True, groups=True):
+def outcome(spark, *, products=(), ledger=(), refused=(), vectors=(), deletes=True, groups=True, payload=True):
     """The rows of the comparison by product id, and the stale ids."""
-    delivered = spark.createDataFrame([(*(*one, None)[:3], row) for row, one in enumerate(products)], PRODUCTS)
-    held = spark.createDataFrame([(*row, *(YESTERDAY, None)[len(row) - 3 :]) for row in ledger], LEDGER)
+    delivered = spark.createDataFrame([(*(*one, None, None)[:4], row) for row, one in enumerate(products)], PRODUCTS)
+    held = spark.createDataFrame([(*row, *(YESTERDAY, None, None)[len(row) - 3 :]) for row in ledger], LEDGER)
     ids = spark.createDataFrame([(p,) for p in refused], "product_id string")
     made = spark.createDataFrame(list(vectors), KEYS)
-    options = {"date": TONIGHT, "with_deletes": deletes, "with_groups": groups}
+    options = {"date": TONIGHT, "with_deletes": deletes, "with_groups": groups, "with_payload": payload}
     rows = compare_with_ledger(delivered, held, ids, made, **options).collect()
     by_id = {row.product_id: row for row in rows}
     assert len(rows) == len(by_id)
@@ -72,6 +75,26 @@ CASES = {
         {"products": [("a", "2", "g")], "ledger": [("a", "1", False)], "vectors": [("a", "1")]},
         {"a": "changed"}, set(),
     ),
+    "another payload": (
+        {"products": [("a", "1", None, "P")], "ledger": [("a", "1", False)], "vectors": [("a", "1")]},
+        {"a": "payload"}, set(),
+    ),
+    "no payload any more": (
+        {"products": [("a", "1")], "ledger": [("a", "1", False, YESTERDAY, None, "P")]}, {"a": "payload"}, set(),
+    ),
+    "same payload": (
+        {"products": [("a", "1", None, "P")], "ledger": [("a", "1", False, YESTERDAY, None, "P")]}, {}, set(),
+    ),
+    "no payload, of two kinds": (
+        {"products": [("a", "1")], "ledger": [("a", "1", False, YESTERDAY, None, "")]}, {}, set(),
+    ),
+    "payload and content": (
+        {"products": [("a", "2", None, "P")], "ledger": [("a", "1", False)]}, {"a": "changed"}, set(),
+    ),
+    "payload of a partial one": (
+        {"products": [("a", "1", None, "P")], "ledger": [("a", "1", True, TONIGHT)]}, {"a": "payload"}, set(),
+    ),
+    "payload of a new one": ({"products": [("a", "1", None, "P")]}, {"a": "new"}, set()),
 }  # fmt: skip
 
 
@@ -107,6 +130,12 @@ def test_a_collection_without_the_field_is_not_written_for_a_group(spark):
     products = [("a", "1", "g"), ("b", "2", "g"), ("c", "1"), ("d", "1", "d")]
     ledger = [("a", "1", False), ("b", "1", False), ("c", "1", False, YESTERDAY, "g"), ("d", "1", False)]
     rows, _ = outcome(spark, products=products, ledger=ledger, vectors=[("a", "1")], groups=False)
+    assert {key: row.op for key, row in rows.items()} == {"b": "changed"}
+
+
+def test_a_collection_without_the_field_is_not_written_for_a_payload(spark):
+    products = [("a", "1", None, "P"), ("b", "2", None, "P")]
+    rows, _ = outcome(spark, products=products, ledger=[("a", "1", False), ("b", "1", False)], payload=False)
     assert {key: row.op for key, row in rows.items()} == {"b": "changed"}
 
 

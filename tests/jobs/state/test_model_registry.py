@@ -38,7 +38,7 @@ def test_a_checkpoint_is_described_by_its_files(tiny_checkpoint, other_checkpoin
     assert choice.uri == str(tiny_checkpoint.resolve())
     assert (choice.dimension, choice.max_images) == (32, 2)
     assert (len(choice.model_version), len(choice.detector_version)) == (64, 16)
-    assert choice.collection == f"moon_{choice.model_version[:12]}_s2"
+    assert choice.collection == f"moon_{choice.model_version[:12]}_s3"
     assert describe_checkpoint(str(tiny_checkpoint)) == choice
     assert describe_checkpoint(str(other_checkpoint)).model_version != choice.model_version
 

@@ -1,0 +1,13 @@
+"""Rows of collections for tests."""
+
+from typing import Any
+
+from schemas.collection import COLLECTION_SCHEMA_VERSION, MAX_TEXT_BYTES, PAYLOAD_FIELD, select_scalar_fields
+
+TEXT_FIELDS = [name for name in select_scalar_fields(COLLECTION_SCHEMA_VERSION) if name in MAX_TEXT_BYTES]
+"""Text fields of a collection that uses no feature which only some backends have."""
+
+
+def make_row(text: str = "", **fields: Any) -> dict[str, Any]:
+    """Return a whole row: the given fields, and the same text in all others."""
+    return {**dict.fromkeys(TEXT_FIELDS, text), "epoch": 1, PAYLOAD_FIELD: {}, **fields}
