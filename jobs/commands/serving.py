@@ -42,6 +42,9 @@ def search(
     all_variants: Annotated[
         bool, typer.Option("--all-variants", help="Show every variant, not only the best of each group.")
     ] = False,
+    hybrid: Annotated[
+        bool, typer.Option("--hybrid", help="Also by words: put products first that contain every word.")
+    ] = False,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
@@ -51,11 +54,13 @@ def search(
 
     The score is a cosine: 1 is identical. Fields to filter by: title, category (the whole path), category_1 to
     category_3, brand, group_id (of a variant the product id of its parent), snapshot_date, content_hash, and the
-    values of the mapping's payload: payload["price"]. Of variants only the best is shown.
+    values of the mapping's payload: payload["price"]. Of variants only the best is shown. With
+    --hybrid an article number, a name or a brand with a size is found by its words; the score stays the cosine.
 
     [dim]moon search "red striped t-shirt" --k 5[/]
     [dim]moon search --image boot.jpg --filter 'category_1 == "Shoes" and brand in ["A", "B"]'[/]
     [dim]moon search "red boots" --filter 'payload["price"] < 50 and payload["in_stock"] == true'[/]
+    [dim]moon search "Volt9 400 ml" --hybrid[/]
     [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
     [dim]moon search "waterproof" --collection moon_scratch_1f2e3d4c_5b6a7988   # of `moon backfill --scratch`[/]
     """
@@ -63,7 +68,7 @@ def search(
     from jobs.settings import Settings
 
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
-    hits = find(settings, text=text, image=image, k=k, expression=expression, all_variants=all_variants)
+    hits = find(settings, text=text, image=image, k=k, expression=expression, all_variants=all_variants, hybrid=hybrid)
     if as_json:
         print_json(hits)
         return

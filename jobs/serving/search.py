@@ -4,6 +4,7 @@ The query is encoded with the model of the collection's vectors (`MoonEncoder.fo
 version is refused.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,8 @@ from jobs.lake.store import open_lake
 from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
-from jobs.serving.variants import find_one_per_group
+from jobs.serving.hybrid import NO_WORDS, HybridSearch, can_search_words
+from jobs.serving.variants import Search, find_one_per_group
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
@@ -28,12 +30,15 @@ from schemas.collection import (
     PAYLOAD_FIELD,
     VECTOR_FIELD,
     build_search_params,
+    read_features,
     read_schema_version,
     select_scalar_fields,
 )
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
+
+log = logging.getLogger(__name__)
 
 MAX_HITS = 16_384
 """Milvus answers with no more."""
@@ -80,6 +85,7 @@ def search_products(
     k: int = 10,
     expression: str = "",
     all_variants: bool = False,
+    hybrid: bool = False,
     encoder: QueryEncoder | None = None,
 ) -> list[dict[str, Any]]:
     """Return the products nearest to a text, a photo, or a photo together with a text.
@@ -91,10 +97,12 @@ def search_products(
         k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
         all_variants: whether several products of a group may be hits, not only the best of each.
+        hybrid: whether products that contain every word of the text are merged in (`jobs.serving.hybrid`).
         encoder: an encoder that is loaded already; None loads the one that the collection names.
 
     Returns:
-        Dicts of product_id, score (cosine, 1 is identical) and `HIT_FIELDS`, best first.
+        Dicts of product_id, score (cosine, 1 is identical; not the order of a hybrid search) and `HIT_FIELDS`, best
+        first.
 
     Raises:
         NothingPublishedError: the alias names no collection of this project.
@@ -103,6 +111,8 @@ def search_products(
         NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     _check_query(text, image, k)
+    if hybrid and not (text and text.strip()):
+        raise QueryError("--hybrid needs words to look for, also beside a photo")
     with connect_reader(settings) as client:
         served = read_served_collection(client, settings.alias)
         try:
@@ -112,8 +122,14 @@ def search_products(
             raise CollectionEncoderError(str(error)) from error
         query = _encode(encoder, text, image)
         load_collection(client, served.collection)
-        search = partial(_search, client, served.collection, query, expression)
-        return search(k) if all_variants else find_one_per_group(search, k, find_tier(client, settings.milvus_tier))
+        search: Search = partial(_search, client, served.collection, query, expression)
+        if hybrid and can_search_words(read_features(read_collection_properties(client, served.collection))):
+            nearest = partial(search_nearest, client, served.collection, query)
+            search = HybridSearch(client, served.collection, text or "", nearest, expression)
+        elif hybrid:
+            log.warning(NO_WORDS)
+        tier = find_tier(client, None if hybrid else settings.milvus_tier)  # Milvus cannot group a merged list
+        return search(k) if all_variants else find_one_per_group(search, k, tier)
 
 
 def read_served_collection(client: "MilvusClient", alias: str) -> contract.ServedModel:
