@@ -16,7 +16,6 @@ import pyarrow.dataset as ds
 from PIL import Image, ImageOps
 
 from jobs.images.store import ImageReader, StoredPart
-from jobs.lake.reading import open_dataset
 from jobs.lake.store import Lake
 from moon_model.images import BadImageError, crop_image, decode_image
 from schemas.product import SHA256_PREFIX
@@ -155,12 +154,7 @@ def make_thumbnail(data: bytes, box: Box | None = None, side: int = SIDE) -> str
 
 def _read_parts(lake: Lake, sha256s: set[str]) -> dict[str, StoredPart]:
     """Return the locations of stored photos by their version (``sha256:…``)."""
-    name = STORED_IMAGES.name
-    paths = lake.list_paths(name)
-    if not paths:
-        return {}
-    files = open_dataset(lake.storage, paths, STORED_IMAGES.schema, lake.storage.uri(name))
-    rows = files.to_table(filter=ds.field("image_sha256").isin(sorted(sha256s))).to_pylist()
+    rows = lake.read_arrow(STORED_IMAGES.name, where=ds.field("image_sha256").isin(sorted(sha256s))).to_pylist()
     return {
         SHA256_PREFIX + row["image_sha256"]: StoredPart(
             pack=row["pack"], offset=row["offset"], size=row["size"], checksum=row["checksum"]
