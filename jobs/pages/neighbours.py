@@ -176,9 +176,7 @@ def _search(
     return found
 
 
-def _fetch(
-    client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]
-) -> dict[str, dict[str, Any]]:
+def _fetch(client: "MilvusClient", collection: str, ids: Iterable[str], fields: list[str]) -> dict[str, dict[str, Any]]:
     chunks = _split(list(dict.fromkeys(ids)), FETCHED_AT_ONCE)
     return {row[ID_FIELD]: row for chunk in chunks for row in fetch_rows(client, collection, chunk, fields)}
 

@@ -81,8 +81,9 @@ def make_verdict(run: RunSummary, earlier: Sequence[RunSummary], timezone: str) 
     return Verdict(kind, symbol, text, tuple(steps))
 
 
-def format_time(moment: datetime, timezone: str) -> str:
-    """Return a time as date, time of day and name of the zone."""
+def format_time(moment: datetime | str, timezone: str) -> str:
+    """Return a time, or an ISO text of it, as date, time of day and name of the zone."""
+    moment = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return f"{moment.astimezone(ZoneInfo(timezone)):%Y-%m-%d %H:%M:%S %Z}"
 
 
