@@ -101,7 +101,9 @@ def check_self_retrieval(client: "MilvusClient", collection: str, sample: Sequen
     rows = list(sample)[:CANARY_QUERIES]
     if not rows:
         return
-    found = search_hits(client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), CANARY_NEIGHBOURS)
+    found = search_hits(
+        client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), CANARY_NEIGHBOURS
+    )
     lost = [row[ID_FIELD] for row, hits in zip(rows, found, strict=True) if not _is_found_first(row[ID_FIELD], hits)]
     kind = _index(client, collection)
     if len(lost) > (0 if kind == "FLAT" else max(1, MAX_LOST_SHARE * len(rows))):
