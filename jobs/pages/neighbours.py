@@ -16,7 +16,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from jobs.milvus.client import connect_reader, fetch_rows
-from jobs.pages.run_record import EarlierRecords, RunRecord
+from jobs.pages.run_record import RunRecord
 from jobs.serving.canary import search_hits
 from jobs.serving.collection_checks import load_collection
 from jobs.state.ledger import read_ledger
@@ -34,13 +34,16 @@ RECORDED = 1000
 """Products of the sample whose neighbours are recorded."""
 
 NEIGHBOURS = 5
+CANARIES = 6
+"""Products of the sample that the run did not write, shown with their neighbours."""
+
 FETCHED_AT_ONCE, SEARCHED_AT_ONCE = 500, 250
 """Rows and queries of one call to Milvus."""
 
 STAYED, ENTERED, LEFT = "stayed", "entered", "left"
 """How a neighbour stands to those of the run before."""
 
-_FIELDS = ["title", "category_1", "content_hash"]
+_FIELDS = ["title", "category_1", "content_hash", "snapshot_date"]
 
 Hits = list[tuple[str, float]]
 
@@ -53,6 +56,7 @@ class ServedProduct:
     title: str
     category: str
     content_hash: str
+    snapshot_date: str
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,14 @@ class ServedSample:
         vectors: their vectors, [N, D].
         products: what the collection holds, by id: of the sample, of the products shown, and of their neighbours.
         hits: id and score of the nearest products, nearest first, by id of a recorded or shown product.
+        canaries: ids of products of the sample that the run did not write.
     """
 
     ids: list[str]
     vectors: NDArray[np.float32]
     products: Mapping[str, ServedProduct] = field(default_factory=dict)
     hits: Mapping[str, Hits] = field(default_factory=dict)
+    canaries: list[str] = field(default_factory=list)
 
     @property
     def categories(self) -> list[str]:
@@ -99,16 +105,13 @@ def order_by_hash(rows: DataFrame, count: int) -> DataFrame:
     return rows.orderBy(hashed, ID_FIELD).limit(count)
 
 
-def read_served_sample(
-    context: RunContext, plan: Plan, shown: Sequence[str], *, earlier: EarlierRecords, canaries: int
-) -> ServedSample:
+def read_served_sample(context: RunContext, plan: Plan, shown: Sequence[str], before: RunRecord | None) -> ServedSample:
     """Return the sample of a plan's collection, with the neighbours of the recorded and the shown products.
 
     Args:
         context, plan: run whose collection is read.
         shown: ids of further products whose neighbours are wanted; those that are not served are left out.
-        earlier: records of earlier runs, whose neighbours get their titles too.
-        canaries: products of the sample that are shown too.
+        before: record of the run before, whose neighbours get their titles too.
 
     Raises:
         NoDatabaseError, LiteBusyError, MilvusUnreachableError, DamageError: Milvus does not answer.
@@ -121,12 +124,13 @@ def read_served_sample(
         ids = [name for name in ids if name in rows]
         searched = [name for name in dict.fromkeys([*ids[:RECORDED], *shown]) if name in rows]
         hits = _search(client, plan.collection, searched, rows)
-        near = {name for one in {*shown, *ids[:canaries]} for name, _ in hits.get(one, [])}
-        before = earlier.last.neighbours if earlier.last else {}
-        near |= {name for one in {*shown, *ids[:canaries]} for name in before.get(one, [])}
+        canaries = [name for name in ids[:RECORDED] if rows[name]["snapshot_date"] < plan.date][:CANARIES]
+        near = {name for one in (*shown, *canaries) for name, _ in hits.get(one, [])}
+        if before:
+            near |= {name for one in (*shown, *canaries) for name in before.neighbours.get(one, [])}
         others = _fetch(client, plan.collection, sorted(near - rows.keys()), _FIELDS)
     products = {name: _read_product(row) for name, row in {**others, **rows}.items()}
-    return ServedSample(ids, _stack(rows, ids), products, hits)
+    return ServedSample(ids, _stack(rows, ids), products, hits, canaries)
 
 
 def mark_neighbours(sample: ServedSample, product_id: str, before: RunRecord | None) -> list[Neighbour]:
@@ -191,4 +195,4 @@ def _stack(rows: Mapping[str, dict[str, Any]], ids: Sequence[str]) -> NDArray[np
 
 
 def _read_product(row: Mapping[str, Any]) -> ServedProduct:
-    return ServedProduct(row[ID_FIELD], row["title"], row["category_1"], row["content_hash"])
+    return ServedProduct(row[ID_FIELD], row["title"], row["category_1"], row["content_hash"], row["snapshot_date"])

@@ -9,7 +9,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -31,7 +31,7 @@ FONT_SIZE = 11
 SVG = "http://www.w3.org/2000/svg"
 LINK = "{http://www.w3.org/1999/xlink}href"
 
-_RC = {
+_RC: Any = {
     "svg.fonttype": "none", "font.size": FONT_SIZE, "text.color": TEXT_COLOUR, "axes.labelcolor": TEXT_COLOUR,
     "axes.edgecolor": LINE_COLOUR, "xtick.color": LINE_COLOUR, "ytick.color": LINE_COLOUR,
     "xtick.labelcolor": TEXT_COLOUR, "ytick.labelcolor": TEXT_COLOUR, "grid.color": LINE_COLOUR,
@@ -154,10 +154,11 @@ def _draw_trend(trend: Trend, history: Sequence[RunSummary]) -> Markup:
 
     def draw(figure: "Figure") -> None:
         axes: Axes = figure.subplots()
-        axes.plot(*zip(*known, strict=True), color=MAIN_COLOUR, zorder=1)
+        axes.plot([x for x, _ in known], [y for _, y in known], color=MAIN_COLOUR, zorder=1)
         for points, marker, colour, name in ((good, "o", MAIN_COLOUR, "good"), (bad, "x", BAD_COLOUR, "bad")):
             if points:
-                axes.scatter(*zip(*points, strict=True), s=22, marker=marker, color=colour, gid=name, zorder=2)
+                x, y = [place for place, _ in points], [value for _, value in points]
+                axes.scatter(x, y, s=22, marker=marker, color=colour, gid=name, zorder=2)
         _style_trend(axes, trend, history)
 
     start, end = known[0], known[-1]
@@ -181,8 +182,9 @@ def _style_trend(axes: "Axes", trend: Trend, history: Sequence[RunSummary]) -> N
     axes.tick_params(length=0)
     ends = sorted({0, len(history) - 1})
     axes.set_xticks(ends, [history[place].date for place in ends])
-    for label, side in zip(axes.get_xticklabels(), ("left", "right"), strict=False):
-        label.set_horizontalalignment(side)
+    for label in axes.get_xticklabels():
+        label.set_horizontalalignment("left")
+    axes.get_xticklabels()[-1].set_horizontalalignment("right")
 
 
 def _add_hover_texts(root: ET.Element, hover: Mapping[str, Sequence[str]]) -> None:

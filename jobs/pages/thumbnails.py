@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from jobs.images.store import ImageReader, StoredPart
 from jobs.lake.store import Lake
+from moon_model.detection.region import Box
 from moon_model.images import BadImageError, crop_image, decode_image
 from schemas.product import SHA256_PREFIX
 from schemas.tables import STORED_IMAGES
@@ -30,8 +31,6 @@ SIDE = 160
 QUALITY = 60
 CACHED = 512
 """Thumbnails that are kept, because a page shows a product in several places."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
