@@ -2,12 +2,11 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from markupsafe import Markup
 from pyarrow import fs
 
 from jobs.lake.store import Lake
@@ -20,6 +19,7 @@ from jobs.pages.run_history import (
     read_run_rows,
     summarise_runs,
 )
+from jobs.pages.run_pictures import RunPictures
 from jobs.pages.run_report import render_run_page
 from jobs.pages.verdict import STATUS, format_time, make_verdict
 from jobs.settings import Settings
@@ -56,7 +56,7 @@ class IndexEntry:
 
 
 def write_report(
-    lake: Lake, settings: Settings, run: RunSummary, runs: Sequence[RunSummary], sections: Sequence[Markup] = ()
+    lake: Lake, settings: Settings, run: RunSummary, runs: Sequence[RunSummary], pictures: RunPictures | None = None
 ) -> str:
     """Write the page of a run, link it with the pages before and after it, write the index; return the page's URI.
 
@@ -64,7 +64,7 @@ def write_report(
         lake, settings: lake of the run; time zone and alias.
         run: the run.
         runs: all runs of the lake, the oldest first; the run itself is replaced by `run`.
-        sections: parts that only the stage `report` can draw.
+        pictures: parts that only a process with Spark can draw.
     """
     runs = [run if one.name == run.name else one for one in runs]
     if run not in runs:
@@ -72,7 +72,7 @@ def write_report(
     place = runs.index(run)
     pages = list_reports(lake)
     links = _make_links(runs, place, pages)
-    uri = write_page(lake, name_page(run), render_run_page(lake, settings, run, runs[:place], links, sections))
+    uri = write_page(lake, name_page(run), render_run_page(lake, settings, run, runs[:place], links, pictures))
     pages.add(name_page(run))
     for name in links:
         _link_neighbour(lake, runs, place, pages, step=-1 if name == EARLIER else 1)
@@ -101,11 +101,22 @@ def write_missing_reports(lake: Lake, settings: Settings, *, has_ended: bool = F
     return written
 
 
-def write_report_of_execution(lake: Lake, settings: Settings, execution: str) -> str | None:
-    """Write the page of the run that an execution was part of; return its URI, None if it is no nightly run."""
+def write_report_of_execution(
+    lake: Lake,
+    settings: Settings,
+    execution: str,
+    draw: Callable[[RunSummary], RunPictures | None] = lambda _: None,
+) -> str | None:
+    """Write the page of the run that an execution was part of; return its URI, None if it is no nightly run.
+
+    Args:
+        lake, settings: as for `write_report`.
+        execution: id of the execution.
+        draw: returns the parts that need Spark.
+    """
     runs = summarise_runs(read_run_rows(lake))
     run = next((one for one in runs if one.details.get(EXECUTION) == execution), None)
-    return write_report(lake, settings, run, runs) if run else None
+    return write_report(lake, settings, run, runs, draw(run)) if run else None
 
 
 def write_index(lake: Lake, settings: Settings, runs: Sequence[RunSummary] | None = None) -> str:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePosixPath
 
-from markupsafe import Markup
-
 from jobs.lake.store import Lake
 from jobs.pages.page import render_page
 from jobs.pages.plots import draw_trends
 from jobs.pages.run_history import PUBLISHED, RUN_STAGES, RunSummary
+from jobs.pages.run_pictures import RunPictures
 from jobs.pages.run_tables import ReasonRow, read_category_changes, read_product_lists, read_reason_rows
 from jobs.pages.unread import read_unread
 from jobs.pages.verdict import format_time, make_verdict
@@ -69,7 +68,7 @@ def render_run_page(
     run: RunSummary,
     earlier: Sequence[RunSummary],
     links: Mapping[str, str],
-    sections: Sequence[Markup] = (),
+    pictures: RunPictures | None = None,
 ) -> str:
     """Return the page of a run as one self-contained HTML document.
 
@@ -78,7 +77,7 @@ def render_run_page(
         run: the run.
         earlier: the runs before it, the oldest first.
         links: relative links by name to the pages before and after it.
-        sections: parts that only the stage `report` can draw, because they need Spark or Milvus.
+        pictures: parts that only a process with Spark can draw; None leaves them out.
     """
     counts, details = run.counts, run.details
     published = [one for one in earlier if one.outcome == PUBLISHED]
@@ -101,7 +100,7 @@ def render_run_page(
         categories=read_category_changes(lake, run.date, run.run_id),
         lists=read_product_lists(lake, run.date, run.run_id, details.get("collection", ""), counts),
         reasons=read_reasons(lake, run),
-        sections=sections,
+        pictures=pictures,
         unread=read_unread(run),
         trends=draw_trends([*earlier, run][-MEDIAN_RUNS:]),
         data_docs=_find_data_docs(details),

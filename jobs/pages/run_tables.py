@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.lake.query import query_lake, quote_text
+from jobs.lake.query import query_lake
 from jobs.lake.store import Lake
 from jobs.state.changes import CHANGED, DELETED, HELD, NEW
 from jobs.state.run_context import NIGHTLY
@@ -67,13 +67,13 @@ class ProductList:
 
 def read_reason_rows(lake: Lake, date: str) -> list[ReasonRow]:
     """Return the reasons for which rows and images of a date were refused, the most frequent first."""
-    sql = f"""
+    sql = """
         SELECT reason, stage, image_index IS NULL AS is_row, count(*) AS rows,
                first_value(source_row || ' ' || coalesce(product_id, '') || ': ' || coalesce(detail, '')
                            ORDER BY source_row) AS first,
                last_value(source_row || ' ' || coalesce(product_id, '') || ': ' || coalesce(detail, '')
                           ORDER BY source_row) AS last
-        FROM quarantine WHERE date = {quote_text(date)} AND purpose = {quote_text(NIGHTLY)}
+        FROM quarantine WHERE date = $date AND purpose = $purpose
         GROUP BY reason, stage, image_index IS NULL ORDER BY rows DESC, reason"""
     return [
         ReasonRow(
@@ -84,7 +84,7 @@ def read_reason_rows(lake: Lake, date: str) -> list[ReasonRow]:
             rows=row["rows"],
             examples=[f"row {text[:300]}" for text in dict.fromkeys((row["first"], row["last"]))],
         )
-        for row in query_lake(lake, sql, ["quarantine"])
+        for row in query_lake(lake, sql, ["quarantine"], date=date, purpose=NIGHTLY)
     ]
 
 
@@ -98,13 +98,13 @@ def read_category_changes(lake: Lake, date: str, run_id: str) -> list[CategoryCh
     for day, ops in ((date, (NEW, CHANGED)), (before, (DELETED,))):
         if not (day and run_id):
             continue
-        sql = f"""
-            SELECT coalesce(category[1], {quote_text(NO_CATEGORY)}) AS root, op, count(*) AS rows
+        sql = """
+            SELECT coalesce(category[1], $none) AS root, op, count(*) AS rows
             FROM changes JOIN products ON changes.product_id = products.product_id
-            WHERE run_id = {quote_text(run_id)} AND date = {quote_text(day)}
-              AND op IN ({", ".join(map(quote_text, ops))})
+            WHERE run_id = $run_id AND date = $date
+              AND op IN ($ops)
             GROUP BY 1, 2"""
-        for row in query_lake(lake, sql, ["changes", "products"]):
+        for row in query_lake(lake, sql, ["changes", "products"], run_id=run_id, date=day, ops=ops, none=NO_CATEGORY):
             found.setdefault(row["root"], {})[row["op"]] = row["rows"]
     rows = [CategoryChanges(root, *(ops.get(op, 0) for op in (NEW, CHANGED, DELETED))) for root, ops in found.items()]
     rows.sort(key=lambda row: (-(row.new + row.changed + row.deleted), row.category))
@@ -131,21 +131,13 @@ def read_product_lists(
     if not run_id:
         return []
     before = find_earlier_date(lake, date)
+    deleted, held = (_read_changes(lake, run_id, op) for op in (DELETED, HELD))
+    kept, stale = _read_kept(lake, date), _read_stale(lake, date, collection)
     lists = [
-        (
-            "Deleted",
-            "the delivery lacks them; readers no longer find them",
-            _read_changes(lake, run_id, DELETED),
-            before,
-        ),
-        ("Delete held", "the delivery lacks them, and they stay served", _read_changes(lake, run_id, HELD), before),
-        ("Kept", "their photos cannot be reached; the vector from before is served", _read_kept(lake, date), date),
-        (
-            "Stale",
-            "their row was refused; the vector from before is served",
-            _read_stale(lake, date, collection),
-            before,
-        ),
+        ("Deleted", "the delivery lacks them; readers no longer find them", deleted, before),
+        ("Delete held", "the delivery lacks them, and they stay served", held, before),
+        ("Kept", "their photos cannot be reached; the vector from before is served", kept, date),
+        ("Stale", "their row was refused; the vector from before is served", stale, before),
     ]
     found = []
     for name, meaning, rows, day in lists:
@@ -165,48 +157,51 @@ def find_earlier_date(lake: Lake, date: str) -> str:
 
 
 def _read_changes(lake: Lake, run_id: str, op: str) -> list[dict[str, Any]]:
-    sql = f"""
+    sql = """
         SELECT product_id, '' AS why FROM changes
-        WHERE run_id = {quote_text(run_id)} AND op = {quote_text(op)} ORDER BY product_id LIMIT {MAX_NAMED}"""
-    return query_lake(lake, sql, ["changes"])
+        WHERE run_id = $run_id AND op = $op ORDER BY product_id LIMIT $most"""
+    return query_lake(lake, sql, ["changes"], run_id=run_id, op=op, most=MAX_NAMED)
 
 
 def _read_kept(lake: Lake, date: str) -> list[dict[str, Any]]:
-    sql = f"""
+    sql = """
         SELECT product_id, first_value(coalesce(detail, '') ORDER BY source_row) AS why FROM quarantine
-        WHERE date = {quote_text(date)} AND purpose = {quote_text(NIGHTLY)}
-          AND reason = {quote_text(Reason.PRODUCT_KEPT)} AND product_id IS NOT NULL
-        GROUP BY product_id ORDER BY product_id LIMIT {MAX_NAMED}"""
-    return query_lake(lake, sql, ["quarantine"])
+        WHERE date = $date AND purpose = $purpose
+          AND reason = $kept AND product_id IS NOT NULL
+        GROUP BY product_id ORDER BY product_id LIMIT $most"""
+    return query_lake(lake, sql, ["quarantine"], date=date, purpose=NIGHTLY, kept=Reason.PRODUCT_KEPT, most=MAX_NAMED)
 
 
 def _read_stale(lake: Lake, date: str, collection: str) -> list[dict[str, Any]]:
     """Return products whose row was refused and of which the collection holds an earlier date's row."""
-    sql = f"""
+    sql = """
         WITH refused AS (
             SELECT product_id, first_value(reason ORDER BY source_row) AS why FROM quarantine
-            WHERE date = {quote_text(date)} AND purpose = {quote_text(NIGHTLY)} AND image_index IS NULL
-              AND reason <> {quote_text(Reason.PRODUCT_KEPT)} AND product_id IS NOT NULL
+            WHERE date = $date AND purpose = $purpose AND image_index IS NULL
+              AND reason <> $kept AND product_id IS NOT NULL
             GROUP BY product_id
         ), held AS (
             SELECT served.product_id AS product_id, last_value(op ORDER BY epoch) AS op,
                    last_value(snapshot_date ORDER BY epoch) AS day
             FROM served JOIN refused ON served.product_id = refused.product_id
-            WHERE collection = {quote_text(collection)} GROUP BY served.product_id
+            WHERE collection = $collection GROUP BY served.product_id
         )
         SELECT held.product_id AS product_id, why || ', served as of ' || day AS why
         FROM held JOIN refused ON held.product_id = refused.product_id
-        WHERE op = 'upsert' AND day < {quote_text(date)} ORDER BY product_id LIMIT {MAX_NAMED}"""
-    return query_lake(lake, sql, ["quarantine", "served"])
+        WHERE op = 'upsert' AND day < $date ORDER BY product_id LIMIT $most"""
+    return query_lake(
+        lake, sql, ["quarantine", "served"],
+        date=date, purpose=NIGHTLY, kept=Reason.PRODUCT_KEPT, collection=collection, most=MAX_NAMED,
+    )  # fmt: skip
 
 
 def _read_titles(lake: Lake, date: str, ids: list[str]) -> dict[str, str]:
     if not (date and ids):
         return {}
-    sql = f"""
+    sql = """
         SELECT product_id, title FROM products
-        WHERE date = {quote_text(date)} AND product_id IN ({", ".join(map(quote_text, ids))})"""
-    return {row["product_id"]: row["title"] or "" for row in query_lake(lake, sql, ["products"])}
+        WHERE date = $date AND product_id IN ($ids)"""
+    return {row["product_id"]: row["title"] or "" for row in query_lake(lake, sql, ["products"], date=date, ids=ids)}
 
 
 def _name_refusal(reason: str, is_row: bool) -> str:

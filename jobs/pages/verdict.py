@@ -135,7 +135,7 @@ def _list_published_steps(run: RunSummary) -> list[Step]:
     if counts.get("held"):
         steps.append(
             Step(
-                f"{counts['held']:,} products that the delivery lacks stay served. If they are gone for good, delete them:",
+                f"{counts['held']:,} products that the delivery lacks stay served. If they are gone, delete them:",
                 f"moon nightly --date {date} --allow-deletes 1 --reason TEXT",
             )
         )

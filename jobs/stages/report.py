@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from jobs.errors import NightStoppedError
 from jobs.pages.report_index import write_report
 from jobs.pages.run_history import PUBLISHED, REPORT_STAGE, RunSummary, read_run_rows, summarise_runs
+from jobs.pages.run_pictures import draw_run_pictures
 from jobs.serving.rows import has_changes
 from jobs.stages.row_accounting import count_fates
 from jobs.state.plan_record import Plan
@@ -38,9 +39,12 @@ def report(context: RunContext, plan: Plan) -> StageResult:
         **({"held": _describe_held(plan)} if plan.counts.held else {}),
         **({} if plan.serve else {"note": "an older date: it replaced and deleted nothing"}),
     }
+    pictures = draw_run_pictures(context, plan) if plan.serve else None
+    if pictures and pictures.neighbours_stayed is not None:
+        details["neighbours_stayed"] = f"{pictures.neighbours_stayed:.4f}"
     runs = summarise_runs(read_run_rows(context.lake))
     run = _complete_summary(context, plan, runs, counts, details)
-    return StageResult(counts, {**details, "page": write_report(context.lake, context.settings, run, runs)})
+    return StageResult(counts, {**details, "page": write_report(context.lake, context.settings, run, runs, pictures)})
 
 
 def _complete_summary(

@@ -8,12 +8,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from jobs.errors import EXIT_FAULT, EXIT_INTERRUPTED, REPORT_NOTE, MoonError
 from jobs.log_file import LOG_FILE
 from jobs.pages.report_index import write_missing_reports, write_report_of_execution
-from jobs.pages.run_history import ERROR_TYPE, EXIT_STATUS
+from jobs.pages.run_history import ERROR_TYPE, EXIT_STATUS, STOPPED, RunSummary
+from jobs.pages.run_pictures import RunPictures, draw_run_refusals
 from jobs.settings import has_credentials
 from jobs.spark.failure_causes import explain_failures
 from jobs.spark.progress import show_stage_progress
@@ -170,10 +172,18 @@ def _describe_failure(error: BaseException) -> dict[str, str]:
 def _write_page_of_failure(context: RunContext, execution: str, error: BaseException) -> None:
     """Write the page of a run that ends with an error, and note its place on the error; it hides no failure."""
     try:
-        if page := write_report_of_execution(context.lake, context.settings, execution):
+        draw = partial(_draw_refusals, context)
+        if page := write_report_of_execution(context.lake, context.settings, execution, draw):
             error.add_note(f"{REPORT_NOTE}{page}")
     except Exception as fault:  # any store error
         LOG_FILE.keep_traceback(f"the page of {context.date} could not be written", fault)
+
+
+def _draw_refusals(context: RunContext, run: RunSummary) -> RunPictures | None:
+    """Return pictures of what a stopped run refused; None if it refused nothing, or Spark may be gone."""
+    if run.outcome == STOPPED and run.counts.get("quarantined"):
+        return RunPictures(refused=draw_run_refusals(context))
+    return None
 
 
 def _execute(context: RunContext, stage: str, plan: Plan | None) -> StageResult:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.lake.query import query_lake, quote_text
+from jobs.lake.query import query_lake
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 
@@ -12,13 +12,9 @@ def test_rows_of_a_folder_with_any_name_and_a_text_with_quotes(tmp_path: Path, s
     rows = [{"product_id": name, "op": "new"} for name in ("it's", "' or 1=1 --")]
     seed(lake, "changes", rows, {"run_id": "r1"})
     seed(lake, "changes", rows, {"run_id": "r2"})
-    found = query_lake(
-        lake,
-        f"SELECT product_id FROM changes WHERE product_id = {quote_text(rows[0]['product_id'])} AND "
-        f"run_id = {quote_text('r1')}",
-        ["changes"],
-    )
-    assert found == [{"product_id": "it's"}]
+    sql = "SELECT product_id FROM changes WHERE product_id IN ($ids) AND run_id = $run LIMIT $most"
+    ids = [rows[0]["product_id"], "$run"]
+    assert query_lake(lake, sql, ["changes"], ids=ids, run="r1", most=5) == [{"product_id": "it's"}]
 
 
 def test_a_table_that_is_missing_has_no_rows_and_is_not_created(tmp_path: Path) -> None:
