@@ -30,6 +30,9 @@ class MoonError(RuntimeError):
 STOPPED_BY, VERDICT, LIFT = "stopped_by", "verdict", "lift"
 """Names of facts: what stopped a run, why in one short sentence, and the options that let it pass."""
 
+BY_GATE, BY_BREAKER = "the gate", "a breaker"
+"""Values of the fact `STOPPED_BY`."""
+
 REPORT_NOTE = "Report: "
 """Begin of the note on an error that names the page of the run that it ended."""
 

@@ -136,6 +136,19 @@ def write_index(lake: Lake, settings: Settings, runs: Sequence[RunSummary] | Non
     return write_page(lake, INDEX_PAGE, page)
 
 
+def refresh_reports(lake: Lake, settings: Settings) -> str | None:
+    """Write missing pages and return the URI of the latest run's page; None if there is none.
+
+    A lake that cannot be written only lacks the new pages.
+    """
+    try:
+        write_missing_reports(lake, settings)
+    except OSError as error:
+        log.warning("the pages of killed runs could not be written: %s", error)
+    name = find_report(lake)
+    return lake.storage.uri(name) if name else None
+
+
 def list_reports(lake: Lake) -> set[str]:
     """Return the names of all pages of runs and rollouts, relative to the lake's root."""
     filesystem, root = lake.storage.open()

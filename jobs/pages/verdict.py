@@ -6,7 +6,7 @@ from datetime import date as Date
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from jobs.errors import LIFT, STOPPED_BY, VERDICT
+from jobs.errors import BY_GATE, LIFT, STOPPED_BY, VERDICT
 from jobs.pages.run_history import (
     FAULT,
     HELD,
@@ -127,7 +127,7 @@ def _describe_shift(shift: float, run: RunSummary, served: RunSummary | None) ->
     before = _name_day(served.date, run.date) if served else "before"
     if shift < STEADY_SHIFT:
         return f"neighbours as {before}"
-    return f"{shift:.1%} of the neighbours of {before} lost by products that did not change"
+    return f"products that did not change lost {shift:.1%} of their neighbours of {before}"
 
 
 def _list_published_steps(run: RunSummary) -> list[Step]:
@@ -157,6 +157,9 @@ def _tell_stopped(run: RunSummary, served: RunSummary | None, clock: _Clock) -> 
     if lift := details.get(LIFT):
         steps.append(Step("If the delivery is wrong, have it delivered again, then run:", _rerun(run)))
         steps.append(Step("If it is right, let this run pass:", f"{_rerun(run)} {lift} --reason TEXT"))
+    elif by == BY_GATE:
+        steps.append(Step("Have the catalogue delivered again, then run:", _rerun(run)))
+        steps.append(Step("If the delivery is right, raise the limit: the error below names its setting. Then run it."))
     else:
         steps.append(Step("Remove the cause, which the error below explains, then run:", _rerun(run)))
     return f"{text}. {_describe_served(run, served)}", steps

@@ -8,7 +8,7 @@ first run of a collection. It is lifted only by a named override with a reason, 
 import logging
 from collections.abc import Mapping
 
-from jobs.errors import STOPPED_BY, VERDICT, NightStoppedError, PhotosUnreachableError
+from jobs.errors import BY_BREAKER, STOPPED_BY, VERDICT, NightStoppedError, PhotosUnreachableError
 from jobs.state.run_context import RunContext
 from validation.breakers import Breaker, relax_refusals, round_up_percent
 
@@ -151,7 +151,7 @@ def _describe(breaker: Breaker, sentence: str) -> dict[str, str]:
         sentence: what it counted, with a place for the share.
     """
     found = sentence.format(f"{breaker.share:.1%}")
-    return {STOPPED_BY: "a breaker", VERDICT: f"{found}, the limit is {breaker.max_share:.1%}"}
+    return {STOPPED_BY: BY_BREAKER, VERDICT: f"{found}, the limit is {breaker.max_share:.1%}"}
 
 
 def check_neighbour_churn(context: RunContext, churn: float) -> str:
@@ -175,7 +175,7 @@ def check_neighbour_churn(context: RunContext, churn: float) -> str:
             "a broken detector. Look at the products that they are near to (`moon search`). If it is right, run again "
             f"with --allow-shift {round_up_percent(churn)} --reason TEXT",
             **{
-                STOPPED_BY: "a breaker",
+                STOPPED_BY: BY_BREAKER,
                 VERDICT: f"products that it does not touch lost {churn:.1%} of their neighbours, the limit is "
                 f"{max_churn:.1%}; its rows were taken back",
             },

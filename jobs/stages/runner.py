@@ -145,7 +145,7 @@ def _record_start(context: RunContext, execution: str, stages: Sequence[str], pl
         MoonError: the lake is damaged or of another release. Any other failure stops no run: its first stage meets it.
     """
     lake, settings = context.lake, context.settings
-    catalog = settings.catalog or ""
+    catalog = (settings.catalog or "").replace("{date}", context.date)
     details = {"alias": settings.alias, **({"catalog": catalog} if catalog and not has_credentials(catalog) else {})}
     run_id = ""
     try:

@@ -16,7 +16,7 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.forecast import read_gate_limits, read_row_limits
 from jobs.catalog.source import list_allowed_roots
-from jobs.errors import STOPPED_BY, VERDICT, NightStoppedError
+from jobs.errors import BY_GATE, STOPPED_BY, VERDICT, NightStoppedError
 from jobs.lake.store import make_scope
 from jobs.lake.writing import AddedFile
 from jobs.pages.data_docs import write_data_docs
@@ -267,7 +267,7 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *,
         raise NightStoppedError(
             f"the snapshot of {context.date} did not pass the gate; nothing of it is served:\n{failures}\nThe whole "
             f"table: {page}. Have the catalogue delivered again and run again",
-            **{STOPPED_BY: "the gate", VERDICT: result.verdict, "data_docs": page},
+            **{STOPPED_BY: BY_GATE, VERDICT: result.verdict, "data_docs": page},
         )
     return {"gate": "passed", "data_docs": page}
 

@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "img", "wbr", "hr", "input", "link", "path", "line", "rect", "circle", "use", "stop"}
+VOID = {"meta", "br", "img", "wbr", "hr", "input", "link"}
 
 
 class PageReader(HTMLParser):
@@ -14,7 +14,10 @@ class PageReader(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.html, self.links, self.headings, self.tables = html, [], [], []
+        self.html = html
+        self.links: list[str] = []
+        self.headings: list[int] = []
+        self.tables: list[list[list[str]]] = []
         self.tags: list[str] = []
         self._parts: list[str] = []
         self._open: list[str] = []
