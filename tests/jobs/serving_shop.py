@@ -43,6 +43,8 @@ class ShopItem:
     attributes: Mapping[str, str] = field(default_factory=lambda: {"Brand": "Nordlys", "colour": "red"})
     group_id: str | None = None
     payload: Mapping[str, Any] | None = None
+    images: tuple[tuple[str, str | None], ...] = ()
+    """(uri, version) of the photos; not part of the content hash here."""
 
     @property
     def payload_json(self) -> str | None:
@@ -145,6 +147,7 @@ class ServingShop:
                 "group_id": item.group_id,
                 "payload": item.payload_json,
                 "payload_hash": item.payload_hash,
+                "images": [{"uri": uri, "version": version} for uri, version in item.images],
             }
             for row, item in enumerate(rows)
         ]
