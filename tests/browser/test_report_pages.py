@@ -1,0 +1,44 @@
+"""Pages of runs in a real browser: a good, a stopped, a held and a killed run, their index, and the gate's data docs."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+from pyspark.sql import SparkSession
+
+from tests.browser.page_checks import check_page, open_page
+from tests.jobs.pages.report_pages import HOSTILE, ReportPages, make_report_pages
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def pages(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> ReportPages:
+    return make_report_pages(spark, tmp_path_factory.mktemp("reports"))
+
+
+@pytest.mark.parametrize("kind", ["good", "stopped", "held", "killed"])
+def test_page_of_a_run_is_sound(browser: Browser, pages: ReportPages, kind: str) -> None:
+    expected = {"images": 10, "plots": 2} if kind == "good" else {}
+    check_page(browser, pages.runs[kind].as_uri(), **expected)
+    assert pages.runs[kind].stat().st_size <= 5 << 20
+
+
+@pytest.mark.parametrize("name", ["index", "data_docs"])
+def test_other_pages_are_sound(browser: Browser, pages: ReportPages, name: str) -> None:
+    check_page(browser, getattr(pages, name).as_uri())
+
+
+def test_hostile_title_shows_as_text(browser: Browser, pages: ReportPages) -> None:
+    for visit in open_page(browser, pages.good.as_uri()):
+        assert visit.page.get_by_text(HOSTILE).count() > 0
+        assert visit.problems == []
+
+
+def test_every_link_of_a_page_leads_to_a_file(browser: Browser, pages: ReportPages) -> None:
+    for start in (pages.good, pages.stopped, pages.index):
+        for visit in open_page(browser, start.as_uri()):
+            links = visit.page.eval_on_selector_all("a[href]", "found => found.map(a => a.href)")
+            files = [Path(link.removeprefix("file://").partition("#")[0]) for link in links if link.startswith("file:")]
+            assert files
+            assert [file for file in files if not file.is_file()] == []
