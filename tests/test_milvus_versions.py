@@ -31,7 +31,8 @@ OPTIONS = {
     "partial_update",
     "group_by_field",
 }
-"""Arguments that a version lacks, or gets wrong; code that asks for the tier passes them as ``**options``. Upserts into a partition key lose rows in 2.3.5."""
+"""Arguments that a version lacks, or gets wrong (upserts into a partition key lose rows in 2.3.5); code that asked for
+the tier passes them as ``**options``."""
 
 
 def calls(tree: ast.AST) -> set[tuple[str, frozenset[str]]]:
