@@ -224,7 +224,18 @@ def is_behind(client: "MilvusClient", name: str, ledger: "DataFrame") -> bool:
         ledger: rows that it should hold (`jobs.state.ledger.read_ledger`).
     """
     newest = ledger.groupBy("epoch").count().orderBy("epoch", ascending=False).limit(1).collect()
-    return any(count_rows(client, name, f"epoch == {row['epoch']}") != row["count"] for row in newest)
+    return any(_count_epoch(client, name, row["epoch"], row["count"]) != row["count"] for row in newest)
+
+
+def _count_epoch(client: "MilvusClient", name: str, epoch: int, expected: int) -> int:
+    """Return the number of rows of an epoch; the others are counted where they are fewer.
+
+    Milvus Lite reads every row that matches a filter: 2.3 s for 20,000 rows, without a filter 0.02 s (two busy cores).
+    """
+    rows = count_rows(client, name)
+    if 2 * expected > rows:
+        return rows - count_rows(client, name, f"epoch != {epoch}")
+    return count_rows(client, name, f"epoch == {epoch}")
 
 
 def verify_collection(
@@ -241,7 +252,7 @@ def verify_collection(
     Raises:
         NightStoppedError: it holds other rows. The ledger is not written then, and the next run reconciles them.
     """
-    found = {"rows": count_rows(client, name), "of_epoch": count_rows(client, name, f"epoch == {epoch}")}
+    found = {"rows": count_rows(client, name), "of_epoch": _count_epoch(client, name, epoch, epoch_rows)}
     if found != {"rows": rows, "of_epoch": epoch_rows}:
         raise NightStoppedError(
             f"collection {name} holds {found['rows']:,} rows, {found['of_epoch']:,} of them from this run; it must be "

@@ -182,7 +182,7 @@ class UpsertRun:
             context.spark, context.lake, client, self._writer, plan.model_version, self._dimension
         )
         self._head = read_ledger_head(context.lake, plan.collection)
-        self._ledger = read_ledger(context.spark, context.lake, plan.collection)
+        self._ledger = read_ledger(context.spark, context.lake, plan.collection).persist()
         self._deletes = read_changes(context, plan).where(F.col("op") == DELETED).select(ID_FIELD)
 
     def run(self) -> StageResult:
@@ -199,8 +199,8 @@ class UpsertRun:
         try:
             return self._serve(rows, changed, updates)
         finally:
-            rows.unpersist()
-            changed.unpersist()
+            for frame in (rows, changed, self._ledger):
+                frame.unpersist()
 
     def _select_rows(self, ops: tuple[str, ...]) -> DataFrame:
         return select_upsert_rows(self._context, self._plan, self._epoch, ops)
