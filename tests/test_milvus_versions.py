@@ -20,8 +20,19 @@ CALLS = {
     *("alter_collection_properties", "get_collection_stats", "update_password"),
 }
 """Of MilvusClient; what came later (hybrid_search, nullable fields, JSON paths, functions, …) is not among them."""
-OPTIONS = {"is_partition_key", "nullable", "default_value", "enable_analyzer", "enable_match", "mmap_enabled", "ranker"}
-"""Arguments that a version lacks, or gets wrong: upserts into a partition key lose rows in 2.3.5."""
+OPTIONS = {
+    "is_partition_key",
+    "nullable",
+    "default_value",
+    "enable_analyzer",
+    "enable_match",
+    "mmap_enabled",
+    "ranker",
+    "partial_update",
+    "group_by_field",
+}
+"""Arguments that a version lacks, or gets wrong (upserts into a partition key lose rows in 2.3.5); code that asked for
+the tier passes them as ``**options``."""
 
 
 def calls(tree: ast.AST) -> set[tuple[str, frozenset[str]]]:
@@ -55,7 +66,8 @@ def test_fields_and_indexes_that_all_versions_have():
     from pymilvus import DataType
 
     schema = build_collection_schema(256)
-    assert {field.dtype for field in schema.fields} <= {DataType.VARCHAR, DataType.INT64, DataType.FLOAT_VECTOR}
+    kinds = {DataType.VARCHAR, DataType.INT64, DataType.JSON, DataType.FLOAT_VECTOR}
+    assert {field.dtype for field in schema.fields} <= kinds
     assert not any(field.is_partition_key or field.is_dynamic or field.nullable for field in schema.fields)
     assert not schema.enable_dynamic_field and not schema.functions
     assert set(INDEXES["server"]) == {"FLAT", "HNSW", "IVF_FLAT", "DISKANN"}

@@ -58,7 +58,7 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
     )
     rows = [
         {
-            **make_row(),
+            **make_row(payload=PAYLOADS.get(key, {})),
             "product_id": key,
             "group_id": MUG if key == BLUE_MUG else key,
             "title": title,
@@ -79,6 +79,12 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
     client.load_collection(name)
     client.create_alias(name, pinned_alias("products", encoder.model_version))
     return name
+
+
+PAYLOADS = {
+    MUG: {"price": 15.5, "in_stock": True, "unit": '5" or "13 cm"'},
+    BLUE_MUG: {"price": 9, "in_stock": False},
+}
 
 
 def ids(hits: list[tuple[float, dict[str, Any]]]) -> list[str]:
@@ -126,6 +132,8 @@ def check_answers(page: dict[str, Any], collection: str) -> None:
     assert best["product_id"] == MUG and score == pytest.approx(1, abs=1e-3)
     assert len(page["by_photo"]) == len(page["by_both"]) == 10
     assert set(ids(page["mugs"])) == set(ids(page["fresh"])) == set(ids(page["variants"])) == {MUG, BLUE_MUG}
+    assert (ids(page["cheap"]), ids(page["by_unit"])) == ([MUG], [MUG])
+    assert len(page["distinct"]) == 5 and len(set(ids(page["distinct"])) & {MUG, BLUE_MUG}) == 1
     pages = [hit["entity"]["product_id"] for hit in [*page["first"], *page["second"]]]
     assert pages == ids(page["search"]("red mug", k=6))
     assert len(page["walked"]) == 10 and page["walked"][0] == MUG and len(set(page["walked"])) == 10

@@ -16,7 +16,7 @@ from deltalake.schema import Schema as DeltaSchema
 from pyspark.sql import functions as F
 
 from jobs.catalog.forecast import read_gate_limits, read_row_limits
-from jobs.catalog.source import list_allowed_roots
+from jobs.catalog.source import list_allowed_roots, load_mapping
 from jobs.errors import NightStoppedError
 from jobs.lake.store import make_scope
 from jobs.lake.writing import AddedFile
@@ -78,7 +78,35 @@ def validate(context: RunContext, _plan: Plan | None = None) -> StageResult:
             f"reasons: `moon quarantine --date {context.date}`. Have the catalogue delivered again, or correct the "
             "mapping (`moon check-source`)"
         )
-    return StageResult(counts, details)
+    unreadable = _describe_unreadable_payload(context, counts["delivered"])
+    return StageResult(counts, {**details, **({"payload": unreadable} if unreadable else {})})
+
+
+def _describe_unreadable_payload(context: RunContext, delivered: int) -> str:
+    """Return which values of the payload are not of their type; empty without one. Their rows are served without them.
+
+    Raises:
+        NightStoppedError: More values of one name than a breaker allows: a column has probably changed its form.
+    """
+    if not context.settings.catalog or not load_mapping(context).payload:
+        return ""
+    snapshot = context.lake.read(context.spark, SNAPSHOTS.name, context.partition)
+    errors = snapshot.where(F.col("payload_errors").isNotNull()).select(
+        "source_row", F.explode("payload_errors").alias("name", "text")
+    )
+    example = F.min_by(F.struct("source_row", "text"), "source_row").alias("first")
+    found = errors.groupBy("name").agg(F.count("*").alias("rows"), example).orderBy("name").collect()
+    words = [f"{row.name}: {row.rows:,} (row {row.first.source_row}: {row.first.text!r})" for row in found]
+    most = max((row.rows for row in found), default=0)
+    allowed = max(context.settings.max_refusals, context.allow_refusals or 0.0)
+    if most > context.settings.breaker_floor and most > allowed * delivered:
+        raise NightStoppedError(
+            f"payload values of {context.date} that are not of their type: {'; '.join(words)}. More than "
+            f"{allowed:.0%} of the rows; nothing was changed, and the values of the last run stay served. Correct the "
+            "type in [payload] of the mapping, have the catalogue delivered again, or pass --allow-refusals SHARE "
+            "--reason TEXT to serve these products without the values"
+        )
+    return "; ".join(words)
 
 
 def _classify_merged(
