@@ -204,6 +204,9 @@ def print_next_steps(demo: DemoRun) -> None:
     print_now(f"  {shorten_path(demo.log)}: the output of Airflow and Spark")
     print_now(f'  .venv/bin/moon search "your words" {stores}')
     print_now(f"  .venv/bin/moon status {stores}")
+    milvus, pictures = demo.root / "milvus.db", f"{demo.catalog}/images/{{product_id}}-0-*.jpg"
+    options = f"--milvus {quote_argument(str(milvus))} --pictures {quote_argument(pictures)}"
+    print_now(f"  .venv/bin/python examples/service.py {options}: a page to search on")
     print_now('  README.md, "Your own catalogue"')
 
 

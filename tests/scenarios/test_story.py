@@ -30,7 +30,7 @@ from jobs.state.ledger import read_ledger
 from jobs.state.run_context import RunContext
 from moon_model.encoder import MoonEncoder
 from tests.scenarios.nights import NightProcess, run_night, served_rows
-from tests.scenarios.readers import TEXT, AliasReader, Reader, Service, wait_for
+from tests.scenarios.readers import TEXT, AliasReader, HttpService, Reader, Service, check_scores, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = REPOSITORY / "checkpoints" / "moon-tiny"
@@ -123,7 +123,8 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     first_encoder = next(iter(encoders.values()))
     alias = AliasReader(story.settings, first_encoder.encode_queries([TEXT])[0].tolist())
     service = Service(story.settings, encoders, first_encoder)
-    readers = [Reader(alias), Reader(service)]
+    by_http = HttpService(story.settings.milvus)
+    readers = [Reader(alias), Reader(service), *(Reader(by_http, pause=1.0) for _ in range(8))]
 
     # A rollout is prepared during the second run, and applies its changes.
     second = start_night(story.settings, SECOND)
@@ -175,12 +176,16 @@ def test_the_story(story: Story, following: Path, start_night: Callable[[Setting
     assert story.held(old) == healed
 
     assert min(reader.stop() for reader in readers) > 20
-    check(alias, service, story.vectors())
+    check(alias, service, by_http, story.vectors())
 
 
-def check(alias: AliasReader, service: Service, vectors: dict[tuple[str, str], list[np.ndarray]]) -> None:
+def check(
+    alias: AliasReader, service: Service, by_http: HttpService, vectors: dict[tuple[str, str], list[np.ndarray]]
+) -> None:
     """Check that every result has rows of one model only, the query's, and that both models occur."""
     assert all(len(versions) == 1 for versions in alias.versions)
     assert set.union(*alias.versions) == set(service.encoders)
     assert service.refused == 2  # told once for each move of the alias
     service.check(vectors)
+    assert {version for version, _, _ in by_http.answers} == set(service.encoders)
+    check_scores(by_http.answers, service.encoders, vectors)
