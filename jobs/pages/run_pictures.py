@@ -47,10 +47,10 @@ class RunPictures:
             such a run.
     """
 
-    products: Markup
-    refused: Markup
-    embedding_map: Markup
-    drift: Markup
+    products: Markup = field(default_factory=Markup)
+    refused: Markup = field(default_factory=Markup)
+    embedding_map: Markup = field(default_factory=Markup)
+    drift: Markup = field(default_factory=Markup)
     neighbours_stayed: float | None = None
 
 
