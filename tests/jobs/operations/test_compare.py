@@ -82,7 +82,9 @@ def test_two_models_of_a_date(spark, lake):
     assert worst["overlap"] == min(row["overlap"] for row in found["changed"]) < 1
     assert [len(worst[side]) for side in ("first", "second")] == [3, 3]
     assert all(row["title"] == f"Title {row['product_id']}" for row in worst["first"])
-    assert [near["score"] for near in worst["first"]] == sorted((near["score"] for near in worst["first"]), reverse=True)
+    assert [near["score"] for near in worst["first"]] == sorted(
+        (near["score"] for near in worst["first"]), reverse=True
+    )
     shown = [row["product_id"] for row in (*found["changed"], *found["typical"])]
     assert len(shown) == len(set(shown)) == 10, "no product is an example twice"
 
