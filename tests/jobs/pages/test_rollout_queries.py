@@ -38,10 +38,8 @@ def make_context(folder: Path, make_settings: Callable[..., Any], photo: Callabl
             (folder / f"{row}.jpg").write_bytes(photo(row))
     settings = make_settings(allowed_roots=(str(folder),))
     context = RunContext(None, open_lake(settings), settings, DATE)  # type: ignore[arg-type]
-    products = [
-        {"product_id": f"p{row}", "title": f"Cup {row}", "images": [{"uri": f"file://{folder}/{row}.jpg", "version": "1"}]}
-        for row in range(12)
-    ]  # fmt: skip
+    photos = [[{"uri": f"file://{folder}/{row}.jpg", "version": "1"}] for row in range(12)]
+    products = [{"product_id": f"p{row}", "title": f"Cup {row}", "images": images} for row, images in enumerate(photos)]
     commit_rows(context.lake, "products", products, context.partition, "validate")
     return context
 
