@@ -9,7 +9,7 @@ from jobs.lake.store import open_lake
 from jobs.pages.page import render_page
 from jobs.pages.rollout_queries import ONLY_NEW, ONLY_OLD, SHOWN, make_query_cards
 from jobs.state.run_context import RunContext
-from tests.jobs.pages.page_parts import EVIL, PageReader
+from tests.jobs.pages.page_parts import EVIL, FragmentReader
 from tests.jobs.serving_shop import commit_rows
 
 DATE = "2026-01-02"
@@ -57,8 +57,8 @@ def test_queries_are_shown_with_both_models(tmp_path: Path, make_settings, photo
     assert [one.near.mark for one in first.new] == ["", ONLY_NEW, ""]
     assert [one.thumbnail is None for one in first.old] == [False, True, False]
     assert len(cards["Changed as much as most"][0].old) == SHOWN
-    page = PageReader(
-        html := render_page(
+    page = FragmentReader(
+        render_page(
             "rollout.html.j2", found=comparison, queries=cards, alias="products",
             prepared=SimpleNamespace(date=DATE, rows={"served": 12, "ready": 12, "missing": 0}),
             rollout=SimpleNamespace(
@@ -67,7 +67,7 @@ def test_queries_are_shown_with_both_models(tmp_path: Path, make_settings, photo
             ),
         )
     )  # fmt: skip
-    assert "http" not in html
+    page.check()
     assert page.texts.count(EVIL) == 3 and page.count("script") == 0
     assert {"only old", "only new", "Old model", "New model"} <= set(page.texts)
     assert page.count("img") == 1 + 2 + 3 + 1 + SHOWN
