@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from markupsafe import Markup
 from pyspark.sql import functions as F
@@ -86,14 +87,15 @@ class RegionCard:
 def sample_changed(context: RunContext, plan: Plan) -> dict[str, str]:
     """Return the ids of some new and changed products with their ops."""
     changes = context.lake.read(context.spark, "changes", plan.partition)
-    frames = [order_by_hash(changes.where(F.col("op") == op), SHOWN_OF_OP) for op in (CHANGED, NEW)]
-    return {row["product_id"]: row["op"] for frame in frames for row in frame.select("product_id", "op").collect()}
+    changed, new = (order_by_hash(changes.where(F.col("op") == op), SHOWN_OF_OP) for op in (CHANGED, NEW))
+    rows = changed.unionByName(new).select("product_id", "op").collect()
+    return {row["product_id"]: row["op"] for row in rows}
 
 
 def read_products(lake: Lake, date: str, ids: Iterable[str]) -> dict[str, ShownProduct]:
     """Return products of a date by id; those that were not delivered then are left out."""
     columns = [*CONTENT_KEY, "title", "category", "images"]
-    where = ds.field("product_id").isin(sorted(set(ids)))
+    where = _is_in("product_id", ids)
     rows = lake.read_arrow("products", {"date": date}, columns=columns, where=where).to_pylist()
     return {row["product_id"]: _read_product(row) for row in rows}
 
@@ -119,7 +121,7 @@ def read_near_products(
 def read_regions(context: RunContext, plan: Plan, photos: Iterable[Picture]) -> dict[Picture, Region]:
     """Return the regions of photos that have one."""
     keys = {find_image_key(photo.uri, photo.version): photo for photo in photos}
-    where, partition = ds.field("uri").isin(sorted(keys)), {"detector_version": plan.detector_version}
+    where, partition = _is_in("uri", keys), {"detector_version": plan.detector_version}
     rows = context.lake.read_arrow("regions", partition, where=where).to_pylist()
     return {keys[row["uri"]]: _read_region(row) for row in rows if row["version"] == keys[row["uri"]].version}
 
@@ -168,8 +170,10 @@ def read_uncertain(context: RunContext, plan: Plan) -> list[dict[str, Any]]:
     located = locate_images(context.spark, context.lake, context.date, images).where("failure is null")
     found = context.lake.read(context.spark, "regions", {"detector_version": plan.detector_version})
     regions = found.select(F.col("uri").alias("key"), "version", "box", "score", "source")
-    worst = located.join(regions, ["key", "version"]).dropDuplicates(["key"])
-    rows = worst.orderBy("score", "product_id", "key").limit(UNCERTAIN).collect()
+    shown = F.struct("score", "product_id", "title", "uri", "version", "box", "source")
+    # A photo that several products share is shown once, with the same product each time.
+    photos = located.join(regions, ["key", "version"]).groupBy("key").agg(F.min(shown).alias("shown"))
+    rows = photos.select("shown.*", "key").orderBy("score", "product_id", "key").limit(UNCERTAIN).collect()
     return [row.asDict(recursive=True) for row in rows]
 
 
@@ -193,6 +197,11 @@ def draw_products(
         note: why neighbours are missing; empty if they are there.
     """
     return render_fragment("_products.html.j2", cards=cards, canaries=canaries, uncertain=uncertain, note=note, new=NEW)
+
+
+def _is_in(column: str, values: Iterable[str]) -> ds.Expression:
+    """Return the condition that a column is one of the values, of which there may be none."""
+    return ds.field(column).isin(pa.array(sorted(set(values)), pa.string()))
 
 
 def _find_neighbours(

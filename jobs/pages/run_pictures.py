@@ -25,7 +25,7 @@ from jobs.pages.product_cards import (
     sample_changed,
 )
 from jobs.pages.refused_cards import draw_refused
-from jobs.pages.run_record import EarlierRecords, RunRecord, find_earlier_records, write_record
+from jobs.pages.run_record import EarlierRecords, MapAxes, RunRecord, find_earlier_records, write_record
 from jobs.pages.thumbnails import Picture, ThumbnailMaker, make_thumbnail_maker
 from jobs.state.ledger import read_ledger_head
 from jobs.state.plan_record import Plan
@@ -81,8 +81,14 @@ def draw_run_pictures(context: RunContext, plan: Plan) -> RunPictures:
     if sample is None:
         sentence = Markup("<p>{}</p>").format(evidence.note or "The collection could not be read.")
         return RunPictures(products, refused, sentence, sentence)
-    means, axes = measure_categories(sample), find_axes(sample, before, plan.model_version)
-    embedding_map = _try("the map", lambda: draw_embedding_map(sample, axes))
+    axes: MapAxes | None = None
+
+    def draw_map() -> Markup:
+        nonlocal axes
+        axes = find_axes(sample, before, plan.model_version)
+        return draw_embedding_map(sample, axes)
+
+    embedding_map, means = _try("the map", draw_map), measure_categories(sample)
     drift = _try("the drift", lambda: draw_drift(
         list_drift(means, count_changes(context, plan), plan, evidence.earlier), plan, evidence.earlier
     ))  # fmt: skip

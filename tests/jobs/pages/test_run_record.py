@@ -17,8 +17,8 @@ def lake(tmp_path: Path) -> Lake:
 
 def make_record(run_id: str, date: str, version: int, collection: str = "c") -> RunRecord:
     return RunRecord(
-        run_id, date, collection, "m", version, {"p 1/é": ["p2", '"'], "p3": []}, {"Bags": CategoryMean(2, [0.5, -0.25])},
-        MapAxes(2, [0.0, 0.1], [[1.0, 0.0], [0.0, 1.0]]),
+        run_id, date, collection, "m", version, {"p 1/é": ["p2", '"'], "p3": []},
+        {"Bags": CategoryMean(2, [0.5, -0.25])}, MapAxes(2, [0.0, 0.1], [[1.0, 0.0], [0.0, 1.0]]),
     )  # fmt: skip
 
 
