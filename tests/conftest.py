@@ -36,6 +36,33 @@ os.environ["MOON_LOG"] = str(Path(tempfile.gettempdir()) / f"moon-tests-{os.getu
 """Commands that fail on purpose do not write their tracebacks to the checkout's log file."""
 
 
+LONGEST_FIRST = (
+    "scenarios/test_story.py",
+    "scenarios/test_cluster.py",
+    "scenarios/",
+    "scripts/test_nightly.py",
+    "test_wheel.py",
+    "faults/",
+    "scripts/",
+    "jobs/",
+    "benchmarks/",
+    "recipes/",
+    "moon_model/",
+    "",
+)
+"""Files and folders of tests, in the order in which they begin."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take minutes, so that small files are left when one of two processes has no more."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(REPOSITORY / "tests").as_posix()
+        return next(place for place, start in enumerate(LONGEST_FIRST) if path.startswith(start))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The real product photos next to the repository; tests that need them are skipped if they are absent."""

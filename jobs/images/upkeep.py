@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from jobs.images.store import PACKS_FOLDER, ImageReader, PackWriter, StoredPart
 from jobs.lake.store import Lake
 from jobs.lake.writing import FileSink
+from jobs.spark.row_stream import stream_rows
 from moon_model.images import BadImageError
 from schemas.product import SHA256_PREFIX
 from schemas.tables import IMAGE_VERSIONS, PRODUCTS, STORED_IMAGES
@@ -51,7 +52,7 @@ def find_surplus(spark: "SparkSession", lake: Lake, max_bytes: int) -> set[str]:
     rest = stored.join(_list_named(spark, lake), "image_sha256", "left_anti")
     rows = rest.groupBy("image_sha256").agg(F.sum("size").alias("size"), F.max("stored_at").alias("stored_at"))
     surplus, kept = set(), 0
-    for row in rows.orderBy(F.desc("stored_at")).toLocalIterator():
+    for row in stream_rows(rows.orderBy(F.desc("stored_at"))):
         kept += row.size
         if kept > max_bytes:
             surplus.add(row.image_sha256)

@@ -19,6 +19,7 @@ from jobs.milvus.client import build_ids_filter, connect, detect_backend, read_c
 from jobs.milvus.retrying import MilvusUnreachableError, guard_retries
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
+from jobs.spark.row_stream import stream_rows
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
 from schemas.collection import (
@@ -149,7 +150,7 @@ class RowWriter:
     def delete(self, client: "MilvusClient", ids: DataFrame) -> int:
         """Delete the rows of all ``product_id`` and return the number of ids."""
         deleted, request = 0, list[str]()
-        for row in ids.select(ID_FIELD).toLocalIterator():
+        for row in stream_rows(ids.select(ID_FIELD)):
             request.append(row[ID_FIELD])
             if len(request) == IDS_PER_DELETE:
                 deleted += self._delete(client, request)
@@ -179,7 +180,7 @@ def split_requests(rows: Iterable[Entity], max_bytes: int) -> Iterator[list[Enti
 
 def iter_local_batches(rows: DataFrame) -> Iterator[pa.RecordBatch]:
     """Yield a DataFrame's Arrow batches on the driver, one after the other."""
-    for row in rows.mapInArrow(_pack_entities, "batch binary").toLocalIterator():
+    for row in stream_rows(rows.mapInArrow(_pack_entities, "batch binary")):
         with pa.ipc.open_stream(row.batch) as stream:
             yield from stream
 

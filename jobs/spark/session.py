@@ -146,6 +146,8 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "8",
+            # Each broadcast table takes a page at least: by default 64 MB of a heap of 2 GB, for a hundred rows too.
+            "spark.buffer.pageSize": "1m",
             # A local run has dozens of small Spark jobs, which end before the JVM's second compiler pays off.
             # With one compiler the JVM reserves 48 MB for compiled code; once full, it interprets all that follows.
             "spark.driver.extraJavaOptions": (

@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pyspark.sql import functions as F
 
 from jobs.settings import Settings
 from jobs.spark.session import WORKER_ENVIRONMENT, build_session_configuration
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +22,19 @@ def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pyt
     configuration = build_session_configuration(settings)
     assert configuration["spark.master"] == "local[3]"
     assert configuration["spark.driver.bindAddress"] == "127.0.0.1"
+
+
+def test_a_small_broadcast_table_takes_little_memory(spark) -> None:
+    joined = spark.range(100).join(F.broadcast(spark.range(50)), "id")
+    before = count_free_storage(spark)
+    assert joined.count() == 50
+    assert before - count_free_storage(spark) < 4 << 20  # 17 MB with the pages that Spark chooses
+
+
+def count_free_storage(spark: "SparkSession") -> int:
+    """Return the bytes of the driver that are left for broadcast tables."""
+    memory: Any = spark.sparkContext._jsc.sc().getExecutorMemoryStatus()  # type: ignore[union-attr]
+    return int(memory.head()._2()._2())
 
 
 def test_with_a_lake_on_a_store_joins_wait_for_the_real_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
