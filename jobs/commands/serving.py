@@ -29,7 +29,8 @@ def register(app: typer.Typer) -> None:
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.", show_default=False)] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="A photo to look for, alone or with the words.")
+        str | None,
+        typer.Option("--image", metavar="FILE|URL", help="A photo to look for, alone or with the words."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=16_384, help="How many products.")] = 10,
     expression: Annotated[
