@@ -1,7 +1,7 @@
 # MOON nightly. `make` alone lists the targets; every target does the set-up it needs.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all test-faults test-soak lint format bench moon-tiny lock pack wheel clean distclean
+.PHONY: help setup setup-train nightly test test-jobs test-airflow test-long test-all test-faults test-soak lint format docs bench moon-tiny lock pack wheel clean distclean
 
 # Any Python 3 can run the set-up, which then looks for 3.11 itself. PYTHON=/path/to/python3.11 names one.
 PYTHON3 = $(shell for p in python3.11 python3.12 python3 python; do \
@@ -64,6 +64,11 @@ format: ## let ruff format and correct what it can
 	@$(SETUP) dev
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
+
+docs: ## the site of the documents, into var/site/index.html
+	@$(SETUP) dev
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+	@echo "Open var/site/index.html"
 
 bench: ## measure the encode stage against bare loops; results in benchmarks/results/
 	@$(SETUP) dev java
