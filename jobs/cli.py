@@ -42,8 +42,8 @@ for module in (nightly, analyst, source, serving, images, operate, damage, migra
     module.register(app)
 
 
-PY4J_MODULES = ("java_gateway", "clientserver")
-"""Modules of py4j that log tracebacks of errors that they raise as well, partly on the root logger."""
+OWN_PACKAGES = ("jobs", "moon_model", "validation", "schemas", "demo_shop", "dags")
+"""Packages whose messages are for a person. Those of libraries, and Python's warnings, are in the log file only."""
 
 
 INTERRUPTED = (
@@ -53,7 +53,7 @@ INTERRUPTED = (
 
 
 def start_logging() -> LogFile:
-    """Send logs to stderr, without tracebacks, and to the log file; return the log file.
+    """Send our messages to stderr, without tracebacks, and all messages to the log file; return the log file.
 
     On stderr they are coloured in a terminal, and plain lines elsewhere.
     """
@@ -64,7 +64,8 @@ def start_logging() -> LogFile:
     handler.setFormatter(
         ShortFormatter("%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(name)s %(message)s")
     )
-    handler.addFilter(lambda record: record.module not in PY4J_MODULES)
+    handler.addFilter(lambda record: record.name.partition(".")[0] in OWN_PACKAGES)
+    logging.captureWarnings(capture=True)
     log_file = start_log_file()
     logging.basicConfig(level=logging.INFO, handlers=[handler, log_file], force=True)
     for noisy in ("py4j", "pymilvus", "great_expectations", "milvus_lite", "httpx", "PIL"):

@@ -12,6 +12,7 @@ from jobs.commands import options
 from jobs.commands.output import make_console, make_table, print_json, print_line
 from jobs.commands.session import open_context
 from jobs.errors import OutdatedLakeError, UsageError
+from jobs.log_file import LOG_FILE
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
@@ -176,9 +177,14 @@ def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, obje
 
 
 def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
+    from jobs.commands.preflight import check_catalog
     from jobs.stages.runner import run_stages
 
-    with open_context(settings, f"{night_date} {' '.join(stages)}", night_date, **lifted) as context:
+    if "pull" in stages:
+        check_catalog(settings, night_date)
+    needs_milvus = not {"plan", "upsert", "publish"}.isdisjoint(stages)
+    verb = f"{night_date} {' '.join(stages)}"
+    with open_context(settings, verb, night_date, needs_milvus=needs_milvus, **lifted) as context:
         try:
             return run_stages(context, stages)
         except OutdatedLakeError as error:
@@ -215,3 +221,5 @@ def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
         for result in outcome.results.values():
             if name in result.details:
                 print_line(f"{name.capitalize()}: {result.details[name]}")
+    if LOG_FILE.path:
+        print_line(f"Log: {LOG_FILE.path}")

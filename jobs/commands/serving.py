@@ -194,10 +194,12 @@ def maintain(
     """
     from jobs.operations.maintain import maintain_lake
     from jobs.settings import Settings
+    from jobs.spark.progress import show_stage_progress
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with open_context(settings, "maintain") as context:
-        done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
+    with open_context(settings, "maintain", needs_lake=True) as context:
+        with show_stage_progress(context.spark, "maintain"):
+            done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
     actions = [action.as_dict() for action in done]
     if as_json:
         print_json({"dry_run": dry_run, "actions": actions})

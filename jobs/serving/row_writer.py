@@ -4,7 +4,6 @@ Spark tasks write to a Milvus server in parallel, each with its own connection. 
 process, so only the driver writes to it, from batches that Spark sends one after the other.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,14 +18,13 @@ from jobs.milvus.client import build_ids_filter, connect, detect_backend
 from jobs.milvus.retrying import MilvusUnreachableError, guard_retries
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
+from jobs.spark.progress import report_done
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
 from schemas.collection import ID_FIELD, VECTOR_FIELD, parse_schema_version, select_scalar_fields
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-log = logging.getLogger(__name__)
 
 SAMPLES_PER_TASK = 8
 """Rows of every task that are read back afterwards."""
@@ -120,7 +118,7 @@ class RowWriter:
             written.rows += len(request)
             if len(written.sample) < SAMPLES_PER_TASK:
                 written.sample.append({name: request[0][name] for name in (ID_FIELD, "content_hash", VECTOR_FIELD)})
-            log.info("%s: %d rows sent", self.collection, written.rows)
+            report_done(written.rows)
         return written
 
     def delete(self, client: "MilvusClient", ids: DataFrame) -> int:

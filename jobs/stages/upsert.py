@@ -32,6 +32,7 @@ from jobs.serving.collection import (
 from jobs.serving.reconcile import Reconciler
 from jobs.serving.row_writer import RowWriter, WriteResult
 from jobs.serving.rows import check_serving_rows, has_changes, read_changes, select_to_serve, select_upsert_rows
+from jobs.spark.progress import announce_work
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_neighbour_churn
 from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
@@ -201,6 +202,7 @@ class UpsertRun:
         reconciled, is_wrong = self._reconcile_unfinished()
         # 3. Record the neighbours of unchanged products, then write.
         baseline = self._find_baseline(rows, upserts)
+        announce_work(self._plan.counts.to_upsert, "products")
         written = self._writer.write(self._client, rows) if upserts else WriteResult()
         deleted = self._writer.delete(self._client, self._deletes) if self._plan.counts.deleted else 0
         flush_collection(self._client, name)
