@@ -23,6 +23,7 @@ from jobs.commands import (
     rollout,
     serving,
     source,
+    status,
     training,
 )
 from jobs.commands.output import print_error
@@ -38,7 +39,20 @@ app = typer.Typer(
     help="Nightly multimodal product embeddings (MOON): from a catalogue to a searchable Milvus collection. "
     "Start with [bold]moon check-source[/], then [bold]moon nightly[/]. Every option is also a setting MOON_*.",
 )
-for module in (nightly, analyst, source, serving, images, operate, damage, migrate, rollout, training, evaluation):
+for module in (
+    nightly,
+    analyst,
+    source,
+    serving,
+    status,
+    images,
+    operate,
+    damage,
+    migrate,
+    rollout,
+    training,
+    evaluation,
+):
     module.register(app)
 
 

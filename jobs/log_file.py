@@ -1,8 +1,8 @@
 """Writes the log file of the `moon` command: its log, tracebacks, and what Spark's JVM and Python workers print.
 
-A person sees one sentence for a failure; all else is in this file (setting ``log``), as text or as one JSON object a line
-(setting ``log_format``). A log file that cannot be written ends no run and prints nothing: its place is then a file in the
-system's temporary folder, else there is none.
+A person sees one sentence for a failure; all else is in this file (setting ``log``), as text or as one JSON object a
+line (setting ``log_format``). A log file that cannot be written ends no run and prints nothing: its place is then a
+file in the system's temporary folder, else there is none.
 """
 
 import copy
@@ -56,10 +56,10 @@ class LogFile(logging.Handler):
         """Return the open file, to which others may append as well; None where none can be opened."""
         if not self._is_tried:
             self._is_tried = True
-            path, log_format = find_log_settings()
+            named, log_format = find_log_settings()
             if log_format == "json":
                 self.setFormatter(_make_json_formatter())
-            for path in (path, Path(tempfile.gettempdir()) / f"moon-{os.getuid()}.log"):
+            for path in (named, Path(tempfile.gettempdir()) / f"moon-{os.getuid()}.log"):
                 try:
                     self._stream, self.path = _open_for_append(path), path
                     break

@@ -17,6 +17,7 @@ from jobs.log_file import LOG_FILE
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.stages.runner import RunOutcome
+    from jobs.state.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, obje
 
 def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
     from jobs.commands.preflight import check_catalog
-    from jobs.stages.runner import run_stages
+    from jobs.state.metrics import write_metrics
 
     if "pull" in stages:
         check_catalog(settings, night_date)
@@ -186,13 +187,23 @@ def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: M
     verb = f"{night_date} {' '.join(stages)}"
     with open_context(settings, verb, night_date, needs_milvus=needs_milvus, **lifted) as context:
         try:
-            return run_stages(context, stages)
-        except OutdatedLakeError as error:
-            if not settings.auto_migrate:
-                raise
-            _migrate(settings, error)
-        # The stages from the first on: what one of them had done before, it finds committed.
+            return _run_in_context(context, stages)
+        finally:
+            write_metrics(context.lake, settings, night_date)
+
+
+def _run_in_context(context: "RunContext", stages: Sequence[str]) -> "RunOutcome":
+    """Run the stages; a lake of an earlier release is migrated first, where the settings allow it."""
+    from jobs.stages.runner import run_stages
+
+    try:
         return run_stages(context, stages)
+    except OutdatedLakeError as error:
+        if not context.settings.auto_migrate:
+            raise
+        _migrate(context.settings, error)
+    # The stages from the first on: what one of them had done before, it finds committed.
+    return run_stages(context, stages)
 
 
 def _migrate(settings: "Settings", cause: OutdatedLakeError) -> None:

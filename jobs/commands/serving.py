@@ -1,16 +1,13 @@
-"""``moon search``, ``status``, ``export`` and ``maintain``: commands on the served collection and the lake."""
+"""``moon search``, ``quarantine``, ``export`` and ``maintain``: commands on the served collection and the lake."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from jobs.commands import options
-from jobs.commands.output import make_console, make_table, print_error, print_json, print_line
+from jobs.commands.output import make_console, make_table, print_json, print_line
 from jobs.commands.session import open_context
 
 PANEL = "Serving"
@@ -22,7 +19,7 @@ SHOWN_FIELDS = ("product_id", "title", "category", "brand")
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (search, status, quarantine, export, maintain):
+    for command in (search, quarantine, export, maintain):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 
@@ -76,44 +73,6 @@ def _name_group(hit: dict[str, Any]) -> str:
     """Return the group of a hit where it is another than the product itself."""
     group = str(hit.get("group_id") or "")
     return "" if group == hit["product_id"] else group
-
-
-def status(
-    lake: options.LakeOption = None,
-    milvus: options.MilvusOption = None,
-    max_age: Annotated[
-        str | None,
-        typer.Option("--max-age", metavar="AGE", help="Exit with 1 when the served state is older: 26h, 90m, 2d."),
-    ] = None,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Show the served collection, its model, and the age of its data.
-
-    The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
-    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh. The command also fails where the
-    collection holds more or fewer rows than the ledger says.
-
-    [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
-    """
-    from jobs.serving.status import find_damage, find_staleness, parse_age
-    from jobs.serving.status import read_status as look
-    from jobs.settings import Settings
-
-    most = parse_age(max_age) if max_age else None
-    settings = Settings().replace(lake=lake, milvus=milvus)
-    found = look(settings)
-    staleness = None if most is None else find_staleness(found, most, settings.max_kept)
-    damage = find_damage(found)
-    if as_json:
-        print_json(found | {"damage": damage} | ({} if most is None else {"fresh": staleness is None}))
-    else:
-        _print_status(found)
-    if damage:
-        print_error(damage)
-    if staleness:
-        print_error(f"not fresh by --max-age {max_age}: {staleness}; look at the last run")
-    if damage or staleness:
-        raise typer.Exit(1)
 
 
 def quarantine(
@@ -197,9 +156,11 @@ def maintain(
     from jobs.spark.progress import show_stage_progress
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with open_context(settings, "maintain", needs_lake=True) as context:
-        with show_stage_progress(context.spark, "maintain"):
-            done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
+    with (
+        open_context(settings, "maintain", needs_lake=True) as context,
+        show_stage_progress(context.spark, "maintain"),
+    ):
+        done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
     actions = [action.as_dict() for action in done]
     if as_json:
         print_json({"dry_run": dry_run, "actions": actions})
@@ -208,31 +169,3 @@ def maintain(
     for action in actions:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in action.values()))
     make_console().print(table if actions else "Nothing is due.")
-
-
-def _print_status(found: dict[str, Any]) -> None:
-    """Show a status as two columns."""
-    last, attempt = found["last_run"], found["last_attempt"]
-    seconds, hold = found["age_seconds"], found["hold"]
-    rows = {
-        "alias": f"{found['alias']} → {found['collection'] or 'nothing: run `moon nightly`'}",
-        "model": found["model"],
-        "checkpoint": found["checkpoint"],
-        "products": f"{found['rows']:,}",
-        **({"being written": f"by {found['writer']}"} if found["writer"] else {}),
-        "index": found["index"],
-        "snapshot": found["snapshot_date"],
-        "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",
-        "last run": last and f"{last['run_id']} {last['outcome']} at {last['finished_at']}",
-        "its rows": last and ", ".join(f"{count:,} {name}" for name, count in last["rows"].items()),
-        "last attempt": attempt
-        and f"{attempt['date']} {attempt['stage']} {attempt['outcome']} at {attempt['finished_at']}",
-        **({"its error": attempt["error"]} if attempt and attempt["error"] else {}),
-        **({"nights are held": f"by {hold['by']} since {hold['since']}: {hold['reason']}"} if hold else {}),
-        "milvus": found["milvus"],
-        "lake": found["lake"],
-    }
-    table = Table(show_header=False, box=None)
-    for name, value in rows.items():
-        table.add_row(Text(name, "bold"), str(value or "none"))
-    make_console().print(table)

@@ -1,8 +1,8 @@
 """Shows the progress of the stages on stderr: a live bar in a terminal, occasional lines in a log.
 
 A stage says how much work it has (`announce_work`), and counts what is done (`report_done`) where its driver sees it.
-Otherwise the share of the tasks that have finished stands for the share of the work. Before it is announced, tasks of the
-running Spark jobs are shown. Standard output is reserved for ``--json``.
+Otherwise the share of the tasks that have finished stands for the share of the work. Before it is announced, tasks of
+the running Spark jobs are shown. Standard output is reserved for ``--json``.
 """
 
 import logging

@@ -32,7 +32,7 @@ def test_an_address_under_an_allowed_root(host: ImageHost, make_settings: Make) 
     settings = make_settings(allowed_roots=(f"{host.url}/shop/",))
     assert read_query_photo(url, settings) == draw_photo(2)
     host.answers["/shop/page.jpg"] = Answer(body=b"<html>log in</html>")
-    with pytest.raises(QueryPhotoError, match="page.jpg"):
+    with pytest.raises(QueryPhotoError, match="page"):
         read_query_photo(f"{host.url}/shop/page.jpg", settings)
 
 
