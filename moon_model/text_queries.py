@@ -198,7 +198,7 @@ class _DecoderWeights:
 
 def _rotate(heads_LHE: Floats, cosines: Floats, sines: Floats) -> Floats:
     first, second = np.split(heads_LHE, 2, axis=-1)
-    turned: Floats = heads_LHE * cosines + np.concatenate([-second, first], axis=-1) * sines
+    turned: Floats = heads_LHE * cosines + np.concatenate([-second, first], axis=-1, dtype=np.float32) * sines
     return turned
 
 

@@ -25,10 +25,7 @@ def register(app: typer.Typer) -> None:
 def audit(
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
+    collection: options.CollectionOption = None,
     examples: Annotated[int, typer.Option("--examples", min=0, help="How many ids of each difference to name.")] = 5,
     as_json: options.JsonOption = False,
 ) -> None:

@@ -63,7 +63,15 @@ def repair(
 
 
 def restore(
-    date: Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="The date whose state is to come back.")],
+    date: Annotated[
+        str,
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            help="The date whose state is to come back.",
+            autocompletion=options.complete_dates,
+        ),
+    ],
     reason: options.ReasonOption,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,

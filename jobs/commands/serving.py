@@ -33,10 +33,7 @@ def search(
     expression: Annotated[
         str, typer.Option("--filter", metavar="EXPR", help="Milvus filter over the fields of a product.")
     ] = "",
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
+    collection: options.CollectionOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
@@ -78,10 +75,23 @@ def _name_group(hit: dict[str, Any]) -> str:
 def quarantine(
     date: Annotated[
         str | None,
-        typer.Option("--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: the latest.", show_default=False),
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            help="Snapshot date. Default: the latest.",
+            show_default=False,
+            autocompletion=options.complete_dates,
+        ),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option("--reason", metavar="CODE", help="Only rows of this reason code.", show_default=False)
+        str | None,
+        typer.Option(
+            "--reason",
+            metavar="CODE",
+            help="Only rows of this reason code.",
+            show_default=False,
+            autocompletion=options.complete_reasons,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write all of them to a .csv or .parquet file.")
@@ -116,6 +126,7 @@ def quarantine(
 
 def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet file to write; replaced if there.")],
+    collection: options.CollectionOption = None,
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -126,7 +137,7 @@ def export(
     from jobs.serving.export import export_collection as write
     from jobs.settings import Settings
 
-    settings = Settings().replace(milvus=milvus)
+    settings = Settings().replace(alias=collection, milvus=milvus)
     with Progress(console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("export")
         rows = write(settings, out, lambda done, total: progress.update(task, completed=done, total=total))

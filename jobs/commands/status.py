@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
+    collection: options.CollectionOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     max_age: Annotated[
@@ -42,7 +43,7 @@ def status(
     from jobs.settings import Settings
 
     most = parse_age(max_age) if max_age else None
-    settings = Settings().replace(lake=lake, milvus=milvus)
+    settings = Settings().replace(alias=collection, lake=lake, milvus=milvus)
     found = look(settings)
     staleness = None if most is None else find_staleness(found, most, settings.max_kept)
     damage = find_damage(found)

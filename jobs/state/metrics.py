@@ -45,7 +45,7 @@ def write_metrics(lake: Lake, settings: Settings, date: str) -> None:
         if not rows:
             return
         registry = build_registry(rows, settings.alias, date)
-        text = generate_latest(registry)
+        text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
         _write_to_lake(lake, f"{METRICS_FOLDER}/{date}/{rows[-1]['run_id'] or 'no-plan'}.txt", text)
         if settings.metrics_file:
             _replace_file(Path(settings.metrics_file).expanduser(), text)

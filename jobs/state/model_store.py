@@ -31,7 +31,7 @@ class ModelStoreError(MoonError):
 def has_models(storage: Storage) -> bool:
     """Return whether the lake has copies of models, which a run uses where a model's own folder is gone."""
     filesystem, root = storage.open()
-    return filesystem.get_file_info(f"{root}/{MODELS_FOLDER}").type == fs.FileType.Directory
+    return bool(filesystem.get_file_info(f"{root}/{MODELS_FOLDER}").type == fs.FileType.Directory)
 
 
 def store_model(storage: Storage, model_version: str, checkpoint: str, detector: str | None) -> bool:

@@ -130,6 +130,7 @@ def test_the_screen_has_our_messages_and_the_file_those_of_libraries_too(
 ) -> None:
     monkeypatch.setenv("MOON_LOG", str(tmp_path / "moon.log"))
     monkeypatch.setattr("jobs.log_file.LOG_FILE", LogFile())
+    logging.captureWarnings(capture=False)  # of an earlier test, which pytest has undone in part
     root = logging.getLogger()
     before = root.handlers[:], root.level
     try:

@@ -22,7 +22,7 @@ Numbers = dict[tuple[str, tuple[str, ...]], float]
 
 
 def parse(text: str) -> Numbers:
-    """Return the samples by name and by the values of their labels besides the alias."""
+    """Return the samples by name and by the values of their labels besides the alias, in order of the labels' names."""
     return {
         (sample.name, tuple(value for label, value in sample.labels.items() if label != "alias")): sample.value
         for family in text_string_to_metric_families(text)
@@ -62,7 +62,7 @@ def test_numbers_of_a_good_run(lake: Lake, settings: Settings, tmp_path: Path) -
     assert numbers["moon_run_success", ()] == 1 and numbers["moon_run_seconds", ()] == 5.5
     assert numbers["moon_run_rows", ("quarantined",)] == 1
     assert numbers["moon_stage_seconds", ("encode",)] == 4
-    assert numbers["moon_stage_items", ("encode", "encoded")] == 8
+    assert numbers["moon_stage_items", ("encoded", "encode")] == 8
     assert numbers["moon_snapshot_timestamp_seconds", ()] == datetime(2026, 1, 4, tzinfo=UTC).timestamp()
     assert "s3cret" not in text
 
