@@ -3,17 +3,16 @@
 The checks are cheap; each raises one sentence with its remedy and its exit status. A stage checks again what it uses.
 """
 
-import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.errors import MoonError, NightStoppedError, UsageError
+from jobs.errors import NightStoppedError, UsageError
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
 
-LITE_FILE = "LOCK"
-"""File that every folder of Milvus Lite has."""
+LITE_NAMES = ("LOCK", "databases", "collections")
+"""Names in a folder of Milvus Lite, of which it has one at least."""
 
 
 def check_lake(settings: "Settings", *, must_exist: bool = False) -> None:
@@ -21,7 +20,6 @@ def check_lake(settings: "Settings", *, must_exist: bool = False) -> None:
 
     Raises:
         UsageError: it cannot be a folder, or must exist and does not.
-        MoonError: it cannot be written.
     """
     from jobs.lake.storage import Storage
 
@@ -42,7 +40,6 @@ def check_milvus(settings: "Settings") -> None:
     Raises:
         MilvusUnreachableError: no server answers, or it refuses the login.
         UsageError, LitePathError: the path cannot be a folder, or is a folder with other files.
-        MoonError: it cannot be written.
     """
     from jobs.milvus.client import connect
     from jobs.milvus.lite import LitePathError
@@ -52,7 +49,7 @@ def check_milvus(settings: "Settings") -> None:
             return
     path = Path(settings.milvus).expanduser().absolute()
     _check_folder("Milvus Lite's folder", path, "--milvus or MOON_MILVUS")
-    if path.is_dir() and not (path / LITE_FILE).exists() and any(path.iterdir()):
+    if path.is_dir() and any(path.iterdir()) and not any((path / name).exists() for name in LITE_NAMES):
         raise LitePathError(
             f"{path} holds other files than a Milvus Lite database: name a folder that does not exist yet, or one that "
             "Milvus Lite 3 made, with --milvus or MOON_MILVUS"
@@ -92,10 +89,10 @@ def check_catalog(settings: "Settings", date: str) -> None:
     Raises:
         NightStoppedError: one of them is missing, or the mapping is wrong.
     """
-    from jobs.catalog.mapping import locate_catalog, read_mapping
+    from jobs.catalog.mapping import has_pattern, locate_catalog, read_mapping
 
     path = locate_catalog(settings, date)
-    if "://" not in path and not Path(path).exists() and next(glob.iglob(path), None) is None:  # noqa: PTH207  (a text)
+    if "://" not in path and not Path(path).exists() and not has_pattern(path):
         raise NightStoppedError(
             f"there is no catalogue of {date} at {path}: deliver it, or name another with --catalog or another --date"
         )
@@ -103,9 +100,7 @@ def check_catalog(settings: "Settings", date: str) -> None:
 
 
 def _check_folder(name: str, path: Path, option: str) -> None:
-    from jobs.commands.failures import find_fault, find_wrong_path
+    from jobs.lake.storage import find_wrong_path
 
     if problem := find_wrong_path(name, path):
         raise UsageError(f"{problem}: name another with {option}")
-    if problem := find_fault(name, path):
-        raise MoonError(f"{problem}: correct it, or name another with {option}; nothing was started")

@@ -104,10 +104,13 @@ def quarantine(
     [dim]moon quarantine --reason malformed_row[/]
     [dim]moon quarantine --date 2026-11-22 --out refused.csv[/]
     """
+    from jobs.commands.preflight import check_lake
     from jobs.serving.quarantine import read_quarantine, write_quarantine
     from jobs.settings import Settings
 
-    rows = read_quarantine(Settings().replace(lake=lake), date, reason)
+    settings = Settings().replace(lake=lake)
+    check_lake(settings)
+    rows = read_quarantine(settings, date, reason)
     if out is not None:
         write_quarantine(rows, out)
     if as_json:

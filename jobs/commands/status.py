@@ -38,12 +38,14 @@ def status(
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
     """
+    from jobs.commands.preflight import check_lake
     from jobs.serving.status import find_damage, find_staleness, parse_age
     from jobs.serving.status import read_status as look
     from jobs.settings import Settings
 
     most = parse_age(max_age) if max_age else None
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus)
+    check_lake(settings)
     found = look(settings)
     staleness = None if most is None else find_staleness(found, most, settings.max_kept)
     damage = find_damage(found)

@@ -79,7 +79,7 @@ def report_done(done: int) -> None:
 
 def describe_counts(counts: Mapping[str, int]) -> str:
     """Return the counts of a stage as words: ``506 products, 505 encoded``."""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()) or "nothing to do"
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items()) or "nothing to count"
 
 
 def count_tasks(spark: "SparkSession") -> tuple[int, int]:

@@ -66,4 +66,4 @@ def test_what_a_driver_counts_and_no_stage_keeps_the_work_of_another(spark) -> N
 
 def test_counts_are_words_and_no_dict() -> None:
     assert progress.describe_counts({"products": 1506, "left_out": 0}) == "1,506 products, 0 left out"
-    assert progress.describe_counts({}) == "nothing to do"
+    assert progress.describe_counts({}) == "nothing to count"
