@@ -179,6 +179,7 @@ def _backfill(
 ) -> dict[str, Any]:
     from jobs.operations.backfill import list_dates, plan_backfill, run_backfill
     from jobs.operations.scratch import fill_scratch
+    from jobs.state.metrics import write_metrics
 
     days = list_dates(*dates)
     console = make_console(quiet=quiet)
@@ -193,6 +194,8 @@ def _backfill(
             _confirm_long_work(plan, settings.backfill_ask_hours, is_silent=quiet)
         for number, (date, outcome) in enumerate(run_backfill(base, plan, asked.model, asked.where), 1):
             document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
+            if not asked.model:
+                write_metrics(base.lake, settings, date)
             console.print(
                 f"{date} done in {document['seconds_taken'][date]:.1f} s, {number} of {len(plan.due_dates)} dates"
                 f"{_describe_time_left(document['seconds_taken'], len(plan.due_dates) - number)}"
