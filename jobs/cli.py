@@ -24,6 +24,7 @@ from jobs.commands import (
     rollout,
     serving,
     source,
+    status,
     training,
 )
 from jobs.commands.output import print_error, print_line
@@ -45,6 +46,7 @@ for module in (
     analyst,
     source,
     serving,
+    status,
     images,
     operate,
     damage,
@@ -56,8 +58,8 @@ for module in (
     module.register(app)
 
 
-PY4J_MODULES = ("java_gateway", "clientserver")
-"""Modules of py4j that log tracebacks of errors that they raise as well, partly on the root logger."""
+OWN_PACKAGES = ("jobs", "moon_model", "validation", "schemas", "demo_shop", "dags")
+"""Packages whose messages are for a person. Those of libraries, and Python's warnings, are in the log file only."""
 
 
 INTERRUPTED = (
@@ -67,7 +69,7 @@ INTERRUPTED = (
 
 
 def start_logging() -> LogFile:
-    """Send logs to stderr, without tracebacks, and to the log file; return the log file.
+    """Send our messages to stderr, without tracebacks, and all messages to the log file; return the log file.
 
     On stderr they are coloured in a terminal, and plain lines elsewhere.
     """
@@ -78,7 +80,8 @@ def start_logging() -> LogFile:
     handler.setFormatter(
         ShortFormatter("%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(name)s %(message)s")
     )
-    handler.addFilter(lambda record: record.module not in PY4J_MODULES)
+    handler.addFilter(lambda record: record.name.partition(".")[0] in OWN_PACKAGES)
+    logging.captureWarnings(capture=True)
     log_file = start_log_file()
     logging.basicConfig(level=logging.INFO, handlers=[handler, log_file], force=True)
     for noisy in ("py4j", "pymilvus", "great_expectations", "milvus_lite", "httpx", "PIL"):

@@ -1,7 +1,8 @@
 """Writes the log file of the `moon` command: its log, tracebacks, and what Spark's JVM and Python workers print.
 
-A person sees one sentence for a failure; all else is in this file (setting ``log``). A log file that cannot be written
-ends no run and prints nothing: its place is then a file in the system's temporary folder, else there is none.
+A person sees one sentence for a failure; all else is in this file (setting ``log``), as text or as one JSON object a
+line (setting ``log_format``). A log file that cannot be written ends no run and prints nothing: its place is then a
+file in the system's temporary folder, else there is none.
 """
 
 import copy
@@ -10,10 +11,16 @@ import os
 import sys
 import tempfile
 import threading
+from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
 LOG_FORMAT = "%(asctime)s %(process)d %(levelname)s %(name)s %(message)s"
+JSON_FIELDS = ("asctime", "process", "levelname", "name", "message")
+OUTPUT_SUFFIX = ".output"
+"""End of the name of the file with what Spark prints, where the log file itself is JSON."""
+MAX_WAITING = 1000
+"""Messages below a warning that are kept until the file is opened."""
 MAX_LOG_BYTES = 20 << 20
 """A longer log file is renamed (``.1`` is added, an older one is replaced) before a process starts to write it."""
 
@@ -29,7 +36,7 @@ class ShortFormatter(logging.Formatter):
 
 
 class LogFile(logging.Handler):
-    """The log file of this process; opened by its first record, so that a command without log makes no file.
+    """The log file of this process; opened by a warning or by `open`, so that a command that only reads makes no file.
 
     Attributes:
         path: the file that is written; None before it is opened, and where none can be.
@@ -43,21 +50,40 @@ class LogFile(logging.Handler):
         self.is_used = False
         self._stream: BinaryIO | None = None
         self._is_tried = False
+        self._waiting: deque[logging.LogRecord] = deque(maxlen=MAX_WAITING)
 
     def open(self) -> BinaryIO | None:
         """Return the open file, to which others may append as well; None where none can be opened."""
         if not self._is_tried:
             self._is_tried = True
-            for path in (find_log_file(), Path(tempfile.gettempdir()) / f"moon-{os.getuid()}.log"):
+            named, log_format = find_log_settings()
+            if log_format == "json":
+                self.setFormatter(_make_json_formatter())
+            for path in (named, Path(tempfile.gettempdir()) / f"moon-{os.getuid()}.log"):
                 try:
                     self._stream, self.path = _open_for_append(path), path
                     break
                 except OSError:
                     continue
+            while self._waiting:
+                self.emit(self._waiting.popleft())
         return self._stream
+
+    def open_output(self) -> BinaryIO | None:
+        """Return the open file for what other processes print: the log file, or one beside it where that is JSON."""
+        stream = self.open()
+        if stream is None or self.path is None or find_log_settings()[1] == "text":
+            return stream
+        try:
+            return _open_for_append(self.path.with_name(f"{self.path.name}{OUTPUT_SUFFIX}"))
+        except OSError:
+            return None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Append a record; a disk that is full loses it."""
+        if not self._is_tried and record.levelno < logging.WARNING:
+            self._waiting.append(record)
+            return
         stream = self.open()
         if stream is None:
             return
@@ -97,16 +123,24 @@ def start_log_file() -> LogFile:
     return LOG_FILE
 
 
-def find_log_file() -> Path:
-    """Return the path of the log file by the setting; its default where the settings cannot be used."""
+def find_log_settings() -> tuple[Path, str]:
+    """Return path and format of the log file by the settings; their defaults where the settings cannot be used."""
     from pydantic import ValidationError  # noqa: PLC0415  (too slow for `moon --help`)
 
     from jobs.settings import Settings  # noqa: PLC0415
 
     try:
-        return Path(Settings().log).expanduser()
+        settings = Settings()
     except ValidationError:
-        return Path(str(Settings.model_fields["log"].default))
+        return Path(str(Settings.model_fields["log"].default)), "text"
+    return Path(settings.log).expanduser(), settings.log_format
+
+
+def _make_json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415  (only where JSON is asked for)
+
+    names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
+    return JsonFormatter(list(JSON_FIELDS), rename_fields=names, json_ensure_ascii=False)
 
 
 def _open_for_append(path: Path) -> BinaryIO:

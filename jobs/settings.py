@@ -81,6 +81,16 @@ class Settings(BaseSettings):
     log: str = Field(
         str(HOME / "var/log/moon.log"), description="file for the log, tracebacks and Spark's own messages"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="text, or json: one JSON object a line in the log file"
+    )
+    metrics_file: str | None = Field(
+        None,
+        description="file for the numbers of the last run as OpenMetrics text; the lake has one for each run anyway",
+    )
+    metrics_gateway: SecretStr | None = Field(
+        None, description="Prometheus push gateway that gets the numbers of each run, such as http://host:9091"
+    )
     lake_storage_options: Annotated[dict[str, SecretStr], NoDecode, BeforeValidator(_parse_json)] = Field(
         default_factory=dict,
         description="object-store options as JSON, in deltalake's names (AWS_ENDPOINT_URL …)",

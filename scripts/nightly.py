@@ -5,7 +5,6 @@ processes only the changed ones. Your own lake and collection (``var/lake``, ``v
 """
 
 import argparse
-import ast
 import json
 import re
 import shlex
@@ -25,7 +24,8 @@ SEED = 7
 FIRST_DAY = date(2026, 3, 1)
 SEARCHES = ("brown striped t-shirt", "cup for tea")
 """The titles of the two brown striped t-shirts do not say "striped": only their photos show it."""
-STAGE_DONE = re.compile(r"jobs\.stages\.runner (\d{4}-\d\d-\d\d) (\w+) done in ([\d.]+) s: (\{.*?\})")
+STAGE_DONE = re.compile(r"(\w+) done in ([\d.]+) s: (.+)")
+STAGE_COUNT = re.compile(r"(\d[\d,]*) ([^,]+)")
 JOB_LINE = re.compile(r"\[info\s+\] (?:\S+ \S+ (?:INFO|WARNING|ERROR) jobs\.\S+ |(?=moon: ))(.*?)\s+\[airflow\.task\.")
 WAITS_FOR_RETRY = "[up_for_retry]"
 """Text in Airflow's output before a retry; the demo then ends, because Airflow would wait for minutes."""
@@ -140,14 +140,12 @@ def run_night(demo: DemoRun, day: date) -> NightTimes:
     started = time.monotonic()
     night = NightTimes()
     for line in demo.stream_airflow("dags", "test", "moon_nightly", day.isoformat(), "--conf", json.dumps(parameters)):
-        done = STAGE_DONE.search(line)
         message = JOB_LINE.search(line)
         text = message.group(1).removeprefix(f"{day} ") if message else ""
-        if done:
-            rows = ast.literal_eval(done.group(4))
-            night.stage_seconds[done.group(2)] = float(done.group(3))
+        if done := STAGE_DONE.fullmatch(text):
+            rows = {name: int(count.replace(",", "")) for count, name in STAGE_COUNT.findall(done.group(3))}
+            night.stage_seconds[done.group(1)] = float(done.group(2))
             night.row_counts = rows or night.row_counts
-            text = f"{done.group(2)} done in {done.group(3)} s: {format_counts(rows)}"
         if text:
             print_now(f"{time.monotonic() - started:6.0f} s  {text}")
     night.wall_seconds = time.monotonic() - started

@@ -6,12 +6,10 @@ row is written. An error of one record affects that record only.
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,7 +22,7 @@ from pyspark.sql import functions as F
 from jobs.catalog.delivery import Delivery, check_packed_files, list_delivery, to_spark_path
 from jobs.catalog.faults import READ_FAILURES, explain_read_failure
 from jobs.catalog.formats import CatalogBlock, RecordReader, count_rows_by_block, get_record_reader, scan_blocks
-from jobs.catalog.mapping import catalog_folder, list_mapping_files
+from jobs.catalog.mapping import catalog_folder, locate_catalog, read_allowed_roots, read_mapping
 from jobs.catalog.parquet_parts import open_parquet_session, read_footers, scan_parquet_files
 from jobs.catalog.parts import UnreadableFileError
 from jobs.catalog.records import CatalogFormat
@@ -32,8 +30,8 @@ from jobs.catalog.survey import Survey, is_complete, unite_columns
 from jobs.errors import NightStoppedError
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.run_context import RunContext
-from schemas.source import MappingError, SourceMapping
-from schemas.uri import FILE_SCHEME, folder_uri, is_web
+from schemas.source import SourceMapping
+from schemas.uri import is_web
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -79,37 +77,13 @@ class CatalogSource:
 
 
 def resolve_catalog_path(context: RunContext) -> str:
-    """Return the catalogue's location for the run's date: an absolute path or a URI, possibly with a glob.
-
-    Raises:
-        NightStoppedError: No catalogue is set.
-    """
-    catalog = context.settings.catalog
-    if not catalog:
-        raise NightStoppedError("no catalogue: name it with --catalog PATH or MOON_CATALOG")
-    path = catalog.replace("{date}", context.date).removeprefix(FILE_SCHEME)
-    return path if "://" in path else os.path.abspath(path)  # noqa: PTH100  (Path would merge a glob's //)
+    """Return the location of the run's catalogue, see `jobs.catalog.mapping.locate_catalog`."""
+    return locate_catalog(context.settings, context.date)
 
 
 def load_mapping(context: RunContext) -> SourceMapping:
-    """Return the mapping of the settings, else ``mapping.toml`` in the catalogue's folder or the one above.
-
-    Raises:
-        NightStoppedError: There is no mapping, or it cannot be used.
-    """
-    catalog = resolve_catalog_path(context)
-    named = context.settings.mapping
-    candidates = [Path(named)] if named else list_mapping_files(Path(catalog_folder(catalog)))
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise NightStoppedError(
-            f"no mapping at {' or '.join(map(str, candidates))}: `moon check-source --catalog {catalog}` suggests "
-            "one; save it in the catalogue's folder as mapping.toml or name it with --mapping FILE"
-        )
-    try:
-        return SourceMapping.load(found)
-    except MappingError as error:
-        raise NightStoppedError(str(error)) from error
+    """Return the mapping of the run's catalogue, see `jobs.catalog.mapping.read_mapping`."""
+    return read_mapping(context.settings, context.date)
 
 
 def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
@@ -118,10 +92,7 @@ def list_allowed_roots(context: RunContext) -> tuple[str, ...]:
     Raises:
         NightStoppedError: Neither roots nor a catalogue are set, or there is no driver for a root's store.
     """
-    if context.settings.allowed_roots:
-        roots = tuple(folder_uri(root) for root in context.settings.allowed_roots)
-    else:
-        roots = load_mapping(context).resolve_image_roots(catalog_folder(resolve_catalog_path(context)))
+    roots = read_allowed_roots(context.settings, context.date)
     for root in roots:
         _check_store(root)
     return roots

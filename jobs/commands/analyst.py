@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -116,7 +117,7 @@ def compare(
         raise typer.BadParameter(f"compare takes two models, not {len(models)}", param_hint="--model")
     settings = Settings().replace(lake=lake)
     day = parse_snapshot_date(date, settings)
-    with open_context(settings, f"compare {day}", day) as context:
+    with open_context(settings, f"compare {day}", day, needs_lake=True) as context:
         first, second = (resolve_model_version(context.lake, settings, name) for name in models)
         found = compare_models(context.spark, context.lake, (first, second), day, k=k, sample_size=sample, seed=seed)
     if as_json:
@@ -178,6 +179,7 @@ def _backfill(
 ) -> dict[str, Any]:
     from jobs.operations.backfill import list_dates, plan_backfill, run_backfill
     from jobs.operations.scratch import fill_scratch
+    from jobs.state.metrics import write_metrics
 
     days = list_dates(*dates)
     console = make_console(quiet=quiet)
@@ -190,9 +192,14 @@ def _backfill(
             return document
         if plan.due_dates and not asked.yes:
             _confirm_long_work(plan, settings.backfill_ask_hours, is_silent=quiet)
-        for date, outcome in run_backfill(base, plan, asked.model, asked.where):
+        for number, (date, outcome) in enumerate(run_backfill(base, plan, asked.model, asked.where), 1):
             document["seconds_taken"][date] = round(sum(outcome.seconds.values()), 1)
-            console.print(f"{date} done in {document['seconds_taken'][date]:.1f} s")
+            if not asked.model:
+                write_metrics(base.lake, settings, date)
+            console.print(
+                f"{date} done in {document['seconds_taken'][date]:.1f} s, {number} of {len(plan.due_dates)} dates"
+                f"{_describe_time_left(document['seconds_taken'], len(plan.due_dates) - number)}"
+            )
         if asked.scratch:
             made = fill_scratch(base, plan.model, days, asked.where, asked.scratch)
             document["scratch"] = made.as_dict()
@@ -202,6 +209,14 @@ def _backfill(
                 quiet=quiet,
             )
     return document
+
+
+def _describe_time_left(seconds_taken: dict[str, float], dates_left: int) -> str:
+    """Return how long the dates that are left take, at the mean of those that are done; empty after the last one."""
+    if not dates_left:
+        return ""
+    seconds = sum(seconds_taken.values()) / len(seconds_taken) * dates_left
+    return f", about {timedelta(seconds=round(seconds))} left"
 
 
 def _confirm_long_work(plan: "BackfillPlan", hours: float, *, is_silent: bool) -> None:

@@ -25,10 +25,7 @@ def register(app: typer.Typer) -> None:
 def audit(
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
+    collection: options.CollectionOption = None,
     examples: Annotated[int, typer.Option("--examples", min=0, help="How many ids of each difference to name.")] = 5,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -42,7 +39,8 @@ def audit(
     from jobs.operations.repair import audit_served
     from jobs.settings import Settings
 
-    with open_context(Settings().replace(lake=lake, milvus=milvus, alias=collection), "audit") as context:
+    settings = Settings().replace(lake=lake, milvus=milvus, alias=collection)
+    with open_context(settings, "audit", needs_lake=True, needs_milvus=True) as context:
         found, remedy = audit_served(context, examples)
     if as_json:
         print_json({**found.as_dict(), "remedy": remedy})
@@ -84,12 +82,14 @@ def check_lake(
     [dim]moon check-lake[/]
     [dim]moon check-lake --deep --json[/]
     """
+    from jobs.commands.preflight import check_lake as check_lake_path
     from jobs.lake.store import open_lake
     from jobs.serving.forgetting import forget_damage
     from jobs.serving.lake_check import find_all_damage
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus)
+    check_lake_path(settings, must_exist=True)
     store = open_lake(settings)
     with Progress(console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("check-lake")

@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.errors import PythonException
 
 from jobs.errors import EXIT_FAULT, EXIT_USAGE
-from jobs.lake.storage import Storage
+from jobs.lake.storage import Storage, find_existing, find_wrong_path
 from jobs.settings import Settings
 from jobs.spark.worker_errors import read_worker_class, summarise_failure
 
@@ -70,24 +70,13 @@ def is_system_failure(error: BaseException) -> bool:
     return False
 
 
-def find_wrong_path(name: str, path: Path) -> str | None:
-    """Return why a path cannot be a folder; None where it can.
-
-    Args:
-        name: what the folder is, in the message.
-        path: the folder, which may not be there yet.
-    """
-    existing = _find_existing(path)
-    return None if existing.is_dir() else f"{name} {path} cannot be a folder, because {existing} is none"
-
-
 def find_fault(name: str, path: Path) -> str | None:
     """Return why a folder cannot be written; None where it can.
 
     Args:
         name, path: as in `find_wrong_path`.
     """
-    existing = _find_existing(path)
+    existing = find_existing(path)
     system = os.statvfs(existing)
     if system.f_flag & os.ST_RDONLY:
         return f"{name} {path} cannot be written, because its file system is read-only"
@@ -97,11 +86,6 @@ def find_fault(name: str, path: Path) -> str | None:
     if is_out_of_bytes or system.f_favail == 0 < system.f_files:
         return f"the disk of {name} {path} is full"
     return None
-
-
-def _find_existing(path: Path) -> Path:
-    """Return the path or the nearest folder above it that is there."""
-    return next(part for part in (path, *path.parents) if os.path.lexists(part))
 
 
 def _list_places(settings: Settings) -> list[tuple[str, Path]]:

@@ -40,7 +40,7 @@ def delete(
     from jobs.images.upkeep import delete_packs, find_product_photos, remove_images
     from jobs.settings import Settings
 
-    with open_context(Settings().replace(lake=lake), "images delete") as context:
+    with open_context(Settings().replace(lake=lake), "images delete", needs_lake=True) as context:
         photos, others = find_product_photos(context.spark, context.lake, product_id)
         if not photos:
             raise UsageError(f"no retained date has stored photos of the product {product_id!r}")

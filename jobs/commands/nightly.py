@@ -12,10 +12,12 @@ from jobs.commands import options
 from jobs.commands.output import make_console, make_table, print_json, print_line
 from jobs.commands.session import open_context
 from jobs.errors import OutdatedLakeError, UsageError
+from jobs.log_file import LOG_FILE
 
 if TYPE_CHECKING:
     from jobs.settings import Settings
     from jobs.stages.runner import RunOutcome
+    from jobs.state.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
@@ -187,17 +189,32 @@ def run_nightly_stages(
         stages: names of stages, in order.
         lifted: what `collect_overrides` returns.
     """
+    from jobs.commands.preflight import check_catalog
+    from jobs.state.metrics import write_metrics
+
+    if "pull" in stages:
+        check_catalog(settings, night_date)
+    needs_milvus = not {"plan", "upsert", "publish"}.isdisjoint(stages)
+    verb = f"{night_date} {' '.join(stages)}"
+    with open_context(settings, verb, night_date, needs_milvus=needs_milvus, **lifted) as context:
+        try:
+            return _run_in_context(context, stages)
+        finally:
+            write_metrics(context.lake, settings, night_date)
+
+
+def _run_in_context(context: "RunContext", stages: Sequence[str]) -> "RunOutcome":
+    """Run the stages; a lake of an earlier release is migrated first, where the settings allow it."""
     from jobs.stages.runner import run_stages
 
-    with open_context(settings, f"{night_date} {' '.join(stages)}", night_date, **lifted) as context:
-        try:
-            return run_stages(context, stages)
-        except OutdatedLakeError as error:
-            if not settings.auto_migrate:
-                raise
-            _migrate(settings, error)
-        # The stages from the first on: what one of them had done before, it finds committed.
+    try:
         return run_stages(context, stages)
+    except OutdatedLakeError as error:
+        if not context.settings.auto_migrate:
+            raise
+        _migrate(context.settings, error)
+    # The stages from the first on: what one of them had done before, it finds committed.
+    return run_stages(context, stages)
 
 
 def _migrate(settings: "Settings", cause: OutdatedLakeError) -> None:
@@ -226,3 +243,5 @@ def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
         for result in outcome.results.values():
             if name in result.details:
                 print_line(f"{words}: {result.details[name]}")
+    if LOG_FILE.path:
+        print_line(f"Log: {LOG_FILE.path}")

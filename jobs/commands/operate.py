@@ -44,7 +44,8 @@ def repair(
     from jobs.operations.repair import rewrite_ledger as rewrite
     from jobs.settings import Settings
 
-    with open_context(Settings().replace(lake=lake, milvus=milvus), "repair") as context:
+    settings = Settings().replace(lake=lake, milvus=milvus)
+    with open_context(settings, "repair", needs_lake=True, needs_milvus=True) as context:
         if rewrite_ledger:
             again = rewrite(context, dry_run=dry_run)
             verb = "would be" if dry_run else "is"
@@ -62,7 +63,15 @@ def repair(
 
 
 def restore(
-    date: Annotated[str, typer.Option("--date", metavar="YYYY-MM-DD", help="The date whose state is to come back.")],
+    date: Annotated[
+        str,
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            help="The date whose state is to come back.",
+            autocompletion=options.complete_dates,
+        ),
+    ],
     reason: options.ReasonOption,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
@@ -81,7 +90,8 @@ def restore(
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with open_context(settings, "restore", parse_snapshot_date(date, settings), reason=reason) as context:
+    day = parse_snapshot_date(date, settings)
+    with open_context(settings, "restore", day, reason=reason, needs_lake=True, needs_milvus=True) as context:
         done = bring_back(context, dry_run=dry_run)
     if as_json:
         print_json(done.as_dict())
@@ -145,7 +155,7 @@ def rollback(
     from jobs.settings import Settings
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus)
-    with open_context(settings, "rollback", reason=reason) as context:
+    with open_context(settings, "rollback", reason=reason, needs_lake=True, needs_milvus=True) as context:
         way = plan_rollback(context, to)
         if not dry_run:
             go_back(context, way)
@@ -178,7 +188,8 @@ def retire(
     from jobs.operations.retire import retire_collection as drop
     from jobs.settings import Settings
 
-    with open_context(Settings().replace(lake=lake, milvus=milvus), "retire", reason=reason) as context:
+    settings = Settings().replace(lake=lake, milvus=milvus)
+    with open_context(settings, "retire", reason=reason, needs_lake=True, needs_milvus=True) as context:
         done = drop(context, model, dry_run=dry_run)
     if as_json:
         print_json({**done.as_dict(), "dry_run": dry_run})

@@ -79,7 +79,7 @@ def _rollout(
     from jobs.operations import rollout as work
 
     console = make_console(quiet=quiet)
-    with open_context(settings, "rollout", **lifted) as context:
+    with open_context(settings, "rollout", needs_lake=True, needs_milvus=True, **lifted) as context:
         ours = work.begin_rollout(context, folder, context.reason)
         document: dict[str, Any] = {
             "alias": settings.alias,

@@ -1,16 +1,13 @@
-"""``moon search``, ``status``, ``export`` and ``maintain``: commands on the served collection and the lake."""
+"""``moon search``, ``quarantine``, ``export`` and ``maintain``: commands on the served collection and the lake."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from jobs.commands import options
-from jobs.commands.output import make_console, make_table, print_error, print_json, print_line
+from jobs.commands.output import make_console, make_table, print_json, print_line
 from jobs.commands.session import open_context
 
 PANEL = "Serving"
@@ -22,29 +19,27 @@ SHOWN_FIELDS = ("product_id", "title", "category", "brand")
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    for command in (search, status, quarantine, export, maintain):
+    for command in (search, quarantine, export, maintain):
         app.command(command.__name__, rich_help_panel=PANEL)(command)
 
 
 def search(
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.", show_default=False)] = None,
     image: Annotated[
-        Path | None, typer.Option("--image", metavar="FILE", help="A photo to look for, alone or with the words.")
+        str | None,
+        typer.Option("--image", metavar="FILE|URL", help="A photo to look for, alone or with the words."),
     ] = None,
     k: Annotated[int, typer.Option("--k", min=1, max=16_384, help="How many products.")] = 10,
     expression: Annotated[
         str, typer.Option("--filter", metavar="EXPR", help="Milvus filter over the fields of a product.")
     ] = "",
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
     all_variants: Annotated[
         bool, typer.Option("--all-variants", help="Show every variant, not only the best of each group.")
     ] = False,
     hybrid: Annotated[
         bool, typer.Option("--hybrid", help="Also by words: put products first that contain every word.")
     ] = False,
+    collection: options.CollectionOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
@@ -87,53 +82,26 @@ def _name_group(hit: dict[str, Any]) -> str:
     return "" if group == hit["product_id"] else group
 
 
-def status(
-    lake: options.LakeOption = None,
-    milvus: options.MilvusOption = None,
-    max_age: Annotated[
-        str | None,
-        typer.Option("--max-age", metavar="AGE", help="Exit with 1 when the served state is older: 26h, 90m, 2d."),
-    ] = None,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Show the served collection, its model, and the age of its data.
-
-    The age is the time since a night last brought, or confirmed, the latest snapshot date. A state of which more than
-    MOON_MAX_KEPT was kept back, because photos could not be reached, is not fresh. The command also fails where the
-    collection holds more or fewer rows than the ledger says.
-
-    [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
-    """
-    from jobs.lake.store import open_lake
-    from jobs.pages.report_index import refresh_reports
-    from jobs.serving.status import find_damage, find_staleness, parse_age
-    from jobs.serving.status import read_status as look
-    from jobs.settings import Settings
-
-    most = parse_age(max_age) if max_age else None
-    settings = Settings().replace(lake=lake, milvus=milvus)
-    found = {**look(settings), "report": refresh_reports(open_lake(settings), settings)}
-    staleness = None if most is None else find_staleness(found, most, settings.max_kept)
-    damage = find_damage(found)
-    if as_json:
-        print_json(found | {"damage": damage} | ({} if most is None else {"fresh": staleness is None}))
-    else:
-        _print_status(found)
-    if damage:
-        print_error(damage)
-    if staleness:
-        print_error(f"not fresh by --max-age {max_age}: {staleness}; look at the last run")
-    if damage or staleness:
-        raise typer.Exit(1)
-
-
 def quarantine(
     date: Annotated[
         str | None,
-        typer.Option("--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: the latest.", show_default=False),
+        typer.Option(
+            "--date",
+            metavar="YYYY-MM-DD",
+            help="Snapshot date. Default: the latest.",
+            show_default=False,
+            autocompletion=options.complete_dates,
+        ),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option("--reason", metavar="CODE", help="Only rows of this reason code.", show_default=False)
+        str | None,
+        typer.Option(
+            "--reason",
+            metavar="CODE",
+            help="Only rows of this reason code.",
+            show_default=False,
+            autocompletion=options.complete_reasons,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Write all of them to a .csv or .parquet file.")
@@ -146,10 +114,13 @@ def quarantine(
     [dim]moon quarantine --reason malformed_row[/]
     [dim]moon quarantine --date 2026-11-22 --out refused.csv[/]
     """
+    from jobs.commands.preflight import check_lake
     from jobs.serving.quarantine import read_quarantine, write_quarantine
     from jobs.settings import Settings
 
-    rows = read_quarantine(Settings().replace(lake=lake), date, reason)
+    settings = Settings().replace(lake=lake)
+    check_lake(settings)
+    rows = read_quarantine(settings, date, reason)
     if out is not None:
         write_quarantine(rows, out)
     if as_json:
@@ -168,6 +139,7 @@ def quarantine(
 
 def export(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Parquet file to write; replaced if there.")],
+    collection: options.CollectionOption = None,
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -178,7 +150,7 @@ def export(
     from jobs.serving.export import export_collection as write
     from jobs.settings import Settings
 
-    settings = Settings().replace(milvus=milvus)
+    settings = Settings().replace(alias=collection, milvus=milvus)
     with Progress(console=make_console(stderr=True), transient=True) as progress:
         task = progress.add_task("export")
         rows = write(settings, out, lambda done, total: progress.update(task, completed=done, total=total))
@@ -205,9 +177,13 @@ def maintain(
     """
     from jobs.operations.maintain import maintain_lake
     from jobs.settings import Settings
+    from jobs.spark.progress import show_stage_progress
 
     settings = Settings().replace(lake=lake, milvus=milvus)
-    with open_context(settings, "maintain") as context:
+    with (
+        open_context(settings, "maintain", needs_lake=True) as context,
+        show_stage_progress(context.spark, "maintain"),
+    ):
         done = maintain_lake(context.spark, context.lake, settings, dry_run=dry_run)
     actions = [action.as_dict() for action in done]
     if as_json:
@@ -217,32 +193,3 @@ def maintain(
     for action in actions:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in action.values()))
     make_console().print(table if actions else "Nothing is due.")
-
-
-def _print_status(found: dict[str, Any]) -> None:
-    """Show a status as two columns."""
-    last, attempt = found["last_run"], found["last_attempt"]
-    seconds, hold = found["age_seconds"], found["hold"]
-    rows = {
-        "alias": f"{found['alias']} → {found['collection'] or 'nothing: run `moon nightly`'}",
-        "model": found["model"],
-        "checkpoint": found["checkpoint"],
-        "products": f"{found['rows']:,}",
-        **({"being written": f"by {found['writer']}"} if found["writer"] else {}),
-        "index": found["index"],
-        "snapshot": found["snapshot_date"],
-        "age": None if seconds is None else f"{timedelta(seconds=seconds)} (since {found['served_at']})",
-        "last run": last and f"{last['run_id']} {last['outcome']} at {last['finished_at']}",
-        "its rows": last and ", ".join(f"{count:,} {name}" for name, count in last["rows"].items()),
-        "last attempt": attempt
-        and f"{attempt['date']} {attempt['stage']} {attempt['outcome']} at {attempt['finished_at']}",
-        **({"its error": attempt["error"]} if attempt and attempt["error"] else {}),
-        **({"nights are held": f"by {hold['by']} since {hold['since']}: {hold['reason']}"} if hold else {}),
-        "report": found["report"],
-        "milvus": found["milvus"],
-        "lake": found["lake"],
-    }
-    table = Table(show_header=False, box=None)
-    for name, value in rows.items():
-        table.add_row(Text(name, "bold"), str(value or "none"))
-    make_console().print(table)

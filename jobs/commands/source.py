@@ -8,6 +8,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from jobs.commands import options
+from jobs.commands.nightly import parse_snapshot_date
 from jobs.commands.output import make_console, print_json, print_line
 from jobs.errors import MoonError
 
@@ -23,6 +24,10 @@ def register(app: typer.Typer) -> None:
 def check_catalog(
     catalog: options.CatalogOption = None,
     mapping: options.MappingOption = None,
+    date: Annotated[
+        str | None,
+        typer.Option("--date", metavar="YYYY-MM-DD", help="Date that {date} in the catalogue's name stands for."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Save the suggested mapping here (TOML).")
     ] = None,
@@ -45,6 +50,7 @@ def check_catalog(
     settings = Settings().replace(catalog=catalog, mapping=mapping)
     if not settings.catalog:
         raise typer.BadParameter("name the catalogue: --catalog PATH, or the variable MOON_CATALOG")
+    where = settings.catalog.replace("{date}", parse_snapshot_date(date, settings)) if date else settings.catalog
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
         console=make_console(stderr=True, quiet=as_json), transient=True,
@@ -54,7 +60,7 @@ def check_catalog(
         def show(count: int, part: int) -> None:
             progress.update(task, description=f"{count:,} rows read, file {part:,}")
 
-        found = check_source(settings.catalog, settings, max_rows=rows, read_rows=read_rows, show_progress=show)
+        found = check_source(where, settings, max_rows=rows, read_rows=read_rows, show_progress=show)
     if as_json:
         print_json(build_check_document(found))
     else:

@@ -1,5 +1,6 @@
 """Access to the root of a lake, a folder or an object store, through pyarrow's file systems."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,22 @@ class Storage:
             endpoint_override=endpoint.split("://", 1)[1] if endpoint else None,
             scheme=endpoint.split("://", 1)[0] if endpoint else None,
         )
+
+
+def find_wrong_path(name: str, path: Path) -> str | None:
+    """Return why a path cannot be a folder; None where it can.
+
+    Args:
+        name: what the folder is, in the message.
+        path: the folder, which may not be there yet.
+    """
+    existing = find_existing(path)
+    return None if existing.is_dir() else f"{name} {path} cannot be a folder, because {existing} is none"
+
+
+def find_existing(path: Path) -> Path:
+    """Return a path or the nearest folder above it that is there."""
+    return next(part for part in (path, *path.parents) if os.path.lexists(part))
 
 
 def escape_glob(path: str) -> str:

@@ -73,7 +73,16 @@ class Lake:
         self.storage = storage
 
     def open(self, name: str) -> DeltaTable:
-        """Return a fresh handle of a table, created empty if it is not there yet.
+        """Return a fresh handle of a table, created empty if it is not there yet; for the errors see `find`."""
+        if (found := self.find(name)) is not None:
+            return found
+        with fault_points.surround(f"create.{name}"):
+            delta = self._create(TABLES[name], self.storage.uri(name))
+        self._check_schema_version(delta, self.storage.uri(name))
+        return delta
+
+    def find(self, name: str) -> DeltaTable | None:
+        """Return a fresh handle of a table; None where it is not there: reading creates nothing.
 
         Raises:
             SchemaVersionError: the table carries another `LAKE_SCHEMA_VERSION` than this code.
@@ -84,8 +93,7 @@ class Lake:
             delta = DeltaTable(uri, storage_options=dict(self.storage.options) or None)
             self._check_last_commit(name, delta)
         except TableNotFoundError:
-            with fault_points.surround(f"create.{name}"):
-                delta = self._create(TABLES[name], uri)
+            return None
         except DeltaError as error:
             if found := find_log_damage(self.storage, name):
                 raise DamageError(str(found[0])) from error
@@ -135,15 +143,13 @@ class Lake:
             return DeltaTable(uri, storage_options=options)
 
     def exists(self, name: str) -> bool:
-        """Return whether a table is there; unlike `open` it makes none."""
-        return bool(
-            DeltaTable.is_deltatable(self.storage.uri(name), storage_options=dict(self.storage.options) or None)
-        )
+        """Return whether a table is there, of whatever schema version."""
+        return DeltaTable.is_deltatable(self.storage.uri(name), storage_options=dict(self.storage.options) or None)
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return the URIs of a table's live files, of one partition if values are given."""
-        uris = self.open(name).file_uris(file_pruning_predicate=_build_conjunction(partition))
-        return self.storage.decode(uris)
+        delta, wanted = self.find(name), _build_conjunction(partition)
+        return self.storage.decode(delta.file_uris(file_pruning_predicate=wanted)) if delta else []
 
     def list_paths(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return `files` as paths relative to the table's folder, as `commit` takes them for removal."""
@@ -207,16 +213,16 @@ class Lake:
 
     def count(self, name: str, partition: Mapping[str, str]) -> int:
         """Return the committed rows of a partition, by the statistics of its files."""
-        actions = pa.table(self.open(name).get_add_actions(flatten=True)).to_pylist()
+        delta = self.find(name)
         return sum(
             row["num_records"]
-            for row in actions
+            for row in (pa.table(delta.get_add_actions(flatten=True)).to_pylist() if delta else ())
             if all(row[f"partition.{key}"] == value for key, value in partition.items())
         )
 
     def read_transaction_version(self, name: str, app_id: str) -> int:
         """Return the version of an application transaction in a table (0: never committed)."""
-        return self.open(name).transaction_version(app_id) or 0
+        return (delta.transaction_version(app_id) or 0) if (delta := self.find(name)) else 0
 
     def read_partition_version(self, name: str, partition: Mapping[str, str]) -> int:
         """Return the number of commits to a partition of a table (0: none)."""
@@ -225,6 +231,10 @@ class Lake:
     def is_committed(self, name: str, attempt: str) -> bool:
         """Return whether this attempt (stage and run) is committed already."""
         return self.read_transaction_version(name, f"attempt:{attempt}") > 0
+
+    def list_partitions(self, name: str) -> list[dict[str, str]]:
+        """Return the partitions of a table that have files."""
+        return delta.partitions() if (delta := self.find(name)) else []
 
     @retry_conflicts
     def commit(

@@ -204,7 +204,7 @@ def _model(context: RunContext, folder: str | None) -> ModelChoice:
 
 def _list_kept_dates(context: RunContext) -> set[str]:
     """Return the dates whose products are in the lake; retention drops old ones."""
-    return {partition["date"] for partition in context.lake.open("products").partitions()}
+    return {partition["date"] for partition in context.lake.list_partitions("products")}
 
 
 def _prepare_snapshots(context: RunContext, dates: Sequence[str], *, is_optional: bool) -> None:

@@ -185,7 +185,7 @@ def resolve_model_version(lake: Lake, settings: Settings, named: str) -> str:
     """
     if Path(named).is_dir():
         return describe_checkpoint(named, settings.detector).model_version
-    known = sorted({partition["model_version"] for partition in lake.open("vectors").partitions()})
+    known = sorted({partition["model_version"] for partition in lake.list_partitions("vectors")})
     meant = [version for version in known if version.startswith(named)] if re.fullmatch("[0-9a-f]{4,64}", named) else []
     if len(meant) == 1:
         return meant[0]

@@ -27,6 +27,7 @@ from jobs.operations.retention import (
 )
 from jobs.operations.scratch import drop_expired_scratch, has_scratch
 from jobs.settings import Settings
+from jobs.spark.progress import announce_work, report_done
 from jobs.state.lease import hold_lease
 from jobs.state.ledger import compact_history, make_date_mark
 from schemas.tables import TABLES
@@ -104,9 +105,12 @@ def _run_due_actions(
     actions += [_forget(lake, part, dry_run) for part in find_superseded_vectors(spark, lake, first_kept)]
     actions += [_forget(lake, part, dry_run) for part in find_superseded_answers(spark, lake, first_kept)]
     actions += _shrink_store(spark, lake, settings, safe_age, dry_run)
-    for table in COMPACTED_TABLES:
+    announce_work(len(COMPACTED_TABLES) + len(TABLES), "tables")
+    for number, table in enumerate(COMPACTED_TABLES, 1):
+        report_done(number)
         actions += _compact(spark, lake, table, max_files, first_kept, dry_run)
-    for table in TABLES:
+    for number, table in enumerate(TABLES, len(COMPACTED_TABLES) + 1):
+        report_done(number)
         actions += _sweep(lake, table, safe_age, dry_run)
     actions += _sweep_scratch(lake, safe_age, dry_run)
     return [*actions, *_drop_expired_collections(lake, settings, dry_run)]

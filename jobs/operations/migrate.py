@@ -96,7 +96,7 @@ def _check_no_writer(lake: UncheckedLake, settings: Settings) -> None:
     Raises:
         LeaseBusyError: a run holds a lease.
     """
-    for partition in lake.open(LEASES.name).partitions():
+    for partition in lake.list_partitions(LEASES.name):
         collection = partition["collection"]
         state = find_writer(lake, collection, settings) if collection != MIGRATION_LEASE else None
         if state is not None:

@@ -44,7 +44,7 @@ class ForgottenPartition:
 
 def find_first_kept_date(lake: Lake, days: int) -> str:
     """Return the first ISO date that is kept; empty for a lake without snapshots."""
-    dates = [partition["date"] for partition in lake.open("snapshots").partitions()]
+    dates = [partition["date"] for partition in lake.list_partitions("snapshots")]
     return (Date.fromisoformat(max(dates)) - timedelta(days=days)).isoformat() if dates else ""
 
 

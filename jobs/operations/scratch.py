@@ -125,7 +125,7 @@ def drop_expired_scratch(
 
 def has_scratch(lake: "Lake") -> bool:
     """Return whether a scratch collection was ever created from this lake; if not, Milvus need not be queried."""
-    return any(is_scratch(partition["collection"]) for partition in lake.open("leases").partitions())
+    return any(is_scratch(partition["collection"]) for partition in lake.list_partitions("leases"))
 
 
 def _build_latest_rows(

@@ -30,7 +30,7 @@ def read_quarantine(settings: Settings, date: str | None = None, reason: str | N
     if reason is not None and reason not in list(Reason):
         raise UsageError(f"{reason!r} is no reason code; there are {', '.join(Reason)}")
     lake = open_lake(settings)
-    dates = sorted(partition["date"] for partition in lake.open("products").partitions())
+    dates = sorted(partition["date"] for partition in lake.list_partitions("products"))
     if not dates and date is None:
         raise NightStoppedError("nothing was validated in this lake yet: run `moon nightly`")
     rows = lake.read_arrow("quarantine", {"date": date or dates[-1]})

@@ -4,7 +4,6 @@ Spark tasks write to a Milvus server in parallel, each with its own connection. 
 process, so only the driver writes to it, from batches that Spark sends one after the other.
 """
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from jobs.milvus.client import build_ids_filter, connect, detect_backend, read_c
 from jobs.milvus.retrying import MilvusUnreachableError, guard_retries
 from jobs.serving.rows import Entity, estimate_entity_bytes, iter_entities
 from jobs.settings import Settings
+from jobs.spark.progress import report_done
 from jobs.spark.row_stream import stream_rows
 from jobs.spark.worker_errors import is_worker_error, read_worker_message
 from jobs.state.lease import LeaseGuard
@@ -33,8 +33,6 @@ from schemas.collection import (
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
-
-log = logging.getLogger(__name__)
 
 SAMPLED_FIELDS = ("content_hash", PAYLOAD_HASH_FIELD, VECTOR_FIELD)
 
@@ -144,7 +142,7 @@ class RowWriter:
             if len(written.sample) < SAMPLES_PER_TASK:
                 names_of_sample = [name for name in (ID_FIELD, *SAMPLED_FIELDS) if name in request[0]]
                 written.sample.append({name: request[0][name] for name in names_of_sample})
-            log.info("%s: %d rows sent", self.collection, written.rows)
+            report_done(written.rows)
         return written
 
     def delete(self, client: "MilvusClient", ids: DataFrame) -> int:

@@ -1,11 +1,12 @@
 """search: finds the products nearest to a text, a photo or both, through the alias that readers use.
 
-The query is encoded with the model of the collection's vectors (`MoonEncoder.for_collection`); an encoder of another
-version is refused.
+The query is encoded with the model of the collection's vectors; an encoder of another version is refused. A text alone
+is encoded without torch where the model allows it (`moon_model.text_queries`), so that a search starts fast.
 """
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,10 +20,12 @@ from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.serving.hybrid import NO_WORDS, HybridSearch, can_search_words
+from jobs.serving.query_photo import read_query_photo
 from jobs.serving.variants import Search, find_one_per_group
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
 from moon_model import collection_contract as contract
+from moon_model.text_queries import TextQueryEncoder, UnsupportedModelError
 from schemas.collection import (
     GROUP_FIELD,
     ID_FIELD,
@@ -81,7 +84,7 @@ def search_products(
     settings: Settings,
     *,
     text: str | None = None,
-    image: Path | None = None,
+    image: str | Path | None = None,
     k: int = 10,
     expression: str = "",
     all_variants: bool = False,
@@ -93,7 +96,7 @@ def search_products(
     Args:
         settings: Milvus, alias, and checkpoint and detector if they are not where the collection's properties say.
         text: query text.
-        image: path of a photo.
+        image: path or web address of a photo (`jobs.serving.query_photo.read_query_photo`).
         k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
         all_variants: whether several products of a group may be hits, not only the best of each.
@@ -108,19 +111,21 @@ def search_products(
         NothingPublishedError: the alias names no collection of this project.
         CollectionEncoderError: the encoder's model version differs from that of the collection.
         QueryError: the query is not valid.
+        QueryPhotoError, QueryPhotoUnreachableError: its photo cannot be used, or its host does not answer.
         NoDatabaseError, LiteBusyError, MilvusUnreachableError: Milvus does not answer.
     """
     _check_query(text, image, k)
     if hybrid and not (text and text.strip()):
         raise QueryError("--hybrid needs words to look for, also beside a photo")
+    photo = None if image is None else read_query_photo(image, settings)
     with connect_reader(settings) as client:
         served = read_served_collection(client, settings.alias)
         try:
-            encoder = encoder or _load(settings, client)
+            encoder = encoder or _load(settings, client, served, has_photo=photo is not None)
             served.check(encoder.model_version)
         except contract.WrongEncoderError as error:
             raise CollectionEncoderError(str(error)) from error
-        query = _encode(encoder, text, image)
+        query = _encode(encoder, text, photo)
         load_collection(client, served.collection)
         search: Search = partial(_search, client, served.collection, query, expression)
         if hybrid and can_search_words(read_features(read_collection_properties(client, served.collection))):
@@ -149,13 +154,16 @@ def read_served_collection(client: "MilvusClient", alias: str) -> contract.Serve
     return served
 
 
-def _load(settings: Settings, client: "MilvusClient") -> QueryEncoder:
-    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415  (torch takes seconds to import)
-    from moon_model.encoder import MoonEncoder  # noqa: PLC0415
-
-    served = contract.read_served_model(client, settings.alias)
-    folder = settings.model or served.checkpoint
+def _load(settings: Settings, client: "MilvusClient", served: contract.ServedModel, *, has_photo: bool) -> QueryEncoder:
+    """Return an encoder of the served model; for a text alone one without torch, where the model is compact."""
     model = find_model(open_lake(settings), served.model_version, served.checkpoint, settings, served.collection)
+    if model is not None and not has_photo:
+        with suppress(UnsupportedModelError):
+            return TextQueryEncoder(model.uri, model.model_version)
+    from moon_model.detection.detector import ProductDetector  # noqa: PLC0415
+    from moon_model.encoder import MoonEncoder  # noqa: PLC0415  (torch and transformers take seconds to import)
+
+    folder = settings.model or served.checkpoint
     path, detector = (model.uri, model.detector) if model else (folder, settings.detector)
     loaded = ProductDetector.from_pretrained(detector) if detector else None
     return MoonEncoder.for_collection(client, settings.alias, path=path, detector=loaded)
@@ -215,19 +223,17 @@ def _read_hit(hit: Any, shown: Sequence[str]) -> dict[str, Any]:
     return found | {name: entity[name] for name in shown}
 
 
-def _check_query(text: str | None, image: Path | None, k: int) -> None:
+def _check_query(text: str | None, image: str | Path | None, k: int) -> None:
     if not (text and text.strip()) and image is None:
         raise QueryError('say what to look for: a text (moon search "red shoes"), a photo (--image FILE), or both')
-    if image is not None and not image.is_file():
-        raise QueryError(f"there is no image file {image}")
     if not 1 <= k <= MAX_HITS:
         raise QueryError(f"--k must lie between 1 and {MAX_HITS:,}")
 
 
-def _encode(encoder: QueryEncoder, text: str | None, image: Path | None) -> NDArray[np.float32]:
+def _encode(encoder: QueryEncoder, text: str | None, photo: bytes | None) -> NDArray[np.float32]:
     try:
         vectors = encoder.encode_queries(
-            texts=[text] if text and text.strip() else None, images=[image] if image is not None else None
+            texts=[text] if text and text.strip() else None, images=[photo] if photo is not None else None
         )
     except ValueError as error:
         raise QueryError(f"the query cannot be encoded: {error}") from error

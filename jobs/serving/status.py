@@ -1,8 +1,12 @@
 """status: reports the served collection, its model, and the age of its data."""
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from jobs.errors import MoonError
 from jobs.lake.store import open_lake
@@ -59,6 +63,8 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         settings: lake, Milvus and alias.
         now: time from which the age is measured; default: the current time.
 
+    Nothing is created or loaded besides the served collection.
+
     Returns:
         alias, collection, model, dimension, checkpoint, index, tier (of Milvus), features (of Milvus that the
         collection's fields use), rows, aliases (None or 0 where nothing is published);
@@ -66,14 +72,17 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         snapshot_date (latest served), served_at and age_seconds (since the last successful run of that date), last_run
         (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
         not: run_id, date, stage, outcome, finished_at, error), kept_share (of the products delivered, what the last run
-        kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and the locations of lake and Milvus.
+        kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and the locations of lake and Milvus; last_success
+        (like last_run, of the last run that succeeded), report (its page), collections (name, model, rows and aliases
+        of each one of ours), schedule and next_run (`describe_schedule`), disk (bytes of lake and Milvus Lite; None
+        where they are not on this machine).
     """
     lake = open_lake(settings)
     try:
         with connect_reader(settings) as client:
-            served = _read_served(client, settings)
+            served, collections = _read_served(client, settings), list(_list_collections(client))
     except NoDatabaseError:
-        served = _describe_nothing(settings.alias)
+        served, collections = _describe_nothing(settings.alias), []
     held = read_hold(lake)
     head = read_ledger_head(lake, served["collection"]) if served["collection"] else None
     latest = head.high_water if head else None
@@ -81,8 +90,10 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     rows = lake.read_arrow("runs").to_pylist()
     runs = [row for row in rows if row["stage"] == "report"]
     last_run = _find_last_run(runs)
+    successes = [row for row in runs if row["outcome"] == "success"]
+    moment = now or datetime.now(UTC)
     served_at = max((row["finished_at"] for row in runs if _is_run_of_latest(row, served, latest)), default=None)
-    elapsed = (now or datetime.now(UTC)) - served_at if served_at else None
+    elapsed = moment - served_at if served_at else None
     return {
         **served,
         "ledger_rows": head.rows if head else None,
@@ -91,12 +102,40 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         "served_at": served_at.isoformat(timespec="seconds") if served_at else None,
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
         "last_run": last_run,
+        "last_success": _find_last_run(successes),
+        "report": _find_report(successes),
         "last_attempt": _find_last_attempt(rows),
         "kept_share": _compute_kept_share(last_run),
         "hold": held.as_dict() if held else None,
         "lake": lake.storage.uri() if lake.storage.is_local else settings.lake,
         "milvus": strip_credentials(settings.milvus),
+        "collections": collections,
+        "schedule": f"{settings.schedule} ({settings.timezone})",
+        "next_run": find_next_run(settings.schedule, settings.timezone, moment),
+        "disk": {
+            "lake": _measure_folder(Path(lake.storage.uri())) if lake.storage.is_local else None,
+            "milvus": _measure_folder(Path(settings.milvus).expanduser()) if settings.is_lite else None,
+        },
     }
+
+
+def find_next_run(schedule: str, timezone: str, moment: datetime) -> str | None:
+    """Return the next time of a daily cron schedule in ISO format; None for other schedules, which Airflow shows.
+
+    Args:
+        schedule: the setting, such as ``0 2 * * *``.
+        timezone: time zone that it is in.
+        moment: time after which the next one is looked for.
+    """
+    daily = re.fullmatch(r"(\d{1,2}) (\d{1,2}) \* \* \*", schedule.strip())
+    if not daily:
+        return None
+    local = moment.astimezone(ZoneInfo(timezone))
+    try:
+        due = local.replace(hour=int(daily[2]), minute=int(daily[1]), second=0, microsecond=0)
+    except ValueError:
+        return None  # no time of a day
+    return (due if due > local else due + timedelta(days=1)).isoformat(timespec="minutes")
 
 
 def find_staleness(status: dict[str, Any], max_age: timedelta, max_kept: float) -> str | None:
@@ -158,6 +197,28 @@ def _read_served(client: "MilvusClient", settings: Settings) -> dict[str, Any]:
     }
 
 
+def _list_collections(client: "MilvusClient") -> Iterator[dict[str, Any]]:
+    """Yield our collections; their rows are those of the statistics, because counting them would load them."""
+    for name in sorted(client.list_collections()):
+        model = read_collection_properties(client, name).get(PROPERTY_MODEL)
+        if model:
+            yield {
+                "name": name,
+                "model": model,
+                "rows": int(client.get_collection_stats(name)["row_count"]),
+                "aliases": sorted(client.list_aliases(name)["aliases"]),
+            }
+
+
+def _measure_folder(folder: Path) -> int:
+    """Return the bytes of all files in a folder; files that vanish meanwhile do not count."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total
+
+
 def _describe_nothing(alias: str) -> dict[str, Any]:
     """Return the result of `_read_served` if the alias names no collection."""
     names = ("collection", "model", "dimension", "checkpoint", "index", "tier")
@@ -188,6 +249,12 @@ def _find_last_attempt(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _compute_kept_share(last_run: dict[str, Any] | None) -> float:
     rows = last_run["rows"] if last_run else {}
     return float(rows.get("kept", 0) / max(rows.get("delivered", 0), 1))
+
+
+def _find_report(successes: list[dict[str, Any]]) -> str | None:
+    """Return the place of the page of the last run that succeeded."""
+    row = max(successes, key=lambda row: row["finished_at"], default=None)
+    return dict(row["details"]).get("page") if row else None
 
 
 def _find_last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:

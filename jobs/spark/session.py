@@ -94,7 +94,7 @@ def _start_java(configuration: Mapping[str, str]) -> None:
 
     if IS_SUBMITTED in os.environ or not LOG_FILE.is_used or SparkContext._gateway is not None:
         return
-    output = LOG_FILE.open() or subprocess.DEVNULL
+    output = LOG_FILE.open_output() or subprocess.DEVNULL
     gateway: Any = launch_gateway(  # type: ignore[no-untyped-call]
         SparkConf(loadDefaults=False).setAll(list(configuration.items())), {"stdout": output, "stderr": output}
     )

@@ -13,6 +13,7 @@ from jobs.catalog.source import list_allowed_roots
 from jobs.images.versions import locate_images
 from jobs.lake.writing import AddedFile
 from jobs.spark.gpus import count_task_slots
+from jobs.spark.progress import announce_work
 from jobs.stages.breakers import check_photos
 from jobs.stages.detect_task import DetectJob, run_detect_task
 from jobs.stages.kept_products import count_unreached_images
@@ -106,6 +107,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]])
         detector=model.detector,
         detector_version=plan.detector_version,
     )
+    announce_work(plan.counts.images, "images", tasks=tasks)
     # Sorted, so that all uses of one image are adjacent rows of one task.
     rows = repartition_by_key(missing, tasks, key, [*key, "source_row", "image_index"])
     return run_tasks(rows, partial(run_detect_task, job=job)).files

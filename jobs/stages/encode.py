@@ -17,6 +17,7 @@ from jobs.errors import FenceError
 from jobs.lake.writing import AddedFile
 from jobs.pages.unread import UNREAD, UNREAD_OF
 from jobs.spark.gpus import count_task_slots
+from jobs.spark.progress import announce_work
 from jobs.stages.breakers import check_refused_products
 from jobs.stages.detect import check_unreached, select_images_to_encode, select_products_to_encode
 from jobs.stages.encode_task import (
@@ -240,6 +241,7 @@ def _run(context: RunContext, plan: Plan, partitions: dict[str, dict[str, str]],
         max_images=model.max_images,
         batch_tokens=context.settings.batch_tokens,
     )
+    announce_work(plan.counts.to_encode - shards.earlier[ENCODED], "products", tasks=tasks)
     # The number of tasks does not depend on what is left: a task that is run again forms the same batches.
     wanted = shards.select_left(select_rows_to_encode(context, plan, model.max_images))
     rows = repartition_by_key(wanted, tasks, ["product_id"], ["product_id"])

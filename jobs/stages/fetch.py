@@ -7,10 +7,9 @@ again. Sources: docs/decisions/0043-photos-by-url.md, 0050-store-of-all-photos.m
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from jobs.images.versions import (
     settle_versions,
 )
 from jobs.spark.gpus import count_task_slots
+from jobs.spark.progress import announce_work, report_done
 from jobs.stages.breakers import check_photos, check_refused_photos
 from jobs.stages.estimate import FetchEstimate, measure_photos_a_second
 from jobs.stages.task_io import RecordBatches, repartition_by_key, run_tasks
@@ -197,8 +197,9 @@ def _run_waves(
         The number of answers without failures.
     """
     lake, spark = context.lake, context.spark
-    done, answered, began = 0, 0, time.monotonic()
+    done, answered = 0, 0
     started = datetime.now(UTC)
+    announce_work(total, "photos")
     while done < total:
         asked = lake.read(spark, IMAGES.name, context.partition).where(F.col("asked_at") >= started)
         left = due.join(asked.select("uri"), "uri", "left_anti")
@@ -211,9 +212,7 @@ def _run_waves(
             break  # a concurrent run of the date has brought the rest
         done += sum(file.rows for file in answers)
         answered += output.counts[ANSWERED]
-        rate = done / (time.monotonic() - began)
-        left_time = timedelta(seconds=round((total - done) / max(rate, 0.01)))
-        log.info("%d of %d photos, %.0f a second, about %s left", done, total, rate, left_time)
+        report_done(done)
     return answered
 
 

@@ -18,7 +18,7 @@ from jobs.pages.run_history import ERROR_TYPE, EXIT_STATUS, STOPPED, RunSummary
 from jobs.pages.run_pictures import RunPictures, draw_run_refusals
 from jobs.settings import has_credentials
 from jobs.spark.failure_causes import explain_failures
-from jobs.spark.progress import show_stage_progress
+from jobs.spark.progress import describe_counts, show_stage_progress
 from jobs.spark.worker_errors import summarise_failure
 from jobs.stages.detect import detect
 from jobs.stages.encode import encode
@@ -132,7 +132,7 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
             waiting = []
         outcome.results[stage] = result
         outcome.seconds[stage] = round(seconds, 3)
-        log.info("%s %s done in %.1f s: %s", context.date, stage, seconds, dict(result.counts))
+        log.info("%s %s done in %.1f s: %s", context.date, stage, seconds, describe_counts(result.counts))
     if waiting:
         record_runs(context.lake, context.date, "", waiting)
     return outcome

@@ -43,6 +43,7 @@ from jobs.serving.rows import (
     select_to_serve,
     select_upsert_rows,
 )
+from jobs.spark.progress import announce_work
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_neighbour_churn
 from jobs.stages.late_arrivals import freeze_late_plan, select_late_changes
@@ -230,6 +231,7 @@ class UpsertRun:
         reconciled, is_wrong = self._reconcile_unfinished()
         # 3. Record the neighbours of unchanged products, then write.
         baseline = self._find_baseline(written_rows, upserts)
+        announce_work(self._plan.counts.to_upsert, "products")
         written = self._writer.write(self._client, rows) if upserts else WriteResult()
         updated = self._update_payloads(changed) if updates else WriteResult()
         upserts += updates

@@ -51,7 +51,9 @@ class LedgerHead:
 
 def read_ledger_head(lake: Lake, collection: str) -> LedgerHead:
     """Return the numbers of a collection's ledger; the table is opened once."""
-    table = lake.open("served")
+    table = lake.find("served")
+    if table is None:
+        return LedgerHead(0, None, 0, None)
 
     def read(mark: str) -> int:
         return table.transaction_version(f"{mark}:{collection}") or 0

@@ -28,6 +28,12 @@ class ModelStoreError(MoonError):
     """A model cannot be copied into the lake."""
 
 
+def has_models(storage: Storage) -> bool:
+    """Return whether the lake has copies of models, which a run uses where a model's own folder is gone."""
+    filesystem, root = storage.open()
+    return bool(filesystem.get_file_info(f"{root}/{MODELS_FOLDER}").type == fs.FileType.Directory)
+
+
 def store_model(storage: Storage, model_version: str, checkpoint: str, detector: str | None) -> bool:
     """Copy a model into the lake unless it is there; return whether this call copied it.
 

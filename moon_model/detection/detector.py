@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,6 +15,9 @@ from moon_model.detection.candidates import Candidate, select_candidates
 from moon_model.detection.configuration import CONFIG_NAME, DetectorConfig
 from moon_model.detection.region import Box, Region, is_degenerate
 from moon_model.images import decode_image
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -41,7 +44,11 @@ class ProductDetector:
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, config: DetectorConfig, version: str, batch_size: int | None = None
+        self,
+        session: "onnxruntime.InferenceSession",
+        config: DetectorConfig,
+        version: str,
+        batch_size: int | None = None,
     ) -> None:
         self.config = config
         self.version = version
@@ -169,8 +176,10 @@ def _find_weights(folder: Path, config: DetectorConfig) -> Path:
     return path
 
 
-def _open_session(weights: Path, providers: list[str], threads: int) -> onnxruntime.InferenceSession:
+def _open_session(weights: Path, providers: list[str], threads: int) -> "onnxruntime.InferenceSession":
     """Open a session on the first provider, or raise an error that says why it cannot be used."""
+    import onnxruntime  # noqa: PLC0415  (slow, and a version is computed without it)
+
     wanted = providers[0]
     available = onnxruntime.get_available_providers()
     if wanted not in available:

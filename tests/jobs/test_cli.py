@@ -1,13 +1,17 @@
 """Tests of the command line with real processes and real messages."""
 
+import logging
 import os
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
-from jobs.cli import main
+from jobs.cli import main, start_logging
 from jobs.errors import EXIT_INTERRUPTED, EXIT_USAGE, NightStoppedError
+from jobs.log_file import LogFile
 
 VERBS = [
     "nightly",
@@ -119,3 +123,27 @@ def test_a_setting_that_cannot_be_used_is_named_without_its_value() -> None:
     assert done.returncode == EXIT_USAGE
     assert "MOON_RETENTION_DAYS" in done.stderr
     assert "s3cret" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_screen_has_our_messages_and_the_file_those_of_libraries_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MOON_LOG", str(tmp_path / "moon.log"))
+    monkeypatch.setattr("jobs.log_file.LOG_FILE", LogFile())
+    logging.captureWarnings(capture=False)  # of an earlier test, which pytest has undone in part
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        log_file = start_logging()
+        logging.getLogger("jobs.stages.runner").info("plan begins")
+        logging.getLogger("great_expectations.core").warning("a warning of a library")
+        warnings.warn("a warning of Python", UserWarning, stacklevel=1)
+        logging.getLogger("py4j.java_gateway").error("failed", exc_info=ValueError("x"))
+    finally:
+        logging.captureWarnings(capture=False)
+        root.handlers, root.level = before
+    shown = capsys.readouterr().err
+    assert "plan begins" in shown and shown.count("\n") == 1
+    assert log_file.path is not None
+    kept = log_file.path.read_text()
+    assert all(text in kept for text in ("plan begins", "of a library", "of Python", "ValueError: x"))

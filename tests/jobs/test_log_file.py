@@ -1,11 +1,12 @@
 """Tests of the log file: tracebacks only there, lazily made, renamed when long, and harmless where it cannot be."""
 
+import json
 import logging
 from pathlib import Path
 
 import pytest
 
-from jobs.log_file import MAX_LOG_BYTES, LogFile, ShortFormatter, find_log_file
+from jobs.log_file import MAX_LOG_BYTES, LogFile, ShortFormatter, find_log_settings
 
 
 @pytest.fixture
@@ -75,4 +76,26 @@ def test_where_the_folder_cannot_be_made_the_temporary_one_is_used(
 def test_the_default_is_used_where_settings_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOON_LOG", raising=False)
     monkeypatch.setenv("MOON_MAX_DELETE", "1")
-    assert find_log_file().parts[-3:] == ("var", "log", "moon.log")
+    assert find_log_settings()[0].parts[-3:] == ("var", "log", "moon.log")
+
+
+def test_json_is_one_object_a_line_with_the_traceback_in_it(
+    log_file: LogFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MOON_LOG_FORMAT", "json")
+    log_file.handle(logging.LogRecord("jobs.x", logging.INFO, __file__, 1, "%s begins", ("pull",), None))
+    log_file.keep_traceback("größe\nfailed", make_error())
+    assert log_file.path is not None
+    first, second = map(json.loads, log_file.path.read_text().splitlines())
+    assert (first["message"], first["level"], first["logger"]) == ("pull begins", "INFO", "jobs.x")
+    assert second["message"] == "größe\nfailed" and "a broken part" in second["traceback"]
+    output = log_file.open_output()
+    assert output is not None and output.name == str(tmp_path / "logs" / "moon.log.output")
+    output.close()
+
+
+def test_a_message_below_a_warning_waits_until_the_file_is_opened(log_file: LogFile, tmp_path: Path) -> None:
+    log_file.handle(logging.LogRecord("jobs.x", logging.INFO, __file__, 1, "early", (), None))
+    assert not (tmp_path / "logs").exists()
+    assert log_file.open() is log_file.open_output()
+    assert log_file.path is not None and "early" in log_file.path.read_text()

@@ -15,8 +15,8 @@ JOB = "2026-11-22T21:22:50Z [info     ] 2026-11-22 21:19:06,837 INFO jobs.stages
 LOG = f"""
 2026-11-22T21:22:42Z [info     ] DAG bundles loaded: dags-folder [airflow.dag_processing.bundles] loc=manager.py:304
 {JOB} pull begins {HOOK}
-{JOB} pull done in 1.5 s: {{'delivered': 500}} {HOOK}
-{JOB} publish done in 0.5 s: {{}} {HOOK}
+{JOB} pull done in 1.5 s: 1,500 delivered, 0 left out {HOOK}
+{JOB} publish done in 0.5 s: nothing to count {HOOK}
 moon: said once more in the error that Airflow prints
 2026-11-22T21:22:53Z [info     ] moon: the catalogue is empty {HOOK}
 """
@@ -37,11 +37,11 @@ def test_a_night_shows_the_jobs_words_and_adds_up_their_seconds(capsys):
     night = nightly.run_night(demo, date(2026, 3, 1))
     assert night.stage_seconds == {"pull": 1.5, "publish": 0.5}
     assert night.work_seconds == 2.0
-    assert night.row_counts == {"delivered": 500}, "a stage without counts does not wipe them"
+    assert night.row_counts == {"delivered": 1500, "left out": 0}, "a stage without counts does not wipe them"
     assert demo.arguments[:4] == ("dags", "test", "moon_nightly", "2026-03-01")
     shown = capsys.readouterr().out
     assert " s  pull begins\n" in shown
-    assert " s  pull done in 1.5 s: 500 delivered\n" in shown
+    assert " s  pull done in 1.5 s: 1,500 delivered, 0 left out\n" in shown
     assert " s  publish done in 0.5 s: nothing to count\n" in shown
     assert "moon: the catalogue is empty\n" in shown
     assert "bundles" not in shown

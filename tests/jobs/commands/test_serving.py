@@ -105,7 +105,24 @@ def test_status(stores: Settings) -> None:
     assert re.search(r"1:\d\d:\d\d old", old.stderr)
     shown = moon("status").stdout
     assert "products → moon_a" in shown and re.search(r" 1:\d\d:\d\d ", shown) and "2 delivered" in shown
+    assert "moon_a" in shown and "MiB on disk" in shown and "2026-01-04 r success at" in shown
+    assert found["collections"] == [
+        {"name": "moon_a", "model": found["model"], "rows": 2, "aliases": ["products"]},
+    ]
+    assert found["last_success"] == found["last_run"] and found["disk"]["lake"] > 0
     assert isinstance(moon("status", "--max-age", "soon").exception, MoonError)
+
+
+def test_status_shows_text_as_it_is(stores: Settings) -> None:
+    lake = Lake(Storage(stores.lake))
+    failed = {
+        "run_id": "x", "stage": "plan", "outcome": "failed", "details": [("error", "[b]1[/b] :smile: <b>")],
+        "finished_at": datetime.now(UTC),
+    }  # fmt: skip
+    commit_rows(lake, "runs", [failed], {"date": "2026-01-05"}, "run 2", "append")
+    shown = moon("status").stdout
+    assert "[b]1[/b] :smile: <b>" in shown and "2026-01-05 plan failed" in shown
+    assert "2026-01-04 r success" in shown, "the last success stays"
 
 
 def test_status_of_nothing(make_settings) -> None:

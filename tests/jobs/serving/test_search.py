@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jobs.milvus.client import NoDatabaseError, connect
+from jobs.serving.query_photo import QueryPhotoError
 from jobs.serving.search import (
     CollectionEncoderError,
     NothingPublishedError,
@@ -128,7 +129,6 @@ def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: 
     for wrong, message in [
         ({"text": "  "}, "say what to look for"),
         ({}, "say what to look for"),
-        ({"image": tmp_path / "none.jpg"}, "there is no image file"),
         ({"text": "x", "k": 0}, "between 1 and 16,384"),
     ]:
         with pytest.raises(QueryError, match=message):
@@ -148,5 +148,6 @@ def test_what_cannot_be_asked(make_settings: Callable[..., Settings], tmp_path: 
 
 def test_a_photo_that_is_none(served: Settings, encoder: MoonEncoder, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no photo")
-    with pytest.raises(QueryError, match=r"cannot be encoded.*image_"):
-        search_products(served, image=tmp_path / "text.jpg", encoder=encoder)
+    for words in (None, "blue mug"):
+        with pytest.raises(QueryPhotoError, match=r"cannot be encoded.*image_"):
+            search_products(served, text=words, image=tmp_path / "text.jpg", encoder=encoder)

@@ -8,7 +8,7 @@ import pytest
 from jobs.lake.storage import Storage
 from jobs.lake.store import Lake
 from jobs.milvus.client import connect
-from jobs.serving.status import AgeError, find_damage, find_staleness, parse_age, read_status
+from jobs.serving.status import AgeError, find_damage, find_next_run, find_staleness, parse_age, read_status
 from jobs.state.lease import hold_lease
 from schemas.collection import PROPERTIES, VECTOR_FIELD, build_collection_schema
 from tests.jobs.serving.test_row_writer import entity
@@ -31,10 +31,24 @@ def test_what_is_no_age(text: str) -> None:
         parse_age(text)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("0 2 * * *", "2026-01-06T02:00+01:00"),
+        ("30 23 * * *", "2026-01-05T23:30+01:00"),
+        ("0 2 * * 1", None),
+        ("0 25 * * *", None),
+        ("@daily", None),
+    ],
+)
+def test_the_next_run_of_a_daily_schedule(schedule: str, expected: str | None) -> None:
+    assert find_next_run(schedule, "Europe/Berlin", NOW) == expected
+
+
 def test_nothing_served_yet(make_settings) -> None:
     settings = make_settings()
     found = read_status(settings)
-    assert not Path(settings.milvus).exists()  # a mistyped path creates no empty database
+    assert not Path(settings.milvus).exists() and not Path(settings.lake).exists()  # a mistyped path creates nothing
     assert (found["collection"], found["rows"], found["last_run"], found["age_seconds"]) == (None, 0, None, None)
     assert find_staleness(found, timedelta(days=9999), 1.0) == "nothing was ever served"
 
