@@ -1,0 +1,258 @@
+"""Reads what the lake knows about one product, date by date: delivered rows, changes of content, fates, runs.
+
+Only rows of the product are read (`jobs.lake.lookup`), without Spark, and nothing is created. A delivered row is in
+`products`, `quarantine` or `row_roles`; `snapshots` is read only for dates that were not validated.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from jobs.lake.lookup import find_rows
+from jobs.lake.store import Lake
+from jobs.state.changes import HELD, REUSE
+from jobs.state.plan_record import Plan, read_plans
+from jobs.state.run_context import NIGHTLY
+from schemas.tables import LEFT_OUT, MERGED
+from validation.reasons import Reason
+
+UNCHANGED, REUSED, KEPT, REFUSED, HELD_BACK = "unchanged", "reused", "kept", "refused", "held back"
+ABSENT, NOT_PLANNED = "absent", "not planned"
+"""Fates besides the values of ``changes.op`` and of ``row_roles.role``: of a date that did not deliver the product, and
+of one whose run stopped before its plan."""
+
+_FATES = {REUSE: REUSED, HELD: HELD_BACK}
+_TEXTS = ("title", "description")
+
+
+@dataclass(frozen=True)
+class ContentChange:
+    """A part of a product that differs from the product's row of the date before.
+
+    Attributes:
+        part: title, description, category, group, ``attribute NAME`` or ``photo 2``.
+        before, after: texts of both; empty where the part was not there.
+    """
+
+    part: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ProductDate:
+    """What one snapshot date did with a product.
+
+    Attributes:
+        date: ISO snapshot date.
+        source_rows: numbers of its delivered rows, from 0.
+        fate: new, changed, unchanged, reused, kept, refused, deleted, held back, merged, left_out, absent, not planned.
+        reason, detail: reason code and cause of a refusal or of a product kept.
+        product: its row of `products`; None where there is none.
+        changes: parts that differ from its row before.
+        image_refusals: rows of `quarantine` about single photos.
+        run_id, model_version: plan of the date; empty where there is none.
+        outcome: ``served``, ``not served``, or the stage that failed with its error.
+        is_served: whether the ledger has the plan.
+    """
+
+    date: str
+    source_rows: list[int]
+    fate: str
+    reason: str = ""
+    detail: str = ""
+    product: dict[str, Any] | None = None
+    changes: list[ContentChange] = field(default_factory=list)
+    image_refusals: list[dict[str, Any]] = field(default_factory=list)
+    run_id: str = ""
+    model_version: str = ""
+    detector_version: str = ""
+    outcome: str = ""
+    is_served: bool = False
+
+    @property
+    def content_hash(self) -> str:
+        """The hash of its content; empty where it is no valid product."""
+        return str(self.product["content_hash"] or "") if self.product else ""
+
+    @property
+    def images(self) -> list[dict[str, str | None]]:
+        """Address and version of its photos."""
+        return list(self.product["images"] or []) if self.product else []
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, for JSON."""
+        plain = {name: value for name, value in asdict(self).items() if name != "product"}
+        title = self.product["title"] if self.product else None
+        return {**plain, "content_hash": self.content_hash, "title": title, "images": self.images}
+
+
+@dataclass(frozen=True)
+class ProductHistory:
+    """What the lake knows about one product.
+
+    Attributes:
+        product_id: its id.
+        dates: the dates of the lake since it was first delivered, the earliest first.
+        ledger: its rows of `served`, by epoch.
+        vectors: its rows of `vectors`, by date.
+        last_date: latest validated date of the lake; None for an empty lake.
+    """
+
+    product_id: str
+    dates: list[ProductDate]
+    ledger: list[dict[str, Any]]
+    vectors: list[dict[str, Any]]
+    last_date: str | None
+
+    def find_product(self, content_hash: str) -> dict[str, Any] | None:
+        """Return its latest row of `products` with a content; None where the lake has none any more."""
+        rows = (one.product for one in reversed(self.dates) if one.product and one.content_hash == content_hash)
+        return next(rows, None)
+
+
+def read_product_history(lake: Lake, product_id: str) -> ProductHistory:
+    """Return what the lake knows about a product, also where that is nothing."""
+    keys = [product_id]
+    validated, delivered = _list_dates(lake, "products"), _list_dates(lake, "snapshots")
+    products = {row["date"]: row for row in find_rows(lake, "products", keys)}
+    changes = {row["run_id"]: row["op"] for row in find_rows(lake, "changes", keys)}
+    quarantine = _group(row for row in find_rows(lake, "quarantine", keys, by="product_id") if row["purpose"] == NIGHTLY)
+    roles = _group(find_rows(lake, "row_roles", keys, by="product_id"))
+    waiting: dict[str, list[dict[str, Any]]] = {}
+    for date in sorted(delivered - validated):
+        names = ["source_row", "product_id"]
+        waiting[date] = find_rows(lake, "snapshots", keys, by="product_id", columns=names, partition={"date": date})
+    plans, runs = _read_current_plans(lake), _read_runs(lake)
+    served = lake.open("served") if lake.exists("served") else None
+    found: list[ProductDate] = []
+    before: dict[str, Any] | None = None
+    for date in sorted(validated | delivered):
+        plan, product = plans.get(date), products.get(date)
+        is_served = bool(plan and served and served.transaction_version(f"attempt:{plan.served_attempt}"))
+        one = _describe_date(
+            date, product, changes.get(plan.run_id) if plan else None, quarantine[date], roles[date], waiting.get(date),
+            plan, runs.get(date, []), is_served=is_served, changed=_compare_products(before, product),
+        )  # fmt: skip
+        before = product or before
+        if found or one.fate != ABSENT:
+            found.append(one)
+    ledger = sorted(find_rows(lake, "served", keys), key=lambda row: (row["epoch"], row["snapshot_date"]))
+    vectors = sorted(find_rows(lake, "vectors", keys), key=lambda row: (row["date"], row["model_version"]))
+    return ProductHistory(product_id, found, ledger, vectors, max(validated, default=None))
+
+
+def _describe_date(
+    date: str,
+    product: dict[str, Any] | None,
+    op: str | None,
+    quarantine: list[dict[str, Any]],
+    roles: list[dict[str, Any]],
+    waiting: list[dict[str, Any]] | None,
+    plan: Plan | None,
+    runs: list[dict[str, Any]],
+    *,
+    is_served: bool,
+    changed: list[ContentChange],
+) -> ProductDate:
+    """Return the record of one date from its rows of each table."""
+    refused = [row for row in quarantine if row["image_index"] is None]
+    rows = {row["source_row"] for row in (*refused, *roles, *(waiting or ()), *([product] if product else []))}
+    fate, cause = _find_fate(product, op, refused, roles, waiting, plan)
+    return ProductDate(
+        date=date,
+        source_rows=sorted(rows),
+        fate=fate,
+        reason=cause["reason"] if cause else "",
+        detail=(cause["detail"] or "") if cause else "",
+        product=product,
+        changes=changed,
+        image_refusals=[row for row in quarantine if row["image_index"] is not None],
+        run_id=plan.run_id if plan else "",
+        model_version=plan.model_version if plan else "",
+        detector_version=plan.detector_version if plan else "",
+        outcome=_describe_outcome(plan, runs, is_served=is_served),
+        is_served=is_served,
+    )
+
+
+def _find_fate(
+    product: dict[str, Any] | None,
+    op: str | None,
+    refused: list[dict[str, Any]],
+    roles: list[dict[str, Any]],
+    waiting: list[dict[str, Any]] | None,
+    plan: Plan | None,
+) -> tuple[str, dict[str, Any] | None]:
+    """Return the fate of a product on a date, and the row of `quarantine` that says why."""
+    kept = next((row for row in refused if row["reason"] == Reason.PRODUCT_KEPT), None)
+    if kept:
+        return KEPT, kept
+    unread = next((row for row in refused if row["stage"] != "validate"), None)
+    if unread or (refused and product is None):
+        return REFUSED, unread or refused[0]
+    if waiting or (product and plan is None):
+        return NOT_PLANNED, None
+    if op is not None:
+        return _FATES.get(op, op), None
+    if product:
+        return UNCHANGED, None
+    for role in (MERGED, LEFT_OUT):
+        if any(row["role"] == role for row in roles):
+            return role, None
+    return ABSENT, None
+
+
+def _describe_outcome(plan: Plan | None, runs: list[dict[str, Any]], *, is_served: bool) -> str:
+    """Return how the run of a date ended."""
+    if is_served:
+        return "served"
+    ours = [row for row in runs if plan is None or row["run_id"] in ("", plan.run_id)]
+    last = max(ours, key=lambda row: row["finished_at"], default=None)
+    if last is not None and last["outcome"] == "failed":
+        return f"stopped in {last['stage']}: {dict(last['details']).get('error', 'no cause was recorded')}"
+    if plan is not None and not plan.serve:
+        return "not served: the collection served a later date already"
+    return "not served"
+
+
+def _compare_products(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[ContentChange]:
+    """Return the parts that differ between two rows of `products` of one product; none where either is missing."""
+    if before is None or after is None:
+        return []
+    parts: list[tuple[str, str, str]] = [(name, before[name] or "", after[name] or "") for name in _TEXTS]
+    parts.append(("category", " / ".join(before["category"] or ()), " / ".join(after["category"] or ())))
+    parts.append(("group", *(str(row["group_id"] or row["product_id"]) for row in (before, after))))
+    old, new = dict(before["attributes"] or ()), dict(after["attributes"] or ())
+    parts += [(f"attribute {name}", old.get(name, ""), new.get(name, "")) for name in sorted(old | new)]
+    first, second = (list(row["images"] or ()) for row in (before, after))
+    for number in range(max(len(first), len(second))):
+        texts = (_describe_image(images[number]) if number < len(images) else "" for images in (first, second))
+        parts.append((f"photo {number + 1}", *texts))
+    return [ContentChange(*part) for part in parts if part[1] != part[2]]
+
+
+def _describe_image(image: Mapping[str, str | None]) -> str:
+    return f"{image['uri']} ({image['version']})" if image["version"] else str(image["uri"])
+
+
+def _list_dates(lake: Lake, name: str) -> set[str]:
+    return {row["date"] for row in lake.open(name).partitions()} if lake.exists(name) else set()
+
+
+def _group(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str, Any]]]:
+    grouped = defaultdict(list)
+    for row in rows:
+        grouped[row["date"]].append(row)
+    return grouped
+
+
+def _read_current_plans(lake: Lake) -> dict[str, Plan]:
+    """Return the nightly plan of each date that was frozen last."""
+    plans = read_plans(lake) if lake.exists("plans") else []
+    return {plan.date: plan for plan in sorted(plans, key=lambda plan: plan.planned_at) if not plan.is_out_of_band}
+
+
+def _read_runs(lake: Lake) -> dict[str, list[dict[str, Any]]]:
+    return _group(lake.read_arrow("runs").to_pylist()) if lake.exists("runs") else {}
