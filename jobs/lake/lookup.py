@@ -55,7 +55,8 @@ def find_rows(
         for fragment in dataset.get_fragments(filter=wanted):
             for group in fragment.split_by_row_group(filter=wanted, schema=table.schema):
                 if group.count_rows(filter=wanted):
-                    rows = group.to_table(columns=list(columns or table.schema.names), filter=wanted, schema=table.schema)
+                    names = list(columns or table.schema.names)
+                    rows = group.to_table(columns=names, filter=wanted, schema=table.schema)
                     found += rows.to_pylist()
     except (OSError, pa.ArrowException) as error:
         if damage := find_table_damage(lake.storage, name):

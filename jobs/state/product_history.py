@@ -23,7 +23,6 @@ ABSENT, NOT_PLANNED = "absent", "not planned"
 of one whose run stopped before its plan."""
 
 _FATES = {REUSE: REUSED, HELD: HELD_BACK}
-_TEXTS = ("title", "description")
 
 
 @dataclass(frozen=True)
@@ -112,103 +111,135 @@ class ProductHistory:
         return next(rows, None)
 
 
+@dataclass(frozen=True)
+class _DateRows:
+    """Rows of the lake about one product and one date.
+
+    Attributes:
+        date: ISO date.
+        product: its row of `products`.
+        quarantine, roles: its rows of `quarantine` (nightly plans) and `row_roles`.
+        waiting: its rows of `snapshots`, of a date that was not validated.
+        plan: the date's current plan.
+        op: its fate in that plan; None where the plan does not change it.
+        is_served: whether the ledger has the plan.
+        runs: rows of `runs` of the date.
+        is_validated: whether the date has products.
+    """
+
+    date: str
+    product: dict[str, Any] | None
+    quarantine: list[dict[str, Any]]
+    roles: list[dict[str, Any]]
+    waiting: list[dict[str, Any]]
+    plan: Plan | None
+    op: str | None
+    is_served: bool
+    runs: list[dict[str, Any]]
+    is_validated: bool
+
+    @property
+    def refused(self) -> list[dict[str, Any]]:
+        """Rows of `quarantine` about the whole row, not about a photo."""
+        return [row for row in self.quarantine if row["image_index"] is None]
+
+
 def read_product_history(lake: Lake, product_id: str) -> ProductHistory:
     """Return what the lake knows about a product, also where that is nothing."""
+    found: list[ProductDate] = []
+    before: dict[str, Any] | None = None
+    rows = _read_date_rows(lake, product_id)
+    for one in rows:
+        described = _describe_date(one, _compare_products(before, one.product))
+        before = one.product or before
+        if found or described.fate != ABSENT:
+            found.append(described)
+    ledger = sorted(find_rows(lake, "served", [product_id]), key=lambda row: (row["epoch"], row["snapshot_date"]))
+    vectors = sorted(find_rows(lake, "vectors", [product_id]), key=lambda row: (row["date"], row["model_version"]))
+    last_date = max((one.date for one in rows if one.is_validated), default=None)
+    return ProductHistory(product_id, found, ledger, vectors, last_date)
+
+
+def _read_date_rows(lake: Lake, product_id: str) -> list[_DateRows]:
+    """Return the rows about a product of every date of the lake, the earliest first."""
     keys = [product_id]
     validated, delivered = _list_dates(lake, "products"), _list_dates(lake, "snapshots")
     products = {row["date"]: row for row in find_rows(lake, "products", keys)}
-    changes = {row["run_id"]: row["op"] for row in find_rows(lake, "changes", keys)}
-    quarantine = _group(row for row in find_rows(lake, "quarantine", keys, by="product_id") if row["purpose"] == NIGHTLY)
+    ops = {row["run_id"]: row["op"] for row in find_rows(lake, "changes", keys)}
+    quarantine = find_rows(lake, "quarantine", keys, by="product_id")
+    refusals = _group(row for row in quarantine if row["purpose"] == NIGHTLY)
     roles = _group(find_rows(lake, "row_roles", keys, by="product_id"))
-    waiting: dict[str, list[dict[str, Any]]] = {}
-    for date in sorted(delivered - validated):
-        names = ["source_row", "product_id"]
-        waiting[date] = find_rows(lake, "snapshots", keys, by="product_id", columns=names, partition={"date": date})
+    names = ["source_row", "date"]
+    waiting = _group(
+        row
+        for date in delivered - validated
+        for row in find_rows(lake, "snapshots", keys, by="product_id", columns=names, partition={"date": date})
+    )
     plans, runs = _read_current_plans(lake), _read_runs(lake)
     served = lake.open("served") if lake.exists("served") else None
-    found: list[ProductDate] = []
-    before: dict[str, Any] | None = None
-    for date in sorted(validated | delivered):
-        plan, product = plans.get(date), products.get(date)
-        is_served = bool(plan and served and served.transaction_version(f"attempt:{plan.served_attempt}"))
-        one = _describe_date(
-            date, product, changes.get(plan.run_id) if plan else None, quarantine[date], roles[date], waiting.get(date),
-            plan, runs.get(date, []), is_served=is_served, changed=_compare_products(before, product),
-        )  # fmt: skip
-        before = product or before
-        if found or one.fate != ABSENT:
-            found.append(one)
-    ledger = sorted(find_rows(lake, "served", keys), key=lambda row: (row["epoch"], row["snapshot_date"]))
-    vectors = sorted(find_rows(lake, "vectors", keys), key=lambda row: (row["date"], row["model_version"]))
-    return ProductHistory(product_id, found, ledger, vectors, max(validated, default=None))
+
+    def is_served(plan: Plan | None) -> bool:
+        return bool(plan and served and served.transaction_version(f"attempt:{plan.served_attempt}"))
+
+    return [
+        _DateRows(
+            date=date,
+            product=products.get(date),
+            quarantine=refusals[date],
+            roles=roles[date],
+            waiting=waiting[date],
+            plan=plans.get(date),
+            op=ops.get(plans[date].run_id) if date in plans else None,
+            is_served=is_served(plans.get(date)),
+            runs=runs[date],
+            is_validated=date in validated,
+        )
+        for date in sorted(validated | delivered)
+    ]
 
 
-def _describe_date(
-    date: str,
-    product: dict[str, Any] | None,
-    op: str | None,
-    quarantine: list[dict[str, Any]],
-    roles: list[dict[str, Any]],
-    waiting: list[dict[str, Any]] | None,
-    plan: Plan | None,
-    runs: list[dict[str, Any]],
-    *,
-    is_served: bool,
-    changed: list[ContentChange],
-) -> ProductDate:
-    """Return the record of one date from its rows of each table."""
-    refused = [row for row in quarantine if row["image_index"] is None]
-    rows = {row["source_row"] for row in (*refused, *roles, *(waiting or ()), *([product] if product else []))}
-    fate, cause = _find_fate(product, op, refused, roles, waiting, plan)
+def _describe_date(rows: _DateRows, changed: list[ContentChange]) -> ProductDate:
+    """Return the record of one date."""
+    numbers = {row["source_row"] for row in (*rows.refused, *rows.roles, *rows.waiting)}
+    fate, cause = _find_fate(rows)
+    plan = rows.plan
     return ProductDate(
-        date=date,
-        source_rows=sorted(rows),
+        date=rows.date,
+        source_rows=sorted(numbers | ({rows.product["source_row"]} if rows.product else set())),
         fate=fate,
         reason=cause["reason"] if cause else "",
         detail=(cause["detail"] or "") if cause else "",
-        product=product,
+        product=rows.product,
         changes=changed,
-        image_refusals=[row for row in quarantine if row["image_index"] is not None],
+        image_refusals=[row for row in rows.quarantine if row["image_index"] is not None],
         run_id=plan.run_id if plan else "",
         model_version=plan.model_version if plan else "",
         detector_version=plan.detector_version if plan else "",
-        outcome=_describe_outcome(plan, runs, is_served=is_served),
-        is_served=is_served,
+        outcome=_describe_outcome(rows),
+        is_served=rows.is_served,
     )
 
 
-def _find_fate(
-    product: dict[str, Any] | None,
-    op: str | None,
-    refused: list[dict[str, Any]],
-    roles: list[dict[str, Any]],
-    waiting: list[dict[str, Any]] | None,
-    plan: Plan | None,
-) -> tuple[str, dict[str, Any] | None]:
+def _find_fate(rows: _DateRows) -> tuple[str, dict[str, Any] | None]:
     """Return the fate of a product on a date, and the row of `quarantine` that says why."""
-    kept = next((row for row in refused if row["reason"] == Reason.PRODUCT_KEPT), None)
-    if kept:
-        return KEPT, kept
-    unread = next((row for row in refused if row["stage"] != "validate"), None)
-    if unread or (refused and product is None):
-        return REFUSED, unread or refused[0]
-    if waiting or (product and plan is None):
-        return NOT_PLANNED, None
-    if op is not None:
-        return _FATES.get(op, op), None
-    if product:
-        return UNCHANGED, None
-    for role in (MERGED, LEFT_OUT):
-        if any(row["role"] == role for row in roles):
-            return role, None
-    return ABSENT, None
+    kept = next((row for row in rows.refused if row["reason"] == Reason.PRODUCT_KEPT), None)
+    unread = next((row for row in rows.refused if row["stage"] != "validate"), None)
+    if kept or unread or (rows.refused and rows.product is None):
+        return (KEPT, kept) if kept else (REFUSED, unread or rows.refused[0])
+    if not rows.is_validated or rows.plan is None:
+        return (NOT_PLANNED if rows.waiting or rows.product else ABSENT), None
+    if rows.op is not None:
+        return _FATES.get(rows.op, rows.op), None
+    roles = {row["role"] for row in rows.roles}
+    return UNCHANGED if rows.product else next((one for one in (MERGED, LEFT_OUT) if one in roles), ABSENT), None
 
 
-def _describe_outcome(plan: Plan | None, runs: list[dict[str, Any]], *, is_served: bool) -> str:
+def _describe_outcome(rows: _DateRows) -> str:
     """Return how the run of a date ended."""
-    if is_served:
+    if rows.is_served:
         return "served"
-    ours = [row for row in runs if plan is None or row["run_id"] in ("", plan.run_id)]
+    plan = rows.plan
+    ours = [row for row in rows.runs if plan is None or row["run_id"] in ("", plan.run_id)]
     last = max(ours, key=lambda row: row["finished_at"], default=None)
     if last is not None and last["outcome"] == "failed":
         return f"stopped in {last['stage']}: {dict(last['details']).get('error', 'no cause was recorded')}"
@@ -221,16 +252,21 @@ def _compare_products(before: Mapping[str, Any] | None, after: Mapping[str, Any]
     """Return the parts that differ between two rows of `products` of one product; none where either is missing."""
     if before is None or after is None:
         return []
-    parts: list[tuple[str, str, str]] = [(name, before[name] or "", after[name] or "") for name in _TEXTS]
-    parts.append(("category", " / ".join(before["category"] or ()), " / ".join(after["category"] or ())))
-    parts.append(("group", *(str(row["group_id"] or row["product_id"]) for row in (before, after))))
-    old, new = dict(before["attributes"] or ()), dict(after["attributes"] or ())
-    parts += [(f"attribute {name}", old.get(name, ""), new.get(name, "")) for name in sorted(old | new)]
-    first, second = (list(row["images"] or ()) for row in (before, after))
-    for number in range(max(len(first), len(second))):
-        texts = (_describe_image(images[number]) if number < len(images) else "" for images in (first, second))
-        parts.append((f"photo {number + 1}", *texts))
-    return [ContentChange(*part) for part in parts if part[1] != part[2]]
+    old, new = _list_parts(before), _list_parts(after)
+    found = (ContentChange(part, old.get(part, ""), new.get(part, "")) for part in {**old, **new})
+    return [change for change in found if change.before != change.after]
+
+
+def _list_parts(product: Mapping[str, Any]) -> dict[str, str]:
+    """Return the parts of a product as texts, by name."""
+    return {
+        "title": product["title"] or "",
+        "description": product["description"] or "",
+        "category": " / ".join(product["category"] or ()),
+        "group": product["group_id"] or product["product_id"],
+        **{f"attribute {name}": value for name, value in product["attributes"] or ()},
+        **{f"photo {number}": _describe_image(image) for number, image in enumerate(product["images"] or (), 1)},
+    }
 
 
 def _describe_image(image: Mapping[str, str | None]) -> str:
