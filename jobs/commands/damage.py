@@ -40,8 +40,8 @@ def audit(
 ) -> None:
     """Look for rows of the served collection that are not as the ledger says; exit with 1 if there are any.
 
-    It compares ids, content hashes and epochs by a sum, and counts rows that are missing, orphaned, doubled, stale or of
-    another model. It finds what the number of rows in `moon status` cannot: one row deleted and a foreign one added.
+    It compares ids, content hashes and epochs by a sum, and counts rows that are missing, orphaned, doubled, stale or
+    of another model. It finds what the number of rows in `moon status` cannot: one row deleted and a foreign one added.
     With --sample or --full it also compares vectors: their length, and their numbers with the lake's; --sample takes
     the same products each time. Nothing is written, and no run has to wait. Exit status: 0 for all as it should be, 1
     for something that is not, 75 while a run is writing (try again later), 3 where collection or lake cannot be read.

@@ -1,6 +1,5 @@
 """Tests of audit: each kind of damage is counted under its name, with its products, and nothing is written."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.jobs.serving_shop import ServingShop, make_items
 
 
 def list_files(folder: str) -> dict[str, int]:
-    return {str(path): os.stat(path).st_size for path in Path(folder).rglob("*") if path.is_file()}
+    return {str(path): path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}
 
 
 def list_examples(result: Any) -> dict[str, set[str]]:
