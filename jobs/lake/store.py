@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Schema as DeltaSchema
@@ -154,8 +155,15 @@ class Lake:
         table, uris = TABLES[name], self.files(name, partition)
         return read_lake_files(spark, self.storage, uris, table.schema, self.storage.uri(name), table.partition_by)
 
-    def read_arrow(self, name: str, partition: Mapping[str, str] | None = None) -> pa.Table:
-        """Return the committed rows of a small table (plans, runs, leases, models) without Spark.
+    def read_arrow(
+        self,
+        name: str,
+        partition: Mapping[str, str] | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        where: ds.Expression | None = None,
+    ) -> pa.Table:
+        """Return committed rows without Spark: all of a small table (runs, models), or few (``where``) of a large one.
 
         Raises:
             DamageError: a file of the table is damaged.
@@ -163,7 +171,7 @@ class Lake:
         table, paths = TABLES[name], self.list_paths(name, partition)
         rows = open_dataset(self.storage, paths, table.schema, self.storage.uri(name), table.partition_by)
         try:
-            return rows.to_table()
+            return rows.to_table(columns=columns and list(columns), filter=where)
         except (OSError, pa.ArrowException) as error:
             if found := find_table_damage(self.storage, name):
                 raise DamageError(str(found[0])) from error

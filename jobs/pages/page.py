@@ -1,6 +1,9 @@
 """Renders an HTML page from a template of this package, and writes it into the lake."""
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from jobs import fault_points
 from jobs.lake.store import Lake
@@ -19,14 +22,27 @@ def render_page(template: str, **values: object) -> str:
         template: file of ``jobs/pages/templates``.
         values: variables of the template; a missing one is an error.
     """
-    environment = Environment(
+    return _get_environment().get_template(template).render(**values)
+
+
+def render_fragment(template: str, **values: object) -> Markup:
+    """Return a part of a page, which a template shows as it is; values in it are shown as text.
+
+    Args:
+        template, values: as for `render_page`.
+    """
+    return Markup(render_page(template, **values))  # noqa: S704  (the template escapes its values)
+
+
+@cache
+def _get_environment() -> Environment:
+    return Environment(
         loader=PackageLoader("jobs.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(**values)
 
 
 def write_page(lake: Lake, name: str, page: str) -> str:

@@ -101,7 +101,9 @@ def check_self_retrieval(client: "MilvusClient", collection: str, sample: Sequen
     rows = list(sample)[:CANARY_QUERIES]
     if not rows:
         return
-    found = _search(client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), CANARY_NEIGHBOURS)
+    found = search_hits(
+        client, collection, np.array([row[VECTOR_FIELD] for row in rows], np.float32), CANARY_NEIGHBOURS
+    )
     lost = [row[ID_FIELD] for row, hits in zip(rows, found, strict=True) if not _is_found_first(row[ID_FIELD], hits)]
     kind = _index(client, collection)
     if len(lost) > (0 if kind == "FLAT" else max(1, MAX_LOST_SHARE * len(rows))):
@@ -116,7 +118,7 @@ def _search_neighbours(
     client: "MilvusClient", collection: str, ids: Sequence[str], vectors: NDArray[np.float32]
 ) -> list[set[str]]:
     """Return the K nearest neighbours of each product, without the product itself."""
-    found = _search(client, collection, vectors, CANARY_NEIGHBOURS + 1)
+    found = search_hits(client, collection, vectors, CANARY_NEIGHBOURS + 1)
     return [{name for name, _ in hits} - {own} for own, hits in zip(ids, found, strict=True)]
 
 
@@ -130,7 +132,7 @@ def _index(client: "MilvusClient", collection: str) -> str:
     return str((client.describe_index(collection, VECTOR_FIELD) or {}).get("index_type", ""))
 
 
-def _search(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[SearchHits]:
+def search_hits(client: "MilvusClient", collection: str, vectors: NDArray[np.float32], k: int) -> list[SearchHits]:
     """Return the hits of each vector, best first, at Strong consistency."""
     answers = client.search(
         collection,
