@@ -20,6 +20,7 @@ from jobs.commands import (
     migrate,
     nightly,
     operate,
+    products,
     rollout,
     serving,
     source,
@@ -38,7 +39,20 @@ app = typer.Typer(
     help="Nightly multimodal product embeddings (MOON): from a catalogue to a searchable Milvus collection. "
     "Start with [bold]moon check-source[/], then [bold]moon nightly[/]. Every option is also a setting MOON_*.",
 )
-for module in (nightly, analyst, source, serving, images, operate, damage, migrate, rollout, training, evaluation):
+for module in (
+    nightly,
+    analyst,
+    source,
+    serving,
+    products,
+    images,
+    operate,
+    damage,
+    migrate,
+    rollout,
+    training,
+    evaluation,
+):
     module.register(app)
 
 

@@ -1,20 +1,25 @@
-"""Finds the rows of a few keys in the lake's tables without Spark and without creating anything.
+"""Reads the lake's tables without Spark and without creating anything: the rows of a few keys, or some columns of all.
 
-Files are left out by partition and by the bounds of the table's key in the Delta log. Of the others, only row groups
-with a matching key are read with all their columns: a vector is found without reading the vectors beside it.
+To find keys, files are left out by partition and by the bounds of the table's key in the Delta log. Of the others, only
+row groups with a matching key are read with all their columns: a vector is found without reading those beside it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from jobs.errors import DamageError
 from jobs.lake.checking import find_table_damage
 from jobs.lake.reading import open_dataset
 from jobs.lake.store import Lake
 from schemas.tables import TABLES
+
+BATCH_ROWS = 8192
+"""Rows of a batch of `iter_batches`."""
 
 
 def find_rows(
@@ -46,20 +51,51 @@ def find_rows(
     predicate: list[tuple[str, str, Any]] = [(key, "=", value) for key, value in (partition or {}).items()]
     if column == table.key:
         predicate.append((column, "in", list(keys)) if len(keys) > 1 else (column, "=", keys[0]))
-    base = lake.storage.uri(name)
-    uris = lake.storage.decode(lake.open(name).file_uris(file_pruning_predicate=predicate or None))
     wanted = pc.field(column).isin(pa.array(keys, table.schema.field(column).type))
-    dataset = open_dataset(lake.storage, [uri[len(base) + 1 :] for uri in uris], table.schema, base, table.partition_by)
+    names = list(columns or table.schema.names)
     found: list[dict[str, Any]] = []
-    try:
-        for fragment in dataset.get_fragments(filter=wanted):
+    with _explain_damage(lake, name):
+        for fragment in _open_files(lake, name, predicate).get_fragments(filter=wanted):
             for group in fragment.split_by_row_group(filter=wanted, schema=table.schema):
                 if group.count_rows(filter=wanted):
-                    names = list(columns or table.schema.names)
-                    rows = group.to_table(columns=names, filter=wanted, schema=table.schema)
-                    found += rows.to_pylist()
+                    found += group.to_table(columns=names, filter=wanted, schema=table.schema).to_pylist()
+    return found
+
+
+def iter_batches(
+    lake: Lake, name: str, columns: Sequence[str], partition: Mapping[str, str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield some columns of the rows of a partition, batch by batch; nothing where the table does not exist.
+
+    Args:
+        lake, name, columns: lake, table and columns.
+        partition: values of partition columns.
+
+    Raises:
+        DamageError: a file of the table is damaged.
+    """
+    if not lake.exists(name):
+        return
+    predicate = [(key, "=", value) for key, value in partition.items()]
+    with _explain_damage(lake, name):
+        yield from _open_files(lake, name, predicate).to_batches(
+            columns=list(columns), batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
+        )
+
+
+def _open_files(lake: Lake, name: str, predicate: Sequence[tuple[str, str, Any]]) -> ds.Dataset:
+    """Return the live files of a table that may have rows for a predicate."""
+    table, base = TABLES[name], lake.storage.uri(name)
+    uris = lake.storage.decode(lake.open(name).file_uris(file_pruning_predicate=list(predicate) or None))
+    return open_dataset(lake.storage, [uri[len(base) + 1 :] for uri in uris], table.schema, base, table.partition_by)
+
+
+@contextmanager
+def _explain_damage(lake: Lake, name: str) -> Iterator[None]:
+    """Turn the failure of a read into the description of the damaged file, if there is one."""
+    try:
+        yield
     except (OSError, pa.ArrowException) as error:
         if damage := find_table_damage(lake.storage, name):
             raise DamageError(str(damage[0])) from error
         raise
-    return found

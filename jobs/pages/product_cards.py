@@ -92,7 +92,7 @@ def read_products(context: RunContext, ids: Iterable[str]) -> dict[str, ShownPro
     columns = [*CONTENT_KEY, "title", "category", "images"]
     where = ds.field("product_id").isin(sorted(set(ids)))
     rows = context.lake.read_arrow("products", context.partition, columns=columns, where=where).to_pylist()
-    return {row["product_id"]: _read_product(row) for row in rows}
+    return {row["product_id"]: read_shown_product(row) for row in rows}
 
 
 def list_near_ids(sample: ServedSample, shown: Iterable[str], before: RunRecord | None) -> set[str]:
@@ -189,7 +189,8 @@ def _find_neighbours(
     return mark_neighbours(sample, product.product_id, before)
 
 
-def _read_product(row: Mapping[str, Any]) -> ShownProduct:
+def read_shown_product(row: Mapping[str, Any]) -> ShownProduct:
+    """Return a product to show from its row of `products`."""
     photos = tuple(Picture(image["uri"], image["version"]) for image in row["images"] or ())
     category = f" {CATEGORY_SEPARATOR} ".join(row["category"] or ())
     return ShownProduct(row["product_id"], row["title"], category, row["content_hash"], photos)

@@ -28,7 +28,8 @@ from jobs.milvus.client import (
     scan_rows,
     vector_page_size,
 )
-from jobs.serving.collection_checks import describe_lost_index, find_alias_problem, load_collection
+from jobs.serving.alias import find_alias_problem
+from jobs.serving.collection_checks import describe_lost_index, load_collection
 from jobs.serving.row_faults import (
     DOUBLED,
     FAULTS,

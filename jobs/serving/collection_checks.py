@@ -1,10 +1,8 @@
-"""Recognises a collection that cannot be served: other fields or dimension, no index, an alias that was moved."""
+"""Recognises a collection that cannot be served: other fields, another dimension, or no index."""
 
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import DamageError
-from jobs.lake.store import Lake
-from jobs.serving.alias import STAGE as ALIAS_STAGE
 from schemas.collection import (
     COLLECTION_SCHEMA_VERSION,
     PROPERTY_DIMENSION,
@@ -69,31 +67,6 @@ def describe_lost_index(name: str) -> str:
     return (
         f"collection {name} has no index on its vectors: somebody dropped it, and searches fail or read every row. "
         "Remedy: `moon repair`, which builds it again"
-    )
-
-
-def find_alias_problem(lake: Lake, alias: str, target: str) -> str:
-    """Return that an alias was moved by another program than ours, and what to do; empty where it was not.
-
-    Args:
-        lake: its history of runs says where nightly runs published, and where operators moved the alias.
-        alias: the alias; of a collection's own name there is no history.
-        target: the collection that it names.
-    """
-    rows = lake.read_arrow("runs").to_pylist() if lake.exists("runs") else []
-    expected: list[str] = []  # the last completed target, then those of moves that were killed
-    for row in sorted(rows, key=lambda row: row["finished_at"]):
-        details = dict(row["details"])
-        if row["stage"] not in ("publish", ALIAS_STAGE) or row["outcome"] == "failed" or details.get("alias") != alias:
-            continue
-        name = details.get("after") or details.get("collection") or ""
-        expected = [name] if row["outcome"] == "success" else [*expected, name]
-    if not expected or target in expected:
-        return ""
-    return (
-        f"alias {alias} names {target}, and the last run or rollout left it at {expected[0]}: somebody else moved it, "
-        f"and readers see another state. Remedy: move it back (pymilvus `alter_alias({expected[0]!r}, {alias!r})`), or "
-        f"bring in another model with `moon rollout`"
     )
 
 

@@ -98,9 +98,9 @@ def suggest_remedy(faults: Collection[str]) -> str:
     return ". ".join(steps)
 
 
-def measure_norm(vector: NDArray[np.float32]) -> float:
+def measure_norm(vector: NDArray[np.float32] | Sequence[float]) -> float:
     """Return the length of a vector; NaN where a number is."""
-    return float(np.linalg.norm(vector.astype(np.float64)))
+    return float(np.linalg.norm(np.asarray(vector, np.float64)))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from jobs.lake.lookup import find_rows
 from jobs.lake.store import Lake
-from jobs.state.changes import HELD, REUSE
+from jobs.state.changes import DELETED, HELD, REUSE
 from jobs.state.plan_record import Plan, read_plans
 from jobs.state.run_context import NIGHTLY
 from schemas.tables import LEFT_OUT, MERGED
@@ -47,7 +47,7 @@ class ProductDate:
         date: ISO snapshot date.
         source_rows: numbers of its delivered rows, from 0.
         fate: new, changed, unchanged, reused, kept, refused, deleted, held back, merged, left_out, absent, not planned.
-        reason, detail: reason code and cause of a refusal or of a product kept.
+        reason, detail: reason code and cause of a refusal or of a product kept; of a delete merged, left_out or absent.
         product: its row of `products`; None where there is none.
         changes: parts that differ from its row before.
         image_refusals: rows of `quarantine` about single photos.
@@ -228,10 +228,10 @@ def _find_fate(rows: _DateRows) -> tuple[str, dict[str, Any] | None]:
         return (KEPT, kept) if kept else (REFUSED, unread or rows.refused[0])
     if not rows.is_validated or rows.plan is None:
         return (NOT_PLANNED if rows.waiting or rows.product else ABSENT), None
+    role = next((one for one in (MERGED, LEFT_OUT) if any(row["role"] == one for row in rows.roles)), ABSENT)
     if rows.op is not None:
-        return _FATES.get(rows.op, rows.op), None
-    roles = {row["role"] for row in rows.roles}
-    return UNCHANGED if rows.product else next((one for one in (MERGED, LEFT_OUT) if one in roles), ABSENT), None
+        return _FATES.get(rows.op, rows.op), {"reason": role, "detail": ""} if rows.op == DELETED else None
+    return UNCHANGED if rows.product else role, None
 
 
 def _describe_outcome(rows: _DateRows) -> str:
