@@ -47,7 +47,7 @@ def describe_fate(one: ProductDate) -> str:
         return f"{DELETED}: {_ABSENCES[one.reason]}"
     if one.fate in _ABSENCES:
         return f"{one.fate}: {_ABSENCES[one.fate]}" if one.fate != ABSENT else "absent from the delivery"
-    return f"{one.fate}: {one.reason}, {one.detail}" if one.reason else one.fate
+    return f"{one.fate}: {_describe_reason(one)}" if one.reason else one.fate
 
 
 def _describe_damage(found: Explanation) -> str:
@@ -107,7 +107,8 @@ def _describe_date(one: ProductDate) -> str:
 
 
 def _describe_reason(one: ProductDate) -> str:
-    return f"{one.reason} ({one.detail})" if one.detail else one.reason
+    """Return reason code and cause; the cause of a rule of rows begins with its code."""
+    return f"{one.reason}: {one.detail.removeprefix(f'{one.reason}: ')}" if one.detail else one.reason
 
 
 def _describe_lost(found: Explanation) -> str:
@@ -124,7 +125,12 @@ def _describe_unserved(found: Explanation, last: ProductDate) -> str:
     deleted = rows[-1]["snapshot_date"] if rows else None
     on_day = next((one for one in found.history.dates if one.date == deleted), None)
     if deleted is None:
-        return f"not served: {_describe_date(last)}; nothing of it was served before"
+        elsewhere = next((row for row in reversed(found.history.ledger) if row["op"] != DELETE), None)
+        if elsewhere:
+            return f"not served by {found.collection}: the ledger has it in {elsewhere['collection']}"
+        seen = next(one for one in reversed(found.history.dates) if one.fate != ABSENT)
+        since = f", and absent from the delivery of {last.date}" if last.fate == ABSENT else ""
+        return f"not served: {_describe_date(seen)}{since}; nothing of it was served before"
     cause = f", because {_ABSENCES[on_day.reason]}" if on_day and on_day.fate == DELETED else ""
     gone = f"deleted on {deleted}{cause}"
     return f"not served: {gone}" if last.fate in (ABSENT, DELETED) else f"{_describe_date(last)}; it was {gone}"

@@ -29,6 +29,7 @@ from jobs.serving.row_faults import (
 )
 from jobs.serving.search import read_served_collection, search_nearest
 from jobs.settings import Settings
+from jobs.state.lease import describe_holder, find_writer
 from jobs.state.ledger import DELETE
 from jobs.state.product_history import ProductDate, ProductHistory, read_product_history
 from schemas.collection import ID_FIELD, VECTOR_FIELD, read_schema_version, select_scalar_fields
@@ -157,7 +158,7 @@ def explain_product(settings: Settings, product_id: str) -> Explanation:
     found = Explanation(product_id, history, settings.alias)
     try:
         with connect_reader(settings) as client:
-            _read_served(client, lake, found)
+            _read_served(client, lake, settings, found)
     except MoonError as error:
         found.problems.append(f"what Milvus holds is not known: {error}")
     if found.last is not None:
@@ -167,7 +168,7 @@ def explain_product(settings: Settings, product_id: str) -> Explanation:
     return found
 
 
-def _read_served(client: "MilvusClient", lake: Lake, found: Explanation) -> None:
+def _read_served(client: "MilvusClient", lake: Lake, settings: Settings, found: Explanation) -> None:
     """Add what the collection holds, and compare it with the ledger and the lake's vectors."""
     served = read_served_collection(client, found.alias)
     found.collection, found.model_version = served.collection, served.model_version
@@ -186,6 +187,10 @@ def _read_served(client: "MilvusClient", lake: Lake, found: Explanation) -> None
         vectors = found.history.vectors
         known = [row["vector"] for row in vectors if (row["model_version"], row["content_hash"]) == content]
         found.faults += find_vector_faults(found.held.vector, known)
+    if found.faults and lake.exists("leases") and (writer := find_writer(lake, served.collection, settings)):
+        found.problems.append(
+            f"{describe_holder(writer.holder)} writes {served.collection} now: look again when that run has ended"
+        )
     if found.wanted and {MISSING, STALE} & set(found.faults):
         epoch = found.wanted["epoch"]
         if not count_rows(client, served.collection, f"epoch == {epoch}"):

@@ -23,18 +23,18 @@ OTHER_COLLECTION = "moon_ffffffffffff"
 
 
 def serve_two_dates(shop: ServingShop) -> tuple[RunContext, Callable[[], None]]:
-    """Serve eight products, then p006 and p007 with other titles and p008 as new.
+    """Serve p000 to p007 and p009; then p005 refused, p006 and p007 with other titles, p008 as new, p009 not delivered.
 
     Returns:
         The second run, and a function that puts Milvus Lite back to its state after the first, as a backup does.
     """
     stages = ["upsert", "publish"]
-    first = shop.prepare_run(FIRST, make_items(8))
+    first = shop.prepare_run(FIRST, [*make_items(8), *make_items(1, first=9)])
     run_stages(first, stages)
     database = Path(first.settings.milvus)
     backup = shutil.copytree(database, database.with_name("backup.db"))
     changed = [ShopItem(f"p{number:03d}", title="Blue mug") for number in (6, 7)]
-    second = shop.prepare_run(SECOND, [*make_items(6), *changed, *make_items(1, first=8)])
+    second = shop.prepare_run(SECOND, [*make_items(5), *changed, *make_items(1, first=8)], refused=["p005"])
     run_stages(second, stages)
 
     def put_back() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobs.milvus.client import connect, detect_backend
 from jobs.serving.audit import CollectionBusyError, audit_served, find_doubled_ids
-from jobs.serving.row_faults import DIFFERENT, DOUBLED, MISSING, STALE
+from jobs.serving.row_faults import DIFFERENT, DOUBLED, MISSING, ORPHANED, STALE
 from jobs.stages.runner import run_stages
 from jobs.state.lease import hold_lease
 from tests.jobs.damaged_collection import (
@@ -53,7 +53,7 @@ def test_each_damage_is_counted_under_its_name(lite_shop: ServingShop) -> None:
 
     put_back()
     ahead = audit_served(context)
-    assert list_examples(ahead) == {STALE: {"p006", "p007"}, MISSING: {"p008"}}
+    assert list_examples(ahead) == {STALE: {"p006", "p007"}, MISSING: {"p008"}, ORPHANED: {"p009"}}
     assert ["ledger is ahead" in problem and "none of the 3 rows" in problem for problem in ahead.problems] == [True]
     move_alias_away(context.settings)
     moved = audit_served(context)

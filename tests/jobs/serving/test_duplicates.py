@@ -21,8 +21,7 @@ MODEL = "a" * 64
 def make_served(vectors: NDArray[np.float32], groups: list[str] | None = None) -> ServedVectors:
     names = [f"p{number}" for number in range(len(vectors))]
     products = [
-        ServedProduct(name, f"h{name}", group, "2026-01-02")
-        for name, group in zip(names, groups or names, strict=True)
+        ServedProduct(name, f"h{name}", group, "2026-01-02") for name, group in zip(names, groups or names, strict=True)
     ]
     return ServedVectors(products, vectors, 0)
 
