@@ -1,4 +1,7 @@
-"""The nightly run: prepare → infer → serve, each a Spark submit of several stages of `moon`.
+"""The nightly run: prepare → infer → serve, each a Spark submit of several stages of `moon`, then the report.
+
+The last task writes the page of a run that did not get to its end, such as a killed one. It is a teardown: whether it
+passes or fails, the run is what the three others are.
 
 Runs by schedule and by backfill have a logical date. Runs that are triggered in the web interface or over REST have
 none. `dags.snapshot_date` computes the snapshot date of both. The stages are in ``jobs/stages``, the Spark submit is in
@@ -8,7 +11,7 @@ none. `dags.snapshot_date` computes the snapshot date of both. The stages are in
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable
+from airflow.sdk import DAG, Asset, Context, CronTriggerTimetable, TriggerRule
 
 from dags.deadline import build_deadline_alert
 from dags.params import DAG_DEFAULTS, SETTINGS, SHARED, build_option_templates, build_optional_param
@@ -57,4 +60,7 @@ with DAG(
     serve = build_submit_task(
         "serve", build_options(), timeout=timedelta(hours=2), outlets=[PUBLISHED], post_execute=add_date_to_event
     )
-    prepare >> infer >> serve
+    report = build_submit_task("report", build_options(), timeout=timedelta(hours=1), flags={"--ended": "True"})
+    report = report.as_teardown(on_failure_fail_dagrun=False)
+    report.trigger_rule = TriggerRule.ALL_DONE  # a teardown without a set-up has none of its own
+    prepare >> infer >> serve >> report

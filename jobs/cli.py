@@ -21,13 +21,14 @@ from jobs.commands import (
     nightly,
     operate,
     products,
+    reports,
     rollout,
     serving,
     source,
     training,
 )
-from jobs.commands.output import print_error
-from jobs.errors import EXIT_INTERRUPTED, EXIT_USAGE, MoonError
+from jobs.commands.output import print_error, print_line
+from jobs.errors import EXIT_INTERRUPTED, EXIT_USAGE, REPORT_NOTE, MoonError
 from jobs.log_file import LogFile, ShortFormatter, start_log_file
 from jobs.parent_process import IS_SUBMITTED, end_with_parent
 
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 for module in (
     nightly,
+    reports,
     analyst,
     source,
     serving,
@@ -101,6 +103,7 @@ def main() -> None:
         if error.exit_status != EXIT_USAGE:
             log_file.keep_traceback(str(error), error)
         print_error(str(error))
+        print_report_place(error)
         sys.exit(error.exit_status)
     except Exception as error:
         if message := describe_settings_error(error):  # its traceback has the values
@@ -111,7 +114,15 @@ def main() -> None:
         message, status = describe_failure(error)
         log_file.keep_traceback(message, error)
         print_error(f"{message}. Details: {log_file.path}" if log_file.path else message)
+        print_report_place(error)
         sys.exit(status)
+
+
+def print_report_place(error: BaseException) -> None:
+    """Print where the page of the run is that an error ended, if there is one."""
+    for note in getattr(error, "__notes__", ()):
+        if note.startswith(REPORT_NOTE):
+            print_line(note, stderr=True)
 
 
 def describe_settings_error(error: Exception) -> str | None:

@@ -13,9 +13,28 @@ EXIT_INTERRUPTED = 130
 
 
 class MoonError(RuntimeError):
-    """An expected failure; the command prints its message without a traceback and exits with `exit_status`."""
+    """An expected failure; the command prints its message without a traceback and exits with `exit_status`.
+
+    Args:
+        message: what happened, what it means for what is served, and which command continues.
+        facts: texts for the record of the run (`runs.details`), such as what stopped it in a few words.
+    """
 
     exit_status = EXIT_FAULT
+
+    def __init__(self, message: str = "", **facts: str) -> None:
+        super().__init__(message)
+        self.facts = facts
+
+
+STOPPED_BY, VERDICT, LIFT = "stopped_by", "verdict", "lift"
+"""Names of facts: what stopped a run, why in one short sentence, and the options that let it pass."""
+
+BY_GATE, BY_BREAKER = "the gate", "a breaker"
+"""Values of the fact `STOPPED_BY`."""
+
+REPORT_NOTE = "Report: "
+"""Begin of the note on an error that names the page of the run that it ended."""
 
 
 class NightStoppedError(MoonError):

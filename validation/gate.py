@@ -1,34 +1,22 @@
-"""The gate: limits on the metrics of a whole snapshot, tested by Great Expectations, with a page of the results.
+"""The gate: limits on the metrics of a whole snapshot, tested by Great Expectations.
 
-The input is the one-row table of `validation.metrics`. The page ("data docs") is made self-contained, because the page
-of Great Expectations loads styles and scripts from six servers, which a stored page of a nightly run must not.
+The input is the one-row table of `validation.metrics`. Its results are shown by `jobs.pages.data_docs`.
 """
 
-import html
 import logging
 import os
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from validation.shares import METRIC_MEANINGS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from great_expectations.core import ExpectationSuite, ExpectationSuiteValidationResult
+    from great_expectations.core import ExpectationSuite, ExpectationValidationResult
 
 GATE_NAME = "moon_nightly_gate"
-
-_REMOTE = re.compile(
-    r"<script\b.*?</script>|<link\b[^>]*>|<img\b.*?/>|<footer\b.*?</footer>|url\('https?://[^']*'\)[^;]*",
-    re.DOTALL,
-)
-_STYLE = """<style>
-body { font-family: system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; line-height: 1.45 }
-table { border-collapse: collapse; width: 100% } td, th { border: 1px solid #ccc; padding: .4rem; text-align: left }
-.btn, .ge-breadcrumbs, .navbar { display: none } .card { margin: 1rem 0 } .collapse { display: block }
-</style>"""
 
 
 @dataclass(frozen=True)
@@ -68,10 +56,12 @@ class GateRule:
         meaning: Text that says what it measures.
         minimum: The field of `GateLimits` with its smallest value that passes; "": it has no such field.
         maximum: The field of `GateLimits` with its largest value that passes; "": it has no maximum.
+        sentence: What was found, in a few words, with a place for the value.
     """
 
     metric: str
     meaning: str
+    sentence: str
     minimum: str = ""
     maximum: str = ""
 
@@ -92,20 +82,49 @@ class GateRule:
 
 
 GATE_RULES: tuple[GateRule, ...] = (
-    GateRule("rows", "rows of the snapshot"),
+    GateRule("rows", "rows of the snapshot", "the snapshot has {} rows"),
     GateRule(
-        "row_ratio", "rows of the snapshot as a share of the rows of the latest earlier date", minimum="row_ratio"
+        "row_ratio",
+        "rows of the snapshot as a share of the rows of the latest earlier date",
+        "the snapshot has {} of the rows of the date before",
+        minimum="row_ratio",
     ),
-    GateRule("null_id_share", "share of rows without a product id", maximum="null_share"),
-    GateRule("null_title_share", "share of rows without a title", maximum="null_share"),
-    GateRule("null_image_share", "share of rows without an image", maximum="null_share"),
-    GateRule("duplicate_share", "share of ids that occur in an earlier row", maximum="duplicate_share"),
+    GateRule("null_id_share", "share of rows without a product id", "{} of rows have no id", maximum="null_share"),
+    GateRule("null_title_share", "share of rows without a title", "{} of titles are empty", maximum="null_share"),
+    GateRule("null_image_share", "share of rows without an image", "{} of rows have no image", maximum="null_share"),
+    GateRule(
+        "duplicate_share",
+        "share of ids that occur in an earlier row",
+        "{} of product ids occur in an earlier row",
+        maximum="duplicate_share",
+    ),
     GateRule(
         "category_coverage",
         "share of the earlier date's top categories that are still there",
+        "{} of the top categories of the date before are left",
         minimum="category_coverage",
     ),
 )
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """The result of one expectation, in words.
+
+    Attributes:
+        metric: Its column in the table of metrics; empty for the check of the table's columns.
+        meaning: What it measures.
+        observed, expected: Value and limit.
+        failure: Observed value, limit and remedy in one sentence; empty when it passed.
+        verdict: The failure in a few words.
+    """
+
+    metric: str
+    meaning: str
+    observed: str
+    expected: str
+    failure: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,12 +132,24 @@ class GateResult:
     """The outcome of the gate.
 
     Attributes:
-        failures: One sentence per failed expectation, with the observed value; empty when the snapshot passed.
-        page: The data docs, one self-contained HTML document.
+        checks: One result per expectation.
+        metrics: All metrics, also those without an expectation: name, value as text, meaning.
     """
 
-    failures: tuple[str, ...]
-    page: str
+    checks: tuple[GateCheck, ...]
+    metrics: tuple[tuple[str, str, str], ...]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One sentence per failed expectation, with the observed value; empty when the snapshot passed."""
+        return tuple(check.failure for check in self.checks if check.failure)
+
+    @property
+    def verdict(self) -> str:
+        """The first failure in a few words, and how many others there are; empty when the snapshot passed."""
+        failed = [check.verdict for check in self.checks if check.failure]
+        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        return f"{failed[0]}{others}" if failed else ""
 
     @property
     def has_passed(self) -> bool:
@@ -127,7 +158,7 @@ class GateResult:
 
 
 def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> GateResult:
-    """Return which limits the metrics of a snapshot violate, and the page that shows all of them.
+    """Return the result of every limit on the metrics of a snapshot.
 
     Args:
         metrics: One row with the columns of `validation.shares.METRIC_MEANINGS`.
@@ -147,9 +178,10 @@ def check_gate(metrics: "pd.DataFrame", limits: GateLimits, columns: str) -> Gat
     suite = context.suites.add(_build_suite(limits, columns, metrics.iloc[0].to_dict()))
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=GATE_NAME, data=batch, suite=suite))
     run = gx.RunIdentifier(run_name=f"snapshot of {metrics['snapshot_date'][0]}")
-    plain = metrics.astype(object)  # the page's renderer does not accept NumPy's numbers
-    result = definition.run(batch_parameters={"dataframe": plain}, run_id=run)
-    return GateResult(tuple(_describe_failures(result, metrics)), _render_page(result, metrics))
+    result = definition.run(batch_parameters={"dataframe": metrics.astype(object)}, run_id=run)
+    row = metrics.iloc[0].to_dict()
+    shown = tuple((name, format_metric(name, value), METRIC_MEANINGS.get(name, "")) for name, value in row.items())
+    return GateResult(tuple(_describe_check(item, row, columns) for item in result.results), shown)
 
 
 def find_gate_failures(metrics: Mapping[str, Any], limits: GateLimits) -> list[str]:
@@ -183,31 +215,51 @@ def _build_suite(limits: GateLimits, columns: str, row: dict[str, Any]) -> "Expe
     )
     for rule in GATE_RULES:
         minimum, maximum = rule.compute_bounds(limits, row["rows"], row["earlier_rows"])
-        # The maximum of one row is its value. Only this expectation shows the value on the page.
+        # The maximum of one row is its value, which this expectation reports.
         suite.add_expectation(
             gxe.ExpectColumnMaxToBeBetween(
                 column=rule.metric,
                 min_value=minimum,
                 max_value=maximum,
-                description=f"{rule.meaning}: {_describe_bound(minimum, maximum)}",
+                description=f"{rule.meaning}: {_describe_bound({'min_value': minimum, 'max_value': maximum})}",
             )
         )
     return suite
 
 
-def _describe_failures(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> list[str]:
-    rules = {rule.metric: rule for rule in GATE_RULES}
-    failures = []
-    for failed in (item for item in result.results if not item.success):
-        config = failed.expectation_config
-        rule = rules.get(config.kwargs.get("column", "")) if config else None
-        if config and rule:
-            failures.append(_describe_failure(rule, config.kwargs, metrics.iloc[0].to_dict()))
-        else:
-            observed = failed.result.get("partial_unexpected_list") or failed.result.get("observed_value")
-            error = "" if observed else f" {failed.exception_info}"
-            failures.append(f"{config.type if config else 'expectation'}: observed {observed}{error}")
-    return failures
+def _describe_check(item: "ExpectationValidationResult", row: dict[str, Any], columns: str) -> GateCheck:
+    """Return the result of one expectation in words.
+
+    Args:
+        item: The result of Great Expectations.
+        row: The metrics.
+        columns: The value that the metric ``columns`` must have.
+    """
+    config = item.expectation_config
+    kwargs = config.kwargs if config else {}
+    metric = str(kwargs.get("column", ""))
+    rule = {rule.metric: rule for rule in GATE_RULES}.get(metric)
+    if rule:
+        limit = kwargs.get("min_value") if kwargs.get("max_value") is None else kwargs.get("max_value")
+        check = GateCheck(
+            metric,
+            rule.meaning,
+            format_metric(metric, row[metric]),
+            _describe_bound(kwargs, partial(format_metric, metric)),
+        )
+        if item.success:
+            return check
+        found = rule.sentence.format(format_metric(metric, row[metric]))
+        verdict = f"{found}, the limit is {format_metric(metric, limit)}"
+        return replace(check, failure=_describe_failure(rule, kwargs, row), verdict=verdict)
+    observed = item.result.get("partial_unexpected_list") or item.result.get("observed_value")
+    error = "" if item.success or observed else f" {item.exception_info}"
+    meaning = METRIC_MEANINGS.get(metric, "names of the metrics")
+    check = GateCheck(metric, meaning, str(row.get(metric, "as expected")), columns if metric else "as in this release")
+    if item.success:
+        return check
+    failure = f"{config.type if config else 'expectation'}: observed {observed}{error}"
+    return replace(check, observed=f"{observed}{error}", failure=failure, verdict=f"{meaning}: not as expected")
 
 
 def _describe_failure(rule: GateRule, bounds: Mapping[str, Any], row: Mapping[str, Any]) -> str:
@@ -215,29 +267,19 @@ def _describe_failure(rule: GateRule, bounds: Mapping[str, Any], row: Mapping[st
     if rule.metric == "row_ratio":
         observed += f" ({row['rows']:,} against {row['earlier_rows']:,} of {row['earlier_date']})"
     remedy = f"; if that is right, set {rule.setting}" if rule.setting else ""
-    expected = _describe_bound(bounds.get("min_value"), bounds.get("max_value"))
-    return f"{rule.meaning}: {observed}, expected {expected}{remedy}"
+    return f"{rule.meaning}: {observed}, expected {_describe_bound(bounds)}{remedy}"
 
 
-def _describe_bound(minimum: float | None, maximum: float | None) -> str:
-    return f"at least {minimum:g}" if minimum is not None else f"at most {maximum:g}"
+def _describe_bound(bounds: Mapping[str, Any], show: Callable[[float], str] = "{:g}".format) -> str:
+    minimum, maximum = bounds.get("min_value"), bounds.get("max_value")
+    return f"at least {show(minimum)}" if minimum is not None else f"at most {show(float(maximum or 0))}"
 
 
-def _render_page(result: "ExpectationSuiteValidationResult", metrics: "pd.DataFrame") -> str:
-    from great_expectations.render.renderer import ValidationResultsPageRenderer  # noqa: PLC0415
-    from great_expectations.render.view import DefaultJinjaPageView  # noqa: PLC0415
-
-    page: str = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
-    page = _REMOTE.sub("", page).replace("</head>", f"{_STYLE}</head>", 1)
-    return page.replace("</body>", f"{_render_metrics(metrics)}</body>", 1)
-
-
-def _render_metrics(metrics: "pd.DataFrame") -> str:
-    """Return a table of all metrics with their meaning, also of those without an expectation."""
-    cells = (
-        f"<tr><td>{name}</td><td>{html.escape(str(value))}</td><td>{html.escape(meaning)}</td></tr>"
-        for name, value in metrics.iloc[0].items()
-        for meaning in [METRIC_MEANINGS.get(name, "")]
-    )
-    head = "<tr><th>Metric</th><th>Value</th><th>Meaning</th></tr>"
-    return f'<div class="container-fluid"><h4>All metrics</h4><table>{head}{"".join(cells)}</table></div>'
+def format_metric(name: str, value: object) -> str:
+    """Return the value of a metric for a reader: shares as percentages, counts with separators, texts as they are."""
+    if isinstance(value, str) or value is None:
+        return value or "none"
+    number = float(str(value))
+    if name.endswith("_share") or name in ("row_ratio", "category_coverage"):
+        return f"{number:.1%}".replace(".0%", "%")
+    return f"{number:,.0f}"

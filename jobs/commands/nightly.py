@@ -28,7 +28,6 @@ STAGE_HELP = {
     "encode": "Turn new and changed products into vectors.",
     "upsert": "Bring the live collection to the plan's state and verify it.",
     "publish": "Create the alias once, afterwards check it.",
-    "report": "Check that no row was lost, write the run's record and a one-page summary.",
 }
 GROUP_HELP = {
     "prepare": "pull, validate, fetch, plan: what the DAG's first task submits.",
@@ -74,7 +73,9 @@ def nightly(
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
     stages = STAGE_GROUPS["prepare"] if dry_run else NIGHTLY_STAGES
     night_date = parse_snapshot_date(date, settings)
-    outcome = _run(settings, night_date, stages, collect_overrides(allow_deletes, allow_refusals, allow_shift, reason))
+    outcome = run_nightly_stages(
+        settings, night_date, stages, collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
+    )
     document = build_run_document(night_date, outcome)
     if as_json:
         print_json(document)
@@ -98,7 +99,7 @@ def fetch(
 
     settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake)
     lifted = {**collect_overrides(None, allow_refusals, None, reason), "refetch": refetch}
-    outcome = _run(settings, parse_snapshot_date(date, settings), ["fetch"], lifted)
+    outcome = run_nightly_stages(settings, parse_snapshot_date(date, settings), ["fetch"], lifted)
     result = outcome.results["fetch"]
     words = [f"{count:,} {name.replace('_', ' ')}" for name, count in result.counts.items()]
     print_line(", ".join([*words, *(text for name, text in result.details.items() if name != "estimate")]))
@@ -123,7 +124,7 @@ def _make_stage_command(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN
         settings = Settings().replace(catalog=catalog, mapping=mapping, lake=lake, milvus=milvus, model=model)
         stages = STAGE_GROUPS.get(name, (name,))
         lifted = collect_overrides(allow_deletes, allow_refusals, allow_shift, reason)
-        _run(settings, parse_snapshot_date(date, settings), stages, lifted)
+        run_nightly_stages(settings, parse_snapshot_date(date, settings), stages, lifted)
 
     return command
 
@@ -175,7 +176,17 @@ def build_run_document(night_date: str, outcome: "RunOutcome") -> dict[str, obje
     }
 
 
-def _run(settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]) -> "RunOutcome":
+def run_nightly_stages(
+    settings: "Settings", night_date: str, stages: Sequence[str], lifted: Mapping[str, Any]
+) -> "RunOutcome":
+    """Run stages of a date in a Spark session of their own; an outdated lake is migrated first.
+
+    Args:
+        settings: lake, catalogue and all else.
+        night_date: ISO snapshot date.
+        stages: names of stages, in order.
+        lifted: what `collect_overrides` returns.
+    """
     from jobs.stages.runner import run_stages
 
     with open_context(settings, f"{night_date} {' '.join(stages)}", night_date, **lifted) as context:
@@ -211,7 +222,7 @@ def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
     make_console().print(rows)
     seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in outcome.seconds.items())
     print_line(f"Seconds: {seconds}")
-    for name in ("estimate", "report"):
+    for name, words in (("estimate", "Estimate"), ("page", "Report")):
         for result in outcome.results.values():
             if name in result.details:
-                print_line(f"{name.capitalize()}: {result.details[name]}")
+                print_line(f"{words}: {result.details[name]}")

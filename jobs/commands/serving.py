@@ -102,13 +102,15 @@ def status(
 
     [dim]moon status --json --max-age 26h   # for a monitor: fails when a nightly run was missed[/]
     """
+    from jobs.lake.store import open_lake
+    from jobs.pages.report_index import refresh_reports
     from jobs.serving.status import find_damage, find_staleness, parse_age
     from jobs.serving.status import read_status as look
     from jobs.settings import Settings
 
     most = parse_age(max_age) if max_age else None
     settings = Settings().replace(lake=lake, milvus=milvus)
-    found = look(settings)
+    found = {**look(settings), "report": refresh_reports(open_lake(settings), settings)}
     staleness = None if most is None else find_staleness(found, most, settings.max_kept)
     damage = find_damage(found)
     if as_json:
@@ -234,6 +236,7 @@ def _print_status(found: dict[str, Any]) -> None:
         and f"{attempt['date']} {attempt['stage']} {attempt['outcome']} at {attempt['finished_at']}",
         **({"its error": attempt["error"]} if attempt and attempt["error"] else {}),
         **({"nights are held": f"by {hold['by']} since {hold['since']}: {hold['reason']}"} if hold else {}),
+        "report": found["report"],
         "milvus": found["milvus"],
         "lake": found["lake"],
     }

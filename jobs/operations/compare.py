@@ -5,6 +5,7 @@ Missing vectors are created with ``moon backfill --model``.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,7 +77,8 @@ def compare_models(
         first: share of products whose nearest neighbour is the same.
         same_category: per model, the share of neighbours that have the product's own category; None without
         categories. The category is part of the models' input.
-        changed: the products that differ most, with both lists of neighbours.
+        changed: the products that differ most, with both lists of neighbours and their cosines.
+        typical: the same of products whose overlap is nearest to the median.
 
     Raises:
         CompareError: fewer than two products have vectors of both models.
@@ -89,7 +91,8 @@ def compare_models(
             "missing ones"
         )
     k = min(k, len(taken.ids) - 1)
-    nearest = tuple(find_neighbours(vectors, min(COMPARED_QUERIES, len(taken.ids)), k) for vectors in taken.vectors)
+    queries = min(COMPARED_QUERIES, len(taken.ids))
+    nearest = (find_neighbours(taken.vectors[0], queries, k), find_neighbours(taken.vectors[1], queries, k))
     shares = measure_overlap(nearest[0], nearest[1])
     return {
         "date": date,
@@ -104,7 +107,8 @@ def compare_models(
         "overlap_p10": round(float(np.quantile(shares, 0.1)), 4),
         "first": round(float((nearest[0][:, 0] == nearest[1][:, 0]).mean()), 4),
         "same_category": [share_same_category(taken.categories, found) for found in nearest],
-        "changed": _list_changed_neighbours(taken, nearest[0], nearest[1], shares),
+        "changed": _list_examples(taken, nearest, shares, _find_worst(shares)),
+        "typical": _list_examples(taken, nearest, shares, _find_typical(shares)),
     }
 
 
@@ -202,21 +206,40 @@ def _draw(seed: int) -> Any:
     return F.xxhash64(F.lit(seed), F.col("product_id"))
 
 
-def _list_changed_neighbours(
-    taken: SharedSample, one: NDArray[np.int64], other: NDArray[np.int64], shares: NDArray[np.float64]
-) -> list[dict[str, Any]]:
-    worst = [row for row in np.argsort(shares, kind="stable")[:COMPARED_EXAMPLES] if shares[row] < 1]
+def _find_worst(shares: NDArray[np.float64]) -> list[int]:
+    return [int(row) for row in np.argsort(shares, kind="stable")[:COMPARED_EXAMPLES] if shares[row] < 1]
 
-    def named(rows: NDArray[np.int64]) -> list[dict[str, str]]:
-        return [{"product_id": taken.ids[row], "title": taken.titles[row]} for row in rows]
+
+def _find_typical(shares: NDArray[np.float64]) -> list[int]:
+    """Return the rows nearest to the median, the first ones of the sample among equals, without the worst ones."""
+    order = np.argsort(np.abs(shares - np.median(shares)), kind="stable").tolist()
+    worst = _find_worst(shares)
+    return [row for row in order if row not in worst][:COMPARED_EXAMPLES]
+
+
+def _list_examples(
+    taken: SharedSample, nearest: tuple[NDArray[np.int64], ...], shares: NDArray[np.float64], rows: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return products of the sample with their neighbours by both models."""
+
+    def name(side: int, row: int) -> list[dict[str, Any]]:
+        vectors = taken.vectors[side]
+        return [
+            {
+                "product_id": taken.ids[other],
+                "title": taken.titles[other],
+                "score": round(float(vectors[row] @ vectors[other]), 4),
+            }
+            for other in nearest[side][row]
+        ]
 
     return [
         {
             "product_id": taken.ids[row],
             "title": taken.titles[row],
             "overlap": round(float(shares[row]), 4),
-            "first": named(one[row]),
-            "second": named(other[row]),
+            "first": name(0, row),
+            "second": name(1, row),
         }
-        for row in worst
+        for row in rows
     ]

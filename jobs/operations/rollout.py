@@ -22,6 +22,7 @@ from jobs.operations.catch_up import MAX_ROUNDS, CatchUp, read_served_date
 from jobs.operations.compare import CompareError, compare_models
 from jobs.operations.reembed import reembed_in_parts
 from jobs.pages.page import REPORTS_FOLDER, render_page, write_page
+from jobs.pages.rollout_queries import make_query_cards
 from jobs.serving.alias import AliasMove, move_alias, read_model_version
 from jobs.spark.row_counts import count_frames
 from jobs.stages.breakers import check_breakers
@@ -246,11 +247,13 @@ def _record_state(rollout: Rollout, state: str, date: str, rows: Mapping[str, in
 
 def _write_page(rollout: Rollout, prepared: RolloutPreview) -> str:
     """Write the page of a prepared rollout into the lake and return its URI."""
+    context = replace(rollout.context, date=prepared.date)
     page = render_page(
         "rollout.html.j2",
         rollout=rollout,
         prepared=prepared,
         found=prepared.comparison,
+        queries=make_query_cards(context, prepared.comparison),
         alias=rollout.context.settings.alias,
     )
     name = f"{prepared.date}-{rollout.model.collection}-{uuid.uuid4().hex[:8]}.html"

@@ -73,6 +73,7 @@ def draw_embedding_map(sample: ServedSample, axes: MapAxes | None) -> Markup:
     categories = group_by_category(sample)
 
     def draw(figure: "Figure") -> None:
+        figure.set_layout_engine("none")
         plot = figure.add_axes((0, 0, 1, 1))
         plot.set_axis_off()
         for number, one in enumerate(categories):

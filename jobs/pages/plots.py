@@ -5,6 +5,7 @@ not need is taken out.
 """
 
 import io
+import logging
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +40,18 @@ _RC: Any = {
     "axes.unicode_minus": False, "text.parse_math": False,
 }  # fmt: skip
 
+SHORTENED = {"x", "y", "d", "style", "transform"}
+"""Attributes with coordinates."""
+
+DROPPED = {f"{{{SVG}}}{tag}" for tag in ("metadata", "style")}
+EMPTY_GROUPS = {f"{{{SVG}}}{tag}" for tag in ("defs", "g")}
+"""Elements that matter only with something in them."""
+
+WITH_TEXT = {f"{{{SVG}}}{tag}" for tag in ("text", "title")}
+
 _PREAMBLE = re.compile(r"<\?xml.*?<svg", re.DOTALL)
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_FAMILY = re.compile(r"font-family:[^;]*;?\s*")
 _FONT = re.compile(r"font: ([\d.]+px)[^;]*")
 
 
@@ -61,15 +72,6 @@ class Trend:
     form: Callable[[float], str]
 
 
-def make_figure(width: float, height: float) -> "Figure":
-    """Return an empty transparent figure, in CSS pixels; draw on it inside `use_page_style`."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  (half a second to import)
-
-    figure = Figure(figsize=(width / DOTS_PER_INCH, height / DOTS_PER_INCH), dpi=DOTS_PER_INCH, layout="constrained")
-    figure.patch.set_visible(False)
-    return figure
-
-
 def render_svg(
     draw: Callable[["Figure"], None],
     *,
@@ -81,16 +83,20 @@ def render_svg(
     """Return a drawing as an ``<svg>`` element.
 
     Args:
-        draw: draws on an empty figure.
+        draw: draws on an empty figure; texts from data belong into ``hover`` or the page.
         name: prefix of all ids in the drawing, unique in the page.
         title: what the drawing shows, for screen readers.
         size: width and height in CSS pixels; the page makes it smaller where there is less room.
         hover: texts of the points, by the group id (``gid``) of a matplotlib collection, in the order of its points.
     """
-    import matplotlib as mpl  # noqa: PLC0415
+    import matplotlib as mpl  # noqa: PLC0415  (half a second to import)
+    from matplotlib.figure import Figure  # noqa: PLC0415
 
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # the first drawing on a machine lists its fonts
     with mpl.rc_context({**_RC, "svg.hashsalt": name}):
-        figure = make_figure(*size)
+        width, height = size
+        inches = width / DOTS_PER_INCH, height / DOTS_PER_INCH
+        figure = Figure(figsize=inches, dpi=DOTS_PER_INCH, layout="constrained")
         draw(figure)
         target = io.StringIO()
         empty = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -100,6 +106,8 @@ def render_svg(
     _prune(root)
     _rename_ids(root, name)
     root.attrib.update({"role": "img", "aria-label": title, "class": "plot"})
+    root.attrib.update({"width": str(width), "height": str(height)})
+    root.attrib["style"] = "stroke-linejoin: round"  # of matplotlib's style element, which would reach the whole page
     root.attrib.pop("version", None)
     ET.register_namespace("", SVG)
     text = ET.tostring(root, encoding="unicode", short_empty_elements=True)
@@ -197,19 +205,23 @@ def _add_hover_texts(root: ET.Element, hover: Mapping[str, Sequence[str]]) -> No
             ET.SubElement(point, f"{{{SVG}}}title").text = text
 
 
-def _prune(root: ET.Element) -> None:
-    """Take out what a browser does not need, and shorten numbers to a hundredth of a pixel."""
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag == f"{{{SVG}}}metadata" or (child.tag == f"{{{SVG}}}defs" and not len(child)):
-                parent.remove(child)
-        parent.text = parent.text if parent.tag.endswith(("text", "title", "style")) else None
-        parent.tail = None
-        for key, value in list(parent.attrib.items()):
-            if key in ("x", "y", "d", "style", "transform", "points"):
-                parent.attrib[key] = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", " ".join(value.split()))
-        if "style" in parent.attrib:
-            parent.attrib["style"] = _FONT.sub(r"font-size: \1", parent.attrib["style"])
+def _prune(element: ET.Element) -> None:
+    """Take out what a browser does not need, and shorten numbers to a tenth of a pixel."""
+    for child in list(element):
+        _prune(child)
+        is_empty = child.tag in EMPTY_GROUPS and not len(child)
+        if is_empty or child.tag in DROPPED:
+            element.remove(child)
+    element.tail = None
+    if element.tag not in WITH_TEXT:
+        element.text = None
+    for key in SHORTENED & element.attrib.keys():
+        value = " ".join(element.attrib[key].split())
+        element.attrib[key] = _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", value)
+    if "style" in element.attrib:
+        element.attrib["style"] = _FAMILY.sub("", _FONT.sub(r"font-size: \1", element.attrib["style"]))
+    if element.attrib.get("transform", "").startswith("rotate(-0 "):
+        del element.attrib["transform"]
 
 
 def _rename_ids(root: ET.Element, name: str) -> None:

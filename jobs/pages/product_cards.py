@@ -3,15 +3,18 @@
 What is shown is a sample that stays the same for the same run: the products with the smallest hashes of their ids.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 from markupsafe import Markup
 from pyspark.sql import functions as F
 
 from jobs.images.versions import locate_images
+from jobs.lake.store import Lake
 from jobs.pages.neighbours import Neighbour, ServedSample, mark_neighbours, order_by_hash
 from jobs.pages.page import render_fragment
 from jobs.pages.run_record import RunRecord
@@ -27,6 +30,7 @@ from schemas.tables import CONTENT_KEY
 SHOWN_OF_OP = 8
 """New products, and changed ones, that are shown."""
 
+OLD_DATES = 3
 UNCERTAIN = 8
 """Regions with the lowest scores that are shown."""
 
@@ -83,27 +87,41 @@ class RegionCard:
 def sample_changed(context: RunContext, plan: Plan) -> dict[str, str]:
     """Return the ids of some new and changed products with their ops."""
     changes = context.lake.read(context.spark, "changes", plan.partition)
-    frames = [order_by_hash(changes.where(F.col("op") == op), SHOWN_OF_OP) for op in (CHANGED, NEW)]
-    return {row["product_id"]: row["op"] for frame in frames for row in frame.select("product_id", "op").collect()}
+    changed, new = (order_by_hash(changes.where(F.col("op") == op), SHOWN_OF_OP) for op in (CHANGED, NEW))
+    rows = changed.unionByName(new).select("product_id", "op").collect()
+    return {row["product_id"]: row["op"] for row in rows}
 
 
-def read_products(context: RunContext, ids: Iterable[str]) -> dict[str, ShownProduct]:
-    """Return products of the run's date by id; those that it did not deliver are left out."""
+def read_products(lake: Lake, date: str, ids: Iterable[str]) -> dict[str, ShownProduct]:
+    """Return products of a date by id; those that were not delivered then are left out."""
     columns = [*CONTENT_KEY, "title", "category", "images"]
-    where = ds.field("product_id").isin(sorted(set(ids)))
-    rows = context.lake.read_arrow("products", context.partition, columns=columns, where=where).to_pylist()
-    return {row["product_id"]: read_shown_product(row) for row in rows}
+    where = _is_in("product_id", ids)
+    rows = lake.read_arrow("products", {"date": date}, columns=columns, where=where).to_pylist()
+    return {row["product_id"]: _read_product(row) for row in rows}
 
 
-def list_near_ids(sample: ServedSample, shown: Iterable[str], before: RunRecord | None) -> set[str]:
-    """Return the ids of all products on the cards of some products."""
-    return {one.product_id for name in shown for one in mark_neighbours(sample, name, before)}
+def read_near_products(
+    context: RunContext, sample: ServedSample, shown: Iterable[str], before: RunRecord | None
+) -> dict[str, ShownProduct]:
+    """Return the neighbours of some products by id.
+
+    A neighbour that the run's date did not deliver is read from the date of its row, of the latest `OLD_DATES` dates.
+    """
+    near = {one.product_id for name in shown for one in mark_neighbours(sample, name, before)}
+    found = read_products(context.lake, context.date, near)
+    older: dict[str, list[str]] = defaultdict(list)
+    for name in near - found.keys():
+        if name in sample.products:
+            older[sample.products[name].snapshot_date].append(name)
+    for date in sorted(older, reverse=True)[:OLD_DATES]:
+        found |= read_products(context.lake, date, older[date])
+    return found
 
 
 def read_regions(context: RunContext, plan: Plan, photos: Iterable[Picture]) -> dict[Picture, Region]:
     """Return the regions of photos that have one."""
     keys = {find_image_key(photo.uri, photo.version): photo for photo in photos}
-    where, partition = ds.field("uri").isin(sorted(keys)), {"detector_version": plan.detector_version}
+    where, partition = _is_in("uri", keys), {"detector_version": plan.detector_version}
     rows = context.lake.read_arrow("regions", partition, where=where).to_pylist()
     return {keys[row["uri"]]: _read_region(row) for row in rows if row["version"] == keys[row["uri"]].version}
 
@@ -179,6 +197,11 @@ def draw_products(
     return render_fragment("_products.html.j2", cards=cards, canaries=canaries, uncertain=uncertain, note=note, new=NEW)
 
 
+def _is_in(column: str, values: Iterable[str]) -> ds.Expression:
+    """Return the condition that a column is one of the values, of which there may be none."""
+    return ds.field(column).isin(pa.array(sorted(set(values)), pa.string()))
+
+
 def _find_neighbours(
     product: ShownProduct, sample: ServedSample | None, before: RunRecord | None
 ) -> Sequence[Neighbour]:
@@ -189,8 +212,7 @@ def _find_neighbours(
     return mark_neighbours(sample, product.product_id, before)
 
 
-def read_shown_product(row: Mapping[str, Any]) -> ShownProduct:
-    """Return a product to show from its row of `products`."""
+def _read_product(row: Mapping[str, Any]) -> ShownProduct:
     photos = tuple(Picture(image["uri"], image["version"]) for image in row["images"] or ())
     category = f" {CATEGORY_SEPARATOR} ".join(row["category"] or ())
     return ShownProduct(row["product_id"], row["title"], category, row["content_hash"], photos)

@@ -3,16 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from jobs.lake.lookup import find_rows
 from jobs.lake.store import Lake
 from jobs.pages.neighbours import Neighbour
-from jobs.pages.product_cards import NeighbourCard, ShownProduct, read_shown_product
+from jobs.pages.product_cards import NeighbourCard, ShownProduct, read_products
 from jobs.pages.thumbnails import Picture, ThumbnailMaker
 from jobs.settings import Settings
-from schemas.tables import CONTENT_KEY
 from schemas.uri import folder_uri, local_path
-
-_COLUMNS = (*CONTENT_KEY, "title", "category", "images")
 
 
 def read_products_of(lake: Lake, dates: Mapping[str, str]) -> dict[str, ShownProduct]:
@@ -25,12 +21,9 @@ def read_products_of(lake: Lake, dates: Mapping[str, str]) -> dict[str, ShownPro
     by_date = defaultdict(list)
     for name, date in dates.items():
         by_date[date].append(name)
-    rows = (
-        row
-        for date, names in by_date.items()
-        for row in find_rows(lake, "products", names, columns=_COLUMNS, partition={"date": date})
-    )
-    return {row["product_id"]: read_shown_product(row) for row in rows}
+    if not lake.exists("products"):  # reading would create it
+        return {}
+    return {name: row for date, names in by_date.items() for name, row in read_products(lake, date, names).items()}
 
 
 def open_thumbnails(lake: Lake, settings: Settings, pictures: Iterable[Picture]) -> ThumbnailMaker:

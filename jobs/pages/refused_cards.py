@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from markupsafe import Markup
 from pyspark.sql import Window
@@ -13,7 +14,6 @@ from jobs.pages.page import render_fragment
 from jobs.pages.product_cards import ShownProduct, read_products
 from jobs.pages.thumbnails import Picture, ThumbnailMaker
 from jobs.state.run_context import RunContext
-from schemas.uri import mask_query
 from validation.reasons import Reason
 
 SHOWN_OF_REASON = 4
@@ -59,7 +59,7 @@ def draw_refused(context: RunContext, maker: ThumbnailMaker) -> Markup:
     """Return thumbnails of refused and partial products with the reasons; also for a run that was stopped."""
     rows = read_refused(context)
     partial = {row["product_id"] for row in rows if row["image_index"] is not None and row["product_id"]}
-    products = read_products(context, partial)
+    products = read_products(context.lake, context.date, partial)
     documents = [_read_document(row["row"]) for row in rows]
     pictures = [
         _list_pictures(row, document, products.get(row["product_id"] or ""))
@@ -106,14 +106,15 @@ def _make_card(
 ) -> RefusedCard:
     is_partial = row["image_index"] is not None
     uri = document.get("uri")
-    photo = f"photo {(row['image_index'] or 0) + 1}" + (f": {mask_query(uri)}" if isinstance(uri, str) else "")
+    name = urlsplit(uri).path.rpartition("/")[2] if isinstance(uri, str) else ""
+    photo = f"photo {(row['image_index'] or 0) + 1}" + (f": {name}" if name else "")
     title = product.title if product else document.get("title")
     return RefusedCard(
         product_id=row["product_id"] or "",
-        title=title if isinstance(title, str) else "",
+        title=title.strip() if isinstance(title, str) else "",
         reason=row["reason"],
         description=Reason[row["reason"].upper()].description,
-        detail=row["detail"] or "",
+        detail=(row["detail"] or "").removeprefix(f"{row['reason']}: "),
         place=photo if is_partial else f"row {row['source_row']}",
         thumbnail=thumbnail,
         is_partial=is_partial,

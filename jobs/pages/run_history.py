@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,10 +45,10 @@ class RunSummary:
         outcome: one of the outcomes of this module.
         started_at, finished_at: begin of its first and end of its last stage; the end is None while it has none.
         counts: numbers by name, of the stages pull to plan and of the report.
-        seconds: seconds by stage, of each stage's last success.
+        seconds: seconds by stage, of each stage's last success that did work.
         details: texts by name: of its stages, and catalog and alias; of a run that ended badly also ``stage`` (where)
             and ``error``.
-        stage_counts: counts by stage, of each stage's last success.
+        stage_counts, stage_details: counts and details by stage, of the same.
         executions: number of processes that worked on it.
     """
 
@@ -60,8 +60,19 @@ class RunSummary:
     counts: dict[str, int]
     seconds: dict[str, float]
     details: dict[str, str]
-    stage_counts: dict[str, dict[str, int]]
+    stage_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    stage_details: dict[str, dict[str, str]] = field(default_factory=dict)
     executions: int = 1
+
+    @property
+    def state(self) -> str:
+        """A text that differs when the page of the run must be written again."""
+        return f"{self.outcome} {self.executions}"
+
+    @property
+    def total_seconds(self) -> float:
+        """Seconds of its stages together."""
+        return sum(self.seconds.values())
 
     @property
     def name(self) -> str:
@@ -76,8 +87,12 @@ def read_history(lake: Lake, last: int = 30) -> list[RunSummary]:
         lake: lake with table `runs`; it is not created.
         last: maximum number of runs.
     """
-    rows = lake.read_arrow("runs").to_pylist() if lake.exists("runs") else []
-    return summarise_runs(rows)[-last:] if last else []
+    return summarise_runs(read_run_rows(lake))[-last:] if last else []
+
+
+def read_run_rows(lake: Lake) -> list[dict[str, Any]]:
+    """Return the rows of `runs`; none for a lake without the table, which is not created."""
+    return lake.read_arrow("runs").to_pylist() if lake.exists("runs") else []
 
 
 def summarise_runs(rows: Iterable[_Row], *, now: datetime | None = None, has_ended: bool = False) -> list[RunSummary]:
@@ -146,12 +161,17 @@ def _find_missing(rows: Sequence[_Row]) -> list[str]:
 
 
 def _summarise(rows: Sequence[_Row], now: datetime, *, has_ended: bool) -> RunSummary:
-    latest = {row["stage"]: row for row in rows if row["outcome"] == SUCCESS}
+    latest: dict[str, _Row] = {}
+    for row in rows:
+        if row["outcome"] == SUCCESS and (row["counts"] or row["stage"] not in latest):  # else it found all committed
+            latest[row["stage"]] = row
     counts: dict[str, int] = {}
-    details = {key: value for row in rows if row["stage"] == RUN_STAGE for key, value in row["details"].items()}
+    details: dict[str, str] = {}
     for row in sorted(latest.values(), key=_order):
         details |= row["details"]
         counts |= row["counts"] if row["stage"] in COUNTED_STAGES else {}
+    for row in rows:
+        details |= row["details"] if row["stage"] == RUN_STAGE else {}
     outcome, ending = _judge(rows, now, has_ended=has_ended)
     return RunSummary(
         date=rows[0]["date"],
@@ -163,6 +183,7 @@ def _summarise(rows: Sequence[_Row], now: datetime, *, has_ended: bool) -> RunSu
         seconds={stage: row["seconds"] for stage, row in latest.items()},
         details={**details, **ending},
         stage_counts={stage: row["counts"] for stage, row in latest.items()},
+        stage_details={stage: row["details"] for stage, row in latest.items()},
         executions=len({row["details"].get(EXECUTION) for row in rows}),
     )
 

@@ -10,24 +10,23 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from jobs.catalog.source import list_allowed_roots
 from jobs.errors import MoonError
 from jobs.pages.drift import count_changes, draw_drift, list_drift, measure_categories
 from jobs.pages.embedding_map import draw_embedding_map, find_axes
 from jobs.pages.neighbours import ServedSample, list_recorded, measure_stayed, read_served_sample
 from jobs.pages.product_cards import (
     draw_products,
-    list_near_ids,
     make_cards,
     make_region_cards,
+    read_near_products,
     read_products,
     read_regions,
     read_uncertain,
     sample_changed,
 )
 from jobs.pages.refused_cards import draw_refused
-from jobs.pages.run_record import EarlierRecords, RunRecord, find_earlier_records, write_record
-from jobs.pages.thumbnails import Picture, ThumbnailMaker
+from jobs.pages.run_record import EarlierRecords, MapAxes, RunRecord, find_earlier_records, write_record
+from jobs.pages.thumbnails import Picture, ThumbnailMaker, make_thumbnail_maker
 from jobs.state.ledger import read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -48,10 +47,10 @@ class RunPictures:
             such a run.
     """
 
-    products: Markup
-    refused: Markup
-    embedding_map: Markup
-    drift: Markup
+    products: Markup = field(default_factory=Markup)
+    refused: Markup = field(default_factory=Markup)
+    embedding_map: Markup = field(default_factory=Markup)
+    drift: Markup = field(default_factory=Markup)
     neighbours_stayed: float | None = None
 
 
@@ -68,16 +67,6 @@ class _Evidence:
     note: str = ""
 
 
-def make_thumbnail_maker(context: RunContext) -> ThumbnailMaker:
-    """Return a maker that reads the photos that the run may read; without a catalogue, those of the image store."""
-    try:
-        roots = list_allowed_roots(context)
-    except MoonError as error:
-        log.info("only stored photos are shown: %s", error)
-        roots = ()
-    return ThumbnailMaker(context.lake, roots)
-
-
 def draw_run_pictures(context: RunContext, plan: Plan) -> RunPictures:
     """Return the sections of a served run, and write its record.
 
@@ -92,8 +81,14 @@ def draw_run_pictures(context: RunContext, plan: Plan) -> RunPictures:
     if sample is None:
         sentence = Markup("<p>{}</p>").format(evidence.note or "The collection could not be read.")
         return RunPictures(products, refused, sentence, sentence)
-    means, axes = measure_categories(sample), find_axes(sample, before, plan.model_version)
-    embedding_map = _try("the map", lambda: draw_embedding_map(sample, axes))
+    axes: MapAxes | None = None
+
+    def draw_map() -> Markup:
+        nonlocal axes
+        axes = find_axes(sample, before, plan.model_version)
+        return draw_embedding_map(sample, axes)
+
+    embedding_map, means = _try("the map", draw_map), measure_categories(sample)
     drift = _try("the drift", lambda: draw_drift(
         list_drift(means, count_changes(context, plan), plan, evidence.earlier), plan, evidence.earlier
     ))  # fmt: skip
@@ -125,8 +120,8 @@ def _draw_products(evidence: _Evidence) -> Markup:
     context, sample, before, maker = evidence.context, evidence.sample, evidence.earlier.last, evidence.maker
     canaries = dict.fromkeys(sample.canaries, "") if sample else {}
     shown = {**evidence.ops, **canaries}
-    near = list_near_ids(sample, shown, before) if sample else set()
-    products = read_products(context, {*shown, *near})
+    near = read_near_products(context, sample, shown, before) if sample else {}
+    products = {**near, **read_products(context.lake, context.date, shown)}
     photos = [product.photos[0] for name in shown if (product := products.get(name)) and product.photos]
     regions = read_regions(context, evidence.plan, photos)
     uncertain = read_uncertain(context, evidence.plan)

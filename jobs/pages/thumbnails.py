@@ -15,8 +15,11 @@ from functools import lru_cache
 import pyarrow.dataset as ds
 from PIL import Image, ImageOps
 
+from jobs.catalog.source import list_allowed_roots
+from jobs.errors import MoonError
 from jobs.images.store import ImageReader, StoredPart
 from jobs.lake.store import Lake
+from jobs.state.run_context import RunContext
 from moon_model.detection.region import Box
 from moon_model.images import BadImageError, crop_image, decode_image
 from schemas.product import SHA256_PREFIX
@@ -129,6 +132,16 @@ class ThumbnailMaker:
         except BadImageError as error:
             log.info("no thumbnail: %s", error)
             return None
+
+
+def make_thumbnail_maker(context: RunContext) -> ThumbnailMaker:
+    """Return a maker that reads the photos that the run may read; without a catalogue, those of the image store."""
+    try:
+        roots = list_allowed_roots(context)
+    except MoonError as error:
+        log.info("only stored photos are shown: %s", error)
+        roots = ()
+    return ThumbnailMaker(context.lake, roots)
 
 
 def make_thumbnail(data: bytes, box: Box | None = None, side: int = SIDE) -> str:

@@ -19,6 +19,7 @@ from jobs.settings import Settings
 from jobs.state.hold import read_hold
 from jobs.state.lease import describe_holder, find_writer
 from jobs.state.ledger import read_ledger_head
+from jobs.state.run_log import RUN_STAGE
 from schemas.collection import (
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
@@ -165,8 +166,8 @@ def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) 
 
 
 def _find_last_attempt(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the stage that ended last, whatever its outcome."""
-    row = max(rows, key=lambda row: row["finished_at"], default=None)
+    """Return the stage that ended last, whatever its outcome; the start of a run is none."""
+    row = max((row for row in rows if row["stage"] != RUN_STAGE), key=lambda row: row["finished_at"], default=None)
     if row is None:
         return None
     names = ("run_id", "date", "stage", "outcome")

@@ -8,7 +8,7 @@ first run of a collection. It is lifted only by a named override with a reason, 
 import logging
 from collections.abc import Mapping
 
-from jobs.errors import NightStoppedError, PhotosUnreachableError
+from jobs.errors import BY_BREAKER, STOPPED_BY, VERDICT, NightStoppedError, PhotosUnreachableError
 from jobs.state.run_context import RunContext
 from validation.breakers import Breaker, relax_refusals, round_up_percent
 
@@ -68,7 +68,8 @@ def check_photos(context: RunContext, *, unreached: int, images: int) -> None:
             f"{unreached:,} of {images:,} photos are missing or cannot be reached ({breaker.share:.1%}); the limit is "
             f"{breaker.max_share:.1%} and more than {breaker.tolerated_rows:,}. Nothing was served. Usually a folder "
             "is not mounted or an image host is down: run again when it is back. If the photos are gone for good, set "
-            f"MOON_MAX_UNREACHABLE={round_up_percent(breaker.share)}"
+            f"MOON_MAX_UNREACHABLE={round_up_percent(breaker.share)}",
+            **_describe(breaker, "{} of the photos are missing or cannot be reached"),
         )
 
 
@@ -136,8 +137,21 @@ def _check(breaker: Breaker, action: str, override: str, likely_cause: str) -> N
         raise NightStoppedError(
             f"this run {counted} ({breaker.share:.1%}); the limit is {breaker.max_share:.1%} and more than "
             f"{breaker.tolerated_rows:,}. Nothing was served. {likely_cause} If it is right, run again with {override} "
-            f"{round_up_percent(breaker.share)} --reason TEXT"
+            f"{round_up_percent(breaker.share)} --reason TEXT",
+            **_describe(breaker, f"this run {counted}, {{}}"),
+            lift=f"{override} {round_up_percent(breaker.share)}",
         )
+
+
+def _describe(breaker: Breaker, sentence: str) -> dict[str, str]:
+    """Return the facts of a stopped run.
+
+    Args:
+        breaker: the breaker that tripped.
+        sentence: what it counted, with a place for the share.
+    """
+    found = sentence.format(f"{breaker.share:.1%}")
+    return {STOPPED_BY: BY_BREAKER, VERDICT: f"{found}, the limit is {breaker.max_share:.1%}"}
 
 
 def check_neighbour_churn(context: RunContext, churn: float) -> str:
@@ -159,6 +173,12 @@ def check_neighbour_churn(context: RunContext, churn: float) -> str:
             f"products that this run does not touch lost {churn:.1%} of their neighbours; the limit is "
             f"{max_churn:.1%}. The rows were taken back. Usually the new vectors are wrong: black or exchanged photos, "
             "a broken detector. Look at the products that they are near to (`moon search`). If it is right, run again "
-            f"with --allow-shift {round_up_percent(churn)} --reason TEXT"
+            f"with --allow-shift {round_up_percent(churn)} --reason TEXT",
+            **{
+                STOPPED_BY: BY_BREAKER,
+                VERDICT: f"products that it does not touch lost {churn:.1%} of their neighbours, the limit is "
+                f"{max_churn:.1%}; its rows were taken back",
+            },
+            lift=f"--allow-shift {round_up_percent(churn)}",
         )
     return f"--allow-shift {context.allow_shift:g} ({context.reason})" if context.allow_shift is not None else ""

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from jobs.catalog.source import list_allowed_roots
 from jobs.errors import FenceError
 from jobs.lake.writing import AddedFile
+from jobs.pages.unread import UNREAD, UNREAD_OF
 from jobs.spark.gpus import count_task_slots
 from jobs.stages.breakers import check_refused_products
 from jobs.stages.detect import check_unreached, select_images_to_encode, select_products_to_encode
@@ -40,12 +41,6 @@ from validation.reasons import Reason
 log = logging.getLogger(__name__)
 
 STAGE = "encode"
-UNREAD = "unread_"
-"""Beginning of the names of the result's details that say of how many products a part exceeds what the model reads."""
-
-UNREAD_OF = f"{UNREAD}of"
-"""Name of the detail with the number of encoded products; products that are kept after all are among them."""
-
 PRODUCTS_PER_TASK = 128
 """Enough for progress to be seen; small enough that no core idles long at the end."""
 

@@ -5,12 +5,18 @@ One DAG task submits one group of stages, because starting a JVM and Spark takes
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from jobs.errors import MoonError
+from jobs.errors import EXIT_FAULT, EXIT_INTERRUPTED, REPORT_NOTE, MoonError
 from jobs.log_file import LOG_FILE
+from jobs.pages.report_index import write_missing_reports, write_report_of_execution
+from jobs.pages.run_history import ERROR_TYPE, EXIT_STATUS, STOPPED, RunSummary
+from jobs.pages.run_pictures import RunPictures, draw_run_refusals
+from jobs.settings import has_credentials
 from jobs.spark.failure_causes import explain_failures
 from jobs.spark.progress import show_stage_progress
 from jobs.spark.worker_errors import summarise_failure
@@ -23,10 +29,10 @@ from jobs.stages.pull import pull
 from jobs.stages.report import report
 from jobs.stages.upsert import upsert
 from jobs.stages.validate import validate
-from jobs.state.plan_record import Plan, require_plan
+from jobs.state.plan_record import Plan, read_current_plan, require_plan
 from jobs.state.run_context import RunContext, StageResult
 from jobs.state.run_lock import hold_run_lock
-from jobs.state.run_log import RunRow, make_run_row, record_runs
+from jobs.state.run_log import EXECUTION, FAILED, RunRow, make_run_row, make_start_row, record_runs
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +107,10 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
         MoonError: a gate, breaker or refused input, as raised by the stage.
     """
     outcome = RunOutcome()
+    names, execution = list(stages), uuid.uuid4().hex
     waiting: list[RunRow] = []  # rows of stages before the plan gives the run its id
-    run_id = plan.run_id if plan else ""
-    for stage in stages:
+    run_id = _record_start(context, execution, names, plan)
+    for stage in names:
         started = time.monotonic()
         log.info("%s %s begins", context.date, stage)
         try:
@@ -111,14 +118,14 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
                 plan = _resolve_plan(context, stage, plan)
                 result = _execute(context, stage, plan)
         except BaseException as error:
-            said = f"{type(error).__name__}: {error}" if isinstance(error, MoonError) else summarise_failure(error)
-            details = {"error": said[:MAX_ERROR]}
+            details = {**_describe_failure(error), EXECUTION: execution}
             seconds = time.monotonic() - started
-            waiting.append(make_run_row(stage, {}, details, seconds=seconds, outcome="failed"))
+            waiting.append(make_run_row(stage, {}, details, seconds=seconds, outcome=FAILED))
             _record_failure(context, plan.run_id if plan else run_id, waiting)
+            _write_page_of_failure(context, execution, error)
             raise
         seconds = time.monotonic() - started
-        waiting.append(make_run_row(stage, result.counts, result.details, seconds=seconds))
+        waiting.append(make_run_row(stage, result.counts, {**result.details, EXECUTION: execution}, seconds=seconds))
         run_id = plan.run_id if plan else result.details.get("run_id", run_id)
         if run_id:
             record_runs(context.lake, context.date, run_id, waiting)
@@ -129,6 +136,54 @@ def run_stages(context: RunContext, stages: Iterable[str], plan: Plan | None = N
     if waiting:
         record_runs(context.lake, context.date, "", waiting)
     return outcome
+
+
+def _record_start(context: RunContext, execution: str, stages: Sequence[str], plan: Plan | None) -> str:
+    """Record that this process starts, write the pages of killed runs; return the id of the run if it has one yet.
+
+    Raises:
+        MoonError: the lake is damaged or of another release. Any other failure stops no run: its first stage meets it.
+    """
+    lake, settings = context.lake, context.settings
+    catalog = (settings.catalog or "").replace("{date}", context.date)
+    details = {"alias": settings.alias, **({"catalog": catalog} if catalog and not has_credentials(catalog) else {})}
+    run_id = ""
+    try:
+        if plan is None and stages[0] not in STAGE_GROUPS["prepare"]:
+            plan = read_current_plan(lake, context.date)
+        run_id = plan.run_id if plan else ""
+        record_runs(lake, context.date, run_id, [make_start_row(execution, stages, details)])
+        write_missing_reports(lake, settings)
+    except MoonError:
+        raise
+    except Exception as error:  # any store error
+        LOG_FILE.keep_traceback(f"the start of {context.date} could not be recorded in `runs`", error)
+    return run_id
+
+
+def _describe_failure(error: BaseException) -> dict[str, str]:
+    """Return the details of a failed stage."""
+    said = f"{type(error).__name__}: {error}" if isinstance(error, MoonError) else summarise_failure(error)
+    status = EXIT_INTERRUPTED if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", EXIT_FAULT)
+    facts = error.facts if isinstance(error, MoonError) else {}
+    return {**facts, "error": said[:MAX_ERROR], ERROR_TYPE: type(error).__name__, EXIT_STATUS: str(status)}
+
+
+def _write_page_of_failure(context: RunContext, execution: str, error: BaseException) -> None:
+    """Write the page of a run that ends with an error, and note its place on the error; it hides no failure."""
+    try:
+        draw = partial(_draw_refusals, context)
+        if page := write_report_of_execution(context.lake, context.settings, execution, draw):
+            error.add_note(f"{REPORT_NOTE}{page}")
+    except Exception as fault:  # any store error
+        LOG_FILE.keep_traceback(f"the page of {context.date} could not be written", fault)
+
+
+def _draw_refusals(context: RunContext, run: RunSummary) -> RunPictures | None:
+    """Return pictures of what a stopped run refused; None if it refused nothing, or Spark may be gone."""
+    if run.outcome == STOPPED and run.counts.get("quarantined"):
+        return RunPictures(refused=draw_run_refusals(context))
+    return None
 
 
 def _execute(context: RunContext, stage: str, plan: Plan | None) -> StageResult:

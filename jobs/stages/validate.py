@@ -7,7 +7,6 @@ that state in the commit that writes them; `products` is committed last.
 
 import hashlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,10 @@ from pyspark.sql import functions as F
 
 from jobs.catalog.forecast import read_gate_limits, read_row_limits
 from jobs.catalog.source import list_allowed_roots
-from jobs.errors import NightStoppedError
+from jobs.errors import BY_GATE, STOPPED_BY, VERDICT, NightStoppedError
 from jobs.lake.store import make_scope
 from jobs.lake.writing import AddedFile
-from jobs.pages.page import DATA_DOCS_FOLDER, write_page
+from jobs.pages.data_docs import write_data_docs
 from jobs.stages.merged_rows import count_roles, merge_rows, read_merge_rules, select_roles
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext, StageResult
@@ -262,13 +261,13 @@ def _pass_gate(context: RunContext, snapshot: "DataFrame", limits: RowLimits, *,
     result = check_gate(
         metrics, read_gate_limits(context.settings), _list_columns(DeltaSchema.from_arrow(SNAPSHOTS.schema))
     )
-    name = f"{DATA_DOCS_FOLDER}/{context.date}/{datetime.now(UTC):%Y%m%dT%H%M%S%f}.html"
-    page = write_page(lake, name, result.page)
+    page = write_data_docs(lake, context.date, result)
     if not result.has_passed:
         failures = "\n".join(f"  - {failure}" for failure in result.failures)
         raise NightStoppedError(
             f"the snapshot of {context.date} did not pass the gate; nothing of it is served:\n{failures}\nThe whole "
-            f"table: {page}. Have the catalogue delivered again and run again"
+            f"table: {page}. Have the catalogue delivered again and run again",
+            **{STOPPED_BY: BY_GATE, VERDICT: result.verdict, "data_docs": page},
         )
     return {"gate": "passed", "data_docs": page}
 

@@ -70,7 +70,11 @@ def check_not_held(lake: Lake) -> None:
         raise RunsHeldError(
             f"nights are held since {held.since:%Y-%m-%d %H:%M} UTC: {held.by} restored what was served on "
             f"{held.restored} ({held.reason or 'no reason given'}). When the catalogue is good again, run `moon "
-            "release` and then the night"
+            "release` and then the night",
+            restored=held.restored,
+            held_by=held.by,
+            held_since=held.since.isoformat(timespec="seconds"),
+            hold_reason=held.reason,
         )
 
 

@@ -51,7 +51,7 @@ def test_parsing_imports_neither_spark_nor_torch_and_little_of_jobs():
 
 
 def test_order_pool_and_limits(dag):
-    assert [task.task_id for task in dag.topological_sort()] == ["prepare", "infer", "serve"]
+    assert [task.task_id for task in dag.topological_sort()] == ["prepare", "infer", "serve", "report"]
     assert dag.get_task("infer").pool == "moon_gpu"
     assert dag.max_active_runs == 1
     assert not dag.catchup
@@ -72,7 +72,15 @@ def test_only_serve_publishes_the_asset(dag):
     from dags.moon_nightly import PUBLISHED
 
     outlets = {task.task_id: [asset.name for asset in task.outlets] for task in dag.tasks}
-    assert outlets == {"prepare": [], "infer": [], "serve": [PUBLISHED.name]}
+    assert outlets == {"prepare": [], "infer": [], "serve": [PUBLISHED.name], "report": []}
+
+
+def test_the_report_is_written_after_every_run_and_does_not_decide_on_it(dag):
+    report = dag.get_task("report")
+    assert report.trigger_rule == "all_done"
+    assert report.is_teardown and not report.on_failure_fail_dagrun
+    assert report.upstream_task_ids == {"serve"} and not report.downstream_task_ids
+    assert "--ended?True" in report.application_args
 
 
 @pytest.mark.parametrize(

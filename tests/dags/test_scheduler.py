@@ -25,6 +25,9 @@ from tests.dags.jobs_environment import JobsEnvironment
 from tests.dags.listeners import webhook
 from tests.dags.postgres import explain_missing_postgres, postgres
 
+GROUPS = ("prepare", "infer", "serve", "report")
+"""The tasks of a nightly run, in order."""
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 MOON = REPOSITORY / ".venv" / "bin" / "moon"
 PRODUCTS = 20
@@ -209,11 +212,11 @@ def test_a_backfill_of_three_dates_during_a_run_over_rest(shop: Shop, scheduled:
     days = list_earlier_dates(shop.today)
     over_rest = airflow.trigger("moon_nightly")
     calls = run_backfill(shop, days)
-    assert calls == [(f"{day}", group) for day in days for group in ("prepare", "infer", "serve")]
+    assert calls == [(f"{day}", group) for day in days for group in GROUPS]
 
     assert airflow.wait_for_run("moon_nightly", over_rest, RUN_SECONDS)["logical_date"] is None
     today = [call["command"] for call in shop.jobs.read_calls() if call["date"] == f"{shop.today}"]
-    assert today == ["prepare", "infer", "serve"] * 2
+    assert today == [*GROUPS, *GROUPS]
     after = shop.run_moon("status")
     same = ("collection", "rows", "snapshot_date", "model")
     assert {name: after[name] for name in same} == {name: before[name] for name in same}
@@ -223,7 +226,7 @@ def test_a_backfill_of_three_dates_during_a_run_over_rest(shop: Shop, scheduled:
 def test_a_backwards_backfill(shop: Shop, scheduled: dict):
     days = list_earlier_dates(shop.today, last=4)
     calls = run_backfill(shop, days, "--run-backwards")
-    assert calls == [(f"{day}", group) for day in reversed(days) for group in ("prepare", "infer", "serve")]
+    assert calls == [(f"{day}", group) for day in reversed(days) for group in GROUPS]
 
 
 def test_a_rollout_waits_for_approval(shop: Shop, scheduled: dict):

@@ -41,6 +41,8 @@ class ShopItem:
     category: tuple[str, ...] = ("Kitchen", "Mugs")
     attributes: Mapping[str, str] = field(default_factory=lambda: {"Brand": "Nordlys", "colour": "red"})
     group_id: str | None = None
+    images: tuple[tuple[str, str | None], ...] = ()
+    """(uri, version) of the photos; not part of the content hash here."""
 
     @property
     def content_hash(self) -> str:
@@ -133,6 +135,7 @@ class ServingShop:
                 "attributes": list(item.attributes.items()),
                 "content_hash": item.content_hash,
                 "group_id": item.group_id,
+                "images": [{"uri": uri, "version": version} for uri, version in item.images],
             }
             for row, item in enumerate(rows)
         ]

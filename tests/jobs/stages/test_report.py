@@ -1,35 +1,16 @@
 """Tests of report: the numbers of the run, and a self-contained page."""
 
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from jobs.errors import NightStoppedError
+from tests.jobs.pages.page_reader import PageReader
 from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
 from tests.jobs.stage_calls import report, upsert
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
-
-
-class Page(HTMLParser):
-    """Collects the text and the links of a page, and counts the elements that are not closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text, self.links, self.open = "", [], 0
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs) -> None:
-        self.open += tag not in ("meta", "br")
-        self.links += [value for name, value in attrs if name in ("href", "src")]
-
-    def handle_endtag(self, tag) -> None:
-        self.open -= 1
-
-    def handle_data(self, data) -> None:
-        self.text += data
 
 
 def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None:
@@ -49,13 +30,14 @@ def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None
             ("validate", plan.run_id, "success"),
             ("upsert", plan.run_id, "success"),
             ("encode", plan.run_id, "success"),
-            ("encode", plan.run_id, "success"),  # found committed
+            ("encode", plan.run_id, "success"),
             ("publish", "other", "success"),
             ("detect", plan.run_id, "failed"),
         )
     ):
         row = {"run_id": run, "stage": stage, "outcome": outcome, "seconds": 1.5, "counts": [("rows", 7)]}
         row["finished_at"] = datetime.now(UTC)
+        row["counts"] = [] if number == 3 else row["counts"]  # found committed
         details = [("data_docs", docs), *(unread if number == 2 else [])]
         commit_rows(context.lake, "runs", [{**row, "details": details}], context.partition, f"runs/{number}", "append")
 
@@ -69,17 +51,21 @@ def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None
     assert result.details["collection"] == shop.model.collection
     path = tmp_path / "lake" / "_reports" / SECOND / f"{plan.run_id}.html"
     assert result.details["page"] == str(path)
-    page = Page(path.read_text())
-    assert page.open == 0
+    page = PageReader(path.read_text())
+    page.check()
     assert "row 5 <script>alert(1)</script>: no title" in page.text, "shown as text, not as markup"
     assert "empty_title" in page.text
-    stages = page.text.split("Stages")[1].split("Versions")[0]
+    stages = page.text.split(" Stages ")[1].split(" Changes by category ")[0]
     assert "validate" in stages and "upsert" in stages and "4.5" in stages
-    unread_text = " ".join(page.text.split("Not read by the model")[1].split("Stages")[0].split())
+    assert "publish" not in stages and "detect" not in stages, "another run's stage, and a failed one"
+    changes = page.text.split(" Changes by category ")[1].split(" Products ")[0]
+    assert "Kitchen1 01" in changes, "one new, none changed, one deleted"
+    assert "p000" in page.text.split(" Deleted ")[1].split(" Refused ")[0]
+    unread_text = page.text.split("Not read by the model")[1].split("Versions")[0]
     assert "Of the 1,200 products encoded in this run" in unread_text
     assert "description345max_description_tokens images7max_images" in unread_text and "title" not in unread_text
-    assert "publish" not in stages and "detect" not in stages, "another run's stage, and a failed one"
-    assert all((path.parent / link).resolve() == Path(docs) for link in page.links) and page.links
+    assert (path.parent / page.links[0]).resolve() == tmp_path / "lake" / "_reports" / "index.html"
+    assert (path.parent / page.links[-1]).resolve() == Path(docs)
 
 
 def test_a_night_run_again_after_encode_refused_a_product(lite_shop: ServingShop) -> None:
@@ -100,4 +86,5 @@ def test_an_older_date_says_that_nothing_was_served(lite_shop: ServingShop) -> N
     assert "nothing served" in upsert(late).details["note"]
     result = report(late)
     assert (result.counts["encoded"], result.counts["unchanged"], result.counts["deleted"]) == (2, 3, 0)
-    assert "it replaced and deleted nothing" in Path(result.details["page"]).read_text()
+    assert "It is an older date: readers keep the later one." in Path(result.details["page"]).read_text()
+    assert result.details["note"] == "an older date: it replaced and deleted nothing"
