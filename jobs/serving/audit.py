@@ -8,7 +8,7 @@ A run that writes meanwhile would be taken for damage: lease and ledger are look
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +203,7 @@ class _Audit:
                 wanted += sum_rows([(theirs[ID_FIELD], theirs["content_hash"], theirs["epoch"])])
                 epochs[theirs["epoch"]][bool(mine and mine["epoch"] == theirs["epoch"])] += 1
             if mine and theirs and with_vectors:
-                faults += find_vector_faults(np.asarray(mine[VECTOR_FIELD], np.float32), theirs["known"] or ())
+                faults += _compare_vectors(mine, theirs)
                 self.result.compared += 1
             self.result.add(faults, (mine or theirs or {})[ID_FIELD], self.max_examples)
         self.result.held, self.result.wanted = held, wanted
@@ -216,10 +216,9 @@ class _Audit:
         chosen = ledger.orderBy(F.xxhash64(ID_FIELD), ID_FIELD).limit(number)
         rows, size = list(self._read_ledger(chosen, with_vectors=True)), self._page_rows()
         for start in range(0, len(rows), size):
-            wanted = {row[ID_FIELD]: row["known"] or () for row in rows[start : start + size]}
-            for row in fetch_rows(self.client, self.result.collection, wanted, [VECTOR_FIELD]):
-                faults = find_vector_faults(np.asarray(row[VECTOR_FIELD], np.float32), wanted[row[ID_FIELD]])
-                self.result.add(faults, row[ID_FIELD], self.max_examples)
+            wanted = {row[ID_FIELD]: row for row in rows[start : start + size]}
+            for row in fetch_rows(self.client, self.result.collection, wanted, ["content_hash", VECTOR_FIELD]):
+                self.result.add(_compare_vectors(row, wanted[row[ID_FIELD]]), row[ID_FIELD], self.max_examples)
                 self.result.compared += 1
 
     def _scan(self, with_vectors: bool) -> Iterator[dict[str, Any]]:
@@ -282,6 +281,12 @@ def find_doubled_ids(ids: Sequence[str], count: Callable[[str, str], int]) -> It
     middle = len(ids) // 2
     yield from find_doubled_ids(ids[:middle], count)
     yield from find_doubled_ids(ids[middle:], count)
+
+
+def _compare_vectors(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """Return the faults of a row's vector; ``known`` of the ledger's row has the lake's vectors."""
+    known = theirs["known"] or () if mine["content_hash"] == theirs["content_hash"] else None
+    return find_vector_faults(np.asarray(mine[VECTOR_FIELD], np.float32), known)
 
 
 def _describe_ledger_ahead(name: str, epoch: int, rows: int) -> str:

@@ -60,17 +60,18 @@ def find_row_faults(held: Mapping[str, Any] | None, wanted: Mapping[str, Any] | 
     return [*([CHANGED] if held["content_hash"] != wanted["content_hash"] else []), *foreign]
 
 
-def find_vector_faults(vector: NDArray[np.float32], known: Sequence[Sequence[float]]) -> list[str]:
+def find_vector_faults(vector: NDArray[np.float32], known: Sequence[Sequence[float]] | None) -> list[str]:
     """Return the faults of a served vector.
 
     Args:
         vector: the vector that the collection holds, [D].
         known: vectors of this product and content in the lake; a content that was encoded twice has two, which differ
-            by the rounding of another batch, and either may be served.
+            by the rounding of another batch, and either may be served. None where the row has another content than the
+            ledger says, which is a fault of its own: then only the length is checked.
     """
     faults = [] if abs(measure_norm(vector) - 1) <= UNIT_NORM_TOLERANCE else [WRONG_NORM]
     if not known:
-        return [*faults, NOT_IN_LAKE]
+        return faults if known is None else [*faults, NOT_IN_LAKE]
     found = (np.asarray(one, np.float32) for one in known)
     is_known = any(one.shape == vector.shape and np.allclose(one, vector, 0, VECTOR_TOLERANCE) for one in found)
     return faults if is_known else [*faults, DIFFERENT]

@@ -86,6 +86,7 @@ def test_faults_of_a_vector():
     assert find_vector_faults(one, [[0.8, 0.6], [0.6, 0.8]]) == [], "either of two encodings"
     assert find_vector_faults(other, [one.tolist()]) == [DIFFERENT]
     assert find_vector_faults(np.float32([0.6, 0.8, 0]), [one.tolist()]) == [DIFFERENT], "another dimension"
+    assert find_vector_faults(other, None) == [] and find_vector_faults(2 * other, None) == [WRONG_NORM]
     assert find_vector_faults(2 * one, [one.tolist()]) == [WRONG_NORM, DIFFERENT]
     assert find_vector_faults(np.float32([np.nan, 0]), []) == [WRONG_NORM, NOT_IN_LAKE]
 
