@@ -22,7 +22,7 @@ DATE = "2026-01-02"
 
 @pytest.fixture
 def hostile_shop(lite_shop: ServingShop, tmp_path: Path, photo, monkeypatch: pytest.MonkeyPatch) -> ServingShop:
-    """Three products with hostile ids, titles, categories and attributes; two of them have the same vector and a photo."""
+    """Three products with a photo and with hostile ids, titles, categories and attributes; two have the same vector."""
     (tmp_path / "photo.jpg").write_bytes(photo(1))
     names = [HOSTILE, "b'\\\"", "c"]
     items = [ShopItem(name, HOSTILE, (HOSTILE,), {"Brand": HOSTILE, HOSTILE: str(name == "c")}) for name in names]
