@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from jobs.serving.audit import AuditResult
 
 PANEL = "When something went wrong"
-KIND_TEXTS = {"missing": "missing", "changed": "with another content", "surplus": "not to be there"}
 
 
 def register(app: typer.Typer) -> None:
@@ -26,39 +25,65 @@ def audit(
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     collection: options.CollectionOption = None,
-    examples: Annotated[int, typer.Option("--examples", min=0, help="How many ids of each difference to name.")] = 5,
+    sample: Annotated[
+        int,
+        typer.Option("--sample", metavar="N", min=0, help="Also compare the vectors of N products with the lake."),
+    ] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Compare every vector with the lake; reads all of both.")
+    ] = False,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="How many ids of each fault to name.")] = 5,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compare ids and content hashes of the served collection with the ledger, by a sum; exit with 1 if they differ.
+    """Look for rows of the served collection that are not as the ledger says; exit with 1 if there are any.
 
-    It also finds what the number of rows in `moon status` cannot: one row deleted and a foreign one added. Nothing is
-    changed. Run it weekly; nightly runs wait until it ends.
+    It compares ids, content hashes and epochs by a sum, and counts rows that are missing, orphaned, doubled, stale or
+    of another model. It finds what the number of rows in `moon status` cannot: one row deleted and a foreign one added.
+    With --sample or --full it also compares vectors: their length, and their numbers with the lake's; --sample takes
+    the same products each time. Nothing is written, and no run has to wait. Exit status: 0 for all as it should be, 1
+    for something that is not, 75 while a run is writing (try again later), 3 where collection or lake cannot be read.
 
-    [dim]moon audit[/]
+    [dim]moon audit                        # weekly, seconds[/]
+    [dim]moon audit --sample 1000 --json   # for a monitor[/]
+    [dim]moon audit --full                 # after a restore of Milvus; reads everything[/]
     """
-    from jobs.operations.repair import audit_served
+    from jobs.serving.audit import audit_served
+    from jobs.serving.row_faults import suggest_remedy
     from jobs.settings import Settings
 
     settings = Settings().replace(lake=lake, milvus=milvus, alias=collection)
     with open_context(settings, "audit", needs_lake=True, needs_milvus=True) as context:
-        found, remedy = audit_served(context, examples)
+        found = audit_served(context, max_examples=examples, sample=sample, full=full)
+    remedy = "" if found.is_sound else suggest_remedy(found.counts)
     if as_json:
         print_json({**found.as_dict(), "remedy": remedy})
     else:
-        print_line(f"{found.collection}: {found.held.rows:,} rows, sum {found.held.total:016x}")
-    if remedy:
-        print_error(_describe_audit(found, remedy))
+        looked = f", {found.compared:,} vectors compared with the lake" if found.compared else ""
+        end = "" if not found.is_sound else ": as the ledger says"
+        print_line(f"{found.collection}: {found.held.rows:,} rows, sum {found.held.total:016x}{looked}{end}")
+    if not found.is_sound:
+        for text in describe_audit(found, remedy):
+            print_error(text)
         raise typer.Exit(1)
 
 
-def _describe_audit(found: "AuditResult", remedy: str) -> str:
-    if found.is_equal:
-        return remedy
-    named = "; ".join(f"{KIND_TEXTS[kind]}: {', '.join(map(repr, ids))}" for kind, ids in found.examples.items())
-    return (
+def describe_audit(found: "AuditResult", remedy: str) -> list[str]:
+    """Return what an audit found as sentences: first the whole collection, then its rows with the remedy."""
+    if not found.counts:
+        return found.problems
+    from jobs.serving.row_faults import FAULTS
+
+    lines = list[str]()
+    for fault, meaning in FAULTS.items():
+        if number := found.counts[fault]:
+            ids = found.examples.get(fault) or []
+            named = f": {', '.join(map(repr, ids))}{', …' if number > len(ids) else ''}" if ids else ""
+            lines.append(f"{number:,} {fault.replace('_', ' ')} ({meaning}){named}")
+    return [
+        *found.problems,
         f"{found.collection} does not hold what the ledger says ({found.wanted.rows:,} rows, sum "
-        f"{found.wanted.total:016x}), so readers see wrong or too few products. Rows {named}. {remedy}"
-    )
+        f"{found.wanted.total:016x}), so readers see wrong or too few products. {'; '.join(lines)}. {remedy}",
+    ]
 
 
 def check_lake(

@@ -8,6 +8,7 @@ from rich.progress import Progress
 
 from jobs.commands import options
 from jobs.commands.output import make_console, make_table, print_json, print_line
+from jobs.commands.products import HtmlOption
 from jobs.commands.session import open_context
 
 PANEL = "Serving"
@@ -43,6 +44,7 @@ def search(
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     model: options.ModelOption = None,
+    html: HtmlOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Find the products nearest to a text, a photo, or both.
@@ -57,6 +59,7 @@ def search(
     [dim]moon search "red boots" --filter 'payload["price"] < 50 and payload["in_stock"] == true'[/]
     [dim]moon search "Volt9 400 ml" --hybrid[/]
     [dim]moon search "waterproof" --image jacket.jpg --filter 'category like "Outdoor/%"'[/]
+    [dim]moon search "red striped t-shirt" --k 50 --html hits.html   # a page of pictures[/]
     [dim]moon search "waterproof" --collection moon_scratch_1f2e3d4c_5b6a7988   # of `moon backfill --scratch`[/]
     """
     from jobs.serving.search import search_products as find
@@ -64,6 +67,11 @@ def search(
 
     settings = Settings().replace(alias=collection, lake=lake, milvus=milvus, model=model)
     hits = find(settings, text=text, image=image, k=k, expression=expression, all_variants=all_variants, hybrid=hybrid)
+    if html is not None:
+        from jobs.pages.page import save_page
+        from jobs.pages.search_page import draw_search
+
+        save_page(html, draw_search(settings, hits, text=text, image=image, expression=expression))
     if as_json:
         print_json(hits)
         return

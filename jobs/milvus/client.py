@@ -171,6 +171,12 @@ def build_ids_filter(ids: Iterable[str]) -> str:
     return f"{ID_FIELD} in {json.dumps(list(ids), ensure_ascii=False)}"
 
 
+def build_range_filter(low: str, high: str) -> str:
+    """Return a filter expression that matches the ids from one to another, both included."""
+    first, last = (json.dumps(one, ensure_ascii=False) for one in (low, high))
+    return f"{ID_FIELD} >= {first} and {ID_FIELD} <= {last}"
+
+
 def count_rows(client: "MilvusClient", collection: str, expression: str = "") -> int:
     """Return the number of matching rows at Strong consistency: all acknowledged rows are counted."""
     rows = client.query(collection, filter=expression, output_fields=["count(*)"], consistency_level=STRONG_CONSISTENCY)

@@ -15,10 +15,9 @@ from jobs.lake.writing import FileSink
 from jobs.milvus.client import count_rows, scan_rows
 from jobs.operations.catch_up import read_served_date
 from jobs.operations.operator_session import OperatorSession, operator_session, record_operation
-from jobs.serving.audit import AuditResult, audit_collection
 from jobs.serving.reconcile import ReconcileResult
 from jobs.state.ledger import UPSERT, LedgerHead, make_marks, read_ledger, read_ledger_head
-from jobs.state.ledger_check import LEDGER_REMEDY, check_ledger, find_last_write, find_ledger_problem
+from jobs.state.ledger_check import check_ledger, find_last_write
 from jobs.state.run_context import RunContext
 from schemas.collection import GROUP_FIELD, ID_FIELD, PAYLOAD_HASH_FIELD, has_groups, has_payload
 from schemas.tables import CONTENT_KEY
@@ -165,22 +164,3 @@ def _read_partial(context: RunContext, model_version: str) -> set[tuple[str, str
     complete = vectors.where(~F.col("partial"))
     rows = vectors.where("partial").join(complete, CONTENT_KEY, "left_anti").select(*CONTENT_KEY).distinct()
     return {(row.product_id, row.content_hash) for row in rows.collect()}
-
-
-def audit_served(context: RunContext, examples: int) -> tuple[AuditResult, str]:
-    """Return how the served collection compares with its ledger, and the remedy where they differ.
-
-    Args:
-        context: lake, session and settings; its date is not used.
-        examples: most ids of each kind of difference.
-
-    Raises:
-        NothingPublishedError, LeaseBusyError, DamageError: as for `repair_collection`.
-    """
-    with operator_session(context) as bench:
-        ledger = read_ledger(context.spark, context.lake, bench.collection)
-        found = audit_collection(bench.reconciler, ledger, examples)
-        problem = find_ledger_problem(context.lake, bench.collection, found.wanted.rows)
-    if problem:
-        return found, f"the ledger is at fault: it {problem}. Remedy: {LEDGER_REMEDY}"
-    return found, "" if found.is_equal else "run `moon repair`, which restores these rows from the lake"

@@ -1,11 +1,13 @@
 """Renders an HTML page from a template of this package, and writes it into the lake."""
 
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs import fault_points
+from jobs.errors import UsageError
 from jobs.lake.store import Lake
 
 REPORTS_FOLDER = "_reports"
@@ -43,6 +45,17 @@ def _get_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def save_page(path: Path, page: str) -> None:
+    """Write a page to a file that a user named.
+
+    Raises:
+        UsageError: there is no such folder, or the path is a folder.
+    """
+    if not path.parent.is_dir() or path.is_dir():
+        raise UsageError(f"{path} cannot be written: name a file in a folder that exists")
+    path.write_text(page, encoding="utf-8")
 
 
 def write_page(lake: Lake, name: str, page: str) -> str:

@@ -174,6 +174,31 @@ def read_alias_moves(lake: Lake, alias: str) -> list[AliasMove]:
     return [AliasMove(**{name: row[name] for name in names}) for row in found if row["alias"] == alias]
 
 
+def find_alias_problem(lake: Lake, alias: str, target: str) -> str:
+    """Return that an alias was moved by another program than ours, and what to do; empty where it was not.
+
+    Args:
+        lake: its history of runs says where nightly runs published, and where operators moved the alias.
+        alias: the alias; of a collection's own name there is no history.
+        target: the collection that it names.
+    """
+    rows = lake.read_arrow("runs").to_pylist() if lake.exists("runs") else []
+    expected: list[str] = []  # the last completed target, then those of moves that were killed
+    for row in sorted(rows, key=lambda row: row["finished_at"]):
+        details = dict(row["details"])
+        if row["stage"] not in ("publish", STAGE) or row["outcome"] == "failed" or details.get("alias") != alias:
+            continue
+        name = details.get("after") or details.get("collection") or ""
+        expected = [name] if row["outcome"] == "success" else [*expected, name]
+    if not expected or target in expected:
+        return ""
+    return (
+        f"alias {alias} names {target}, and the last run or rollout left it at {expected[0]}: somebody else moved it, "
+        f"and readers see another state. Remedy: move it back (pymilvus `alter_alias({expected[0]!r}, {alias!r})`), or "
+        f"bring in another model with `moon rollout`"
+    )
+
+
 def _alter(client: "MilvusClient", alias: str, collection: str) -> None:
     client.alter_alias(collection, alias)
 

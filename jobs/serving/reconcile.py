@@ -134,18 +134,6 @@ class Reconciler:
             sample = self._bring_back(wanted=wanted, surplus=judged.where(F.col("kind") == ROW_SURPLUS)).sample
             return replace(result, sample=sample)
 
-    def find_examples(self, target: DataFrame, number: int) -> dict[str, list[str]]:
-        """Return a few product ids of the rows that differ from the target, by kind of difference; writes nothing.
-
-        Args:
-            target: as for `reconcile`.
-            number: most ids of one kind, the first in their order.
-        """
-        with spill_rows(self.spark, self.lake, self._read_collection(deep=False)) as held:
-            ids = F.slice(F.array_sort(F.collect_list(ID_FIELD)), 1, number).alias("ids")
-            rows = self._classify_rows(target, held, deep=False).groupBy("kind").agg(ids).collect()
-        return {row.kind: row.ids for row in rows}
-
     def _read_collection(self, deep: bool) -> Iterator[list[dict[str, Any]]]:
         """Yield the rows of the collection, page by page (`SCANNED_ROW`)."""
         known = has_payload(self.writer.collection)

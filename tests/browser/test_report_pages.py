@@ -1,4 +1,4 @@
-"""Pages of runs in a real browser: a good, a stopped, a held and a killed run, their index, and the gate's data docs."""
+"""Pages of runs in a real browser: a good, a stopped, a held and a killed run, their index, the data docs."""
 
 from pathlib import Path
 

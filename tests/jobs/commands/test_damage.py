@@ -44,8 +44,13 @@ def test_an_exchange_is_found_and_repaired(served_shop: ServingShop) -> None:
         client.release_collection(name)
         client.drop_index(name, "vector")
     found = moon("audit")
-    assert found.exit_code == 1 and "missing: 'p001'" in found.stderr and "not to be there: 'p9'" in found.stderr
-    assert "moon repair" in found.stderr
+    assert found.exit_code == 1 and "1 missing (in the ledger, not in the collection): 'p001';" in found.stderr
+    assert "1 orphaned (in the collection, not in the ledger): 'p9'" in found.stderr
+    assert "has no index on its vectors" in found.stderr and "Run `moon repair --deep`" in found.stderr
+    counts = json.loads(moon("audit", "--json").stdout)["counts"]
+    assert {fault: number for fault, number in counts.items() if number} == {
+        "missing": 1, "orphaned": 1, "foreign_model": 1,
+    }  # fmt: skip
     assert moon("repair").exit_code == 0
     assert served_shop.held(context) == before
     with connect(context.settings) as client:
