@@ -68,7 +68,7 @@ def shared_data() -> Path:
     """The real product photos next to the repository; tests that need them are skipped if they are absent."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip(f"real product data is not here ({folder}); see README, Tests")
+        pytest.skip(f"real product data is not here ({folder}); see the end of the README")
     return folder
 
 
