@@ -84,15 +84,15 @@ def report(
 
 
 def _find_due_date(lake: "Lake", date: str | None) -> str | None:
-    """Return the date whose current run is served and whose stage `report` did not end; None if there is none."""
-    from jobs.pages.run_history import RUNNING, read_history
+    """Return the date whose current run is published and did not get to its stage `report`; None if there is none."""
+    from jobs.pages.run_history import INTERRUPTED, KILLED, PLANNED, read_history
     from jobs.state.plan_record import read_current_plan
 
     runs = [run for run in read_history(lake) if date in (None, run.date)]
-    if not runs or runs[-1].outcome == RUNNING or "report" in runs[-1].seconds:
+    if not runs or runs[-1].outcome not in (PLANNED, KILLED, INTERRUPTED):
         return None
     plan = read_current_plan(lake, runs[-1].date)
-    if plan is None or plan.run_id != runs[-1].run_id or "upsert" not in runs[-1].seconds:
+    if plan is None or plan.run_id != runs[-1].run_id or "publish" not in runs[-1].seconds:
         return None
     return plan.date
 

@@ -140,20 +140,21 @@ def update_index(lake: Lake, settings: Settings) -> None:
     """Write the index again after an action of an operator; the action stands where that fails."""
     try:
         write_index(lake, settings)
-    except OSError as error:
+    except Exception as error:  # any store error, or damage of a table
         log.warning("the index of the runs could not be written: %s", error)
 
 
 def refresh_reports(lake: Lake, settings: Settings) -> str | None:
-    """Write missing pages and return the URI of the latest run's page; None if there is none.
+    """Write missing pages and return the URI of the latest run's page; None if there is none, or it cannot be found.
 
-    A lake that cannot be written only lacks the new pages.
+    It raises nothing: neither a run nor a monitor may fail because of a page.
     """
     try:
         write_missing_reports(lake, settings)
-    except OSError as error:
-        log.warning("the pages of killed runs could not be written: %s", error)
-    name = find_report(lake)
+        name = find_report(lake)
+    except Exception as error:  # any store error, or damage of a table
+        log.warning("pages of runs could not be written: %s", error)
+        return None
     return lake.storage.uri(name) if name else None
 
 

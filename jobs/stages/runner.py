@@ -13,7 +13,7 @@ from typing import Any
 
 from jobs.errors import EXIT_FAULT, EXIT_INTERRUPTED, REPORT_NOTE, MoonError
 from jobs.log_file import LOG_FILE
-from jobs.pages.report_index import write_missing_reports, write_report_of_execution
+from jobs.pages.report_index import refresh_reports, write_report_of_execution
 from jobs.pages.run_history import ERROR_TYPE, EXIT_STATUS, STOPPED, RunSummary
 from jobs.pages.run_pictures import RunPictures, draw_run_refusals
 from jobs.settings import has_credentials
@@ -153,11 +153,11 @@ def _record_start(context: RunContext, execution: str, stages: Sequence[str], pl
             plan = read_current_plan(lake, context.date)
         run_id = plan.run_id if plan else ""
         record_runs(lake, context.date, run_id, [make_start_row(execution, stages, details)])
-        write_missing_reports(lake, settings)
     except MoonError:
         raise
     except Exception as error:  # any store error
         LOG_FILE.keep_traceback(f"the start of {context.date} could not be recorded in `runs`", error)
+    refresh_reports(lake, settings)
     return run_id
 
 

@@ -11,6 +11,7 @@ from jobs.pages.report_index import (
     find_report,
     list_reports,
     refresh_reports,
+    update_index,
     write_index,
     write_missing_reports,
     write_report,
@@ -113,3 +114,10 @@ def test_the_index_names_runs_rollouts_and_restores_as_text(lake, settings, tmp_
 
 def test_an_index_without_runs(lake, settings) -> None:
     assert "There is no run yet" in Path(write_index(lake, settings)).read_text()
+
+
+def test_a_page_that_cannot_be_written_fails_neither_a_run_nor_a_monitor(lake, settings, tmp_path) -> None:
+    record_killed_run(lake, "2026-01-02")
+    (tmp_path / "lake" / "_reports").write_text("a file in the place of the folder")
+    assert refresh_reports(lake, settings) is None
+    update_index(lake, settings)
