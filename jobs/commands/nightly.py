@@ -228,9 +228,9 @@ def _print(document: dict[str, object], outcome: "RunOutcome") -> None:
     make_console().print(rows)
     seconds = ", ".join(f"{stage} {taken:.1f}" for stage, taken in outcome.seconds.items())
     print_line(f"Seconds: {seconds}")
-    for name in ("estimate", "report"):
+    for name, title in (("estimate", "Estimate"), ("page", "Report")):
         for result in outcome.results.values():
             if name in result.details:
-                print_line(f"{name.capitalize()}: {result.details[name]}")
+                print_line(f"{title}: {result.details[name]}")
     if LOG_FILE.path:
         print_line(f"Log: {LOG_FILE.path}")
