@@ -122,7 +122,7 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "512",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.adaptive.enabled": "true",
-        # A night compiles 150 classes; Spark keeps 100, and compiles the others again in the same night and in the next.
+        # A night compiles 150 classes. Of the 100 that Spark keeps by default none is left for the next night.
         "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.sql.parquet.enableVectorizedReader": "true",
         "spark.speculation": "false",
