@@ -11,7 +11,7 @@ SETUP = $(or $(PYTHON3),$(error no Python 3 found: install Python 3.11)) scripts
 PYTEST = .venv/bin/python -m pytest
 # Two processes share the files of tests; each has a Spark session and servers of its own.
 # They take the files in the order of tests/conftest.py, longest first; xdist's own order puts long files at the end.
-PYTEST_IN_TWO = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_IN_TWO = $(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 # The DAG tests have their own Python, so they do not see the conftest.py of the other tests.
 PYTEST_AIRFLOW = .venv-airflow/bin/python -m pytest tests/dags --confcutdir=tests/dags
 

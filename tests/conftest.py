@@ -37,11 +37,12 @@ os.environ["MOON_LOG"] = str(Path(tempfile.gettempdir()) / f"moon-tests-{os.getu
 
 
 LONGEST_FIRST = (
+    "test_runbook.py",
     "scenarios/test_story.py",
     "scenarios/test_cluster.py",
     "scenarios/",
     "scripts/test_nightly.py",
-    "test_wheel.py",
+    "test_",
     "faults/",
     "scripts/",
     "jobs/",

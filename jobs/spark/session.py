@@ -122,6 +122,8 @@ def build_session_configuration(settings: Settings) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "512",
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.adaptive.enabled": "true",
+        # A night compiles 150 classes. Of the 100 that Spark keeps by default none is left for the next night.
+        "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.sql.parquet.enableVectorizedReader": "true",
         "spark.speculation": "false",
         "spark.ui.showConsoleProgress": "false",

@@ -24,17 +24,22 @@ def test_a_session_of_our_own_stays_on_loopback(tmp_path: Path, monkeypatch: pyt
     assert configuration["spark.driver.bindAddress"] == "127.0.0.1"
 
 
-def test_a_small_broadcast_table_takes_little_memory(spark) -> None:
-    joined = spark.range(100).join(F.broadcast(spark.range(50)), "id")
-    before = count_free_storage(spark)
-    assert joined.count() == 50
-    assert before - count_free_storage(spark) < 4 << 20  # 17 MB with the pages that Spark chooses
+def test_small_broadcast_tables_take_little_memory(spark) -> None:
+    before, joined = measure_heap(spark), []
+    for size in range(4):
+        joined.append(
+            spark.range(9).selectExpr("string(id)").join(F.broadcast(spark.range(size).selectExpr("string(id)")), "id")
+        )
+        assert len(joined[-1].collect()) == size
+    assert measure_heap(spark) - before < 16 << 20  # more than 32 MB with the pages that Spark chooses
 
 
-def count_free_storage(spark: "SparkSession") -> int:
-    """Return the bytes of the driver that are left for broadcast tables."""
-    memory: Any = spark.sparkContext._jsc.sc().getExecutorMemoryStatus()  # type: ignore[union-attr]
-    return int(memory.head()._2()._2())
+def measure_heap(spark: "SparkSession") -> int:
+    """Return the bytes of all objects that the JVM still needs."""
+    java: Any = spark.sparkContext._jvm
+    java.java.lang.System.gc()
+    runtime = java.java.lang.Runtime.getRuntime()
+    return int(runtime.totalMemory() - runtime.freeMemory())
 
 
 def test_with_a_lake_on_a_store_joins_wait_for_the_real_size(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
