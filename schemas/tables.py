@@ -297,7 +297,8 @@ RUNS = Table(
     partition_by=("date",),
     key="run_id",
 )
-"""One row for each finished stage, and one with stage ``report`` for the whole run."""
+"""One row for each finished stage, one with stage ``report`` for the whole run, and one with stage ``run`` and outcome
+``started`` for each process that begins to run stages (`jobs.state.run_log`)."""
 
 TABLES: dict[str, Table] = {
     table.name: table

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from jobs.errors import NightStoppedError
 from jobs.operations.catch_up import read_served_date
 from jobs.operations.operator_session import OperatorSession, operator_session, record_operation
+from jobs.pages.report_index import update_index
 from jobs.serving.ledger_change import LedgerChange, apply_change, compare_ledgers
 from jobs.state.hold import hold_runs
 from jobs.state.ledger import read_ledger, read_ledger_head
@@ -77,6 +78,7 @@ def restore_date(context: RunContext, *, dry_run: bool = False) -> RestoreResult
         counts["mended"] = apply_change(session.reconciler, change, version=version, date=date, high_water=date)
     details = {"collection": done.collection, "before": before, "reason": context.reason}
     record_operation(context.lake, _STAGE, context.date, counts, details, started)
+    update_index(context.lake, context.settings)
     return done
 
 

@@ -22,6 +22,7 @@ from jobs.operations.catch_up import MAX_ROUNDS, CatchUp, read_served_date
 from jobs.operations.compare import CompareError, compare_models
 from jobs.operations.reembed import reembed_in_parts
 from jobs.pages.page import REPORTS_FOLDER, render_page, write_page
+from jobs.pages.report_index import update_index
 from jobs.pages.rollout_queries import make_query_cards
 from jobs.serving.alias import AliasMove, move_alias, read_model_version
 from jobs.spark.row_counts import count_frames
@@ -243,6 +244,7 @@ def _record_state(rollout: Rollout, state: str, date: str, rows: Mapping[str, in
         "model": rollout.model.model_version, "reason": rollout.reason, "by": current_operator(), **details,
     }  # fmt: skip
     record_runs(rollout.context.lake, date, "", [make_run_row(STAGE, rows, details)])
+    update_index(rollout.context.lake, rollout.context.settings)
 
 
 def _write_page(rollout: Rollout, prepared: RolloutPreview) -> str:

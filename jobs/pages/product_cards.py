@@ -170,8 +170,10 @@ def read_uncertain(context: RunContext, plan: Plan) -> list[dict[str, Any]]:
     located = locate_images(context.spark, context.lake, context.date, images).where("failure is null")
     found = context.lake.read(context.spark, "regions", {"detector_version": plan.detector_version})
     regions = found.select(F.col("uri").alias("key"), "version", "box", "score", "source")
-    worst = located.join(regions, ["key", "version"]).dropDuplicates(["key"])
-    rows = worst.orderBy("score", "product_id", "key").limit(UNCERTAIN).collect()
+    shown = F.struct("score", "product_id", "title", "uri", "version", "box", "source")
+    # A photo that several products share is shown once, with the same product each time.
+    photos = located.join(regions, ["key", "version"]).groupBy("key").agg(F.min(shown).alias("shown"))
+    rows = photos.select("shown.*", "key").orderBy("score", "product_id", "key").limit(UNCERTAIN).collect()
     return [row.asDict(recursive=True) for row in rows]
 
 

@@ -136,6 +136,14 @@ def write_index(lake: Lake, settings: Settings, runs: Sequence[RunSummary] | Non
     return write_page(lake, INDEX_PAGE, page)
 
 
+def update_index(lake: Lake, settings: Settings) -> None:
+    """Write the index again after an action of an operator; the action stands where that fails."""
+    try:
+        write_index(lake, settings)
+    except OSError as error:
+        log.warning("the index of the runs could not be written: %s", error)
+
+
 def refresh_reports(lake: Lake, settings: Settings) -> str | None:
     """Write missing pages and return the URI of the latest run's page; None if there is none.
 

@@ -9,7 +9,7 @@ from jobs.pages.product_cards import NeighbourCard, read_products
 from jobs.pages.thumbnails import Picture, ThumbnailMaker, make_thumbnail_maker
 from jobs.state.run_context import RunContext
 
-SHOWN = 6
+SHOWN = 5
 """Neighbours of each model that are shown."""
 
 ONLY_OLD, ONLY_NEW = "only old", "only new"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
@@ -70,6 +71,16 @@ def test_two_stale_writers_of_different_attempts(storage: Storage, mode: str, fi
     assert stale.commit("products", product_file(lake, "b"), attempt="two", partition=DAY, mode=mode)
     expected = ["b"] if mode == "overwrite" else ["a", "b", *(["old"] if filled else [])]
     assert ids(lake) == expected
+
+
+def test_few_rows_of_a_large_table_are_read_without_the_others(storage: Storage) -> None:
+    lake = Lake(storage)
+    lake.commit("products", product_file(lake, "a", "b", "c"), attempt="one", partition=DAY)
+    where = ds.field("product_id").isin(pa.array(["c", "x", "a"], pa.string()))
+    found = lake.read_arrow("products", DAY, columns=["source_row", "product_id"], where=where)
+    assert found.to_pylist() == [{"source_row": 0, "product_id": "a"}, {"source_row": 2, "product_id": "c"}]
+    nothing = ds.field("product_id").isin(pa.array([], pa.string()))
+    assert lake.read_arrow("products", DAY, where=nothing).num_rows == 0
 
 
 def test_a_replay_from_a_fresh_handle_changes_nothing(storage: Storage) -> None:

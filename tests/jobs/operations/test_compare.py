@@ -82,6 +82,11 @@ def test_two_models_of_a_date(spark, lake):
     assert worst["overlap"] == min(row["overlap"] for row in found["changed"]) < 1
     assert [len(worst[side]) for side in ("first", "second")] == [3, 3]
     assert all(row["title"] == f"Title {row['product_id']}" for row in worst["first"])
+    assert [near["score"] for near in worst["first"]] == sorted(
+        (near["score"] for near in worst["first"]), reverse=True
+    )
+    shown = [row["product_id"] for row in (*found["changed"], *found["typical"])]
+    assert len(shown) == len(set(shown)) == 10, "no product is an example twice"
 
     same = compare_models(spark, lake, (A, A), DATE, k=3, sample_size=100, seed=0)
     assert (same["overlap"], same["first"], same["changed"], same["products"]) == (1.0, 1.0, [], 11)

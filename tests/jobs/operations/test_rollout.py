@@ -131,6 +131,8 @@ def test_preparing_fills_and_compares_and_readers_see_nothing_of_it(shop, other_
     assert prepared.comparison["same_category"] == [1.0, 1.0]
     page = open(prepared.page.removeprefix("file://")).read()  # noqa: PTH123, SIM115
     assert "better on pots" in page and "overlap@3" in page
+    assert page.count("Old model") == page.count("New model") == len(SHOP), "every product is a query"
+    assert page.count("<img ") == len(SHOP) * (1 + 3 + 3) and "http" not in page
 
     counts = [row for row in rollout.context.lake.read_arrow("runs").to_pylist() if row["stage"] == "encode"]
     again = prepare_rollout(begun(shop, other_checkpoint))

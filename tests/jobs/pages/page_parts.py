@@ -1,46 +1,38 @@
 """What the tests of pages share: a sample without Milvus, and a parser of fragments."""
 
 from collections.abc import Sequence
-from html.parser import HTMLParser
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.pages.neighbours import Hits, ServedProduct, ServedSample
+from tests.jobs.pages.page_reader import PageReader
 
 EVIL = '<script>alert(1)</script> "& [/b]'
 """A title that would be markup in many places."""
 
-VOID = {"img", "br", "meta", "path", "use", "circle"}
 
+class FragmentReader(PageReader):
+    """Reads a page or a part of one; also collects the elements with their attributes, and each text."""
 
-class PageReader(HTMLParser):
-    """Collects the elements and texts of a fragment, and checks that its elements are closed."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
+    def __init__(self, html: str) -> None:
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(page)
-        self.close()
-        assert not self._open, f"not closed: {self._open}"
+        super().__init__(html)
+        assert not self._faults and not self._open, self._faults or self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
+        super().handle_starttag(tag, attrs)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self._open and self._open.pop() == tag, f"</{tag}> closes nothing"
+        super().handle_startendtag(tag, attrs)
 
     def handle_data(self, data: str) -> None:
         if data.strip():
             self.texts.append(" ".join(data.split()))
+        super().handle_data(data)
 
     def count(self, tag: str) -> int:
         return sum(found == tag for found, _ in self.elements)

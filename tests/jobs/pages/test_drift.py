@@ -7,7 +7,7 @@ import numpy as np
 from jobs.pages.drift import ChangeCounts, draw_drift, list_drift, measure_categories, measure_shift
 from jobs.pages.run_record import EarlierRecords, RunRecord
 from jobs.state.plan_record import Plan
-from tests.jobs.pages.page_parts import EVIL, PageReader, draw_unit_vectors, make_sample
+from tests.jobs.pages.page_parts import EVIL, FragmentReader, draw_unit_vectors, make_sample
 
 MODEL = "a" * 64
 
@@ -49,7 +49,7 @@ def test_vectors_of_another_model_are_not_compared():
     earlier = EarlierRecords(make_record(categories=means), make_record(categories=means, model_version="b" * 64))
     [row] = list_drift(means, {EVIL: ChangeCounts(50, 1, 2)}, make_plan(), earlier)
     assert row.since_last.distance == 0 and row.since_week is None
-    page = PageReader(draw_drift([row], make_plan(), earlier))
+    page = FragmentReader(draw_drift([row], make_plan(), earlier))
     assert EVIL in page.texts and page.count("script") == 0
     assert any("another model" in text for text in page.texts)
     assert "2.0%" in page.texts and "4.0%" in page.texts
@@ -58,5 +58,5 @@ def test_vectors_of_another_model_are_not_compared():
 def test_a_large_shift_is_named():
     means, moved = measure((1.0, 0.0, 0.0, 0.0), seed=1), measure((0.0, 1.0, 0.0, 0.0), seed=2)
     earlier = EarlierRecords(make_record(categories=means))
-    page = PageReader(draw_drift(list_drift(moved, {}, make_plan(), earlier), make_plan(), earlier))
+    page = FragmentReader(draw_drift(list_drift(moved, {}, make_plan(), earlier), make_plan(), earlier))
     assert "large" in page.texts and "2026-01-08" in page.texts

@@ -5,7 +5,7 @@ import pytest
 
 from jobs.pages.embedding_map import OTHERS, STYLES, draw_embedding_map, find_axes, group_by_category
 from jobs.pages.run_record import RunRecord
-from tests.jobs.pages.page_parts import EVIL, PageReader, draw_unit_vectors, make_sample
+from tests.jobs.pages.page_parts import EVIL, FragmentReader, draw_unit_vectors, make_sample
 
 MODEL = "a" * 64
 
@@ -17,7 +17,7 @@ def make_record(axes, model: str = MODEL) -> RunRecord:
 def test_every_product_is_a_point_with_its_title_and_no_title_is_markup():
     sample = make_sample(draw_unit_vectors(40), [EVIL, "Bags", "Hats", ""] * 10)
     page = draw_embedding_map(sample, find_axes(sample, None, MODEL))
-    found = PageReader(page)
+    found = FragmentReader(page)
     assert found.count("use") == found.count("title") == 40
     assert found.count("script") == 0
     assert sorted(text for text in found.texts if text.endswith(")")) == sorted(

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from jobs.pages.plots import draw_trends
 from jobs.pages.run_history import PUBLISHED, STOPPED, RunSummary
-from tests.jobs.pages.page_parts import EVIL, PageReader
+from tests.jobs.pages.page_parts import EVIL, FragmentReader
 
 START = datetime(2026, 1, 1, 3, tzinfo=UTC)
 
@@ -25,7 +25,7 @@ HISTORY += [make_run(28, outcome=STOPPED), make_run(29, outcome=STOPPED, rows=No
 
 
 def test_a_trend_has_a_point_for_each_run_that_has_the_number():
-    page = PageReader(draw_trends(HISTORY))
+    page = FragmentReader(draw_trends(HISTORY))
     titles = [text for text in page.texts if re.match(r"2026-01-\d\d: ", text)]
     assert sum("(stopped)" in text for text in titles) == 1 + 1 + 2 + 0
     assert len(titles) == 29 + 29 + 30 + 28

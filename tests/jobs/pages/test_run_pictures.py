@@ -10,7 +10,7 @@ from jobs.pages import neighbours, product_cards
 from jobs.pages.run_pictures import RunPictures, draw_run_pictures, draw_run_refusals
 from jobs.stages.upsert import upsert
 from jobs.state.run_context import RunContext
-from tests.jobs.pages.page_parts import EVIL, PageReader
+from tests.jobs.pages.page_parts import EVIL, FragmentReader
 from tests.jobs.pages.test_thumbnails import make_bomb
 from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, make_items
 
@@ -67,7 +67,7 @@ def test_two_runs_with_pictures_and_neighbours(pictures: PictureShop, monkeypatc
     items = pictures.make_items(30)
     first = pictures.serve(FIRST, items)
     drawn = pictures.draw(first)
-    page = PageReader(drawn.products)
+    page = FragmentReader(drawn.products)
     assert drawn.neighbours_stayed is None
     assert page.texts.count("new") == product_cards.SHOWN_OF_OP and "Canary queries" not in page.texts
     assert page.count("img") == product_cards.SHOWN_OF_OP * (2 + 5) + product_cards.UNCERTAIN
@@ -77,7 +77,7 @@ def test_two_runs_with_pictures_and_neighbours(pictures: PictureShop, monkeypatc
     changed = [replace(item, title=f"Cup {item.id}") for item in items[:10]]
     second = pictures.serve(SECOND, [*changed, *items[10:28], gone, bomb], refused=["bad"])
     drawn = pictures.draw(second)
-    page = PageReader(drawn.products)
+    page = FragmentReader(drawn.products)
     assert drawn.neighbours_stayed is not None and 0 < drawn.neighbours_stayed < 1
     assert {"new", "changed", "entered", "left", "Canary queries"} <= set(page.texts)
     assert EVIL in page.texts and page.count("script") == 0
@@ -85,8 +85,8 @@ def test_two_runs_with_pictures_and_neighbours(pictures: PictureShop, monkeypatc
     assert "Photo of Bomb: not shown" in page.list_values("aria-label")
     assert all(uri.startswith("data:image/webp;base64,") for uri in page.list_values("src"))
     assert not page.list_values("href")
-    assert "Kitchen" in PageReader(drawn.drift).texts
-    assert PageReader(drawn.embedding_map).count("use") == 25
+    assert "Kitchen" in FragmentReader(drawn.drift).texts
+    assert FragmentReader(drawn.embedding_map).count("use") == 25
     assert len("".join((drawn.products, drawn.refused, drawn.drift, drawn.embedding_map))) < 1_000_000
     assert pictures.draw(second) == drawn, "a page that is made again is compared with the same run"
     check_without_milvus(pictures, second)
@@ -96,7 +96,7 @@ def test_two_runs_with_pictures_and_neighbours(pictures: PictureShop, monkeypatc
 def check_without_milvus(pictures: PictureShop, context: RunContext) -> None:
     away = replace(context, settings=context.settings.replace(milvus=context.settings.milvus + "-away.db"))
     drawn = pictures.draw(away)
-    assert PageReader(drawn.products).count("img") > product_cards.UNCERTAIN
+    assert FragmentReader(drawn.products).count("img") > product_cards.UNCERTAIN
     assert "there is no Milvus Lite database" in drawn.products and "there is no Milvus" in drawn.drift
     assert drawn.neighbours_stayed is None
     assert not Path(away.settings.milvus).exists(), "a page makes no database"
@@ -110,7 +110,7 @@ def check_failed_sections(pictures: PictureShop, context: RunContext, monkeypatc
         monkeypatch.setattr(f"jobs.pages.run_pictures.{name}", fail)
     drawn = pictures.draw(context)
     for section in (drawn.products, drawn.embedding_map, drawn.drift, drawn.refused):
-        assert any(EVIL in text for text in PageReader(section).texts)
+        assert any(EVIL in text for text in FragmentReader(section).texts)
 
 
 def test_refusals_of_a_stopped_run_are_shown_with_their_photos(pictures: PictureShop) -> None:
@@ -134,7 +134,7 @@ def test_refusals_of_a_stopped_run_are_shown_with_their_photos(pictures: Picture
     product = {"product_id": "c", "title": EVIL, "images": [{"uri": f"{uri}/p002.jpg", "version": "1"}]}
     commit_rows(context.lake, "products", [product], context.partition, "validate")
     drawn = draw_run_refusals(context)
-    page = PageReader(drawn)
+    page = FragmentReader(drawn)
     assert page.count("img") == 2 and page.count("script") == 0
     assert page.texts.count(EVIL) == 2, "the title of the partial product, and the detail of the malformed row"
     assert page.texts.count("duplicate_id") == 4
