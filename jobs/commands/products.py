@@ -57,9 +57,9 @@ def explain(
     [dim]moon explain 84291 --html 84291.html   # with photos, boxes and crops[/]
     [dim]moon explain 84291 --json | jq .dates[/]
     """
-    from jobs.pages.explain_page import draw_explanation
-    from jobs.pages.explanation_text import describe_place
     from jobs.pages.page import save_page
+    from jobs.pages.products.explain_page import draw_explanation
+    from jobs.pages.products.explanation_text import describe_place
     from jobs.serving.explain import explain_product
     from jobs.settings import Settings
 
@@ -110,8 +110,8 @@ def duplicates(
     """
     from jobs.errors import UsageError
     from jobs.lake.store import open_lake
-    from jobs.pages.duplicates_page import draw_duplicates, read_titles, write_duplicates
     from jobs.pages.page import save_page
+    from jobs.pages.products.duplicates_page import draw_duplicates, read_titles, write_duplicates
     from jobs.settings import Settings
 
     if out is not None and (out.suffix.lower() != ".parquet" or not out.parent.is_dir()):
@@ -186,7 +186,7 @@ def _make_tables(found: "Explanation") -> Group:
 
 
 def _list_dates(found: "Explanation") -> Table | None:
-    from jobs.pages.explanation_text import describe_fate
+    from jobs.pages.products.explanation_text import describe_fate
 
     vectors = {(row["content_hash"], row["model_version"]) for row in found.history.vectors}
     table = make_table("date", "row", "fate", "changed", "content", "vector", "run", title="dates")

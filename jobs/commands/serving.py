@@ -69,7 +69,7 @@ def search(
     hits = find(settings, text=text, image=image, k=k, expression=expression, all_variants=all_variants, hybrid=hybrid)
     if html is not None:
         from jobs.pages.page import save_page
-        from jobs.pages.search_page import draw_search
+        from jobs.pages.products.search_page import draw_search
 
         save_page(html, draw_search(settings, hits, text=text, image=image, expression=expression))
     if as_json:

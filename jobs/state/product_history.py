@@ -290,5 +290,5 @@ def _read_current_plans(lake: Lake) -> dict[str, Plan]:
     return {plan.date: plan for plan in sorted(plans, key=lambda plan: plan.planned_at) if not plan.is_out_of_band}
 
 
-def _read_runs(lake: Lake) -> dict[str, list[dict[str, Any]]]:
-    return _group(lake.read_arrow("runs").to_pylist()) if lake.exists("runs") else {}
+def _read_runs(lake: Lake) -> defaultdict[str, list[dict[str, Any]]]:
+    return _group(lake.read_arrow("runs").to_pylist() if lake.exists("runs") else [])

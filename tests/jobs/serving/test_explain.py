@@ -4,7 +4,7 @@ import pytest
 
 from jobs.errors import NightStoppedError
 from jobs.milvus.client import connect, detect_backend
-from jobs.pages.explanation_text import describe_place
+from jobs.pages.products.explanation_text import describe_place
 from jobs.serving.explain import Explanation, explain_product, find_like_ids
 from jobs.serving.row_faults import DIFFERENT, DOUBLED, MISSING, STALE, WRONG_NORM
 from jobs.stages.runner import run_stages

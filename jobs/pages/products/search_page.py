@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.lake.store import open_lake
 from jobs.pages.page import render_page
-from jobs.pages.product_pictures import find_first_photo, open_thumbnails, read_products_of
+from jobs.pages.products.product_pictures import find_first_photo, open_thumbnails, read_products_of
 from jobs.pages.thumbnails import make_thumbnail
 from jobs.settings import Settings
 from moon_model.images import BadImageError

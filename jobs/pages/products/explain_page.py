@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from jobs.lake.store import open_lake
-from jobs.pages.explanation_text import describe_fate, describe_place
 from jobs.pages.page import render_page
-from jobs.pages.product_pictures import find_first_photo, make_hit_cards, open_thumbnails, read_products_of
+from jobs.pages.products.explanation_text import describe_fate, describe_place
+from jobs.pages.products.product_pictures import find_first_photo, make_hit_cards, open_thumbnails, read_products_of
 from jobs.pages.thumbnails import Picture
 from jobs.serving.explain import Explanation
 from jobs.serving.row_faults import measure_norm

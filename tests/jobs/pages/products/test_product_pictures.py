@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 from jobs.cli import app
 from jobs.lake.store import open_lake
-from jobs.pages.product_pictures import open_thumbnails, read_products_of
+from jobs.pages.products.product_pictures import open_thumbnails, read_products_of
 from jobs.pages.thumbnails import Picture
 from jobs.stages.runner import run_stages
 from tests.jobs.pages.page_reader import PageReader
-from tests.jobs.pages.product_pages import make_product_pages
+from tests.jobs.pages.products.product_pages import make_product_pages
 from tests.jobs.pages.report_pages import HOSTILE
 from tests.jobs.serving_shop import ServingShop, ShopItem, commit_rows, let_commands_use
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jobs.lake.store import Lake
 from jobs.pages.page import render_page
 from jobs.pages.product_cards import ShownProduct
-from jobs.pages.product_pictures import find_first_photo, open_thumbnails, read_products_of
+from jobs.pages.products.product_pictures import find_first_photo, open_thumbnails, read_products_of
 from jobs.serving.duplicates import Duplicate
 from jobs.settings import Settings
 

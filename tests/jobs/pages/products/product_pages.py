@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from jobs.lake.store import open_lake
-from jobs.pages.duplicates_page import draw_duplicates
-from jobs.pages.explain_page import draw_explanation
 from jobs.pages.page import save_page
-from jobs.pages.search_page import draw_search
+from jobs.pages.products.duplicates_page import draw_duplicates
+from jobs.pages.products.explain_page import draw_explanation
+from jobs.pages.products.search_page import draw_search
 from jobs.serving.duplicates import find_duplicates, read_served_vectors
 from jobs.serving.explain import explain_product
 from jobs.settings import Settings

@@ -1,0 +1,1 @@
+"""Pages about single products: explain, duplicates, search."""
