@@ -19,13 +19,14 @@ from jobs.settings import Settings
 RECORDED_PACKAGES = ("torch", "transformers", "onnxruntime", "pyspark", "deltalake", "pymilvus", "great-expectations")
 
 COUNT_NAMES = {
-    "delivered": "delivered", "unchanged": "unchanged", "reused": "reused", "encoded": "encoded", "kept": "kept",
+    "delivered": "delivered", "unchanged": "unchanged", "reused": "reused", "payload": "payload only",
+    "encoded": "encoded", "kept": "kept",
     "quarantined": "quarantined", "deleted": "deleted", "held": "deletes held", "stale": "stale", "partial": "partial",
     "left_out": "left out", "merged": "merged rows",
 }  # fmt: skip
 """Numbers of a run that a page shows, in order, and their names."""
 
-OPTIONAL_COUNTS = ("held", "left_out", "merged")
+OPTIONAL_COUNTS = ("payload", "held", "left_out", "merged")
 """Numbers that are shown only where they are not 0."""
 
 MEDIAN_RUNS = 30

@@ -5,7 +5,7 @@ from typing import Any
 
 from jobs.serving.explain import Explanation
 from jobs.serving.row_faults import FAULTS, MISSING, ORPHANED
-from jobs.state.changes import CHANGED, DELETED, NEW
+from jobs.state.changes import CHANGED, DELETED, NEW, PAYLOAD
 from jobs.state.ledger import DELETE
 from jobs.state.product_history import (
     ABSENT,
@@ -19,7 +19,7 @@ from jobs.state.product_history import (
 )
 from schemas.tables import LEFT_OUT, MERGED
 
-ACCEPTED = (NEW, CHANGED, REUSED, UNCHANGED)
+ACCEPTED = (NEW, CHANGED, REUSED, PAYLOAD, UNCHANGED)
 """Fates of a row that is to be served."""
 
 _ABSENCES = {
