@@ -19,13 +19,14 @@ from jobs.serving.alias import find_previous_collection, move_alias, read_alias_
 from jobs.stages.row_accounting import count_fates
 from jobs.state.ledger import keys_held_since, read_ledger, read_ledger_head
 from jobs.state.run_context import RunContext
-from schemas.collection import PROPERTY_SCHEMA, collection_name
+from schemas.collection import PROPERTY_FEATURES, PROPERTY_SCHEMA, collection_name
 from tests.jobs.operations.test_rollback import FIRST, NEW, OLD, SECOND, know
 from tests.jobs.serving_shop import ServingShop, make_items
 from tests.jobs.stage_calls import publish, upsert
 
 THIRD = "2026-01-04"
-BEFORE, AFTER = collection_name(OLD, 1), collection_name(OLD, 2)
+PRICE = {"price": 9.5}
+BEFORE, AFTER = collection_name(OLD, 1), collection_name(OLD)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def served(lite_shop: ServingShop) -> RunContext:
     first = lite_shop.prepare_run(FIRST, make_items(5))
     upsert(first)
     publish(first)
-    rows = [*make_items(2, title="Blue", group_id="family"), *make_items(2, first=2, group_id="family")]
+    rows = [*make_items(2, title="Blue", group_id="family"), *make_items(2, first=2, group_id="family", payload=PRICE)]
     second = lite_shop.prepare_run(SECOND, rows, refused=["p004"], partial=["p001"])
     assert upsert(second).counts["upserted"] == 2, "a group that is not served is no change"
     return second
@@ -112,12 +113,18 @@ def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
     assert told["p001"][2] and told["p004"][1] == FIRST, "partial and kept rows as they were"
     groups = {name: row[1] for name, row in held(served, AFTER, "group_id").items()}
     assert groups == {**dict.fromkeys(("p000", "p001", "p002", "p003"), "family"), "p004": "p004"}
+    payloads = {name: row[1] for name, row in held(served, AFTER, "payload").items()}
+    assert payloads == {f"p{number:03d}": PRICE if number in (2, 3) else {} for number in range(5)}
     assert repair_collection(served, deep=True, dry_run=True).found.rows == 0
     assert served.lake.open("vectors").version() == vectors, "nothing was encoded"
     assert aliases(served) == {"products": AFTER, "products_ab12ab12": AFTER}
     with connect(served.settings) as client:
         properties = read_collection_properties(client, AFTER)
-        assert properties == {**read_collection_properties(client, BEFORE), PROPERTY_SCHEMA: "2"}
+        assert properties == {
+            **read_collection_properties(client, BEFORE),
+            PROPERTY_SCHEMA: "3",
+            PROPERTY_FEATURES: "bm25,json",
+        }
         assert find_previous_collection(served.lake, client, "products") is None, "no other model was served"
     assert read_alias_moves(served.lake, "products")[-1].verb == "migrate"
     assert plan_collection(served.settings) is None
@@ -141,8 +148,29 @@ def test_a_new_field_is_filled_from_the_lake_and_readers_follow(
 
 
 @pytest.mark.long
+def test_a_collection_with_groups_gains_payloads(lite_shop: ServingShop) -> None:
+    lite_shop.use_model(collection=collection_name(OLD, 2))
+    context = lite_shop.prepare_run(FIRST, make_items(3, group_id="family"))
+    upsert(context)
+    publish(context)
+    second = lite_shop.prepare_run(SECOND, make_items(3, group_id="family", payload=PRICE))
+    assert lite_shop.plan(second).counts.differing == 0, "a payload that is not served is no change"
+    upsert(second)
+    migrate_collection(second, plan_collection(second.settings))  # type: ignore[arg-type]
+    lite_shop.use_model(collection=AFTER)
+    assert {name: row[0] for name, row in lite_shop.read_payloads(second).items()} == dict.fromkeys(
+        ("p000", "p001", "p002"), PRICE
+    )
+    assert set(lite_shop.read_groups(second).values()) == {"family"}
+    assert (
+        lite_shop.plan(lite_shop.prepare_run(SECOND, make_items(3, group_id="family", payload=PRICE))).counts.payload
+        == 0
+    )
+
+
+@pytest.mark.long
 def test_rollback_retire_and_retention_know_both_names(lite_shop: ServingShop, rolled_out: RunContext) -> None:
-    context, new = rolled_out, collection_name(NEW, 2)
+    context, new = rolled_out, collection_name(NEW)
     migrate_collection(context, plan_collection(context.settings))  # type: ignore[arg-type]
     with pytest.raises(NightStoppedError, match="the model that is served"):
         plan_rollback(context, collection_name(NEW, 1))

@@ -61,7 +61,8 @@ def test_the_record_and_the_page(lite_shop: ServingShop, tmp_path: Path) -> None
 
     result = report(context)
     assert dict(result.counts) == {
-        "delivered": 6, "unchanged": 4, "reused": 0, "encoded": 1, "kept": 0, "quarantined": 1, "deleted": 1, "held": 0,
+        "delivered": 6, "unchanged": 4, "reused": 0, "payload": 0,
+        "encoded": 1, "kept": 0, "quarantined": 1, "deleted": 1, "held": 0,
         "left_out": 0, "merged": 0, "stale": 0, "partial": 0,
     }  # fmt: skip
     assert result.details["run_id"] == plan.run_id

@@ -36,7 +36,8 @@ def test_every_fate(lite_shop: ServingShop) -> None:
     )
     upsert(third)
     assert count_fates(third, shop.plan(third)) == {
-        "delivered": 12, "unchanged": 4, "reused": 4, "encoded": 2, "kept": 0, "quarantined": 2, "stale": 1,
+        "delivered": 12, "unchanged": 4, "reused": 4, "payload": 0,
+        "encoded": 2, "kept": 0, "quarantined": 2, "stale": 1,
         "partial": 1, "left_out": 0, "merged": 0,
     }  # fmt: skip
 
