@@ -55,10 +55,10 @@ MAX_ENCODINGS = 2
 HIDDEN = {"content_hash", "payload_hash", "model_version", "epoch", contract.SEARCH_TEXT_FIELD}
 """Fields that an answer does not repeat for each hit."""
 FAILURES = {
-    NothingServedError: "nothing is served yet",
-    WrongEncoderError: "the encoder of the served model is not on this machine",
-    MilvusException: "Milvus does not answer",
-    Exception: "the service failed; its log says why",
+    NothingServedError: (503, "nothing is served yet"),
+    WrongEncoderError: (503, "the encoder of the served model is not on this machine"),
+    MilvusException: (503, "Milvus does not answer"),
+    Exception: (500, "the service failed; its log says why"),
 }
 PAGE, THUMBNAIL_SIDE = Path(__file__).with_suffix(".html"), 320
 STATIC_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
@@ -283,8 +283,8 @@ def answer_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, RequestValidationError):
         return JSONResponse({"error": "; ".join(f"{one['loc'][-1]}: {one['msg']}" for one in error.errors())}, 422)
     log.error("%s %s: %s", request.method, request.url.path, error)
-    text = next(text for kind, text in FAILURES.items() if isinstance(error, kind))
-    return JSONResponse({"error": text}, 503)
+    status, text = next(answer for kind, answer in FAILURES.items() if isinstance(error, kind))
+    return JSONResponse({"error": text}, status)
 
 
 def main() -> None:
@@ -299,7 +299,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # each of its errors is raised as well
+    for noisy in ("pymilvus", "milvus_lite"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # each of their errors is raised as well
     log.setLevel(logging.INFO)
     is_path = "://" not in options.milvus
     shown = options.milvus if is_path else options.milvus.rsplit("@", 1)[-1]  # without user and password

@@ -163,6 +163,8 @@ def test_health(http: TestClient, served: TwoModels) -> None:
     }  # fmt: skip
     nothing = TestClient(create_app(Shop(served.client, "absent")))
     assert refusal(nothing.get("/health"), 503) == "nothing is served yet"
+    broken = TestClient(create_app(None), raise_server_exceptions=False)
+    assert refusal(broken.get("/health"), 500) == "the service failed; its log says why"
     gone = TestClient(create_app(Shop(served.client, "products", checkpoint=str(served.folder / "gone"))))
     assert "encoder" in refusal(gone.get("/search?text=mug"), 503)
 
