@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.errors import EXIT_USAGE, MoonError
+from jobs.images.query_photo import read_query_photo
 from jobs.lake.store import open_lake
 from jobs.milvus.capabilities import find_tier
 from jobs.milvus.client import connect_reader, read_collection_properties
 from jobs.serving.collection_checks import check_fields, load_collection
 from jobs.serving.hybrid import NO_WORDS, HybridSearch, can_search_words
-from jobs.serving.query_photo import read_query_photo
 from jobs.serving.variants import Search, find_one_per_group
 from jobs.settings import Settings
 from jobs.state.model_registry import find_model
@@ -96,7 +96,7 @@ def search_products(
     Args:
         settings: Milvus, alias, and checkpoint and detector if they are not where the collection's properties say.
         text: query text.
-        image: path or web address of a photo (`jobs.serving.query_photo.read_query_photo`).
+        image: path or web address of a photo (`jobs.images.query_photo.read_query_photo`).
         k: number of products.
         expression: a Milvus filter over the fields of the collection (`schemas.collection.select_scalar_fields`).
         all_variants: whether several products of a group may be hits, not only the best of each.

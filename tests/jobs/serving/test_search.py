@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from jobs.images.query_photo import QueryPhotoError
 from jobs.milvus.client import NoDatabaseError, connect
-from jobs.serving.query_photo import QueryPhotoError
 from jobs.serving.search import (
     CollectionEncoderError,
     NothingPublishedError,

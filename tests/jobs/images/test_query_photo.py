@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import EXIT_TEMPORARY, EXIT_USAGE
-from jobs.serving.query_photo import QueryPhotoError, QueryPhotoUnreachableError, read_query_photo
+from jobs.images.query_photo import QueryPhotoError, QueryPhotoUnreachableError, read_query_photo
 from jobs.settings import Settings
 from tests.image_host import Answer, ImageHost, draw_photo, open_image_host
 
