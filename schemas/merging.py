@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 from schemas.conditions import Condition, evaluate_condition, parse_condition
 from schemas.payload import merge_payloads
@@ -146,8 +147,13 @@ def join_parent(row: MappedRow, parent: MappedRow | None, rules: MergeRules) -> 
         category=row.category or parent.category,
         attributes=attributes,
         images=row.images or parent.images,
-        payload=None if row.payload is None else {**(parent.payload or {}), **row.payload},
+        payload=None if row.payload is None else {**_select_payload(row, parent), **row.payload},
     )
+
+
+def _select_payload(row: MappedRow, parent: MappedRow) -> dict[str, Any]:
+    """Return the payload of a parent without what the variant has as an unreadable value, which is not its parent's."""
+    return {name: value for name, value in (parent.payload or {}).items() if name not in (row.payload_errors or {})}
 
 
 def merge_group(rows: Sequence[NumberedRow], rules: MergeRules) -> list[MergedRow]:
