@@ -5,12 +5,15 @@ of the package pyspark. Without it the tasks read the files through pyarrow, wit
 then pass through Python, which is slower than a connector that skips columns (docs/cluster.md, "Object store").
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.transaction import RemoveAction
 
 from jobs.lake.storage import Storage, escape_glob
 
@@ -99,3 +102,14 @@ def _read(
         if names:
             files = open_dataset(storage, names, schema, base, partition_by)
             yield from files.to_batches(batch_size=READ_BATCH_ROWS, batch_readahead=2, fragment_readahead=1)
+
+
+def list_live_files(delta: DeltaTable, partition: Mapping[str, str]) -> dict[str, RemoveAction]:
+    """Return the partition's live files by relative path, each as the action that would remove it."""
+    actions = pa.table(delta.get_add_actions(flatten=True))
+    now = int(time.time() * 1000)
+    return {
+        row["path"]: RemoveAction(row["path"], True, now, row["size_bytes"], dict(partition))
+        for row in actions.to_pylist()
+        if all(row[f"partition.{name}"] == value for name, value in partition.items())
+    }

@@ -27,7 +27,7 @@ from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_
 from jobs import fault_points
 from jobs.errors import DamageError, FenceError, OutdatedLakeError, SchemaVersionError, UsageError
 from jobs.lake.checking import LOG_FOLDER, find_log_damage, find_table_damage
-from jobs.lake.reading import open_dataset, read_lake_files
+from jobs.lake.reading import list_live_files, open_dataset, read_lake_files
 from jobs.lake.storage import FORBIDDEN_IN_PATH, Storage
 from jobs.lake.writing import FILE_DESCRIPTION_SCHEMA, AddedFile, BatchTransform, write_batches
 from jobs.settings import Settings
@@ -284,7 +284,7 @@ class Lake:
             *([Transaction(counter[0], counter[1] + 1)] if counter else []),
             *(Transaction(name, value) for name, value in (marks or {}).items()),
         ]
-        live = _list_live_files(delta, partition)
+        live = list_live_files(delta, partition)
         gone = list(live.values()) if mode == "overwrite" else [live[path] for path in remove]
         with fault_points.surround(f"commit.{name}"):
             self._transact(delta, TABLES[name], files, gone, transactions)
@@ -345,14 +345,3 @@ def make_scope(name: str, partition: Mapping[str, str]) -> str:
 
 def _build_conjunction(partition: Mapping[str, str] | None) -> list[tuple[str, str, str]] | None:
     return [(name, "=", value) for name, value in partition.items()] if partition else None
-
-
-def _list_live_files(delta: DeltaTable, partition: Mapping[str, str]) -> dict[str, RemoveAction]:
-    """Return the partition's live files by relative path, each as the action that would remove it."""
-    actions = pa.table(delta.get_add_actions(flatten=True))
-    now = int(time.time() * 1000)
-    return {
-        row["path"]: RemoveAction(row["path"], True, now, row["size_bytes"], dict(partition))
-        for row in actions.to_pylist()
-        if all(row[f"partition.{name}"] == value for name, value in partition.items())
-    }

@@ -1,6 +1,7 @@
 """Tests of ``moon rollout`` on the command line; ``tests/jobs/operations/test_rollout.py`` tests the operation."""
 
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from jobs.cli import app
 from jobs.operations import rollout as work
 from jobs.operations.rollout import ROLLOUT_ALREADY_SERVED, ROLLOUT_PREPARED, ROLLOUT_SWITCHED, RolloutPreview
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 ROWS = {"served": 4, "ready": 3, "missing": 1}
 
 
@@ -87,8 +89,9 @@ def test_a_model_that_serves_already_is_left_alone(done, monkeypatch):
 
 
 def test_a_setting_that_would_stop_the_next_night_is_named(done, monkeypatch):
-    monkeypatch.setenv("MOON_MODEL", "models/old")
-    assert "MOON_MODEL names models/old" in moon("--model", "models/next", "--yes").stdout
+    old = str(REPOSITORY / "checkpoints" / "moon-tiny")
+    monkeypatch.setenv("MOON_MODEL", old)
+    assert f"MOON_MODEL names {old}" in moon("--model", "models/next", "--yes").stdout.replace("\n", "")
 
 
 def test_what_does_not_go_together(done):
