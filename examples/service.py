@@ -259,8 +259,8 @@ def create_app(shop: Shop) -> FastAPI:
     @app.get("/picture/{product_id:path}")
     def picture(product_id: str) -> Response:
         data = shop.make_thumbnail(product_id)
-        if data is None:
-            raise RequestError(404, "there is no picture of this product")
+        if data is None:  # no error: a page that asks for pictures of its hits would fill the browser's console
+            return Response(status_code=204)
         return Response(data, media_type="image/jpeg", headers=STATIC_HEADERS | {"Cache-Control": "max-age=3600"})
 
     @app.get("/", response_class=HTMLResponse)

@@ -1,4 +1,4 @@
-"""Pages of runs in a real browser: a good, a stopped, a held and a killed run, their index, the data docs."""
+"""Pages of runs and of single products in a real browser: four kinds of run, their index, the data docs, searches."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from playwright.sync_api import Browser
 from pyspark.sql import SparkSession
 
 from tests.browser.page_checks import check_page, open_page
+from tests.jobs.pages.products.product_pages import make_product_pages
 from tests.jobs.pages.report_pages import HOSTILE, ReportPages, make_report_pages
 
 pytestmark = pytest.mark.long
@@ -27,6 +28,14 @@ def test_page_of_a_run_is_sound(browser: Browser, pages: ReportPages, kind: str)
 @pytest.mark.parametrize("name", ["index", "data_docs"])
 def test_other_pages_are_sound(browser: Browser, pages: ReportPages, name: str) -> None:
     check_page(browser, getattr(pages, name).as_uri())
+
+
+def test_pages_of_products_are_sound(browser: Browser, pages: ReportPages, tmp_path: Path) -> None:
+    made = make_product_pages(pages.settings, tmp_path, "demo-7-000000", HOSTILE)
+    for page in made.values():
+        check_page(browser, page.as_uri(), images=2)
+    for visit in open_page(browser, made["search"].as_uri()):
+        assert visit.page.get_by_text(HOSTILE).count() > 0
 
 
 def test_hostile_title_shows_as_text(browser: Browser, pages: ReportPages) -> None:
