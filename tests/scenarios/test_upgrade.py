@@ -51,7 +51,9 @@ def transactions(table: str) -> dict[str, int]:
 
 
 def test_an_old_lake_is_refused_with_the_command_that_helps(settings: Settings) -> None:
-    with pytest.raises(SchemaVersionError, match=r"schema version 1, this code writes 4.*moon migrate --lake") as error:
+    with pytest.raises(
+        SchemaVersionError, match=rf"version 1, this code writes {LAKE_SCHEMA_VERSION}.*moon migrate --lake"
+    ) as error:
         open_lake(settings).open("plans")
     assert error.value.exit_status == 2
 
@@ -60,13 +62,13 @@ def test_a_scheduled_run_migrates_an_old_lake_unless_a_setting_forbids_it(
     settings: Settings, golden: Path, spark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def use_session(settings: Settings, _verb: str, date: str) -> Iterator[RunContext]:
+    def use_session(settings: Settings, _verb: str, date: str, **_options: object) -> Iterator[RunContext]:
         yield RunContext(spark, open_lake(settings), settings, date)
 
     monkeypatch.setattr(nightly, "open_context", use_session)
     with pytest.raises(OutdatedLakeError, match="moon migrate --lake"):
-        nightly._run(settings.replace(auto_migrate=False), "2026-03-02", ["pull"], {})
-    outcome = nightly._run(settings, "2026-03-02", ["pull"], {})
+        nightly.run_nightly_stages(settings.replace(auto_migrate=False), "2026-03-02", ["pull"], {})
+    outcome = nightly.run_nightly_stages(settings, "2026-03-02", ["pull"], {})
     assert outcome.results["pull"].counts["delivered"] == len(Path(settings.catalog or "").read_text().splitlines())
     assert migrate_lake(settings) == []
     assert find_stored_model(open_lake(settings).storage, EXPECTED["status"]["model"])

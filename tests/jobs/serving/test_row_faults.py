@@ -96,3 +96,12 @@ def test_every_fault_has_a_remedy():
     assert "`moon repair`" in suggest_remedy([MISSING]) and "--deep" not in suggest_remedy([MISSING])
     assert "`moon repair --deep`" in suggest_remedy([MISSING, DIFFERENT])
     assert "Delete both rows" in suggest_remedy([DOUBLED]) and "Run `moon repair" not in suggest_remedy([DOUBLED])
+
+
+def test_another_payload_is_a_changed_row_where_the_collection_has_payloads():
+    wanted = {"content_hash": "c", "payload_hash": "p", "epoch": 1}
+    held = {"content_hash": "c", "payload_hash": "q", "epoch": 1, "model_version": "m"}
+    assert find_row_faults(held, wanted, "m") == [CHANGED]
+    assert find_row_faults({**held, "payload_hash": "p"}, wanted, "m") == []
+    earlier = {name: value for name, value in held.items() if name != "payload_hash"}
+    assert find_row_faults(earlier, {**wanted, "payload_hash": None}, "m") == []

@@ -9,7 +9,13 @@ from jobs.lake.store import Lake, open_lake
 from jobs.milvus.client import connect
 from jobs.state.model_registry import choose_model, describe_checkpoint, read_registered_model, register_model
 from jobs.state.model_store import store_model
-from schemas.collection import PROPERTY_CHECKPOINT, PROPERTY_MODEL, PROPERTY_SCHEMA, build_collection_schema
+from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
+    PROPERTY_CHECKPOINT,
+    PROPERTY_MODEL,
+    PROPERTY_SCHEMA,
+    build_collection_schema,
+)
 
 
 @pytest.fixture
@@ -142,7 +148,8 @@ def test_a_collection_of_an_earlier_schema_version_goes_on(
 
 def test_a_collection_of_a_later_schema_version_is_refused(client, make_settings, tiny_checkpoint):
     served = describe_checkpoint(str(tiny_checkpoint))
-    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri, PROPERTY_SCHEMA: "3"}
-    serve(client, "c_s3", properties)
-    with pytest.raises(SchemaVersionError, match="has schema version 3, this code writes 2: a later release made it"):
+    properties = {PROPERTY_MODEL: served.model_version, PROPERTY_CHECKPOINT: served.uri, PROPERTY_SCHEMA: "9"}
+    serve(client, "c_s9", properties)
+    ours = COLLECTION_SCHEMA_VERSION
+    with pytest.raises(SchemaVersionError, match=f"version 9, this code writes {ours}: a later release made it"):
         choose(make_settings(), client)
