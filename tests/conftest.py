@@ -73,6 +73,26 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def photo() -> "Callable[..., bytes]":
+    """Encoded photos of a coloured square on a grey ground: ``photo(seed, size=64, kind="JPEG")``."""
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    def draw(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
+        random = np.random.default_rng(seed)
+        pixels = np.full((size, size, 3), 200, dtype=np.uint8)
+        left, top = random.integers(size // 8, size // 3, 2)
+        pixels[top : top + size // 2, left : left + size // 2] = random.integers(0, 256, 3)
+        target = io.BytesIO()
+        Image.fromarray(pixels).save(target, kind)
+        return target.getvalue()
+
+    return draw
+
+
 @pytest.fixture
 def make_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Callable[..., Settings]":
     """Make settings with lake and Milvus file in the test's folder, independent of environment variables and .env."""

@@ -1,14 +1,18 @@
 """Pages of runs and of single products in a real browser: four kinds of run, their index, the data docs, searches."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 from pyspark.sql import SparkSession
 
+from jobs.pages.rollout_queries import make_query_cards
+from jobs.settings import Settings
 from tests.browser.page_checks import check_page, open_page
 from tests.jobs.pages.products.product_pages import make_product_pages
 from tests.jobs.pages.report_pages import HOSTILE, ReportPages, make_report_pages
+from tests.jobs.pages.rollout_page import COUNTS, draw_rollout, make_context, make_row
 
 pytestmark = pytest.mark.long
 
@@ -36,6 +40,16 @@ def test_pages_of_products_are_sound(browser: Browser, pages: ReportPages, tmp_p
         check_page(browser, page.as_uri(), images=2)
     for visit in open_page(browser, made["search"].as_uri()):
         assert visit.page.get_by_text(HOSTILE).count() > 0
+
+
+def test_page_of_a_rollout_is_sound(
+    browser: Browser, tmp_path: Path, make_settings: Callable[..., Settings], photo: Callable[..., bytes]
+) -> None:
+    context = make_context(tmp_path, make_settings, photo)
+    found = {**COUNTS, "changed": [make_row(0, [1, 2, 3], [3, 4, 1])], "typical": [make_row(5, [6, 7], [8])]}
+    page = tmp_path / "rollout.html"
+    page.write_text(draw_rollout(found, make_query_cards(context, found)))
+    check_page(browser, page.as_uri(), images=6)
 
 
 def test_hostile_title_shows_as_text(browser: Browser, pages: ReportPages) -> None:

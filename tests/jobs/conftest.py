@@ -50,26 +50,6 @@ def other_checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFac
     return str(folder)
 
 
-@pytest.fixture(scope="session")
-def photo() -> "Callable[..., bytes]":
-    """Encoded photos of a coloured square on a grey ground: ``photo(seed, size=64, kind="JPEG")``."""
-    import io
-
-    import numpy as np
-    from PIL import Image
-
-    def draw(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
-        random = np.random.default_rng(seed)
-        pixels = np.full((size, size, 3), 200, dtype=np.uint8)
-        left, top = random.integers(size // 8, size // 3, 2)
-        pixels[top : top + size // 2, left : left + size // 2] = random.integers(0, 256, 3)
-        target = io.BytesIO()
-        Image.fromarray(pixels).save(target, kind)
-        return target.getvalue()
-
-    return draw
-
-
 @pytest.fixture
 def planned_night(
     make_night: "Callable[..., RunContext]", seed: "Callable[..., None]", tiny_checkpoint: Path, tmp_path: Path
