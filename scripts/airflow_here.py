@@ -112,7 +112,8 @@ def main() -> None:
     environment = make_environment(home, options.port, airflow_environment(home))
     _run_airflow(environment, "db", "migrate")
     _run_airflow(environment, "pools", "import", str(REPOSITORY / "dags" / "pools.json"))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same orderly end as with Ctrl-C
+    for number in (signal.SIGINT, signal.SIGTERM):  # both end it in order; a shell's background job ignores the first
+        signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), run_services(home, environment) as services:
         _wait_until_healthy(url, services, home)
         password = json.loads((home / "passwords.json").read_text())[USER]
