@@ -26,7 +26,7 @@ from jobs.pages.product_cards import (
 )
 from jobs.pages.refused_cards import draw_refused
 from jobs.pages.run_record import EarlierRecords, MapAxes, RunRecord, find_earlier_records, write_record
-from jobs.pages.thumbnails import Picture, ThumbnailMaker, make_thumbnail_maker
+from jobs.pages.thumbnails import Picture, ThumbnailLimits, ThumbnailMaker, make_thumbnail_maker
 from jobs.state.ledger import read_ledger_head
 from jobs.state.plan_record import Plan
 from jobs.state.run_context import RunContext
@@ -71,8 +71,11 @@ def draw_run_pictures(context: RunContext, plan: Plan) -> RunPictures:
     """Return the sections of a served run, and write its record.
 
     Args:
-        context, plan: the run; its collection is read as it is now, so the run should be the latest one.
+        context, plan: the run; its collection is read as it is now, so the run should be the latest one. One that
+            changed nothing opens no photo and searches nothing.
     """
+    if not plan.counts.differing:
+        return _describe_no_change(context, plan)
     evidence = _Evidence(context, plan, make_thumbnail_maker(context))
     _try("the neighbours", lambda: _read_evidence(evidence))
     products = _try("the products", lambda: _draw_products(evidence))
@@ -98,6 +101,17 @@ def draw_run_pictures(context: RunContext, plan: Plan) -> RunPictures:
     )
     _try("the record", lambda: escape(write_record(context.lake, record)))
     return RunPictures(products, refused, embedding_map, drift, measure_stayed(sample, before))
+
+
+def _describe_no_change(context: RunContext, plan: Plan) -> RunPictures:
+    """Return what stands in for the sections of a run that changed nothing; the last record stays the latest."""
+    no_photos = ThumbnailMaker(context.lake, limits=ThumbnailLimits(pictures=0))
+    version = read_ledger_head(context.lake, plan.collection).version
+    last = find_earlier_records(context.lake, plan, version).last
+    where = f" The page of {last.date} shows the products that are served." if last else ""
+    sentence = Markup("<p>The run changed nothing.{}</p>").format(where)
+    refused = draw_run_refusals(context, no_photos)
+    return RunPictures(sentence, refused, sentence, sentence, neighbours_stayed=1.0 if last else None)
 
 
 def draw_run_refusals(context: RunContext, maker: ThumbnailMaker | None = None) -> Markup:
