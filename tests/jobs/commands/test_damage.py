@@ -14,6 +14,7 @@ from jobs.stages.runner import run_stages
 from tests.jobs.lake.test_checking import cut
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import ServingShop, let_commands_use, make_items, make_vector
+from tests.milvus_rows import complete_row
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -40,7 +41,8 @@ def test_an_exchange_is_found_and_repaired(served_shop: ServingShop) -> None:
     with connect(context.settings) as client:
         client.load_collection(name)
         client.delete(name, filter='product_id == "p001"')
-        client.upsert(name, [{**entity("p9"), "epoch": 1, "vector": make_vector("f" * 15)}])
+        foreign = {**entity("p9"), "epoch": 1, "vector": make_vector("f" * 15)}
+        client.upsert(name, [complete_row(client, name, foreign)])
         client.release_collection(name)
         client.drop_index(name, "vector")
     found = moon("audit")
@@ -54,7 +56,7 @@ def test_an_exchange_is_found_and_repaired(served_shop: ServingShop) -> None:
     assert moon("repair").exit_code == 0
     assert served_shop.held(context) == before
     with connect(context.settings) as client:
-        assert client.list_indexes(name) == ["vector"]
+        assert "vector" in client.list_indexes(name)
     assert moon("audit", "--collection", name).exit_code == 0
 
 

@@ -11,6 +11,7 @@ from jobs.state.run_context import RunContext
 from tests.jobs.serving.test_row_writer import entity
 from tests.jobs.serving_shop import ServingShop, build_expected_rows, make_items, make_vector
 from tests.jobs.stage_calls import upsert
+from tests.milvus_rows import complete_row
 
 DATE = "2026-01-02"
 
@@ -26,7 +27,8 @@ def behind_our_back(shop: ServingShop, context: RunContext) -> None:
         other = {**entity("p002"), "content_hash": "f" * 64, "epoch": 1, "vector": make_vector(rows[0].content_hash)}
         foreign = {**entity('it\'s "foreign"'), "epoch": 1, "vector": make_vector(rows[0].content_hash)}
         client.delete(name, filter='product_id in ["p001", "p005"]')
-        client.upsert(name, [other, foreign, {**whole, "title": "Sold out"}])
+        written = [other, foreign, {**whole, "title": "Sold out"}]
+        client.upsert(name, [complete_row(client, name, row) for row in written])
         client.flush(name)
 
 
