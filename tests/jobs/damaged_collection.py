@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,18 @@ from jobs.serving.row_faults import DIFFERENT, FOREIGN_MODEL, MISSING, ORPHANED,
 from jobs.settings import Settings
 from jobs.stages.runner import run_stages
 from jobs.state.run_context import RunContext
-from schemas.collection import PROPERTIES, PROPERTY_SCHEMA, SCALAR_FIELDS, VECTOR_FIELD, build_collection_schema
+from schemas.collection import (
+    ID_FIELD,
+    PROPERTIES,
+    PROPERTY_SCHEMA,
+    SPARSE_FIELD,
+    VECTOR_FIELD,
+    build_collection_schema,
+)
 from tests.jobs.serving_shop import DIMENSION, ServingShop, ShopItem, make_items
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -48,7 +59,7 @@ def damage_rows(settings: Settings, name: str) -> None:
     """Damage the rows of a collection as `DAMAGED` says."""
     with connect(settings) as client:
         client.load_collection(name)
-        ids, fields = ["p000", "p002", "p003", "p004"], [*SCALAR_FIELDS[1:], VECTOR_FIELD]
+        ids, fields = ["p000", "p002", "p003", "p004"], list_fields(client, name)
         rows = {row["product_id"]: row for row in fetch_rows(client, name, ids, fields)}
         vector = np.asarray(rows["p000"][VECTOR_FIELD], np.float32)
         client.delete(name, filter='product_id == "p001"')
@@ -76,10 +87,16 @@ def move_alias_away(settings: Settings) -> None:
         client.alter_alias(OTHER_COLLECTION, settings.alias)
 
 
+def list_fields(client: "MilvusClient", name: str) -> list[str]:
+    """Return the fields of a collection that a writer gives besides the id; Milvus makes the sparse one."""
+    known = [field["name"] for field in client.describe_collection(name)["fields"]]
+    return [field for field in known if field not in (ID_FIELD, SPARSE_FIELD)]
+
+
 def double_row(settings: Settings, name: str, product_id: str) -> None:
     """Insert a second row of a product; a Milvus server keeps both, Milvus Lite replaces the first."""
     with connect(settings) as client:
         client.load_collection(name)
-        (row,) = fetch_rows(client, name, [product_id], [*SCALAR_FIELDS[1:], VECTOR_FIELD])
+        (row,) = fetch_rows(client, name, [product_id], list_fields(client, name))
         client.insert(name, [row])
         client.flush(name)
