@@ -34,7 +34,9 @@ def query_lake(
     for name in names:
         builder = builder.register(name, lake.open(name))
     filled = _PLACE.sub(lambda place: _write_literal(values[place[1]]), sql)
-    rows: list[dict[str, Any]] = pa.table(builder.execute(filled).read_all()).to_pylist()
+    # Read by pyarrow, which lets other threads run meanwhile, such as the one that renews a lease; the engine's own
+    # reader does not.
+    rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(builder.execute(filled)).read_all().to_pylist()
     return rows
 
 

@@ -15,6 +15,7 @@ from jobs.state.run_context import RunContext
 from tests.jobs.serving.test_row_writer import CountingGuard, entity
 from tests.jobs.serving_shop import DIMENSION, ServingShop, build_expected_rows, make_items, make_vector
 from tests.jobs.stage_calls import upsert
+from tests.milvus_rows import complete_row
 
 FIRST, SECOND = "2026-01-02", "2026-01-03"
 
@@ -50,9 +51,8 @@ def test_whatever_differs_is_brought_back(shop: ServingShop, served: RunContext,
     ) | build_expected_rows(make_items(4, first=1), FIRST)
     wrong_epoch, wrong_content = right["p002"][0], make_items(1, title="Other")[0].content_hash
     mender.client.delete(name, filter='product_id in ["p001", "p005"]')
-    mender.client.upsert(
-        name, [row("p002", wrong_epoch, 9), row("p003", wrong_content, 1), row('it\'s "foreign"', wrong_content, 3)]
-    )
+    written = [row("p002", wrong_epoch, 9), row("p003", wrong_content, 1), row('it\'s "foreign"', wrong_content, 3)]
+    mender.client.upsert(name, [complete_row(mender.client, name, one) for one in written])
     ledger = read_ledger(served.spark, served.lake, name)
     looked = mender.reconcile(ledger, dry_run=True)
     assert (looked.missing, looked.changed, looked.surplus, looked.sample) == (2, 2, 1, [])
