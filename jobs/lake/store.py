@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.schema import Schema as DeltaSchema
 from deltalake.transaction import AddAction, RemoveAction
+from pyarrow import fs
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from jobs import fault_points
@@ -143,8 +144,10 @@ class Lake:
             return DeltaTable(uri, storage_options=options)
 
     def exists(self, name: str) -> bool:
-        """Return whether a table is there, of whatever schema version."""
-        return DeltaTable.is_deltatable(self.storage.uri(name), storage_options=dict(self.storage.options) or None)
+        """Return whether a table is there; unlike deltalake's own check it lets other threads run meanwhile."""
+        filesystem, root = self.storage.open()
+        found = filesystem.get_file_info(fs.FileSelector(f"{root}/{name}/{LOG_FOLDER}", allow_not_found=True))
+        return any(info.is_file for info in found)
 
     def files(self, name: str, partition: Mapping[str, str] | None = None) -> list[str]:
         """Return the URIs of a table's live files, of one partition if values are given."""
