@@ -117,8 +117,11 @@ POINTS = [
 @pytest.mark.long
 def test_killed_at_any_point_and_run_again(shop: ServingShop, kill_at: Callable[..., None]) -> None:
     options = {"upsert_batch_bytes": 400}
-    upsert(shop.prepare_run("2026-01-02", price(6), **options))
-    for day, (owner, name, call) in enumerate(POINTS, start=3):
+    first = shop.prepare_run("2026-01-02", price(6), **options)
+    upsert(first)
+    # Rows that are updated in place are read back on their own; a server gets whole rows.
+    points = [point for point in POINTS if first.settings.is_lite or point[1] != "verify_sample"]
+    for day, (owner, name, call) in enumerate(points, start=3):
         context = shop.prepare_run(f"2026-01-{day:02d}", price(6, start=100 * day), **options)
         kill_at(context, owner, name, call)
         upsert(context)
