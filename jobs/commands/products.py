@@ -38,10 +38,7 @@ def register(app: typer.Typer) -> None:
 def explain(
     product_id: Annotated[str, typer.Argument(help="The product's id, as the catalogue delivers it.")],
     html: HtmlOption = None,
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
+    collection: options.CollectionOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
@@ -89,10 +86,7 @@ def duplicates(
         Path | None, typer.Option("--out", metavar="FILE.parquet", help="Write all groups to a Parquet file.")
     ] = None,
     html: HtmlOption = None,
-    collection: Annotated[
-        str | None,
-        typer.Option("--collection", metavar="NAME", help="Another collection or alias than the one readers query."),
-    ] = None,
+    collection: options.CollectionOption = None,
     lake: options.LakeOption = None,
     milvus: options.MilvusOption = None,
     as_json: options.JsonOption = False,
