@@ -23,9 +23,7 @@ def register(app: typer.Typer) -> None:
 def report(
     date: Annotated[
         str | None,
-        typer.Option(
-            "--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: the latest run.", show_default=False
-        ),
+        typer.Option("--date", metavar="YYYY-MM-DD", help="Snapshot date. Default: the latest.", show_default=False),
     ] = None,
     catalog: options.CatalogOption = None,
     mapping: options.MappingOption = None,

@@ -73,9 +73,8 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         (its record: run_id, date, outcome, finished_at, rows), last_attempt (the stage that was run last, failed or
         not: run_id, date, stage, outcome, finished_at, error), kept_share (of the products delivered, what the last run
         kept back), hold (`jobs.state.hold.Hold` as a dict, or None) and the locations of lake and Milvus; last_success
-        (like last_run, of the last run that succeeded), report (its page), collections (name, model, rows and aliases
-        of each one of ours), schedule and next_run (`describe_schedule`), disk (bytes of lake and Milvus Lite; None
-        where they are not on this machine).
+        (like last_run, of the last run that succeeded), collections (name, model, rows and aliases of each of ours),
+        schedule and next_run (`find_next_run`), disk (bytes of lake and Milvus Lite; None where they are elsewhere).
     """
     lake = open_lake(settings)
     try:
@@ -103,7 +102,6 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
         "age_seconds": round(elapsed.total_seconds()) if elapsed else None,
         "last_run": last_run,
         "last_success": _find_last_run(successes),
-        "report": _find_report(successes),
         "last_attempt": _find_last_attempt(rows),
         "kept_share": _compute_kept_share(last_run),
         "hold": held.as_dict() if held else None,
@@ -249,12 +247,6 @@ def _find_last_attempt(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _compute_kept_share(last_run: dict[str, Any] | None) -> float:
     rows = last_run["rows"] if last_run else {}
     return float(rows.get("kept", 0) / max(rows.get("delivered", 0), 1))
-
-
-def _find_report(successes: list[dict[str, Any]]) -> str | None:
-    """Return the place of the page of the last run that succeeded."""
-    row = max(successes, key=lambda row: row["finished_at"], default=None)
-    return dict(row["details"]).get("page") if row else None
 
 
 def _find_last_run(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
