@@ -34,8 +34,8 @@ def query_lake(
     for name in names:
         builder = builder.register(name, lake.open(name))
     filled = _PLACE.sub(lambda place: _write_literal(values[place[1]]), sql)
-    # Read by pyarrow, which lets other threads run meanwhile, such as the one that renews a lease; the engine's own
-    # reader does not.
+    # Read by pyarrow, which lets other threads run, such as the one that renews a lease; the engine's own reader
+    # does not.
     rows: list[dict[str, Any]] = pa.RecordBatchReader.from_stream(builder.execute(filled)).read_all().to_pylist()
     return rows
 

@@ -144,7 +144,7 @@ class Lake:
             return DeltaTable(uri, storage_options=options)
 
     def exists(self, name: str) -> bool:
-        """Return whether a table is there; unlike deltalake's own check it lets other threads run meanwhile."""
+        """Return whether a table is there; unlike deltalake's own check it lets other threads run."""
         filesystem, root = self.storage.open()
         found = filesystem.get_file_info(fs.FileSelector(f"{root}/{name}/{LOG_FOLDER}", allow_not_found=True))
         return any(info.is_file for info in found)

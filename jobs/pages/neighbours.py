@@ -1,6 +1,6 @@
 """Reads a fixed sample of served products with their nearest neighbours, and compares them with the run before.
 
-The sample is the served products with the smallest hashes of their ids: the same on every date, apart from products
+The sample is the served products with the smallest hashes of their ids: the same on every date, except for products
 that come and go. The work is bounded whatever the size of the catalogue: at most `SAMPLE` rows are read, and
 `RECORDED` products and those shown on the page are searched for.
 """

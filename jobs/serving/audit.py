@@ -4,7 +4,7 @@ The number of rows alone does not see one row deleted and a foreign one added. E
 row adds a 64-bit hash of its product id, hashes and epoch, modulo 2**64. Where the sums differ, or all vectors
 are to be compared, both sides are read in the order of their ids and compared row by row, in constant memory.
 
-A run that writes meanwhile would be taken for damage: lease and ledger are looked at before and after.
+A run that writes during the audit would be taken for damage: lease and ledger are looked at before and after.
 """
 
 from collections import Counter, defaultdict

@@ -26,7 +26,7 @@ NO_WORDS = (
     "this collection has no field that is searched by words (Milvus Lite 3.2 has them; a collection of an earlier "
     "release gets one with `moon migrate`): the answer is by meaning alone"
 )
-"""What a user is told, once, where a hybrid search is answered by the vectors alone."""
+"""Message to a user, once, where a hybrid search is answered by the vectors alone."""
 
 Hit = dict[str, Any]
 

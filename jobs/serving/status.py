@@ -209,7 +209,7 @@ def _list_collections(client: "MilvusClient") -> Iterator[dict[str, Any]]:
 
 
 def _measure_folder(folder: Path) -> int:
-    """Return the bytes of all files in a folder; files that vanish meanwhile do not count."""
+    """Return the bytes of all files in a folder; files that vanish during the count do not count."""
     total = 0
     for file in folder.rglob("*"):
         with suppress(OSError):
