@@ -7,22 +7,26 @@ has its rows ready as dictionaries, with their vectors, and sends them in reques
     python -m benchmarks.payload_speed --rows 2000 --rounds 1         # a quick look
 """
 
-import argparse
-import json
-import os
-import platform
 import shutil
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.upsert_speed import DATE, deliver, fill_lake, make_payload, make_rows
+from benchmarks.upsert_speed import (
+    DATE,
+    build_parser,
+    deliver,
+    fill_lake,
+    make_payload,
+    make_rows,
+    summarise_runs,
+    time_stage,
+    write_result,
+)
 from jobs.lake.store import open_lake
 from jobs.milvus.client import connect
 from jobs.serving.row_writer import split_requests
@@ -33,14 +37,13 @@ from jobs.state.model_registry import ModelChoice, describe_checkpoint
 from jobs.state.run_context import RunContext
 from schemas.collection import SCALAR_FIELDS, VECTOR_FIELD
 
-_RESULTS = Path(__file__).resolve().parent / "results"
 NEXT_DATE = "2026-03-02"
 MAX_RATIO = 1.18
 
 
 def main() -> int:
     """Measure, write ``benchmarks/results/payload_speed.json`` and ``.md``, and return 1 if the stage is too slow."""
-    options = _build_parser().parse_args()
+    options = build_parser("payload_speed", __doc__).parse_args()
     model = describe_checkpoint(None, None)
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(_env_file=None, lake=f"{folder}/lake", milvus=f"{folder}/first.db", lite_max_rows=10**6)
@@ -53,22 +56,15 @@ def main() -> int:
             rows = [{**row, **make_payload(number, day=2)} for number, row in enumerate(rows)]
             deliver(context.lake, rows, NEXT_DATE)
             runs = [_measure_round(context, model, rows, number) for number in range(options.rounds)]
-    seconds = {name: median(run[name] for run in runs) for name in runs[0]}
-    result = {
-        "rows": options.rows,
-        "rounds": options.rounds,
-        "seconds": seconds,
-        "ratio": median(run["stage upsert"] / run["bare loop"] for run in runs),
-        "load": round(os.getloadavg()[0], 1),
-        "machine": f"{os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}, "
-        f"pymilvus {version('pymilvus')}, Milvus Lite {version('milvus-lite')}",
-        "command": " ".join(["python -m benchmarks.payload_speed", *sys.argv[1:]]),
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    (_RESULTS / "payload_speed.json").write_text(json.dumps(result, indent=1) + "\n")
-    page = _render_page(result)
-    (_RESULTS / "payload_speed.md").write_text(page)
-    sys.stdout.write(page)
+    result = summarise_runs(
+        "payload_speed", runs, median(run["stage upsert"] / run["bare loop"] for run in runs), options
+    )
+    wanted = (
+        f"{result['rows']:,} rows that are there already, {result['rounds']} rounds in turn, medians. Wanted: at most "
+    )
+    head = ["# New prices of all rows in Milvus Lite", "", f"{wanted}{MAX_RATIO} times the bare loop."]
+    verdict = f"The stage takes **{result['ratio']:.2f}** times as long as the bare loop."
+    write_result("payload_speed", result, head, verdict)
     return 0 if result["ratio"] <= MAX_RATIO else 1
 
 
@@ -102,43 +98,8 @@ def _time_bare_loop(settings: Settings, model: ModelChoice, rows: list[dict[str,
 
 
 def _time_stage(context: RunContext, number: int) -> float:
-    lake = f"{context.settings.lake}-{number}"
-    shutil.copytree(context.settings.lake, lake)
-    settings = _copy_database(context.settings, f"stage-{number}.db").replace(lake=lake)
-    ours = replace(context, settings=settings, lake=open_lake(settings), date=NEXT_DATE)
-    run_stage(ours, "plan")
-    began = time.monotonic()
-    result = run_stage(ours, "upsert")
-    seconds = time.monotonic() - began
-    assert result.counts["upserted"] == ours.lake.count("products", ours.partition), result  # noqa: S101
-    return seconds
-
-
-def _render_page(result: dict[str, Any]) -> str:
-    lines = [
-        "# New prices of all rows in Milvus Lite",
-        "",
-        f"{result['rows']:,} rows that are there already, {result['rounds']} rounds in turn, medians. Wanted: at most "
-        f"{MAX_RATIO} times the bare loop.",
-        "",
-        "| what | seconds | rows/s |",
-        "|---|---:|---:|",
-        *(f"| {name} | {value:.1f} | {result['rows'] / value:,.0f} |" for name, value in result["seconds"].items()),
-        "",
-        f"The stage takes **{result['ratio']:.2f}** times as long as the bare loop.",
-        "",
-        f"{result['machine']}; load average {result['load']}. `{result['command']}`, {result['measured_at']}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.prog = "python -m benchmarks.payload_speed"
-    parser.add_argument("--rows", type=int, default=20_000, help="rows of both sides (default: 20,000)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    return parser
+    settings = _copy_database(context.settings, f"stage-{number}.db")
+    return time_stage(replace(context, date=NEXT_DATE), settings, number)
 
 
 if __name__ == "__main__":

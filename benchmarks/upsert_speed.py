@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -61,7 +61,7 @@ WANTED = 0.85
 
 def main() -> int:
     """Measure, write ``benchmarks/results/upsert_speed.json`` and ``.md``, and return 1 if the stage is too slow."""
-    options = _build_parser().parse_args()
+    options = build_parser("upsert_speed", __doc__).parse_args()
     model = describe_checkpoint(None, None)
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(_env_file=None, lake=f"{folder}/lake", milvus=f"{folder}/stage.db", lite_max_rows=10**6)
@@ -70,23 +70,67 @@ def main() -> int:
             context = RunContext(spark, open_lake(settings), settings, DATE)
             fill_lake(context.lake, model, rows)
             runs = [_measure_round(context, model, rows, number) for number in range(options.rounds)]
-    seconds = {name: median(run[name] for run in runs) for name in runs[0]}
-    result = {
+    result = summarise_runs(
+        "upsert_speed", runs, median(run["bare loop"] / run["stage upsert"] for run in runs), options
+    )
+    wanted = (
+        f"{result['rows']:,} rows into an empty database, {result['rounds']} rounds in turn, medians. Wanted: at least "
+    )
+    verdict = f"The stage reaches **{result['ratio']:.2f}** of the bare loop."
+    write_result(
+        "upsert_speed", result, ["# Upsert into Milvus Lite", "", f"{wanted}{WANTED} of the bare loop."], verdict
+    )
+    return 0 if result["ratio"] >= WANTED else 1
+
+
+def summarise_runs(
+    name: str, runs: Sequence[Mapping[str, float]], ratio: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Return the medians of some rounds with machine, load and command.
+
+    Args:
+        name: module of the benchmark.
+        runs: seconds of each side, by round.
+        ratio: what the benchmark judges.
+        options: rows and rounds.
+    """
+    return {
         "rows": options.rows,
         "rounds": options.rounds,
-        "seconds": seconds,
-        "ratio": median(run["bare loop"] / run["stage upsert"] for run in runs),
+        "seconds": {side: median(run[side] for run in runs) for side in runs[0]},
+        "ratio": ratio,
         "load": round(os.getloadavg()[0], 1),
         "machine": f"{os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}, "
         f"pymilvus {version('pymilvus')}, Milvus Lite {version('milvus-lite')}",
-        "command": " ".join(["python -m benchmarks.upsert_speed", *sys.argv[1:]]),
+        "command": " ".join([f"python -m benchmarks.{name}", *sys.argv[1:]]),
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    (_RESULTS / "upsert_speed.json").write_text(json.dumps(result, indent=1) + "\n")
-    page = _render_page(result)
-    (_RESULTS / "upsert_speed.md").write_text(page)
+
+
+def write_result(name: str, result: Mapping[str, Any], head: Sequence[str], verdict: str) -> None:
+    """Write ``benchmarks/results/<name>.json`` and ``.md``, and print the page.
+
+    Args:
+        name: module of the benchmark.
+        result: what `summarise_runs` returned.
+        head: title and introduction of the page.
+        verdict: sentence below the table.
+    """
+    lines = [
+        *head,
+        "",
+        "| what | seconds | rows/s |",
+        "|---|---:|---:|",
+        *(f"| {side} | {value:.1f} | {result['rows'] / value:,.0f} |" for side, value in result["seconds"].items()),
+        "",
+        verdict,
+        "",
+        f"{result['machine']}; load average {result['load']}. `{result['command']}`, {result['measured_at']}.",
+        "",
+    ]
+    (_RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (_RESULTS / f"{name}.md").write_text(page := "\n".join(lines))
     sys.stdout.write(page)
-    return 0 if result["ratio"] >= WANTED else 1
 
 
 def make_rows(model: ModelChoice, count: int) -> Iterator[dict[str, Any]]:
@@ -183,9 +227,20 @@ def create_collection(client: "MilvusClient", settings: Settings, model: ModelCh
 def _time_stage(context: RunContext, number: int) -> float:
     """Return the seconds of the stage on an empty database, with an empty ledger: each round is an alias of its own."""
     path = str(Path(context.settings.milvus).with_name(f"stage-{number}.db"))
+    return time_stage(context, context.settings.replace(milvus=path), number)
+
+
+def time_stage(context: RunContext, settings: Settings, number: int) -> float:
+    """Return the seconds of the stage upsert on a copy of the lake.
+
+    Args:
+        context: the run; its lake is copied.
+        settings: of the database to write.
+        number: number of the round, for the copy's name.
+    """
     lake = f"{context.settings.lake}-{number}"
     shutil.copytree(context.settings.lake, lake)
-    settings = context.settings.replace(milvus=path, lake=lake)
+    settings = settings.replace(lake=lake)
     ours = replace(context, settings=settings, lake=open_lake(settings))
     run_stage(ours, "plan")
     began = time.monotonic()
@@ -195,28 +250,13 @@ def _time_stage(context: RunContext, number: int) -> float:
     return seconds
 
 
-def _render_page(result: dict[str, Any]) -> str:
-    lines = [
-        "# Upsert into Milvus Lite",
-        "",
-        f"{result['rows']:,} rows into an empty database, {result['rounds']} rounds in turn, medians. Wanted: at least "
-        f"{WANTED} of the bare loop.",
-        "",
-        "| what | seconds | rows/s |",
-        "|---|---:|---:|",
-        *(f"| {name} | {value:.1f} | {result['rows'] / value:,.0f} |" for name, value in result["seconds"].items()),
-        "",
-        f"The stage reaches **{result['ratio']:.2f}** of the bare loop.",
-        "",
-        f"{result['machine']}; load average {result['load']}. `{result['command']}`, {result['measured_at']}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.prog = "python -m benchmarks.upsert_speed"
+def build_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a benchmark of rows and rounds."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=f"python -m benchmarks.{name}",
+    )
     parser.add_argument("--rows", type=int, default=20_000, help="rows of both sides (default: 20,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
     return parser
