@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from deltalake import DeltaTable
 
 from jobs.errors import DamageError
 from jobs.lake.checking import find_table_damage
@@ -45,7 +46,7 @@ def find_rows(
         DamageError: a file of the table is damaged.
     """
     table = TABLES[name]
-    if not keys or not lake.exists(name):
+    if not keys or (delta := lake.find(name)) is None:
         return []
     column = by or table.key
     predicate: list[tuple[str, str, Any]] = [(key, "=", value) for key, value in (partition or {}).items()]
@@ -55,7 +56,7 @@ def find_rows(
     names = list(columns or table.schema.names)
     found: list[dict[str, Any]] = []
     with _explain_damage(lake, name):
-        for fragment in _open_files(lake, name, predicate).get_fragments(filter=wanted):
+        for fragment in _open_files(lake, delta, name, predicate).get_fragments(filter=wanted):
             for group in fragment.split_by_row_group(filter=wanted, schema=table.schema):
                 if group.count_rows(filter=wanted):
                     found += group.to_table(columns=names, filter=wanted, schema=table.schema).to_pylist()
@@ -74,19 +75,19 @@ def iter_batches(
     Raises:
         DamageError: a file of the table is damaged.
     """
-    if not lake.exists(name):
+    if (delta := lake.find(name)) is None:
         return
     predicate = [(key, "=", value) for key, value in partition.items()]
     with _explain_damage(lake, name):
-        yield from _open_files(lake, name, predicate).to_batches(
+        yield from _open_files(lake, delta, name, predicate).to_batches(
             columns=list(columns), batch_size=BATCH_ROWS, batch_readahead=2, fragment_readahead=1
         )
 
 
-def _open_files(lake: Lake, name: str, predicate: Sequence[tuple[str, str, Any]]) -> ds.Dataset:
+def _open_files(lake: Lake, delta: DeltaTable, name: str, predicate: Sequence[tuple[str, str, Any]]) -> ds.Dataset:
     """Return the live files of a table that may have rows for a predicate."""
     table, base = TABLES[name], lake.storage.uri(name)
-    uris = lake.storage.decode(lake.open(name).file_uris(file_pruning_predicate=list(predicate) or None))
+    uris = lake.storage.decode(delta.file_uris(file_pruning_predicate=list(predicate) or None))
     return open_dataset(lake.storage, [uri[len(base) + 1 :] for uri in uris], table.schema, base, table.partition_by)
 
 

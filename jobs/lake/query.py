@@ -27,12 +27,11 @@ def query_lake(
         tables: names of the tables that it reads.
         values: values by name; a sequence of texts is a list for ``IN ($name)``, and must not be empty.
     """
-    names = list(tables)
-    if not all(lake.exists(name) for name in names):
-        return []
     builder = QueryBuilder()
-    for name in names:
-        builder = builder.register(name, lake.open(name))
+    for name in tables:
+        if (table := lake.find(name)) is None:
+            return []
+        builder = builder.register(name, table)
     filled = _PLACE.sub(lambda place: _write_literal(values[place[1]]), sql)
     # Read by pyarrow, which lets other threads run, such as the one that renews a lease; the engine's own reader
     # does not.

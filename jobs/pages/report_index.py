@@ -88,11 +88,18 @@ def write_missing_reports(lake: Lake, settings: Settings, *, has_ended: bool = F
         has_ended: whether the caller knows that no process works on the date any more.
         date: with it, also the page of the date's run that still runs or waits.
     """
-    runs = summarise_runs(read_run_rows(lake))
+    rows = read_run_rows(lake)
+    runs = summarise_runs(rows)
     if has_ended and date:
-        ended = summarise_runs(read_run_rows(lake), has_ended=True)
+        ended = summarise_runs(rows, has_ended=True)
         runs = [new if new.date == date else old for new, old in zip(ended, runs, strict=True)]
-    pages = list_reports(lake)
+    return _write_missing(lake, settings, runs, list_reports(lake), date)
+
+
+def _write_missing(
+    lake: Lake, settings: Settings, runs: list[RunSummary], pages: set[str], date: str = ""
+) -> list[str]:
+    """Write the pages that `write_missing_reports` wants of some runs; return their URIs."""
     written = []
     for run in runs[-MAX_CHECKED:]:
         is_wanted = run.outcome in ENDED_BADLY or (run.date == date and run.outcome != PUBLISHED)
@@ -150,8 +157,9 @@ def refresh_reports(lake: Lake, settings: Settings) -> str | None:
     It raises nothing: neither a run nor a monitor may fail because of a page.
     """
     try:
-        write_missing_reports(lake, settings)
-        name = find_report(lake)
+        runs, pages = summarise_runs(read_run_rows(lake)), list_reports(lake)
+        written = _write_missing(lake, settings, runs, pages)
+        name = _find_page(runs, list_reports(lake) if written else pages)
     except Exception as error:  # any store error, or damage of a table
         log.warning("pages of runs could not be written: %s", error)
         return None
@@ -168,8 +176,11 @@ def list_reports(lake: Lake) -> set[str]:
 
 def find_report(lake: Lake, date: str | None = None) -> str | None:
     """Return the name of the page of the latest run, of one date if it is given; None if there is none."""
-    pages = list_reports(lake)
     runs = [run for run in summarise_runs(read_run_rows(lake)) if date in (None, run.date)]
+    return _find_page(runs, list_reports(lake))
+
+
+def _find_page(runs: Sequence[RunSummary], pages: set[str]) -> str | None:
     return next((name for name in map(name_page, reversed(runs)) if name in pages), None)
 
 

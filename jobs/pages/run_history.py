@@ -92,7 +92,8 @@ def read_history(lake: Lake, last: int = 30) -> list[RunSummary]:
 
 def read_run_rows(lake: Lake) -> list[dict[str, Any]]:
     """Return the rows of `runs`; none for a lake without the table, which is not created."""
-    return lake.read_arrow("runs").to_pylist() if lake.exists("runs") else []
+    rows: list[dict[str, Any]] = lake.read_arrow("runs").to_pylist()
+    return rows
 
 
 def summarise_runs(rows: Iterable[_Row], *, now: datetime | None = None, has_ended: bool = False) -> list[RunSummary]:
