@@ -56,6 +56,14 @@ class Storage:
         filesystem, path = fs.FileSystem.from_uri(self.root)
         return filesystem, path
 
+    def write_file(self, name: str, data: bytes) -> str:
+        """Write a file below the root, with its folders, and return its URI."""
+        filesystem, root = self.open()
+        filesystem.create_dir(f"{root}/{name}".rpartition("/")[0], recursive=True)
+        with filesystem.open_output_stream(f"{root}/{name}") as stream:
+            stream.write(data)
+        return self.uri(name)
+
     def _s3(self) -> fs.S3FileSystem:
         endpoint = self.options.get("AWS_ENDPOINT_URL")
         return fs.S3FileSystem(

@@ -66,9 +66,5 @@ def write_page(lake: Lake, name: str, page: str) -> str:
         name: path below the root, such as ``_reports/2026-11-22/<run>.html``.
         page: the document.
     """
-    filesystem, root = lake.storage.open()
-    path = f"{root}/{name}"
-    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    with fault_points.surround("write.page"), filesystem.open_output_stream(path) as stream:
-        stream.write(page.encode())
-    return lake.storage.uri(name)
+    with fault_points.surround("write.page"):
+        return lake.storage.write_file(name, page.encode())

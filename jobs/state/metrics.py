@@ -17,13 +17,13 @@ from prometheus_client.openmetrics.exposition import generate_latest
 
 from jobs.lake.store import Lake
 from jobs.settings import Settings
+from jobs.state.run_log import STARTED, SUCCESS
 
 log = logging.getLogger(__name__)
 
 METRICS_FOLDER = "_metrics"
 """Folder of the lake with one file for each run."""
 PUSH_SECONDS = 10.0
-SUCCESS = "success"
 
 GAUGES = {
     "moon_run_success": ("Whether the stage that ended last succeeded (1) or failed (0).", ()),
@@ -46,7 +46,7 @@ def write_metrics(lake: Lake, settings: Settings, date: str) -> None:
             return
         registry = build_registry(rows, settings.alias, date)
         text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
-        _write_to_lake(lake, f"{METRICS_FOLDER}/{date}/{rows[-1]['run_id'] or 'no-plan'}.txt", text)
+        lake.storage.write_file(f"{METRICS_FOLDER}/{date}/{rows[-1]['run_id'] or 'no-plan'}.txt", text)
         if settings.metrics_file:
             _replace_file(Path(settings.metrics_file).expanduser(), text)
     except Exception as error:  # a store, a disk
@@ -86,16 +86,9 @@ def build_registry(rows: Iterable[dict[str, Any]], alias: str, date: str) -> Col
 def _read_latest_run(lake: Lake, date: str) -> list[dict[str, Any]]:
     """Return the rows of the run of a date that ended last, in order; without a plan they have no run id."""
     rows = sorted(lake.read_arrow("runs", {"date": date}).to_pylist(), key=lambda row: row["finished_at"])
-    rows = [row for row in rows if row["outcome"] != "started"]
+    rows = [row for row in rows if row["outcome"] != STARTED]
     latest = rows[-1]["run_id"] if rows else ""
     return [row for row in rows if row["run_id"] == latest]
-
-
-def _write_to_lake(lake: Lake, name: str, text: bytes) -> None:
-    filesystem, root = lake.storage.open()
-    filesystem.create_dir(f"{root}/{name}".rpartition("/")[0], recursive=True)
-    with filesystem.open_output_stream(f"{root}/{name}") as stream:
-        stream.write(text)
 
 
 def _replace_file(path: Path, text: bytes) -> None:
