@@ -25,6 +25,7 @@ from jobs.stages.runner import NIGHTLY_STAGES, RunOutcome, run_stages
 from jobs.state.ledger import read_ledger_head
 from jobs.state.model_registry import ModelChoice, choose_model, describe_checkpoint
 from jobs.state.run_context import RunContext
+from jobs.state.run_log import SUCCESS
 from schemas.collection import strip_schema_suffix
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def find_finished_dates(context: RunContext, model: ModelChoice) -> set[str]:
     A date later than the high-water date was undone by `moon restore`: its run is due again.
     """
     rows = context.lake.read_arrow("runs").to_pylist()
-    reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == "success"]
+    reports = [row for row in rows if row["stage"] == "report" and row["outcome"] == SUCCESS]
     finished = set()
     for row in reports:
         details = dict(row["details"])

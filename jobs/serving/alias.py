@@ -17,7 +17,7 @@ from jobs.lake.store import Lake
 from jobs.milvus.client import connect, read_alias_target, read_collection_properties
 from jobs.settings import Settings
 from jobs.state.ledger import read_ledger_head
-from jobs.state.run_log import current_operator, make_run_row, record_runs
+from jobs.state.run_log import STARTED, SUCCESS, current_operator, make_run_row, record_runs
 from schemas.collection import PROPERTY_MODEL, pinned_alias, strip_schema_suffix
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def move_alias(
     move = AliasMove(settings.alias, before or "", collection, version, verb, reason)
     pinned = pinned_alias(settings.alias, version)
     if before != collection:
-        _note(lake, move, "started")
+        _note(lake, move, STARTED)
         client.load_collection(collection)  # ready before readers query it
         create_alias(client, settings.alias, collection)
         _alter(client, settings.alias, collection)
@@ -99,7 +99,7 @@ def move_alias(
     for alias in (settings.alias, pinned):
         _verify(settings, alias, collection)
     if before != collection:
-        _note(lake, move, "success")
+        _note(lake, move, SUCCESS)
     return move
 
 
@@ -189,7 +189,7 @@ def find_alias_problem(lake: Lake, alias: str, target: str) -> str:
         if row["stage"] not in ("publish", STAGE) or row["outcome"] == "failed" or details.get("alias") != alias:
             continue
         name = details.get("after") or details.get("collection") or ""
-        expected = [name] if row["outcome"] == "success" else [*expected, name]
+        expected = [name] if row["outcome"] == SUCCESS else [*expected, name]
     if not expected or target in expected:
         return ""
     return (

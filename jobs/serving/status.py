@@ -24,7 +24,7 @@ from jobs.settings import Settings
 from jobs.state.hold import read_hold
 from jobs.state.lease import describe_holder, find_writer
 from jobs.state.ledger import read_ledger_head
-from jobs.state.run_log import RUN_STAGE
+from jobs.state.run_log import RUN_STAGE, SUCCESS
 from schemas.collection import (
     PROPERTY_CHECKPOINT,
     PROPERTY_DIMENSION,
@@ -89,7 +89,7 @@ def read_status(settings: Settings, now: datetime | None = None) -> dict[str, An
     rows = lake.read_arrow("runs").to_pylist()
     runs = [row for row in rows if row["stage"] == "report"]
     last_run = _find_last_run(runs)
-    successes = [row for row in runs if row["outcome"] == "success"]
+    successes = [row for row in runs if row["outcome"] == SUCCESS]
     moment = now or datetime.now(UTC)
     served_at = max((row["finished_at"] for row in runs if _is_run_of_latest(row, served, latest)), default=None)
     elapsed = moment - served_at if served_at else None
@@ -227,7 +227,7 @@ def _is_run_of_latest(row: dict[str, Any], served: dict[str, Any], latest: Any) 
     """Return whether a record is of a run that served or confirmed the latest date."""
     collection = dict(row["details"]).get("collection") or ""
     of_collection = strip_schema_suffix(collection) == strip_schema_suffix(served["collection"] or "")
-    return row["outcome"] == "success" and of_collection and latest is not None and row["date"] == latest
+    return row["outcome"] == SUCCESS and of_collection and latest is not None and row["date"] == latest
 
 
 def _find_last_attempt(rows: list[dict[str, Any]]) -> dict[str, Any] | None:

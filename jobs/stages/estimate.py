@@ -7,6 +7,7 @@ from typing import Any
 from jobs.images.fetch_task import ANSWERED
 from jobs.lake.store import Lake
 from jobs.state.plan_record import PlanCounts
+from jobs.state.run_log import SUCCESS
 from schemas.tables import RUNS
 
 MAX_RUNS = 10
@@ -129,7 +130,7 @@ def measure_photos_a_second(lake: Lake) -> float | None:
 def _read_runs(lake: Lake) -> list[_Run]:
     """Return the successful stage executions, the latest first."""
     rows = sorted(lake.read_arrow(RUNS.name).to_pylist(), key=lambda row: row["finished_at"], reverse=True)
-    return [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == "success"]
+    return [(row, dict(row["counts"]), dict(row["details"])) for row in rows if row["outcome"] == SUCCESS]
 
 
 def _measure_rate(

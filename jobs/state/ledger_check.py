@@ -5,6 +5,7 @@ from typing import Any
 from jobs.errors import DamageError
 from jobs.lake.store import Lake
 from jobs.state.ledger import read_ledger_head
+from jobs.state.run_log import SUCCESS
 
 LEDGER_REMEDY = (
     "put the files of the table `served` back from a backup, or write the ledger again from the collection with "
@@ -47,7 +48,7 @@ def find_ledger_problem(lake: Lake, collection: str, rows: int) -> str:
 def find_last_write(lake: Lake, collection: str) -> dict[str, Any] | None:
     """Return the row of `runs` of the last successful upsert that changed a collection; None where there is none."""
     rows = lake.read_arrow("runs").to_pylist()
-    writes = [row for row in rows if row["stage"] == "upsert" and row["outcome"] == "success"]
+    writes = [row for row in rows if row["stage"] == "upsert" and row["outcome"] == SUCCESS]
     ours = [row for row in writes if dict(row["details"]).get("collection") == collection and _has_written(row)]
     return max(ours, key=lambda row: row["finished_at"], default=None)
 
