@@ -2,7 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from schemas.collection import COLLECTION_SCHEMA_VERSION, MAX_TEXT_BYTES, PAYLOAD_FIELD, select_scalar_fields
+from schemas.collection import (
+    COLLECTION_SCHEMA_VERSION,
+    MAX_TEXT_BYTES,
+    PAYLOAD_FIELD,
+    pinned_alias,
+    select_scalar_fields,
+)
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -20,3 +26,11 @@ def complete_row(client: "MilvusClient", collection: str, row: dict[str, Any]) -
     """Return a row with empty texts for the fields that only some backends have."""
     fields = [field["name"] for field in client.describe_collection(collection)["fields"]]
     return {**{name: "" for name in fields if name in MAX_TEXT_BYTES}, **row}
+
+
+def serve_rows(client: "MilvusClient", collection: str, rows: list[dict[str, Any]], model_version: str) -> None:
+    """Write rows into a collection and give it its pinned alias, as a run does."""
+    client.upsert(collection, rows)
+    client.flush(collection)
+    client.load_collection(collection)
+    client.create_alias(collection, pinned_alias("products", model_version))

@@ -20,9 +20,8 @@ from schemas.collection import (
     VECTOR_FIELD,
     build_collection_schema,
     collection_name,
-    pinned_alias,
 )
-from tests.milvus_rows import make_row
+from tests.milvus_rows import make_row, serve_rows
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = REPOSITORY / "checkpoints" / "moon-tiny"
@@ -74,10 +73,7 @@ def fill(client: Any, encoder: MoonEncoder, folder: Path) -> str:
             TITLES.items(), encoder.encode_queries(texts=list(TITLES.values())), strict=True
         )
     ]
-    client.upsert(name, rows)
-    client.flush(name)
-    client.load_collection(name)
-    client.create_alias(name, pinned_alias("products", encoder.model_version))
+    serve_rows(client, name, rows, encoder.model_version)
     return name
 
 

@@ -25,11 +25,10 @@ from schemas.collection import (
     VECTOR_FIELD,
     build_collection_schema,
     collection_name,
-    pinned_alias,
     select_field_features,
 )
 from tests.jobs.tiny_model import write_tiny_checkpoint
-from tests.milvus_rows import make_row
+from tests.milvus_rows import make_row, serve_rows
 
 TITLES = {
     "mug": "blue mug", "boot": "red hiking boot", "boot-42": "red hiking boot 42", "boot-43": "red hiking boot 43",
@@ -114,8 +113,5 @@ def fill(client: MilvusClient, encoder: MoonEncoder, checkpoint: Path) -> str:
             TITLES.items(), encoder.encode_queries(texts=list(TITLES.values())), strict=True
         )
     ]
-    client.upsert(name, rows)
-    client.flush(name)
-    client.load_collection(name)
-    client.create_alias(name, pinned_alias("products", encoder.model_version))
+    serve_rows(client, name, rows, encoder.model_version)
     return name
