@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.milvus.client import connect, fetch_rows
+from jobs.milvus.client import connect, detect_backend, fetch_rows
 from jobs.serving.row_faults import DIFFERENT, FOREIGN_MODEL, MISSING, ORPHANED, STALE, WRONG_NORM
 from jobs.settings import Settings
 from jobs.stages.runner import run_stages
@@ -93,10 +93,11 @@ def list_fields(client: "MilvusClient", name: str) -> list[str]:
     return [field for field in known if field not in (ID_FIELD, SPARSE_FIELD)]
 
 
-def double_row(settings: Settings, name: str, product_id: str) -> None:
-    """Insert a second row of a product; a Milvus server keeps both, Milvus Lite replaces the first."""
+def double_row(settings: Settings, name: str, product_id: str) -> bool:
+    """Insert a second row of a product; return whether both are kept: by a server, but not by Milvus Lite."""
     with connect(settings) as client:
         client.load_collection(name)
         (row,) = fetch_rows(client, name, [product_id], list_fields(client, name))
         client.insert(name, [row])
         client.flush(name)
+        return detect_backend(client) == "server"
